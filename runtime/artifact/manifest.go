@@ -1,0 +1,75 @@
+// Package artifact keeps published models: immutable versions under a prefix
+// in S3, each with a manifest that names every file and its sha256, signed
+// with Ed25519, and fetched into a bounded cache on the node.
+//
+// It does not run models and does not decide which to keep in memory.
+package artifact
+
+import (
+	"time"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// ManifestFile and SignatureFile are the names beside a version's files. The
+// manifest is written last: a version without one was never published.
+const (
+	ManifestFile  = "model.json"
+	SignatureFile = "model.json.sig"
+	ModelFile     = "model.onnx"
+)
+
+// Manifest is a version's model.json.
+type Manifest struct {
+	Schema   int    `json:"schema"` // 1
+	Name     string `json:"name"`
+	Version  int    `json:"version"`
+	Platform string `json:"platform"` // "onnxruntime_onnx"
+
+	infer.Signature
+
+	Files    []File            `json:"files"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+}
+
+// File is one file of a version.
+type File struct {
+	Path   string `json:"path"`   // its name on disk; one plain element
+	Object string `json:"object"` // its name beside the manifest in S3; holds the hash, so two pushes never meet
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"` // lower-case hex
+
+	// Optimized says what an .ort file was made for; nil for the model itself
+	// and its external data.
+	Optimized *Target `json:"optimized,omitempty"`
+}
+
+// Target is what an optimised .ort file fits: it is used only by the same ONNX
+// Runtime version on a CPU with the same features.
+type Target struct {
+	ONNXRuntime string   `json:"onnxruntime"` // "1.31.1"
+	Arch        string   `json:"arch"`        // GOARCH
+	CPU         []string `json:"cpu"`         // features that ONNX Runtime's kernels choose by, sorted
+}
+
+// Ref names one version of a model.
+type Ref struct {
+	Name    string // a DNS label
+	Version int    // positive
+}
+
+// Local is a version on this node's disk, verified.
+type Local struct {
+	Manifest Manifest
+	Digest   string // "sha256:…" of model.json's bytes
+	Path     string // the file to load
+	ORT      bool   // Path is an .ort that fits this library and CPU
+	Timing   Timing
+}
+
+// Timing is where fetching a version went. Hashing overlaps the download;
+// Verify is only what was left of it, and the signature.
+type Timing struct {
+	Fetch, Verify time.Duration
+	Bytes         int64 // read from S3; 0 when the cache had it all
+}

@@ -1,0 +1,57 @@
+package infer
+
+import "math"
+
+// Signature is what a model takes and gives. A model's manifest holds it, so
+// nothing needs a session to check a request or to answer for metadata.
+type Signature struct {
+	Inputs  []TensorSpec `json:"inputs"`
+	Outputs []TensorSpec `json:"outputs"`
+
+	// BatchAxis is the axis along which requests may be joined, the same for
+	// every batched input and output; nil when the model has none.
+	BatchAxis *int `json:"batch_axis,omitempty"`
+
+	// MaxElements bounds the elements of each input; 0 is no bound but the
+	// body's.
+	MaxElements int64 `json:"max_elements,omitempty"`
+}
+
+// TensorSpec is one input or output of a model.
+type TensorSpec struct {
+	Name     string   `json:"name"`
+	DataType DataType `json:"datatype"`
+	Shape    []Dim    `json:"shape"` // -1 is a dynamic axis
+
+	// Optional inputs have a default in the model and may be left out.
+	Optional bool `json:"optional,omitempty"`
+
+	// Unbatched inputs and outputs have no batch axis (a scalar, a state whose
+	// batch lies on another axis); requests joined in a batch must hold equal ones.
+	Unbatched bool `json:"unbatched,omitempty"`
+
+	// Min and Max bound the elements' values, inclusive.
+	Min *float64 `json:"min,omitempty"`
+	Max *float64 `json:"max,omitempty"`
+}
+
+// Dim is the size of an axis in a signature, -1 where it is dynamic.
+type Dim = int64
+
+// Dynamic is the Dim of an axis whose size each request chooses.
+const Dynamic Dim = -1
+
+// elements multiplies a shape out; -1 on a negative dimension or overflow.
+func elements(shape []int64) int64 {
+	n := int64(1)
+	for _, d := range shape {
+		if d < 0 {
+			return -1
+		}
+		if d != 0 && n > math.MaxInt64/d {
+			return -1
+		}
+		n *= d
+	}
+	return n
+}
