@@ -1,0 +1,112 @@
+// Package lifecycle starts and stops a process: the signals that end it, the
+// HTTP server every binary listens with, and the order of a drain.
+//
+// The contract is Kubernetes': on SIGTERM stop being ready, finish what was
+// begun within the grace period, exit 0. A second signal ends at once.
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// ParentVariable names a file descriptor that the process inherited, the
+// reading end of a pipe its parent never writes to. When the parent dies,
+// however it dies, the read ends and the process stops.
+const ParentVariable = "MODELSERVE_PARENT_FD"
+
+// Context ends on SIGTERM, on SIGINT, and with the parent where there is one
+// to watch. After the first signal the second has its default effect.
+func Context(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	fd, err := strconv.Atoi(os.Getenv(ParentVariable))
+	if err != nil || fd < 3 {
+		return ctx, stop
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	go func() { // ends with the process: a blocked read has no better owner
+		_, _ = io.Copy(io.Discard, os.NewFile(uintptr(fd), "parent"))
+		cancel()
+	}()
+	return ctx, func() { cancel(); stop() }
+}
+
+// Limits bound what one connection may cost.
+type Limits struct {
+	HeaderBytes       int           // per request
+	ReadHeaderTimeout time.Duration // from the connection's first byte
+	IdleTimeout       time.Duration // between requests
+	Streams           int           // at once on one HTTP/2 connection
+	StreamBuffer      int           // bytes of one HTTP/2 upload not yet read
+}
+
+// DefaultLimits suit requests of tensors and images from clients not trusted.
+func DefaultLimits() Limits {
+	return Limits{
+		HeaderBytes:       64 << 10,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       90 * time.Second,
+		Streams:           250,
+		StreamBuffer:      1 << 20,
+	}
+}
+
+// NewServer makes the server that listens on PORT: HTTP/1.1 and HTTP/2
+// without TLS by prior knowledge (h2c), which Knative and gRPC speak.
+func NewServer(handler http.Handler, limits Limits) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           handler,
+		MaxHeaderBytes:    limits.HeaderBytes,
+		ReadHeaderTimeout: limits.ReadHeaderTimeout,
+		IdleTimeout:       limits.IdleTimeout,
+		Protocols:         protocols,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          limits.Streams,
+			MaxReceiveBufferPerStream:     limits.StreamBuffer,
+			MaxReceiveBufferPerConnection: 4 * limits.StreamBuffer,
+			SendPingTimeout:               30 * time.Second,
+			PingTimeout:                   15 * time.Second,
+		},
+	}
+}
+
+// Serve answers on listener until ctx ends, then drains: drain is called
+// first, so that readiness fails while the port still answers, then the server
+// takes no new request and finishes what it has within grace. What is still
+// running then is cut off, and the error says so.
+func Serve(ctx context.Context, server *http.Server, listener net.Listener, grace time.Duration, drain func()) error {
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	if drain != nil {
+		drain()
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	err := server.Shutdown(stopping)
+	if err != nil {
+		err = fmt.Errorf("drain %s within %v: %w", listener.Addr(), grace, err)
+		_ = server.Close()
+	}
+	if serveErr := <-failed; !errors.Is(serveErr, http.ErrServerClosed) {
+		err = errors.Join(err, serveErr)
+	}
+	return err
+}

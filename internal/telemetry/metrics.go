@@ -1,0 +1,58 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// ListenMetrics opens the metrics port: cfg.MetricsAddress, or the first free
+// one of the cfg.MetricsTries ports from there on.
+func ListenMetrics(ctx context.Context, cfg Config) (net.Listener, error) {
+	host, portText, err := net.SplitHostPort(cfg.MetricsAddress)
+	if err != nil {
+		return nil, fmt.Errorf("MODELSERVE_METRICS_ADDRESS: expected host:port: %w", err)
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil {
+		return nil, fmt.Errorf("MODELSERVE_METRICS_ADDRESS: expected a numeric port: %w", err)
+	}
+	var listen net.ListenConfig
+	for i := range max(1, cfg.MetricsTries) {
+		address := net.JoinHostPort(host, strconv.Itoa(port+i))
+		listener, err := listen.Listen(ctx, "tcp", address)
+		if err == nil {
+			return listener, nil
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("listen for metrics: %w", err)
+		}
+	}
+	return nil, fmt.Errorf("listen for metrics: %d ports from %s on are in use; set MODELSERVE_METRICS_ADDRESS", max(1, cfg.MetricsTries), cfg.MetricsAddress)
+}
+
+// MetricsServer serves the registry on /metrics, in OpenMetrics with exemplars
+// to those who ask for it.
+func (t *Telemetry) MetricsServer() *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(t.Registry, promhttp.HandlerOpts{
+		Registry:            t.Registry,
+		EnableOpenMetrics:   true,
+		MaxRequestsInFlight: 4,
+		Timeout:             10 * time.Second,
+	}))
+	return &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      20 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+	}
+}

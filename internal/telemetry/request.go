@@ -1,0 +1,72 @@
+package telemetry
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"strings"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+type requestIDKey struct{}
+
+// RequestID is the id of the request that ctx belongs to, "" if none.
+func RequestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}
+
+// WithRequestID gives ctx a request id.
+func WithRequestID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, requestIDKey{}, id)
+}
+
+// saneRequestID says whether a caller's own id can do no harm in a log or a
+// header: 1 to 128 letters, digits and ._:- .
+func saneRequestID(id string) bool {
+	outside := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._:-", r)
+	}
+	return id != "" && len(id) <= 128 && strings.IndexFunc(id, outside) < 0
+}
+
+// Middleware gives each request an id (the caller's own where it is sane) and
+// a span, a child of the caller's trace, and puts both on the response before
+// next runs, so that every answer and error carries them.
+func (t *Telemetry) Middleware(next http.Handler) http.Handler {
+	carry := propagator()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get(problem.RequestIDHeader)
+		if !saneRequestID(id) {
+			id = rand.Text()
+			r.Header.Set(problem.RequestIDHeader, id)
+		}
+		ctx := carry.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+		ctx, span := t.Tracer.Start(WithRequestID(ctx, id), r.Method+" request",
+			trace.WithSpanKind(trace.SpanKindServer))
+		defer span.End()
+		if span.IsRecording() {
+			span.SetAttributes(
+				attribute.String("http.request.method", r.Method),
+				attribute.String("url.path", r.URL.Path),
+				attribute.String("modelserve.request_id", id))
+		}
+		w.Header().Set(problem.RequestIDHeader, id)
+		propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(w.Header()))
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// Inject puts ctx's request id and trace into the headers of a request to
+// another process.
+func Inject(ctx context.Context, h http.Header) {
+	if id := RequestID(ctx); id != "" {
+		h.Set(problem.RequestIDHeader, id)
+	}
+	propagator().Inject(ctx, propagation.HeaderCarrier(h))
+}

@@ -1,0 +1,140 @@
+// Package telemetry gives each process its logger, its metrics registry and
+// its tracer, and each request its id and trace.
+//
+// What is measured is decided where it happens; this package only carries it:
+// slog to stderr, Prometheus on a port of its own, OpenTelemetry when an OTLP
+// endpoint is set.
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Config says who is telling and where. Endpoints are OpenTelemetry's own
+// variables, so that what its documentation says holds.
+type Config struct {
+	Service string `env:"OTEL_SERVICE_NAME"` // the root sets it when the environment does not
+	Version string
+
+	Level  slog.Level `env:"MODELSERVE_LOG_LEVEL" envDefault:"info"`  // debug, info, warn or error
+	Format string     `env:"MODELSERVE_LOG_FORMAT" envDefault:"json"` // json or text
+
+	// MetricsAddress is where /metrics is served, and MetricsTries how many
+	// ports from there on are tried: one machine may hold many processes.
+	MetricsAddress string `env:"MODELSERVE_METRICS_ADDRESS" envDefault:":9464"`
+	MetricsTries   int    `env:"MODELSERVE_METRICS_TRIES" envDefault:"1"`
+
+	Endpoint       string `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`
+	TracesEndpoint string `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"`
+}
+
+// Telemetry is a process's logger, registry and tracer.
+type Telemetry struct {
+	Logger   *slog.Logger
+	Registry *prometheus.Registry
+	Tracer   trace.Tracer
+
+	provider *sdktrace.TracerProvider
+}
+
+// New starts telemetry, logging to w. Spans are exported only when an OTLP
+// endpoint is set; without one every request still has a trace id.
+func New(ctx context.Context, cfg Config, w io.Writer) (*Telemetry, error) {
+	res, err := resource.Merge(resource.Default(), resource.NewSchemaless(
+		semconv.ServiceName(cfg.Service), semconv.ServiceVersion(cfg.Version)))
+	if err != nil {
+		return nil, fmt.Errorf("describe the service to OpenTelemetry: %w", err)
+	}
+	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(res)}
+	if cfg.Endpoint != "" || cfg.TracesEndpoint != "" {
+		exporter, err := otlptracehttp.New(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("start the OTLP exporter: %w", err)
+		}
+		options = append(options, sdktrace.WithBatcher(exporter))
+	} else {
+		options = append(options, sdktrace.WithSampler(sdktrace.NeverSample()))
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	provider := sdktrace.NewTracerProvider(options...)
+	logger := NewLogger(cfg, w)
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		logger.Warn("cannot export telemetry", "error", err)
+	}))
+	return &Telemetry{
+		Logger:   logger,
+		Registry: registry,
+		Tracer:   provider.Tracer("github.com/modelserveai/modelserve"),
+		provider: provider,
+	}, nil
+}
+
+// Stop sends what is still to be sent, until ctx ends.
+func (t *Telemetry) Stop(ctx context.Context) error {
+	if err := t.provider.Shutdown(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("flush traces: %w", err)
+	}
+	return nil
+}
+
+// NewLogger makes a logger whose records carry the request id and trace id of
+// their context.
+func NewLogger(cfg Config, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.Level}
+	var handler slog.Handler = slog.NewJSONHandler(w, options)
+	if cfg.Format == "text" {
+		handler = slog.NewTextHandler(w, options)
+	}
+	logger := slog.New(contextHandler{handler})
+	if cfg.Service != "" {
+		logger = logger.With("service", cfg.Service)
+	}
+	return logger
+}
+
+// Stderr is where logs go.
+func Stderr() io.Writer { return os.Stderr }
+
+// propagator carries W3C trace context and baggage.
+func propagator() propagation.TextMapPropagator {
+	return propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
+}
+
+type contextHandler struct{ slog.Handler }
+
+func (h contextHandler) Handle(ctx context.Context, r slog.Record) error {
+	if id := RequestID(ctx); id != "" {
+		r.AddAttrs(slog.String("request_id", id))
+	}
+	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
+		r.AddAttrs(slog.String("trace_id", span.TraceID().String()))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h contextHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return contextHandler{h.Handler.WithAttrs(attrs)}
+}
+
+func (h contextHandler) WithGroup(name string) slog.Handler {
+	return contextHandler{h.Handler.WithGroup(name)}
+}
