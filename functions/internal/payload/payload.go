@@ -1,0 +1,185 @@
+// Package payload reads the JSON forms of native payloads: strictly, naming
+// the field that is wrong, and fetching the inputs that a form refers to.
+//
+// It knows neither images nor audio: it hands a codec the bytes, and the codec
+// decides what they are. It is not for the Open Inference Protocol, whose JSON
+// is in runtime/infer.
+package payload
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/serve"
+)
+
+// MaxDepth is how deep a JSON form may nest.
+const MaxDepth = 64
+
+// IsJSON reports whether the payload is the JSON form. Only the content type
+// decides: JSON sent as anything else is plain bytes.
+func IsJSON(in serve.Payload) bool { return in.ContentType == "application/json" }
+
+// Decode reads the body, one JSON object, into the struct that dst points to.
+// It refuses what JSON leaves to the reader: duplicate and unknown names,
+// nesting beyond MaxDepth, invalid UTF-8, anything behind the object. Each
+// Source in dst is required unless its tag says omitzero. Errors are problems:
+// MalformedBody where the body is no JSON, else InvalidArgument with the field.
+func Decode(in serve.Payload, dst any) error {
+	if at, ok := tooDeep(in.Body); ok {
+		return problem.New(problem.MalformedBody, "the body nests deeper than %d at byte %d", MaxDepth, at)
+	}
+	if err := json.Unmarshal(in.Body, dst, json.RejectUnknownMembers(true)); err != nil {
+		return decodeProblem(in.Body, err)
+	}
+	return requireSources(dst)
+}
+
+// tooDeep finds where brackets open beyond MaxDepth. The JSON reader has no
+// such bound, and this leaves strings at the speed of a byte search.
+func tooDeep(body []byte) (at int, ok bool) {
+	depth := 0
+	for i := 0; i < len(body); i++ {
+		switch body[i] {
+		case '{', '[':
+			if depth++; depth > MaxDepth {
+				return i, true
+			}
+		case '}', ']':
+			depth--
+		case '"':
+			i = stringEnd(body, i)
+		}
+	}
+	return 0, false
+}
+
+// stringEnd is the index of the quote that closes the string opened at i, or
+// the body's length.
+func stringEnd(body []byte, i int) int {
+	for open := i; ; {
+		next := bytes.IndexByte(body[i+1:], '"')
+		if next < 0 {
+			return len(body)
+		}
+		i += 1 + next
+		escapes := i - 1
+		for escapes > open && body[escapes] == '\\' {
+			escapes--
+		}
+		if (i-1-escapes)%2 == 0 {
+			return i
+		}
+	}
+}
+
+// decodeProblem says in the caller's terms what the JSON reader found wrong.
+func decodeProblem(body []byte, err error) error {
+	var semantic *json.SemanticError
+	var syntactic *jsontext.SyntacticError
+	var known *problem.Error
+	switch {
+	case errors.As(err, &known):
+		return known
+	case len(body) == 0:
+		return problem.New(problem.MalformedBody, "the body is empty; expected a JSON object")
+	case errors.As(err, &syntactic) && errors.Is(err, jsontext.ErrDuplicateName):
+		return problem.Invalid(Path(syntactic.JSONPointer), "named twice; expected each name once")
+	case errors.As(err, &syntactic):
+		return problem.New(problem.MalformedBody, "the body is not the JSON object it should be: %s at byte %d%s",
+			sentence(syntactic.Err), syntactic.ByteOffset, within(syntactic.JSONPointer))
+	case errors.As(err, &semantic) && errors.Is(err, json.ErrUnknownName):
+		return problem.Invalid(Path(semantic.JSONPointer), "no such field")
+	case errors.As(err, &semantic) && semantic.JSONPointer == "":
+		return problem.New(problem.MalformedBody, "the body is a JSON %s; expected an object", semantic.JSONKind)
+	case errors.As(err, &semantic):
+		return problem.Invalid(Path(semantic.JSONPointer), "got %s; expected %s", got(semantic), expected(semantic.GoType))
+	default:
+		return problem.New(problem.MalformedBody, "the body is not a JSON object: %w", err)
+	}
+}
+
+func sentence(err error) string {
+	if err == nil {
+		return "invalid JSON"
+	}
+	return strings.TrimPrefix(err.Error(), "jsontext: ")
+}
+
+func within(p jsontext.Pointer) string {
+	if p == "" {
+		return ""
+	}
+	return " in " + Path(p)
+}
+
+// got describes the value met, cut short: it is the caller's own, of any length.
+func got(e *json.SemanticError) string {
+	const most = 32
+	switch v := string(e.JSONValue); {
+	case v == "":
+		return "a JSON " + e.JSONKind.String()
+	case len(v) > most:
+		return strings.ToValidUTF8(v[:most], "") + "…"
+	default:
+		return v
+	}
+}
+
+// expected names a Go type as a reader of JSON knows it.
+func expected(t reflect.Type) string {
+	if t == nil {
+		return "another value"
+	}
+	switch t.Kind() {
+	case reflect.Slice:
+		return "an array"
+	case reflect.Array:
+		return "an array of " + strconv.Itoa(t.Len())
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	default:
+		return "an integer"
+	}
+}
+
+// Path writes a JSON pointer as the path users know: "polygons[3][0]".
+func Path(p jsontext.Pointer) string {
+	var b strings.Builder
+	for token := range p.Tokens() {
+		if _, err := strconv.ParseUint(token, 10, 32); err == nil && b.Len() > 0 {
+			b.WriteString("[" + token + "]")
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteByte('.')
+		}
+		b.WriteString(clip(token))
+	}
+	if b.Len() == 0 {
+		return "body"
+	}
+	return b.String()
+}
+
+// clip bounds a name that the caller chose.
+func clip(token string) string {
+	const most = 64
+	if len(token) > most {
+		return strings.ToValidUTF8(token[:most], "") + "…"
+	}
+	return token
+}

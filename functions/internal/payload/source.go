@@ -1,0 +1,192 @@
+package payload
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/serve"
+)
+
+// firstRead is how many bytes are taken from the memory budget before the size
+// of a referenced input is known.
+const firstRead = 64 << 10
+
+// Source is an input inside a JSON form: a base64 string (RFC 4648, padded) or
+// {"ref": "s3://…"}. Decoding a form only checks its shape; Bytes reads it.
+// The zero Source is an absent one.
+type Source struct {
+	field      string
+	ref        string
+	start, end int64 // of the base64 string with its quotes, in the body
+}
+
+// Present reports whether the form had this source.
+func (s *Source) Present() bool { return s.field != "" }
+
+// UnmarshalJSONFrom reads the source's shape. It keeps the place of a base64
+// string instead of a copy: images are most of the body.
+func (s *Source) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	switch kind := dec.PeekKind(); kind {
+	case '"':
+		value, err := dec.ReadValue()
+		if err != nil {
+			return err
+		}
+		s.end = dec.InputOffset()
+		s.start = s.end - int64(len(value))
+		s.field = Path(dec.StackPointer())
+		return nil
+	case '{':
+		var form struct {
+			Ref *string `json:"ref"`
+		}
+		if err := json.UnmarshalDecode(dec, &form, json.RejectUnknownMembers(true)); err != nil {
+			return err
+		}
+		s.field = Path(dec.StackPointer())
+		if form.Ref == nil || !strings.HasPrefix(*form.Ref, "s3://") {
+			return problem.Invalid(s.field+".ref", `expected the "s3://…" address of an input`)
+		}
+		s.ref = *form.Ref
+		return nil
+	default:
+		if err := dec.SkipValue(); err != nil {
+			return err
+		}
+		return problem.Invalid(Path(dec.StackPointer()), `got a JSON %s; expected a base64 string or {"ref": "s3://…"}`, kind)
+	}
+}
+
+// Field is the source's name in the form, for errors about its content.
+func (s *Source) Field() string { return s.field }
+
+// Bytes returns the input: the decoded base64, or what the reference names.
+// in is the payload the source was decoded from. Its memory is taken from the
+// process's budget as it grows.
+func (s *Source) Bytes(ctx context.Context, in serve.Payload) ([]byte, error) {
+	switch {
+	case !s.Present():
+		return nil, problem.New(problem.Internal, "read a source that the form does not have")
+	case s.ref != "":
+		return s.open(ctx, in)
+	default:
+		return s.inline(ctx, in)
+	}
+}
+
+func (s *Source) inline(ctx context.Context, in serve.Payload) ([]byte, error) {
+	if s.start < 0 || s.end > int64(len(in.Body)) || s.end-s.start < 2 {
+		return nil, problem.New(problem.Internal, "read %s from another payload than its own", s.field)
+	}
+	text := in.Body[s.start+1 : s.end-1]
+	if bytes.IndexByte(text, '\\') >= 0 { // "\/" is how some writers put a slash
+		plain, err := jsontext.AppendUnquote(nil, in.Body[s.start:s.end])
+		if err != nil {
+			return nil, problem.Invalid(s.field, "expected a base64 string")
+		}
+		text = plain
+	}
+	data := base64.StdEncoding.DecodedLen(len(text))
+	if err := reserve(ctx, in, data); err != nil {
+		return nil, err
+	}
+	out := make([]byte, data)
+	n, err := base64.StdEncoding.Decode(out, text)
+	var corrupt base64.CorruptInputError
+	if errors.As(err, &corrupt) {
+		return nil, problem.Invalid(s.field, "not base64 from its character %d on; expected the standard alphabet with padding (RFC 4648), or {\"ref\": \"s3://…\"}", int64(corrupt))
+	}
+	return out[:n], nil
+}
+
+func (s *Source) open(ctx context.Context, in serve.Payload) (_ []byte, err error) {
+	if in.Open == nil {
+		return nil, problem.Invalid(s.field+".ref", "references are not served here; expected a base64 string")
+	}
+	body, err := in.Open(ctx, s.ref)
+	if err != nil {
+		return nil, atField(s.field+".ref", err)
+	}
+	defer func() {
+		if cerr := body.Close(); err == nil && cerr != nil {
+			err = fmt.Errorf("close %s: %w", s.field, cerr)
+		}
+	}()
+	data, err := readAll(ctx, in, body)
+	if err != nil {
+		return nil, atField(s.field+".ref", err)
+	}
+	return data, nil
+}
+
+// readAll reads to the end, taking each doubling of its buffer from the memory
+// budget before it grows. The reader bounds the length.
+func readAll(ctx context.Context, in serve.Payload, r io.Reader) ([]byte, error) {
+	if err := reserve(ctx, in, firstRead); err != nil {
+		return nil, err
+	}
+	data := make([]byte, 0, firstRead)
+	for {
+		n, err := r.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		if errors.Is(err, io.EOF) {
+			return data, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read: %w", err)
+		}
+		if len(data) == cap(data) {
+			if err := reserve(ctx, in, cap(data)); err != nil {
+				return nil, err
+			}
+			data = append(make([]byte, 0, 2*cap(data)), data...)
+		}
+	}
+}
+
+func reserve(ctx context.Context, in serve.Payload, n int) error {
+	if in.Reserve == nil || n == 0 {
+		return nil
+	}
+	return in.Reserve(ctx, int64(n))
+}
+
+// atField names the field in an error about what it refers to, if nothing has.
+func atField(field string, err error) error {
+	var known *problem.Error
+	if !errors.As(err, &known) {
+		return fmt.Errorf("%s: %w", field, err)
+	}
+	if len(known.Fields) > 0 || known.Code != problem.InvalidArgument && known.Code != problem.NotFound {
+		return err
+	}
+	named := *known
+	named.Fields = []problem.Field{{Field: field, Detail: known.Detail}}
+	return &named
+}
+
+// requireSources refuses a form that lacks one of its sources.
+func requireSources(dst any) error {
+	form := reflect.ValueOf(dst).Elem()
+	if form.Kind() != reflect.Struct {
+		return nil
+	}
+	for i := range form.NumField() {
+		source, ok := form.Field(i).Addr().Interface().(*Source)
+		name, options, _ := strings.Cut(form.Type().Field(i).Tag.Get("json"), ",")
+		if ok && !source.Present() && options != "omitzero" {
+			return problem.Invalid(name, `missing; expected a base64 string or {"ref": "s3://…"}`)
+		}
+	}
+	return nil
+}
