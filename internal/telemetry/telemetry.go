@@ -12,7 +12,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
+	"runtime/debug"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -111,8 +112,15 @@ func NewLogger(cfg Config, w io.Writer) *slog.Logger {
 	return logger
 }
 
-// Stderr is where logs go.
-func Stderr() io.Writer { return os.Stderr }
+// Version is the module version the binary was built from, as Go stamps it:
+// a tag, a pseudo-version of a commit, or "devel".
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "devel"
+	}
+	return strings.Trim(info.Main.Version, "()")
+}
 
 // propagator carries W3C trace context and baggage.
 func propagator() propagation.TextMapPropagator {

@@ -1,0 +1,68 @@
+# ModelServe. `make help` lists what there is; the README says where to begin.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+GO ?= go
+tool := $(GO) tool -modfile=tools/go.mod
+
+.PHONY: help
+help: ## List the commands.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## Fetch the ONNX Runtime library and the models, once, checked.
+	@$(GO) run ./cmd/deps
+
+.PHONY: build
+build: ## Build the CLI into bin/.
+	@$(GO) build -trimpath -o bin/modelserve ./cmd/modelserve
+
+.PHONY: run
+run: ## Run the whole platform here, on http://localhost:8080.
+	@# The fetch waits for the network and the build for the processor: together.
+	@$(MAKE) --no-print-directory -j2 deps build
+	@exec bin/modelserve dev
+
+.PHONY: models
+models: deps build ## Publish the shipped models into the platform's S3, as version 1.
+	@bin/modelserve models publish-shipped
+
+.PHONY: test
+test: deps test-deps ## Prove everything but the cluster.
+	@$(GO) test -race -timeout 30m ./...
+
+.PHONY: test-deps
+test-deps:
+	@test/setup.sh
+
+.PHONY: lint
+lint: ## Check the code, the manifests and the module files.
+	@$(tool) golangci-lint run ./...
+	@$(GO) mod tidy -diff
+	@for overlay in config/overlays/*; do $(tool) kustomize build $$overlay >/dev/null; done
+
+.PHONY: fmt
+fmt: ## Format the code.
+	@$(tool) golangci-lint fmt ./...
+
+.PHONY: generate
+generate: ## Make the generated code again (needs protoc).
+	@$(GO) generate ./...
+
+.PHONY: bench
+bench: deps build ## Measure against bare ONNX Runtime, in ratios within one run.
+	@$(GO) run ./test/bench
+
+.PHONY: golden
+golden: deps ## Make the golden files again from the reference implementations in Python.
+	@test/golden/make.sh
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser for a while (FUZZTIME=30s each).
+	@test/fuzz.sh $(or $(FUZZTIME),30s)
+
+.PHONY: clean
+clean: ## Remove what was built; keep what was fetched and published.
+	@rm -rf bin .modelserve/bin
