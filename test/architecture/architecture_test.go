@@ -1,0 +1,165 @@
+// Package architecture holds the code to its own map: which package may import
+// which, what each binary must never link, and a comment on every package.
+//
+// docs/architecture.md is the map; a change of a rule here is a change there.
+package architecture
+
+import (
+	"encoding/json"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+const module = "github.com/modelserveai/modelserve/"
+
+// listed is what go list tells of a package.
+type listed struct {
+	ImportPath string
+	Name       string
+	Doc        string
+	Imports    []string
+	CgoFiles   []string
+	Deps       []string
+}
+
+func (p *listed) path() string { return strings.TrimPrefix(p.ImportPath, module) }
+
+var list = sync.OnceValues(func() ([]listed, error) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Name,Doc,Imports,CgoFiles,Deps", module+"...").Output()
+	if err != nil {
+		return nil, err
+	}
+	var all []listed
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		switch err := decoder.Decode(&p); {
+		case err == io.EOF:
+			return all, nil
+		case err != nil:
+			return nil, err
+		}
+		all = append(all, p)
+	}
+})
+
+func packages(t *testing.T) []listed {
+	t.Helper()
+	all, err := list()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	if len(all) < 20 {
+		t.Fatalf("only %d packages listed: the rules would hold of nothing", len(all))
+	}
+	return all
+}
+
+func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		if p.Doc == "" {
+			t.Errorf("%s has no package comment", p.path())
+		}
+	}
+}
+
+// layer says what of our own a tree may import, itself and the leaves aside.
+type layer struct {
+	tree string
+	may  []string
+}
+
+// layers are in the order of docs/architecture.md: a package belongs to the
+// first tree that holds it.
+func layers() []layer {
+	wire := []string{"runtime/infer"}
+	everything := []string{""}
+	return []layer{
+		{"internal", nil},
+		{"cmd/deps", nil},
+		{"runtime/infer", nil},
+		{"runtime/ort", wire},
+		{"runtime/artifact", wire},
+		{"runtime/serve", wire},
+		{"runtime/pool", append(wire, "runtime/serve", "runtime/artifact")},
+		{"runtime/function", []string{"runtime"}},
+		{"functions", []string{"runtime"}},
+		{"gateway/cmd", everything},
+		{"gateway", append(wire, "runtime/artifact")},
+		{"cmd/modelserve", everything},
+		{"test", everything},
+	}
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		at := slices.IndexFunc(layers(), func(l layer) bool { return under(p.path(), l.tree) })
+		if at < 0 {
+			t.Errorf("%s is in no layer: add it to the map", p.path())
+			continue
+		}
+		l := layers()[at]
+		for _, imported := range p.Imports {
+			own, ok := strings.CutPrefix(imported, module)
+			if !ok || under(own, "internal") || under(own, l.tree) {
+				continue
+			}
+			if !slices.ContainsFunc(l.may, func(tree string) bool { return under(own, tree) }) {
+				t.Errorf("%s imports %s, which %s may not", p.path(), own, l.tree)
+			}
+		}
+	}
+}
+
+func under(path, tree string) bool {
+	return tree == "" || path == tree || strings.HasPrefix(path, tree+"/")
+}
+
+func TestOnlyOrtUsesC(t *testing.T) {
+	t.Parallel()
+	found := false
+	for _, p := range packages(t) {
+		binds := len(p.CgoFiles) > 0 || slices.Contains(p.Imports, "github.com/yalue/onnxruntime_go")
+		if under(p.path(), "runtime/ort") {
+			found = found || binds
+		} else if binds {
+			t.Errorf("%s uses C: only runtime/ort may", p.path())
+		}
+	}
+	if !found {
+		t.Error("runtime/ort uses no C: this test looks for the wrong thing")
+	}
+}
+
+// TestBinariesLinkOnlyTheirOwn keeps what is heavy or dangerous out of the
+// binaries that have no use for it.
+func TestBinariesLinkOnlyTheirOwn(t *testing.T) {
+	t.Parallel()
+	never := []layer{
+		{"gateway/cmd", []string{"github.com/yalue/onnxruntime_go", module + "runtime/ort", "k8s.io/client-go"}},
+		{"functions", []string{"github.com/jackc/pgx", "github.com/redis/go-redis", "k8s.io", "knative.dev", "modernc.org/sqlite", module + "gateway"}},
+		{"cmd/deps", []string{"github.com/aws", "k8s.io", "github.com/yalue"}},
+	}
+	for _, rule := range never {
+		mains := 0
+		for _, p := range packages(t) {
+			if p.Name != "main" || !under(p.path(), rule.tree) {
+				continue
+			}
+			mains++
+			for _, dep := range p.Deps {
+				if slices.ContainsFunc(rule.may, func(tree string) bool { return under(dep, tree) }) {
+					t.Errorf("%s links %s", p.path(), dep)
+				}
+			}
+		}
+		if mains == 0 {
+			t.Errorf("no main under %s: the rule holds of nothing", rule.tree)
+		}
+	}
+}
