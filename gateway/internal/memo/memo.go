@@ -1,0 +1,146 @@
+// Package memo remembers what was loaded for a bounded time, in a bounded
+// number of entries, and loads each key once however many ask for it.
+//
+// It is not a general cache: nothing is written to it, and what it holds is
+// always a copy of what somebody else owns.
+package memo
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Options bound a Cache.
+type Options struct {
+	// Fresh is how long a value is used, from the moment its load began: a
+	// change in the source is seen Fresh and one load after it at the latest.
+	Fresh time.Duration
+
+	// Stale is how much longer a value is used while its source fails; 0 is not
+	// at all.
+	Stale time.Duration
+
+	Max     int           // entries
+	Timeout time.Duration // of one load
+}
+
+// Cache remembers the values of one source.
+type Cache[K comparable, V any] struct {
+	load    func(context.Context, K) (V, error)
+	options Options
+
+	mu      sync.Mutex
+	entries map[K]*entry[V]
+}
+
+type entry[V any] struct {
+	value V
+	at    time.Time // when the load that gave value began; zero before the first
+	call  *call[V]  // the load under way
+}
+
+type call[V any] struct {
+	done  chan struct{}
+	value V
+	err   error
+}
+
+// New makes a Cache over load.
+func New[K comparable, V any](options Options, load func(context.Context, K) (V, error)) *Cache[K, V] {
+	return &Cache[K, V]{load: load, options: options, entries: map[K]*entry[V]{}}
+}
+
+// Get returns the value of key, loading it when there is no fresh one. Those
+// who ask while it loads wait for the same load; one who goes away does not end
+// it for the others. Errors are not remembered.
+func (c *Cache[K, V]) Get(ctx context.Context, key K) (V, error) {
+	c.mu.Lock()
+	e := c.entries[key]
+	if e == nil {
+		c.makeRoom()
+		e = &entry[V]{}
+		c.entries[key] = e
+	}
+	if !e.at.IsZero() && time.Since(e.at) < c.options.Fresh {
+		value := e.value
+		c.mu.Unlock()
+		return value, nil
+	}
+	if e.call == nil {
+		e.call = &call[V]{done: make(chan struct{})}
+		// Bounded by Options.Timeout, and waited for by everyone who asks.
+		go c.run(context.WithoutCancel(ctx), key, e, e.call)
+	}
+	running := e.call
+	c.mu.Unlock()
+
+	select {
+	case <-running.done:
+		return running.value, running.err
+	case <-ctx.Done():
+		var none V
+		return none, ctx.Err()
+	}
+}
+
+// Forget drops the value of key, so that the next Get loads it. A load under
+// way is not used for those who ask later.
+func (c *Cache[K, V]) Forget(key K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.entries, key)
+}
+
+func (c *Cache[K, V]) run(ctx context.Context, key K, e *entry[V], current *call[V]) {
+	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
+	defer cancel()
+	began := time.Now()
+	value, err := c.load(ctx, key)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e.call = nil
+	switch {
+	case err == nil:
+		e.value, e.at = value, began
+	case !e.at.IsZero() && began.Sub(e.at) < c.options.Fresh+c.options.Stale:
+		value, err = e.value, nil
+	default:
+		if c.entries[key] == e {
+			delete(c.entries, key)
+		}
+	}
+	current.value, current.err = value, err
+	close(current.done)
+}
+
+// sample is how many entries makeRoom looks at: enough to meet spent ones,
+// few enough that a flood of new keys costs each caller little.
+const sample = 32
+
+// makeRoom drops what is of no use any more among a few entries, else any of
+// them. Map order is random, so that over time all are met.
+func (c *Cache[K, V]) makeRoom() {
+	if len(c.entries) < c.options.Max {
+		return
+	}
+	var spare *K
+	seen := 0
+	for key, e := range c.entries {
+		if seen++; seen > sample {
+			break
+		}
+		if e.call != nil {
+			continue
+		}
+		if time.Since(e.at) >= c.options.Fresh+c.options.Stale {
+			delete(c.entries, key)
+		} else {
+			spare = &key
+		}
+	}
+	if len(c.entries) >= c.options.Max && spare != nil {
+		delete(c.entries, *spare)
+	}
+}
