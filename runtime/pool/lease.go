@@ -1,0 +1,98 @@
+package pool
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/serve"
+)
+
+// lease implements serve.Lease.
+type lease struct {
+	pool  *Pool
+	entry *entry
+	stats *modelStats
+	once  sync.Once
+}
+
+// Info implements serve.Lease.
+func (l *lease) Info() *serve.ModelInfo { return l.entry.info }
+
+// Release implements serve.Lease.
+func (l *lease) Release() { l.once.Do(func() { l.pool.release(l.entry) }) }
+
+// Run implements serve.Lease.
+func (l *lease) Run(ctx context.Context, req *infer.Request) (*infer.Response, error) {
+	began := time.Now()
+	res, err := l.run(ctx, req)
+	l.stats.record(began, res, err)
+	return res, err
+}
+
+func (l *lease) run(ctx context.Context, req *infer.Request) (*infer.Response, error) {
+	loaded := l.entry.loaded
+	if err := loaded.Manifest.Signature.Validate(req); err != nil {
+		return nil, err
+	}
+	wanted := names(loaded.Manifest.Outputs)
+	if len(req.Outputs) > 0 {
+		wanted = make([]string, len(req.Outputs))
+		for i, o := range req.Outputs {
+			wanted[i] = o.Name
+		}
+	}
+	queued := time.Now()
+	free, err := l.pool.slots.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	running := time.Now()
+	outputs, release, err := loaded.Session.Run(ctx, req.Inputs, wanted)
+	free()
+	if err != nil {
+		return nil, err
+	}
+	timing := l.takeCold()
+	timing.Queue, timing.Infer = running.Sub(queued), time.Since(running)
+	timing.BatchSize = rows(&loaded.Manifest.Signature, req.Inputs)
+	return &infer.Response{
+		Model:     l.entry.info.Name,
+		Version:   l.entry.info.Version,
+		ID:        req.ID,
+		Outputs:   outputs,
+		Timing:    timing,
+		OnRelease: release,
+	}, nil
+}
+
+// takeCold returns what the load took, to the first run after it only.
+func (l *lease) takeCold() infer.Timing {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	if l.entry.cold == nil {
+		return infer.Timing{}
+	}
+	t := *l.entry.cold
+	l.entry.cold = nil
+	return t
+}
+
+// rows is how many rows of the batch axis the inputs hold; 1 without one.
+func rows(sig *infer.Signature, inputs []infer.Tensor) int {
+	if sig.BatchAxis == nil {
+		return 1
+	}
+	for i := range sig.Inputs {
+		if sig.Inputs[i].Unbatched {
+			continue
+		}
+		for j := range inputs {
+			if inputs[j].Name == sig.Inputs[i].Name && *sig.BatchAxis < len(inputs[j].Shape) {
+				return int(inputs[j].Shape[*sig.BatchAxis])
+			}
+		}
+	}
+	return 1
+}
