@@ -23,6 +23,10 @@ type TensorSpec struct {
 	DataType DataType `json:"datatype"`
 	Shape    []Dim    `json:"shape"` // -1 is a dynamic axis
 
+	// Example is a small shape the model is known to run with, found by running
+	// it when it was published. Warm-up uses it; nil where nothing is dynamic.
+	Example []int64 `json:"example,omitempty"`
+
 	// Optional inputs have a default in the model and may be left out.
 	Optional bool `json:"optional,omitempty"`
 

@@ -1,0 +1,469 @@
+package infer
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+// MaxDepth is how deep a JSON body may nest, its root counted.
+const MaxDepth = 64
+
+// maxRank bounds a tensor's axes; ONNX Runtime itself stops far below.
+const maxRank = 64
+
+// maxTensors bounds the tensors of one request or response.
+const maxTensors = 1024
+
+// Limits bound what decoding a body may take. The zero value bounds only the
+// nesting: the body itself bounds the rest.
+type Limits struct {
+	// Elements bounds the elements of each tensor; 0 is no bound.
+	Elements int64
+
+	// Reserve, when set, is asked before a tensor's memory is allocated, with
+	// its bytes. Its error ends the decoding.
+	Reserve func(bytes int64) error
+}
+
+// DecodeRequest reads the body of a V2 REST infer request. headerLength is the
+// Inference-Header-Content-Length: the bytes of JSON at the body's head, the
+// rest being binary tensor data; NoHeader when the whole body is JSON.
+//
+// Binary tensors share body's memory where it is aligned to their element size
+// (ReadBody sees to that), and are copied where it is not. Model and Version are
+// not in the body, and left for the caller. Errors are problems that name the
+// field by its JSON path. Members that the protocol does not know are skipped.
+func DecodeRequest(body []byte, headerLength int, limits Limits) (*Request, error) {
+	d, err := newDecoder(body, headerLength, limits)
+	if err != nil {
+		return nil, err
+	}
+	req := &Request{}
+	err = d.document(func(name string) error {
+		switch name {
+		case "id":
+			return d.text("id", &req.ID)
+		case "parameters":
+			return d.requestParameters(req)
+		case "inputs":
+			req.Inputs, err = d.tensors("inputs")
+			return err
+		case "outputs":
+			return d.requestedOutputs(req)
+		default:
+			return d.skip()
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return req, d.binary("inputs", req.Inputs)
+}
+
+// DecodeResponse reads the body of a V2 REST infer response, as DecodeRequest
+// does a request's.
+func DecodeResponse(body []byte, headerLength int, limits Limits) (*Response, error) {
+	d, err := newDecoder(body, headerLength, limits)
+	if err != nil {
+		return nil, err
+	}
+	resp := &Response{}
+	err = d.document(func(name string) error {
+		switch name {
+		case "model_name":
+			return d.text(name, &resp.Model)
+		case "model_version":
+			return d.text(name, &resp.Version)
+		case "id":
+			return d.text(name, &resp.ID)
+		case "parameters":
+			return d.object(name, func(key string) error {
+				v, err := d.parameter("parameters." + key)
+				if err == nil {
+					resp.Parameters = resp.Parameters.with(key, v)
+				}
+				return err
+			})
+		case "outputs":
+			resp.Outputs, err = d.tensors(name)
+			return err
+		default:
+			return d.skip()
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, d.binary("outputs", resp.Outputs)
+}
+
+// NoHeader is the header length of a body that is all JSON.
+const NoHeader = -1
+
+// decoder reads one body.
+type decoder struct {
+	json   *jsontext.Decoder
+	rest   []byte // the binary section
+	limits Limits
+	sizes  []int64 // binary_data_size of each tensor; -1 when its data was in JSON
+	isJSON bool    // the whole body is JSON
+}
+
+func newDecoder(body []byte, headerLength int, limits Limits) (*decoder, error) {
+	text, rest := body, []byte(nil)
+	if headerLength != NoHeader {
+		if headerLength < 0 || headerLength > len(body) {
+			return nil, problem.New(problem.MalformedBody,
+				"Inference-Header-Content-Length is %d, but the body has %d bytes", headerLength, len(body))
+		}
+		text, rest = body[:headerLength], body[headerLength:]
+	}
+	if len(text) == 0 {
+		return nil, problem.New(problem.MalformedBody, "expected a JSON object; the body is empty")
+	}
+	return &decoder{
+		json:   jsontext.NewDecoder(bytes.NewBuffer(text)),
+		rest:   rest,
+		limits: limits,
+		isJSON: headerLength == NoHeader,
+	}, nil
+}
+
+// document reads the one object a body is, and nothing behind it.
+func (d *decoder) document(member func(name string) error) error {
+	if err := d.object("", member); err != nil {
+		return err
+	}
+	switch _, err := d.json.ReadToken(); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return d.syntax(err)
+	default:
+		return problem.New(problem.MalformedBody, "expected nothing behind the JSON object, but byte %d begins another value", d.json.InputOffset())
+	}
+}
+
+// object reads an object and calls member with each name, which must read its
+// value.
+func (d *decoder) object(path string, member func(name string) error) error {
+	if err := d.open(path, '{', "an object"); err != nil {
+		return err
+	}
+	for d.json.PeekKind() != '}' {
+		token, err := d.json.ReadToken()
+		if err != nil {
+			return d.syntax(err)
+		}
+		if err := member(token.String()); err != nil {
+			return err
+		}
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return d.syntax(err)
+	}
+	return nil
+}
+
+// array reads an array and calls element with each index and its path, which
+// must read it.
+func (d *decoder) array(path string, most int, element func(i int, path string) error) error {
+	if err := d.open(path, '[', "an array"); err != nil {
+		return err
+	}
+	for i := 0; d.json.PeekKind() != ']'; i++ {
+		if i == most {
+			return tooMany(path, int64(most))
+		}
+		if err := element(i, path+"["+strconv.Itoa(i)+"]"); err != nil {
+			return err
+		}
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return d.syntax(err)
+	}
+	return nil
+}
+
+// open reads the delimiter that begins an object or array.
+func (d *decoder) open(path string, kind jsontext.Kind, what string) error {
+	if got := d.json.PeekKind(); got != kind && got != 0 {
+		return d.unexpected(path, what)
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return d.syntax(err)
+	}
+	if d.json.StackDepth() > MaxDepth {
+		return problem.Invalid(orBody(path), "nested deeper than %d", MaxDepth)
+	}
+	return nil
+}
+
+// unexpected is the fault of a value of another kind than what.
+func (d *decoder) unexpected(path, what string) error {
+	value, err := d.json.ReadValue()
+	if err != nil {
+		return d.syntax(err)
+	}
+	return problem.Invalid(orBody(path), "expected %s; got %s", what, excerpt(value))
+}
+
+// text reads a string.
+func (d *decoder) text(path string, into *string) error {
+	if got := d.json.PeekKind(); got != '"' && got != 0 {
+		return d.unexpected(path, "a string")
+	}
+	token, err := d.json.ReadToken()
+	if err != nil {
+		return d.syntax(err)
+	}
+	*into = token.String()
+	return nil
+}
+
+// skip reads a value that means nothing here, but keeps the rules all the same.
+func (d *decoder) skip() error {
+	depth := d.json.StackDepth()
+	for {
+		token, err := d.json.ReadToken()
+		if err != nil {
+			return d.syntax(err)
+		}
+		if d.json.StackDepth() > MaxDepth {
+			return problem.Invalid(fieldPath(d.json.StackPointer()), "nested deeper than %d", MaxDepth)
+		}
+		if token.Kind() == '0' {
+			if _, err := strconv.ParseFloat(token.String(), 64); err != nil {
+				return problem.Invalid(fieldPath(d.json.StackPointer()), "%s is out of range", quote(token.String()))
+			}
+		}
+		if d.json.StackDepth() == depth {
+			return nil
+		}
+	}
+}
+
+// requestParameters reads a request's parameters; those the protocol gives a
+// meaning go into fields of their own.
+func (d *decoder) requestParameters(req *Request) error {
+	return d.object("parameters", func(name string) error {
+		path := "parameters." + name
+		switch name {
+		case "timeout":
+			µs, err := d.natural(path, "a number of microseconds")
+			req.Timeout = microseconds(µs)
+			return err
+		case "priority":
+			p, err := d.natural(path, "a priority")
+			req.Priority = uint64(p) //nolint:gosec // not negative
+			return err
+		case "binary_data_output":
+			return d.boolean(path, &req.BinaryOutput)
+		}
+		v, err := d.parameter(path)
+		if err == nil {
+			req.Parameters = req.Parameters.with(name, v)
+		}
+		return err
+	})
+}
+
+// microseconds makes a Duration of a number of µs; one too large for it is the
+// longest there is, some 292 years.
+func microseconds(µs int64) time.Duration {
+	const most = int64(1<<63-1) / int64(time.Microsecond)
+	return time.Duration(min(µs, most)) * time.Microsecond
+}
+
+// requestedOutputs reads the names of the outputs wanted.
+func (d *decoder) requestedOutputs(req *Request) error {
+	return d.array("outputs", maxTensors, func(_ int, path string) error {
+		var out RequestedOutput
+		named := false
+		err := d.object(path, func(name string) error {
+			switch name {
+			case "name":
+				named = true
+				return d.text(path+".name", &out.Name)
+			case "parameters":
+				return d.outputParameters(path+".parameters", &out)
+			default:
+				return d.skip()
+			}
+		})
+		if err == nil && !named {
+			err = problem.Invalid(path+".name", "expected the name of an output; it is missing")
+		}
+		req.Outputs = append(req.Outputs, out)
+		return err
+	})
+}
+
+func (d *decoder) outputParameters(path string, out *RequestedOutput) error {
+	return d.object(path, func(name string) error {
+		field := path + "." + name
+		switch name {
+		case "binary_data":
+			out.Binary = new(bool)
+			return d.boolean(field, out.Binary)
+		case "classification":
+			n, err := d.natural(field, "a number of classes")
+			if err == nil && n > 0 {
+				err = unsupported(field, "the classification extension")
+			}
+			return err
+		default:
+			if err := refuseShared(field, name); err != nil {
+				return err
+			}
+			_, err := d.parameter(field)
+			return err
+		}
+	})
+}
+
+// unsupported refuses an extension of the protocol that is not served here.
+func unsupported(path, what string) error {
+	e := problem.Invalid(path, "%s is not supported", what)
+	e.Code = problem.Unimplemented
+	return e
+}
+
+// refuseShared refuses Triton's shared memory parameters: the memory named is
+// on another machine.
+func refuseShared(path, name string) error {
+	if strings.HasPrefix(name, "shared_memory_") {
+		return unsupported(path, "shared memory")
+	}
+	return nil
+}
+
+// parameter reads one parameter: a bool, int64, float64 or string.
+func (d *decoder) parameter(path string) (any, error) {
+	switch d.json.PeekKind() {
+	case '{', '[', 'n':
+		return nil, d.unexpected(path, "a boolean, number or string")
+	}
+	token, err := d.json.ReadToken()
+	if err != nil {
+		return nil, d.syntax(err)
+	}
+	switch token.Kind() {
+	case 't', 'f':
+		return token.Bool(), nil
+	case '"':
+		return token.String(), nil
+	}
+	text := token.String()
+	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return i, nil
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || !strings.ContainsAny(text, ".eE") {
+		return nil, problem.Invalid(path, "%s is out of range", text)
+	}
+	return f, nil
+}
+
+// natural reads an integer that is not negative.
+func (d *decoder) natural(path, what string) (int64, error) {
+	if got := d.json.PeekKind(); got != '0' && got != 0 {
+		return 0, d.unexpected(path, what)
+	}
+	token, err := d.json.ReadToken()
+	if err != nil {
+		return 0, d.syntax(err)
+	}
+	n, err := strconv.ParseInt(token.String(), 10, 64)
+	if err != nil || n < 0 {
+		return 0, problem.Invalid(path, "expected %s, an integer not below 0; got %s", what, token.String())
+	}
+	return n, nil
+}
+
+// boolean reads true or false.
+func (d *decoder) boolean(path string, into *bool) error {
+	switch d.json.PeekKind() {
+	case 't', 'f', 0:
+	default:
+		return d.unexpected(path, "true or false")
+	}
+	token, err := d.json.ReadToken()
+	if err != nil {
+		return d.syntax(err)
+	}
+	*into = token.Bool()
+	return nil
+}
+
+// syntax words a fault the tokenizer found.
+func (d *decoder) syntax(err error) error {
+	var at *jsontext.SyntacticError
+	if !errors.As(err, &at) {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return problem.New(problem.MalformedBody, "the JSON ends too early")
+		}
+		return problem.New(problem.MalformedBody, "the body is not JSON: %w", err)
+	}
+	detail := "not valid JSON"
+	if at.Err != nil {
+		detail = strings.TrimPrefix(at.Err.Error(), "jsontext: ")
+	}
+	if errors.Is(at.Err, io.ErrUnexpectedEOF) {
+		detail = "the JSON ends too early"
+	}
+	path := fieldPath(at.JSONPointer)
+	e := problem.New(problem.MalformedBody, "%s: %s (at byte %d)", path, detail, at.ByteOffset)
+	e.Fields = []problem.Field{{Field: path, Detail: detail}}
+	return e
+}
+
+// orBody names the whole body where a path is empty.
+func orBody(path string) string {
+	if path == "" {
+		return "body"
+	}
+	return path
+}
+
+// fieldPath words a JSON pointer as the paths of errors are: inputs[0].shape.
+func fieldPath(pointer jsontext.Pointer) string {
+	var b strings.Builder
+	const most = 8 // levels; nothing of ours lies deeper
+	levels := 0
+	for token := range pointer.Tokens() {
+		if levels++; levels > most {
+			b.WriteString("…")
+			break
+		}
+		if _, err := strconv.ParseUint(token, 10, 32); err == nil {
+			b.WriteString("[" + token + "]")
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteByte('.')
+		}
+		if len(token) > maxName {
+			token = strings.ToValidUTF8(token[:maxName], "") + "…"
+		}
+		b.WriteString(token)
+	}
+	return orBody(b.String())
+}
+
+// with sets one parameter, making the map when it is the first.
+func (p Parameters) with(name string, value any) Parameters {
+	if p == nil {
+		p = Parameters{}
+	}
+	p[name] = value
+	return p
+}

@@ -1,0 +1,46 @@
+package infer
+
+import (
+	"strconv"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+// maxName is the longest DNS label (RFC 1035), and so the longest model name.
+const maxName = 63
+
+// ParseName checks a model's name, which is a DNS label: 1 to 63 of a-z, 0-9
+// and "-", with a letter or digit first and last. Names become parts of host
+// names, paths and S3 keys, so nothing else is ever let through.
+func ParseName(s string) (string, error) {
+	ok := s != "" && len(s) <= maxName && s[0] != '-' && s[len(s)-1] != '-'
+	for i := 0; ok && i < len(s); i++ {
+		c := s[i]
+		ok = c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-'
+	}
+	if !ok {
+		return "", problem.Invalid("model_name",
+			"expected 1 to %d of a-z, 0-9 and '-', a letter or digit first and last; got %s", maxName, quote(s))
+	}
+	return s, nil
+}
+
+// ParseVersion reads a model's version, a positive integer in decimal without
+// sign or leading zero. The empty string is no version: callers for whom it
+// means the newest must look for it first.
+func ParseVersion(s string) (int, error) {
+	v, err := strconv.Atoi(s)
+	if err != nil || v < 1 || s[0] < '1' || s[0] > '9' {
+		return 0, problem.Invalid("model_version", "expected a positive integer; got %s", quote(s))
+	}
+	return v, nil
+}
+
+// quote quotes what a client sent, cut to a length fit for an error.
+func quote(s string) string {
+	const most = 80
+	if len(s) > most {
+		return strconv.Quote(s[:most]) + "…"
+	}
+	return strconv.Quote(s)
+}
