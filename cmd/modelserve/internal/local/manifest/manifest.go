@@ -1,0 +1,231 @@
+// Package manifest reads the files that say what the local platform runs: a
+// kustomize overlay of Knative Services and the settings beside them, and a
+// folder of single manifests that commands write.
+//
+// Types, defaults and validation are knative.dev/serving's own. What this
+// package adds is a list of the fields that one machine can honour: any other
+// field that is set is an error that names it, so nothing in a manifest is
+// ever ignored.
+package manifest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"knative.dev/pkg/apis"
+	serving "knative.dev/serving/pkg/apis/config"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	autoscaler "knative.dev/serving/pkg/autoscaler/config"
+	"knative.dev/serving/pkg/autoscaler/config/autoscalerconfig"
+	kjson "sigs.k8s.io/json"
+)
+
+// Scheme begins an image that is built from source: ko://IMPORT/PATH.
+const Scheme = "ko://"
+
+// Namespace is the only one that the local platform has: its URLs say
+// FUNCTION.default.localhost.
+const Namespace = "default"
+
+// Source is where manifests are.
+type Source struct {
+	Overlay string // a folder with a kustomization
+	Folder  string // single manifests, *.yaml; need not exist
+}
+
+// Service is one Knative Service that can run here, with its defaults filled in.
+type Service struct {
+	Name   string
+	File   string // where it is from, for messages
+	Import string // Go import path of its main package
+	Object *servingv1.Service
+	Env    []corev1.EnvVar // of its container: envFrom and valueFrom are resolved, later ones win
+}
+
+// Container is the Service's only container.
+func (s *Service) Container() *corev1.Container {
+	return &s.Object.Spec.Template.Spec.Containers[0]
+}
+
+// Set is everything that one reading found.
+type Set struct {
+	Services   []Service // by name
+	Autoscaler *autoscalerconfig.Config
+}
+
+// Load reads and checks everything. The error joins every fault found, each
+// with its file, its Service and its field. The Snapshot, valid even with an
+// error, tells when to read again.
+func Load(ctx context.Context, source Source) (Set, Snapshot, error) {
+	files := newRecorder()
+	documents, err := files.overlay(source.Overlay)
+	faults := []error{err}
+	single, err := files.folder(source.Folder)
+	documents, faults = append(documents, single...), append(faults, err)
+	snapshot := files.snapshot(source.Folder)
+	if err := errors.Join(faults...); err != nil {
+		return Set{}, snapshot, err
+	}
+	set, err := decode(ctx, documents)
+	return set, snapshot, err
+}
+
+// document is one object as a file gave it.
+type document struct {
+	file string
+	json []byte
+}
+
+// header is what every Kubernetes object has.
+type header struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Metadata   struct {
+		Name      string `json:"name"`
+		Namespace string `json:"namespace"`
+	} `json:"metadata"`
+}
+
+func decode(ctx context.Context, documents []document) (Set, error) {
+	var services []document
+	var faults []error
+	values := settings{maps: map[string]map[string]string{}, secrets: map[string]map[string]string{}}
+	config := &serving.Config{}
+	for _, d := range documents {
+		var h header
+		if err := json.Unmarshal(d.json, &h); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", d.file, err))
+			continue
+		}
+		switch h.APIVersion + " " + h.Kind {
+		case "serving.knative.dev/v1 Service":
+			services = append(services, d)
+		case "v1 ConfigMap", "v1 Secret":
+			if err := values.add(d, h, config); err != nil {
+				faults = append(faults, fmt.Errorf("%s: %s %s: %w", d.file, h.Kind, h.Metadata.Name, err))
+			}
+		default:
+			faults = append(faults, fmt.Errorf("%s: %s %s of %s: not supported by the local platform; "+
+				"it runs Service of serving.knative.dev/v1, and reads ConfigMap and Secret", d.file, h.Kind, h.Metadata.Name, h.APIVersion))
+		}
+	}
+	if config.Autoscaler == nil {
+		config.Autoscaler, _ = autoscaler.NewConfigFromMap(nil) // the defaults are valid
+	}
+	set := Set{Autoscaler: config.Autoscaler}
+	ctx = apis.WithinCreate(serving.ToContext(ctx, config))
+	seen := map[string]string{}
+	for _, d := range services {
+		s, err := service(ctx, d, values)
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		if first, ok := seen[s.Name]; ok {
+			faults = append(faults, fmt.Errorf("%s: Service %s: %s has one of that name", d.file, s.Name, first))
+			continue
+		}
+		seen[s.Name] = d.file
+		set.Services = append(set.Services, s)
+	}
+	slices.SortFunc(set.Services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
+	return set, errors.Join(faults...)
+}
+
+// service decodes one Service strictly, checks what it sets, and has Knative
+// default and validate it.
+func service(ctx context.Context, d document, values settings) (Service, error) {
+	object := &servingv1.Service{}
+	strict, err := kjson.UnmarshalStrict(d.json, object)
+	fault := func(errs ...error) error {
+		for i, err := range errs {
+			errs[i] = fmt.Errorf("%s: Service %s: %w", d.file, object.Name, err)
+		}
+		return errors.Join(errs...)
+	}
+	if err != nil {
+		return Service{}, fault(err)
+	}
+	if len(strict) > 0 {
+		return Service{}, fault(strict...)
+	}
+	if faults := unsupported(d.json); len(faults) > 0 {
+		return Service{}, fault(faults...)
+	}
+	if object.Namespace == "" {
+		object.Namespace = Namespace
+	}
+	if object.Namespace != Namespace {
+		return Service{}, fault(fmt.Errorf("metadata.namespace: %q: the local platform has only %q", object.Namespace, Namespace))
+	}
+	object.SetDefaults(ctx)
+	s := Service{Name: object.Name, File: d.file, Object: object}
+	if len(object.Spec.Template.Spec.Containers) == 1 {
+		var ok bool
+		if s.Import, ok = strings.CutPrefix(s.Container().Image, Scheme); !ok || s.Import == "" {
+			return Service{}, fault(fmt.Errorf("spec.template.spec.containers[0].image: %q: "+
+				"the local platform builds images from source: expected ko://IMPORT/PATH", s.Container().Image))
+		}
+		s.Container().Image = s.Import // what Knative validates is a reference to a registry
+	}
+	if faults := validation(object.Validate(ctx)); len(faults) > 0 {
+		return Service{}, fault(faults...)
+	}
+	s.Container().Image = Scheme + s.Import
+	if s.Env, err = values.environment(s.Container()); err != nil {
+		return Service{}, fault(err)
+	}
+	return s, nil
+}
+
+// validation splits Knative's error, one fault a line, and leaves warnings out.
+func validation(err *apis.FieldError) []error {
+	if err = err.Filter(apis.ErrorLevel); err == nil {
+		return nil
+	}
+	var faults []error
+	for line := range strings.Lines(err.Error()) {
+		faults = append(faults, errors.New(strings.TrimSpace(line)))
+	}
+	return faults
+}
+
+// folder reads single manifests.
+func (r *recorder) folder(dir string) ([]document, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("read %s: %w", dir, err)
+	}
+	var documents []document
+	var faults []error
+	for _, e := range entries {
+		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || filepath.Ext(e.Name()) != ".yaml" {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		text, err := r.ReadFile(path)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("read %s: %w", path, err))
+			continue
+		}
+		found, err := split(path, text)
+		documents, faults = append(documents, found...), append(faults, err)
+	}
+	return documents, errors.Join(faults...)
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

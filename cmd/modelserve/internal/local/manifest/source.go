@@ -1,0 +1,181 @@
+package manifest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+// originKey is the annotation in which kustomize says which file an object is from.
+const originKey = "config.kubernetes.io/origin"
+
+// maxFile bounds a manifest.
+const maxFile = 4 << 20
+
+// recorder is the file system as kustomize reads it. It keeps what was read,
+// which is what to watch, and asks kustomize to name each object's file.
+type recorder struct {
+	filesys.FileSystem
+	kustomization string // folder whose kustomization gets the request
+	read          map[string][sha256.Size]byte
+}
+
+func newRecorder() *recorder {
+	return &recorder{FileSystem: filesys.MakeFsOnDisk(), read: map[string][sha256.Size]byte{}}
+}
+
+// ReadFile reads path and remembers what was there.
+func (r *recorder) ReadFile(path string) ([]byte, error) {
+	text, err := readBounded(path)
+	r.read[path] = fingerprint(text, err)
+	if err != nil {
+		return nil, err
+	}
+	if filepath.Dir(path) == r.kustomization && strings.HasPrefix(filepath.Base(path), "kustomization.") {
+		return withOrigins(text)
+	}
+	return text, nil
+}
+
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path) //nolint:gosec // the user's own files
+	if err != nil {
+		return nil, err //nolint:wrapcheck // names the file, and kustomize looks at its type
+	}
+	defer f.Close() //nolint:errcheck // only read
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err //nolint:wrapcheck // names the file
+	}
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("%s: more than %d bytes", path, maxFile)
+	}
+	return text, nil
+}
+
+// withOrigins adds buildMetadata: [originAnnotations] to a kustomization.
+func withOrigins(text []byte) ([]byte, error) {
+	fields := map[string]any{}
+	if err := sigsyaml.UnmarshalStrict(text, &fields); err != nil {
+		return text, nil //nolint:nilerr // kustomize says better what is wrong with it
+	}
+	list, _ := fields["buildMetadata"].([]any)
+	fields["buildMetadata"] = append(list, "originAnnotations")
+	out, err := sigsyaml.Marshal(fields)
+	if err != nil {
+		return nil, fmt.Errorf("ask kustomize for origins: %w", err)
+	}
+	return out, nil
+}
+
+// overlay builds a kustomization.
+func (r *recorder) overlay(dir string) ([]document, error) {
+	absolute, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("kustomize %s: %w", dir, err)
+	}
+	if r.kustomization, err = filepath.EvalSymlinks(absolute); err != nil {
+		return nil, fmt.Errorf("kustomize %s: %w", dir, err)
+	}
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(r, dir)
+	if err != nil {
+		return nil, fmt.Errorf("kustomize %s: %w", dir, err)
+	}
+	documents := make([]document, 0, built.Size())
+	var faults []error
+	for _, resource := range built.Resources() {
+		d := document{file: dir}
+		if origin, err := resource.GetOrigin(); err == nil && origin != nil && origin.Path != "" {
+			d.file = filepath.Join(dir, origin.Path)
+		}
+		annotations := resource.GetAnnotations()
+		delete(annotations, originKey)
+		if err := resource.SetAnnotations(annotations); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", d.file, err))
+			continue
+		}
+		if d.json, err = resource.MarshalJSON(); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", d.file, err))
+			continue
+		}
+		documents = append(documents, d)
+	}
+	return documents, errors.Join(faults...)
+}
+
+// split cuts a file into its YAML documents, each as JSON.
+func split(file string, text []byte) ([]document, error) {
+	reader := yaml.NewYAMLReader(newBufferedReader(text))
+	var documents []document
+	for {
+		part, err := reader.Read()
+		if errors.Is(err, io.EOF) {
+			return documents, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		if len(bytes.TrimSpace(part)) == 0 {
+			continue
+		}
+		asJSON, err := sigsyaml.YAMLToJSONStrict(part)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		if string(asJSON) != "null" { // only comments
+			documents = append(documents, document{file: file, json: asJSON})
+		}
+	}
+}
+
+// Snapshot is what was read, file by file.
+type Snapshot struct {
+	read   map[string][sha256.Size]byte
+	folder string
+	names  string
+}
+
+func (r *recorder) snapshot(folder string) Snapshot {
+	return Snapshot{read: r.read, folder: folder, names: names(folder)}
+}
+
+// Changed says whether any file that was read now reads otherwise, or one came
+// to the folder or left it.
+func (s Snapshot) Changed() bool {
+	if names(s.folder) != s.names {
+		return true
+	}
+	for path, was := range s.read {
+		if fingerprint(readBounded(path)) != was {
+			return true
+		}
+	}
+	return false
+}
+
+// fingerprint is of the bytes, or of the fact that there were none to read.
+func fingerprint(text []byte, err error) [sha256.Size]byte {
+	if err != nil {
+		return [sha256.Size]byte{}
+	}
+	return sha256.Sum256(text)
+}
+
+func names(folder string) string {
+	entries, _ := os.ReadDir(folder) // one that is not there has no names
+	var list strings.Builder
+	for _, e := range entries {
+		list.WriteString(e.Name())
+		list.WriteByte(0)
+	}
+	return list.String()
+}
