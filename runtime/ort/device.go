@@ -1,0 +1,48 @@
+package ort
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Device says where a session runs: "cpu", or "cuda:N".
+type Device string
+
+// CPU is the device that is always there, and the default.
+const CPU Device = "cpu"
+
+// provider readies session options for a device.
+type provider interface {
+	// apply adds what the device needs to o, whose session it returns the
+	// device of: a device asked for by kind alone comes back with its number.
+	apply(l *Library, o *sessionOptions) (Device, error)
+}
+
+// ErrNoDevice is wrapped by the errors of a device that this build or machine
+// does not have.
+type ErrNoDevice struct {
+	Device Device
+	Reason string
+}
+
+// Error names the device and why it cannot be had.
+func (e *ErrNoDevice) Error() string {
+	return fmt.Sprintf("device %q cannot be used: %s", e.Device, e.Reason)
+}
+
+// providerOf is what runs a device's sessions.
+func providerOf(d Device) (provider, error) {
+	switch {
+	case d == "" || d == CPU:
+		return cpuProvider{}, nil
+	case d == "cuda" || strings.HasPrefix(string(d), "cuda:"):
+		return nil, &ErrNoDevice{Device: d, Reason: "this version has no CUDA support, only cpu"}
+	default:
+		return nil, &ErrNoDevice{Device: d, Reason: "expected cpu, cuda or cuda:N"}
+	}
+}
+
+// cpuProvider needs nothing: ONNX Runtime falls back to its CPU kernels.
+type cpuProvider struct{}
+
+func (cpuProvider) apply(*Library, *sessionOptions) (Device, error) { return CPU, nil }

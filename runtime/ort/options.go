@@ -1,0 +1,109 @@
+package ort
+
+/*
+#include "bridge.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+// Options are how a session is made. The zero value is one thread on the CPU,
+// with every graph optimisation.
+type Options struct {
+	Device Device // "" is CPU
+
+	// Threads work on one operator of one run; 0 is 1. Several runs at once on
+	// one thread each beat several threads on one run.
+	Threads int
+
+	// Optimization is the level for an ONNX model. An ORT-format model was
+	// optimised when it was made and is run as it is.
+	Optimization Optimization
+
+	// NoMemoryPattern saves memory on models whose intermediate tensors are
+	// large, about half of the peak, for some speed.
+	NoMemoryPattern bool
+}
+
+// Optimization is how far ONNX Runtime rewrites a graph when it loads it.
+type Optimization int
+
+// The levels. Full includes layouts that only this kind of CPU runs well.
+const (
+	Full Optimization = iota
+	Extended
+	Basic
+	None
+)
+
+func (o Optimization) level() C.int {
+	switch o {
+	case Full:
+		return C.ORT_ENABLE_ALL
+	case Extended:
+		return C.ORT_ENABLE_EXTENDED
+	case Basic:
+		return C.ORT_ENABLE_BASIC
+	default:
+		return C.ORT_DISABLE_ALL
+	}
+}
+
+// sessionOptions owns ONNX Runtime's options until destroy.
+type sessionOptions struct {
+	lib *Library
+	ptr *C.OrtSessionOptions
+}
+
+// newOptions makes the options that every session shares.
+func (l *Library) newOptions(opts Options) (*sessionOptions, Device, error) {
+	p, err := providerOf(opts.Device)
+	if err != nil {
+		return nil, "", err
+	}
+	if opts.Threads < 0 {
+		return nil, "", fmt.Errorf("threads: expected 0 or more, got %d", opts.Threads)
+	}
+	o := &sessionOptions{lib: l}
+	pattern := C.int(1)
+	if opts.NoMemoryPattern {
+		pattern = 0
+	}
+	l.live.options.Add(1)
+	err = l.check(C.ms_options(l.api, &o.ptr, C.int(max(opts.Threads, 1)), pattern, opts.Optimization.level()))
+	if err == nil {
+		// Spinning threads take the cores from the other sessions.
+		err = o.set("session.intra_op.allow_spinning", "0")
+	}
+	var device Device
+	if err == nil {
+		device, err = p.apply(l, o)
+	}
+	if err != nil {
+		o.destroy()
+		return nil, "", fmt.Errorf("session options: %w", err)
+	}
+	return o, device, nil
+}
+
+// set puts an entry of onnxruntime_session_options_config_keys.h.
+func (o *sessionOptions) set(key, value string) error {
+	ckey, cvalue := C.CString(key), C.CString(value)
+	defer C.free(unsafe.Pointer(ckey))
+	defer C.free(unsafe.Pointer(cvalue))
+	if err := o.lib.check(C.ms_options_entry(o.lib.api, o.ptr, ckey, cvalue)); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	return nil
+}
+
+func (o *sessionOptions) destroy() {
+	if o.ptr != nil {
+		C.ms_options_free(o.lib.api, o.ptr)
+		o.ptr = nil
+	}
+	o.lib.live.options.Add(-1)
+}
