@@ -1,0 +1,136 @@
+// Package textdetect is the codec of the text-detect function: an image in,
+// the boxes of its text lines out, by PP-OCRv6's detector and with the
+// decisions of the Python package rapidocr 3.10.0.
+//
+// The network is a DBNet (Liao et al. 2020, "Real-time Scene Text Detection
+// with Differentiable Binarization"): it gives each pixel a probability of
+// being inside a text line's shrunken core, and what is here turns that map
+// into boxes. It reads no text; text-recognize does.
+package textdetect
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/modelserveai/modelserve/functions/internal/imaging"
+	"github.com/modelserveai/modelserve/functions/internal/payload"
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/serve"
+)
+
+// Options bound what one request may cost.
+type Options struct {
+	MaxPixels int64 // of an image; 0 is imaging.DefaultMaxPixels
+}
+
+// Answer is what text-detect answers: sizes and places in pixels of the
+// upright image.
+type Answer struct {
+	Width  int   `json:"width"`
+	Height int   `json:"height"`
+	Boxes  []Box `json:"boxes"` // in reading order; never null
+}
+
+// Box is one line of text.
+type Box struct {
+	Polygon [4][2]float64 `json:"polygon"` // clockwise from the text's top left
+	Score   float64       `json:"score"`   // the map's mean inside the box, 0 to 1
+}
+
+// Codec finds lines of text. It is safe for many goroutines.
+type Codec struct {
+	opts    Options
+	tensors sync.Pool // of *[]float32, the model's inputs
+}
+
+// New makes the codec.
+func New(opts Options) *Codec { return &Codec{opts: opts} }
+
+// Answer implements serve.Codec: the payload is an image, or {"image": SOURCE}.
+func (c *Codec) Answer(ctx context.Context, in serve.Payload, model serve.Runner) (any, error) {
+	data, field := in.Body, "body"
+	if payload.IsJSON(in) {
+		var form struct {
+			Image payload.Source `json:"image"`
+		}
+		err := payload.Decode(in, &form)
+		if err != nil {
+			return nil, err
+		}
+		if data, err = form.Image.Bytes(ctx, in); err != nil {
+			return nil, err
+		}
+		field = form.Image.Field()
+	}
+	image, err := imaging.Decode(ctx, data, imaging.Options{Field: field, MaxPixels: c.opts.MaxPixels, Reserve: in.Reserve})
+	if err != nil {
+		return nil, err
+	}
+	return c.detect(ctx, in, image, model)
+}
+
+func (c *Codec) detect(ctx context.Context, in serve.Payload, image *imaging.Image, model serve.Runner) (*Answer, error) {
+	answer := &Answer{Width: image.Width, Height: image.Height, Boxes: []Box{}}
+	p := planFor(image.Width, image.Height)
+	if in.Reserve != nil {
+		if err := in.Reserve(ctx, p.bytes()); err != nil {
+			return nil, err
+		}
+	}
+	tensor := c.tensor(3 * p.netW * p.netH)
+	p.prepare(image, *tensor)
+
+	outputs, err := model.Run(ctx, []infer.Tensor{
+		infer.NewTensor(inputName(model), []int64{1, 3, int64(p.netH), int64(p.netW)}, *tensor),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find text: %w", err)
+	}
+	c.tensors.Put(tensor) // not after an error: the run may not have let go of it
+	m, err := probabilities(outputs, p)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range m.regions(p.pageW, p.pageH) {
+		answer.Boxes = append(answer.Boxes, p.box(r, image.Width, image.Height))
+	}
+	return answer, nil
+}
+
+// tensor is a buffer of n values; its content is whatever was there.
+func (c *Codec) tensor(n int) *[]float32 {
+	if b, ok := c.tensors.Get().(*[]float32); ok && cap(*b) >= n {
+		*b = (*b)[:n]
+		return b
+	}
+	b := make([]float32, n)
+	return &b
+}
+
+// inputName is the model's own name of its one input, so that another DBNet
+// can be published in this one's place.
+func inputName(model serve.Runner) string {
+	if in := model.Info().Signature.Inputs; len(in) == 1 {
+		return in[0].Name
+	}
+	return "x"
+}
+
+// probabilities checks the model's answer: one map as large as its input.
+func probabilities(outputs []infer.Tensor, p plan) (*probabilityMap, error) {
+	want := int64(p.netW) * int64(p.netH)
+	if len(outputs) != 1 || outputs[0].Elements() != want {
+		return nil, problem.New(problem.Internal, "the model's answer is not one map of %d×%d", p.netW, p.netH)
+	}
+	values, err := infer.Values[float32](&outputs[0])
+	if err != nil {
+		return nil, fmt.Errorf("read the model's map: %w", err)
+	}
+	return &probabilityMap{w: p.netW, h: p.netH, p: values}, nil
+}
+
+// round5 keeps five decimals, as the reference reports scores.
+func round5(v float64) float64 { return math.Round(v*1e5) / 1e5 }
