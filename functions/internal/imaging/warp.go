@@ -24,6 +24,23 @@ func (q Quad) Size() (w, h int) {
 	return w, h
 }
 
+// Valid reports whether the quad can be straightened: its corners run clockwise
+// and enclose at least a pixel, and the last three are not in one line.
+func (q Quad) Valid() bool {
+	twice := 0.0
+	for i, a := range q {
+		b := q[(i+1)%len(q)]
+		twice += a.X*b.Y - a.Y*b.X
+	}
+	w, h := q.Size()
+	return twice >= 2 && w > 0 && h > 0 && math.Abs(q.corner()) >= 1e-6
+}
+
+// corner is the cross product of the sides that meet in the third corner.
+func (q Quad) corner() float64 {
+	return (q[1].X-q[2].X)*(q[3].Y-q[2].Y) - (q[3].X-q[2].X)*(q[1].Y-q[2].Y)
+}
+
 func distance(a, b Point) float64 { return math.Hypot(a.X-b.X, a.Y-b.Y) }
 
 // Warper cuts quadrilaterals out of images. It holds the table of bicubic
@@ -88,13 +105,10 @@ func fixed(vy, vx [4]float32) [16]int32 {
 
 // Crop cuts q out of m and straightens it to w×h, bicubic, with the image's
 // edge repeated outside it: cv2.warpPerspective with INTER_CUBIC and
-// BORDER_REPLICATE. A quad without area gives ok false.
-func (t *Warper) Crop(m *Image, q Quad, w, h int) (out *Image, ok bool) {
-	p, ok := q.projection(float64(w), float64(h))
-	if !ok {
-		return nil, false
-	}
-	out = New(w, h)
+// BORDER_REPLICATE. q must be Valid.
+func (t *Warper) Crop(m *Image, q Quad, w, h int) *Image {
+	p := q.projection(float64(w), float64(h))
+	out := New(w, h)
 	for y := range h {
 		row := out.Row(y)
 		for x := range w {
@@ -102,7 +116,7 @@ func (t *Warper) Crop(m *Image, q Quad, w, h int) (out *Image, ok bool) {
 			t.sample(row[3*x:3*x+3:3*x+3], m, sx, sy)
 		}
 	}
-	return out, true
+	return out
 }
 
 // projection maps crop coordinates into the image.
@@ -111,22 +125,19 @@ type projection [9]float64
 // projection is the perspective map that takes the corners of a w×h crop to
 // the quad's (Heckbert 1989, "Fundamentals of Texture Mapping and Image
 // Warping", 2.2.3).
-func (q Quad) projection(w, h float64) (projection, bool) {
+func (q Quad) projection(w, h float64) projection {
 	dx1, dx2 := q[1].X-q[2].X, q[3].X-q[2].X
 	dy1, dy2 := q[1].Y-q[2].Y, q[3].Y-q[2].Y
 	sx := q[0].X - q[1].X + q[2].X - q[3].X
 	sy := q[0].Y - q[1].Y + q[2].Y - q[3].Y
-	det := dx1*dy2 - dx2*dy1
-	if math.Abs(det) < 1e-9 || w <= 0 || h <= 0 {
-		return projection{}, false
-	}
+	det := q.corner()
 	g := (sx*dy2 - dx2*sy) / det
 	k := (dx1*sy - sx*dy1) / det
 	return projection{
 		(q[1].X - q[0].X + g*q[1].X) / w, (q[3].X - q[0].X + k*q[3].X) / h, q[0].X,
 		(q[1].Y - q[0].Y + g*q[1].Y) / w, (q[3].Y - q[0].Y + k*q[3].Y) / h, q[0].Y,
 		g / w, k / h, 1,
-	}, true
+	}
 }
 
 // at is the place in the image, in 1/32 pixel.

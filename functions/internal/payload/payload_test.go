@@ -18,9 +18,9 @@ import (
 )
 
 type form struct {
-	Image        payload.Source  `json:"image"`
-	Polygons     [][4][2]float64 `json:"polygons"`
-	Orientations []int           `json:"orientations"`
+	Image        payload.Source              `json:"image"`
+	Polygons     payload.List[[4][2]float64] `json:"polygons"`
+	Orientations payload.List[int]           `json:"orientations"`
 }
 
 func TestDecodeRefuses(t *testing.T) {
@@ -49,6 +49,10 @@ func TestDecodeRefuses(t *testing.T) {
 		"not s3":             {`{"image":{"ref":"http://b/k"}}`, "image.ref", "s3://", problem.InvalidArgument},
 		"empty object":       {`{"image":{}}`, "image.ref", "s3://", problem.InvalidArgument},
 		"three corners":      {`{"image":"aGk=","polygons":[[[0,0],[0,0],[0,0]]]}`, "polygons[0]", "array of 4", problem.InvalidArgument},
+		"list is an object":  {`{"image":"aGk=","polygons":{}}`, "polygons", "expected an array", problem.InvalidArgument},
+		"list is cut off":    {`{"image":"aGk=","orientations":[0`, "", "EOF", problem.MalformedBody},
+		"list is too long":   {`{"image":"aGk=","orientations":[0` + strings.Repeat(",0", payload.MaxList) + `]}`, "orientations", "1000", problem.InvalidArgument},
+		"fraction":           {`{"image":"aGk=","orientations":[0, 0.5]}`, "orientations[1]", "integer", problem.InvalidArgument},
 		"text for a number":  {`{"image":"aGk=","orientations":["180"]}`, "orientations[0]", "integer", problem.InvalidArgument},
 		"invalid UTF-8":      {"{\"image\":\"\xff\"}", "", "UTF-8", problem.MalformedBody},
 	} {

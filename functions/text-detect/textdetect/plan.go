@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/modelserveai/modelserve/functions/internal/imaging"
+	"github.com/modelserveai/modelserve/functions/internal/textimage"
 )
 
 // The sizes that the reference brings an image to.
@@ -96,13 +97,13 @@ func (p plan) prepare(image *imaging.Image, tensor []float32) {
 
 // box brings a region of the page back to the original's pixels, w×h of them.
 func (p plan) box(r region, w, h int) Box {
-	box := Box{Score: round5(r.score)}
+	box := Box{Score: textimage.Score(r.score)}
 	for i, c := range r.corners {
 		x := c.x * p.scaleX
 		y := (c.y - float64(p.band)) * p.scaleY
 		box.Polygon[i] = [2]float64{
-			round5(min(max(x, 0), float64(w))),
-			round5(min(max(y, 0), float64(h))),
+			textimage.Score(min(max(x, 0), float64(w))),
+			textimage.Score(min(max(y, 0), float64(h))),
 		}
 	}
 	return box

@@ -11,20 +11,18 @@ package textdetect
 import (
 	"context"
 	"fmt"
-	"math"
 	"sync"
 
 	"github.com/modelserveai/modelserve/functions/internal/imaging"
 	"github.com/modelserveai/modelserve/functions/internal/payload"
+	"github.com/modelserveai/modelserve/functions/internal/textimage"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
 // Options bound what one request may cost.
-type Options struct {
-	MaxPixels int64 // of an image; 0 is imaging.DefaultMaxPixels
-}
+type Options = textimage.Options
 
 // Answer is what text-detect answers: sizes and places in pixels of the
 // upright image.
@@ -51,21 +49,17 @@ func New(opts Options) *Codec { return &Codec{opts: opts} }
 
 // Answer implements serve.Codec: the payload is an image, or {"image": SOURCE}.
 func (c *Codec) Answer(ctx context.Context, in serve.Payload, model serve.Runner) (any, error) {
-	data, field := in.Body, "body"
+	var source *payload.Source
 	if payload.IsJSON(in) {
 		var form struct {
 			Image payload.Source `json:"image"`
 		}
-		err := payload.Decode(in, &form)
-		if err != nil {
+		if err := payload.Decode(in, &form); err != nil {
 			return nil, err
 		}
-		if data, err = form.Image.Bytes(ctx, in); err != nil {
-			return nil, err
-		}
-		field = form.Image.Field()
+		source = &form.Image
 	}
-	image, err := imaging.Decode(ctx, data, imaging.Options{Field: field, MaxPixels: c.opts.MaxPixels, Reserve: in.Reserve})
+	image, err := textimage.Decode(ctx, in, source, c.opts)
 	if err != nil {
 		return nil, err
 	}
@@ -75,16 +69,14 @@ func (c *Codec) Answer(ctx context.Context, in serve.Payload, model serve.Runner
 func (c *Codec) detect(ctx context.Context, in serve.Payload, image *imaging.Image, model serve.Runner) (*Answer, error) {
 	answer := &Answer{Width: image.Width, Height: image.Height, Boxes: []Box{}}
 	p := planFor(image.Width, image.Height)
-	if in.Reserve != nil {
-		if err := in.Reserve(ctx, p.bytes()); err != nil {
-			return nil, err
-		}
+	if err := textimage.Reserve(ctx, in, p.bytes()); err != nil {
+		return nil, err
 	}
 	tensor := c.tensor(3 * p.netW * p.netH)
 	p.prepare(image, *tensor)
 
 	outputs, err := model.Run(ctx, []infer.Tensor{
-		infer.NewTensor(inputName(model), []int64{1, 3, int64(p.netH), int64(p.netW)}, *tensor),
+		infer.NewTensor(textimage.InputName(model), []int64{1, 3, int64(p.netH), int64(p.netW)}, *tensor),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("find text: %w", err)
@@ -110,15 +102,6 @@ func (c *Codec) tensor(n int) *[]float32 {
 	return &b
 }
 
-// inputName is the model's own name of its one input, so that another DBNet
-// can be published in this one's place.
-func inputName(model serve.Runner) string {
-	if in := model.Info().Signature.Inputs; len(in) == 1 {
-		return in[0].Name
-	}
-	return "x"
-}
-
 // probabilities checks the model's answer: one map as large as its input.
 func probabilities(outputs []infer.Tensor, p plan) (*probabilityMap, error) {
 	want := int64(p.netW) * int64(p.netH)
@@ -131,6 +114,3 @@ func probabilities(outputs []infer.Tensor, p plan) (*probabilityMap, error) {
 	}
 	return &probabilityMap{w: p.netW, h: p.netH, p: values}, nil
 }
-
-// round5 keeps five decimals, as the reference reports scores.
-func round5(v float64) float64 { return math.Round(v*1e5) / 1e5 }

@@ -1,0 +1,75 @@
+// Package textimage reads what the text functions take: an image, and the
+// polygons of the lines in it, and cuts the lines out as their models expect
+// them.
+//
+// It runs no model and decides nothing about text.
+package textimage
+
+import (
+	"context"
+	"math"
+
+	"github.com/modelserveai/modelserve/functions/internal/imaging"
+	"github.com/modelserveai/modelserve/functions/internal/payload"
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/serve"
+)
+
+// Options bound what one request may cost.
+type Options struct {
+	MaxPixels int64 // of an image; 0 is imaging.DefaultMaxPixels
+}
+
+// Polygons are lines of text in an image: for each four corners in pixels,
+// clockwise from the text's top left.
+type Polygons = payload.List[[4][2]float64]
+
+// Decode decodes the image of a payload: what source names, or the whole body
+// when source is nil.
+func Decode(ctx context.Context, in serve.Payload, source *payload.Source, opts Options) (*imaging.Image, error) {
+	data, field := in.Body, "body"
+	if source != nil {
+		var err error
+		if data, err = source.Bytes(ctx, in); err != nil {
+			return nil, err
+		}
+		field = source.Field()
+	}
+	return imaging.Decode(ctx, data, imaging.Options{Field: field, MaxPixels: opts.MaxPixels, Reserve: in.Reserve})
+}
+
+// Reserve takes n bytes from the process's budget for the request.
+func Reserve(ctx context.Context, in serve.Payload, n int64) error {
+	if in.Reserve == nil {
+		return nil
+	}
+	return in.Reserve(ctx, n)
+}
+
+// checkOrientations holds the orientations of n lines to 0 and 180.
+func checkOrientations(orientations payload.List[int], n int) error {
+	if orientations == nil {
+		return nil
+	}
+	if len(orientations) != n {
+		return problem.Invalid("orientations", "%d of them; expected one for each of the %d polygons", len(orientations), n)
+	}
+	for i, o := range orientations {
+		if o != 0 && o != 180 {
+			return problem.Invalid(element("orientations", i), "%d; expected 0 or 180", o)
+		}
+	}
+	return nil
+}
+
+// InputName is the model's own name of its one input, so that a model of the
+// same family can be published in this one's place.
+func InputName(model serve.Runner) string {
+	if in := model.Info().Signature.Inputs; len(in) == 1 {
+		return in[0].Name
+	}
+	return "x"
+}
+
+// Score keeps five decimals, as the reference reports scores.
+func Score[F float32 | float64](v F) float64 { return math.Round(float64(v)*1e5) / 1e5 }
