@@ -55,17 +55,25 @@ func ReadBody(r io.Reader, length int64, headerLength int, limit int64) ([]byte,
 		n += m
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			if int64(n) > limit {
-				return nil, tooLarge(limit)
-			}
-			if length >= 0 && int64(n) != length {
-				return nil, problem.New(problem.MalformedBody, "the body ends after %d of the %d bytes announced", n, length)
-			}
-			return body[:n], nil
+			return bodyEnd(body[:n], length, limit, !errors.Is(err, io.EOF))
 		case err != nil:
 			return nil, err
 		}
 	}
+}
+
+// bodyEnd checks a body that has ended.
+func bodyEnd(body []byte, length, limit int64, cut bool) ([]byte, error) {
+	n := int64(len(body))
+	switch {
+	case n > limit:
+		return nil, tooLarge(limit)
+	case length >= 0 && n != length:
+		return nil, problem.New(problem.MalformedBody, "the body ends after %d of the %d bytes announced", n, length)
+	case cut:
+		return nil, problem.New(problem.MalformedBody, "the body is cut short after %d bytes", n)
+	}
+	return body, nil
 }
 
 // expectEnd checks that nothing follows a body that has its announced length.

@@ -105,6 +105,20 @@ func DecodeResponse(body []byte, headerLength int, limits Limits) (*Response, er
 	return resp, d.binary("outputs", resp.Outputs)
 }
 
+// CheckJSON checks that text is one JSON value by the rules DecodeRequest keeps:
+// no duplicate names, valid UTF-8, numbers within float64's range, nesting of at
+// most MaxDepth. Errors are problems that name the field.
+func CheckJSON(text []byte) error {
+	d, err := newDecoder(text, NoHeader, Limits{})
+	if err != nil {
+		return err
+	}
+	if err := d.skip(); err != nil {
+		return err
+	}
+	return d.end()
+}
+
 // NoHeader is the header length of a body that is all JSON.
 const NoHeader = -1
 
@@ -127,7 +141,7 @@ func newDecoder(body []byte, headerLength int, limits Limits) (*decoder, error) 
 		text, rest = body[:headerLength], body[headerLength:]
 	}
 	if len(text) == 0 {
-		return nil, problem.New(problem.MalformedBody, "expected a JSON object; the body is empty")
+		return nil, problem.New(problem.MalformedBody, "expected JSON; the body is empty")
 	}
 	return &decoder{
 		json:   jsontext.NewDecoder(bytes.NewBuffer(text)),
@@ -142,13 +156,18 @@ func (d *decoder) document(member func(name string) error) error {
 	if err := d.object("", member); err != nil {
 		return err
 	}
+	return d.end()
+}
+
+// end checks that nothing follows the body's value.
+func (d *decoder) end() error {
 	switch _, err := d.json.ReadToken(); {
 	case errors.Is(err, io.EOF):
 		return nil
 	case err != nil:
 		return d.syntax(err)
 	default:
-		return problem.New(problem.MalformedBody, "expected nothing behind the JSON object, but byte %d begins another value", d.json.InputOffset())
+		return problem.New(problem.MalformedBody, "expected nothing behind the JSON value, but byte %d begins another value", d.json.InputOffset())
 	}
 }
 

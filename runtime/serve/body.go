@@ -1,0 +1,245 @@
+package serve
+
+import (
+	"bufio"
+	"compress/gzip"
+	"compress/zlib"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// chunk is how many bytes of memory are taken at a time for a body whose length
+// is not known.
+const chunk = 64 << 10
+
+// readBody reads a request's whole body, decompressed, within the bounds on
+// bytes, memory and time. What it holds of the memory is h's.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, h *hold, headerLength int) ([]byte, error) {
+	limit := s.cfg.Limits.MaxBody
+	if r.ContentLength > limit {
+		return nil, problem.New(problem.PayloadTooLarge, "expected a body of at most %d bytes; %d are announced", limit, r.ContentLength)
+	}
+	ctx := r.Context()
+	stop := s.boundBodyTime(w)
+	defer stop()
+
+	wire := &wireReader{r: http.MaxBytesReader(w, r.Body, limit)}
+	src, compressed, err := decompress(r.Header.Get("Content-Encoding"), wire)
+	if err != nil {
+		return nil, err
+	}
+	length := r.ContentLength
+	if compressed {
+		length = -1
+	}
+	if length >= 0 {
+		if err := h.take(ctx, length); err != nil {
+			return nil, err
+		}
+	} else {
+		src = &meteredReader{r: src, ctx: ctx, hold: h}
+	}
+	body, err := infer.ReadBody(src, length, headerLength, limit)
+	if err != nil {
+		return nil, s.bodyError(w, wire, err)
+	}
+	return body, nil
+}
+
+// boundBodyTime sets the deadline for a body to arrive, and returns what lifts
+// it: a deadline that passed later would break the next request.
+func (s *Server) boundBodyTime(w http.ResponseWriter) (lift func()) {
+	controller := http.NewResponseController(w)
+	if controller.SetReadDeadline(time.Now().Add(s.cfg.Limits.BodyTimeout)) != nil {
+		return func() {} // a writer without deadlines, as tests have
+	}
+	return func() { _ = controller.SetReadDeadline(time.Time{}) } // it could be set, so it can be lifted
+}
+
+// bodyError words what went wrong while reading a body.
+func (s *Server) bodyError(w http.ResponseWriter, wire *wireReader, err error) error {
+	var known *problem.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	cause := err
+	if wire.err != nil {
+		cause = wire.err
+	}
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.Is(cause, os.ErrDeadlineExceeded):
+		w.Header().Set("Connection", "close") // the rest of the body would be taken for a request
+		return problem.New(problem.RequestTimeout, "expected the whole body within %v", s.cfg.Limits.BodyTimeout)
+	case errors.As(cause, &tooLarge):
+		return problem.New(problem.PayloadTooLarge, "expected a body of at most %d bytes", tooLarge.Limit)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case wire.err != nil:
+		return problem.New(problem.MalformedBody, "the body broke off: %w", wire.err)
+	default:
+		return problem.New(problem.MalformedBody, "the body is not what its Content-Encoding says: %w", err)
+	}
+}
+
+// wireReader remembers the error the connection gave, to tell it from one of
+// the decompressor's.
+type wireReader struct {
+	r   io.Reader
+	err error
+}
+
+func (w *wireReader) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		w.err = err
+	}
+	return n, err
+}
+
+// meteredReader takes memory for what it reads.
+type meteredReader struct {
+	r    io.Reader
+	ctx  context.Context //nolint:containedctx // lives for one call of readBody
+	hold *hold
+	left int64 // taken and not yet read
+}
+
+func (m *meteredReader) Read(p []byte) (int, error) {
+	if m.left == 0 {
+		if err := m.hold.take(m.ctx, chunk); err != nil {
+			return 0, err
+		}
+		m.left = chunk
+	}
+	n, err := m.r.Read(p[:min(int64(len(p)), m.left)])
+	m.left -= int64(n)
+	return n, err
+}
+
+// decompress reads src as its Content-Encoding says. HTTP's deflate is zlib's
+// format (RFC 9110, 8.4.1.2).
+func decompress(encoding string, src io.Reader) (r io.Reader, compressed bool, err error) {
+	switch strings.ToLower(strings.TrimSpace(encoding)) {
+	case "", "identity":
+		return src, false, nil
+	case "gzip", "x-gzip":
+		return &lazyReader{open: func() (io.Reader, error) { return gzip.NewReader(src) }}, true, nil
+	case "deflate":
+		buffered := bufio.NewReader(src)
+		return &lazyReader{open: func() (io.Reader, error) {
+			z, err := zlib.NewReader(buffered)
+			if err != nil {
+				return nil, err
+			}
+			return &exactReader{r: z, rest: buffered}, nil
+		}}, true, nil
+	default:
+		return nil, false, problem.New(problem.UnsupportedMedia, "expected a Content-Encoding of gzip, deflate or identity; got %q", encoding)
+	}
+}
+
+// lazyReader opens a reader at its first use: opening reads a header, which may
+// fail like any other part of the body.
+type lazyReader struct {
+	open func() (io.Reader, error)
+	r    io.Reader
+}
+
+func (l *lazyReader) Read(p []byte) (int, error) {
+	if l.r == nil {
+		r, err := l.open()
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return 0, err
+		}
+		l.r = r
+	}
+	return l.r.Read(p)
+}
+
+// exactReader refuses anything behind a compressed stream.
+type exactReader struct {
+	r    io.Reader
+	rest *bufio.Reader
+}
+
+func (e *exactReader) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	if errors.Is(err, io.EOF) {
+		if _, more := e.rest.ReadByte(); more == nil {
+			return n, errors.New("something follows the compressed data")
+		}
+	}
+	return n, err
+}
+
+// compress writes an answer through the encoding the client prefers, if it
+// takes one of ours and the answer is worth it. The caller calls done.
+func (s *Server) compress(w http.ResponseWriter, r *http.Request, size int64) (out io.Writer, done func() error) {
+	const worth = 1 << 10
+	w.Header().Add("Vary", "Accept-Encoding")
+	encoding := ""
+	if size >= worth {
+		encoding = preferred(r.Header.Values("Accept-Encoding"))
+	}
+	switch encoding {
+	case "gzip":
+		z, _ := s.gzips.Get().(*gzip.Writer)
+		if z == nil {
+			z, _ = gzip.NewWriterLevel(w, gzip.BestSpeed) // a valid level cannot fail
+		}
+		z.Reset(w)
+		w.Header().Set("Content-Encoding", encoding)
+		return z, func() error { defer s.gzips.Put(z); return z.Close() }
+	case "deflate":
+		z, _ := s.zlibs.Get().(*zlib.Writer)
+		if z == nil {
+			z, _ = zlib.NewWriterLevel(w, zlib.BestSpeed) // a valid level cannot fail
+		}
+		z.Reset(w)
+		w.Header().Set("Content-Encoding", encoding)
+		return z, func() error { defer s.zlibs.Put(z); return z.Close() }
+	default:
+		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+		return w, func() error { return nil }
+	}
+}
+
+// preferred is gzip, deflate, or "" for neither, whichever an Accept-Encoding
+// weighs most (RFC 9110, 12.5.3).
+func preferred(headers []string) string {
+	best, weight := "", 0.0
+	for _, header := range headers {
+		for part := range strings.SplitSeq(header, ",") {
+			name, params, _ := strings.Cut(part, ";")
+			name = strings.ToLower(strings.TrimSpace(name))
+			if name != "gzip" && name != "deflate" {
+				continue
+			}
+			q := 1.0
+			if text, ok := strings.CutPrefix(strings.ReplaceAll(params, " ", ""), "q="); ok {
+				parsed, err := strconv.ParseFloat(text, 64)
+				if err != nil {
+					parsed = 0
+				}
+				q = parsed
+			}
+			if q > weight {
+				best, weight = name, q
+			}
+		}
+	}
+	return best
+}

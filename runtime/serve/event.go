@@ -1,0 +1,272 @@
+package serve
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// The forms a CloudEvent has on HTTP (CloudEvents 1.0.2, HTTP protocol
+// binding): its attributes in headers, or everything in one JSON object.
+type form int
+
+const (
+	notEvent form = iota
+	binaryEvent
+	structuredEvent
+	batchedEvents
+)
+
+const (
+	eventJSON  = "application/cloudevents+json"
+	eventBatch = "application/cloudevents-batch"
+	eventAny   = "application/cloudevents"
+	// dataRef is the extension of the claim check: where the data is.
+	dataRef = "dataref"
+)
+
+// eventForm tells the form of the event a request holds.
+func eventForm(r *http.Request) form {
+	media := mediaType(r.Header.Get("Content-Type"))
+	switch {
+	case strings.HasPrefix(media, eventBatch):
+		return batchedEvents
+	case strings.HasPrefix(media, eventAny):
+		return structuredEvent
+	case len(r.Header.Values("Ce-Specversion")) > 0:
+		return binaryEvent
+	default:
+		return notEvent
+	}
+}
+
+// answerEvent runs the codec on an event's data and answers with an event of
+// the same form.
+func (s *Server) answerEvent(ctx context.Context, c *call, hold *hold, form form, body []byte, w http.ResponseWriter, r *http.Request) error {
+	in, err := readEvent(form, body, r)
+	if err != nil {
+		return err
+	}
+	data, err := s.eventData(ctx, hold, in)
+	if err != nil {
+		return err
+	}
+	answer, err := s.answer(ctx, c, hold, r, Payload{ContentType: mediaType(in.DataContentType()), Body: data})
+	if err != nil {
+		return err
+	}
+	out := s.answeringEvent(in)
+	if err := out.SetData("application/json", json.RawMessage(answer)); err != nil {
+		return err
+	}
+	c.writeTiming(w.Header())
+	if form == structuredEvent {
+		text, err := json.Marshal(out)
+		if err != nil {
+			return err
+		}
+		s.writeAnswer(c, w, r, eventJSON, text)
+		return nil
+	}
+	writeAttributes(w.Header(), out)
+	s.writeAnswer(c, w, r, "application/json", answer)
+	return nil
+}
+
+// readEvent reads the event a request holds.
+func readEvent(form form, body []byte, r *http.Request) (event.Event, error) {
+	var in event.Event
+	var err error
+	switch form {
+	case structuredEvent:
+		in, err = readStructured(body, mediaType(r.Header.Get("Content-Type")))
+	case binaryEvent:
+		in, err = readBinary(body, r.Header)
+	default:
+		return in, problem.New(problem.UnsupportedMedia, "a function answers one event at a time: batches are not supported here")
+	}
+	if err != nil {
+		return in, err
+	}
+	if err := in.Validate(); err != nil {
+		var faults event.ValidationError
+		p := problem.New(problem.InvalidArgument, "not a valid CloudEvent: %s", strings.TrimSpace(err.Error()))
+		if errors.As(err, &faults) {
+			for name, fault := range faults {
+				p.Fields = append(p.Fields, problem.Field{Field: name, Detail: fault.Error()})
+			}
+		}
+		return in, p
+	}
+	return in, nil
+}
+
+// readStructured reads an event that is one JSON object.
+func readStructured(body []byte, media string) (event.Event, error) {
+	var in event.Event
+	if media != eventJSON {
+		return in, problem.New(problem.UnsupportedMedia, "expected structured events as %s; got %q", eventJSON, media)
+	}
+	// The tokenizer is stricter than the SDK: duplicates and bad UTF-8 end here.
+	if err := infer.CheckJSON(body); err != nil {
+		return in, err
+	}
+	if jsontext.Value(body).Kind() != '{' {
+		return in, problem.New(problem.MalformedBody, "expected a CloudEvent, a JSON object")
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		return in, problem.New(problem.MalformedBody, "not a CloudEvent in JSON: %w", err)
+	}
+	if in.DataContentType() == "" && !in.DataBase64 {
+		in.SetDataContentType("application/json") // the JSON format's default
+	}
+	return in, nil
+}
+
+// readBinary reads an event whose attributes are headers.
+func readBinary(body []byte, h http.Header) (in event.Event, err error) {
+	in.SetSpecVersion(h.Get("Ce-Specversion"))
+	if in.SpecVersion() != event.CloudEventsVersionV1 {
+		return in, problem.Invalid("ce-specversion", "expected 1.0; got %q", h.Get("Ce-Specversion"))
+	}
+	for name, values := range h {
+		attribute, ok := strings.CutPrefix(name, "Ce-")
+		if !ok || attribute == "Specversion" {
+			continue
+		}
+		attribute = strings.ToLower(attribute)
+		if len(values) != 1 {
+			return in, problem.Invalid("ce-"+attribute, "expected the header once; got it %d times", len(values))
+		}
+		value, err := url.PathUnescape(values[0])
+		if err != nil || !utf8.ValidString(value) {
+			return in, problem.Invalid("ce-"+attribute, "expected percent-encoded UTF-8")
+		}
+		if err := setAttribute(&in, attribute, value); err != nil {
+			return in, err
+		}
+	}
+	if t := h.Get("Content-Type"); t != "" {
+		in.SetDataContentType(t)
+	}
+	in.DataEncoded = body
+	return in, nil
+}
+
+// setAttribute sets one attribute or extension.
+func setAttribute(in *event.Event, name, value string) error {
+	switch name {
+	case "id":
+		in.SetID(value)
+	case "source":
+		in.SetSource(value)
+	case "type":
+		in.SetType(value)
+	case "subject":
+		in.SetSubject(value)
+	case "dataschema":
+		in.SetDataSchema(value)
+	case "time":
+		t, err := time.Parse(time.RFC3339Nano, value)
+		if err != nil {
+			return problem.Invalid("ce-time", "expected an RFC 3339 time; got %q", value)
+		}
+		in.SetTime(t)
+	default:
+		if !event.IsExtensionNameValid(name) {
+			return problem.Invalid("ce-"+name, "expected an extension's name of lower-case letters and digits")
+		}
+		in.SetExtension(name, value)
+	}
+	if in.FieldErrors[name] != nil {
+		return problem.Invalid("ce-"+name, "%v", in.FieldErrors[name])
+	}
+	return nil
+}
+
+// eventData is an event's data, fetched when only a dataref came.
+func (s *Server) eventData(ctx context.Context, hold *hold, in event.Event) ([]byte, error) {
+	ref, _ := in.Extensions()[dataRef].(string)
+	if len(in.Data()) > 0 || ref == "" {
+		return in.Data(), nil
+	}
+	r, err := s.cfg.Open(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	data, err := infer.ReadBody(&meteredReader{r: r, ctx: ctx, hold: hold}, -1, infer.NoHeader, s.cfg.Limits.MaxBody)
+	if closing := r.Close(); err == nil {
+		err = closing
+	}
+	return data, err
+}
+
+// answeringEvent is the event that answers in, without data. Its id is made of
+// in's, so that an event delivered twice is answered with the same one.
+func (s *Server) answeringEvent(in event.Event) event.Event {
+	out := event.New()
+	sum := sha256.Sum256([]byte(s.cfg.Function + "\x00" + in.Source() + "\x00" + in.ID()))
+	out.SetID(hex.EncodeToString(sum[:16]))
+	out.SetType("dev.modelserve." + s.cfg.Function + ".answered.v1")
+	out.SetSource("/functions/" + s.cfg.Function)
+	out.SetTime(time.Now().UTC())
+	if in.Subject() != "" {
+		out.SetSubject(in.Subject())
+	}
+	for name, value := range in.Extensions() {
+		// dataref is about the data that came; knativeerror* about a delivery.
+		if name != dataRef && !strings.HasPrefix(name, "knativeerror") {
+			out.SetExtension(name, value)
+		}
+	}
+	return out
+}
+
+// writeAttributes sets an event's attributes as headers.
+func writeAttributes(h http.Header, out event.Event) {
+	set := func(name, value string) {
+		if value != "" {
+			h.Set("Ce-"+name, percentEncode(value))
+		}
+	}
+	set("Specversion", out.SpecVersion())
+	set("Id", out.ID())
+	set("Type", out.Type())
+	set("Source", out.Source())
+	set("Subject", out.Subject())
+	set("Time", out.Time().Format(time.RFC3339Nano))
+	for name, value := range out.Extensions() {
+		if text, err := types.Format(value); err == nil {
+			set(name, text)
+		}
+	}
+}
+
+// percentEncode encodes what a header cannot hold: space, the quote, the per
+// cent sign and all that is not printable ASCII (HTTP protocol binding, 3.1.3.2).
+func percentEncode(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c > ' ' && c < 0x7f && c != '"' && c != '%' {
+			b.WriteByte(c)
+		} else {
+			b.WriteByte('%')
+			b.WriteString(strings.ToUpper(hex.EncodeToString([]byte{c})))
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,146 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// serveNative answers POST /: the function's native payload or a CloudEvent.
+func (s *Server) serveNative(w http.ResponseWriter, r *http.Request) (err error) {
+	if s.cfg.Codec == nil {
+		return problem.New(problem.NotFound, "this function has no payload of its own: it speaks the Open Inference Protocol V2, at /v2/models/{model}/infer")
+	}
+	form := eventForm(r)
+	protocol := protocolNative
+	if form != notEvent {
+		protocol = protocolCloudEvent
+	}
+	c := s.metrics.begin(protocol)
+	defer func() { s.metrics.end(r.Context(), c, err) }()
+	ctx, cancel, err := deadline(r.Context(), r.Header)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	hold := s.memory.hold()
+	defer hold.end()
+	return s.guard(ctx, func() error {
+		body, err := s.readBody(w, r, hold, infer.NoHeader)
+		if err != nil {
+			return err
+		}
+		c.received = int64(len(body))
+		if form != notEvent {
+			return s.answerEvent(ctx, c, hold, form, body, w, r)
+		}
+		answer, err := s.answer(ctx, c, hold, r, Payload{ContentType: mediaType(r.Header.Get("Content-Type")), Body: body})
+		if err != nil {
+			return err
+		}
+		c.writeTiming(w.Header())
+		s.writeAnswer(c, w, r, "application/json", answer)
+		return nil
+	})
+}
+
+// writeAnswer writes a whole answer.
+func (s *Server) writeAnswer(c *call, w http.ResponseWriter, r *http.Request, contentType string, body []byte) {
+	c.sent = int64(len(body))
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	s.write(w, r, c.sent, func(out io.Writer) error {
+		_, err := out.Write(body)
+		return err
+	})
+}
+
+// mediaType is a Content-Type without its parameters, in lower case.
+func mediaType(contentType string) string {
+	media, _, _ := strings.Cut(contentType, ";")
+	return strings.ToLower(strings.TrimSpace(media))
+}
+
+// answer runs the codec on a payload and returns its answer as JSON. A panic in
+// it is an error.
+func (s *Server) answer(ctx context.Context, c *call, hold *hold, r *http.Request, in Payload) ([]byte, error) {
+	lease, err := s.acquire(ctx, c, s.cfg.Model, "")
+	if err != nil {
+		return nil, err
+	}
+	defer lease.Release()
+	run := &runner{lease: lease, tenant: r.Header.Get(TenantHeader)}
+	defer run.release()
+	in.Open = s.cfg.Open
+	in.Reserve = hold.take
+	var out bytes.Buffer
+	err = s.guard(ctx, func() error {
+		answer, err := s.cfg.Codec.Answer(ctx, in, run)
+		if err != nil {
+			return err
+		}
+		encoder := json.NewEncoder(&out)
+		encoder.SetEscapeHTML(false)
+		if err := encoder.Encode(answer); err != nil {
+			return fmt.Errorf("write the answer of %s as JSON: %w", s.cfg.Function, err)
+		}
+		return nil
+	})
+	c.timing = run.total()
+	if err == nil {
+		err = ctx.Err() // an answer past its deadline is none
+	}
+	return out.Bytes(), err
+}
+
+// runner is the Runner of one native request.
+type runner struct {
+	lease  Lease
+	tenant string
+
+	mu        sync.Mutex
+	timing    infer.Timing
+	responses []*infer.Response
+}
+
+// Run runs the model once.
+func (r *runner) Run(ctx context.Context, inputs []infer.Tensor) ([]infer.Tensor, error) {
+	info := r.lease.Info()
+	resp, err := r.lease.Run(ctx, &infer.Request{Model: info.Name, Version: info.Version, Tenant: r.tenant, Inputs: inputs})
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	add(&r.timing, resp.Timing)
+	r.responses = append(r.responses, resp)
+	return resp.Outputs, nil
+}
+
+// Info tells of the model.
+func (r *runner) Info() *ModelInfo { return r.lease.Info() }
+
+// total is the time of all runs.
+func (r *runner) total() infer.Timing {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.timing
+}
+
+// release gives every output back.
+func (r *runner) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, resp := range r.responses {
+		resp.Release()
+	}
+	r.responses = nil
+}

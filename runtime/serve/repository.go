@@ -1,0 +1,376 @@
+package serve
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"time"
+
+	jsonv2 "github.com/go-json-experiment/json"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
+)
+
+// serverName is what the metadata calls the server.
+const serverName = "modelserve"
+
+// extensions are the protocol's extensions served, by the names Triton gives
+// them.
+func extensions() []string {
+	return []string{"binary_tensor_data", "model_repository", "model_configuration", "statistics", "schedule_policy"}
+}
+
+// serverMetadata answers GET /v2.
+type serverMetadata struct {
+	Name       string   `json:"name"`
+	Version    string   `json:"version"`
+	Extensions []string `json:"extensions"`
+}
+
+func (s *Server) serveServerMetadata(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, serverMetadata{Name: serverName, Version: s.cfg.Version, Extensions: extensions()})
+}
+
+// modelMetadata answers GET /v2/models/{model}.
+type modelMetadata struct {
+	Name       string            `json:"name"`
+	Versions   []string          `json:"versions"`
+	Platform   string            `json:"platform"`
+	Inputs     []tensorMetadata  `json:"inputs"`
+	Outputs    []tensorMetadata  `json:"outputs"`
+	Parameters map[string]string `json:"parameters"` // ours: what the version is, and where it runs
+}
+
+type tensorMetadata struct {
+	Name     string         `json:"name"`
+	DataType infer.DataType `json:"datatype"`
+	Shape    []int64        `json:"shape"`
+}
+
+func (s *Server) serveModelMetadata(w http.ResponseWriter, r *http.Request) error {
+	info, err := s.model(r)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, modelMetadata{
+		Name:     info.Name,
+		Versions: info.Versions,
+		Platform: info.Platform,
+		Inputs:   tensorsMetadata(info.Signature.Inputs),
+		Outputs:  tensorsMetadata(info.Signature.Outputs),
+		Parameters: map[string]string{
+			"version": info.Version,
+			"digest":  info.Digest,
+			"device":  info.Device,
+		},
+	})
+	return nil
+}
+
+func tensorsMetadata(specs []infer.TensorSpec) []tensorMetadata {
+	out := make([]tensorMetadata, len(specs))
+	for i, spec := range specs {
+		out[i] = tensorMetadata{Name: spec.Name, DataType: spec.DataType, Shape: append([]int64{}, spec.Shape...)}
+	}
+	return out
+}
+
+// model looks up the model a URL names.
+func (s *Server) model(r *http.Request) (*ModelInfo, error) {
+	name, version := r.PathValue("model"), r.PathValue("version")
+	if err := checkRef(name, version); err != nil {
+		return nil, err
+	}
+	return s.cfg.Repository.Model(r.Context(), name, version)
+}
+
+// callable reports whether a call to the model would be answered: one being
+// loaded makes it wait, no more.
+func callable(info *ModelInfo) bool { return info.State != Unavailable }
+
+func (s *Server) serveModelReady(w http.ResponseWriter, r *http.Request) error {
+	info, err := s.model(r)
+	if err != nil {
+		return err
+	}
+	if !callable(info) {
+		return problem.New(problem.ModelUnavailable, "model %s@%s is not ready: %s", info.Name, info.Version, info.Reason)
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"name": info.Name, "ready": true})
+	return nil
+}
+
+// indexRow is one model of the repository index.
+type indexRow struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	State   State  `json:"state"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+func (s *Server) serveIndex(w http.ResponseWriter, r *http.Request) error {
+	var in struct {
+		Ready bool `json:"ready"`
+	}
+	if err := s.readControl(w, r, &in); err != nil {
+		return err
+	}
+	models, err := s.cfg.Repository.Index(r.Context())
+	if err != nil {
+		return err
+	}
+	rows := make([]indexRow, 0, len(models))
+	for _, m := range models {
+		if !in.Ready || m.State == Ready {
+			rows = append(rows, indexRow(m))
+		}
+	}
+	writeJSON(w, http.StatusOK, rows)
+	return nil
+}
+
+// repositoryRequest is the body of load and unload.
+type repositoryRequest struct {
+	Parameters map[string]any `json:"parameters"`
+}
+
+func (s *Server) serveLoad(w http.ResponseWriter, r *http.Request) error {
+	return s.manage(w, r, func(name string, in repositoryRequest) error {
+		for parameter := range in.Parameters {
+			return loadParameter(parameter)
+		}
+		return s.cfg.Repository.Load(r.Context(), name)
+	})
+}
+
+// loadParameter refuses what Triton allows to be overridden at load.
+func loadParameter(name string) error {
+	e := problem.Invalid("parameters."+name, "a published version is loaded as it is: no parameter of load is supported")
+	e.Code = problem.Unimplemented
+	return e
+}
+
+func (s *Server) serveUnload(w http.ResponseWriter, r *http.Request) error {
+	return s.manage(w, r, func(name string, _ repositoryRequest) error {
+		return s.cfg.Repository.Unload(r.Context(), name)
+	})
+}
+
+// manage answers a load or unload.
+func (s *Server) manage(w http.ResponseWriter, r *http.Request, do func(name string, in repositoryRequest) error) error {
+	name, err := infer.ParseName(r.PathValue("model"))
+	if err != nil {
+		return err
+	}
+	var in repositoryRequest
+	if err := s.readControl(w, r, &in); err != nil {
+		return err
+	}
+	if err := do(name, in); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, struct{}{})
+	return nil
+}
+
+// maxControl bounds the bodies of the repository calls, in bytes.
+const maxControl = 64 << 10
+
+// readControl reads a small JSON body into v; an empty one leaves v as it is.
+func (s *Server) readControl(w http.ResponseWriter, r *http.Request, v any) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	lift := s.boundBodyTime(w)
+	defer lift()
+	wire := &wireReader{r: http.MaxBytesReader(w, r.Body, maxControl)}
+	src, _, err := decompress(r.Header.Get("Content-Encoding"), wire)
+	if err != nil {
+		return err
+	}
+	body, err := io.ReadAll(io.LimitReader(src, maxControl+1))
+	switch {
+	case err != nil:
+		return s.bodyError(w, wire, err)
+	case len(body) > maxControl:
+		return problem.New(problem.PayloadTooLarge, "expected a body of at most %d bytes", maxControl)
+	case len(body) == 0:
+		return nil
+	}
+	if err := jsonv2.Unmarshal(body, v); err != nil {
+		return problem.New(problem.MalformedBody, "expected a JSON object of the repository extension: %w", err)
+	}
+	return nil
+}
+
+// serveConfig answers a model's configuration in Triton's form.
+func (s *Server) serveConfig(w http.ResponseWriter, r *http.Request) error {
+	info, err := s.model(r)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, configJSON(modelConfig(info)))
+	return nil
+}
+
+// modelConfig tells a model in Triton's configuration. Its shapes hold every
+// axis, so max_batch_size is 0.
+func modelConfig(info *ModelInfo) *inferpb.ModelConfig {
+	kind := inferpb.ModelInstanceGroup_KIND_CPU
+	if info.Device != "cpu" && info.Device != "" {
+		kind = inferpb.ModelInstanceGroup_KIND_GPU
+	}
+	config := &inferpb.ModelConfig{
+		Name:                 info.Name,
+		Platform:             info.Platform,
+		Backend:              "onnxruntime",
+		VersionPolicy:        &inferpb.ModelVersionPolicy{PolicyChoice: &inferpb.ModelVersionPolicy_All_{All: &inferpb.ModelVersionPolicy_All{}}},
+		InstanceGroup:        []*inferpb.ModelInstanceGroup{{Name: info.Name, Kind: kind, Count: 1}},
+		DefaultModelFilename: "model.onnx",
+		Parameters:           map[string]*inferpb.ModelParameter{"digest": {StringValue: info.Digest}},
+	}
+	for _, in := range info.Signature.Inputs {
+		config.Input = append(config.Input, &inferpb.ModelInput{Name: in.Name, DataType: configType(in.DataType), Dims: in.Shape, Optional: in.Optional})
+	}
+	for _, out := range info.Signature.Outputs {
+		config.Output = append(config.Output, &inferpb.ModelOutput{Name: out.Name, DataType: configType(out.DataType), Dims: out.Shape})
+	}
+	return config
+}
+
+// configType is a data type as the configuration names it.
+func configType(d infer.DataType) inferpb.DataType {
+	if d == infer.Bytes {
+		return inferpb.DataType_TYPE_STRING
+	}
+	return inferpb.DataType(inferpb.DataType_value["TYPE_"+string(d)])
+}
+
+// configJSON is the configuration as Triton's REST writes it: protobuf's own
+// JSON would make strings of 64-bit numbers.
+func configJSON(c *inferpb.ModelConfig) any {
+	type tensor struct {
+		Name     string  `json:"name"`
+		DataType string  `json:"data_type"`
+		Dims     []int64 `json:"dims"`
+		Optional bool    `json:"optional,omitempty"`
+	}
+	type group struct {
+		Name  string `json:"name"`
+		Kind  string `json:"kind"`
+		Count int32  `json:"count"`
+	}
+	type parameter struct {
+		StringValue string `json:"string_value"`
+	}
+	var out struct {
+		Name          string               `json:"name"`
+		Platform      string               `json:"platform"`
+		Backend       string               `json:"backend"`
+		VersionPolicy json.RawMessage      `json:"version_policy"`
+		MaxBatchSize  int32                `json:"max_batch_size"`
+		Input         []tensor             `json:"input"`
+		Output        []tensor             `json:"output"`
+		InstanceGroup []group              `json:"instance_group"`
+		File          string               `json:"default_model_filename"`
+		Parameters    map[string]parameter `json:"parameters"`
+	}
+	out.Name, out.Platform, out.Backend, out.File = c.GetName(), c.GetPlatform(), c.GetBackend(), c.GetDefaultModelFilename()
+	out.VersionPolicy = json.RawMessage(`{"all":{}}`)
+	for _, in := range c.GetInput() {
+		out.Input = append(out.Input, tensor{in.GetName(), in.GetDataType().String(), append([]int64{}, in.GetDims()...), in.GetOptional()})
+	}
+	for _, o := range c.GetOutput() {
+		out.Output = append(out.Output, tensor{o.GetName(), o.GetDataType().String(), append([]int64{}, o.GetDims()...), false})
+	}
+	for _, g := range c.GetInstanceGroup() {
+		out.InstanceGroup = append(out.InstanceGroup, group{g.GetName(), g.GetKind().String(), g.GetCount()})
+	}
+	out.Parameters = map[string]parameter{}
+	for k, v := range c.GetParameters() {
+		out.Parameters[k] = parameter{v.GetStringValue()}
+	}
+	return out
+}
+
+// serveStats answers the statistics of one model, or of all.
+func (s *Server) serveStats(w http.ResponseWriter, r *http.Request) error {
+	name, version := r.PathValue("model"), r.PathValue("version")
+	if name != "" {
+		if err := checkRef(name, version); err != nil {
+			return err
+		}
+	}
+	stats, err := s.cfg.Repository.Stats(r.Context(), name, version)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, statsJSON(stats))
+	return nil
+}
+
+// duration is a count and a time in Triton's statistics.
+type duration struct {
+	Count uint64 `json:"count"`
+	NS    uint64 `json:"ns"`
+}
+
+// statsJSON is Triton's statistics response
+// (https://github.com/triton-inference-server/server, extension_statistics).
+func statsJSON(stats []ModelStats) any {
+	type batch struct {
+		BatchSize     uint64   `json:"batch_size"`
+		ComputeInput  duration `json:"compute_input"`
+		ComputeInfer  duration `json:"compute_infer"`
+		ComputeOutput duration `json:"compute_output"`
+	}
+	type model struct {
+		Name           string              `json:"name"`
+		Version        string              `json:"version"`
+		LastInference  uint64              `json:"last_inference"`
+		InferenceCount uint64              `json:"inference_count"`
+		ExecutionCount uint64              `json:"execution_count"`
+		InferenceStats map[string]duration `json:"inference_stats"`
+		ResponseStats  struct{}            `json:"response_stats"` // only decoupled models have any
+		BatchStats     []batch             `json:"batch_stats"`
+		MemoryUsage    []struct{}          `json:"memory_usage"`
+	}
+	models := make([]model, 0, len(stats))
+	for i := range stats {
+		m := &stats[i]
+		row := model{
+			Name: m.Name, Version: m.Version, LastInference: milliseconds(m.LastInference),
+			InferenceCount: m.InferenceCount, ExecutionCount: m.ExecutionCount,
+			InferenceStats: map[string]duration{
+				"success":        newDuration(m.Success),
+				"fail":           newDuration(m.Fail),
+				"queue":          newDuration(m.Queue),
+				"compute_input":  newDuration(m.ComputeInput),
+				"compute_infer":  newDuration(m.ComputeInfer),
+				"compute_output": newDuration(m.ComputeOutput),
+				"cache_hit":      {},
+				"cache_miss":     {},
+			},
+			BatchStats: []batch{}, MemoryUsage: []struct{}{},
+		}
+		for _, b := range m.Batches {
+			row.BatchStats = append(row.BatchStats, batch{b.BatchSize, newDuration(b.ComputeInput), newDuration(b.ComputeInfer), newDuration(b.ComputeOutput)})
+		}
+		models = append(models, row)
+	}
+	return map[string]any{"model_stats": models}
+}
+
+func newDuration(d Duration) duration {
+	return duration{Count: d.Count, NS: uint64(max(d.Total, 0))} //nolint:gosec // not negative
+}
+
+// milliseconds is a time as Triton tells it, since 1970; 0 for never.
+func milliseconds(t time.Time) uint64 {
+	if t.IsZero() {
+		return 0
+	}
+	return uint64(max(t.UnixMilli(), 0)) //nolint:gosec // not negative
+}

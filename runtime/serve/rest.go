@@ -1,0 +1,188 @@
+package serve
+
+import (
+	"context"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// handler answers one route; an error is written in the URL's own form.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// plain makes a handler of one that cannot fail.
+func plain(f http.HandlerFunc) handler {
+	return func(w http.ResponseWriter, r *http.Request) error { f(w, r); return nil }
+}
+
+// routes are the URLs of HTTP that is not gRPC.
+func (s *Server) routes() http.Handler {
+	get := func(h handler) map[string]handler { return map[string]handler{http.MethodGet: h} }
+	post := func(h handler) map[string]handler { return map[string]handler{http.MethodPost: h} }
+	table := map[string]map[string]handler{
+		"/{$}":     post(s.serveNative),
+		"/healthz": get(plain(s.serveLive)),
+		"/readyz":  get(plain(s.serveReady)),
+
+		"/v2":                                   get(plain(s.serveServerMetadata)),
+		"/v2/health/live":                       get(plain(s.serveV2Live)),
+		"/v2/health/ready":                      get(plain(s.serveV2Ready)),
+		"/v2/models/stats":                      get(s.serveStats),
+		"/v2/repository/index":                  {http.MethodGet: s.serveIndex, http.MethodPost: s.serveIndex},
+		"/v2/repository/models/{model}/load":    post(s.serveLoad),
+		"/v2/repository/models/{model}/unload":  post(s.serveUnload),
+		"/v2/models/{model}/versions/{version}": get(s.serveModelMetadata),
+		"/v2/models/{model}":                    get(s.serveModelMetadata),
+		"/v2/models/{model}/ready":              get(s.serveModelReady),
+		"/v2/models/{model}/config":             get(s.serveConfig),
+		"/v2/models/{model}/stats":              get(s.serveStats),
+		"/v2/models/{model}/infer":              post(s.serveInfer),
+	}
+	for _, leaf := range []string{"/ready", "/config", "/stats", "/infer"} {
+		table["/v2/models/{model}/versions/{version}"+leaf] = table["/v2/models/{model}"+leaf]
+	}
+	mux := http.NewServeMux()
+	for pattern, methods := range table {
+		mux.HandleFunc(pattern, s.byMethod(methods))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, problem.New(problem.NotFound, "there is nothing at %s", strconv.Quote(r.URL.Path)))
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The mux would redirect these to what they seem to mean.
+		if p := r.URL.Path; !strings.HasPrefix(p, "/") || strings.Contains(p, "//") || strings.Contains(p+"/", "/./") || strings.Contains(p+"/", "/../") {
+			s.fail(w, r, problem.New(problem.NotFound, "there is nothing at %s", strconv.Quote(p)))
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// byMethod answers with the handler of the request's method.
+func (s *Server) byMethod(methods map[string]handler) http.HandlerFunc {
+	names := slices.Sorted(maps.Keys(methods))
+	if methods[http.MethodGet] != nil {
+		names = append(names, http.MethodHead)
+	}
+	allow := strings.Join(names, ", ")
+	return func(w http.ResponseWriter, r *http.Request) {
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		h := methods[method]
+		if h == nil {
+			w.Header().Set("Allow", allow)
+			s.fail(w, r, problem.New(problem.MethodNotAllowed, "expected %s; got %s", allow, r.Method))
+			return
+		}
+		if err := h(w, r); err != nil {
+			s.fail(w, r, err)
+		}
+	}
+}
+
+// serveInfer answers one V2 REST inference.
+func (s *Server) serveInfer(w http.ResponseWriter, r *http.Request) (err error) {
+	c := s.metrics.begin(protocolREST)
+	defer func() { s.metrics.end(r.Context(), c, err) }()
+	ctx, cancel, err := deadline(r.Context(), r.Header)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	hold := s.memory.hold()
+	defer hold.end()
+	return s.guard(ctx, func() error { return s.inferREST(ctx, c, hold, w, r) })
+}
+
+func (s *Server) inferREST(ctx context.Context, c *call, hold *hold, w http.ResponseWriter, r *http.Request) error {
+	name, version := r.PathValue("model"), r.PathValue("version")
+	if err := checkRef(name, version); err != nil {
+		return err
+	}
+	req, size, err := s.readRequest(ctx, hold, w, r)
+	c.received = size
+	if err != nil {
+		return err
+	}
+	req.Model, req.Version, req.Tenant = name, version, r.Header.Get(TenantHeader)
+	lease, err := s.acquire(ctx, c, name, version)
+	if err != nil {
+		return err
+	}
+	defer lease.Release()
+	resp, err := s.run(ctx, c, lease, req)
+	if err != nil {
+		return err
+	}
+	defer resp.Release()
+	body, err := infer.EncodeResponse(resp, req)
+	if err != nil {
+		return err
+	}
+	c.sent = body.Size()
+	c.writeTiming(w.Header())
+	return s.writeEncoded(w, r, body)
+}
+
+// readRequest reads and decodes the body of an infer request.
+func (s *Server) readRequest(ctx context.Context, hold *hold, w http.ResponseWriter, r *http.Request) (*infer.Request, int64, error) {
+	headerLength, err := headerLength(r.Header)
+	if err != nil {
+		return nil, 0, err
+	}
+	body, err := s.readBody(w, r, hold, headerLength)
+	if err != nil {
+		return nil, 0, err
+	}
+	req, err := infer.DecodeRequest(body, headerLength, infer.Limits{
+		Reserve: func(n int64) error { return hold.take(ctx, n) },
+	})
+	return req, int64(len(body)), err
+}
+
+// headerLength reads the Inference-Header-Content-Length.
+func headerLength(h http.Header) (int, error) {
+	text := h.Get(headerLengthHeader)
+	if text == "" {
+		return infer.NoHeader, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return 0, problem.Invalid(headerLengthHeader, "expected the number of bytes of JSON at the body's head; got %s", strconv.Quote(text))
+	}
+	return int(n), nil
+}
+
+// writeEncoded writes a V2 body. Once it is begun an error can only break the
+// connection.
+func (s *Server) writeEncoded(w http.ResponseWriter, r *http.Request, body *infer.Encoded) error {
+	w.Header().Set("Content-Type", body.ContentType())
+	if n := body.HeaderLength(); n != infer.NoHeader {
+		w.Header().Set(headerLengthHeader, strconv.Itoa(n))
+	}
+	s.write(w, r, body.Size(), func(out io.Writer) error {
+		_, err := body.WriteTo(out)
+		return err
+	})
+	return nil
+}
+
+// write writes an answer of size bytes, compressed when the client takes it.
+func (s *Server) write(w http.ResponseWriter, r *http.Request, size int64, body func(io.Writer) error) {
+	out, done := s.compress(w, r, size)
+	err := body(out)
+	if closing := done(); err == nil {
+		err = closing
+	}
+	if err != nil { // the client is gone: nobody to tell
+		s.cfg.Logger.DebugContext(r.Context(), "write the answer", "error", err)
+	}
+}

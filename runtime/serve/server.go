@@ -1,0 +1,321 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// Headers that the gateway sets for a function; clients of the gateway cannot.
+const (
+	// TimeoutHeader is what is left of the request's time, in milliseconds.
+	TimeoutHeader = "Modelserve-Timeout"
+	// TenantHeader is who pays.
+	TenantHeader = "Modelserve-Tenant"
+)
+
+// Headers that every answered inference carries.
+const (
+	// ModelHeader is "name@version;digest=sha256:…" of what ran.
+	ModelHeader = "Modelserve-Model"
+	// DeviceHeader is where it ran: "cpu", "cuda:0".
+	DeviceHeader = "Modelserve-Device"
+)
+
+// headerLengthHeader is the binary tensor extension's: how many bytes of the
+// body are JSON.
+const headerLengthHeader = "Inference-Header-Content-Length"
+
+// Config is what a Server needs. Backend and Repository are required.
+type Config struct {
+	Backend    Backend
+	Repository Repository
+
+	// Function is the function's name: the type of its answering events, and the
+	// model its Codec runs unless Model says otherwise.
+	Function string
+
+	// Codec answers native payloads and CloudEvents; without one the server
+	// speaks V2 only.
+	Codec Codec
+
+	// Model is the name of the model that Codec runs, the newest or stable
+	// version it has.
+	Model string
+
+	// Version is the server's own, for the metadata.
+	Version string
+
+	// Open opens the {"ref": "s3://…"} of native payloads and the dataref of
+	// events. It refuses what is outside the platform's inputs. Without one
+	// every ref is refused.
+	Open func(ctx context.Context, ref string) (io.ReadCloser, error)
+
+	// Health is what the health calls tell; nil is a server always ready.
+	Health *Health
+
+	Logger     *slog.Logger          // nil discards
+	Registerer prometheus.Registerer // nil registers nowhere
+	Limits     Limits
+}
+
+// Limits bound what requests may take. Zero values take the defaults.
+type Limits struct {
+	// MaxBody bounds each body, after decompression, and each gRPC message, in
+	// bytes; 32 MiB.
+	MaxBody int64
+
+	// Inflight bounds the bytes of all bodies, decoded tensors and what codecs
+	// reserve at one time; 512 MiB. A request that does not fit waits for
+	// InflightWait, one second, and is then told to come back.
+	Inflight     int64
+	InflightWait time.Duration
+
+	// BodyTimeout bounds how long a client may take to send a body; 30 s.
+	BodyTimeout time.Duration
+
+	// StreamInflight bounds the requests of one gRPC stream that are read but
+	// not answered; 8.
+	StreamInflight int
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.MaxBody <= 0 {
+		l.MaxBody = 32 << 20
+	}
+	if l.Inflight <= 0 {
+		l.Inflight = 512 << 20
+	}
+	l.Inflight = max(l.Inflight, 4*l.MaxBody) // or a body within its bound could never be answered
+	if l.InflightWait <= 0 {
+		l.InflightWait = time.Second
+	}
+	if l.BodyTimeout <= 0 {
+		l.BodyTimeout = 30 * time.Second
+	}
+	if l.StreamInflight <= 0 {
+		l.StreamInflight = 8
+	}
+	return l
+}
+
+// Server is the http.Handler of a function's public port: HTTP/1.1 and, for
+// gRPC, HTTP/2 (h2c).
+type Server struct {
+	cfg     Config
+	memory  *memory
+	metrics *metrics
+	rest    http.Handler
+	grpc    http.Handler
+	gzips   sync.Pool // of *gzip.Writer, which are large
+	zlibs   sync.Pool // of *zlib.Writer
+}
+
+// New makes a Server. It fails when Config lacks something, or a metric of the
+// same name is already registered.
+func New(cfg Config) (*Server, error) {
+	if cfg.Backend == nil || cfg.Repository == nil {
+		return nil, errors.New("serve: a Backend and a Repository are required")
+	}
+	if cfg.Codec != nil && cfg.Function == "" {
+		return nil, errors.New("serve: a Codec needs a Function name")
+	}
+	if cfg.Model == "" {
+		cfg.Model = cfg.Function
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Health == nil {
+		cfg.Health = NewHealth()
+		cfg.Health.Ready()
+	}
+	if cfg.Open == nil {
+		cfg.Open = func(context.Context, string) (io.ReadCloser, error) {
+			return nil, problem.New(problem.InvalidArgument, "refs are not configured here: send the bytes themselves")
+		}
+	}
+	cfg.Limits = cfg.Limits.withDefaults()
+	m, err := newMetrics(cfg.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("serve: register metrics: %w", err)
+	}
+	s := &Server{cfg: cfg, memory: newMemory(cfg.Limits), metrics: m}
+	s.rest = s.routes()
+	s.grpc = s.newGRPC()
+	return s, nil
+}
+
+// ServeHTTP answers one request. A panic anywhere below is that request's 500.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	tracked := &trackedWriter{ResponseWriter: w}
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if p == http.ErrAbortHandler || tracked.wrote { //nolint:errorlint // net/http compares it so
+			s.logPanic(r.Context(), p)
+			panic(http.ErrAbortHandler) // all that is left is to break the connection
+		}
+		s.fail(tracked, r, s.panicked(r.Context(), p))
+	}()
+	if isGRPC(r) {
+		s.grpc.ServeHTTP(tracked, r)
+		return
+	}
+	s.rest.ServeHTTP(tracked, r)
+}
+
+// panicked logs a panic and is the error its request is answered with.
+func (s *Server) panicked(ctx context.Context, p any) error {
+	s.logPanic(ctx, p)
+	return &panicError{value: p}
+}
+
+func (s *Server) logPanic(ctx context.Context, p any) {
+	if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
+		return
+	}
+	s.cfg.Logger.ErrorContext(ctx, "panic while answering a request", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+}
+
+// panicError is an error no client learns anything from.
+type panicError struct{ value any }
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// guard runs f, and turns a panic in it into an error.
+func (s *Server) guard(ctx context.Context, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
+				panic(p)
+			}
+			err = s.panicked(ctx, p)
+		}
+	}()
+	return f()
+}
+
+// fail answers with an error in the form of the URL's protocol.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	s.logError(r.Context(), err)
+	if r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/") {
+		problem.WriteV2(w, err)
+		return
+	}
+	problem.Write(w, err)
+}
+
+// logError logs what is our fault; what is the client's he is told himself.
+func (s *Server) logError(ctx context.Context, err error) {
+	level := slog.LevelDebug
+	var panicked *panicError
+	switch code := problem.CodeOf(err); {
+	case errors.As(err, &panicked): // has its stack in the log already
+	case code == problem.Internal:
+		level = slog.LevelError
+	case code.Row().Status >= http.StatusInternalServerError:
+		level = slog.LevelWarn
+	}
+	s.cfg.Logger.Log(ctx, level, "request failed", "error", err, "code", problem.CodeOf(err))
+}
+
+// trackedWriter remembers whether an answer was begun.
+type trackedWriter struct {
+	http.ResponseWriter
+	wrote bool
+}
+
+func (w *trackedWriter) WriteHeader(status int) {
+	w.wrote = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *trackedWriter) Write(b []byte) (int, error) {
+	w.wrote = true
+	return w.ResponseWriter.Write(b)
+}
+
+// Flush passes on; connect-go looks for it.
+func (w *trackedWriter) Flush() {
+	w.wrote = true
+	_ = http.NewResponseController(w.ResponseWriter).Flush() // best effort, as http.Flusher is
+}
+
+// Unwrap lets http.ResponseController find what is below.
+func (w *trackedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// deadline bounds ctx by what the gateway says is left of the request's time.
+func deadline(ctx context.Context, h http.Header) (context.Context, context.CancelFunc, error) {
+	text := h.Get(TimeoutHeader)
+	if text == "" {
+		ctx, cancel := context.WithCancel(ctx)
+		return ctx, cancel, nil
+	}
+	ms, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || ms < 0 {
+		return nil, nil, problem.Invalid(TimeoutHeader, "expected milliseconds; got %q", text)
+	}
+	const most = int64(1<<63-1) / int64(time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(min(ms, most))*time.Millisecond)
+	return ctx, cancel, nil
+}
+
+// acquire checks a model's name and version, and leases it.
+func (s *Server) acquire(ctx context.Context, c *call, name, version string) (Lease, error) {
+	if err := checkRef(name, version); err != nil {
+		return nil, err
+	}
+	lease, err := s.cfg.Backend.Acquire(ctx, name, version)
+	if err != nil {
+		return nil, err
+	}
+	info := lease.Info()
+	c.info = info
+	return lease, nil
+}
+
+// checkRef checks a model's name and its version, which may be empty.
+func checkRef(name, version string) error {
+	if _, err := infer.ParseName(name); err != nil {
+		return err
+	}
+	if version == "" {
+		return nil
+	}
+	_, err := infer.ParseVersion(version)
+	return err
+}
+
+// run runs one V2 request in a lease, bounded by the request's own timeout, and
+// completes the response.
+func (s *Server) run(ctx context.Context, c *call, lease Lease, req *infer.Request) (*infer.Response, error) {
+	if req.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, req.Timeout)
+		defer cancel()
+	}
+	resp, err := lease.Run(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	info := lease.Info()
+	resp.Model, resp.Version, resp.ID = info.Name, info.Version, req.ID
+	c.timing = resp.Timing
+	return resp, nil
+}
