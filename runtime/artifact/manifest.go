@@ -11,12 +11,18 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-// ManifestFile and SignatureFile are the names beside a version's files. The
-// manifest is written last: a version without one was never published.
+// The names of a version's own files. The manifest is written last: a version
+// without one was never published. Its signature is in an object whose name
+// holds the manifest's hash (SignatureObject).
 const (
-	ManifestFile  = "model.json"
-	SignatureFile = "model.json.sig"
-	ModelFile     = "model.onnx"
+	ManifestFile = "model.json"
+	ModelFile    = "model.onnx"
+)
+
+// Schema and Platform are what a manifest must say of itself.
+const (
+	Schema   = 1
+	Platform = "onnxruntime_onnx"
 )
 
 // Manifest is a version's model.json.
@@ -58,13 +64,23 @@ type Ref struct {
 	Version int    // positive
 }
 
-// Local is a version on this node's disk, verified.
+// Local is a version on this node's disk, verified. Its files stay until
+// Release: a session that has them open or mapped needs them no longer.
 type Local struct {
 	Manifest Manifest
 	Digest   string // "sha256:…" of model.json's bytes
 	Path     string // the file to load
 	ORT      bool   // Path is an .ort that fits this library and CPU
 	Timing   Timing
+
+	release func()
+}
+
+// Release lets the cache evict the files. Releasing twice is safe.
+func (l *Local) Release() {
+	if l.release != nil {
+		l.release()
+	}
 }
 
 // Timing is where fetching a version went. Hashing overlaps the download;

@@ -1,0 +1,333 @@
+package artifact
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// Draft is a version to publish.
+type Draft struct {
+	Name    string
+	Version int // 0 takes the next free one
+
+	infer.Signature
+
+	Metadata map[string]string
+	Files    []DraftFile
+}
+
+// DraftFile is one file of a draft.
+type DraftFile struct {
+	Path      string  // its name in the version; the model's is ModelFile
+	Source    string  // where it is on this disk
+	Optimized *Target // what an .ort file was made for
+}
+
+// Published is what Publish did.
+type Published struct {
+	Ref       Ref
+	Digest    string
+	Manifest  *Manifest
+	Unchanged bool // the version was there already, with these bytes
+}
+
+// Publishing is how a draft is published.
+type Publishing struct {
+	Signer   *Signer                 // nil leaves it unsigned
+	Progress func(done, total int64) // bytes uploaded; nil is not told. It is called from several goroutines
+}
+
+// maxClaims bounds the free versions that a publisher tries for when others
+// take them first.
+const maxClaims = 50
+
+// Publish uploads a draft's files and then its manifest, whose conditional
+// write is the one moment at which the version exists. The same model again
+// (its own bytes and its external data's) is Unchanged; another one for a
+// version that exists is problem.VersionExists. Of several publishers that
+// race for a version one wins; those who left the number open take the next.
+func (s *Store) Publish(ctx context.Context, d Draft, how Publishing) (*Published, error) {
+	free := d.Version == 0
+	if free {
+		d.Version = 1
+	}
+	m, sources, err := d.manifest()
+	if err != nil {
+		return nil, err
+	}
+	for range maxClaims {
+		if free {
+			if m.Version, err = s.next(ctx, m.Name); err != nil {
+				return nil, err
+			}
+		}
+		done, err := s.existing(ctx, m, free)
+		if done != nil || err != nil {
+			return done, err
+		}
+		done, err = s.commit(ctx, m, sources, how)
+		if done != nil || err != nil {
+			return done, err
+		}
+		// Another publisher was faster: look again at what it published.
+	}
+	return nil, problem.New(problem.Conflict, "model %s: others took %d versions in a row; try again", m.Name, maxClaims)
+}
+
+func (s *Store) next(ctx context.Context, name string) (int, error) {
+	versions, err := s.versions(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	if len(versions) == 0 {
+		return 1, nil
+	}
+	return versions[0] + 1, nil
+}
+
+// existing compares the draft with the version it would be, or, where the
+// number is free, with the newest.
+func (s *Store) existing(ctx context.Context, m *Manifest, free bool) (*Published, error) {
+	ref := Ref{Name: m.Name, Version: m.Version}
+	if free {
+		ref.Version--
+	}
+	if ref.Version == 0 {
+		return nil, nil //nolint:nilnil // nothing is published and nothing is wrong
+	}
+	have, digest, err := s.Manifest(ctx, ref)
+	switch {
+	case problem.CodeOf(err) == problem.ModelNotFound && err != nil:
+		return nil, nil //nolint:nilnil // as above
+	case err != nil:
+		return nil, err
+	case slices.Equal(have.sources(), m.sources()):
+		return &Published{Ref: ref, Digest: digest, Manifest: have, Unchanged: true}, nil
+	case free:
+		return nil, nil //nolint:nilnil // a new version
+	}
+	return nil, problem.New(problem.VersionExists,
+		"model %s is published with other bytes (%s), and a version never changes: leave the version out to take the next", ref, digest)
+}
+
+// commit uploads everything; it returns nil, nil when the version was taken
+// meanwhile.
+func (s *Store) commit(ctx context.Context, m *Manifest, sources map[string]string, how Publishing) (*Published, error) {
+	ref := Ref{Name: m.Name, Version: m.Version}
+	data, err := m.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	var total, done atomic.Int64
+	for _, f := range m.Files {
+		total.Add(f.Size)
+	}
+	told := func(n int64) {
+		if how.Progress != nil {
+			how.Progress(done.Add(n), total.Load())
+		}
+	}
+	for _, f := range m.Files {
+		if err := s.upload(ctx, ref.key(f.Object), sources[f.Path], f, told); err != nil {
+			return nil, publishing(ref, fmt.Errorf("%s: %w", f.Path, err))
+		}
+	}
+	if how.Signer != nil {
+		key := ref.key(SignatureObject(data))
+		if err := s.put(ctx, key, bytes.NewReader(how.Signer.Sign(data)), false); err != nil {
+			return nil, publishing(ref, fmt.Errorf("signature: %w", err))
+		}
+	}
+	err = s.put(ctx, ref.key(ManifestFile), bytes.NewReader(data), true)
+	if errors.Is(err, errTaken) {
+		// An answer lost on the way makes the client try again, and find what
+		// it wrote itself.
+		if now, digest, err := s.Manifest(ctx, ref); err == nil && digest == DigestOf(data) {
+			return &Published{Ref: ref, Digest: digest, Manifest: now}, nil
+		}
+		return nil, nil //nolint:nilnil // taken
+	}
+	if err != nil {
+		return nil, publishing(ref, fmt.Errorf("%s: %w", ManifestFile, err))
+	}
+	return &Published{Ref: ref, Digest: DigestOf(data), Manifest: m}, nil
+}
+
+func publishing(ref Ref, err error) error {
+	if errors.Is(err, errUnreachable) {
+		return problem.New(problem.Unavailable, "publish model %s: %w", ref, err)
+	}
+	return fmt.Errorf("publish model %s: %w", ref, err)
+}
+
+// manifest hashes the files and makes the manifest of them. sources says where
+// each path is on disk.
+func (d *Draft) manifest() (m *Manifest, sources map[string]string, err error) {
+	m = &Manifest{
+		Schema: Schema, Name: d.Name, Version: d.Version, Platform: Platform,
+		Signature: d.Signature, Metadata: d.Metadata,
+	}
+	if m.Inputs == nil {
+		m.Inputs = []infer.TensorSpec{}
+	}
+	sources = map[string]string{}
+	for _, f := range d.Files {
+		sum, size, err := hashFile(f.Source)
+		if err != nil {
+			return nil, nil, fmt.Errorf("publish model %s: %s: %w", d.Name, f.Path, err)
+		}
+		m.Files = append(m.Files, File{
+			Path: f.Path, Object: sum[:32] + "-" + f.Path, Size: size, SHA256: sum, Optimized: f.Optimized,
+		})
+		sources[f.Path] = f.Source
+	}
+	if err := m.Check(); err != nil {
+		return nil, nil, problem.New(problem.InvalidArgument, "publish model %.100q: %w", d.Name, err)
+	}
+	return m, sources, nil
+}
+
+func hashFile(path string) (sum string, size int64, err error) {
+	f, err := os.Open(path) //nolint:gosec // the publisher names its files
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close() //nolint:errcheck // read only
+	h := sha256.New()
+	size, err = io.Copy(h, f)
+	return hex.EncodeToString(h.Sum(nil)), size, err
+}
+
+// Parts of a multipart upload: S3 takes at most 10,000, of at least 5 MiB.
+const (
+	partSize    = 8 << 20
+	maxParts    = 9000
+	partsAtOnce = 4
+)
+
+// upload puts one file. What was hashed is what must arrive: a file that
+// changes meanwhile fails.
+func (s *Store) upload(ctx context.Context, key, source string, f File, told func(int64)) error {
+	file, err := os.Open(source) //nolint:gosec // the publisher names its files
+	if err != nil {
+		return err
+	}
+	defer file.Close() //nolint:errcheck // read only
+	before, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if f.Size <= partSize {
+		err = s.put(ctx, key, io.NewSectionReader(file, 0, f.Size), false)
+		told(f.Size)
+	} else {
+		err = s.multipart(ctx, key, file, f.Size, told)
+	}
+	if err != nil {
+		return err
+	}
+	sum, _, err := hashFile(source)
+	if err != nil {
+		return err
+	}
+	after, err := os.Stat(source)
+	if err != nil {
+		return err
+	}
+	if sum != f.SHA256 || after.Size() != before.Size() {
+		return errors.New("it changed while it was being uploaded")
+	}
+	return nil
+}
+
+// errTaken is the answer of a conditional write whose object is there.
+var errTaken = errors.New("the object exists")
+
+func (s *Store) put(ctx context.Context, key string, body io.ReadSeeker, onlyNew bool) error {
+	in := &s3.PutObjectInput{Bucket: &s.bucket, Key: &key, Body: body}
+	if onlyNew {
+		in.IfNoneMatch = aws.String("*")
+	}
+	_, err := s.client.PutObject(ctx, in)
+	var response *smithyhttp.ResponseError
+	if errors.As(err, &response) &&
+		(response.HTTPStatusCode() == http.StatusPreconditionFailed || response.HTTPStatusCode() == http.StatusConflict) {
+		return errTaken
+	}
+	return explain(err)
+}
+
+func (s *Store) multipart(ctx context.Context, key string, file io.ReaderAt, size int64, told func(int64)) error {
+	created, err := s.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &s.bucket, Key: &key})
+	if err != nil {
+		return explain(err)
+	}
+	parts, err := s.parts(ctx, key, created.UploadId, file, size, told)
+	if err == nil {
+		_, err = s.client.CompleteMultipartUpload(ctx, completion(s.bucket, key, created.UploadId, parts))
+		if err == nil {
+			return nil
+		}
+		err = explain(err)
+	}
+	// Parts are paid for until the upload is aborted, even when ctx has ended.
+	abort, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	_, aborted := s.client.AbortMultipartUpload(abort, &s3.AbortMultipartUploadInput{Bucket: &s.bucket, Key: &key, UploadId: created.UploadId})
+	return errors.Join(err, explain(aborted))
+}
+
+// parts uploads a file's parts, several at once, and returns their tags.
+func (s *Store) parts(ctx context.Context, key string, id *string, file io.ReaderAt, size int64, told func(int64)) ([]*string, error) {
+	part := max(partSize, (size+maxParts-1)/maxParts)
+	tags := make([]*string, (size+part-1)/part)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(partsAtOnce)
+	for i := range tags {
+		g.Go(func() error {
+			offset := int64(i) * part
+			length := min(part, size-offset)
+			out, err := s.client.UploadPart(gctx, &s3.UploadPartInput{
+				Bucket: &s.bucket, Key: &key, UploadId: id, PartNumber: aws.Int32(int32(i + 1)), //nolint:gosec // at most maxParts
+				Body: io.NewSectionReader(file, offset, length),
+			})
+			if err != nil {
+				return explain(err)
+			}
+			tags[i] = out.ETag
+			told(length)
+			return nil
+		})
+	}
+	return tags, g.Wait()
+}
+
+func completion(bucket, key string, id *string, tags []*string) *s3.CompleteMultipartUploadInput {
+	parts := make([]types.CompletedPart, len(tags))
+	for i, tag := range tags {
+		parts[i] = types.CompletedPart{ETag: tag, PartNumber: aws.Int32(int32(i + 1))} //nolint:gosec // at most maxParts
+	}
+	return &s3.CompleteMultipartUploadInput{
+		Bucket: &bucket, Key: &key, UploadId: id,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
+	}
+}

@@ -1,0 +1,179 @@
+package artifact
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// SignatureObject is the name of the object that holds the signatures of a
+// manifest. It is bound to the manifest's bytes, so publishers that race for
+// one version cannot put their signature beside another's manifest.
+func SignatureObject(manifest []byte) string {
+	return ManifestFile + "." + strings.TrimPrefix(DigestOf(manifest), "sha256:") + ".sig"
+}
+
+// maxSignature bounds a signature object: one line of base64 per key that
+// signed.
+const maxSignature = 4 << 10
+
+// Signer signs manifests with Ed25519 (RFC 8032).
+type Signer struct{ key ed25519.PrivateKey }
+
+// Sign returns the signature object's bytes.
+func (s *Signer) Sign(manifest []byte) []byte {
+	return []byte(base64.StdEncoding.EncodeToString(ed25519.Sign(s.key, manifest)) + "\n")
+}
+
+// Public is the key that verifies what s signs.
+func (s *Signer) Public() ed25519.PublicKey { return s.key.Public().(ed25519.PublicKey) } //nolint:forcetypeassert // by its documentation
+
+// Verifier accepts manifests that one of its keys signed.
+type Verifier struct{ keys []ed25519.PublicKey }
+
+// NewVerifier makes a verifier of keys; several stand beside each other while
+// a key is replaced.
+func NewVerifier(keys ...ed25519.PublicKey) *Verifier { return &Verifier{keys: keys} }
+
+// The reasons why a manifest is not accepted.
+var (
+	ErrUnsigned       = errors.New("unsigned: there is no signature, and one is required")
+	ErrWrongSignature = errors.New("signature wrong: no trusted key made it for these bytes")
+)
+
+// Verify checks a signature object's bytes against the manifest's.
+func (v *Verifier) Verify(manifest, signatures []byte) error {
+	if len(signatures) == 0 {
+		return ErrUnsigned
+	}
+	if len(signatures) > maxSignature {
+		return ErrWrongSignature
+	}
+	for line := range strings.Lines(string(signatures)) {
+		sig, err := base64.StdEncoding.DecodeString(strings.TrimSpace(line))
+		if err != nil || len(sig) != ed25519.SignatureSize {
+			continue
+		}
+		for _, key := range v.keys {
+			if ed25519.Verify(key, manifest, sig) {
+				return nil
+			}
+		}
+	}
+	return ErrWrongSignature
+}
+
+// CreateKeys makes a new pair of keys and writes both as PEM, the private one
+// as PKCS #8 and the public one as PKIX, each readable by its owner alone. It
+// replaces no private key that is there already: that is fs.ErrExist.
+func CreateKeys(private, public string) (*Signer, error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("create signing key: %w", err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("create signing key: %w", err)
+	}
+	s := &Signer{key: key}
+	pkix, err := x509.MarshalPKIXPublicKey(s.Public())
+	if err != nil {
+		return nil, fmt.Errorf("create signing key: %w", err)
+	}
+	// The private key last: where it is, the public one is too.
+	if err := writeNew(public, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: pkix}), true); err != nil {
+		return nil, fmt.Errorf("write public key: %w", err)
+	}
+	if err := writeNew(private, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), false); err != nil {
+		return nil, fmt.Errorf("write signing key: %w", err)
+	}
+	return s, nil
+}
+
+// writeNew writes a file that appears whole, with mode 0600.
+func writeNew(path string, data []byte, replace bool) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if rm := os.Remove(f.Name()); rm != nil && !errors.Is(rm, os.ErrNotExist) {
+			err = errors.Join(err, rm)
+		}
+	}()
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if replace {
+		return os.Rename(f.Name(), path)
+	}
+	return os.Link(f.Name(), path) // fails where the file exists
+}
+
+// ReadSigner reads a private key that CreateKeys wrote.
+func ReadSigner(path string) (*Signer, error) {
+	blocks, err := readPEM(path, "PRIVATE KEY")
+	if err != nil {
+		return nil, fmt.Errorf("read signing key: %w", err)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(blocks[0])
+	if err != nil {
+		return nil, fmt.Errorf("read signing key %s: %w", path, err)
+	}
+	private, ok := key.(ed25519.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("read signing key %s: expected an Ed25519 key", path)
+	}
+	return &Signer{key: private}, nil
+}
+
+// ReadVerifier reads one or more public keys from a PEM file.
+func ReadVerifier(path string) (*Verifier, error) {
+	blocks, err := readPEM(path, "PUBLIC KEY")
+	if err != nil {
+		return nil, fmt.Errorf("read verification key: %w", err)
+	}
+	var v Verifier
+	for _, b := range blocks {
+		key, err := x509.ParsePKIXPublicKey(b)
+		if err != nil {
+			return nil, fmt.Errorf("read verification key %s: %w", path, err)
+		}
+		public, ok := key.(ed25519.PublicKey)
+		if !ok {
+			return nil, fmt.Errorf("read verification key %s: expected an Ed25519 key", path)
+		}
+		v.keys = append(v.keys, public)
+	}
+	return &v, nil
+}
+
+// readPEM returns the blocks of one type; a file without any is an error.
+func readPEM(path, kind string) ([][]byte, error) {
+	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, err
+	}
+	var blocks [][]byte
+	for {
+		var b *pem.Block
+		if b, data = pem.Decode(data); b == nil {
+			break
+		}
+		if b.Type == kind {
+			blocks = append(blocks, b.Bytes)
+		}
+	}
+	if len(blocks) == 0 {
+		return nil, fmt.Errorf("%s: expected a PEM block %q", path, kind)
+	}
+	return blocks, nil
+}

@@ -1,0 +1,296 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// Config says where published models are. Without keys the AWS SDK's own chain
+// finds credentials: its variables, shared files, a web identity, the node's.
+type Config struct {
+	Bucket    string `env:"MODELSERVE_S3_BUCKET"`
+	Endpoint  string `env:"MODELSERVE_S3_ENDPOINT"` // "" is AWS itself
+	Region    string `env:"MODELSERVE_S3_REGION" envDefault:"us-east-1"`
+	PathStyle bool   `env:"MODELSERVE_S3_PATH_STYLE"` // bucket in the path, as most servers but AWS want it
+	AccessKey string `env:"MODELSERVE_S3_ACCESS_KEY_ID"`
+	SecretKey string `env:"MODELSERVE_S3_SECRET_ACCESS_KEY"`
+}
+
+// Check returns a fault per broken rule (internal/env).
+func (c *Config) Check() []error {
+	var faults []error
+	if c.Bucket == "" {
+		faults = append(faults, env.Faultf("MODELSERVE_S3_BUCKET", "is required and not set"))
+	}
+	if (c.AccessKey == "") != (c.SecretKey == "") {
+		faults = append(faults, env.Faultf("MODELSERVE_S3_SECRET_ACCESS_KEY",
+			"goes with MODELSERVE_S3_ACCESS_KEY_ID: expected both or neither"))
+	}
+	return faults
+}
+
+// Prefixes of the bucket.
+const (
+	modelsPrefix = "models/"
+	inputsPrefix = "inputs/"
+)
+
+// maxListed bounds the objects that one listing walks.
+const maxListed = 1_000_000
+
+// Store is published models in S3. It is safe for concurrent use.
+type Store struct {
+	client *s3.Client
+	bucket string
+}
+
+// NewStore opens the store that cfg describes; it calls nothing yet but what
+// finds credentials.
+func NewStore(ctx context.Context, cfg Config) (*Store, error) {
+	if err := errors.Join(cfg.Check()...); err != nil {
+		return nil, err
+	}
+	options := []func(*config.LoadOptions) error{
+		config.WithRegion(cfg.Region),
+		// Servers that are not AWS know neither trailing checksums nor their
+		// algorithms; files carry their own sha256 here.
+		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
+		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
+	}
+	if cfg.AccessKey != "" {
+		options = append(options, config.WithCredentialsProvider(
+			credentials.NewStaticCredentialsProvider(cfg.AccessKey, cfg.SecretKey, "")))
+	}
+	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, fmt.Errorf("configure S3: %w", err)
+	}
+	client := s3.NewFromConfig(loaded, func(o *s3.Options) {
+		o.UsePathStyle = cfg.PathStyle
+		if cfg.Endpoint != "" {
+			o.BaseEndpoint = aws.String(cfg.Endpoint)
+		}
+	})
+	return &Store{client: client, bucket: cfg.Bucket}, nil
+}
+
+// Bucket is the bucket's name.
+func (s *Store) Bucket() string { return s.bucket }
+
+// Ping reports whether the bucket can be reached and read.
+func (s *Store) Ping(ctx context.Context) error {
+	_, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.bucket, MaxKeys: aws.Int32(1)})
+	if err != nil {
+		return fmt.Errorf("S3 bucket %s: %w", s.bucket, explain(err))
+	}
+	return nil
+}
+
+func (r Ref) String() string { return r.Name + "@" + strconv.Itoa(r.Version) }
+
+// check holds a ref to the rules, so that nothing else becomes part of a key.
+func (r Ref) check() error {
+	if _, err := infer.ParseName(r.Name); err != nil {
+		return err
+	}
+	if r.Version < 1 {
+		return problem.Invalid("model_version", "expected a positive integer; got %d", r.Version)
+	}
+	return nil
+}
+
+// key is the key of one of a version's objects.
+func (r Ref) key(object string) string {
+	return modelsPrefix + r.Name + "/" + strconv.Itoa(r.Version) + "/" + object
+}
+
+// Manifest reads a version's manifest and its digest. An unknown version is
+// problem.ModelNotFound. The signature is not looked at: see Fetcher.Manifest.
+func (s *Store) Manifest(ctx context.Context, ref Ref) (*Manifest, string, error) {
+	m, data, err := s.manifest(ctx, ref)
+	if err != nil {
+		return nil, "", err
+	}
+	return m, DigestOf(data), nil
+}
+
+// manifest reads a manifest that names the version asked for, and its bytes.
+func (s *Store) manifest(ctx context.Context, ref Ref) (*Manifest, []byte, error) {
+	if err := ref.check(); err != nil {
+		return nil, nil, err
+	}
+	data, err := s.read(ctx, ref.key(ManifestFile), MaxManifest)
+	if errors.Is(err, errMissing) {
+		return nil, nil, problem.New(problem.ModelNotFound, "model %q has no published version %d", ref.Name, ref.Version)
+	}
+	if err != nil {
+		return nil, nil, unavailable(ref, fmt.Errorf("%s: %w", ManifestFile, err))
+	}
+	m, err := ParseManifest(data)
+	if err != nil {
+		return nil, nil, unavailable(ref, err)
+	}
+	if m.Name != ref.Name || m.Version != ref.Version {
+		return nil, nil, unavailable(ref, fmt.Errorf("%s: it is that of %s@%d", ManifestFile, m.Name, m.Version))
+	}
+	return m, data, nil
+}
+
+// read gets a whole small object.
+func (s *Store) read(ctx context.Context, key string, most int64) ([]byte, error) {
+	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: &key})
+	if err != nil {
+		return nil, explain(err)
+	}
+	defer out.Body.Close() //nolint:errcheck // read to its end, or given up
+	data, err := io.ReadAll(io.LimitReader(out.Body, most+1))
+	if err != nil {
+		return nil, fmt.Errorf("interrupted: %w", err)
+	}
+	if int64(len(data)) > most {
+		return nil, fmt.Errorf("has more than %d bytes", most)
+	}
+	return data, nil
+}
+
+// Names lists the models that have objects, sorted. One whose only version was
+// never finished is among them: Versions knows better.
+func (s *Store) Names(ctx context.Context) ([]string, error) {
+	var names []string
+	err := s.list(ctx, modelsPrefix, "/", func(page *s3.ListObjectsV2Output) {
+		for _, p := range page.CommonPrefixes {
+			name := strings.TrimSuffix(strings.TrimPrefix(aws.ToString(p.Prefix), modelsPrefix), "/")
+			if _, err := infer.ParseName(name); err == nil {
+				names = append(names, name)
+			}
+		}
+	})
+	if err != nil {
+		return nil, problem.New(problem.Unavailable, "list models: %w", err)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// Versions lists a model's published versions, newest first; none at all is
+// problem.ModelNotFound.
+func (s *Store) Versions(ctx context.Context, name string) ([]int, error) {
+	versions, err := s.versions(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(versions) == 0 {
+		return nil, problem.New(problem.ModelNotFound, "model %q is not published", name)
+	}
+	return versions, nil
+}
+
+func (s *Store) versions(ctx context.Context, name string) ([]int, error) {
+	if _, err := infer.ParseName(name); err != nil {
+		return nil, err
+	}
+	prefix := modelsPrefix + name + "/"
+	var versions []int
+	err := s.list(ctx, prefix, "", func(page *s3.ListObjectsV2Output) {
+		for _, o := range page.Contents {
+			number, file := path.Split(strings.TrimPrefix(aws.ToString(o.Key), prefix))
+			if file != ManifestFile {
+				continue
+			}
+			if v, err := infer.ParseVersion(strings.TrimSuffix(number, "/")); err == nil {
+				versions = append(versions, v)
+			}
+		}
+	})
+	if err != nil {
+		return nil, problem.New(problem.Unavailable, "list versions of model %s: %w", name, err)
+	}
+	slices.Sort(versions)
+	slices.Reverse(versions)
+	return versions, nil
+}
+
+// Newest is the newest published version of a model.
+func (s *Store) Newest(ctx context.Context, name string) (Ref, error) {
+	versions, err := s.Versions(ctx, name)
+	if err != nil {
+		return Ref{}, err
+	}
+	return Ref{Name: name, Version: versions[0]}, nil
+}
+
+// list walks the pages of a listing.
+func (s *Store) list(ctx context.Context, prefix, delimiter string, page func(*s3.ListObjectsV2Output)) error {
+	in := &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: &prefix}
+	if delimiter != "" {
+		in.Delimiter = &delimiter
+	}
+	pages, seen := s3.NewListObjectsV2Paginator(s.client, in), 0
+	for pages.HasMorePages() {
+		out, err := pages.NextPage(ctx)
+		if err != nil {
+			return explain(err)
+		}
+		page(out)
+		if seen += len(out.Contents) + len(out.CommonPrefixes); seen > maxListed {
+			return fmt.Errorf("more than %d objects under %s", maxListed, prefix)
+		}
+	}
+	return nil
+}
+
+// Delete removes a version: its manifest first, so that from then on it is not
+// published, then every object of it.
+func (s *Store) Delete(ctx context.Context, ref Ref) error {
+	if err := ref.check(); err != nil {
+		return err
+	}
+	key := ref.key(ManifestFile)
+	if _, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key}); err != nil {
+		if err = explain(err); errors.Is(err, errMissing) {
+			return problem.New(problem.ModelNotFound, "model %q has no published version %d", ref.Name, ref.Version)
+		}
+		return problem.New(problem.Unavailable, "delete model %s: %w", ref, err)
+	}
+	if err := s.remove(ctx, key); err != nil {
+		return problem.New(problem.Unavailable, "delete model %s: %w", ref, err)
+	}
+	var objects []types.Object
+	err := s.list(ctx, ref.key(""), "", func(page *s3.ListObjectsV2Output) { objects = append(objects, page.Contents...) })
+	if err != nil {
+		return problem.New(problem.Unavailable, "delete files of model %s: %w", ref, err)
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(8)
+	for _, o := range objects {
+		g.Go(func() error { return s.remove(gctx, aws.ToString(o.Key)) })
+	}
+	if err := g.Wait(); err != nil {
+		return problem.New(problem.Unavailable, "delete files of model %s: %w", ref, err)
+	}
+	return nil
+}
+
+func (s *Store) remove(ctx context.Context, key string) error {
+	if _, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key}); err != nil {
+		return explain(err)
+	}
+	return nil
+}
