@@ -1,0 +1,111 @@
+package function
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/internal/telemetry"
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// config is everything a function reads from its environment.
+type config struct {
+	Host  string        `env:"MODELSERVE_HOST"`                   // to listen on; "" is every address
+	Port  int           `env:"PORT" envDefault:"8080"`            // Knative's
+	Grace time.Duration `env:"MODELSERVE_GRACE" envDefault:"25s"` // to finish what was begun, after SIGTERM
+
+	Models []string `env:"MODELSERVE_MODELS,required"` // name@version, or * for every published one
+
+	S3            artifact.Config
+	CacheDir      string   `env:"MODELSERVE_CACHE_DIR"`                    // "" is a folder in the system's temporary one
+	CacheSize     env.Size `env:"MODELSERVE_CACHE_SIZE" envDefault:"4GiB"` // bytes of model files kept on the node
+	PublicKeyFile string   `env:"MODELSERVE_PUBLIC_KEY_FILE"`              // PEM; set, unsigned models are refused
+
+	Device      string `env:"MODELSERVE_DEVICE" envDefault:"auto"` // auto or cpu
+	Threads     int    `env:"MODELSERVE_THREADS" envDefault:"1"`   // of one run
+	Concurrency int    `env:"MODELSERVE_CONCURRENCY"`              // runs at once; 0 is one for each processor
+	Queue       int    `env:"MODELSERVE_QUEUE" envDefault:"256"`   // requests waiting for a run
+	MaxLoaded   int    `env:"MODELSERVE_MAX_LOADED" envDefault:"8"`
+
+	LoadTimeout time.Duration `env:"MODELSERVE_LOAD_TIMEOUT" envDefault:"5m"`
+	MaxBody     env.Size      `env:"MODELSERVE_MAX_BODY" envDefault:"32MiB"`
+	MaxPixels   int64         `env:"MODELSERVE_MAX_PIXELS" envDefault:"64000000"`
+	Inflight    env.Size      `env:"MODELSERVE_MAX_INFLIGHT" envDefault:"512MiB"` // bytes of bodies and decoded images at once
+	BodyTimeout time.Duration `env:"MODELSERVE_BODY_TIMEOUT" envDefault:"30s"`
+
+	Telemetry telemetry.Config
+
+	refs []artifact.Ref // Models, parsed; nil is every one
+}
+
+// Check implements env.Checker.
+func (c *config) Check() []error {
+	var faults []error
+	fault := func(variable, format string, args ...any) {
+		faults = append(faults, env.Faultf(variable, format, args...))
+	}
+	if c.Port < 0 || c.Port > 65535 {
+		fault("PORT", "expected 0 to 65535, got %d", c.Port)
+	}
+	for variable, n := range map[string]int64{
+		"MODELSERVE_MAX_LOADED": int64(c.MaxLoaded), "MODELSERVE_THREADS": int64(c.Threads), "MODELSERVE_MAX_BODY": int64(c.MaxBody),
+		"MODELSERVE_MAX_PIXELS": c.MaxPixels, "MODELSERVE_MAX_INFLIGHT": int64(c.Inflight), "MODELSERVE_CACHE_SIZE": int64(c.CacheSize),
+		"MODELSERVE_GRACE": int64(c.Grace), "MODELSERVE_LOAD_TIMEOUT": int64(c.LoadTimeout), "MODELSERVE_BODY_TIMEOUT": int64(c.BodyTimeout),
+	} {
+		if n < 1 {
+			fault(variable, "expected more than zero, got %d", n)
+		}
+	}
+	if c.Concurrency < 0 {
+		fault("MODELSERVE_CONCURRENCY", "expected 0 (one for each processor) or more, got %d", c.Concurrency)
+	}
+	if c.Queue < 0 {
+		fault("MODELSERVE_QUEUE", "expected 0 or more, got %d", c.Queue)
+	}
+	switch c.Device {
+	case "auto", "cpu":
+	default:
+		fault("MODELSERVE_DEVICE", "expected auto or cpu, the devices that this build runs on; got %q", c.Device)
+	}
+	if !slices.Equal(c.Models, []string{"*"}) {
+		for _, text := range c.Models {
+			ref, err := parseRef(text)
+			if err != nil {
+				fault("MODELSERVE_MODELS", "expected * or a list of name@version: %q: %v", text, err)
+				continue
+			}
+			c.refs = append(c.refs, ref)
+		}
+	}
+	c.fill()
+	return faults
+}
+
+// fill sets what follows from the machine.
+func (c *config) fill() {
+	if c.Concurrency == 0 {
+		c.Concurrency = max(1, runtime.GOMAXPROCS(0)/max(1, c.Threads))
+	}
+	if c.CacheDir == "" {
+		c.CacheDir = filepath.Join(os.TempDir(), "modelserve-cache")
+	}
+}
+
+func parseRef(text string) (artifact.Ref, error) {
+	name, version, _ := strings.Cut(strings.TrimSpace(text), "@")
+	name, err := infer.ParseName(name)
+	if err != nil {
+		return artifact.Ref{}, err
+	}
+	v, err := infer.ParseVersion(version)
+	if err != nil {
+		return artifact.Ref{}, err
+	}
+	return artifact.Ref{Name: name, Version: v}, nil
+}

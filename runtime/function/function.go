@@ -1,0 +1,176 @@
+// Package function is the composition root of every function: it reads the
+// configuration, starts ONNX Runtime, loads the function's models, and serves,
+// so that a function's main is its codec's name and nothing more.
+//
+// It decides nothing that a package it wires could decide.
+package function
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/internal/lifecycle"
+	"github.com/modelserveai/modelserve/internal/telemetry"
+	"github.com/modelserveai/modelserve/runtime/pool"
+	"github.com/modelserveai/modelserve/runtime/serve"
+)
+
+// Spec is what makes one function differ from another.
+type Spec struct {
+	Name string
+
+	// Codec makes the reader and writer of the function's native payload; nil
+	// is a function that speaks the Open Inference Protocol only.
+	Codec func(Limits) serve.Codec
+}
+
+// Limits are the bounds that codecs apply themselves.
+type Limits struct {
+	MaxPixels int64 // of one image, before it is decoded
+}
+
+// Main runs a function until it is told to stop, and exits: 0 when it stopped
+// as told, 1 when it could not go on, 2 when its environment is wrong.
+func Main(spec Spec) {
+	ctx, stop := lifecycle.Context(context.Background())
+	err := run(ctx, spec)
+	stop()
+	var fault *env.Fault
+	switch {
+	case err == nil:
+		os.Exit(0)
+	case errors.As(err, &fault):
+		fmt.Fprintf(os.Stderr, "%s: the environment is wrong:\n%v\n", spec.Name, err)
+		os.Exit(env.ExitCode)
+	default:
+		fmt.Fprintf(os.Stderr, "%s: %v\n", spec.Name, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, spec Spec) error {
+	var cfg config
+	if err := env.Parse(&cfg); err != nil {
+		return err
+	}
+	if cfg.Telemetry.Service == "" {
+		cfg.Telemetry.Service = spec.Name
+	}
+	cfg.Telemetry.Version = telemetry.Version()
+	tel, err := telemetry.New(ctx, cfg.Telemetry, os.Stderr)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err := tel.Stop(stopping); err != nil {
+			tel.Logger.Warn("telemetry was cut off", "error", err)
+		}
+	}()
+	return serveUntil(ctx, spec, &cfg, tel)
+}
+
+// serveUntil listens at once, so that probes are answered while models load,
+// and drains when ctx ends.
+func serveUntil(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Telemetry) error {
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)))
+	if err != nil {
+		return fmt.Errorf("listen on PORT: %w", err)
+	}
+	src, err := newSource(ctx, cfg)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	models, err := pool.New(pool.Config{
+		Models:    cfg.refs,
+		MaxLoaded: max(cfg.MaxLoaded, len(cfg.refs)),
+		Slots:     cfg.Concurrency,
+		Queue:     cfg.Queue,
+		Fresh:     time.Second,
+		LoadLimit: cfg.LoadTimeout,
+		Device:    "cpu",
+	}, src, tel.Logger)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	health := serve.NewHealth()
+	handler, err := newServer(spec, cfg, tel, src, models, health)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	loading, stopLoading := context.WithCancel(ctx)
+	loaded := make(chan struct{})
+	go func() {
+		defer close(loaded)
+		src.load(loading, models, health, tel.Logger)
+	}()
+	stopMetrics, err := serveMetrics(ctx, cfg, tel)
+	if err == nil {
+		tel.Logger.Info("listening", "address", listener.Addr().String(), "models", cfg.Models)
+		err = lifecycle.Serve(ctx, lifecycle.NewServer(tel.Middleware(handler), lifecycle.DefaultLimits()), listener, cfg.Grace, health.Drain)
+		stopMetrics()
+	} else {
+		listener.Close()
+	}
+	stopLoading()
+	<-loaded
+	models.Close()
+	return errors.Join(err, src.close())
+}
+
+// serveMetrics answers /metrics on its own port until stopped.
+func serveMetrics(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (stop func(), err error) {
+	listener, err := telemetry.ListenMetrics(ctx, cfg.Telemetry)
+	if err != nil {
+		return nil, err
+	}
+	server := tel.MetricsServer()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			tel.Logger.Error("metrics are no longer served", "error", err)
+		}
+	}()
+	return func() {
+		_ = server.Close() // a scrape that is cut off is scraped again
+		<-done
+	}, nil
+}
+
+func newServer(spec Spec, cfg *config, tel *telemetry.Telemetry, src *source, models *pool.Pool, health *serve.Health) (*serve.Server, error) {
+	config := serve.Config{
+		Backend:    models,
+		Repository: models,
+		Function:   spec.Name,
+		Version:    cfg.Telemetry.Version,
+		Open:       src.open,
+		Health:     health,
+		Logger:     tel.Logger,
+		Registerer: tel.Registry,
+		Limits: serve.Limits{
+			MaxBody:     int64(cfg.MaxBody),
+			Inflight:    int64(cfg.Inflight),
+			BodyTimeout: cfg.BodyTimeout,
+		},
+	}
+	if spec.Codec != nil {
+		config.Codec = spec.Codec(Limits{MaxPixels: cfg.MaxPixels})
+		if len(cfg.refs) > 0 {
+			config.Model = cfg.refs[0].Name
+		}
+	}
+	return serve.New(config)
+}
