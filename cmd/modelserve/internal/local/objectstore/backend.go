@@ -172,7 +172,7 @@ func (b *backend) GetObject(bucket, key string, want *gofakes3.ObjectRangeReques
 	}
 	part, err := want.Range(t.Size)
 	if err != nil {
-		_ = f.Close() // only read
+		_ = f.Close()   // only read
 		return nil, err //nolint:wrapcheck // an S3 error of its own
 	}
 	start, length := int64(0), t.Size

@@ -1,0 +1,78 @@
+package activator
+
+import (
+	"io"
+	"sync"
+)
+
+// replayBody lets a request be sent again as long as nobody has read from its
+// body. A transport closes the body of a request that it could not send, so the
+// real one is closed only when the request is committed or given up.
+type replayBody struct {
+	real io.ReadCloser // nil for none
+
+	mu        sync.Mutex
+	read      bool
+	closed    bool // the transport is done with it
+	committed bool
+}
+
+func newBody(real io.ReadCloser) *replayBody { return &replayBody{real: real} }
+
+// reader is what to send; nil when there is no body.
+func (b *replayBody) reader() io.ReadCloser {
+	if b.real == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = false
+	return b
+}
+
+// Read reads from the request's body.
+func (b *replayBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	b.read = true
+	b.mu.Unlock()
+	return b.real.Read(p) //nolint:wrapcheck // io.EOF must stay itself
+}
+
+// Close notes that the transport is done, and closes the body once the request
+// is committed.
+func (b *replayBody) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	if b.committed {
+		return b.real.Close() //nolint:wrapcheck // passed through
+	}
+	return nil
+}
+
+// untouched says that nothing was read.
+func (b *replayBody) untouched() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.read
+}
+
+// commit says that this was the last attempt.
+func (b *replayBody) commit() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.committed = true
+	if b.closed && b.real != nil {
+		_ = b.real.Close() // the transport has had its answer
+	}
+}
+
+// abandon closes the body of a request that was not sent.
+func (b *replayBody) abandon() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.committed = true
+	if b.real != nil {
+		_ = b.real.Close() // the error of the request is what is told
+	}
+}

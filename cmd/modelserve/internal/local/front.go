@@ -1,0 +1,123 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/screen"
+	"github.com/modelserveai/modelserve/internal/lifecycle"
+)
+
+// front is the platform's public side: the gateway, and what it and the screen
+// know of the functions.
+type front struct {
+	platform *platform
+	handler  http.Handler
+	update   func([]FunctionStatus) error // of the gateway's routes
+	closers  []func() error
+	key      string
+
+	dirty chan struct{}
+	stop  chan struct{}
+	wg    sync.WaitGroup
+}
+
+func newFront(ctx context.Context, p *platform) (*front, error) {
+	f := &front{platform: p, dirty: make(chan struct{}, 1), stop: make(chan struct{})}
+	if err := f.open(ctx); err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	f.wg.Go(f.follow)
+	return f, nil
+}
+
+// refresh has follow look at the functions. It never waits, so it may be called
+// from anywhere.
+func (f *front) refresh() {
+	select {
+	case f.dirty <- struct{}{}:
+	default:
+	}
+}
+
+func (f *front) follow() {
+	for {
+		select {
+		case <-f.stop:
+			return
+		case <-f.dirty:
+			status := f.platform.services.status()
+			if err := f.update(status); err != nil {
+				f.platform.screen.Problem(fmt.Errorf("the gateway cannot follow: %w", err))
+			}
+			f.platform.screen.Update(f.platform.rows(status))
+		}
+	}
+}
+
+// serve answers on the listeners until ctx ends, then drains.
+func (f *front) serve(ctx context.Context, l *listeners) error {
+	if err := f.update(f.platform.services.status()); err != nil {
+		return fmt.Errorf("the gateway cannot follow the manifests: %w", err)
+	}
+	limits := lifecycle.DefaultLimits()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, len(l.all))
+	for _, listener := range l.all {
+		go func() {
+			failed <- lifecycle.Serve(ctx, lifecycle.NewServer(f.handler, limits), listener, stopGrace, nil)
+			cancel() // one that cannot go on ends the other
+		}()
+	}
+	var faults []error
+	for range l.all {
+		faults = append(faults, <-failed)
+	}
+	return errors.Join(faults...)
+}
+
+func (f *front) close() error {
+	close(f.stop)
+	f.wg.Wait()
+	var faults []error
+	for _, c := range f.closers {
+		faults = append(faults, c())
+	}
+	return errors.Join(faults...)
+}
+
+// rows are the screen's form of the functions.
+func (p *platform) rows(status []FunctionStatus) []screen.Function {
+	rows := make([]screen.Function, len(status))
+	for i, s := range status {
+		rows[i] = screen.Function{
+			Name: s.Name, State: s.State, Reason: s.Reason, Revision: s.Revision, Instances: s.Instances,
+		}
+		if !s.pool() {
+			rows[i].URL = p.listeners.function(s.Name)
+		}
+	}
+	return rows
+}
+
+// view is the first screen.
+func (p *platform) view() screen.View {
+	return screen.View{
+		Functions: p.rows(p.services.status()),
+		Server:    p.listeners.url(),
+		Key:       p.front.key,
+		Commands: []string{
+			"find the lines of text on a page",
+			fmt.Sprintf(`curl -fsS -H "X-API-Key: $(cat %s)" --data-binary @functions/text-detect/testdata/page.png %s`,
+				p.relative(p.dir.key()), p.listeners.function("text-detect")),
+			"ask a model by the Open Inference Protocol",
+			fmt.Sprintf(`curl -fsS -H "X-API-Key: $(cat %s)" %s/v2/models/text-detect`, p.relative(p.dir.key()), p.listeners.url()),
+			"publish a model of your own",
+			"bin/modelserve models push NAME FILE.onnx",
+		},
+	}
+}

@@ -1,0 +1,211 @@
+// Package instance runs one copy of a function as a process: its environment,
+// its port, its readiness, and the connections to it.
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/process"
+)
+
+// Spec is what to run.
+type Spec struct {
+	Service, Revision string
+	Program           string // path
+	Args              []string
+	Env               []string      // of the manifest
+	Probe             *corev1.Probe // defaulted
+	Limits            corev1.ResourceList
+}
+
+// Launcher starts instances.
+type Launcher struct {
+	spawner *process.Spawner
+	dir     string
+	base    []string // under the manifest's variables
+	over    []string // over them
+	line    func(service string, line []byte)
+	logger  *slog.Logger
+	ports   ports
+}
+
+// NewLauncher makes a Launcher. Instances run in dir; each gets base, then its
+// manifest's variables, then over. line gets what they write.
+func NewLauncher(spawner *process.Spawner, dir string, base, over []string, line func(service string, line []byte), logger *slog.Logger) *Launcher {
+	return &Launcher{
+		spawner: spawner, dir: dir, base: base, over: over, line: line, logger: logger,
+		ports: ports{taken: map[int]bool{}},
+	}
+}
+
+// Instance is a started function.
+type Instance struct {
+	process *process.Process
+	probe   *corev1.Probe
+	port    int
+	http1   *http.Transport
+	http2   *http.Transport
+	done    chan struct{}
+	killed  error // set before done is closed, when the platform killed it
+}
+
+// Start starts an instance.
+func (l *Launcher) Start(ctx context.Context, s Spec) (*Instance, error) {
+	port, err := l.ports.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := l.spawner.Start(process.Command{
+		Path: s.Program,
+		Args: s.Args,
+		Env:  l.environment(s, port),
+		Dir:  l.dir,
+		Line: func(line []byte) { l.line(s.Service, line) },
+	})
+	if err != nil {
+		l.ports.release(port)
+		return nil, fmt.Errorf("start %s: %w", s.Revision, err)
+	}
+	i := &Instance{process: p, probe: s.Probe, port: port, http1: transport(), http2: transport(), done: make(chan struct{})}
+	i.http1.Protocols.SetHTTP1(true)
+	i.http2.Protocols.SetUnencryptedHTTP2(true)
+	go func() { // ends with the process, which Stop waits for
+		i.watch(s.Limits.Memory().Value())
+		i.http1.CloseIdleConnections()
+		i.http2.CloseIdleConnections()
+		l.ports.release(port)
+		close(i.done)
+	}()
+	l.logger.Debug("instance started", "revision", s.Revision, "pid", p.PID(), "port", port)
+	return i, nil
+}
+
+func transport() *http.Transport {
+	return &http.Transport{
+		Protocols:           new(http.Protocols),
+		DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		DisableCompression:  true, // what the client asked for goes through as it is
+		MaxIdleConns:        256,
+		MaxIdleConnsPerHost: 256,
+		IdleConnTimeout:     90 * time.Second,
+		WriteBufferSize:     64 << 10,
+		ReadBufferSize:      64 << 10,
+	}
+}
+
+// environment composes what the process sees.
+func (l *Launcher) environment(s Spec, port int) []string {
+	env := append([]string(nil), l.base...)
+	if cpus := s.Limits.Cpu().AsApproximateFloat64(); cpus > 0 {
+		env = append(env, "GOMAXPROCS="+strconv.Itoa(int(math.Ceil(cpus))))
+	}
+	env = append(env, s.Env...)
+	env = append(env, l.over...)
+	return append(env,
+		"PORT="+strconv.Itoa(port),
+		"K_SERVICE="+s.Service, "K_CONFIGURATION="+s.Service, "K_REVISION="+s.Revision)
+}
+
+// memoryInterval is how often a limit on memory is looked at.
+const memoryInterval = 500 * time.Millisecond
+
+// watch returns when the process has ended, and ends it when it holds more
+// memory than limit bytes; 0 is no limit.
+func (i *Instance) watch(limit int64) {
+	if limit <= 0 {
+		<-i.process.Done()
+		return
+	}
+	ticker := time.NewTicker(memoryInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-i.process.Done():
+			return
+		case <-ticker.C:
+		}
+		if used, ok := i.process.Memory(); ok && used > limit {
+			i.killed = fmt.Errorf("killed: it held %d MiB of memory, over its limit of %d MiB", used>>20, limit>>20)
+			i.process.Kill()
+			<-i.process.Done()
+			return
+		}
+	}
+}
+
+// Address is where the instance listens, host:port.
+func (i *Instance) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(i.port)) }
+
+// PID is its process id.
+func (i *Instance) PID() int { return i.process.PID() }
+
+// Done is closed when the instance has ended.
+func (i *Instance) Done() <-chan struct{} { return i.done }
+
+// Err says why it ended; call it after Done.
+func (i *Instance) Err() error {
+	if i.killed != nil {
+		return i.killed
+	}
+	return i.process.Err()
+}
+
+// Stop lets it finish within grace and ends it.
+func (i *Instance) Stop(grace time.Duration) {
+	i.process.Stop(grace)
+	<-i.done
+}
+
+// Transport speaks to the instance: HTTP/2 without TLS when h2c, as gRPC needs,
+// else HTTP/1.1.
+func (i *Instance) Transport(h2c bool) http.RoundTripper {
+	if h2c {
+		return i.http2
+	}
+	return i.http1
+}
+
+// ports gives out ports that are free and that no other instance is about to
+// listen on.
+type ports struct {
+	mu    sync.Mutex
+	taken map[int]bool
+}
+
+func (p *ports) take(ctx context.Context) (int, error) {
+	for range 100 {
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, fmt.Errorf("find a free port: %w", err)
+		}
+		address, ok := listener.Addr().(*net.TCPAddr)
+		if err := listener.Close(); err != nil || !ok {
+			return 0, fmt.Errorf("find a free port: %w", err)
+		}
+		p.mu.Lock()
+		free := !p.taken[address.Port]
+		p.taken[address.Port] = true
+		p.mu.Unlock()
+		if free {
+			return address.Port, nil
+		}
+	}
+	return 0, errors.New("find a free port: none in a hundred tries")
+}
+
+func (p *ports) release(port int) {
+	p.mu.Lock()
+	delete(p.taken, port)
+	p.mu.Unlock()
+}
