@@ -42,6 +42,7 @@ from rapidocr.utils.process_img import (
 
 ROOT = pathlib.Path(__file__).resolve().parents[2] / "functions"
 DETECT, ORIENT, RECOGNIZE = (ROOT / f"text-{n}" / "testdata" for n in ("detect", "orient", "recognize"))
+IMAGING = ROOT / "internal/imaging/testdata"
 DEJAVU = "/usr/share/fonts/truetype/dejavu/"
 NOTO = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
 
@@ -248,6 +249,28 @@ def recognize(images):
     return [{"text": t, "score": s} for t, s in zip(out.txts, out.scores, strict=True)]
 
 
+SIZES = [(200, 150), (71, 48), (320, 48), (60, 40)]
+QUADS = [
+    [(10, 10), (110, 10), (110, 40), (10, 40)],
+    [(12, 13), (120, 40), (110, 70), (5, 44)],
+    [(-10, -5), (150, 0), (142, 96), (0, 90)],
+    [(60, 5), (100, 80), (70, 90), (40, 20)],
+]
+
+
+def opencv():
+    """What OpenCV itself makes of one picture, for the imaging package."""
+    noise = np.random.default_rng(1).integers(0, 256, (97, 143, 3), dtype=np.uint8)
+    texture = cv2.GaussianBlur(noise, (3, 3), 0)
+    IMAGING.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(IMAGING / "texture.png"), texture)
+    for w, h in SIZES:
+        cv2.imwrite(str(IMAGING / f"resized-{w}x{h}.png"), cv2.resize(texture, (w, h)))
+    for i, quad in enumerate(QUADS):
+        cv2.imwrite(str(IMAGING / f"cropped-{i}.png"), crops(texture, [quad])[0])
+    (IMAGING / "quads.json").write_text(json.dumps(QUADS) + "\n")
+
+
 def save(folder, golden):
     text = json.dumps(golden, indent=1, ensure_ascii=False)
     (folder / "golden.json").write_text(text + "\n")
@@ -267,6 +290,8 @@ def main():
         for folder, lines in ((ORIENT, orient_lines), (RECOGNIZE, recognize_lines)):
             for name, page in lines:
                 page.image.save(folder / name, optimize=True)
+
+        opencv()
 
     detected, oriented, recognized = {}, {}, {}
     for name, page, _, _ in pages:

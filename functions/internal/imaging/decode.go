@@ -10,6 +10,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"math"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
@@ -114,8 +115,13 @@ func admit(ctx context.Context, cfg image.Config, about traits, opts Options) er
 
 // decoderBytes is what a decoder holds per pixel, at most.
 func decoderBytes(model color.Model, about traits) int64 {
-	if about.progressive {
-		return 19 // four samples, and four coefficients of 32 bits beside them, rounded
+	if about.samples > 0 {
+		const coefficient = 4 // bytes
+		each := 1.0
+		if about.progressive {
+			each += coefficient
+		}
+		return int64(math.Ceil(about.samples * each))
 	}
 	switch model {
 	case color.GrayModel:

@@ -8,8 +8,11 @@ import (
 // traits are what a file says beside its pixels.
 type traits struct {
 	orientation int // EXIF's, 1 to 8
-	progressive bool
-	scans       int // of a JPEG, those of its thumbnail counted with them
+
+	// Of a JPEG:
+	scans       int     // those of a thumbnail counted with them
+	progressive bool    // so that all coefficients are held at once
+	samples     float64 // per pixel, 1 to 4; 0 if not known
 }
 
 // inspect finds the EXIF orientation (CIPA DC-008, tag 0x0112) where each
@@ -19,7 +22,7 @@ func inspect(name string, data []byte) traits {
 	var exif []byte
 	switch name {
 	case "JPEG":
-		exif, about.progressive = jpegTraits(data)
+		exif = about.jpeg(data)
 		about.scans = bytes.Count(data, []byte{0xff, 0xda})
 	case "PNG":
 		exif = pngEXIF(data)
@@ -70,13 +73,17 @@ func orientation(exif []byte) int {
 	return 0
 }
 
-// jpegTraits walks the segments before the first scan: the TIFF structure in
-// the first APP1 that has one, and whether the frame is a progressive one.
-func jpegTraits(data []byte) (exif []byte, progressive bool) {
-	const app1, startOfScan, startOfProgressive = 0xe1, 0xda, 0xc2
+// jpeg walks the segments before the first scan: it takes in the frame, and
+// returns the TIFF structure in the first APP1 that has one.
+func (t *traits) jpeg(data []byte) (exif []byte) {
+	const (
+		fill                                  = 0xff
+		app1, startOfScan                     = 0xe1, 0xda
+		baseline, extended, progressiveMarker = 0xc0, 0xc1, 0xc2
+	)
 	for i := 2; i+4 <= len(data) && data[i] == 0xff; {
 		marker := data[i+1]
-		if marker == 0xff { // fill
+		if marker == fill {
 			i++
 			continue
 		}
@@ -85,14 +92,34 @@ func jpegTraits(data []byte) (exif []byte, progressive bool) {
 		if marker == startOfScan || size < 2 || end > len(data) {
 			break
 		}
-		found, ok := bytes.CutPrefix(data[i+4:end], []byte("Exif\x00\x00"))
-		if ok && marker == app1 && exif == nil {
-			exif = found
+		segment := data[i+4 : end]
+		switch marker {
+		case app1:
+			if found, ok := bytes.CutPrefix(segment, []byte("Exif\x00\x00")); ok && exif == nil {
+				exif = found
+			}
+		case baseline, extended, progressiveMarker:
+			t.progressive = marker == progressiveMarker
+			t.samples = samplesPerPixel(segment)
 		}
-		progressive = progressive || marker == startOfProgressive
 		i = end
 	}
-	return exif, progressive
+	return exif
+}
+
+// samplesPerPixel reads a frame header (ITU-T T.81, B.2.2): each component's
+// share of the largest, by its sampling factors.
+func samplesPerPixel(frame []byte) float64 {
+	const head, each = 6, 3
+	if len(frame) < head || len(frame) < head+each*int(frame[5]) {
+		return 0
+	}
+	sum, maxH, maxV := 0, 1, 1
+	for c := head; c < head+each*int(frame[5]); c += each {
+		h, v := int(frame[c+1]>>4), int(frame[c+1]&15)
+		sum, maxH, maxV = sum+h*v, max(maxH, h), max(maxV, v)
+	}
+	return float64(sum) / float64(maxH*maxV)
 }
 
 // pngEXIF is the eXIf chunk, wherever it stands.

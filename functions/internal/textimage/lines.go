@@ -7,7 +7,6 @@ import (
 	"github.com/modelserveai/modelserve/functions/internal/imaging"
 	"github.com/modelserveai/modelserve/functions/internal/payload"
 	"github.com/modelserveai/modelserve/internal/problem"
-	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
 const (
@@ -38,7 +37,7 @@ type line struct {
 // Cut checks the polygons and orientations against the image and makes ready
 // to cut the lines out. Without polygons the whole image is one line. Errors
 // are problems that name "polygons[3]" or "orientations[3]".
-func Cut(ctx context.Context, in serve.Payload, image *imaging.Image, warper *imaging.Warper, polygons Polygons, orientations payload.List[int]) (*Lines, error) {
+func Cut(ctx context.Context, budget *Budget, image *imaging.Image, warper *imaging.Warper, polygons Polygons, orientations payload.List[int]) (*Lines, error) {
 	l := &Lines{image: image, warper: warper}
 	if polygons == nil {
 		if err := checkOrientations(orientations, 1); err != nil {
@@ -56,7 +55,7 @@ func Cut(ctx context.Context, in serve.Payload, image *imaging.Image, warper *im
 	for i, o := range orientations {
 		l.lines[i].turned = o == 180
 	}
-	return l, l.reserve(ctx, in)
+	return l, l.reserve(ctx, budget)
 }
 
 // add checks each polygon and how much they cover together.
@@ -89,13 +88,13 @@ func near(v float64, side int) bool {
 }
 
 // reserve takes the memory of the largest crop and of its turned copies.
-func (l *Lines) reserve(ctx context.Context, in serve.Payload) error {
+func (l *Lines) reserve(ctx context.Context, budget *Budget) error {
 	const copies, packed = 3, 3
 	most := 0
 	for _, a := range l.lines {
 		most = max(most, a.w*a.h)
 	}
-	return Reserve(ctx, in, int64(most)*copies*packed)
+	return budget.Reserve(ctx, int64(most)*copies*packed)
 }
 
 // Len is how many lines there are.

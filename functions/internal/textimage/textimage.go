@@ -26,7 +26,7 @@ type Polygons = payload.List[[4][2]float64]
 
 // Decode decodes the image of a payload: what source names, or the whole body
 // when source is nil.
-func Decode(ctx context.Context, in serve.Payload, source *payload.Source, opts Options) (*imaging.Image, error) {
+func Decode(ctx context.Context, in serve.Payload, budget *Budget, source *payload.Source, opts Options) (*imaging.Image, error) {
 	data, field := in.Body, "body"
 	if source != nil {
 		var err error
@@ -35,16 +35,38 @@ func Decode(ctx context.Context, in serve.Payload, source *payload.Source, opts 
 		}
 		field = source.Field()
 	}
-	return imaging.Decode(ctx, data, imaging.Options{Field: field, MaxPixels: opts.MaxPixels, Reserve: in.Reserve})
+	image, err := imaging.Decode(ctx, data, imaging.Options{Field: field, MaxPixels: opts.MaxPixels, Reserve: budget.Reserve})
+	if err != nil {
+		return nil, err
+	}
+	budget.Keep(int64(len(image.Pix)))
+	return image, nil
 }
 
-// Reserve takes n bytes from the process's budget for the request.
-func Reserve(ctx context.Context, in serve.Payload, n int64) error {
-	if in.Reserve == nil {
+// Budget is a request's share of the process's memory for images. What one
+// stage has let go of serves the next: a decoder's own buffers are gone when
+// the image is cut up.
+type Budget struct {
+	in         serve.Payload
+	held, used int64 // bytes
+}
+
+// NewBudget begins with nothing held.
+func NewBudget(in serve.Payload) *Budget { return &Budget{in: in} }
+
+// Reserve makes sure of n more bytes.
+func (b *Budget) Reserve(ctx context.Context, n int64) error {
+	b.used += n
+	if b.used <= b.held || b.in.Reserve == nil {
 		return nil
 	}
-	return in.Reserve(ctx, n)
+	more := b.used - b.held
+	b.held = b.used
+	return b.in.Reserve(ctx, more)
 }
+
+// Keep says that of all that was reserved n bytes are still in use.
+func (b *Budget) Keep(n int64) { b.used = n }
 
 // checkOrientations holds the orientations of n lines to 0 and 180.
 func checkOrientations(orientations payload.List[int], n int) error {

@@ -59,17 +59,18 @@ func (c *Codec) Answer(ctx context.Context, in serve.Payload, model serve.Runner
 		}
 		source = &form.Image
 	}
-	image, err := textimage.Decode(ctx, in, source, c.opts)
+	budget := textimage.NewBudget(in)
+	image, err := textimage.Decode(ctx, in, budget, source, c.opts)
 	if err != nil {
 		return nil, err
 	}
-	return c.detect(ctx, in, image, model)
+	return c.detect(ctx, budget, image, model)
 }
 
-func (c *Codec) detect(ctx context.Context, in serve.Payload, image *imaging.Image, model serve.Runner) (*Answer, error) {
+func (c *Codec) detect(ctx context.Context, budget *textimage.Budget, image *imaging.Image, model serve.Runner) (*Answer, error) {
 	answer := &Answer{Width: image.Width, Height: image.Height, Boxes: []Box{}}
 	p := planFor(image.Width, image.Height)
-	if err := textimage.Reserve(ctx, in, p.bytes()); err != nil {
+	if err := budget.Reserve(ctx, p.bytes()); err != nil {
 		return nil, err
 	}
 	tensor := c.tensor(3 * p.netW * p.netH)

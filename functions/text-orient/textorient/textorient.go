@@ -62,11 +62,12 @@ func (c *Codec) Answer(ctx context.Context, in serve.Payload, model serve.Runner
 		}
 		source = &form.Image
 	}
-	image, err := textimage.Decode(ctx, in, source, c.opts)
+	budget := textimage.NewBudget(in)
+	image, err := textimage.Decode(ctx, in, budget, source, c.opts)
 	if err != nil {
 		return nil, err
 	}
-	lines, err := textimage.Cut(ctx, in, image, c.warper, form.Polygons, nil)
+	lines, err := textimage.Cut(ctx, budget, image, c.warper, form.Polygons, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -69,17 +69,18 @@ func (c *Codec) Answer(ctx context.Context, in serve.Payload, model serve.Runner
 	if err != nil {
 		return nil, err
 	}
-	image, err := textimage.Decode(ctx, in, source, c.opts)
+	budget := textimage.NewBudget(in)
+	image, err := textimage.Decode(ctx, in, budget, source, c.opts)
 	if err != nil {
 		return nil, err
 	}
-	lines, err := textimage.Cut(ctx, in, image, c.warper, form.Polygons, form.Orientations)
+	lines, err := textimage.Cut(ctx, budget, image, c.warper, form.Polygons, form.Orientations)
 	if err != nil {
 		return nil, err
 	}
 	answer := &Answer{Lines: make([]Line, lines.Len())}
 	for _, b := range batches(lines) {
-		if err := c.read(ctx, in, answer.Lines, lines, b, chars, model); err != nil {
+		if err := c.read(ctx, answer.Lines, lines, b, chars, model); err != nil {
 			return nil, err
 		}
 	}
@@ -101,7 +102,7 @@ func (c *Codec) alphabetOf(model serve.Runner) (*alphabet, error) {
 }
 
 // read runs one batch and writes its lines' texts to their places.
-func (c *Codec) read(ctx context.Context, in serve.Payload, out []Line, lines *textimage.Lines, b lineBatch, chars *alphabet, model serve.Runner) error {
+func (c *Codec) read(ctx context.Context, out []Line, lines *textimage.Lines, b lineBatch, chars *alphabet, model serve.Runner) error {
 	n, plane := len(b.lines), height*b.width
 	tensor := c.tensor(n * 3 * plane)
 	for i, line := range b.lines {
