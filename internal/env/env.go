@@ -43,7 +43,10 @@ func Faultf(variable, format string, args ...any) error {
 
 // Parse fills cfg, a pointer to a struct with env tags, from the process's
 // environment. The error joins every fault.
-func Parse(cfg any) error { return ParseFrom(cfg, env.ToMap(os.Environ())) }
+func Parse(cfg any) error { return ParseFrom(cfg, Environ()) }
+
+// Environ is the process's environment, by variable.
+func Environ() map[string]string { return env.ToMap(os.Environ()) }
 
 // ParseFrom is Parse over a given environment.
 func ParseFrom(cfg any, environment map[string]string) error {

@@ -46,7 +46,7 @@ type config struct {
 
 // Check implements env.Checker.
 func (c *config) Check() []error {
-	var faults []error
+	faults := c.S3.Check()
 	fault := func(variable, format string, args ...any) {
 		faults = append(faults, env.Faultf(variable, format, args...))
 	}

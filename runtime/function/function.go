@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -40,7 +41,7 @@ type Limits struct {
 // as told, 1 when it could not go on, 2 when its environment is wrong.
 func Main(spec Spec) {
 	ctx, stop := lifecycle.Context(context.Background())
-	err := run(ctx, spec)
+	err := run(ctx, spec, env.Environ(), os.Stderr)
 	stop()
 	var fault *env.Fault
 	switch {
@@ -55,16 +56,16 @@ func Main(spec Spec) {
 	}
 }
 
-func run(ctx context.Context, spec Spec) error {
+func run(ctx context.Context, spec Spec, environment map[string]string, log io.Writer) error {
 	var cfg config
-	if err := env.Parse(&cfg); err != nil {
+	if err := env.ParseFrom(&cfg, environment); err != nil {
 		return err
 	}
 	if cfg.Telemetry.Service == "" {
 		cfg.Telemetry.Service = spec.Name
 	}
 	cfg.Telemetry.Version = telemetry.Version()
-	tel, err := telemetry.New(ctx, cfg.Telemetry, os.Stderr)
+	tel, err := telemetry.New(ctx, cfg.Telemetry, log)
 	if err != nil {
 		return err
 	}

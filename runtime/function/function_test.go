@@ -1,0 +1,272 @@
+package function
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
+	"github.com/modelserveai/modelserve/runtime/serve"
+)
+
+// log is a writer for many goroutines.
+type log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// storage is an empty S3 and the environment that leads to it.
+func storage(t *testing.T) map[string]string {
+	t.Helper()
+	backend := s3mem.New()
+	if err := backend.CreateBucket("models"); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(gofakes3.New(backend).Server())
+	t.Cleanup(server.Close)
+	return map[string]string{
+		"MODELSERVE_S3_BUCKET": "models", "MODELSERVE_S3_ENDPOINT": server.URL, "MODELSERVE_S3_PATH_STYLE": "true",
+		"MODELSERVE_S3_ACCESS_KEY_ID": "test", "MODELSERVE_S3_SECRET_ACCESS_KEY": "test",
+		"MODELSERVE_CACHE_DIR": t.TempDir(), "MODELSERVE_HOST": "127.0.0.1",
+		"MODELSERVE_METRICS_ADDRESS": "127.0.0.1:0", "MODELSERVE_MODELS": "double@1",
+	}
+}
+
+// publish publishes a model that doubles x [n, 2] into y.
+func publish(t *testing.T, environment map[string]string) {
+	t.Helper()
+	var cfg config
+	if err := env.ParseFrom(&cfg, environment); err != nil {
+		t.Fatal(err)
+	}
+	store, err := artifact.NewStore(t.Context(), cfg.S3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), artifact.ModelFile)
+	if err := os.WriteFile(path, onnxtest.Scale(2, 2).Marshal(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	axis, spec := 0, func(name string) []infer.TensorSpec {
+		return []infer.TensorSpec{{Name: name, DataType: infer.FP32, Shape: []int64{infer.Dynamic, 2}, Example: []int64{1, 2}}}
+	}
+	if _, err := store.Publish(t.Context(), artifact.Draft{
+		Name: "double", Version: 1, Signature: infer.Signature{Inputs: spec("x"), Outputs: spec("y"), BatchAxis: &axis},
+		Files: []artifact.DraftFile{{Path: artifact.ModelFile, Source: path}},
+	}, artifact.Publishing{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// process is a running function.
+type process struct {
+	t    *testing.T
+	url  string
+	stop context.CancelFunc
+	done chan error
+	log  *log
+}
+
+// begin runs a function on a free port until the test ends.
+func begin(t *testing.T, spec Spec, environment map[string]string) *process {
+	t.Helper()
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	l.Close()
+	environment["PORT"] = port
+	ctx, cancel := context.WithCancel(t.Context())
+	p := &process{t: t, url: "http://127.0.0.1:" + port, stop: cancel, done: make(chan error, 1), log: new(log)}
+	go func() { p.done <- run(ctx, spec, environment, p.log) }()
+	t.Cleanup(func() {
+		cancel()
+		if t.Failed() {
+			t.Log(p.log.String())
+		}
+	})
+	return p
+}
+
+func (p *process) ask(method, path, body string) (int, string, error) {
+	req, err := http.NewRequestWithContext(p.t.Context(), method, p.url+path, strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(data), err
+}
+
+// waitFor asks /readyz until it tells of the state, and returns the reason.
+func (p *process) waitFor(state serve.Phase) string {
+	p.t.Helper()
+	deadline := time.NewTimer(time.Minute)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var health struct {
+			State  serve.Phase
+			Reason string
+		}
+		_, body, err := p.ask(http.MethodGet, "/readyz", "")
+		if err == nil && json.Unmarshal([]byte(body), &health) == nil && health.State == state {
+			return health.Reason
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			p.t.Fatalf("not %s within a minute: %v %s", state, err, body)
+		}
+	}
+}
+
+const input = `{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}`
+
+func TestFunctionLoadsAnswersAndStops(t *testing.T) {
+	t.Parallel()
+	environment := storage(t)
+	publish(t, environment)
+	p := begin(t, Spec{Name: "double"}, environment)
+	p.waitFor(serve.PhaseReady)
+	status, body, err := p.ask(http.MethodPost, "/v2/models/double/infer", input)
+	if err != nil || status != http.StatusOK || !strings.Contains(body, `"data":[2,4]`) {
+		t.Errorf("%d %s, %v", status, body, err)
+	}
+	p.stop()
+	if err := <-p.done; err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+func TestFunctionTellsWhyItCannotLoadAndTriesAgain(t *testing.T) {
+	t.Parallel()
+	environment := storage(t)
+	p := begin(t, Spec{Name: "double"}, environment)
+	if reason := p.waitFor(serve.PhaseFailed); !strings.Contains(reason, "double") {
+		t.Errorf("reason %q does not name the model", reason)
+	}
+	if status, body, err := p.ask(http.MethodPost, "/v2/models/double/infer", input); err != nil || status < 400 {
+		t.Errorf("%d %s %v", status, body, err)
+	}
+	publish(t, environment)
+	p.waitFor(serve.PhaseReady)
+	p.stop()
+	if err := <-p.done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFunctionOfEveryModel(t *testing.T) {
+	t.Parallel()
+	environment := storage(t)
+	environment["MODELSERVE_MODELS"] = "*"
+	p := begin(t, Spec{Name: "onnx"}, environment)
+	p.waitFor(serve.PhaseReady)
+	if status, body, err := p.ask(http.MethodPost, "/v2/models/double/infer", input); err != nil || status != http.StatusNotFound {
+		t.Errorf("before the push: %d %s %v", status, body, err)
+	}
+	publish(t, environment)
+	if status, body, err := p.ask(http.MethodPost, "/v2/models/double/infer", input); err != nil || status != http.StatusOK {
+		t.Errorf("after the push: %d %s %v", status, body, err)
+	}
+	p.stop()
+	if err := <-p.done; err != nil {
+		t.Error(err)
+	}
+}
+
+// gate is a codec that answers when it is let.
+type gate struct{ began, finish chan struct{} }
+
+func (g gate) Answer(ctx context.Context, in serve.Payload, model serve.Runner) (any, error) {
+	if string(in.Body) == "panic" {
+		panic("a codec's mistake")
+	}
+	close(g.began)
+	<-g.finish
+	out, err := model.Run(ctx, []infer.Tensor{infer.NewTensor("x", []int64{1, 2}, []float32{3, 4})})
+	if err != nil {
+		return nil, err
+	}
+	return infer.Values[float32](&out[0])
+}
+
+func TestFunctionFinishesWhatItBeganAndOutlivesPanics(t *testing.T) {
+	t.Parallel()
+	environment := storage(t)
+	publish(t, environment)
+	g := gate{make(chan struct{}), make(chan struct{})}
+	p := begin(t, Spec{Name: "double", Codec: func(Limits) serve.Codec { return g }}, environment)
+	p.waitFor(serve.PhaseReady)
+	if status, body, err := p.ask(http.MethodPost, "/", "panic"); err != nil || status != http.StatusInternalServerError || strings.Contains(body, "mistake") {
+		t.Errorf("a panic: %d %s %v", status, body, err)
+	}
+	answered := make(chan string, 1)
+	go func() {
+		status, body, err := p.ask(http.MethodPost, "/", "x")
+		answered <- fmt.Sprint(status, " ", strings.TrimSpace(body), " ", err)
+	}()
+	<-g.began
+	p.stop() // the request is inside the codec
+	close(g.finish)
+	if got := <-answered; got != "200 [6,8] <nil>" {
+		t.Errorf("answer during the drain: %s", got)
+	}
+	if err := <-p.done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEnvironmentIsCheckedWhole(t *testing.T) {
+	t.Parallel()
+	err := run(t.Context(), Spec{Name: "double"}, map[string]string{
+		"PORT": "x", "MODELSERVE_MODELS": "a@1,../b@2,c", "MODELSERVE_DEVICE": "tpu", "MODELSERVE_MAX_BODY": "0", "MODELSERVE_QUEUE": "-1",
+	}, io.Discard)
+	var fault *env.Fault
+	if !errors.As(err, &fault) {
+		t.Fatalf("got %v", err)
+	}
+	for _, want := range []string{"PORT", `"../b@2"`, `"c"`, "MODELSERVE_DEVICE", "MODELSERVE_MAX_BODY", "MODELSERVE_QUEUE", "MODELSERVE_S3_BUCKET"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %s in:\n%v", want, err)
+		}
+	}
+}
