@@ -24,7 +24,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/sqlite/db"
 )
 
-//go:generate go tool -modfile=../../tools/sqlc/go.mod sqlc generate
+//go:generate go -C ../../tools/sqlc tool sqlc generate -f ../../gateway/sqlite/sqlc.yaml
 
 // maxConnections bounds readers beside the one writer that SQLite allows.
 const maxConnections = 4

@@ -1,0 +1,13 @@
+package authtest_test
+
+import (
+	"testing"
+
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/auth/authtest"
+)
+
+func TestStore(t *testing.T) {
+	t.Parallel()
+	authtest.TestKeyStore(t, func(*testing.T) auth.KeyStore { return &authtest.Store{} })
+}

@@ -1,0 +1,88 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+// body bounds a request's body in bytes, also when its length was not
+// announced, and in time: a deadline that moves on by what has been read, so
+// that a slow client cannot hold a function's slot.
+type body struct {
+	io.ReadCloser
+	control *http.ResponseController
+	config  *Config
+
+	began time.Time
+	read  int64
+
+	// failed is why reading ended early, for whoever sees only that the
+	// forwarded request broke off.
+	failed atomic.Pointer[problem.Error]
+}
+
+// bound puts the limits on a request's body, or refuses one that is announced
+// too long.
+func (g *gateway) bound(w http.ResponseWriter, r *http.Request) (*body, error) {
+	if r.ContentLength > int64(g.config.MaxBody) {
+		return nil, g.tooLarge()
+	}
+	b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), config: &g.config, began: time.Now()}
+	if r.Body == nil || r.Body == http.NoBody {
+		return b, nil
+	}
+	r.Body = b
+	return b, nil
+}
+
+func (g *gateway) tooLarge() *problem.Error {
+	return problem.New(problem.PayloadTooLarge, "the body is larger than %v; send larger inputs by reference", g.config.MaxBody)
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	if failed := b.failed.Load(); failed != nil {
+		return 0, failed
+	}
+	late := time.Duration(b.read/int64(b.config.BodyRate)) * time.Second
+	// Not every writer can (a test's recorder); the server's can.
+	_ = b.control.SetReadDeadline(b.began.Add(b.config.BodyTimeout + late))
+	left := int64(b.config.MaxBody) - b.read
+	if int64(len(p)) > left+1 {
+		p = p[:left+1] // one more, to see that there is more
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.read += int64(n)
+	if b.read > int64(b.config.MaxBody) {
+		return 0, b.fail(problem.New(problem.PayloadTooLarge, "the body is larger than %v; send larger inputs by reference", b.config.MaxBody))
+	}
+	if err != nil {
+		// A deadline left behind would end the connection's next wait.
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	switch {
+	case err == nil, errors.Is(err, io.EOF):
+		return n, err
+	case isTimeout(err):
+		return n, b.fail(problem.New(problem.RequestTimeout, "the body came too slowly: %d bytes in %v", b.read, time.Since(b.began).Round(time.Second)))
+	default:
+		return n, b.fail(problem.New(problem.MalformedBody, "the body broke off after %d bytes", b.read))
+	}
+}
+
+func (b *body) fail(err *problem.Error) error {
+	b.failed.Store(err)
+	return err
+}
+
+func isTimeout(err error) bool {
+	var network net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &network) && network.Timeout()
+}

@@ -1,0 +1,81 @@
+package gateway
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/modelserveai/modelserve/internal/env"
+)
+
+// Config bounds the gateway. Zero fields mean their defaults.
+type Config struct {
+	// Version is the platform's, for GET /v2.
+	Version string
+
+	MaxBody    env.Size `env:"MODELSERVE_MAX_BODY" envDefault:"32MiB"`
+	MaxHeaders env.Size `env:"MODELSERVE_MAX_HEADERS" envDefault:"32KiB"` // names, values and the request line
+
+	// Timeout is the budget of one request, handed on to the function in what is
+	// left of it.
+	Timeout time.Duration `env:"MODELSERVE_REQUEST_TIMEOUT" envDefault:"5m"`
+
+	// A body must have come BodyTimeout after its headers, and later by a second
+	// for each BodyRate bytes of it.
+	BodyTimeout time.Duration `env:"MODELSERVE_BODY_TIMEOUT" envDefault:"30s"`
+	BodyRate    env.Size      `env:"MODELSERVE_BODY_RATE" envDefault:"16KiB"`
+
+	// StreamIdle ends a gRPC stream without a message for so long, and
+	// StreamInFlight bounds the messages of one that are being answered.
+	StreamIdle     time.Duration `env:"MODELSERVE_STREAM_IDLE" envDefault:"5m"`
+	StreamInFlight int           `env:"MODELSERVE_STREAM_IN_FLIGHT" envDefault:"8"`
+
+	// Hosts are the gateway's own where they have the form of a function's.
+	Hosts []string `env:"MODELSERVE_HOSTS"`
+
+	// TrustedProxies are the networks whose X-Forwarded-Host is believed.
+	TrustedProxies []netip.Prefix `env:"MODELSERVE_TRUSTED_PROXIES"`
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.Version, "dev")
+	setDefault(&c.MaxBody, 32*env.MiB)
+	setDefault(&c.MaxHeaders, 32*env.KiB)
+	setDefault(&c.Timeout, 5*time.Minute)
+	setDefault(&c.BodyTimeout, 30*time.Second)
+	setDefault(&c.BodyRate, 16*env.KiB)
+	setDefault(&c.StreamIdle, 5*time.Minute)
+	setDefault(&c.StreamInFlight, 8)
+	return c
+}
+
+// maxMaxBody keeps message sizes within what gRPC libraries count with.
+const maxMaxBody = 1 * env.GiB
+
+// Check implements env.Checker.
+func (c *Config) Check() []error {
+	var faults []error
+	if c.MaxBody < 0 || c.MaxBody > maxMaxBody {
+		faults = append(faults, env.Faultf("MODELSERVE_MAX_BODY", "expected at most %v, got %v", maxMaxBody, c.MaxBody))
+	}
+	if c.MaxHeaders < 0 || c.MaxHeaders > env.MiB {
+		faults = append(faults, env.Faultf("MODELSERVE_MAX_HEADERS", "expected at most %v, got %v", env.MiB, c.MaxHeaders))
+	}
+	for name, d := range map[string]time.Duration{
+		"MODELSERVE_REQUEST_TIMEOUT": c.Timeout, "MODELSERVE_BODY_TIMEOUT": c.BodyTimeout, "MODELSERVE_STREAM_IDLE": c.StreamIdle,
+	} {
+		if d < 0 || d > 24*time.Hour {
+			faults = append(faults, env.Faultf(name, "expected at most 24h, got %v", d))
+		}
+	}
+	if c.StreamInFlight < 0 || c.StreamInFlight > 1000 {
+		faults = append(faults, env.Faultf("MODELSERVE_STREAM_IN_FLIGHT", "expected 1 to 1000, got %d", c.StreamInFlight))
+	}
+	return faults
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}

@@ -1,0 +1,171 @@
+package gateway
+
+import (
+	_ "embed"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+//go:embed openapi.json
+var openAPIDocument []byte
+
+// openAPI serves the description of every URL here (OpenAPI 3.1).
+func (g *gateway) openAPI(c *call) error {
+	c.w.Header().Set("Content-Type", "application/json")
+	c.w.Header().Set("Content-Length", strconv.Itoa(len(openAPIDocument)))
+	_, _ = c.w.Write(openAPIDocument) // a caller that is gone needs no error
+	return nil
+}
+
+// functionView is a function as the control API shows it.
+type functionView struct {
+	Name      string   `json:"name"`
+	Namespace string   `json:"namespace"`
+	URL       string   `json:"url,omitempty"` // none for the pool
+	Pool      bool     `json:"pool,omitempty"`
+	State     string   `json:"state,omitempty"`
+	Reason    string   `json:"reason,omitempty"`
+	Models    []string `json:"models"`
+	Tags      []string `json:"tags"`
+}
+
+// listFunctions tells the functions the caller may call.
+func (g *gateway) listFunctions(c *call) error {
+	ctx := c.r.Context()
+	views := []functionView{}
+	functions := g.deps.Routes.Functions()
+	for i := range functions {
+		f := &functions[i]
+		on := f.Name
+		if f.Pool {
+			on = "*" // for those who may call every model
+		}
+		if g.authorizer.Authorize(ctx, c.principal, auth.Action{Verb: auth.DoInfer, On: on}) != nil {
+			continue
+		}
+		view := functionView{
+			Name: f.Name, Namespace: f.Namespace, Pool: f.Pool, State: f.State, Reason: f.Reason,
+			Models: []string{}, Tags: append([]string{}, f.Tags...),
+		}
+		if host := g.deps.Routes.PublicHost(f); host != "" {
+			view.URL = "http://" + withPort(host, c.r.Host) + "/"
+		}
+		for _, pin := range f.Models {
+			view.Models = append(view.Models, pin.String())
+		}
+		views = append(views, view)
+	}
+	return writeJSON(c.w, http.StatusOK, map[string]any{"functions": views})
+}
+
+// withPort gives a host the port that the caller came by.
+func withPort(host, callers string) string {
+	if _, port, err := net.SplitHostPort(callers); err == nil && port != "" {
+		return net.JoinHostPort(host, port)
+	}
+	return host
+}
+
+// controlBody bounds the JSON of the control API, well below what inputs may be.
+const controlBody = 1 << 20
+
+// decode reads a strict JSON body: no unknown or duplicate fields, nothing
+// after it. The error names the field.
+func decode(r io.Reader, into any) error {
+	data, err := readBounded(r)
+	if err != nil {
+		return err
+	}
+	if len(data) == 0 {
+		return problem.New(problem.MalformedBody, "the body is empty; expected a JSON object")
+	}
+	return unmarshal(data, into)
+}
+
+// decodeOptional is decode where no body is an answer too.
+func decodeOptional(r io.Reader, into any) error {
+	data, err := readBounded(r)
+	if err != nil || len(data) == 0 {
+		return err
+	}
+	return unmarshal(data, into)
+}
+
+func readBounded(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, controlBody+1))
+	if err != nil {
+		return nil, err // the body's own problem
+	}
+	if len(data) > controlBody {
+		return nil, problem.New(problem.PayloadTooLarge, "the body is larger than %d bytes", controlBody)
+	}
+	return data, nil
+}
+
+func unmarshal(data []byte, into any) error {
+	err := json.Unmarshal(data, into, json.RejectUnknownMembers(true))
+	var syntactic *jsontext.SyntacticError
+	var semantic *json.SemanticError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntactic):
+		return problem.Invalid(fieldOf(syntactic.JSONPointer), "expected once, got twice")
+	case errors.As(err, &syntactic):
+		return problem.New(problem.MalformedBody, "the body is not JSON at byte %d", syntactic.ByteOffset)
+	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic):
+		return problem.Invalid(fieldOf(semantic.JSONPointer), "there is no such field")
+	case errors.As(err, &semantic):
+		want := "another type"
+		if semantic.GoType != nil {
+			want = jsonName(semantic.GoType.String())
+		}
+		return problem.Invalid(fieldOf(semantic.JSONPointer), "expected %s", want)
+	default:
+		return problem.New(problem.MalformedBody, "the body cannot be read as JSON")
+	}
+}
+
+// fieldOf writes a JSON pointer as problem.Field has it: "scopes[0]".
+func fieldOf(pointer jsontext.Pointer) string {
+	var path strings.Builder
+	for token := range pointer.Tokens() {
+		if _, err := strconv.Atoi(token); err == nil && path.Len() > 0 {
+			path.WriteString("[" + token + "]")
+			continue
+		}
+		if path.Len() > 0 {
+			path.WriteByte('.')
+		}
+		path.WriteString(token)
+	}
+	if path.Len() == 0 {
+		return "body"
+	}
+	return path.String()
+}
+
+func jsonName(goType string) string {
+	switch {
+	case goType == "time.Time":
+		return "a time such as 2027-01-31T12:00:00Z"
+	case strings.HasPrefix(goType, "[]"):
+		return "a list"
+	case goType == "string" || strings.HasSuffix(goType, "Scope"):
+		return "a string"
+	case goType == "bool":
+		return "true or false"
+	default:
+		return "an object"
+	}
+}

@@ -1,0 +1,146 @@
+// Package gateway is the one way in: it knows callers, decides what they may
+// do, finds the function a request is for and hands the request on.
+//
+// It answers by itself what published manifests tell (metadata, readiness, the
+// index), so that asking wakes nothing. It runs no model, keeps no model's
+// bytes, and does not start functions: the transport it is given does.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+
+	"connectrpc.com/connect"
+
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/internal/telemetry"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// Deps are what the gateway works with. Those without a note are required.
+type Deps struct {
+	Keys      auth.KeyStore
+	Catalog   Catalog
+	Routes    *route.Routes
+	Telemetry *telemetry.Telemetry
+
+	// Transport reaches functions by the host of their route's URL. gRPC
+	// (content type application/grpc) needs HTTP/2 on it. It returns
+	// route.ErrAsleep as route.WakeHeader says; a problem in its errors reaches
+	// the caller as it is.
+	Transport http.RoundTripper
+
+	// Authenticators are asked after API keys; may be empty.
+	Authenticators []auth.Authenticator
+
+	// Authorizer decides; nil is auth.Scopes.
+	Authorizer auth.Authorizer
+
+	// Ready, when set, has the last word on /readyz.
+	Ready func(context.Context) error
+}
+
+// Catalog tells what is published. Answers are at most a second old.
+type Catalog interface {
+	// Names lists the published models, sorted.
+	Names(ctx context.Context) ([]string, error)
+
+	// Versions lists a model's published versions, newest first; none when it is
+	// not published.
+	Versions(ctx context.Context, name string) ([]int, error)
+
+	// Model returns one version, or problem.ModelNotFound. It is shared: the
+	// caller does not change it.
+	Model(ctx context.Context, name string, version int) (*Model, error)
+}
+
+// Model is one published version, as its manifest tells it.
+type Model struct {
+	Name      string
+	Version   int
+	Platform  string
+	Digest    string // "sha256:…" of the version's model.json; "" if not known
+	Signature infer.Signature
+	Metadata  map[string]string
+}
+
+// gateway is the handler New returns.
+type gateway struct {
+	config     Config
+	deps       Deps
+	keys       *auth.Keys
+	chain      auth.Authenticator
+	authorizer auth.Authorizer
+	failures   *failures
+	metrics    *metrics
+	table      []endpoint
+	grpc       http.Handler
+	grpcErrors *connect.ErrorWriter
+	buffers    bufferPool
+}
+
+// New makes the gateway's handler, for an HTTP server that speaks HTTP/1.1 and
+// h2c. It starts nothing and needs no stopping.
+func New(config Config, deps Deps) (http.Handler, error) {
+	var faults []error
+	for what, missing := range map[string]bool{
+		"Keys": deps.Keys == nil, "Catalog": deps.Catalog == nil, "Routes": deps.Routes == nil,
+		"Telemetry": deps.Telemetry == nil, "Transport": deps.Transport == nil,
+	} {
+		if missing {
+			faults = append(faults, errors.New("gateway: Deps."+what+" is missing"))
+		}
+	}
+	faults = append(faults, config.Check()...)
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	config = config.withDefaults()
+	g := &gateway{
+		config:     config,
+		deps:       deps,
+		keys:       auth.NewKeys(deps.Keys),
+		authorizer: deps.Authorizer,
+		failures:   newFailures(),
+		grpcErrors: connect.NewErrorWriter(),
+	}
+	if g.authorizer == nil {
+		g.authorizer = auth.Scopes{}
+	}
+	g.chain = append(auth.Chain{g.keys}, deps.Authenticators...)
+	var err error
+	if g.metrics, err = newMetrics(deps.Telemetry.Registry); err != nil {
+		return nil, err
+	}
+	g.table = g.endpoints()
+	g.grpc = g.newGRPC()
+
+	var h http.Handler = http.HandlerFunc(g.serve)
+	h = g.observe(h)
+	h = deps.Telemetry.Middleware(h)
+	return g.cleanHeaders(h), nil
+}
+
+// bufferPool lends the proxy its copy buffers.
+type bufferPool struct{ pool sync.Pool }
+
+var _ httputil.BufferPool = (*bufferPool)(nil)
+
+const copyBuffer = 32 << 10
+
+func (p *bufferPool) Get() []byte {
+	if b, ok := p.pool.Get().(*[copyBuffer]byte); ok {
+		return b[:]
+	}
+	return make([]byte, copyBuffer)
+}
+
+func (p *bufferPool) Put(b []byte) {
+	if len(b) == copyBuffer {
+		p.pool.Put((*[copyBuffer]byte)(b))
+	}
+}

@@ -1,0 +1,258 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// serverName and extensions are the server's metadata.
+const serverName = "modelserve"
+
+func extensions() []string {
+	return []string{"binary_tensor_data", "model_repository", "statistics", "schedule_policy"}
+}
+
+// modelPlatform is what a manifest that does not say is for.
+const modelPlatform = "onnxruntime_onnx"
+
+func (g *gateway) serverMetadata(c *call) error {
+	return writeJSON(c.w, http.StatusOK, map[string]any{
+		"name": serverName, "version": g.config.Version, "extensions": extensions(),
+	})
+}
+
+func (g *gateway) live(c *call) error {
+	return writeJSON(c.w, http.StatusOK, map[string]any{"live": true})
+}
+
+func (g *gateway) ready(c *call) error {
+	if err := g.isReady(c.r.Context()); err != nil {
+		return err
+	}
+	return writeJSON(c.w, http.StatusOK, map[string]any{"ready": true})
+}
+
+func (g *gateway) isReady(ctx context.Context) error {
+	if g.deps.Ready == nil {
+		return nil
+	}
+	if err := g.deps.Ready(ctx); err != nil {
+		return problem.New(problem.Unavailable, "not ready: %w", unspoken{err})
+	}
+	return nil
+}
+
+func (g *gateway) healthz(c *call) error {
+	return writeJSON(c.w, http.StatusOK, map[string]any{"status": "ok"})
+}
+
+func (g *gateway) readyz(c *call) error {
+	if err := g.isReady(c.r.Context()); err != nil {
+		return err
+	}
+	return writeJSON(c.w, http.StatusOK, map[string]any{"status": "ready"})
+}
+
+// metadataTensor and metadata are the protocol's $metadata_model_response.
+type metadataTensor struct {
+	Name     string         `json:"name"`
+	DataType infer.DataType `json:"datatype"`
+	Shape    []int64        `json:"shape"`
+}
+
+type metadata struct {
+	Name     string           `json:"name"`
+	Versions []string         `json:"versions"`
+	Platform string           `json:"platform"`
+	Inputs   []metadataTensor `json:"inputs"`
+	Outputs  []metadataTensor `json:"outputs"`
+}
+
+func (g *gateway) modelMetadata(c *call) error {
+	m, err := g.describe(c.r.Context(), c.bound, c.param("model"), c.param("version"))
+	if err != nil {
+		return err
+	}
+	return writeJSON(c.w, http.StatusOK, m)
+}
+
+// describe tells of a model from its manifest.
+func (g *gateway) describe(ctx context.Context, bound *route.Bound, name, version string) (*metadata, error) {
+	name, number, err := g.locate(ctx, auth.DoRead, bound, name, version)
+	if err != nil {
+		return nil, err
+	}
+	model, err := g.deps.Catalog.Model(ctx, name, number)
+	if err != nil {
+		return nil, err
+	}
+	versions, err := g.versions(ctx, bound, name)
+	if err != nil {
+		return nil, err
+	}
+	m := &metadata{Name: name, Platform: model.Platform, Inputs: tensors(model.Signature.Inputs), Outputs: tensors(model.Signature.Outputs)}
+	setDefault(&m.Platform, modelPlatform)
+	for _, v := range versions {
+		m.Versions = append(m.Versions, strconv.Itoa(v))
+	}
+	return m, nil
+}
+
+func tensors(specs []infer.TensorSpec) []metadataTensor {
+	list := make([]metadataTensor, 0, len(specs))
+	for _, s := range specs {
+		list = append(list, metadataTensor{s.Name, s.DataType, append([]int64{}, s.Shape...)})
+	}
+	return list
+}
+
+// versions lists what can be called under a name: the function's own by host,
+// every published one elsewhere.
+func (g *gateway) versions(ctx context.Context, bound *route.Bound, name string) ([]int, error) {
+	if bound == nil {
+		return g.deps.Catalog.Versions(ctx, name)
+	}
+	var own []int
+	for _, pin := range bound.Function.Models {
+		if pin.Name == name {
+			own = append(own, pin.Version)
+		}
+	}
+	return own, nil
+}
+
+func (g *gateway) modelReady(c *call) error {
+	name, reason, err := g.readiness(c.r.Context(), c.bound, c.param("model"), c.param("version"))
+	if err != nil {
+		return err
+	}
+	if reason != "" {
+		return problem.New(problem.ModelUnavailable, "%s", reason)
+	}
+	return writeJSON(c.w, http.StatusOK, map[string]any{"name": name, "ready": true})
+}
+
+// readiness tells why a call to a model would not be answered, "" if it would.
+// It wakes nothing: a model at zero is ready.
+func (g *gateway) readiness(ctx context.Context, bound *route.Bound, name, version string) (model, reason string, err error) {
+	model, number, err := g.locate(ctx, auth.DoRead, bound, name, version)
+	if err != nil {
+		return "", "", err
+	}
+	pin := route.Pin{Name: model, Version: number}
+	if bound == nil && g.deps.Routes.Model(pin) == nil {
+		return model, "no function serves it and there is no pool", nil
+	}
+	return model, g.failures.reason(pin), nil
+}
+
+// indexRow is one row of the repository index.
+type indexRow struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	State   string `json:"state"`
+	Reason  string `json:"reason"`
+}
+
+// indexParallel bounds the catalog's work for one index.
+const indexParallel = 8
+
+func (g *gateway) index(c *call) error {
+	var asked struct {
+		Ready bool `json:"ready"`
+	}
+	if err := decodeOptional(c.r.Body, &asked); err != nil {
+		return err
+	}
+	rows, err := g.repositoryIndex(c.r.Context(), c.bound, asked.Ready)
+	if err != nil {
+		return err
+	}
+	return writeJSON(c.w, http.StatusOK, rows)
+}
+
+// repositoryIndex lists every version the caller may see, by name, newest
+// first.
+func (g *gateway) repositoryIndex(ctx context.Context, bound *route.Bound, onlyReady bool) ([]indexRow, error) {
+	names, err := g.visible(ctx, bound)
+	if err != nil {
+		return nil, err
+	}
+	found := make([][]int, len(names))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(indexParallel)
+	for i, name := range names {
+		group.Go(func() (err error) {
+			found[i], err = g.versions(groupCtx, bound, name)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	rows := []indexRow{}
+	for i, name := range names {
+		for _, version := range found[i] {
+			row := indexRow{Name: name, Version: strconv.Itoa(version), State: "READY"}
+			pin := route.Pin{Name: name, Version: version}
+			switch reason := g.failures.reason(pin); {
+			case reason != "":
+				row.State, row.Reason = "UNAVAILABLE", reason
+			case bound == nil && g.deps.Routes.Model(pin) == nil:
+				row.State, row.Reason = "UNAVAILABLE", "no function serves it and there is no pool"
+			}
+			if !onlyReady || row.State == "READY" {
+				rows = append(rows, row)
+			}
+		}
+	}
+	return rows, nil
+}
+
+// visible lists the models of a host, or all, that the caller may read.
+func (g *gateway) visible(ctx context.Context, bound *route.Bound) ([]string, error) {
+	var names []string
+	if bound != nil {
+		seen := map[string]bool{}
+		for _, pin := range bound.Function.Models {
+			if !seen[pin.Name] {
+				names = append(names, pin.Name)
+			}
+			seen[pin.Name] = true
+		}
+	} else {
+		var err error
+		if names, err = g.deps.Catalog.Names(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var mine []string
+	for _, name := range names {
+		if g.authorizer.Authorize(ctx, auth.PrincipalOf(ctx), auth.Action{Verb: auth.DoRead, On: name}) == nil {
+			mine = append(mine, name)
+		}
+	}
+	return mine, nil
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(data, '\n')) // a caller that is gone needs no error
+	return nil
+}

@@ -1,0 +1,197 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+// observation is what is told of a request when it ends.
+type observation struct {
+	route     string // the endpoint's pattern, never the path
+	function  string // that it was sent to
+	principal string
+	err       error  // what it was answered with
+	grpc      string // the gRPC status; "" for plain HTTP
+	aborted   bool   // the answer broke off
+}
+
+type observationKey struct{}
+
+// observed is the request's observation; one nobody reads where there is none.
+func observed(ctx context.Context) *observation {
+	if o, ok := ctx.Value(observationKey{}).(*observation); ok {
+		return o
+	}
+	return &observation{}
+}
+
+// observe logs and counts each request, once, and turns a panic into its 500.
+func (g *gateway) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		o := &observation{route: "none"}
+		rec := &recorder{ResponseWriter: w}
+		r = r.WithContext(context.WithValue(r.Context(), observationKey{}, o))
+		g.metrics.inFlight.Inc()
+		defer func() {
+			g.metrics.inFlight.Dec()
+			cause := recover()
+			if cause != nil {
+				g.recovered(rec, r, o, cause)
+			}
+			g.tell(r, rec, o, time.Since(began))
+			if o.aborted {
+				panic(http.ErrAbortHandler) // half an answer must not look whole
+			}
+		}()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+func (g *gateway) recovered(rec *recorder, r *http.Request, o *observation, cause any) {
+	if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		o.aborted = true
+		if o.err = r.Context().Err(); o.err == nil {
+			o.err = problem.New(problem.BadGateway, "the function's answer broke off")
+		}
+		return
+	}
+	err := fmt.Errorf("panic: %v", cause)
+	g.deps.Telemetry.Logger.ErrorContext(r.Context(), "panic", "error", err, "stack", string(debug.Stack()))
+	if rec.status != 0 {
+		o.aborted, o.err = true, err
+		return
+	}
+	g.fail(rec, r, err)
+}
+
+// tell writes the access log's line and counts. Neither has a path, a query or
+// a header in it: those are the caller's, and may hold a secret.
+func (g *gateway) tell(r *http.Request, rec *recorder, o *observation, took time.Duration) {
+	status := statusLabel(rec.status)
+	if o.grpc != "" {
+		status = o.grpc
+	}
+	g.metrics.requests.WithLabelValues(o.route, o.function, status).Inc()
+	g.metrics.seconds.WithLabelValues(o.route, o.function).Observe(took.Seconds())
+
+	attrs := []slog.Attr{
+		slog.String("method", r.Method), slog.String("route", o.route), slog.String("status", status),
+		slog.Int64("bytes", rec.bytes), slog.Float64("ms", float64(took.Microseconds())/1000),
+	}
+	for _, a := range []slog.Attr{slog.String("function", o.function), slog.String("principal", o.principal)} {
+		if a.Value.String() != "" {
+			attrs = append(attrs, a)
+		}
+	}
+	level := slog.LevelInfo
+	if o.err != nil {
+		attrs = append(attrs, slog.String("code", string(problem.CodeOf(o.err))), slog.String("error", chain(o.err)))
+		if problem.From(o.err).Code.Row().Status >= http.StatusInternalServerError {
+			level = slog.LevelError
+		}
+	}
+	g.deps.Telemetry.Logger.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// chain is an error with its causes, which a problem's own text may leave out.
+func chain(err error) string {
+	text := err.Error()
+	for cause := errors.Unwrap(err); cause != nil; cause = errors.Unwrap(cause) {
+		if inner := cause.Error(); !strings.Contains(text, inner) {
+			text += ": " + inner
+		}
+	}
+	return text
+}
+
+func statusLabel(status int) string {
+	switch {
+	case status == 0:
+		return strconv.Itoa(problem.StatusClientClosedRequest)
+	case http.StatusText(status) == "" && status != problem.StatusClientClosedRequest:
+		return "other"
+	default:
+		return strconv.Itoa(status)
+	}
+}
+
+// recorder counts what is answered.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 && status >= http.StatusOK {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements io.Writer.
+func (r *recorder) Write(p []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	n, err := r.ResponseWriter.Write(p)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// Flush implements http.Flusher, which connect asks for.
+func (r *recorder) Flush() {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	_ = http.NewResponseController(r.ResponseWriter).Flush() // one that cannot has nothing to flush
+}
+
+// Unwrap lets http.ResponseController reach the server's writer.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// metrics are the gateway's. Labels are endpoints, functions in the table and
+// statuses: all bounded, whatever callers send.
+type metrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	inFlight prometheus.Gauge
+	refused  *prometheus.CounterVec
+}
+
+func newMetrics(registry prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "modelserve_gateway_requests_total", Help: "Requests answered, by endpoint, function and HTTP or gRPC status.",
+		}, []string{"route", "function", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "modelserve_gateway_request_seconds", Help: "Time from a request's headers to the end of its answer.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 18), // 0.5 ms to 65 s
+		}, []string{"route", "function"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "modelserve_gateway_in_flight", Help: "Requests being answered.",
+		}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "modelserve_gateway_refused_total", Help: "Requests refused before they were routed, by code.",
+		}, []string{"code"}),
+	}
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.inFlight, m.refused} {
+		if err := registry.Register(c); err != nil {
+			return nil, fmt.Errorf("register the gateway's metrics: %w", err)
+		}
+	}
+	return m, nil
+}

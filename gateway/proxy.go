@@ -1,0 +1,157 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/internal/telemetry"
+)
+
+// infer hands a V2 inference on, to the version it resolves to.
+func (g *gateway) infer(c *call) error {
+	t, err := g.resolve(c.r.Context(), c.bound, c.param("model"), c.param("version"))
+	if err != nil {
+		return err
+	}
+	path := "/v2/models/" + t.model
+	if t.version != "" {
+		path += "/versions/" + t.version
+	}
+	g.forward(c, t.url, path+"/infer", func(res *http.Response) error { return g.learn(t.pin, res) })
+	return nil
+}
+
+// native hands anything else on a function's host on as it is.
+func (g *gateway) native(c *call) error {
+	f := c.bound.Function
+	ctx := c.r.Context()
+	if err := g.authorizer.Authorize(ctx, c.principal, auth.Action{Verb: auth.DoInfer, On: f.Name}); err != nil {
+		return err
+	}
+	observed(ctx).function = f.Name
+	g.forward(c, c.bound.URL, c.r.URL.EscapedPath(), nil)
+	return nil
+}
+
+// forward proxies a request to a path (escaped) of a function.
+func (g *gateway) forward(c *call, to *url.URL, path string, look func(*http.Response) error) {
+	proxy := &httputil.ReverseProxy{
+		Transport:  g.deps.Transport,
+		BufferPool: &g.buffers,
+		ErrorLog:   slog.NewLogLogger(g.deps.Telemetry.Logger.Handler(), slog.LevelDebug),
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.Out.URL.Scheme, p.Out.URL.Host = to.Scheme, to.Host
+			p.Out.URL.RawPath = path
+			p.Out.URL.Path, _ = url.PathUnescape(path) // checkPath has
+			p.Out.URL.RawQuery = p.In.URL.RawQuery
+			p.Out.Host = ""
+			handOn(p.Out.Context(), p.Out.Header)
+		},
+		ModifyResponse: func(res *http.Response) error {
+			cleanAnswer(res.Header)
+			if look != nil {
+				return look(res)
+			}
+			return nil
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if failed := c.body.failed.Load(); failed != nil {
+				w.Header().Set("Connection", "close")
+				err = failed
+			}
+			g.fail(w, c.r, upstream(r.Context(), err))
+		},
+	}
+	proxy.ServeHTTP(c.w, c.r)
+}
+
+// handOn puts on a request to a function what the platform says of it, and
+// takes off what is the caller's own.
+func handOn(ctx context.Context, h http.Header) {
+	dropCredentials(h)
+	if p := auth.PrincipalOf(ctx); p != nil {
+		h.Set(tenantHeader, p.Tenant)
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		left := max(time.Until(deadline).Milliseconds(), 1)
+		h.Set(timeoutHeader, strconv.FormatInt(left, 10))
+	}
+	telemetry.Inject(ctx, h)
+}
+
+// cleanAnswer drops the headers of a function's answer that the gateway has
+// set already.
+func cleanAnswer(h http.Header) {
+	for _, name := range []string{problem.RequestIDHeader, "Traceparent", "Tracestate"} {
+		h.Del(name)
+	}
+}
+
+// upstream is what a caller is told of a function that could not be reached or
+// broke off. Addresses stay in the log.
+func upstream(ctx context.Context, err error) error {
+	var known *problem.Error
+	var network net.Error
+	var op *net.OpError
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.Is(ctx.Err(), context.Canceled), errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return ctx.Err()
+	case errors.Is(err, route.ErrAsleep):
+		return problem.New(problem.Unavailable, "the function is at zero")
+	case errors.As(err, &op) && op.Op == "dial":
+		return problem.New(problem.Unavailable, "the function cannot be reached: %w", unspoken{err}).WithRetryAfter(time.Second)
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		return problem.New(problem.DeadlineExceeded, "the function did not answer in time: %w", unspoken{err})
+	default:
+		return problem.New(problem.BadGateway, "the function broke off before its answer was whole: %w", unspoken{err})
+	}
+}
+
+// unspoken keeps an error for the log, and its text from the caller.
+type unspoken struct{ cause error }
+
+func (unspoken) Error() string   { return "the log has the reason" }
+func (u unspoken) Unwrap() error { return u.cause }
+
+// errorBody bounds what is read of a function's error to learn from it.
+const errorBody = 64 << 10
+
+// learn remembers from an answer whether a model loads.
+func (g *gateway) learn(pin route.Pin, res *http.Response) error {
+	switch {
+	case res.StatusCode < http.StatusBadRequest:
+		g.failures.forget(pin)
+	case res.StatusCode == problem.ModelUnavailable.Row().Status:
+		start, err := io.ReadAll(io.LimitReader(res.Body, errorBody))
+		if err != nil {
+			return err
+		}
+		res.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(start), res.Body), res.Body}
+		var told struct {
+			Error string       `json:"error"`
+			Code  problem.Code `json:"code"`
+		}
+		if json.Unmarshal(start, &told) == nil && told.Code == problem.ModelUnavailable {
+			g.failures.remember(pin, told.Error)
+		}
+	}
+	return nil
+}

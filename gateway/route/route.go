@@ -1,0 +1,292 @@
+// Package route knows where functions are: which host names lead to which one,
+// and which model versions each has of its own.
+//
+// It decides by names alone. Whether a caller may go there is auth's, and how
+// to get there the proxy's.
+package route
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// WakeHeader with the value WakeNever asks whoever starts functions to start
+// none for this request: a transport that would have to returns ErrAsleep.
+const (
+	WakeHeader = "Modelserve-Wake"
+	WakeNever  = "never"
+)
+
+// ErrAsleep is what a transport returns for a request that may wake nothing
+// and whose function is at zero.
+var ErrAsleep = errors.New("the function is at zero")
+
+// Function is one function the gateway may send requests to.
+type Function struct {
+	Name      string
+	Namespace string
+
+	// URL is where it answers: scheme and host, no path. A tag of it answers at
+	// the same host behind "<tag>-", as Knative names them.
+	URL string
+
+	// Models are the versions that every revision with a share of its traffic
+	// serves. Calls by path to one of these go to the function.
+	Models []Pin
+
+	// Tags are the revisions with names of their own.
+	Tags []string
+
+	// Pool marks the function that takes every published model that no function
+	// pins. It has no host: its models are called by path.
+	Pool bool
+
+	// State and Reason are for people; "" where nothing knows.
+	State, Reason string
+}
+
+// Pin is one version of a model.
+type Pin struct {
+	Name    string
+	Version int
+}
+
+// String is "name@version".
+func (p Pin) String() string { return fmt.Sprintf("%s@%d", p.Name, p.Version) }
+
+// Bound is what a host name leads to.
+type Bound struct {
+	Function *Function
+	URL      *url.URL // of the function, or of its tag
+}
+
+// Serves reports whether the function has a model of its own by that name, and
+// its newest pinned version.
+func (b *Bound) Serves(model string) (version int, ok bool) {
+	for _, p := range b.Function.Models {
+		if p.Name == model {
+			version, ok = max(version, p.Version), true
+		}
+	}
+	return version, ok
+}
+
+// Routes is the table in force. Replacing it never disturbs a request.
+type Routes struct {
+	templates []template
+	table     atomic.Pointer[table]
+}
+
+type table struct {
+	functions []Function
+	hosts     map[string]*Bound
+	models    map[Pin]*Bound
+	pool      *Bound
+}
+
+// New makes an empty table. A template says what hosts functions have, as
+// "{function}.{namespace}.localhost"; the first is the one shown to people.
+func New(templates ...string) (*Routes, error) {
+	r := &Routes{}
+	for _, text := range templates {
+		t, err := parseTemplate(text)
+		if err != nil {
+			return nil, err
+		}
+		r.templates = append(r.templates, t)
+	}
+	if len(r.templates) == 0 {
+		return nil, errors.New("expected at least one host template")
+	}
+	r.table.Store(&table{})
+	return r, nil
+}
+
+// Replace puts functions in force, all or, on an error, none.
+func (r *Routes) Replace(functions []Function) error {
+	t := &table{
+		functions: slices.Clone(functions),
+		hosts:     map[string]*Bound{},
+		models:    map[Pin]*Bound{},
+	}
+	slices.SortFunc(t.functions, func(a, b Function) int {
+		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
+	})
+	var faults []error
+	for i := range t.functions {
+		if err := r.add(t, &t.functions[i]); err != nil {
+			faults = append(faults, fmt.Errorf("function %q: %w", t.functions[i].Name, err))
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return err
+	}
+	for i := range t.functions { // names win over tags that read the same
+		if err := r.addTags(t, &t.functions[i]); err != nil {
+			return fmt.Errorf("function %q: %w", t.functions[i].Name, err)
+		}
+	}
+	r.table.Store(t)
+	return nil
+}
+
+func (r *Routes) add(t *table, f *Function) error {
+	for _, name := range append([]string{f.Name, f.Namespace}, f.Tags...) {
+		if _, err := infer.ParseName(name); err != nil {
+			return fmt.Errorf("%q is not a DNS label", name)
+		}
+	}
+	at, err := parseURL(f.URL)
+	if err != nil {
+		return err
+	}
+	bound := &Bound{Function: f, URL: at}
+	if f.Pool {
+		if t.pool != nil {
+			return fmt.Errorf("there is a pool already: %s", t.pool.Function.Name)
+		}
+		t.pool = bound
+		return nil
+	}
+	for _, tmpl := range r.templates {
+		host := tmpl.host(f.Name, f.Namespace)
+		if other := t.hosts[host]; other != nil {
+			return fmt.Errorf("its host %s is that of %s.%s too", host, other.Function.Name, other.Function.Namespace)
+		}
+		t.hosts[host] = bound
+	}
+	for _, pin := range f.Models {
+		if _, err := infer.ParseName(pin.Name); err != nil || pin.Version < 1 {
+			return fmt.Errorf("%q is not a model and a version", pin)
+		}
+		// Two functions may serve a version; one of its own name comes first.
+		if t.models[pin] == nil || f.Name == pin.Name {
+			t.models[pin] = bound
+		}
+	}
+	return nil
+}
+
+func (r *Routes) addTags(t *table, f *Function) error {
+	if f.Pool {
+		return nil
+	}
+	for _, tag := range f.Tags {
+		at, err := parseURL(f.URL)
+		if err != nil {
+			return err
+		}
+		at.Host = tag + "-" + at.Host
+		for _, tmpl := range r.templates {
+			host := tmpl.host(tag+"-"+f.Name, f.Namespace)
+			if t.hosts[host] == nil {
+				t.hosts[host] = &Bound{Function: f, URL: at}
+			}
+		}
+	}
+	return nil
+}
+
+func parseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" ||
+		(u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.User != nil || u.Fragment != "" {
+		return nil, fmt.Errorf("url: expected http(s)://host[:port], got %q", text)
+	}
+	return &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}, nil
+}
+
+// Host finds what a request's host leads to. mine is whether the host has the
+// form of a function's; with none there, bound is nil.
+func (r *Routes) Host(host string) (bound *Bound, mine bool) {
+	host = CanonicalHost(host)
+	if b := r.table.Load().hosts[host]; b != nil {
+		return b, true
+	}
+	return nil, slices.ContainsFunc(r.templates, func(t template) bool { return t.matches(host) })
+}
+
+// Model finds the function that a version of a model goes to: the one that
+// pins it, else the pool; nil without either.
+func (r *Routes) Model(pin Pin) *Bound {
+	t := r.table.Load()
+	if b := t.models[pin]; b != nil {
+		return b
+	}
+	return t.pool
+}
+
+// Holders lists every function that may hold some version of a model in
+// memory: those that pin one, then the pool. An empty name is every function.
+func (r *Routes) Holders(model string) []*Bound {
+	t := r.table.Load()
+	var found []*Bound
+	for pin, b := range t.models {
+		if (model == "" || pin.Name == model) && !slices.Contains(found, b) {
+			found = append(found, b)
+		}
+	}
+	slices.SortFunc(found, func(a, b *Bound) int { return strings.Compare(a.URL.Host, b.URL.Host) })
+	if t.pool != nil {
+		found = append(found, t.pool)
+	}
+	return found
+}
+
+// Functions lists the table, by namespace and name. The caller does not change it.
+func (r *Routes) Functions() []Function { return r.table.Load().functions }
+
+// PublicHost is the host people call a function by, without a port; "" for the
+// pool.
+func (r *Routes) PublicHost(f *Function) string {
+	if f.Pool {
+		return ""
+	}
+	return r.templates[0].host(f.Name, f.Namespace)
+}
+
+// CanonicalHost is a Host header's name alone: lower case, without port and
+// without the root's dot.
+func CanonicalHost(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return strings.TrimSuffix(strings.ToLower(host), ".")
+}
+
+// template is a host with places for a function and its namespace.
+type template struct{ text, suffix string }
+
+const (
+	functionPlace  = "{function}"
+	namespacePlace = "{namespace}"
+)
+
+func parseTemplate(text string) (template, error) {
+	text = strings.ToLower(text)
+	rest, ok := strings.CutPrefix(text, functionPlace+".")
+	if rest2, has := strings.CutPrefix(rest, namespacePlace+"."); has {
+		rest = rest2
+	}
+	if !ok || rest == "" || strings.ContainsAny(rest, "{}:/ ") {
+		return template{}, fmt.Errorf("host template %q: expected {function}.{namespace}.domain or {function}.domain", text)
+	}
+	return template{text: text, suffix: "." + rest}, nil
+}
+
+func (t template) host(function, namespace string) string {
+	return strings.NewReplacer(functionPlace, function, namespacePlace, namespace).Replace(t.text)
+}
+
+// matches reports whether host has the template's form. It has as many labels,
+// so the domain itself, and others under it, may be the gateway's own.
+func (t template) matches(host string) bool {
+	return strings.HasSuffix(host, t.suffix) && strings.Count(host, ".") == strings.Count(t.text, ".")
+}
