@@ -33,7 +33,7 @@ func (l *lease) Run(ctx context.Context, req *infer.Request) (*infer.Response, e
 
 func (l *lease) run(ctx context.Context, req *infer.Request) (*infer.Response, error) {
 	loaded := l.entry.loaded
-	if err := loaded.Manifest.Signature.Validate(req); err != nil {
+	if err := loaded.Manifest.Validate(req); err != nil {
 		return nil, err
 	}
 	wanted := names(loaded.Manifest.Outputs)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
-	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
@@ -179,8 +178,6 @@ func (p *Pool) status(ref artifact.Ref) serve.ModelStatus {
 
 // describe is a manifest as the server tells it.
 func describe(m *artifact.Manifest, digest, device string) *serve.ModelInfo {
-	sig := m.Signature
-	sig.Inputs = slices.Clone(sig.Inputs)
 	version := strconv.Itoa(m.Version)
 	return &serve.ModelInfo{
 		ModelStatus: serve.ModelStatus{Name: m.Name, Version: version, State: serve.Ready},
@@ -188,7 +185,7 @@ func describe(m *artifact.Manifest, digest, device string) *serve.ModelInfo {
 		Platform:    m.Platform,
 		Digest:      digest,
 		Device:      device,
-		Signature:   infer.Signature(sig),
+		Signature:   m.Signature,
 		Metadata:    m.Metadata,
 	}
 }

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const cli = "bin/modelserve"
+
+// process is a child, with what it printed.
+type process struct {
+	cmd *exec.Cmd
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+// Write implements io.Writer for the child's output.
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.Write(b)
+}
+
+func (p *process) tail() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.out.Bytes()
+	return string(b[max(0, len(b)-4000):])
+}
+
+func startProcess(path string, env map[string]string, args ...string) (*process, error) {
+	p := new(process)
+	p.cmd = exec.Command(path, args...) //nolint:noctx,gosec // it is stopped by stop, with a signal; its path is ours
+	p.cmd.Env = os.Environ()
+	for k, v := range env {
+		p.cmd.Env = append(p.cmd.Env, k+"="+v)
+	}
+	p.cmd.Stdout, p.cmd.Stderr = p, p
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *process) stop() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	if err := p.cmd.Wait(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", p.cmd.Path, err, p.tail())
+	}
+	return nil
+}
+
+// cpu is the processor time the process has used, of user and system.
+func (p *process) cpu() (time.Duration, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(data), ") ")
+	fields := strings.Fields(rest)
+	var ticks time.Duration
+	for _, i := range []int{11, 12} { // utime and stime, in ticks of 10 ms
+		n, err := strconv.Atoi(fields[i])
+		if err != nil {
+			return 0, err
+		}
+		ticks += time.Duration(n)
+	}
+	return ticks * 10 * time.Millisecond, nil
+}
+
+// platform is a running `modelserve dev`.
+type platform struct {
+	*process
+	address string
+	data    string
+	key     string
+	s3      map[string]string // the environment that leads to its S3
+}
+
+func freeAddress(ctx context.Context) (string, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+func startPlatform(ctx context.Context, data string) (*platform, error) {
+	address, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	child, err := startProcess(cli, nil, "dev", "--address", address, "--data", data, "--plain")
+	if err != nil {
+		return nil, fmt.Errorf("start the platform: %w (run `make build` first)", err)
+	}
+	p := &platform{process: child, address: address, data: data}
+	if err := waitReady(ctx, "http://"+address+"/readyz"); err != nil {
+		return nil, errors.Join(err, p.stop(), errors.New(p.tail()))
+	}
+	key, err := os.ReadFile(filepath.Join(data, "key"))
+	if err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	p.key = strings.TrimSpace(string(key))
+	if err := p.readState(); err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	return p, nil
+}
+
+// readState learns from platform.json where the platform keeps its objects.
+func (p *platform) readState() error {
+	data, err := os.ReadFile(filepath.Join(p.data, "platform.json"))
+	if err != nil {
+		return err
+	}
+	var state struct {
+		S3 struct {
+			Endpoint, Bucket, Region string
+			AccessKeyID              string `json:"access_key_id"`
+			SecretAccessKey          string `json:"secret_access_key"`
+		}
+		PublicKey string `json:"public_key"`
+	}
+	if err := json.Unmarshal(data, &state); err != nil {
+		return err
+	}
+	p.s3 = map[string]string{
+		"MODELSERVE_S3_ENDPOINT": state.S3.Endpoint, "MODELSERVE_S3_BUCKET": state.S3.Bucket, "MODELSERVE_S3_REGION": state.S3.Region,
+		"MODELSERVE_S3_PATH_STYLE": "true", "MODELSERVE_S3_ACCESS_KEY_ID": state.S3.AccessKeyID,
+		"MODELSERVE_S3_SECRET_ACCESS_KEY": state.S3.SecretAccessKey, "MODELSERVE_PUBLIC_KEY_FILE": state.PublicKey,
+		"MODELSERVE_CACHE_DIR": filepath.Join(p.data, "cache"),
+	}
+	return nil
+}
+
+// waitReady asks url until it answers 200, for five minutes.
+func waitReady(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		if res, err := http.DefaultClient.Do(req); err == nil {
+			res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready: %w", url, ctx.Err())
+		}
+	}
+}
+
+// startFunction runs a function by itself, without gateway or activator, and
+// returns its address and its metrics' address.
+func (p *platform) startFunction(ctx context.Context, dir, pkg, models string) (child *process, address, metrics string, err error) {
+	binary := filepath.Join(dir, filepath.Base(pkg))
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, pkg) //nolint:gosec // a package of ours
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, "", "", fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+	}
+	if address, err = freeAddress(ctx); err != nil {
+		return nil, "", "", err
+	}
+	if metrics, err = freeAddress(ctx); err != nil {
+		return nil, "", "", err
+	}
+	_, port, _ := net.SplitHostPort(address)
+	env := map[string]string{"MODELSERVE_MODELS": models, "MODELSERVE_HOST": "127.0.0.1", "PORT": port, "MODELSERVE_METRICS_ADDRESS": metrics}
+	for k, v := range p.s3 {
+		env[k] = v
+	}
+	if child, err = startProcess(binary, env); err != nil {
+		return nil, "", "", err
+	}
+	if err := waitReady(ctx, "http://"+address+"/readyz"); err != nil {
+		return nil, "", "", errors.Join(err, child.stop())
+	}
+	return child, address, metrics, nil
+}
+
+// modelserve runs the CLI against the platform.
+func (p *platform) modelserve(ctx context.Context, args ...string) error {
+	path, err := filepath.Abs(cli)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Dir = filepath.Dir(p.data)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("modelserve %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
