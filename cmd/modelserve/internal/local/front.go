@@ -22,6 +22,7 @@ type front struct {
 
 	dirty chan struct{}
 	stop  chan struct{}
+	once  sync.Once
 	wg    sync.WaitGroup
 }
 
@@ -80,9 +81,14 @@ func (f *front) serve(ctx context.Context, l *listeners) error {
 	return errors.Join(faults...)
 }
 
-func (f *front) close() error {
-	close(f.stop)
+// quiet ends following, for when all that is left to tell is the end.
+func (f *front) quiet() {
+	f.once.Do(func() { close(f.stop) })
 	f.wg.Wait()
+}
+
+func (f *front) close() error {
+	f.quiet()
 	var faults []error
 	for _, c := range f.closers {
 		faults = append(faults, c())

@@ -231,6 +231,9 @@ func (p *platform) refresh() {
 // close ends everything that open began, in the opposite order.
 func (p *platform) close() error {
 	var faults []error
+	if p.front != nil {
+		p.front.quiet()
+	}
 	if p.services != nil {
 		p.services.close(stopGrace)
 		p.stop()

@@ -30,7 +30,7 @@ func (s *Screen) record(line []byte) string {
 }
 
 func (s *Screen) compose(level, message string, fields map[string]any) string {
-	text := message
+	text := printable(message)
 	switch level {
 	case "WARN":
 		text = s.paint(yellow, "warning: ") + text
@@ -43,20 +43,20 @@ func (s *Screen) compose(level, message string, fields map[string]any) string {
 	}
 	sort.Strings(names)
 	for _, name := range names {
-		value := fmt.Sprint(fields[name])
+		value := printable(fmt.Sprint(fields[name]))
 		if strings.ContainsAny(value, " \"") {
 			value = fmt.Sprintf("%q", value)
 		}
-		text += " " + s.paint(dim, name+"=") + value
+		text += " " + s.paint(dim, printable(name)+"=") + value
 	}
-	return printable(text)
+	return text
 }
 
-// printable drops what would move the cursor or change the terminal, but for
-// the colours.
+// printable drops what would move the cursor or change the terminal: a
+// function's log may hold what its caller sent.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\t' && r != '\x1b' {
+		if unicode.IsControl(r) && r != '\t' {
 			return -1
 		}
 		return r

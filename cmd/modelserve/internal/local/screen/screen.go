@@ -149,8 +149,8 @@ func (s *Screen) Update(functions []Function) {
 		old, known := s.last[f.Name]
 		s.last[f.Name] = f
 		s.width = max(s.width, len(f.Name))
-		if known && old == f {
-			continue
+		if known && old == f || f.State == "starting" && f.Reason == old.Reason {
+			continue // what starts is told when it has
 		}
 		text := s.paint(stateColor(f.State), f.State)
 		if f.Instances > 1 {
@@ -197,6 +197,21 @@ func (s *Screen) Line(name string, line []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.line(name, text)
+}
+
+// Writer is where something with a logger of its own, in slog's JSON, prints
+// lines behind name.
+func (s *Screen) Writer(name string) io.Writer { return writer{s, name} }
+
+type writer struct {
+	screen *Screen
+	name   string
+}
+
+// Write takes one record.
+func (w writer) Write(p []byte) (int, error) {
+	w.screen.Line(w.name, []byte(strings.TrimRight(string(p), "\n")))
+	return len(p), nil
 }
 
 // Cold prints the parts of a cold start.
