@@ -88,29 +88,37 @@ func (c *call) setOutputs(outputs []string) error {
 
 // input makes a native tensor of t: over t's own memory where it may.
 func (c *call) input(t *infer.Tensor) (*C.OrtValue, error) {
-	n := t.Elements()
-	if n < 0 || len(t.Shape) > maxRank {
-		return nil, invalid("shape %v is not one of a tensor", t.Shape)
+	if err := checkData(t); err != nil {
+		return nil, err
 	}
 	if t.DataType == infer.Bytes {
-		if err := checkStrings(t.Data, n); err != nil {
-			return nil, err
-		}
-		return c.stringTensor(t, n)
+		return c.stringTensor(t, t.Elements())
+	}
+	return c.tensor(c.aligned(*t))
+}
+
+// checkData holds that a tensor's bytes are what its shape and type say.
+func checkData(t *infer.Tensor) error {
+	n := t.Elements()
+	if n < 0 || len(t.Shape) > maxRank {
+		return invalid("shape %v is not one of a tensor", t.Shape)
+	}
+	if t.DataType == infer.Bytes {
+		return checkStrings(t.Data, n)
 	}
 	size := int64(t.DataType.Size())
 	if n > math.MaxInt64/size || n*size != int64(len(t.Data)) {
-		return nil, invalid("shape %v of %s takes %d elements of %d bytes, got %d bytes",
+		return invalid("shape %v of %s takes %d elements of %d bytes, got %d bytes",
 			t.Shape, t.DataType, n, size, len(t.Data))
 	}
 	if t.DataType == infer.Bool {
 		for _, b := range t.Data {
 			if b > 1 { // C++ may do anything with such a bool
-				return nil, invalid("BOOL elements are 0 or 1, got %d", b)
+				return invalid("BOOL elements are 0 or 1, got %d", b)
 			}
 		}
 	}
-	return c.tensor(c.aligned(*t))
+	return nil
 }
 
 // aligned copies a tensor whose memory its element type may not be read from.
