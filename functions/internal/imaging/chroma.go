@@ -54,9 +54,9 @@ func (c *chroma) widen(dst, near, far []uint8, shift uint) {
 	}
 	for i, this := range c.sums {
 		last, next := c.sums[max(i-1, 0)], c.sums[min(i+1, n-1)]
-		dst[2*i] = uint8((3*this + last + even) >> shift) //nolint:gosec // A weighted mean of bytes.
+		dst[2*i] = uint8((3*this + last + even) >> shift)
 		if 2*i+1 < len(dst) {
-			dst[2*i+1] = uint8((3*this + next + odd) >> shift) //nolint:gosec // A weighted mean of bytes.
+			dst[2*i+1] = uint8((3*this + next + odd) >> shift)
 		}
 	}
 }
@@ -84,7 +84,7 @@ func (c *chroma) colour(luma, row []uint8) {
 }
 
 func clamp(v int) uint8 {
-	if uint(v) > 255 { //nolint:gosec // Negative values wrap above 255 on purpose.
+	if uint(v) > 255 {
 		if v < 0 {
 			return 0
 		}

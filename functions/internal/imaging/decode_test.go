@@ -50,7 +50,7 @@ func read(t testing.TB, folder, name string) []byte {
 func corners() image.Image {
 	m := image.NewNRGBA(image.Rect(0, 0, 3, 2))
 	for i := range 6 {
-		m.SetNRGBA(i%3, i/3, color.NRGBA{R: 7, G: 8, B: uint8(i + 1), A: 255}) //nolint:gosec // 1 to 6.
+		m.SetNRGBA(i%3, i/3, color.NRGBA{R: 7, G: 8, B: uint8(i + 1), A: 255})
 	}
 	return m
 }
@@ -85,7 +85,7 @@ func exifOf(order binary.AppendByteOrder, mark string, orientation uint16) []byt
 
 // pngChunk is a PNG chunk with its checksum.
 func pngChunk(kind string, data []byte) []byte {
-	b := binary.BigEndian.AppendUint32(nil, uint32(len(data))) //nolint:gosec // Small.
+	b := binary.BigEndian.AppendUint32(nil, uint32(len(data)))
 	b = append(append(b, kind...), data...)
 	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b[4:]))
 }

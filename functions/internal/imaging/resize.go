@@ -106,7 +106,7 @@ func (m *Image) resizeRows(w, h int, emit func(y int, row []uint8)) {
 		w0, w1 := at.w0, at.w1
 		second = second[:len(row)]
 		for i, v := range upper[:len(row)] {
-			row[i] = uint8((((w0 * (v >> 4)) >> 16) + ((w1 * (second[i] >> 4)) >> 16) + 2) >> 2) //nolint:gosec // A weighted mean of bytes.
+			row[i] = uint8((((w0 * (v >> 4)) >> 16) + ((w1 * (second[i] >> 4)) >> 16) + 2) >> 2)
 		}
 		emit(y, row)
 	}

@@ -45,7 +45,7 @@ func trace(width, height int, inkRow func(y int, row []bool)) [][]lattice {
 		inkRow(y, pixels)
 		t.above, t.row = t.row, t.above[:0]
 		t.split(pixels, y)
-		t.join(int32(y)) //nolint:gosec // Rows of a bounded image.
+		t.join(int32(y))
 	}
 	return t.borders()
 }
@@ -57,12 +57,12 @@ func (t *tracer) split(pixels []bool, y int) {
 		for end < len(pixels) && pixels[end] == pixels[x] {
 			end++
 		}
-		r := run{from: int32(x), to: int32(end - 1), ink: pixels[x], label: int32(len(t.parent))} //nolint:gosec // Columns of a bounded image.
+		r := run{from: int32(x), to: int32(end - 1), ink: pixels[x], label: int32(len(t.parent))}
 		frame := y == 0 || y == t.height-1 || x == 0 || end == len(pixels)
 		t.parent = append(t.parent, r.label)
 		t.ink = append(t.ink, r.ink)
 		t.open = append(t.open, r.ink || frame)
-		if left, right := (lattice{r.from, int32(y)}), (lattice{r.to, int32(y)}); r.ink { //nolint:gosec // Rows of a bounded image.
+		if left, right := (lattice{r.from, int32(y)}), (lattice{r.to, int32(y)}); r.ink {
 			t.mark(r.label, left, right)
 		} else if !frame {
 			t.mark(r.label, lattice{left.x - 1, left.y}, lattice{right.x + 1, right.y})

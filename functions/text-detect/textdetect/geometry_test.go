@@ -51,7 +51,7 @@ func samePlaces(a, b quad) bool {
 // TestMinAreaRectAgainstAllAngles compares the calipers with trying each edge.
 func TestMinAreaRectAgainstAllAngles(t *testing.T) {
 	t.Parallel()
-	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // A fixed seed.
+	rng := rand.New(rand.NewPCG(1, 2))
 	for range 500 {
 		points := make([]lattice, 3+rng.IntN(40))
 		for i := range points {

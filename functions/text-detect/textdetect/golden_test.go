@@ -42,6 +42,7 @@ func TestGolden(t *testing.T) {
 	codec := textdetect.New(textdetect.Options{})
 	for name, want := range golden(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			body, err := os.ReadFile(filepath.Join(testdata, name))
 			if err != nil {
 				t.Fatal(err)

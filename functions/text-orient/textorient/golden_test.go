@@ -48,6 +48,7 @@ func TestGolden(t *testing.T) {
 	}
 	for name, page := range want.Pages {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			form := map[string]any{"image": base64.StdEncoding.EncodeToString(read(t, pages, name)), "polygons": page.Polygons}
 			body, err := json.Marshal(form)
 			if err != nil {
@@ -58,6 +59,7 @@ func TestGolden(t *testing.T) {
 	}
 	for name, line := range want.Lines {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			check(t, codec, model, serve.Payload{Body: read(t, testdata, name)}, []label{line})
 		})
 	}

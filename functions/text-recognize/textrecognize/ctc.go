@@ -59,7 +59,7 @@ func best(p []float32) (index int, value float32) {
 	value = p[0]
 	i := 0
 	for ; i+8 <= len(p); i += 8 {
-		v := p[i : i+8 : i+8]
+		v := (*[8]float32)(p[i:])
 		if m := max(max(v[0], v[1], v[2], v[3]), max(v[4], v[5], v[6], v[7])); m > value {
 			value = m
 			for k := range v {

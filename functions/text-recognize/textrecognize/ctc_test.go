@@ -66,7 +66,7 @@ func TestDecode(t *testing.T) {
 
 func TestBest(t *testing.T) {
 	t.Parallel()
-	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // A fixed seed.
+	rng := rand.New(rand.NewPCG(1, 2))
 	for n := 1; n < 200; n++ {
 		p := make([]float32, n)
 		for i := range p {
@@ -91,7 +91,7 @@ func BenchmarkDecode(b *testing.B) {
 	const steps, classes = 40, 18710 // a line of 320 pixels
 	a := &alphabet{classes: make([]string, classes)}
 	p := make([]float32, steps*classes)
-	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // A fixed seed.
+	rng := rand.New(rand.NewPCG(1, 2))
 	for i := range p {
 		p[i] = rng.Float32() / classes
 	}

@@ -61,12 +61,14 @@ func TestGolden(t *testing.T) {
 	want := golden(t)
 	for name, page := range want.Pages {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			got := answer(t, codec, model, form(t, name, page))
 			check(t, got, page.Lines)
 		})
 	}
 	for name, line := range want.Lines {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			got := answer(t, codec, model, serve.Payload{Body: read(t, testdata, name)})
 			check(t, got, []textrecognize.Line{line.Line})
 		})

@@ -30,7 +30,7 @@ func (s scribe) Run(_ context.Context, inputs []infer.Tensor) ([]infer.Tensor, e
 		*s.shapes = append(*s.shapes, slices.Clone(shape))
 	}
 	out := make([]float32, shape[0]*2*s.classes)
-	for i := int64(0); i < shape[0]; i++ {
+	for i := range shape[0] {
 		out[i*2*s.classes+1] = 0.75
 	}
 	return []infer.Tensor{infer.NewTensor("p", []int64{shape[0], 2, s.classes}, out)}, nil
