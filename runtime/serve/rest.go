@@ -52,16 +52,21 @@ func (s *Server) routes() http.Handler {
 		mux.HandleFunc(pattern, s.byMethod(methods))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, r, problem.New(problem.NotFound, "there is nothing at %s", strconv.Quote(r.URL.Path)))
+		s.fail(w, r, nothingAt(r))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The mux would redirect these to what they seem to mean.
-		if p := r.URL.Path; !strings.HasPrefix(p, "/") || strings.Contains(p, "//") || strings.Contains(p+"/", "/./") || strings.Contains(p+"/", "/../") {
-			s.fail(w, r, problem.New(problem.NotFound, "there is nothing at %s", strconv.Quote(p)))
+		if p := r.URL.EscapedPath(); !strings.HasPrefix(p, "/") || strings.Contains(p, "//") || strings.Contains(p+"/", "/./") || strings.Contains(p+"/", "/../") {
+			s.fail(w, r, nothingAt(r))
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// nothingAt is the error of a URL that is none of ours.
+func nothingAt(r *http.Request) error {
+	return problem.New(problem.NotFound, "there is nothing at %s", strconv.Quote(shorten(r.URL.Path)))
 }
 
 // byMethod answers with the handler of the request's method.

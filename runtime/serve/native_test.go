@@ -1,0 +1,196 @@
+package serve_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/serve"
+)
+
+// native serves the echo codec.
+func native(t *testing.T, f *fake) string {
+	t.Helper()
+	return start(t, serve.Config{
+		Backend: f, Repository: f, Function: "echo", Model: "double", Codec: echo{},
+		Open: func(_ context.Context, ref string) (io.ReadCloser, error) {
+			if ref != "s3://bucket/inputs/a" {
+				return nil, problem.Invalid("dataref", "outside the platform's inputs")
+			}
+			return io.NopCloser(strings.NewReader("from s3")), nil
+		},
+	}).URL + "/"
+}
+
+func TestNative(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	url := native(t, f)
+	for name, tc := range map[string]struct {
+		contentType, body string
+		want              answer
+		code              problem.Code
+	}{
+		"answered":     {contentType: "Image/PNG; q=1", body: "abc", want: answer{ContentType: "image/png", Sum: 12, Body: "abc"}},
+		"empty":        {want: answer{}},
+		"a problem":    {body: "bad", code: problem.InvalidArgument},
+		"a panic":      {body: "panic", code: problem.Internal},
+		"not JSON":     {body: "unencodable", code: problem.Internal},
+		"too greedy":   {body: "greedy", code: problem.PayloadTooLarge},
+		"not escaped ": {body: "<&>", want: answer{Sum: 12, Body: "<&>"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := send(t, http.MethodPost, url, []byte(tc.body), "Content-Type", tc.contentType)
+			if tc.code != "" {
+				e := got.failed(t, tc.code)
+				if e.Detail == "" || got.header.Get("Content-Type") != "application/problem+json" {
+					t.Errorf("%v %s", got.header, got.body)
+				}
+				return
+			}
+			var a answer
+			got.into(t, &a)
+			if diff := cmp.Diff(tc.want, a); diff != "" {
+				t.Error(diff)
+			}
+			if timing := got.header.Get("Server-Timing"); !strings.HasPrefix(timing, "queue;dur=2.000") {
+				t.Errorf("Server-Timing %q is not the sum of two runs", timing)
+			}
+		})
+	}
+}
+
+func TestNativeReleases(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	url := native(t, f)
+	for _, body := range []string{"abc", "panic", "bad"} {
+		send(t, http.MethodPost, url, []byte(body))
+	}
+	if f.released.Load() != 2 || f.leases.Load() != 0 {
+		t.Errorf("%d released, %d leases left", f.released.Load(), f.leases.Load())
+	}
+}
+
+func TestCloudEventBinary(t *testing.T) {
+	t.Parallel()
+	url := native(t, newFake())
+	headers := []string{
+		"Ce-Specversion", "1.0", "Ce-Id", "id%201", "Ce-Source", "/tests", "Ce-Type", "dev.modelserve.document.uploaded.v1",
+		"Ce-Subject", "caf%C3%A9", "Ce-Executionid", "e-1", "Ce-Step", "detect", "Ce-Sequence", "4",
+		"Ce-Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "Ce-Knativeerrorcode", "500",
+		"Content-Type", "image/png",
+	}
+	got := send(t, http.MethodPost, url, []byte("abc"), headers...)
+	var a answer
+	got.into(t, &a)
+	if diff := cmp.Diff(answer{ContentType: "image/png", Sum: 12, Body: "abc"}, a); diff != "" {
+		t.Error(diff)
+	}
+	for name, want := range map[string]string{
+		"Ce-Specversion": "1.0", "Ce-Type": "dev.modelserve.echo.answered.v1", "Ce-Source": "/functions/echo",
+		"Ce-Subject": "caf%C3%A9", "Ce-Executionid": "e-1", "Ce-Step": "detect", "Ce-Sequence": "4",
+		"Ce-Traceparent":      "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+		"Ce-Knativeerrorcode": "", "Content-Type": "application/json", "Modelserve-Model": "double@3;digest=sha256:abc",
+	} {
+		if got.header.Get(name) != want {
+			t.Errorf("%s: %q, want %q", name, got.header.Get(name), want)
+		}
+	}
+	again := send(t, http.MethodPost, url, []byte("abc"), headers...)
+	if id := got.header.Get("Ce-Id"); id == "" || id != again.header.Get("Ce-Id") {
+		t.Errorf("ids %q and %q", id, again.header.Get("Ce-Id"))
+	}
+}
+
+func TestCloudEventStructured(t *testing.T) {
+	t.Parallel()
+	url := native(t, newFake())
+	const head = `{"specversion":"1.0","id":"1","source":"/tests","type":"t","executionid":"e-1","traceparent":"00-a-b-01","sequence":4,`
+	for name, tc := range map[string]struct {
+		event string
+		want  answer
+	}{
+		"json":    {head + `"data":{"image": "x"}}`, answer{ContentType: "application/json", Sum: 56, Body: `{"image": "x"}`}},
+		"base64":  {head + `"datacontenttype":"image/png","data_base64":"` + base64.StdEncoding.EncodeToString([]byte("abc")) + `"}`, answer{ContentType: "image/png", Sum: 12, Body: "abc"}},
+		"text":    {head + `"datacontenttype":"text/plain","data":"abc"}`, answer{ContentType: "text/plain", Sum: 12, Body: "abc"}},
+		"dataref": {head + `"datacontenttype":"image/png","dataref":"s3://bucket/inputs/a"}`, answer{ContentType: "image/png", Sum: 28, Body: "from s3"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := send(t, http.MethodPost, url, []byte(tc.event), "Content-Type", "application/cloudevents+json; charset=utf-8")
+			var out map[string]json.RawMessage
+			got.into(t, &out)
+			var a answer
+			if err := json.Unmarshal(out["data"], &a); err != nil {
+				t.Fatalf("%v in %s", err, got.body)
+			}
+			if diff := cmp.Diff(tc.want, a); diff != "" {
+				t.Error(diff)
+			}
+			for name, want := range map[string]string{
+				"type": `"dev.modelserve.echo.answered.v1"`, "specversion": `"1.0"`, "executionid": `"e-1"`,
+				"traceparent": `"00-a-b-01"`, "sequence": `4`, "dataref": "", "datacontenttype": `"application/json"`,
+			} {
+				if string(out[name]) != want {
+					t.Errorf("%s: %s, want %s", name, out[name], want)
+				}
+			}
+			if got.header.Get("Content-Type") != "application/cloudevents+json" {
+				t.Errorf("Content-Type %q", got.header.Get("Content-Type"))
+			}
+		})
+	}
+}
+
+func TestCloudEventRefuses(t *testing.T) {
+	t.Parallel()
+	url := native(t, newFake())
+	const structured = "application/cloudevents+json"
+	for name, tc := range map[string]struct {
+		body    string
+		headers []string
+		code    problem.Code
+	}{
+		"batch":             {`[]`, []string{"Content-Type", "application/cloudevents-batch+json"}, problem.UnsupportedMedia},
+		"another format":    {`<x/>`, []string{"Content-Type", "application/cloudevents+xml"}, problem.UnsupportedMedia},
+		"not JSON":          {`x`, []string{"Content-Type", structured}, problem.MalformedBody},
+		"an array":          {`[]`, []string{"Content-Type", structured}, problem.MalformedBody},
+		"duplicate":         {`{"id":"1","id":"2"}`, []string{"Content-Type", structured}, problem.MalformedBody},
+		"too deep":          {`{"data":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`, []string{"Content-Type", structured}, problem.InvalidArgument},
+		"nothing in it":     {`{}`, []string{"Content-Type", structured}, problem.MalformedBody},
+		"no id":             {`{"specversion":"1.0","source":"/a","type":"t"}`, []string{"Content-Type", structured}, problem.InvalidArgument},
+		"old version":       {``, []string{"Ce-Specversion", "0.3", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},
+		"no type":           {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a"}, problem.InvalidArgument},
+		"bad time":          {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Time", "now"}, problem.InvalidArgument},
+		"bad encoding":      {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "%zz", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},
+		"ref elsewhere":     {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://other/x"}, problem.InvalidArgument},
+		"a codec's problem": {`bad`, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},
+		"a codec's panic":   {`panic`, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t"}, problem.Internal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := send(t, http.MethodPost, url, []byte(tc.body), tc.headers...)
+			got.failed(t, tc.code)
+		})
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	for i, cfg := range []serve.Config{{}, {Backend: f}, {Repository: f}, {Backend: f, Repository: f, Codec: echo{}}} {
+		if _, err := serve.New(cfg); err == nil {
+			t.Error(fmt.Sprint(i) + ": was let through")
+		}
+	}
+}
