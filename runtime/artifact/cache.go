@@ -89,9 +89,9 @@ type verified struct {
 func (c *Cache) acquire(f File) (*lease, error) {
 	path := c.path(f.SHA256)
 	for {
-		file, err := os.Open(path) //nolint:gosec // under the cache, by hash
+		file, err := os.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil //nolint:nilnil // a miss
+			return nil, nil // a miss
 		}
 		if err != nil {
 			return nil, fmt.Errorf("cache: %w", err)
@@ -125,7 +125,7 @@ func (c *Cache) acquire(f File) (*lease, error) {
 		if err := c.remove(f.SHA256); err != nil {
 			return nil, fmt.Errorf("cache: %w", err)
 		}
-		return nil, nil //nolint:nilnil // a miss now
+		return nil, nil // a miss now
 	}
 }
 
@@ -141,7 +141,7 @@ func (c *Cache) check(file *os.File, f File) (bool, error) {
 	now := verified{Size: info.Size(), Mtime: info.ModTime().UnixNano()}
 	stamp := file.Name() + ".ok"
 	var was verified
-	if data, err := os.ReadFile(stamp); err == nil && json.Unmarshal(data, &was) == nil && was == now { //nolint:gosec // under the cache, by hash
+	if data, err := os.ReadFile(stamp); err == nil && json.Unmarshal(data, &was) == nil && was == now {
 		if !c.readOnly {
 			// The last use only orders evictions: a failure costs nothing.
 			t := time.Now()
@@ -204,11 +204,11 @@ func (c *Cache) reserve(ctx context.Context, need int64) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	lock, err := os.OpenFile(filepath.Join(c.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o640) //nolint:gosec // under the cache
+	lock, err := os.OpenFile(filepath.Join(c.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("cache: %w", onDisk(err))
 	}
-	defer lock.Close() //nolint:errcheck // nothing is written
+	defer lock.Close()
 	if err := waitLock(ctx, lock); err != nil {
 		return fmt.Errorf("cache: wait for another process: %w", err)
 	}
@@ -275,16 +275,16 @@ func (c *Cache) usage() ([]cached, int64, error) {
 
 // evict removes a file unless somebody holds it.
 func (c *Cache) evict(sum string) (bool, error) {
-	file, err := os.Open(c.path(sum)) //nolint:gosec // under the cache, by hash
+	file, err := os.Open(c.path(sum))
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	defer file.Close() //nolint:errcheck // read only
+	defer file.Close()
 	if err := flock(file, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return false, nil //nolint:nilerr // in use
+		return false, nil
 	}
 	return true, c.remove(sum)
 }
@@ -317,14 +317,14 @@ func (c *Cache) sweep() error {
 
 // removeUnlocked removes a file or folder unless a process holds its lock.
 func removeUnlocked(path string) error {
-	f, err := os.Open(path) //nolint:gosec // under the cache
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	if flock(f, unix.LOCK_EX|unix.LOCK_NB) != nil {
 		return nil
 	}
@@ -338,7 +338,7 @@ func (c *Cache) link(files []File, leases []*lease) (dir string, remove func(), 
 	if err != nil {
 		return "", nil, fmt.Errorf("cache: %w", onDisk(err))
 	}
-	held, err := os.Open(dir) //nolint:gosec // just made
+	held, err := os.Open(dir)
 	if err == nil {
 		err = flock(held, unix.LOCK_SH)
 	}
@@ -364,7 +364,7 @@ func (c *Cache) link(files []File, leases []*lease) (dir string, remove func(), 
 // flock locks a file, again when a signal comes between.
 func flock(f *os.File, how int) error {
 	for {
-		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) { //nolint:gosec // a file descriptor is an int
+		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
@@ -404,7 +404,7 @@ func sameFile(f *os.File, path string) (bool, error) {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // under the cache
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

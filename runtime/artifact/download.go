@@ -164,7 +164,7 @@ func (f *Fetcher) attempt(ctx context.Context, key string, data []byte, first, s
 	if err != nil {
 		return 0, stalled(ctx, outOfRange(explain(err), size))
 	}
-	defer out.Body.Close() //nolint:errcheck // read to its end, or given up
+	defer out.Body.Close()
 	if err := checkRange(out, first, size); err != nil {
 		return 0, err
 	}
@@ -257,11 +257,11 @@ func (f *Fetcher) fill(ctx context.Context, key string, file File) (read int64, 
 	if c.readOnly {
 		return 0, errors.New("it is not in the cache, and the cache is read-only")
 	}
-	tmp, err := os.OpenFile(c.partial(file.SHA256), os.O_CREATE|os.O_RDWR, 0o640) //nolint:gosec // under the cache, by hash
+	tmp, err := os.OpenFile(c.partial(file.SHA256), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return 0, onDisk(err)
 	}
-	defer tmp.Close() //nolint:errcheck // synced before it counts
+	defer tmp.Close()
 	if err := waitLock(ctx, tmp); err != nil {
 		return 0, err
 	}

@@ -60,7 +60,7 @@ func explain(err error) error {
 	}
 	var dial *net.OpError
 	if errors.As(err, &dial) {
-		return fmt.Errorf("%w: %v", errUnreachable, dial)
+		return fmt.Errorf("%w: %w", errUnreachable, dial)
 	}
 	return fmt.Errorf("%w: %w", errUnreachable, err)
 }

@@ -46,11 +46,17 @@ func NewFetcher(store *Store, cache *Cache, target Target, verifier *Verifier, t
 // Manifest reads a version's manifest and digest, and checks its signature
 // where the fetcher has a verifier.
 func (f *Fetcher) Manifest(ctx context.Context, ref Ref) (*Manifest, string, error) {
-	m, data, err := f.store.manifest(ctx, ref)
+	return f.store.SignedManifest(ctx, ref, f.verifier)
+}
+
+// SignedManifest is Manifest, and refuses what v does not accept; a nil v
+// accepts everything.
+func (s *Store) SignedManifest(ctx context.Context, ref Ref, v *Verifier) (*Manifest, string, error) {
+	m, data, err := s.manifest(ctx, ref)
 	if err != nil {
 		return nil, "", err
 	}
-	if err := f.store.checkSignature(ctx, ref, data, f.verifier); err != nil {
+	if err := s.checkSignature(ctx, ref, data, v); err != nil {
 		return nil, "", err
 	}
 	return m, DigestOf(data), nil

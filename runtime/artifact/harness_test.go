@@ -1,8 +1,6 @@
 package artifact
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -54,7 +52,7 @@ func newFakeS3(t testing.TB) *fakeS3 {
 	return f
 }
 
-// break_ sets what every request meets from now on.
+// inject sets what every request meets from now on.
 func (f *fakeS3) inject(fault func(w http.ResponseWriter, r *http.Request, next http.Handler)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -95,11 +93,6 @@ func noise(seed uint64, n int) []byte {
 		}
 	}
 	return b
-}
-
-func sumOf(b []byte) string {
-	s := sha256.Sum256(b)
-	return hex.EncodeToString(s[:])
 }
 
 func write(t testing.TB, data []byte) string {

@@ -112,18 +112,19 @@ func (s *Store) existing(ctx context.Context, m *Manifest, free bool) (*Publishe
 		ref.Version--
 	}
 	if ref.Version == 0 {
-		return nil, nil //nolint:nilnil // nothing is published and nothing is wrong
+		return nil, nil // nothing is published, and nothing is wrong
 	}
 	have, digest, err := s.Manifest(ctx, ref)
+	if problem.CodeOf(err) == problem.ModelNotFound {
+		return nil, nil // as above
+	}
 	switch {
-	case problem.CodeOf(err) == problem.ModelNotFound && err != nil:
-		return nil, nil //nolint:nilnil // as above
 	case err != nil:
 		return nil, err
 	case slices.Equal(have.sources(), m.sources()):
 		return &Published{Ref: ref, Digest: digest, Manifest: have, Unchanged: true}, nil
 	case free:
-		return nil, nil //nolint:nilnil // a new version
+		return nil, nil // a new version
 	}
 	return nil, problem.New(problem.VersionExists,
 		"model %s is published with other bytes (%s), and a version never changes: leave the version out to take the next", ref, digest)
@@ -164,7 +165,7 @@ func (s *Store) commit(ctx context.Context, m *Manifest, sources map[string]stri
 		if now, digest, err := s.Manifest(ctx, ref); err == nil && digest == DigestOf(data) {
 			return &Published{Ref: ref, Digest: digest, Manifest: now}, nil
 		}
-		return nil, nil //nolint:nilnil // taken
+		return nil, nil // taken
 	}
 	if err != nil {
 		return nil, publishing(ref, fmt.Errorf("%s: %w", ManifestFile, err))
@@ -207,11 +208,11 @@ func (d *Draft) manifest() (m *Manifest, sources map[string]string, err error) {
 }
 
 func hashFile(path string) (sum string, size int64, err error) {
-	f, err := os.Open(path) //nolint:gosec // the publisher names its files
+	f, err := os.Open(path)
 	if err != nil {
 		return "", 0, err
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	h := sha256.New()
 	size, err = io.Copy(h, f)
 	return hex.EncodeToString(h.Sum(nil)), size, err
@@ -227,11 +228,11 @@ const (
 // upload puts one file. What was hashed is what must arrive: a file that
 // changes meanwhile fails.
 func (s *Store) upload(ctx context.Context, key, source string, f File, told func(int64)) error {
-	file, err := os.Open(source) //nolint:gosec // the publisher names its files
+	file, err := os.Open(source)
 	if err != nil {
 		return err
 	}
-	defer file.Close() //nolint:errcheck // read only
+	defer file.Close()
 	before, err := file.Stat()
 	if err != nil {
 		return err
@@ -307,7 +308,7 @@ func (s *Store) parts(ctx context.Context, key string, id *string, file io.Reade
 			offset := int64(i) * part
 			length := min(part, size-offset)
 			out, err := s.client.UploadPart(gctx, &s3.UploadPartInput{
-				Bucket: &s.bucket, Key: &key, UploadId: id, PartNumber: aws.Int32(int32(i + 1)), //nolint:gosec // at most maxParts
+				Bucket: &s.bucket, Key: &key, UploadId: id, PartNumber: aws.Int32(int32(i + 1)),
 				Body: io.NewSectionReader(file, offset, length),
 			})
 			if err != nil {
@@ -324,7 +325,7 @@ func (s *Store) parts(ctx context.Context, key string, id *string, file io.Reade
 func completion(bucket, key string, id *string, tags []*string) *s3.CompleteMultipartUploadInput {
 	parts := make([]types.CompletedPart, len(tags))
 	for i, tag := range tags {
-		parts[i] = types.CompletedPart{ETag: tag, PartNumber: aws.Int32(int32(i + 1))} //nolint:gosec // at most maxParts
+		parts[i] = types.CompletedPart{ETag: tag, PartNumber: aws.Int32(int32(i + 1))}
 	}
 	return &s3.CompleteMultipartUploadInput{
 		Bucket: &bucket, Key: &key, UploadId: id,

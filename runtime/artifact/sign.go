@@ -158,7 +158,7 @@ func ReadVerifier(path string) (*Verifier, error) {
 
 // readPEM returns the blocks of one type; a file without any is an error.
 func readPEM(path, kind string) ([][]byte, error) {
-	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}

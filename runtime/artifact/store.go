@@ -122,7 +122,7 @@ func (r Ref) key(object string) string {
 }
 
 // Manifest reads a version's manifest and its digest. An unknown version is
-// problem.ModelNotFound. The signature is not looked at: see Fetcher.Manifest.
+// problem.ModelNotFound. The signature is not looked at: see SignedManifest.
 func (s *Store) Manifest(ctx context.Context, ref Ref) (*Manifest, string, error) {
 	m, data, err := s.manifest(ctx, ref)
 	if err != nil {
@@ -159,7 +159,7 @@ func (s *Store) read(ctx context.Context, key string, most int64) ([]byte, error
 	if err != nil {
 		return nil, explain(err)
 	}
-	defer out.Body.Close() //nolint:errcheck // read to its end, or given up
+	defer out.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(out.Body, most+1))
 	if err != nil {
 		return nil, fmt.Errorf("interrupted: %w", err)

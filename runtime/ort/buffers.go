@@ -48,5 +48,6 @@ func (b *buffer) bytes(n int) []byte {
 	if n == 0 {
 		return []byte{}
 	}
+	//nolint:gosec // words seen as the bytes they are
 	return unsafe.Slice((*byte)(unsafe.Pointer(&b.words[0])), len(b.words)*8)[:n:n]
 }

@@ -144,7 +144,7 @@ func (s *Session) Metadata() (map[string]string, error) {
 		return nil, fmt.Errorf("read metadata: %d entries; at most %d are kept", count, maxMetadata)
 	}
 	if count == 0 {
-		return nil, nil //nolint:nilnil // no metadata is an empty map
+		return nil, nil // no metadata is an empty map
 	}
 	metadata := make(map[string]string, count)
 	for _, key := range unsafe.Slice(keys, count) {

@@ -18,15 +18,14 @@ type provider interface {
 	apply(l *Library, o *sessionOptions) (Device, error)
 }
 
-// ErrNoDevice is wrapped by the errors of a device that this build or machine
-// does not have.
-type ErrNoDevice struct {
+// DeviceError says why a device cannot be used by this build or machine.
+type DeviceError struct {
 	Device Device
 	Reason string
 }
 
 // Error names the device and why it cannot be had.
-func (e *ErrNoDevice) Error() string {
+func (e *DeviceError) Error() string {
 	return fmt.Sprintf("device %q cannot be used: %s", e.Device, e.Reason)
 }
 
@@ -36,9 +35,9 @@ func providerOf(d Device) (provider, error) {
 	case d == "" || d == CPU:
 		return cpuProvider{}, nil
 	case d == "cuda" || strings.HasPrefix(string(d), "cuda:"):
-		return nil, &ErrNoDevice{Device: d, Reason: "this version has no CUDA support, only cpu"}
+		return nil, &DeviceError{Device: d, Reason: "this version has no CUDA support, only cpu"}
 	default:
-		return nil, &ErrNoDevice{Device: d, Reason: "expected cpu, cuda or cuda:N"}
+		return nil, &DeviceError{Device: d, Reason: "expected cpu, cuda or cuda:N"}
 	}
 }
 

@@ -28,12 +28,13 @@ func FindLibrary() (string, error) {
 	if exe, err := os.Executable(); err == nil {
 		starts = append(starts, filepath.Dir(exe))
 	}
+	//nolint:forbidigo // every binary and every test finds the library in this one place
 	return findLibrary(os.Getenv(LibraryVariable), systemFolders(), starts)
 }
 
 func findLibrary(configured string, system, starts []string) (string, error) {
 	if configured != "" {
-		if _, err := os.Stat(configured); err != nil {
+		if _, err := os.Stat(configured); err != nil { //nolint:gosec // the operator names it
 			return "", fmt.Errorf("%s: %w", LibraryVariable, err)
 		}
 		return configured, nil

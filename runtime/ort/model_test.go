@@ -333,7 +333,7 @@ func TestDevices(t *testing.T) {
 	path := onnxtest.Scale(2, 3).Write(t)
 	for _, d := range []ort.Device{"cuda", "cuda:0", "tpu"} {
 		_, err := l.Open(path, ort.Options{Device: d})
-		var e *ort.ErrNoDevice
+		var e *ort.DeviceError
 		if !errors.As(err, &e) || e.Device != d {
 			t.Errorf("device %q: %v", d, err)
 		}

@@ -114,10 +114,10 @@ func (p madeUp) rows(specs []infer.TensorSpec, batched []bool, rows ...int) ([]i
 			return nil, fmt.Errorf("input %q: %v elements are too many to make up", spec.Name, shape)
 		}
 		if !batched[i] {
-			t.Data = p.fill(nil, spec.DataType, n, rand.NewPCG(uint64(i), 0)) //nolint:gosec // small
+			t.Data = p.fill(nil, spec.DataType, n, rand.NewPCG(uint64(i), 0))
 		} else {
 			for _, row := range rows {
-				t.Data = p.fill(t.Data, spec.DataType, n, rand.NewPCG(uint64(i), uint64(row))) //nolint:gosec // small
+				t.Data = p.fill(t.Data, spec.DataType, n, rand.NewPCG(uint64(i), uint64(row)))
 			}
 			t.Shape[0] = int64(len(rows))
 		}

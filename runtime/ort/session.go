@@ -171,7 +171,7 @@ func isORTFormat(path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	var head [8]byte
 	switch _, err := io.ReadFull(f, head[:]); {
 	case errors.Is(err, io.EOF):
@@ -190,7 +190,7 @@ func mapFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
