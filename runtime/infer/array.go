@@ -40,43 +40,43 @@ func (r *arrayReader) read(text []byte) (array, error) {
 	if err != nil {
 		return array{}, err
 	}
-	var at [MaxDepth]int64 // how many values each open array has had
-	level, leaf := 0, 0    // leaf is the level the elements lie at, once one was seen
+	var stack [MaxDepth]int64
+	at := stack[:0] // how many values each open array has had
+	leaf := 0       // the level the elements lie at, once one was seen
 	for i := 0; i < len(text); {
 		switch c := text[i]; c {
 		case ' ', '\t', '\r', '\n', ',':
 			i++
 		case '[':
-			if level+r.depth >= MaxDepth {
+			if len(at)+r.depth >= MaxDepth {
 				return array{}, problem.Invalid(r.path, "nested deeper than %d", MaxDepth)
 			}
-			if leaf > 0 && level >= leaf {
-				return array{}, r.ragged(at[:level])
+			if leaf > 0 && len(at) >= leaf {
+				return array{}, r.ragged(at)
 			}
-			at[level] = 0
-			level++
+			at = append(at, 0)
 			i++
 		case ']':
-			if err := r.closeLevel(&out, at[:level]); err != nil {
+			if err := r.closeLevel(&out, at); err != nil {
 				return array{}, err
 			}
-			level--
-			if level > 0 {
-				at[level-1]++
+			at = at[:len(at)-1]
+			if len(at) > 0 {
+				at[len(at)-1]++
 			}
 			i++
 		default:
 			if leaf == 0 {
-				leaf = level
+				leaf = len(at)
 			}
-			if level != leaf || len(out.dims) > 0 && len(out.dims) != level {
-				return array{}, r.ragged(at[:level])
+			if len(at) != leaf || len(out.dims) > 0 && len(out.dims) != leaf {
+				return array{}, r.ragged(at)
 			}
 			var n int
 			// The elements of one innermost array, without looking at levels.
-			n, err = r.run(&out, text[i:], &at[level-1])
+			n, err = r.run(&out, text[i:], &at[len(at)-1])
 			if err != nil {
-				return array{}, r.element(err, at[:level], text[i+n:])
+				return array{}, r.element(err, at, text[i+n:])
 			}
 			i += n
 		}
@@ -243,7 +243,7 @@ func appendString(dst, src []byte) (_ []byte, n int, err error) {
 	} else if dst, err = jsontext.AppendUnquote(dst, src[:n]); err != nil {
 		return dst[:start], n, errString
 	}
-	binary.LittleEndian.PutUint32(dst[start:], uint32(len(dst)-start-4)) //nolint:gosec // bodies are bounded far below 4 GiB
+	binary.LittleEndian.PutUint32(dst[start:], uint32(len(dst)-start-4))
 	return dst, n, nil
 }
 

@@ -11,7 +11,7 @@ import (
 // BenchmarkDecodeJSON decodes a request of one line image for text-recognize
 // (46,080 numbers), by us and by encoding/json into a struct that fits.
 func BenchmarkDecodeJSON(b *testing.B) {
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test's
+	random := rand.New(rand.NewPCG(1, 2))
 	short := make([]float32, 3*48*320)
 	long := make([]float64, len(short))
 	for i := range short {
@@ -61,7 +61,7 @@ func BenchmarkDecodeJSON(b *testing.B) {
 // BenchmarkEncodeJSON writes the same tensor as a response.
 func BenchmarkEncodeJSON(b *testing.B) {
 	values := make([]float32, 3*48*320)
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test's
+	random := rand.New(rand.NewPCG(1, 2))
 	for i := range values {
 		values[i] = random.Float32()
 	}

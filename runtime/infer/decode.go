@@ -282,7 +282,7 @@ func (d *decoder) requestParameters(req *Request) error {
 			return err
 		case "priority":
 			p, err := d.natural(path, "a priority")
-			req.Priority = uint64(p) //nolint:gosec // not negative
+			req.Priority = uint64(p)
 			return err
 		case "binary_data_output":
 			return d.boolean(path, &req.BinaryOutput)
@@ -370,6 +370,7 @@ func (d *decoder) parameter(path string) (any, error) {
 	switch d.json.PeekKind() {
 	case '{', '[', 'n':
 		return nil, d.unexpected(path, "a boolean, number or string")
+	default:
 	}
 	token, err := d.json.ReadToken()
 	if err != nil {
@@ -380,6 +381,7 @@ func (d *decoder) parameter(path string) (any, error) {
 		return token.Bool(), nil
 	case '"':
 		return token.String(), nil
+	default:
 	}
 	text := token.String()
 	if i, err := strconv.ParseInt(text, 10, 64); err == nil {

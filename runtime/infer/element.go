@@ -111,7 +111,7 @@ func Strings(t *Tensor) ([][]byte, error) {
 // AppendBytes appends one BYTES element: its length as a little-endian uint32,
 // then itself.
 func AppendBytes[S ~string | ~[]byte](dst []byte, element S) []byte {
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(element))) //nolint:gosec // bodies are bounded far below 4 GiB
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(element)))
 	return append(dst, element...)
 }
 
@@ -147,7 +147,7 @@ func Float16(f float64) uint16 {
 	default:
 		exp := int(bits>>52&0x7ff) - 1023
 		mant := math.RoundToEven(a * math.Ldexp(1, 10-exp)) // [1024, 2048]; 2048 carries into the exponent
-		return sign | (uint16(exp+14)<<10 + uint16(mant))   //nolint:gosec // exp is -14 to 15 here
+		return sign | (uint16(exp+14)<<10 + uint16(mant))
 	}
 }
 

@@ -142,7 +142,7 @@ func requestParameters(req *Request) Parameters {
 		p = p.with("timeout", int64(req.Timeout/time.Microsecond))
 	}
 	if req.Priority > 0 {
-		p = p.with("priority", int64(min(req.Priority, math.MaxInt64))) //nolint:gosec // within int64
+		p = p.with("priority", int64(min(req.Priority, math.MaxInt64)))
 	}
 	if req.BinaryOutput {
 		p = p.with("binary_data_output", true)
@@ -340,13 +340,13 @@ func (e *encoder) elements(d DataType, data []byte) {
 		case Uint64:
 			e.buf = strconv.AppendUint(e.buf, le.Uint64(data), 10)
 		case Int8:
-			e.buf = strconv.AppendInt(e.buf, int64(int8(data[0])), 10) //nolint:gosec // the bits are an int8
+			e.buf = strconv.AppendInt(e.buf, int64(int8(data[0])), 10)
 		case Int16:
-			e.buf = strconv.AppendInt(e.buf, int64(int16(le.Uint16(data))), 10) //nolint:gosec // the bits are an int16
+			e.buf = strconv.AppendInt(e.buf, int64(int16(le.Uint16(data))), 10)
 		case Int32:
-			e.buf = strconv.AppendInt(e.buf, int64(int32(le.Uint32(data))), 10) //nolint:gosec // the bits are an int32
+			e.buf = strconv.AppendInt(e.buf, int64(int32(le.Uint32(data))), 10)
 		case Int64:
-			e.buf = strconv.AppendInt(e.buf, int64(le.Uint64(data)), 10) //nolint:gosec // the bits are an int64
+			e.buf = strconv.AppendInt(e.buf, int64(le.Uint64(data)), 10)
 		case FP16:
 			e.float(float64(FromFloat16(le.Uint16(data))), 32)
 		case BF16:

@@ -15,7 +15,6 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-//nolint:gochecknoglobals // a test's flag
 var update = flag.Bool("update", false, "write the golden files anew")
 
 // golden compares got with testdata/name.
@@ -27,7 +26,7 @@ func golden(t *testing.T, name string, got []byte) {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(path) //nolint:gosec // a file of this package's
+	want, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,8 +19,6 @@ var (
 )
 
 // pow10 are the powers of ten a float64 holds exactly.
-//
-//nolint:gochecknoglobals // constant, but Go has no constant arrays.
 var pow10 = [...]float64{
 	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11,
 	1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
@@ -41,12 +39,11 @@ func scanFloat(src []byte) (f float64, n int, err error) {
 		n++
 	}
 	var mantissa uint64
-	digits, exp := 0, 0
-	start := n
+	start, exp := n, 0
 	for ; n < len(src) && isDigit(src[n]); n++ {
 		mantissa = mantissa*10 + uint64(src[n]-'0')
 	}
-	digits = n - start
+	digits := n - start
 	if n < len(src) && src[n] == '.' {
 		n++
 		fraction := n
@@ -226,9 +223,9 @@ func appendInt(dst []byte, d DataType, src []byte) (_ []byte, n int, err error) 
 	case 1:
 		return append(dst, byte(v)), n, nil
 	case 2:
-		return binary.LittleEndian.AppendUint16(dst, uint16(v)), n, nil //nolint:gosec // within the limits
+		return binary.LittleEndian.AppendUint16(dst, uint16(v)), n, nil
 	case 4:
-		return binary.LittleEndian.AppendUint32(dst, uint32(v)), n, nil //nolint:gosec // within the limits
+		return binary.LittleEndian.AppendUint32(dst, uint32(v)), n, nil
 	default:
 		return binary.LittleEndian.AppendUint64(dst, v), n, nil
 	}

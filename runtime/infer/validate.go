@@ -163,13 +163,13 @@ func number(d DataType, data []byte) float64 {
 	case Uint64:
 		return float64(le.Uint64(data))
 	case Int8:
-		return float64(int8(data[0])) //nolint:gosec // the bits are an int8
+		return float64(int8(data[0]))
 	case Int16:
-		return float64(int16(le.Uint16(data))) //nolint:gosec // the bits are an int16
+		return float64(int16(le.Uint16(data)))
 	case Int32:
-		return float64(int32(le.Uint32(data))) //nolint:gosec // the bits are an int32
+		return float64(int32(le.Uint32(data)))
 	case Int64:
-		return float64(int64(le.Uint64(data))) //nolint:gosec // the bits are an int64
+		return float64(int64(le.Uint64(data)))
 	case FP16:
 		return float64(FromFloat16(le.Uint16(data)))
 	case BF16:

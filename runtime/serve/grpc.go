@@ -189,7 +189,7 @@ func (b *grpcBody) follow(p []byte) error {
 func grpcStatus(h http.Header, prefix string, err error) {
 	p := problem.From(err)
 	code := p.Code.Row().GRPC
-	status := &spb.Status{Code: int32(code), Message: p.Detail} //nolint:gosec // at most 16
+	status := &spb.Status{Code: int32(code), Message: p.Detail}
 	if info, err := anypb.New(&errdetails.ErrorInfo{Reason: string(p.Code), Domain: errorDomain}); err == nil {
 		status.Details = append(status.Details, info)
 	}
@@ -213,7 +213,7 @@ func completeStatus(h http.Header) {
 		return
 	}
 	code := problem.Internal
-	switch number, _ := strconv.Atoi(value("Grpc-Status")); connect.Code(number) { //nolint:gosec,errcheck // connect-go's own number
+	switch number, _ := strconv.Atoi(value("Grpc-Status")); connect.Code(number) {
 	case connect.CodeInvalidArgument:
 		code = problem.MalformedBody
 	case connect.CodeResourceExhausted:
@@ -226,6 +226,7 @@ func completeStatus(h http.Header) {
 		code = problem.DeadlineExceeded
 	case connect.CodeCanceled:
 		code = problem.Cancelled
+	default:
 	}
 	message, err := url.PathUnescape(value("Grpc-Message"))
 	if err != nil || code == problem.Internal {

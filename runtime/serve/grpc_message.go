@@ -129,7 +129,7 @@ func parameter(path string, p *inferpb.InferParameter) (any, error) {
 // refuseShared refuses the extensions whose tensors are not in the message.
 func refuseShared(path string, in map[string]*inferpb.InferParameter) error {
 	for name := range in {
-		what := ""
+		var what string
 		switch {
 		case strings.HasPrefix(name, "shared_memory_"):
 			what = "shared memory"
@@ -167,6 +167,7 @@ func contents(out *infer.Tensor, path string, in *inferpb.InferTensorContents) e
 		field, out.Data = "fp64_contents", infer.NewTensor("", nil, in.GetFp64Contents()).Data
 	case infer.Bytes:
 		field, out.Data = "bytes_contents", infer.NewBytes("", nil, in.GetBytesContents()...).Data
+	default: // halves have no field
 	}
 	if err != nil {
 		return err
@@ -271,7 +272,7 @@ func newParameter(value any) *inferpb.InferParameter {
 // grpcStats are the statistics of one version.
 func grpcStats(m *ModelStats) *inferpb.ModelStatistics {
 	of := func(d Duration) *inferpb.StatisticDuration {
-		return &inferpb.StatisticDuration{Count: d.Count, Ns: uint64(max(d.Total, 0))} //nolint:gosec // not negative
+		return &inferpb.StatisticDuration{Count: d.Count, Ns: uint64(max(d.Total, 0))}
 	}
 	out := &inferpb.ModelStatistics{
 		Name: m.Name, Version: m.Version, LastInference: milliseconds(m.LastInference),

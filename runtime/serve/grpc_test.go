@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -331,7 +331,7 @@ func TestGRPCHealth(t *testing.T) {
 }
 
 // openStream opens a ModelStreamInfer.
-func openStream(t *testing.T, ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) grpc.ClientStream { //nolint:revive // t comes first, as everywhere
+func openStream(t *testing.T, ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) grpc.ClientStream {
 	t.Helper()
 	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, service+"ModelStreamInfer", opts...)
 	if err != nil {
@@ -359,7 +359,7 @@ func TestStream(t *testing.T) {
 					case 6:
 						model = "panics"
 					}
-					if err := stream.SendMsg(request(model, fmt.Sprint(i), float32(i), 0)); err != nil {
+					if err := stream.SendMsg(request(model, strconv.Itoa(i), float32(i), 0)); err != nil {
 						sent <- err
 						return
 					}
@@ -371,7 +371,7 @@ func TestStream(t *testing.T) {
 				if err := stream.RecvMsg(&out); err != nil {
 					t.Fatal(err)
 				}
-				if id := out.GetInferResponse().GetId(); id != fmt.Sprint(i) {
+				if id := out.GetInferResponse().GetId(); id != strconv.Itoa(i) {
 					t.Fatalf("answer %s at %d", id, i)
 				}
 				code := out.GetInferResponse().GetParameters()["error_code"].GetStringParam()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -190,7 +189,7 @@ func TestNewRefuses(t *testing.T) {
 	f := newFake()
 	for i, cfg := range []serve.Config{{}, {Backend: f}, {Repository: f}, {Backend: f, Repository: f, Codec: echo{}}} {
 		if _, err := serve.New(cfg); err == nil {
-			t.Error(fmt.Sprint(i) + ": was let through")
+			t.Errorf("%d: was let through", i)
 		}
 	}
 }

@@ -364,7 +364,7 @@ func statsJSON(stats []ModelStats) any {
 }
 
 func newDuration(d Duration) duration {
-	return duration{Count: d.Count, NS: uint64(max(d.Total, 0))} //nolint:gosec // not negative
+	return duration{Count: d.Count, NS: uint64(max(d.Total, 0))}
 }
 
 // milliseconds is a time as Triton tells it, since 1970; 0 for never.
@@ -372,5 +372,5 @@ func milliseconds(t time.Time) uint64 {
 	if t.IsZero() {
 		return 0
 	}
-	return uint64(max(t.UnixMilli(), 0)) //nolint:gosec // not negative
+	return uint64(max(t.UnixMilli(), 0))
 }

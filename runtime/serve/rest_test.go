@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -65,7 +66,7 @@ func TestInferBinary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := send(t, http.MethodPost, ts.URL+"/v2/models/double/infer", body.Bytes(), "Inference-Header-Content-Length", fmt.Sprint(body.HeaderLength()))
+	got := send(t, http.MethodPost, ts.URL+"/v2/models/double/infer", body.Bytes(), "Inference-Header-Content-Length", strconv.Itoa(body.HeaderLength()))
 	if got.status != http.StatusOK || got.header.Get("Content-Type") != "application/octet-stream" {
 		t.Fatalf("%d %v: %s", got.status, got.header, got.body)
 	}
@@ -110,7 +111,7 @@ func TestCompression(t *testing.T) {
 	}
 	for _, encoding := range []string{"gzip", "deflate"} {
 		got := send(t, http.MethodPost, ts.URL+"/v2/models/double/infer", squeeze(t, encoding, body.Bytes()),
-			"Inference-Header-Content-Length", fmt.Sprint(body.HeaderLength()), "Content-Encoding", encoding, "Accept-Encoding", encoding)
+			"Inference-Header-Content-Length", strconv.Itoa(body.HeaderLength()), "Content-Encoding", encoding, "Accept-Encoding", encoding)
 		if got.status != http.StatusOK || got.header.Get("Content-Encoding") != encoding {
 			t.Fatalf("%s: %d %v %s", encoding, got.status, got.header, got.body)
 		}
@@ -258,7 +259,7 @@ func TestBodiesThatLie(t *testing.T) {
 		t.Parallel()
 		body := []byte(inferBody + "\x00\x00\x00\x00")
 		send(t, http.MethodPost, ts.URL+"/v2/models/double/infer", body,
-			"Inference-Header-Content-Length", fmt.Sprint(len(inferBody))).failed(t, problem.MalformedBody)
+			"Inference-Header-Content-Length", strconv.Itoa(len(inferBody))).failed(t, problem.MalformedBody)
 	})
 }
 
@@ -442,17 +443,17 @@ func TestMetrics(t *testing.T) {
 	for _, family := range families {
 		for _, m := range family.GetMetric() {
 			if family.GetName() == "modelserve_requests_total" {
-				labels := ""
+				labels := make([]string, 0, len(m.GetLabel()))
 				for _, l := range m.GetLabel() {
-					labels += l.GetName() + "=" + l.GetValue() + " "
+					labels = append(labels, l.GetName()+"="+l.GetValue())
 				}
-				got[labels] = m.GetCounter().GetValue()
+				got[strings.Join(labels, " ")] = m.GetCounter().GetValue()
 			}
 		}
 	}
 	want := map[string]float64{
-		"code=ok model=double protocol=rest version=3 ":       1,
-		"code=model_not_found model= protocol=rest version= ": 5,
+		"code=ok model=double protocol=rest version=3":       1,
+		"code=model_not_found model= protocol=rest version=": 5,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
