@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
 )
 
 // body bounds a request's body in bytes, also when its length was not
@@ -23,6 +25,9 @@ type body struct {
 	began time.Time
 	read  int64
 
+	grpc   bool // errors are gRPC's, and there are frames around the messages
+	stream bool // without an end: bounded by the message, and by the time between them
+
 	// failed is why reading ended early, for whoever sees only that the
 	// forwarded request broke off.
 	failed atomic.Pointer[problem.Error]
@@ -31,7 +36,7 @@ type body struct {
 // bound puts the limits on a request's body, or refuses one that is announced
 // too long.
 func (g *gateway) bound(w http.ResponseWriter, r *http.Request) (*body, error) {
-	if r.ContentLength > int64(g.config.MaxBody) {
+	if r.ContentLength > int64(g.config.MaxBody)+frameHeader || !isGRPC(r) && r.ContentLength > int64(g.config.MaxBody) {
 		return nil, g.tooLarge()
 	}
 	b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), config: &g.config, began: time.Now()}
@@ -49,18 +54,16 @@ func (g *gateway) tooLarge() *problem.Error {
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
 	if failed := b.failed.Load(); failed != nil {
-		return 0, failed
+		return 0, b.form(failed)
 	}
-	late := time.Duration(b.read/int64(b.config.BodyRate)) * time.Second
 	// Not every writer can (a test's recorder); the server's can.
-	_ = b.control.SetReadDeadline(b.began.Add(b.config.BodyTimeout + late))
-	left := int64(b.config.MaxBody) - b.read
-	if int64(len(p)) > left+1 {
+	_ = b.control.SetReadDeadline(b.deadline())
+	if left := b.most() - b.read; int64(len(p)) > left+1 {
 		p = p[:left+1] // one more, to see that there is more
 	}
 	n, err := b.ReadCloser.Read(p)
 	b.read += int64(n)
-	if b.read > int64(b.config.MaxBody) {
+	if b.read > b.most() {
 		return 0, b.fail(problem.New(problem.PayloadTooLarge, "the body is larger than %v; send larger inputs by reference", b.config.MaxBody))
 	}
 	if err != nil {
@@ -77,8 +80,38 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 }
 
+// frameHeader is what gRPC puts before a message.
+const frameHeader = 5
+
+func (b *body) most() int64 {
+	switch {
+	case b.stream:
+		return math.MaxInt64 - 1
+	case b.grpc:
+		return int64(b.config.MaxBody) + frameHeader
+	default:
+		return int64(b.config.MaxBody)
+	}
+}
+
+func (b *body) deadline() time.Time {
+	if b.stream {
+		return time.Now().Add(b.config.StreamIdle)
+	}
+	late := time.Duration(b.read/int64(b.config.BodyRate)) * time.Second
+	return b.began.Add(b.config.BodyTimeout + late)
+}
+
 func (b *body) fail(err *problem.Error) error {
 	b.failed.Store(err)
+	return b.form(err)
+}
+
+// form gives gRPC's library an error that it hands on with its details.
+func (b *body) form(err *problem.Error) error {
+	if b.grpc {
+		return problemgrpc.Error(err)
+	}
 	return err
 }
 

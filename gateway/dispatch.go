@@ -12,6 +12,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -73,6 +74,7 @@ func (g *gateway) endpoints() []endpoint {
 		table = append(table,
 			endpoint{method: "GET", pattern: model, access: either, handle: g.modelMetadata},
 			endpoint{method: "GET", pattern: model + "/ready", access: either, handle: g.modelReady},
+			endpoint{method: "GET", pattern: model + "/config", access: either, handle: g.modelConfig},
 			endpoint{method: "GET", pattern: model + "/stats", access: either, handle: g.statistics},
 			endpoint{method: "POST", pattern: model + "/infer", access: either, handle: g.infer})
 	}
@@ -246,7 +248,7 @@ func checkPath(escaped string) error {
 
 // modelPart is what stands in the place of a model's name, slashes and all.
 func modelPart(rest string) string {
-	for _, end := range []string{"/infer", "/ready", "/stats", "/load", "/unload"} {
+	for _, end := range []string{"/infer", "/ready", "/config", "/stats", "/load", "/unload"} {
 		if cut, ok := strings.CutSuffix(rest, end); ok {
 			rest = cut
 			break
@@ -278,7 +280,7 @@ func (g *gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	o.err = err
 	switch {
 	case isGRPC(r):
-		e := grpcError(err)
+		e := problemgrpc.Error(err)
 		o.grpc = e.Code().String()
 		if writeErr := g.grpcErrors.Write(w, r, e); writeErr != nil {
 			o.err = connect.NewError(connect.CodeInternal, writeErr)

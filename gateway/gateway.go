@@ -78,7 +78,7 @@ type gateway struct {
 	failures   *failures
 	metrics    *metrics
 	table      []endpoint
-	grpc       http.Handler
+	grpc       *grpcService
 	grpcErrors *connect.ErrorWriter
 	buffers    bufferPool
 }

@@ -1,33 +1,249 @@
 package gateway
 
 import (
+	"context"
 	"errors"
+	"math"
 	"net/http"
+	"net/url"
+	"strings"
 
 	"connectrpc.com/connect"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
 )
 
-// errorDomain is the domain of every ErrorInfo; its reason is the problem's code.
-const errorDomain = "modelserve.dev"
+// grpcService is the inference service and the health check, by procedure.
+type grpcService struct {
+	g        *gateway
+	handlers map[string]http.Handler
+	infer    *connect.Client[frame, frame]
+	config   *connect.Client[frame, frame]
+}
 
-// grpcError is an error as gRPC clients see it.
-func grpcError(err error) *connect.Error {
-	var known *connect.Error
-	if errors.As(err, &known) {
-		return known
+// healthCheck is the procedure of gRPC's health protocol. Its messages are one
+// string and one enum, so their wire form is that of two wrappers.
+const healthCheck = "/grpc.health.v1.Health/Check"
+
+// newGRPC makes the gRPC side. Only gRPC reaches it: connect-go's own protocol
+// and gRPC-Web have other content types.
+func (g *gateway) newGRPC() *grpcService {
+	s := &grpcService{g: g}
+	most := int(g.config.MaxBody)
+	options := []connect.HandlerOption{
+		connect.WithCodec(codec{}),
+		connect.WithReadMaxBytes(most),
+		// Tensors are dense: compressing them costs more than it saves. Clients
+		// may compress what they send.
+		connect.WithCompressMinBytes(math.MaxInt),
+		connect.WithInterceptors(connect.UnaryInterceptorFunc(tellUnary)),
 	}
-	p := problem.From(err)
-	e := connect.NewError(connect.Code(p.Code.Row().GRPC), errors.New(p.Detail))
-	info, detailErr := connect.NewErrorDetail(&errdetails.ErrorInfo{Reason: string(p.Code), Domain: errorDomain})
-	if detailErr == nil {
-		e.AddDetail(info)
+	s.infer = s.client(inferpbconnect.GRPCInferenceServiceModelInferProcedure)
+	s.config = s.client(inferpbconnect.GRPCInferenceServiceModelConfigProcedure)
+	s.handlers = map[string]http.Handler{
+		inferpbconnect.GRPCInferenceServiceModelInferProcedure: connect.NewUnaryHandler(
+			inferpbconnect.GRPCInferenceServiceModelInferProcedure, s.modelInfer, options...),
+		inferpbconnect.GRPCInferenceServiceModelConfigProcedure: connect.NewUnaryHandler(
+			inferpbconnect.GRPCInferenceServiceModelConfigProcedure, s.modelConfig, options...),
+		inferpbconnect.GRPCInferenceServiceModelStreamInferProcedure: connect.NewBidiStreamHandler(
+			inferpbconnect.GRPCInferenceServiceModelStreamInferProcedure, s.modelStreamInfer, options...),
+		healthCheck: connect.NewUnaryHandlerSimple(healthCheck, s.checkHealth, options...),
 	}
+	_, rest := inferpbconnect.NewGRPCInferenceServiceHandler(&tellers{g: g}, options...)
+	for _, procedure := range []string{
+		inferpbconnect.GRPCInferenceServiceServerLiveProcedure,
+		inferpbconnect.GRPCInferenceServiceServerReadyProcedure,
+		inferpbconnect.GRPCInferenceServiceServerMetadataProcedure,
+		inferpbconnect.GRPCInferenceServiceModelReadyProcedure,
+		inferpbconnect.GRPCInferenceServiceModelMetadataProcedure,
+		inferpbconnect.GRPCInferenceServiceModelStatisticsProcedure,
+		inferpbconnect.GRPCInferenceServiceRepositoryIndexProcedure,
+		inferpbconnect.GRPCInferenceServiceRepositoryModelLoadProcedure,
+		inferpbconnect.GRPCInferenceServiceRepositoryModelUnloadProcedure,
+	} {
+		s.handlers[procedure] = rest
+	}
+	return s
+}
+
+// client calls one procedure of the function that the context names.
+func (s *grpcService) client(procedure string) *connect.Client[frame, frame] {
+	return connect.NewClient[frame, frame](toFunction{s.g.deps.Transport}, "http://function"+procedure,
+		connect.WithGRPC(), connect.WithCodec(codec{}),
+		connect.WithReadMaxBytes(int(maxMaxBody)),
+		connect.WithAcceptCompression("gzip", nil, nil))
+}
+
+type toFunctionKey struct{}
+
+// toFunction sends a client's requests to the URL in their context.
+type toFunction struct{ transport http.RoundTripper }
+
+// Do implements connect.HTTPClient.
+func (t toFunction) Do(r *http.Request) (*http.Response, error) {
+	to, ok := r.Context().Value(toFunctionKey{}).(*url.URL)
+	if !ok {
+		return nil, errors.New("a gRPC call without a function")
+	}
+	r.URL.Scheme, r.URL.Host, r.Host = to.Scheme, to.Host, ""
+	return t.transport.RoundTrip(r)
+}
+
+type boundKey struct{}
+
+// boundOf is what the host of a gRPC request leads to.
+func boundOf(ctx context.Context) *route.Bound {
+	b, _ := ctx.Value(boundKey{}).(*route.Bound)
+	return b
+}
+
+// serve is what happens between a gRPC request's arrival and its procedure.
+func (s *grpcService) serve(w http.ResponseWriter, r *http.Request) error {
+	g := s.g
+	if n := headerBytes(r); n > int64(g.config.MaxHeaders) {
+		return problem.New(problem.HeadersTooLarge, "the headers take %d bytes; expected at most %v", n, g.config.MaxHeaders)
+	}
+	principal, err := g.authenticate(r)
+	if err != nil {
+		return err
+	}
+	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	if media = strings.TrimSpace(media); r.Method != http.MethodPost || r.ProtoMajor < 2 ||
+		media != "application/grpc" && media != "application/grpc+proto" {
+		return problem.New(problem.Unimplemented, "expected gRPC with protobuf messages: POST over HTTP/2 with content type application/grpc")
+	}
+	handler, ok := s.handlers[r.URL.Path]
+	if !ok {
+		return problem.New(problem.Unimplemented, "there is no such procedure")
+	}
+	observed(r.Context()).route = r.URL.Path
+	bound, err := g.host(r)
+	if err != nil {
+		return err
+	}
+	ctx := auth.WithPrincipal(r.Context(), principal)
+	ctx = context.WithValue(ctx, boundKey{}, bound)
+	b, err := g.bound(w, r)
+	if err != nil {
+		return err
+	}
+	b.grpc = true
+	b.stream = r.URL.Path == inferpbconnect.GRPCInferenceServiceModelStreamInferProcedure
+	if !b.stream {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, g.config.Timeout)
+		defer cancel()
+	}
+	handler.ServeHTTP(w, r.WithContext(ctx))
+	if e := problemgrpc.Complete(w.Header()); e != nil && observed(ctx).err == nil {
+		observed(ctx).err, observed(ctx).grpc = e, e.Code().String()
+	}
+	return nil
+}
+
+func (g *gateway) serveGRPC(w http.ResponseWriter, r *http.Request) {
+	if err := g.grpc.serve(w, r); err != nil {
+		g.fail(w, r, err)
+	}
+}
+
+// tellUnary gives every error its form and tells the access log.
+func tellUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		res, err := next(ctx, req)
+		return res, tellGRPC(ctx, err)
+	}
+}
+
+// tellGRPC is grpcError for the access log too. It returns a nil error for nil.
+func tellGRPC(ctx context.Context, err error) error {
+	o := observed(ctx)
+	if err == nil {
+		o.grpc = "ok"
+		return nil
+	}
+	o.err = err
+	e := problemgrpc.Error(err)
+	o.grpc = e.Code().String()
 	return e
 }
 
-func (g *gateway) newGRPC() http.Handler { return http.NotFoundHandler() }
+func (s *grpcService) checkHealth(ctx context.Context, service *wrapperspb.StringValue) (*wrapperspb.Int32Value, error) {
+	const serving, notServing = 1, 2
+	if name := service.GetValue(); name != "" && name != inferpbconnect.GRPCInferenceServiceName {
+		return nil, problem.New(problem.NotFound, "there is no such service")
+	}
+	if s.g.isReady(ctx) != nil {
+		return wrapperspb.Int32(notServing), nil
+	}
+	return wrapperspb.Int32(serving), nil
+}
 
-func (g *gateway) serveGRPC(w http.ResponseWriter, r *http.Request) { g.grpc.ServeHTTP(w, r) }
+// modelInfer hands an inference on, to the version it resolves to.
+func (s *grpcService) modelInfer(ctx context.Context, req *connect.Request[frame]) (*connect.Response[frame], error) {
+	a, err := req.Msg.address()
+	if err != nil {
+		return nil, err
+	}
+	return s.forward(ctx, s.infer, auth.DoInfer, a, req.Msg)
+}
+
+// modelConfig hands on too: the configuration tells where the model runs,
+// which only its function knows.
+func (s *grpcService) modelConfig(ctx context.Context, req *connect.Request[frame]) (*connect.Response[frame], error) {
+	a, err := req.Msg.address()
+	if err != nil {
+		return nil, err
+	}
+	return s.forward(ctx, s.config, auth.DoRead, a, req.Msg)
+}
+
+// forward sends a message to the function that it resolves to, and returns
+// that one's answer with the headers meant for callers.
+func (s *grpcService) forward(
+	ctx context.Context, client *connect.Client[frame, frame], verb auth.Verb, a addressed, message *frame,
+) (*connect.Response[frame], error) {
+	t, err := s.g.resolve(ctx, verb, boundOf(ctx), a.name, a.version)
+	if err != nil {
+		return nil, err
+	}
+	if t.version != a.version {
+		message.setVersion(t.version)
+	}
+	out := connect.NewRequest(message)
+	handOn(ctx, out.Header())
+	res, err := client.CallUnary(context.WithValue(ctx, toFunctionKey{}, t.url), out)
+	if err != nil {
+		return nil, s.g.learnGRPC(ctx, t.pin, err)
+	}
+	s.g.failures.forget(t.pin)
+	answer := connect.NewResponse(res.Msg)
+	for name, values := range res.Header() {
+		if name == "Server-Timing" || strings.HasPrefix(name, "Modelserve-") {
+			answer.Header()[name] = values
+		}
+	}
+	return answer, nil
+}
+
+// learnGRPC is what a caller is told of a failed call to a function, and what
+// is remembered of it.
+func (g *gateway) learnGRPC(ctx context.Context, pin route.Pin, err error) error {
+	var e *connect.Error
+	if !errors.As(err, &e) || !connect.IsWireError(err) {
+		return upstream(ctx, err) // the transport's, or a function that speaks no gRPC
+	}
+	told := connect.NewError(e.Code(), errors.New(e.Message()))
+	for _, d := range e.Details() {
+		told.AddDetail(d)
+	}
+	if problemgrpc.Code(told) == problem.ModelUnavailable {
+		g.failures.remember(pin, e.Message())
+	}
+	return problemgrpc.WithCode(told)
+}

@@ -19,7 +19,7 @@ import (
 const serverName = "modelserve"
 
 func extensions() []string {
-	return []string{"binary_tensor_data", "model_repository", "statistics", "schedule_policy"}
+	return []string{"binary_tensor_data", "model_repository", "model_configuration", "statistics", "schedule_policy"}
 }
 
 // modelPlatform is what a manifest that does not say is for.
@@ -76,6 +76,8 @@ type metadata struct {
 	Platform string           `json:"platform"`
 	Inputs   []metadataTensor `json:"inputs"`
 	Outputs  []metadataTensor `json:"outputs"`
+
+	Parameters map[string]string `json:"parameters"` // ours: which version this is
 }
 
 func (g *gateway) modelMetadata(c *call) error {
@@ -100,7 +102,11 @@ func (g *gateway) describe(ctx context.Context, bound *route.Bound, name, versio
 	if err != nil {
 		return nil, err
 	}
-	m := &metadata{Name: name, Platform: model.Platform, Inputs: tensors(model.Signature.Inputs), Outputs: tensors(model.Signature.Outputs)}
+	m := &metadata{
+		Name: name, Platform: model.Platform,
+		Inputs: tensors(model.Signature.Inputs), Outputs: tensors(model.Signature.Outputs),
+		Parameters: map[string]string{"version": strconv.Itoa(number), "digest": model.Digest},
+	}
 	setDefault(&m.Platform, modelPlatform)
 	for _, v := range versions {
 		m.Versions = append(m.Versions, strconv.Itoa(v))
@@ -161,7 +167,7 @@ type indexRow struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	State   string `json:"state"`
-	Reason  string `json:"reason"`
+	Reason  string `json:"reason,omitempty"`
 }
 
 // indexParallel bounds the catalog's work for one index.

@@ -170,6 +170,7 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	refused  *prometheus.CounterVec
+	messages *prometheus.CounterVec
 }
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
@@ -187,8 +188,11 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "modelserve_gateway_refused_total", Help: "Requests refused before they were routed, by code.",
 		}, []string{"code"}),
+		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "modelserve_gateway_stream_messages_total", Help: "Messages of gRPC streams answered, by function and code.",
+		}, []string{"function", "code"}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.inFlight, m.refused} {
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.inFlight, m.refused, m.messages} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register the gateway's metrics: %w", err)
 		}

@@ -21,8 +21,14 @@ import (
 )
 
 // infer hands a V2 inference on, to the version it resolves to.
-func (g *gateway) infer(c *call) error {
-	t, err := g.resolve(c.r.Context(), c.bound, c.param("model"), c.param("version"))
+func (g *gateway) infer(c *call) error { return g.toModel(c, auth.DoInfer, "/infer") }
+
+// modelConfig hands on too: the configuration tells where the model runs,
+// which only its function knows.
+func (g *gateway) modelConfig(c *call) error { return g.toModel(c, auth.DoRead, "/config") }
+
+func (g *gateway) toModel(c *call, verb auth.Verb, leaf string) error {
+	t, err := g.resolve(c.r.Context(), verb, c.bound, c.param("model"), c.param("version"))
 	if err != nil {
 		return err
 	}
@@ -30,7 +36,7 @@ func (g *gateway) infer(c *call) error {
 	if t.version != "" {
 		path += "/versions/" + t.version
 	}
-	g.forward(c, t.url, path+"/infer", func(res *http.Response) error { return g.learn(t.pin, res) })
+	g.forward(c, t.url, path+leaf, func(res *http.Response) error { return g.learn(t.pin, res) })
 	return nil
 }
 

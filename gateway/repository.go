@@ -28,6 +28,26 @@ func (g *gateway) load(c *call) error {
 	return nil
 }
 
+// loadModel is load for gRPC, whose answer has nothing in it.
+func (g *gateway) loadModel(ctx context.Context, bound *route.Bound, name string) error {
+	at, pin, err := g.loadTarget(ctx, bound, name)
+	if err != nil {
+		return err
+	}
+	res, err := g.send(ctx, at, http.MethodPost, loadPath(pin.Name), "")
+	if err != nil {
+		return err
+	}
+	defer closeBody(res)
+	if err := g.learn(pin, res); err != nil {
+		return err
+	}
+	if res.StatusCode >= http.StatusBadRequest {
+		return refused(res)
+	}
+	return nil
+}
+
 func loadPath(model string) string { return "/v2/repository/models/" + model + "/load" }
 
 func (g *gateway) loadTarget(ctx context.Context, bound *route.Bound, name string) (*route.Bound, route.Pin, error) {
@@ -205,9 +225,18 @@ func (g *gateway) each(ctx context.Context, functions []*route.Bound, do func(co
 	return group.Wait()
 }
 
-// ask sends a function a request of the gateway's own that wakes nothing; the
-// response is nil when it is at zero.
+// ask sends a function a request that wakes nothing; the response is nil when
+// it is at zero.
 func (g *gateway) ask(ctx context.Context, at *route.Bound, method, path string) (*http.Response, error) {
+	res, err := g.send(ctx, at, method, path, route.WakeNever)
+	if errors.Is(err, route.ErrAsleep) {
+		return nil, nil //nolint:nilnil // at zero there is no answer and nothing wrong
+	}
+	return res, err
+}
+
+// send sends a function a request of the gateway's own.
+func (g *gateway) send(ctx context.Context, at *route.Bound, method, path, wake string) (*http.Response, error) {
 	to := *at.URL
 	to.Path = path
 	req, err := http.NewRequestWithContext(ctx, method, to.String(), http.NoBody)
@@ -215,10 +244,12 @@ func (g *gateway) ask(ctx context.Context, at *route.Bound, method, path string)
 		return nil, fmt.Errorf("ask %s: %w", at.Function.Name, err)
 	}
 	handOn(ctx, req.Header)
-	req.Header.Set(route.WakeHeader, route.WakeNever)
+	if wake != "" {
+		req.Header.Set(route.WakeHeader, wake)
+	}
 	res, err := g.deps.Transport.RoundTrip(req)
 	if errors.Is(err, route.ErrAsleep) {
-		return nil, nil //nolint:nilnil // at zero there is no answer and nothing wrong
+		return nil, err
 	}
 	if err != nil {
 		return nil, upstream(ctx, err)

@@ -27,8 +27,8 @@ type target struct {
 //
 // What a caller may not do is answered before whether it is there, so that he
 // learns nothing of models that are not his.
-func (g *gateway) resolve(ctx context.Context, bound *route.Bound, name, version string) (*target, error) {
-	model, number, err := g.locate(ctx, auth.DoInfer, bound, name, version)
+func (g *gateway) resolve(ctx context.Context, verb auth.Verb, bound *route.Bound, name, version string) (*target, error) {
+	model, number, err := g.locate(ctx, verb, bound, name, version)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,138 @@
+// Package problemgrpc is the gRPC side of the error table: problems as gRPC
+// statuses with their stable code in an ErrorInfo detail, and back.
+//
+// It is apart from package problem so that that leaf needs no gRPC library.
+package problemgrpc
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+// Domain is the domain of every ErrorInfo; its reason is the problem's code.
+const Domain = "modelserve.dev"
+
+// Error is an error as gRPC clients see it: the code of the error table, the
+// code's name in an ErrorInfo, bad fields in a BadRequest, and when to come
+// back in a RetryInfo. One that is gRPC's already stays as it is; nil is nil.
+func Error(err error) *connect.Error {
+	if err == nil {
+		return nil
+	}
+	var already *connect.Error
+	if errors.As(err, &already) {
+		return already
+	}
+	p := problem.From(err)
+	out := connect.NewError(connect.Code(p.Code.Row().GRPC), errors.New(p.Detail))
+	add(out, &errdetails.ErrorInfo{Reason: string(p.Code), Domain: Domain})
+	if len(p.Fields) > 0 {
+		bad := &errdetails.BadRequest{}
+		for _, f := range p.Fields {
+			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: f.Field, Description: f.Detail})
+		}
+		add(out, bad)
+	}
+	if p.RetryAfter > 0 {
+		add(out, &errdetails.RetryInfo{RetryDelay: durationpb.New(p.RetryAfter)})
+	}
+	return out
+}
+
+func add(e *connect.Error, m proto.Message) {
+	if d, err := connect.NewErrorDetail(m); err == nil { // else the detail is lost, not the error
+		e.AddDetail(d)
+	}
+}
+
+// Code is the problem's code that a gRPC error carries, "" if it has none of
+// ours.
+func Code(e *connect.Error) problem.Code {
+	for _, d := range e.Details() {
+		value, err := d.Value()
+		if err != nil {
+			continue
+		}
+		if info, ok := value.(*errdetails.ErrorInfo); ok && info.GetDomain() == Domain {
+			return problem.Code(info.GetReason())
+		}
+	}
+	return ""
+}
+
+// WithCode gives an error that gRPC's own library made (a message too large, a
+// procedure that is none) the stable code that every error of ours has.
+func WithCode(e *connect.Error) *connect.Error {
+	if Code(e) != "" {
+		return e
+	}
+	code := problem.Internal
+	switch e.Code() {
+	case connect.CodeCanceled:
+		code = problem.Cancelled
+	case connect.CodeInvalidArgument:
+		code = problem.MalformedBody
+	case connect.CodeDeadlineExceeded:
+		code = problem.DeadlineExceeded
+	case connect.CodeNotFound:
+		code = problem.NotFound
+	case connect.CodeResourceExhausted:
+		code = problem.PayloadTooLarge
+	case connect.CodeUnimplemented:
+		code = problem.Unimplemented
+	case connect.CodeUnavailable:
+		code = problem.Unavailable
+	}
+	add(e, &errdetails.ErrorInfo{Reason: string(code), Domain: Domain})
+	return e
+}
+
+// The trailers of a gRPC answer, as connect-go sets them.
+const (
+	statusTrailer  = http.TrailerPrefix + "Grpc-Status"
+	messageTrailer = http.TrailerPrefix + "Grpc-Message"
+	detailsTrailer = http.TrailerPrefix + "Grpc-Status-Details-Bin"
+)
+
+// Complete gives an answer that connect-go wrote by itself, about a message
+// that reached no handler, the stable code of WithCode. It returns the error
+// that the answer tells, nil for a good one. Call it when the handler returns.
+func Complete(h http.Header) *connect.Error {
+	value := func(name string) string {
+		if v := h[name]; len(v) == 1 { // the names are no canonical ones
+			return v[0]
+		}
+		return ""
+	}
+	number, err := strconv.ParseUint(value(statusTrailer), 10, 5)
+	if err != nil || number == 0 {
+		return nil
+	}
+	message, err := url.PathUnescape(value(messageTrailer))
+	if err != nil {
+		message = value(messageTrailer)
+	}
+	e := connect.NewError(connect.Code(number), errors.New(message))
+	if value(detailsTrailer) != "" {
+		return e
+	}
+	status := &spb.Status{Code: int32(number), Message: message} //nolint:gosec // at most 31
+	for _, d := range WithCode(e).Details() {
+		status.Details = append(status.Details, &anypb.Any{TypeUrl: "type.googleapis.com/" + d.Type(), Value: d.Bytes()})
+	}
+	if data, err := proto.Marshal(status); err == nil { // else only the detail is lost
+		h[detailsTrailer] = []string{connect.EncodeBinaryHeader(data)}
+	}
+	return e
+}
