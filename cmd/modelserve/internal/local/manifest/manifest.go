@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/mod/module"
 	corev1 "k8s.io/api/core/v1"
 	"knative.dev/pkg/apis"
 	serving "knative.dev/serving/pkg/apis/config"
@@ -77,6 +78,16 @@ func Load(ctx context.Context, source Source) (Set, Snapshot, error) {
 	}
 	set, err := decode(ctx, documents)
 	return set, snapshot, err
+}
+
+// Decode checks the objects of one file by themselves, as `deploy` does before
+// it writes one.
+func Decode(ctx context.Context, file string, text []byte) (Set, error) {
+	documents, err := split(file, text)
+	if err != nil {
+		return Set{}, err
+	}
+	return decode(ctx, documents)
 }
 
 // document is one object as a file gave it.
@@ -175,7 +186,10 @@ func service(ctx context.Context, d document, values settings) (Service, error) 
 			return Service{}, fault(fmt.Errorf("spec.template.spec.containers[0].image: %q: "+
 				"the local platform builds images from source: expected ko://IMPORT/PATH", s.Container().Image))
 		}
-		s.Container().Image = s.Import // what Knative validates is a reference to a registry
+		if err := module.CheckImportPath(s.Import); err != nil { // it becomes an argument of go build
+			return Service{}, fault(fmt.Errorf("spec.template.spec.containers[0].image: %w", err))
+		}
+		s.Container().Image = "ko.local/function" // Knative validates a reference to a registry
 	}
 	if faults := validation(object.Validate(ctx)); len(faults) > 0 {
 		return Service{}, fault(faults...)

@@ -137,22 +137,30 @@ func split(file string, text []byte) ([]document, error) {
 	}
 }
 
-// Snapshot is what was read, file by file.
+// Snapshot is what was read, file by file, and what else was in their folders.
 type Snapshot struct {
-	read   map[string][sha256.Size]byte
-	folder string
-	names  string
+	read    map[string][sha256.Size]byte
+	folders map[string]string // to the names in it
 }
 
 func (r *recorder) snapshot(folder string) Snapshot {
-	return Snapshot{read: r.read, folder: folder, names: names(folder)}
+	s := Snapshot{read: r.read, folders: map[string]string{}}
+	for path := range r.read {
+		s.folders[filepath.Dir(path)] = names(filepath.Dir(path))
+	}
+	if folder != "" {
+		s.folders[folder] = names(folder)
+	}
+	return s
 }
 
 // Changed says whether any file that was read now reads otherwise, or one came
-// to the folder or left it.
+// to its folder or left it.
 func (s Snapshot) Changed() bool {
-	if names(s.folder) != s.names {
-		return true
+	for folder, was := range s.folders {
+		if names(folder) != was {
+			return true
+		}
 	}
 	for path, was := range s.read {
 		if fingerprint(readBounded(path)) != was {
