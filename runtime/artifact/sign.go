@@ -83,18 +83,22 @@ func CreateKeys(private, public string) (*Signer, error) {
 		return nil, fmt.Errorf("create signing key: %w", err)
 	}
 	s := &Signer{key: key}
-	pkix, err := x509.MarshalPKIXPublicKey(s.Public())
-	if err != nil {
-		return nil, fmt.Errorf("create signing key: %w", err)
-	}
-	// The private key last: where it is, the public one is too.
-	if err := writeNew(public, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: pkix}), true); err != nil {
-		return nil, fmt.Errorf("write public key: %w", err)
-	}
 	if err := writeNew(private, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), false); err != nil {
 		return nil, fmt.Errorf("write signing key: %w", err)
 	}
-	return s, nil
+	return s, s.WritePublic(public)
+}
+
+// WritePublic writes the public half as PEM (PKIX), in place of what is there.
+func (s *Signer) WritePublic(path string) error {
+	pkix, err := x509.MarshalPKIXPublicKey(s.Public())
+	if err == nil {
+		err = writeNew(path, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: pkix}), true)
+	}
+	if err != nil {
+		return fmt.Errorf("write public key: %w", err)
+	}
+	return nil
 }
 
 // writeNew writes a file that appears whole, with mode 0600.

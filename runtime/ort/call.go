@@ -145,7 +145,7 @@ func (c *call) tensor(t infer.Tensor) (*C.OrtValue, error) {
 	l := c.s.lib
 	var v *C.OrtValue
 	err := l.check(C.ms_tensor(l.api, l.memory, data, C.size_t(len(t.Data)),
-		(*C.int64_t)(unsafe.Pointer(first(t.Shape))), C.size_t(len(t.Shape)), elementOf(t.DataType), &v)) //nolint:gocritic // what cgo makes of it
+		(*C.int64_t)(unsafe.Pointer(first(t.Shape))), C.size_t(len(t.Shape)), elementOf(t.DataType), &v))
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +158,7 @@ func (c *call) stringTensor(t *infer.Tensor, n int64) (*C.OrtValue, error) {
 	l := c.s.lib
 	var v *C.OrtValue
 	err := l.check(C.ms_string_tensor(l.api, l.allocator, (*C.uint8_t)(unsafe.Pointer(first(t.Data))), C.size_t(n),
-		(*C.int64_t)(unsafe.Pointer(first(t.Shape))), C.size_t(len(t.Shape)), &v)) //nolint:gocritic // what cgo makes of it
+		(*C.int64_t)(unsafe.Pointer(first(t.Shape))), C.size_t(len(t.Shape)), &v))
 	if v != nil {
 		l.live.values.Add(1)
 	}
@@ -239,7 +239,7 @@ func (c *call) readElements(i int, v *C.OrtValue, size int) ([]byte, error) {
 		return data, nil
 	}
 	var src unsafe.Pointer
-	if err := c.s.lib.check(C.ms_value_data(c.s.lib.api, v, &src)); err != nil { //nolint:gocritic // what cgo makes of it
+	if err := c.s.lib.check(C.ms_value_data(c.s.lib.api, v, &src)); err != nil {
 		return nil, err
 	}
 	copy(data, unsafe.Slice((*byte)(src), size))

@@ -1,0 +1,122 @@
+package artifact
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+func manifest() *Manifest {
+	axis, least := 0, 0.0
+	return &Manifest{
+		Schema: 1, Name: "iris", Version: 3, Platform: Platform,
+		Signature: infer.Signature{
+			Inputs:    []infer.TensorSpec{{Name: "x", DataType: infer.Int64, Shape: []int64{-1, 4}, Min: &least}},
+			Outputs:   []infer.TensorSpec{{Name: "y", DataType: infer.Bytes}},
+			BatchAxis: &axis,
+		},
+		Files: []File{
+			{Path: ModelFile, Object: "0-model.onnx", Size: 10, SHA256: strings.Repeat("0", 64)},
+			{Path: "model.ort", Object: "1-model.ort", Size: 12, SHA256: strings.Repeat("1", 64), Optimized: &here},
+		},
+		Metadata: map[string]string{"b": "2", "a": "1"},
+	}
+}
+
+func TestManifestThereAndBack(t *testing.T) {
+	t.Parallel()
+	data, err := manifest().Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ParseManifest(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(manifest(), got); diff != "" {
+		t.Error(diff)
+	}
+	again, err := got.Marshal()
+	if err != nil || !bytes.Equal(data, again) {
+		t.Errorf("not the same bytes: %v\n%s\n%s", err, data, again)
+	}
+}
+
+func TestParseManifestRefuses(t *testing.T) {
+	t.Parallel()
+	good, err := manifest().Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct{ old, new, want string }{
+		"unknown member":      {`"schema": 1`, `"schema": 1, "extra": 1`, "extra"},
+		"member twice":        {`"schema": 1`, `"schema": 1, "schema": 1`, "duplicate"},
+		"other case":          {`"schema": 1`, `"Schema": 1`, "Schema"},
+		"other schema":        {`"schema": 1`, `"schema": 2`, "schema: expected 1, got 2"},
+		"a path for a name":   {`"iris"`, `"../iris"`, "name"},
+		"version 0":           {`"version": 3`, `"version": 0`, "version"},
+		"fractional version":  {`"version": 3`, `"version": 3.5`, "version"},
+		"other platform":      {Platform, "tensorflow", "platform"},
+		"unknown data type":   {`"INT64"`, `"LONG"`, "inputs[0].datatype"},
+		"negative dimension":  {"-1", "-2", "inputs[0].shape[0]"},
+		"a file's path":       {`"model.ort"`, `"a/model.ort"`, "files[1].path"},
+		"a hidden file":       {`"model.ort"`, `".model.ort"`, "files[1].path"},
+		"an object elsewhere": {`"1-model.ort"`, `"../../other/model.ort"`, "files[1].object"},
+		"a file twice":        {`"model.ort"`, `"model.onnx"`, "files[1].path"},
+		"no model":            {`"model.onnx"`, `"other.onnx"`, "files: expected model.onnx"},
+		"a short hash":        {strings.Repeat("1", 64), "11", "files[1].sha256"},
+		"an upper-case hash":  {strings.Repeat("1", 64), strings.Repeat("A", 64), "files[1].sha256"},
+		"a size of nothing":   {`"size": 12`, `"size": 0`, "files[1].size"},
+		"a size of too much":  {`"size": 12`, `"size": 99999999999999`, "files[1].size"},
+		"an axis not there":   {`"batch_axis": 0`, `"batch_axis": 7`, "has no axis 7 to batch along"},
+		"something after it":  {"\n}\n", "\n}{}", "after top-level"},
+		"deep nesting":        {`"a": "1"`, `"a": ` + strings.Repeat("[", 20_000), ""},
+		"nothing":             {string(good), "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if !bytes.Contains(good, []byte(tc.old)) {
+				t.Fatalf("%s is not in\n%s", tc.old, good)
+			}
+			_, err := ParseManifest(bytes.Replace(good, []byte(tc.old), []byte(tc.new), 1))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("ParseManifest: %v, want %q", err, tc.want)
+			}
+		})
+	}
+	if _, err := ParseManifest(make([]byte, MaxManifest+1)); err == nil || !strings.Contains(err.Error(), "at most") {
+		t.Errorf("ParseManifest of too much: %v", err)
+	}
+}
+
+func FuzzParseManifest(f *testing.F) {
+	good, err := manifest().Marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"schema":1,"name":"a","version":1}`))
+	f.Add([]byte(`{"files":[{"path":"../../etc/passwd"}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := ParseManifest(data)
+		if err != nil {
+			return
+		}
+		for _, file := range m.Files {
+			if strings.ContainsAny(file.Path+file.Object, "/\\") || strings.HasPrefix(file.Path, ".") {
+				t.Errorf("file %+v", file)
+			}
+		}
+		again, err := m.Marshal()
+		if err != nil {
+			t.Fatalf("what was read cannot be written: %v", err)
+		}
+		if _, err := ParseManifest(again); err != nil {
+			t.Fatalf("what was written cannot be read: %v", err)
+		}
+	})
+}

@@ -1,0 +1,407 @@
+package artifact
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+func TestPublishVersions(t *testing.T) {
+	t.Parallel()
+	store := newFakeS3(t).store(t)
+	one, two := draft(t, "iris", noise(1, 100)), draft(t, "iris", noise(2, 100))
+	explicit := func(d Draft, version int) Draft { d.Version = version; return d }
+	for _, tc := range []struct {
+		name      string
+		draft     Draft
+		version   int
+		unchanged bool
+		code      problem.Code
+	}{
+		{"the first", one, 1, false, ""},
+		{"the same again", one, 1, true, ""},
+		{"the same, by number", explicit(one, 1), 1, true, ""},
+		{"other bytes, by number", explicit(two, 1), 0, false, problem.VersionExists},
+		{"other bytes", two, 2, false, ""},
+		{"the old bytes again", one, 3, false, ""},
+		{"a number further on", explicit(two, 7), 7, false, ""},
+		{"the next after it", one, 8, false, ""},
+	} {
+		p, err := store.Publish(t.Context(), tc.draft, Publishing{})
+		if problem.CodeOf(err) != tc.code {
+			t.Fatalf("%s: %v", tc.name, err)
+		}
+		if err == nil && (p.Ref.Version != tc.version || p.Unchanged != tc.unchanged) {
+			t.Errorf("%s: %+v, unchanged %v", tc.name, p.Ref, p.Unchanged)
+		}
+	}
+	versions, err := store.Versions(t.Context(), "iris")
+	if diff := cmp.Diff([]int{8, 7, 3, 2, 1}, versions); diff != "" || err != nil {
+		t.Errorf("%v %s", err, diff)
+	}
+	newest, err := store.Newest(t.Context(), "iris")
+	if err != nil || newest != (Ref{"iris", 8}) {
+		t.Errorf("newest %v, %v", newest, err)
+	}
+	m, digest, err := store.Manifest(t.Context(), Ref{"iris", 2})
+	if err != nil || m.Version != 2 || !strings.HasPrefix(digest, "sha256:") {
+		t.Errorf("%+v %s %v", m, digest, err)
+	}
+}
+
+func TestPublishRefuses(t *testing.T) {
+	t.Parallel()
+	store := newFakeS3(t).store(t)
+	for name, change := range map[string]func(*Draft){
+		"a name with a path":    func(d *Draft) { d.Name = "../iris" },
+		"a negative version":    func(d *Draft) { d.Version = -1 },
+		"no model":              func(d *Draft) { d.Files = nil },
+		"a file with a path":    func(d *Draft) { d.Files = append(d.Files, DraftFile{Path: "../x", Source: d.Files[0].Source}) },
+		"a file twice":          func(d *Draft) { d.Files = append(d.Files, d.Files[0]) },
+		"no output":             func(d *Draft) { d.Outputs = nil },
+		"a data type of no one": func(d *Draft) { d.Inputs[0].DataType = "FLOAT" },
+		"an axis it has not":    func(d *Draft) { axis := 5; d.BatchAxis = &axis },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := draft(t, "iris", noise(1, 100))
+			change(&d)
+			if _, err := store.Publish(t.Context(), d, Publishing{}); problem.CodeOf(err) != problem.InvalidArgument {
+				t.Errorf("Publish: %v", err)
+			}
+		})
+	}
+	t.Run("a file that is not there", func(t *testing.T) {
+		t.Parallel()
+		d := draft(t, "iris", noise(1, 100))
+		d.Files[0].Source += ".gone"
+		if _, err := store.Publish(t.Context(), d, Publishing{}); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Publish: %v", err)
+		}
+	})
+}
+
+func TestPublishRace(t *testing.T) {
+	t.Parallel()
+	for name, version := range map[string]int{"free numbers": 0, "one number": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s3 := newFakeS3(t)
+			signer := newSigner(t)
+			const racers = 8
+			var won, lost atomic.Int64
+			var wg sync.WaitGroup
+			for i := range racers {
+				d := draft(t, "iris", noise(uint64(i), 1000))
+				d.Version = version
+				store := s3.store(t)
+				wg.Go(func() {
+					_, err := store.Publish(t.Context(), d, Publishing{Signer: signer})
+					switch {
+					case err == nil:
+						won.Add(1)
+					case problem.CodeOf(err) == problem.VersionExists:
+						lost.Add(1)
+					default:
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			wantWon := int64(racers)
+			if version != 0 {
+				wantWon = 1
+			}
+			if won.Load() != wantWon || won.Load()+lost.Load() != racers {
+				t.Errorf("%d won, %d lost", won.Load(), lost.Load())
+			}
+			store := s3.store(t)
+			versions, err := store.Versions(t.Context(), "iris")
+			if err != nil || int64(len(versions)) != wantWon {
+				t.Errorf("%v, %v", versions, err)
+			}
+			for _, v := range versions {
+				faults, err := store.Verify(t.Context(), Ref{"iris", v}, NewVerifier(signer.Public()))
+				if err != nil || len(faults) > 0 {
+					t.Errorf("version %d: %v, %v", v, faults, err)
+				}
+			}
+		})
+	}
+}
+
+func TestPublishLarge(t *testing.T) {
+	t.Parallel()
+	store := newFakeS3(t).store(t)
+	model := noise(1, 2*partSize+12345)
+	var last, total int64
+	var mu sync.Mutex
+	p := publish(t, store, draft(t, "big", model), Publishing{Progress: func(done, all int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		last, total = max(last, done), all
+	}})
+	if last != int64(len(model)) || total != last {
+		t.Errorf("progress ended at %d of %d", last, total)
+	}
+	local, err := NewFetcher(store, newCache(t, 0), here, nil, Transfer{RangeBytes: 3 << 20}).Fetch(t.Context(), p.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Release()
+	if got, err := os.ReadFile(local.Path); err != nil || !bytes.Equal(got, model) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
+func TestPublishInterrupted(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]func(w http.ResponseWriter, r *http.Request, next http.Handler){
+		"while it uploads": func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			if r.Method == http.MethodPut && strings.Contains(r.URL.RawQuery, "partNumber=2") {
+				http.Error(w, "", http.StatusForbidden)
+				return
+			}
+			next.ServeHTTP(w, r)
+		},
+		"at the manifest": func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/"+ManifestFile) {
+				http.Error(w, "", http.StatusForbidden)
+				return
+			}
+			next.ServeHTTP(w, r)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s3 := newFakeS3(t)
+			store := s3.store(t)
+			d := draft(t, "iris", noise(1, 2*partSize))
+			s3.inject(fault)
+			if _, err := store.Publish(t.Context(), d, Publishing{}); err == nil {
+				t.Fatal("it was published")
+			}
+			if _, err := store.Versions(t.Context(), "iris"); problem.CodeOf(err) != problem.ModelNotFound {
+				t.Errorf("Versions: %v", err)
+			}
+			s3.inject(nil)
+			if p := publish(t, store, d, Publishing{}); p.Ref.Version != 1 || p.Unchanged {
+				t.Errorf("the second attempt: %+v", p)
+			}
+		})
+	}
+}
+
+// TestPublishAnswerLost is a manifest that was written though its answer never
+// came: the client's second attempt meets what the first wrote.
+func TestPublishAnswerLost(t *testing.T) {
+	t.Parallel()
+	s3 := newFakeS3(t)
+	var lost atomic.Bool
+	s3.inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/"+ManifestFile) && lost.CompareAndSwap(false, true) {
+			next.ServeHTTP(discard{http.Header{}}, r)
+			panic(http.ErrAbortHandler)
+		}
+		next.ServeHTTP(w, r)
+	})
+	p := publish(t, s3.store(t), draft(t, "iris", noise(1, 100)), Publishing{})
+	if !lost.Load() || p.Ref.Version != 1 {
+		t.Errorf("lost %v, published %+v", lost.Load(), p.Ref)
+	}
+}
+
+type discard struct{ header http.Header }
+
+func (d discard) Header() http.Header         { return d.header }
+func (d discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d discard) WriteHeader(int)             {}
+
+func TestDeleteAndNames(t *testing.T) {
+	t.Parallel()
+	s3 := newFakeS3(t)
+	store := s3.store(t)
+	signer := newSigner(t)
+	for _, name := range []string{"b", "a", "c"} {
+		publish(t, store, draft(t, name, noise(1, 100)), Publishing{Signer: signer})
+	}
+	publish(t, store, draft(t, "a", noise(2, 100)), Publishing{Signer: signer})
+	names, err := store.Names(t.Context())
+	if diff := cmp.Diff([]string{"a", "b", "c"}, names); diff != "" || err != nil {
+		t.Errorf("%v %s", err, diff)
+	}
+	if err := store.Delete(t.Context(), Ref{"a", 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Delete(t.Context(), Ref{"a", 1}); problem.CodeOf(err) != problem.ModelNotFound {
+		t.Errorf("Delete: %v", err)
+	}
+	if versions, err := store.Versions(t.Context(), "a"); err != nil || !slices.Equal(versions, []int{2}) {
+		t.Errorf("%v, %v", versions, err)
+	}
+	if err := store.Delete(t.Context(), Ref{"b", 1}); err != nil {
+		t.Fatal(err)
+	}
+	names, err = store.Names(t.Context())
+	if diff := cmp.Diff([]string{"a", "c"}, names); diff != "" || err != nil {
+		t.Errorf("objects are left: %v %s", err, diff)
+	}
+}
+
+func TestNamesOfManyPages(t *testing.T) {
+	t.Parallel()
+	s3 := newFakeS3(t)
+	for i := range 2345 {
+		key := fmt.Sprintf("models/m%05d/1/model.json", i)
+		if _, err := s3.backend.PutObject("models", key, map[string]string{}, strings.NewReader("{}"), 2, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names, err := s3.store(t).Names(t.Context())
+	if err != nil || len(names) != 2345 {
+		t.Errorf("%d names, %v", len(names), err)
+	}
+}
+
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	s3 := newFakeS3(t)
+	store := s3.store(t)
+	signer := newSigner(t)
+	ref := publish(t, store, draft(t, "iris", noise(1, 5000)), Publishing{Signer: signer}).Ref
+	replace(t, s3, "-"+ModelFile, noise(2, 5000))
+	faults, err := store.Verify(t.Context(), ref, NewVerifier(newSigner(t).Public()))
+	if err != nil || len(faults) != 2 || faults[0].Path != ManifestFile || faults[1].Path != ModelFile ||
+		!strings.Contains(faults[1].Reason.Error(), "altered: sha256") {
+		t.Errorf("%v, %v", faults, err)
+	}
+}
+
+func TestOpenInput(t *testing.T) {
+	t.Parallel()
+	s3 := newFakeS3(t)
+	store := s3.store(t)
+	for _, key := range []string{"inputs/a/page.png", "models/iris/1/secret"} {
+		_, err := s3.backend.PutObject("models", key, map[string]string{"Content-Type": "image/png"}, strings.NewReader("12345"), 5, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tc := range map[string]struct {
+		ref  string
+		most int64
+		want problem.Code
+	}{
+		"good":                  {"s3://models/inputs/a/page.png", 5, ""},
+		"too large":             {"s3://models/inputs/a/page.png", 4, problem.PayloadTooLarge},
+		"nothing there":         {"s3://models/inputs/b", 5, problem.InvalidArgument},
+		"another prefix":        {"s3://models/models/iris/1/secret", 5, problem.InvalidArgument},
+		"a way up":              {"s3://models/inputs/../models/iris/1/secret", 5, problem.InvalidArgument},
+		"another bucket":        {"s3://other/inputs/a", 5, problem.InvalidArgument},
+		"a longer bucket":       {"s3://models2/inputs/a", 5, problem.InvalidArgument},
+		"another scheme":        {"file:///inputs/a", 5, problem.InvalidArgument},
+		"no scheme":             {"inputs/a", 5, problem.InvalidArgument},
+		"nothing":               {"", 5, problem.InvalidArgument},
+		"the prefix alone":      {"s3://models/inputs/", 5, problem.InvalidArgument},
+		"an empty part":         {"s3://models/inputs//a", 5, problem.InvalidArgument},
+		"a query":               {"s3://models/inputs/a?versionId=1", 5, problem.InvalidArgument},
+		"a control character":   {"s3://models/inputs/a\n", 5, problem.InvalidArgument},
+		"what is no UTF-8":      {"s3://models/inputs/\xff", 5, problem.InvalidArgument},
+		"of a thousand bytes":   {"s3://models/inputs/" + strings.Repeat("a", 2000), 5, problem.InvalidArgument},
+		"with another's access": {"s3://key:secret@models/inputs/a", 5, problem.InvalidArgument},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in, err := store.OpenInput(t.Context(), "image.ref", tc.ref, tc.most)
+			if problem.CodeOf(err) != tc.want {
+				t.Fatalf("OpenInput: %v, want %q", err, tc.want)
+			}
+			if err != nil {
+				if !strings.Contains(err.Error(), "image.ref") {
+					t.Errorf("the field is not named: %v", err)
+				}
+				return
+			}
+			defer in.Close()
+			var b bytes.Buffer
+			if _, err := b.ReadFrom(in); err != nil || b.String() != "12345" || in.Size != 5 || in.ContentType != "image/png" {
+				t.Errorf("%q %+v %v", b.String(), in, err)
+			}
+		})
+	}
+}
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	private, public := filepath.Join(dir, "key.pem"), filepath.Join(dir, "key.pub")
+	made, err := CreateKeys(private, public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{private, public} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", path, info.Mode(), err)
+		}
+	}
+	read, err := ReadSigner(private)
+	if err != nil || !read.Public().Equal(made.Public()) {
+		t.Errorf("ReadSigner: %v", err)
+	}
+	v, err := ReadVerifier(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Verify([]byte("manifest"), read.Sign([]byte("manifest"))); err != nil {
+		t.Error(err)
+	}
+	for name, signature := range map[string][]byte{
+		"of other bytes": read.Sign([]byte("other")), "cut": read.Sign([]byte("manifest"))[:40], "noise": noise(1, 64),
+		"too long": bytes.Repeat([]byte("A"), 1<<20),
+	} {
+		if err := v.Verify([]byte("manifest"), signature); !errors.Is(err, ErrWrongSignature) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := CreateKeys(private, public); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a key was replaced: %v", err)
+	}
+	if again, err := ReadVerifier(public); err != nil || again.Verify([]byte("m"), made.Sign([]byte("m"))) != nil {
+		t.Errorf("the public key was replaced though the private one was not: %v", err)
+	}
+	if _, err := ReadSigner(public); err == nil {
+		t.Error("a public key was read as a private one")
+	}
+}
+
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		cfg  Config
+		want string
+	}{
+		"no bucket": {Config{}, "MODELSERVE_S3_BUCKET"},
+		"half keys": {Config{Bucket: "b", AccessKey: "a"}, "MODELSERVE_S3_SECRET_ACCESS_KEY"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if _, err := NewStore(context.Background(), tc.cfg); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("NewStore: %v", err)
+			}
+		})
+	}
+}
