@@ -2,31 +2,163 @@ package local
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"net/http"
-	"net/http/httputil"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/activator"
+	"github.com/modelserveai/modelserve/gateway"
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/catalog"
+	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/gateway/sqlite"
+	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/internal/telemetry"
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
+
+// hostTemplate is where functions have their own URLs.
+const hostTemplate = "{function}.{namespace}.localhost"
+
+// open wires the gateway. What it opens is in closers, last one first.
+func (f *front) open(ctx context.Context) error {
+	p := f.platform
+	var config gateway.Config
+	if err := env.Parse(&config); err != nil {
+		return err //nolint:wrapcheck // it names the variables
+	}
+	config.Version = p.options.Version
+	told, err := f.telemetry(ctx)
+	if err != nil {
+		return err
+	}
+	keys, err := sqlite.Open(ctx, p.dir.keys())
+	if err != nil {
+		return fmt.Errorf("open the keys: %w", err)
+	}
+	f.closers = append([]func() error{keys.Close}, f.closers...)
+	if f.key, err = ensureKey(ctx, keys, p.dir.key()); err != nil {
+		return err
+	}
+	objects, err := artifact.NewStore(ctx, artifact.Config{
+		Bucket: p.state.S3.Bucket, Endpoint: p.state.S3.Endpoint, Region: p.state.S3.Region, PathStyle: true,
+		AccessKey: p.state.S3.AccessKeyID, SecretKey: p.state.S3.SecretAccessKey,
+	})
+	if err != nil {
+		return fmt.Errorf("reach the objects: %w", err)
+	}
+	routes, err := route.New(hostTemplate)
+	if err != nil {
+		return fmt.Errorf("route: %w", err)
+	}
+	f.update = func(status []FunctionStatus) error {
+		return routes.Replace(functions(status)) //nolint:wrapcheck // it names the function
+	}
+	f.handler, err = gateway.New(config, gateway.Deps{
+		Keys: keys, Catalog: catalog.New(objects), Routes: routes, Transport: p.services.table, Telemetry: told,
+	})
+	if err != nil {
+		return fmt.Errorf("make the gateway: %w", err)
+	}
+	return nil
+}
+
+// telemetry is the gateway's: its log goes to the screen, its metrics to the
+// first free port from 9464.
+func (f *front) telemetry(ctx context.Context) (*telemetry.Telemetry, error) {
+	var config telemetry.Config
+	if err := env.Parse(&config); err != nil {
+		return nil, err //nolint:wrapcheck // it names the variables
+	}
+	config.Service, config.Version, config.Format = "gateway", f.platform.options.Version, "json"
+	if os.Getenv("MODELSERVE_METRICS_ADDRESS") == "" {
+		config.MetricsAddress, config.MetricsTries = metricsAddress, metricsTries
+	}
+	told, err := telemetry.New(ctx, config, f.platform.screen.Writer("gateway"))
+	if err != nil {
+		return nil, fmt.Errorf("start telemetry: %w", err)
+	}
+	f.closers = append([]func() error{func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		return told.Stop(ctx)
+	}}, f.closers...)
+	listener, err := telemetry.ListenMetrics(ctx, config)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it names the variable
+	}
+	metrics, done := told.MetricsServer(), make(chan error, 1)
+	go func() { done <- metrics.Serve(listener) }()
+	f.closers = append([]func() error{func() error {
+		err := metrics.Close()
+		if serveErr := <-done; !errors.Is(serveErr, http.ErrServerClosed) {
+			err = errors.Join(err, serveErr)
+		}
+		return err
+	}}, f.closers...)
+	return told, nil
+}
+
+// functions are the gateway's form of what runs.
+func functions(status []FunctionStatus) []route.Function {
+	list := make([]route.Function, 0, len(status))
+	for _, s := range status {
+		list = append(list, route.Function{
+			Name: s.Name, Namespace: "default", URL: "http://" + s.Name + activator.Domain,
+			Models: pins(s.Models), Tags: s.Tags, Pool: s.pool(), State: s.State, Reason: s.Reason,
+		})
+	}
+	return list
+}
 
 // pool says whether the function takes every published model.
 func (s FunctionStatus) pool() bool { return s.Models == "*" }
 
-func (f *front) open(context.Context) error {
-	f.update = func([]FunctionStatus) error { return nil }
-	f.handler = &httputil.ReverseProxy{
-		Transport: f.platform.services.table,
-		Rewrite: func(r *httputil.ProxyRequest) {
-			name, _, _ := strings.Cut(r.In.Host, ".")
-			r.Out.URL.Scheme, r.Out.URL.Host = "http", name+activator.Domain
-		},
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			http.Error(w, err.Error(), http.StatusBadGateway)
-		},
+// pins reads MODELSERVE_MODELS. What is no name@version is for the function to
+// complain of, when it starts.
+func pins(models string) []route.Pin {
+	var list []route.Pin
+	for ref := range strings.SplitSeq(models, ",") {
+		name, version, _ := strings.Cut(strings.TrimSpace(ref), "@")
+		n, err := infer.ParseName(name)
+		v, err2 := infer.ParseVersion(version)
+		if err == nil && err2 == nil {
+			list = append(list, route.Pin{Name: n, Version: v})
+		}
 	}
-	return nil
+	return list
+}
+
+// ensureKey makes the local key at the first start. It is the only one that is
+// kept in the clear, for the person whose machine this is.
+func ensureKey(ctx context.Context, keys auth.KeyStore, path string) (string, error) {
+	text, err := os.ReadFile(path) //nolint:gosec // a path of our own making
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read the local key: %w", err)
+	}
+	if parsed, err := auth.ParseKey(strings.TrimSpace(string(text))); err == nil {
+		key, err := keys.Get(ctx, parsed.ID)
+		switch {
+		case err == nil && parsed.Matches(key) && key.Status(time.Now()) == auth.Active:
+			return strings.TrimSpace(string(text)), nil
+		case err != nil && !errors.Is(err, auth.ErrNoKey):
+			return "", fmt.Errorf("look up the local key: %w", err)
+		}
+	}
+	secret, key, err := auth.NewKey(auth.KeySpec{Name: "local", Tenant: "default", Scopes: []auth.Scope{"admin"}}, time.Now())
+	if err != nil {
+		return "", fmt.Errorf("make the local key: %w", err)
+	}
+	if err := keys.Create(ctx, key); err != nil {
+		return "", fmt.Errorf("make the local key: %w", err)
+	}
+	return secret, writeFile(path, []byte(secret+"\n"), 0o600)
 }
 
 // relative is a path as the person at the terminal would write it.

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -60,6 +61,12 @@ func (o Options) withDefaults() Options {
 const (
 	stopGrace     = 10 * time.Second
 	watchInterval = time.Second
+)
+
+// Metrics of each process are on the first free port from here.
+const (
+	metricsAddress = "127.0.0.1:9464"
+	metricsTries   = 200
 )
 
 // Run runs the platform until ctx ends. Its error is for the person at the
@@ -170,7 +177,7 @@ func (p *platform) openServices(ctx context.Context) error {
 
 // serve runs until ctx ends or the gateway does.
 func (p *platform) serve(ctx context.Context) error {
-	source := manifest.Source{Overlay: p.options.Overlay, Folder: p.dir.services()}
+	source := manifest.Source{Overlay: p.relative(p.options.Overlay), Folder: p.relative(p.dir.services())}
 	set, snapshot, err := manifest.Load(ctx, source)
 	if err != nil {
 		return fmt.Errorf("the manifests cannot be followed:\n%w", err)
@@ -298,7 +305,7 @@ func inherited(environment []string) []string {
 func (p *platform) given() []string {
 	env := append(p.state.S3.env(),
 		"MODELSERVE_HOST=127.0.0.1",
-		"MODELSERVE_METRICS_ADDRESS=127.0.0.1:9464", "MODELSERVE_METRICS_TRIES=200",
+		"MODELSERVE_METRICS_ADDRESS="+metricsAddress, "MODELSERVE_METRICS_TRIES="+strconv.Itoa(metricsTries),
 		"MODELSERVE_PUBLIC_KEY_FILE="+p.state.PublicKey,
 		"MODELSERVE_CACHE_DIR="+p.dir.cache(),
 	)

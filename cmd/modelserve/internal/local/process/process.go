@@ -2,6 +2,7 @@ package process
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -74,12 +75,8 @@ func (p *Process) Kill() {
 	_ = syscall.Kill(-p.PID(), syscall.SIGKILL) // the group is the child's own; it may have ended
 }
 
-// Bounds of what a child writes: a longer line is cut into several, and the
-// last ones are kept for Err.
-const (
-	maxLine  = 16 << 10
-	lastKept = 4
-)
+// maxLine bounds a line that a child writes; a longer one is cut into several.
+const maxLine = 16 << 10
 
 // lines cuts a stream into lines. exec copies from one goroutine; last is
 // called from another.
@@ -88,7 +85,8 @@ type lines struct {
 
 	mu      sync.Mutex
 	partial []byte
-	kept    []string
+	final   string // the last line with something on it
+	panic   string // the line of a panic, which a stack follows
 }
 
 // Write takes the next bytes of the stream.
@@ -118,10 +116,10 @@ func (l *lines) emit(line []byte) {
 	l.partial = l.partial[:0]
 	line = bytes.TrimRight(line, "\r")
 	if text := strings.TrimSpace(string(line)); text != "" {
-		if len(l.kept) == lastKept {
-			l.kept = append(l.kept[:0], l.kept[1:]...)
+		l.final = text
+		if strings.HasPrefix(text, "panic:") || strings.HasPrefix(text, "fatal error:") {
+			l.panic = text
 		}
-		l.kept = append(l.kept, text)
 	}
 	if l.each != nil {
 		l.each(line)
@@ -136,22 +134,9 @@ func (l *lines) flush() {
 	}
 }
 
+// last is the line that says most about a failure.
 func (l *lines) last() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return Reason(l.kept)
-}
-
-// Reason picks the line that says most about a failure out of a child's last
-// ones: a panic's own line rather than its stack, else the last.
-func Reason(kept []string) string {
-	for _, line := range kept {
-		if strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") {
-			return line
-		}
-	}
-	if len(kept) == 0 {
-		return ""
-	}
-	return kept[len(kept)-1]
+	return cmp.Or(l.panic, l.final)
 }
