@@ -65,7 +65,6 @@ type Model struct {
 	Platform  string
 	Digest    string // "sha256:…" of the version's model.json; "" if not known
 	Signature infer.Signature
-	Metadata  map[string]string
 }
 
 // gateway is the handler New returns.

@@ -120,6 +120,21 @@ func NewKey(spec KeySpec, now time.Time) (text string, key *Key, err error) {
 	}, nil
 }
 
+// Adopt makes the stored form of a key whose text was made elsewhere, as an
+// operator's first one is, in a Secret.
+func Adopt(text string, spec KeySpec, now time.Time) (*Key, error) {
+	parsed, err := ParseKey(text)
+	if err != nil {
+		return nil, err
+	}
+	_, key, err := NewKey(spec, now)
+	if err != nil {
+		return nil, err
+	}
+	key.ID, key.Hash = parsed.ID, sha256.Sum256([]byte(parsed.secret))
+	return key, nil
+}
+
 const prefix = "ms_"
 
 // Parsed is a key's text, taken apart.
