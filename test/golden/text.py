@@ -26,7 +26,6 @@ would shrink it first.
 
 import argparse
 import json
-import math
 import pathlib
 
 import cv2
@@ -276,41 +275,49 @@ def save(folder, golden):
     (folder / "golden.json").write_text(text + "\n")
 
 
+def draw():
+    """Writes every image, and truth.json beside them: what each one says."""
+    orient_lines, recognize_lines = draw_lines()
+    for folder, pages in (
+        (DETECT, draw_pages()),
+        (ORIENT, [(n, p, p.image, {"optimize": True}) for n, p in orient_lines]),
+        (RECOGNIZE, [(n, p, p.image, {"optimize": True}) for n, p in recognize_lines]),
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, _, image, options in pages:
+            image.save(folder / name, **options)
+        said = {name: page.lines for name, page, _, _ in pages}
+        (folder / "truth.json").write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n")
+    opencv()
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--answers", action="store_true", help="keep the images, write golden.json again")
     answers_only = args.parse_args().answers
 
-    pages, (orient_lines, recognize_lines) = draw_pages(), draw_lines()
     if not answers_only:
-        for folder in (DETECT, ORIENT, RECOGNIZE):
-            folder.mkdir(parents=True, exist_ok=True)
-        for name, _, image, options in pages:
-            image.save(DETECT / name, **options)
-        for folder, lines in ((ORIENT, orient_lines), (RECOGNIZE, recognize_lines)):
-            for name, page in lines:
-                page.image.save(folder / name, optimize=True)
-
-        opencv()
+        draw()
+    truth = {f: json.loads((f / "truth.json").read_text()) for f in (DETECT, ORIENT, RECOGNIZE)}
 
     detected, oriented, recognized = {}, {}, {}
-    for name, page, _, _ in pages:
+    for name, lines in truth[DETECT].items():
         img = load(DETECT / name)
         boxes = detect(img)
-        detected[name] = {"width": img.shape[1], "height": img.shape[0], "boxes": boxes, "truth": page.lines}
+        detected[name] = {"width": img.shape[1], "height": img.shape[0], "boxes": boxes}
         if not boxes:
             continue
         polygons = [b["polygon"] for b in boxes]
         turned, directions = orient(crops(img, polygons))
         oriented[name] = {"polygons": polygons, "lines": directions}
         angles = [180 if d["label"] == 180 and d["score"] > 0.9 else 0 for d in directions]
-        recognized[name] = {"polygons": polygons, "orientations": angles, "lines": recognize(turned), "truth": page.lines}
+        recognized[name] = {"polygons": polygons, "orientations": angles, "lines": recognize(turned), "truth": lines}
 
     save(DETECT, detected)
-    save(ORIENT, {"pages": oriented, "lines": {n: orient([load(ORIENT / n)])[1][0] for n, _ in orient_lines}})
+    save(ORIENT, {"pages": oriented, "lines": {n: orient([load(ORIENT / n)])[1][0] for n in truth[ORIENT]}})
     save(RECOGNIZE, {
         "pages": recognized,
-        "lines": {n: recognize([load(RECOGNIZE / n)])[0] | {"truth": p.lines[0]} for n, p in recognize_lines},
+        "lines": {n: recognize([load(RECOGNIZE / n)])[0] | {"truth": t[0]} for n, t in truth[RECOGNIZE].items()},
     })
 
 

@@ -11,6 +11,7 @@ import (
 	"image/png"
 	"io"
 	"math"
+	"strings"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
@@ -169,11 +170,25 @@ func broken(ctx context.Context, field string, f format, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+	case cutOff(err):
 		return problem.Invalid(field, "a %s that is cut off; expected the whole file", f.name)
 	default:
 		return problem.Invalid(field, "a %s that cannot be read (%v); expected %s", f.name, err, expectedFormats)
 	}
+}
+
+// cutOff recognises a file that ends too soon. Some decoders have no error of
+// its own for that.
+func cutOff(err error) bool {
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		return true
+	}
+	for _, words := range []string{"not enough pixel data", "not enough image data", "short Huffman data"} {
+		if strings.Contains(err.Error(), words) {
+			return true
+		}
+	}
+	return false
 }
 
 // reader stops a decoder when the request is over.

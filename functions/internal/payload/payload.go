@@ -93,8 +93,7 @@ func decodeProblem(body []byte, err error) error {
 	case errors.As(err, &syntactic) && errors.Is(err, jsontext.ErrDuplicateName):
 		return problem.Invalid(Path(syntactic.JSONPointer), "named twice; expected each name once")
 	case errors.As(err, &syntactic):
-		return problem.New(problem.MalformedBody, "the body is not the JSON object it should be: %s at byte %d%s",
-			sentence(syntactic.Err), syntactic.ByteOffset, within(syntactic.JSONPointer))
+		return malformed(syntactic)
 	case errors.As(err, &semantic) && errors.Is(err, json.ErrUnknownName):
 		return problem.Invalid(Path(semantic.JSONPointer), "no such field")
 	case errors.As(err, &semantic) && semantic.JSONPointer == "":
@@ -106,18 +105,19 @@ func decodeProblem(body []byte, err error) error {
 	}
 }
 
-func sentence(err error) string {
-	if err == nil {
-		return "invalid JSON"
+// malformed tells where the body stops being JSON, and within which field.
+func malformed(e *jsontext.SyntacticError) *problem.Error {
+	reason := "invalid JSON"
+	if e.Err != nil {
+		reason = strings.TrimPrefix(e.Err.Error(), "jsontext: ")
 	}
-	return strings.TrimPrefix(err.Error(), "jsontext: ")
-}
-
-func within(p jsontext.Pointer) string {
-	if p == "" {
-		return ""
+	p := problem.New(problem.MalformedBody, "the body is not the JSON object it should be: %s at byte %d", reason, e.ByteOffset)
+	if e.JSONPointer != "" {
+		field := Path(e.JSONPointer)
+		p.Detail += " in " + field
+		p.Fields = []problem.Field{{Field: field, Detail: reason}}
 	}
-	return " in " + Path(p)
+	return p
 }
 
 // got describes the value met, cut short: it is the caller's own, of any length.

@@ -161,17 +161,23 @@ func reserve(ctx context.Context, in serve.Payload, n int) error {
 	return in.Reserve(ctx, int64(n))
 }
 
-// atField names the field in an error about what it refers to, if nothing has.
+// atField names the field in an error about what it refers to: the one that
+// opened it knows only a reference.
 func atField(field string, err error) error {
 	var known *problem.Error
 	if !errors.As(err, &known) {
 		return fmt.Errorf("%s: %w", field, err)
 	}
-	if len(known.Fields) > 0 || known.Code != problem.InvalidArgument && known.Code != problem.NotFound {
+	if known.Code != problem.InvalidArgument && known.Code != problem.NotFound && known.Code != problem.PayloadTooLarge {
 		return err
 	}
+	detail := known.Detail
+	if len(known.Fields) == 1 {
+		detail = known.Fields[0].Detail
+	}
 	named := *known
-	named.Fields = []problem.Field{{Field: field, Detail: known.Detail}}
+	named.Detail = field + ": " + detail
+	named.Fields = []problem.Field{{Field: field, Detail: detail}}
 	return &named
 }
 
