@@ -40,6 +40,7 @@ func (s *Server) newGRPC() http.Handler {
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(int(s.cfg.Limits.MaxBody)),
 		connect.WithCompressMinBytes(1 << 10),
+		connect.WithCompression("deflate", NewInflater, NewDeflater),
 		connect.WithRecover(func(ctx context.Context, _ connect.Spec, _ http.Header, p any) error {
 			return GRPCError(s.panicked(ctx, p))
 		}),

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -26,6 +27,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
+	"github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
@@ -106,6 +108,31 @@ func TestGRPCInfer(t *testing.T) {
 				t.Errorf("headers %v", header)
 			}
 		})
+	}
+}
+
+// TestConnectClient calls as the gateway does: connect-go over a RoundTripper.
+func TestConnectClient(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	ts := start(t, serve.Config{Backend: f, Repository: f, Limits: serve.Limits{MaxBody: 1 << 20}})
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(transport.CloseIdleConnections)
+	client := inferpbconnect.NewGRPCInferenceServiceClient(&http.Client{Transport: transport}, ts.URL, connect.WithGRPC(),
+		connect.WithAcceptCompression("deflate", serve.NewInflater, serve.NewDeflater), connect.WithSendCompression("deflate"))
+	for range 3 { // pools of compressors are used again
+		out, err := client.ModelInfer(t.Context(), request("double", "", make([]float32, 4000)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(make([]float32, 4000), outputs(t, out)); diff != "" {
+			t.Error(diff)
+		}
+	}
+	_, err := client.ModelInfer(t.Context(), request("double", "", make([]float32, 1<<20)...))
+	if connect.CodeOf(err) != connect.CodeResourceExhausted {
+		t.Errorf("a bomb: %v", err)
 	}
 }
 

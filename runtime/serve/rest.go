@@ -43,6 +43,13 @@ func (s *Server) routes() http.Handler {
 		"/v2/models/{model}/config":             get(s.serveConfig),
 		"/v2/models/{model}/stats":              get(s.serveStats),
 		"/v2/models/{model}/infer":              post(s.serveInfer),
+
+		// Triton's, whose clients shall read why not.
+		"/v2/systemsharedmemory/":          refuse("shared memory"),
+		"/v2/cudasharedmemory/":            refuse("shared memory"),
+		"/v2/trace/setting":                refuse("the trace extension"),
+		"/v2/models/{model}/trace/setting": refuse("the trace extension"),
+		"/v2/logging":                      refuse("the logging extension"),
 	}
 	for _, leaf := range []string{"/ready", "/config", "/stats", "/infer"} {
 		table["/v2/models/{model}/versions/{version}"+leaf] = table["/v2/models/{model}"+leaf]
@@ -62,6 +69,14 @@ func (s *Server) routes() http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// refuse answers an extension that is not served.
+func refuse(what string) map[string]handler {
+	h := func(http.ResponseWriter, *http.Request) error {
+		return problem.New(problem.Unimplemented, "%s is not supported", what)
+	}
+	return map[string]handler{http.MethodGet: h, http.MethodPost: h}
 }
 
 // nothingAt is the error of a URL that is none of ours.

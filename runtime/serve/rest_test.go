@@ -377,6 +377,8 @@ func TestCallsRefused(t *testing.T) {
 		"load, body":          {http.MethodPost, "/v2/repository/models/double/load", `[`, problem.MalformedBody},
 		"load, duplicate":     {http.MethodPost, "/v2/repository/models/double/load", `{"parameters":{},"parameters":{}}`, problem.MalformedBody},
 		"load, large":         {http.MethodPost, "/v2/repository/models/double/load", strings.Repeat(" ", 1<<17), problem.PayloadTooLarge},
+		"shared memory":       {http.MethodGet, "/v2/systemsharedmemory/status", "", problem.Unimplemented},
+		"logging":             {http.MethodPost, "/v2/logging", "", problem.Unimplemented},
 		"gRPC-Web":            {http.MethodPost, "/inference.GRPCInferenceService/ServerLive", "", problem.NotFound},
 		"connect's own":       {http.MethodPost, "/inference.GRPCInferenceService/ServerLive", "{}", problem.NotFound},
 		"a very long address": {http.MethodGet, "/v2/models/" + strings.Repeat("a", 4000), "", problem.InvalidArgument},

@@ -1,0 +1,43 @@
+package serve
+
+import (
+	"compress/zlib"
+	"io"
+
+	"connectrpc.com/connect"
+)
+
+// NewInflater and NewDeflater read and write gRPC's "deflate", which is zlib's
+// format, for connect.WithCompression: connect-go knows only gzip of its own.
+func NewInflater() connect.Decompressor { return &inflater{} }
+
+// NewDeflater is NewInflater's other half.
+func NewDeflater() connect.Compressor { return zlib.NewWriter(io.Discard) }
+
+// inflater is a zlib reader that can be made before it has anything to read.
+type inflater struct{ r io.ReadCloser }
+
+func (i *inflater) Reset(src io.Reader) error {
+	if again, ok := i.r.(zlib.Resetter); ok {
+		return again.Reset(src, nil)
+	}
+	r, err := zlib.NewReader(src)
+	if err == nil {
+		i.r = r
+	}
+	return err
+}
+
+func (i *inflater) Read(p []byte) (int, error) {
+	if i.r == nil {
+		return 0, io.EOF
+	}
+	return i.r.Read(p)
+}
+
+func (i *inflater) Close() error {
+	if i.r == nil {
+		return nil
+	}
+	return i.r.Close()
+}
