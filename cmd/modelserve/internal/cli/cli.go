@@ -1,0 +1,183 @@
+// Package cli is the modelserve command: what it takes, what it prints, and
+// how it exits. The work is done elsewhere: models are published by
+// runtime/artifact, the local platform runs in internal/local, keys live
+// behind the gateway.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+// The exit codes: it did what was asked, it failed, it was asked wrongly.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// System is the process's own environment.
+func System() Env {
+	dir, err := os.Getwd()
+	if err != nil {
+		dir = "." // gone from under us: every path we use will say so
+	}
+	return Env{
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		InTerminal: isTerminal(os.Stdin), ErrTerminal: isTerminal(os.Stderr),
+		Getenv: os.Getenv, Dir: dir,
+	}
+}
+
+// Env is what a run of the command may touch of its process.
+type Env struct {
+	In       io.Reader
+	Out, Err io.Writer
+
+	InTerminal  bool // In is a person's
+	ErrTerminal bool // Err is a person's: progress may overwrite its line
+
+	Getenv func(string) string
+	Dir    string // the working directory
+}
+
+// isTerminal reports whether f is a character device, which a pipe or a file
+// is not. /dev/null is one, too; it answers no question and loses progress.
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
+}
+
+// usageError is a command line that asks wrongly.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+// Run runs one command line and returns the exit code.
+func Run(ctx context.Context, args []string, env Env) int {
+	a := &app{Env: env}
+	root := a.root()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var usage *usageError
+	if errors.As(err, &usage) || isUnknownCommand(err) {
+		_, _ = fmt.Fprintf(env.Err, "modelserve: %s\nSee `%s --help`.\n", err, cmd.CommandPath())
+		return exitUsage
+	}
+	_, _ = fmt.Fprintf(env.Err, "modelserve: %s\n", explain(err))
+	return exitFailed
+}
+
+// isUnknownCommand tells the one usage error that cobra makes by itself past
+// the hooks we give it.
+func isUnknownCommand(err error) bool { return strings.HasPrefix(err.Error(), "unknown command ") }
+
+// explain adds each field of a problem that its sentence does not name.
+func explain(err error) string {
+	if errors.Is(err, context.Canceled) {
+		return "interrupted"
+	}
+	text := err.Error()
+	var p *problem.Error
+	if errors.As(err, &p) {
+		for _, f := range p.Fields {
+			if !strings.Contains(text, f.Detail) {
+				text += fmt.Sprintf("\n  %s: %s", f.Field, f.Detail)
+			}
+		}
+	}
+	return text
+}
+
+// app is one run of the command: its environment and global flags.
+type app struct {
+	Env
+
+	server, key, output string
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "modelserve",
+		Short: "Serve models as functions that cost nothing while nobody calls them",
+		Long: `modelserve publishes models, deploys them as functions, manages keys, and runs
+the whole platform on this machine.
+
+It finds the platform by --server and --key or MODELSERVE_SERVER and
+MODELSERVE_KEY, else by the folder .modelserve/ here or above, which
+` + "`modelserve dev`" + ` keeps. MODELSERVE_S3_* say where models are stored elsewhere.`,
+		Example: `  modelserve dev                              # the platform, here
+  modelserve models push churn churn.onnx     # publish a model; prints a curl line to call it
+  modelserve deploy churn                     # give it a service of its own
+  modelserve keys create ci --scope infer:churn`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE:          helpOrUnknown,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			switch a.output {
+			case "table", "json", "yaml":
+				return nil
+			}
+			return usagef("--output: expected table, json or yaml, got %q", a.output)
+		},
+	}
+	root.SetIn(a.In)
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.server, "server", "", "the platform's `URL` (MODELSERVE_SERVER, else .modelserve/platform.json)")
+	flags.StringVar(&a.key, "key", "", "the API `key` (MODELSERVE_KEY, else .modelserve/key)")
+	flags.StringVarP(&a.output, "output", "o", "table", "table, json or yaml")
+	// A fixed list of values: an error here is one in this line.
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
+
+	root.AddCommand(a.devCommand(), a.modelsCommand(), a.deployCommand(), a.keysCommand(), a.versionCommand())
+	return root
+}
+
+// helpOrUnknown is the RunE of a command that is only a group of others.
+func helpOrUnknown(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	message := fmt.Sprintf("%s has no command %q", cmd.CommandPath(), args[0])
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		message += fmt.Sprintf("; did you mean %q?", near[0])
+	}
+	return usagef("%s", message)
+}
+
+// group makes a command that is only a group of others.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	g := &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs, RunE: helpOrUnknown}
+	g.AddCommand(commands...)
+	return g
+}
+
+// args makes an argument check whose failure is a usage error.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usagef("%w; usage: %s", err, cmd.UseLine())
+		}
+		return nil
+	}
+}

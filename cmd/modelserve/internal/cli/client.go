@@ -1,0 +1,119 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+// maxAnswer bounds what is read of an answer of the control API.
+const maxAnswer = 8 << 20
+
+// client speaks to the platform's control API.
+type client struct {
+	address
+	http *http.Client
+}
+
+func (a *app) client() (*client, error) {
+	addr, err := a.address()
+	if err != nil {
+		return nil, err
+	}
+	return &client{address: addr, http: &http.Client{
+		Timeout: 30 * time.Second,
+		// The API does not redirect; whoever does is not it.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+// call sends body as JSON, if it is not nil, and reads the answer into out, if
+// it is not nil. An error says what the platform said, and what to do.
+func (c *client) call(ctx context.Context, method, path string, body, out any) error {
+	var reader io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", method, path, err)
+		}
+		reader = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.server+path, reader)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // read to its end, or given up
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the answer of %s: %w", c.server, err)
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return c.refused(resp, data)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		return fmt.Errorf("%s does not answer like ModelServe (%w); check --server", c.server, err)
+	}
+	return nil
+}
+
+// unreachable says what to do when nothing answers.
+func (c *client) unreachable(err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		return fmt.Errorf("no platform answers at %s (%w); start it with `make run`, or say where it is with --server", c.server, err)
+	}
+	return fmt.Errorf("call %s: %w", c.server, err)
+}
+
+// refused turns an answer that is not 2xx into the problem it holds.
+func (c *client) refused(resp *http.Response, data []byte) error {
+	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	var body struct {
+		Detail    string          `json:"detail"`
+		Code      problem.Code    `json:"code"`
+		RequestID string          `json:"request_id"`
+		Errors    []problem.Field `json:"errors"`
+	}
+	if err != nil || media != "application/problem+json" || json.Unmarshal(data, &body) != nil || body.Detail == "" {
+		return fmt.Errorf("%s answered %s, not as ModelServe does; check --server", c.server, resp.Status)
+	}
+	refused := &problem.Error{Code: body.Code, Detail: body.Detail, Fields: body.Errors}
+	switch {
+	case body.Code == problem.Unauthenticated && c.key == "":
+		return fmt.Errorf("%w; give a key with --key or MODELSERVE_KEY, or run this where .modelserve/key is", refused)
+	case body.Code == problem.Unauthenticated:
+		return fmt.Errorf("%w; %s does not know this key: check --key, MODELSERVE_KEY and .modelserve/key", refused, c.server)
+	case body.Code == problem.PermissionDenied:
+		return fmt.Errorf("%w; use a key that has the scope", refused)
+	case body.Code == problem.Internal && body.RequestID != "":
+		return fmt.Errorf("%w (request id %s)", refused, body.RequestID)
+	}
+	return refused
+}

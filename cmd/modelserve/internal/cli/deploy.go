@@ -1,0 +1,294 @@
+package cli
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// onnxImage serves any model without code.
+const onnxImage = "ko://github.com/modelserveai/modelserve/functions/onnx"
+
+// serviceYAML is the manifest that deploy writes.
+//
+//go:embed service.yaml.tmpl
+var serviceYAML string
+
+// service is what deploy puts into the manifest.
+type service struct {
+	Name        string
+	Version     int
+	Image       string
+	MinScale    int
+	MaxScale    int // 0 is the platform's own bound
+	Concurrency int
+}
+
+// manifest writes the service as a Knative Service.
+func (s *service) manifest() (string, error) {
+	t, err := template.New("service").Parse(serviceYAML)
+	if err != nil {
+		return "", fmt.Errorf("write the manifest: %w", err)
+	}
+	var b strings.Builder
+	if err := t.Execute(&b, s); err != nil {
+		return "", fmt.Errorf("write the manifest: %w", err)
+	}
+	return b.String(), nil
+}
+
+// check refuses what the flags may not say.
+func (s *service) check(apply string) error {
+	switch {
+	case s.MinScale < 0:
+		return usagef("--min-scale: expected 0 or more, got %d", s.MinScale)
+	case s.MaxScale < 0 || s.MaxScale > 0 && s.MaxScale < s.MinScale:
+		return usagef("--max-scale: expected --min-scale or more, or 0 for no bound of its own, got %d", s.MaxScale)
+	case s.Concurrency < 1 || s.Concurrency > 1000:
+		return usagef("--concurrency: expected 1 to 1000, got %d", s.Concurrency)
+	case s.Image == "" || strings.ContainsAny(s.Image, " \t\r\n'\"#"):
+		return usagef("--image: expected an image or ko://IMPORT/PATH, got %q", s.Image)
+	case apply != "" && apply != "kubectl" && apply != "ko":
+		return usagef("--apply: expected ko or kubectl, got %q", apply)
+	case apply == "kubectl" && strings.HasPrefix(s.Image, "ko://"):
+		return usagef("--apply=kubectl needs --image with a built image; --apply=ko builds %s", s.Image)
+	}
+	return nil
+}
+
+// deployResult is what deploy answers.
+type deployResult struct {
+	Name    string `json:"name"`
+	Version int    `json:"version"`
+	File    string `json:"file,omitempty"`
+	URL     string `json:"url,omitempty"`
+}
+
+func (a *app) deployCommand() *cobra.Command {
+	s := service{}
+	var (
+		dryRun bool
+		dir    string
+		apply  string
+		wait   time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:   "deploy NAME[@VERSION]",
+		Short: "Give a published model a service of its own that scales to zero",
+		Long: `Write the Knative Service of a published model, of its newest version unless one
+is named, and apply it.
+
+Locally the manifest goes to .modelserve/services/, which the platform watches,
+and deploy waits until the platform serves it. For a cluster, --output-dir
+writes it elsewhere, and --apply hands it to ko or kubectl.`,
+		Example: `  modelserve deploy churn                       # here
+  modelserve deploy churn@3 --min-scale 1       # one instance always ready
+  modelserve deploy churn --dry-run             # only show the manifest
+  modelserve deploy churn --output-dir deploy/ --apply ko`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := s.check(apply); err != nil {
+				return err
+			}
+			if err := a.published(cmd.Context(), args[0], &s); err != nil {
+				return err
+			}
+			text, err := s.manifest()
+			if err != nil {
+				return err
+			}
+			if dryRun {
+				return a.print(map[string]any{"manifest": text}, func() string { return text })
+			}
+			if dir == "" && apply == "" {
+				return a.deployHere(cmd.Context(), &s, text, wait)
+			}
+			return a.deployCluster(cmd.Context(), &s, text, firstOf(dir, "."), apply)
+		},
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the manifest, write and apply nothing")
+	cmd.Flags().IntVar(&s.MinScale, "min-scale", 0, "instances that are always there")
+	cmd.Flags().IntVar(&s.MaxScale, "max-scale", 0, "instances at most (0: the platform's own bound)")
+	cmd.Flags().IntVar(&s.Concurrency, "concurrency", 32, "requests at once in one instance")
+	cmd.Flags().StringVar(&s.Image, "image", onnxImage, "what serves it")
+	cmd.Flags().StringVar(&dir, "output-dir", "", "write the manifest to this folder, for a cluster")
+	cmd.Flags().StringVar(&apply, "apply", "", "apply the manifest with ko or kubectl")
+	cmd.Flags().DurationVar(&wait, "timeout", time.Minute, "how long to wait for the platform")
+	return cmd
+}
+
+// published fills in the name and version, which must be published.
+func (a *app) published(ctx context.Context, ref string, s *service) error {
+	store, closeStore, err := a.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	m, err := store.find(ctx, ref)
+	if err = errors.Join(err, closeStore()); err != nil {
+		return err
+	}
+	s.Name, s.Version = m.Name, m.Version
+	return nil
+}
+
+// deployHere writes the manifest to where the local platform watches, and
+// waits until it is served.
+func (a *app) deployHere(ctx context.Context, s *service, text string, wait time.Duration) error {
+	p, err := a.findPlatform()
+	if err != nil {
+		return err
+	}
+	if p.root == "" {
+		return errors.New("there is no local platform here or above (no .modelserve): start one with `make run`, or write the manifest for a cluster with --output-dir")
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(p.root, stateDir, servicesDir, s.Name+".yaml")
+	if err := c.nameIsFree(ctx, s.Name, path); err != nil {
+		return err
+	}
+	if err := writeManifest(path, text); err != nil {
+		return err
+	}
+	if !p.running() {
+		return a.printDeploy(deployResult{Name: s.Name, Version: s.Version, File: path}, "the platform is not running; `make run` will serve it")
+	}
+	f, err := c.waitFor(ctx, fmt.Sprintf("%s@%d", s.Name, s.Version), s.Name, wait)
+	if err != nil {
+		return fmt.Errorf("%s is written, but not served: %w", path, err)
+	}
+	return a.printDeploy(deployResult{Name: s.Name, Version: s.Version, File: path, URL: f.URL}, "")
+}
+
+func (a *app) printDeploy(r deployResult, next string) error {
+	return a.print(r, func() string {
+		text := fmt.Sprintf("%s@%d\n  manifest  %s\n", r.Name, r.Version, r.File)
+		if r.URL != "" {
+			text += fmt.Sprintf("  URL       %s\n  V2        %sv2/models/%s/infer\n", r.URL, strings.TrimSuffix(r.URL, "/")+"/", r.Name)
+		}
+		if next != "" {
+			text += "\n" + next + "\n"
+		}
+		return text
+	})
+}
+
+// deployCluster writes the manifest for a cluster and applies it if asked to.
+func (a *app) deployCluster(ctx context.Context, s *service, text, dir, apply string) error {
+	path := filepath.Join(dir, s.Name+".yaml")
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(a.Dir, path)
+	}
+	if err := writeManifest(path, text); err != nil {
+		return err
+	}
+	result := deployResult{Name: s.Name, Version: s.Version, File: path}
+	if apply == "" {
+		return a.printDeploy(result, "apply it with: ko apply -f "+shellQuote(path))
+	}
+	cmd := exec.CommandContext(ctx, apply, "apply", "-f", path) //nolint:gosec // ko or kubectl, checked
+	cmd.Dir, cmd.Stdout, cmd.Stderr = a.Dir, a.Err, a.Err       // ours is what is printed on Out
+	if err := cmd.Run(); err != nil {
+		if errors.Is(err, exec.ErrNotFound) {
+			return fmt.Errorf("%s is written, but %s is not in PATH: install it, or apply the file by other means", path, apply)
+		}
+		return fmt.Errorf("%s is written, but `%s apply -f` failed: %w", path, apply, err)
+	}
+	return a.printDeploy(result, "")
+}
+
+// writeManifest writes a file whole or not at all: the platform watches.
+func writeManifest(path, text string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return fmt.Errorf("write the manifest: %w", err)
+	}
+	temporary := path + ".tmp"
+	if err := os.WriteFile(temporary, []byte(text), 0o600); err != nil {
+		return fmt.Errorf("write the manifest: %w", err)
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		return fmt.Errorf("write the manifest: %w", err)
+	}
+	return nil
+}
+
+// function is a row of GET /v1/functions.
+type function struct {
+	Name   string   `json:"name"`
+	URL    string   `json:"url"`
+	State  string   `json:"state"`
+	Reason string   `json:"reason"`
+	Models []string `json:"models"`
+}
+
+func (c *client) functions(ctx context.Context) ([]function, error) {
+	var list struct {
+		Functions []function `json:"functions"`
+	}
+	err := c.call(ctx, http.MethodGet, "/v1/functions", nil, &list)
+	return list.Functions, err
+}
+
+// nameIsFree refuses to shadow a function that deploy did not make. A platform
+// that does not answer has none to shadow now.
+func (c *client) nameIsFree(ctx context.Context, name, path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	functions, err := c.functions(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // waiting says so, if it matters
+	}
+	if slices.ContainsFunc(functions, func(f function) bool { return f.Name == name }) {
+		return fmt.Errorf("%s is a function already, whose manifest is in config/: change it there, or publish the model under another name", name)
+	}
+	return nil
+}
+
+// waitFor asks until the platform serves the model from the function.
+func (c *client) waitFor(ctx context.Context, model, name string, wait time.Duration) (function, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	last := "the platform does not list it"
+	for {
+		functions, err := c.functions(ctx)
+		if err != nil && ctx.Err() == nil {
+			return function{}, err
+		}
+		for _, f := range functions {
+			if f.Name != name {
+				continue
+			}
+			if slices.Contains(f.Models, model) {
+				return f, nil
+			}
+			last = fmt.Sprintf("the platform lists %s with %s", name, strings.Join(f.Models, ", "))
+			if f.Reason != "" {
+				last += ": " + f.Reason
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return function{}, ctx.Err()
+			}
+			return function{}, fmt.Errorf("%s after %s; its log, where `make run` runs, says why", last, wait)
+		}
+	}
+}

@@ -1,0 +1,179 @@
+package cli
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// apiKey is a key as the control API tells of it.
+type apiKey struct {
+	ID        string     `json:"id"`
+	Name      string     `json:"name"`
+	Tenant    string     `json:"tenant"`
+	Scopes    []string   `json:"scopes"`
+	Roles     []string   `json:"roles"`
+	Status    string     `json:"status"`
+	CreatedAt time.Time  `json:"created_at"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	RevokedAt *time.Time `json:"revoked_at,omitempty"`
+
+	Key string `json:"key,omitempty"` // only in the answer that made it
+}
+
+// newKey asks for a key.
+type newKey struct {
+	Name      string     `json:"name"`
+	Scopes    []string   `json:"scopes"`
+	Tenant    string     `json:"tenant,omitempty"`
+	Roles     []string   `json:"roles,omitempty"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	ExpiresIn string     `json:"expires_in,omitempty"`
+}
+
+func (a *app) keysCommand() *cobra.Command {
+	return group("keys", "Make, list and revoke the keys that may call the platform",
+		a.keysCreateCommand(), a.keysListCommand(), a.keysRevokeCommand())
+}
+
+func (a *app) keysCreateCommand() *cobra.Command {
+	var (
+		ask       newKey
+		expiresIn time.Duration
+		expiresAt string
+	)
+	cmd := &cobra.Command{
+		Use:   "create NAME --scope SCOPE",
+		Short: "Make a key and show it, this once",
+		Long: `Make a key and show it. The platform keeps only a hash of it, so it cannot be
+shown again.
+
+Scopes: infer:* and infer:MODEL call models, models:read reads about all of
+them, models:write also loads and unloads, keys:admin manages keys, admin is
+all of it. Nobody can give a scope that his own key lacks.`,
+		Example: `  modelserve keys create ci --scope infer:churn --scope models:read
+  modelserve keys create visitor --scope 'infer:*' --expires-in 24h`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ask.Name = args[0]
+			if len(ask.Scopes) == 0 {
+				return usagef("--scope: name at least one, such as --scope 'infer:*'")
+			}
+			if err := ask.expire(expiresIn, expiresAt); err != nil {
+				return err
+			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			var key apiKey
+			if err := c.call(cmd.Context(), http.MethodPost, "/v1/keys", ask, &key); err != nil {
+				return err
+			}
+			return a.print(key, func() string {
+				return key.Key + "\n\nThis is the only time it is shown. Its id is " + key.ID + "; " +
+					"`modelserve keys revoke " + key.ID + "` ends it.\n"
+			})
+		},
+	}
+	cmd.Flags().StringArrayVar(&ask.Scopes, "scope", nil, "what it may do (repeatable, required)")
+	cmd.Flags().StringArrayVar(&ask.Roles, "role", nil, "a role it has (repeatable)")
+	cmd.Flags().StringVar(&ask.Tenant, "tenant", "", "whose it is (your own key's tenant)")
+	cmd.Flags().DurationVar(&expiresIn, "expires-in", 0, "how long it lasts, such as 720h (for ever)")
+	cmd.Flags().StringVar(&expiresAt, "expires-at", "", "when it ends, as an RFC 3339 `time`")
+	return cmd
+}
+
+// expire checks the two flags that say when a key ends.
+func (k *newKey) expire(in time.Duration, at string) error {
+	switch {
+	case in != 0 && at != "":
+		return usagef("--expires-in and --expires-at exclude each other")
+	case in < 0:
+		return usagef("--expires-in: expected a positive duration, got %s", in)
+	case in > 0:
+		k.ExpiresIn = in.String()
+	case at != "":
+		t, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			return usagef("--expires-at: expected a time such as 2030-01-31T00:00:00Z, got %q", at)
+		}
+		t = t.UTC()
+		k.ExpiresAt = &t
+	}
+	return nil
+}
+
+func (a *app) keysListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List the keys, newest first",
+		Example: "  modelserve keys list -o json",
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			all := []apiKey{}
+			for cursor := ""; ; {
+				var page struct {
+					Keys []apiKey `json:"keys"`
+					Next string   `json:"next_cursor"`
+				}
+				query := url.Values{"limit": {"200"}}
+				if cursor != "" {
+					query.Set("cursor", cursor)
+				}
+				if err := c.call(cmd.Context(), http.MethodGet, "/v1/keys?"+query.Encode(), nil, &page); err != nil {
+					return err
+				}
+				all = append(all, page.Keys...)
+				if page.Next == "" || page.Next == cursor {
+					break
+				}
+				cursor = page.Next
+			}
+			return a.print(map[string]any{"keys": all}, func() string { return keyTable(all) })
+		},
+	}
+}
+
+func keyTable(keys []apiKey) string {
+	t := table{head: []string{"ID", "NAME", "TENANT", "SCOPES", "STATUS", "CREATED", "EXPIRES"}}
+	for _, k := range keys {
+		expires := "never"
+		if k.ExpiresAt != nil {
+			expires = k.ExpiresAt.UTC().Format(time.DateTime)
+		}
+		t.add(k.ID, k.Name, k.Tenant, strings.Join(k.Scopes, ","), k.Status, k.CreatedAt.UTC().Format(time.DateTime), expires)
+	}
+	return t.String()
+}
+
+func (a *app) keysRevokeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "revoke ID…",
+		Short:   "End keys now",
+		Long:    "End keys. Calls with them are refused within two seconds. Revoking twice is no error.",
+		Example: "  modelserve keys revoke k7x2m4",
+		Args:    args(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			for _, id := range ids {
+				if err := c.call(cmd.Context(), http.MethodDelete, "/v1/keys/"+url.PathEscape(id), nil, nil); err != nil {
+					return err
+				}
+			}
+			return a.print(map[string]any{"revoked": ids}, func() string {
+				return "revoked " + strings.Join(ids, ", ") + "\n"
+			})
+		},
+	}
+}

@@ -1,0 +1,349 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+func (a *app) modelsCommand() *cobra.Command {
+	return group("models", "Publish models, and see, check and delete published ones",
+		a.pushCommand(), a.pushShippedCommand(), a.listCommand(), a.showCommand(), a.verifyCommand(), a.deleteCommand())
+}
+
+// withStore runs do over the published models.
+func (a *app) withStore(ctx context.Context, do func(*store) error) error {
+	s, closeStore, err := a.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(s), closeStore())
+}
+
+// modelSummary is a row of `models list`.
+type modelSummary struct {
+	Name     string `json:"name"`
+	Version  int    `json:"version"` // the newest
+	Versions []int  `json:"versions"`
+	Size     int64  `json:"size"` // bytes of the newest, as pushed
+	Digest   string `json:"digest"`
+	Fault    string `json:"fault,omitempty"` // why its manifest cannot be read
+}
+
+func (a *app) listCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List the published models",
+		Example: "  modelserve models list -o json",
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withStore(cmd.Context(), func(s *store) error {
+				all, err := s.summaries(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return a.print(map[string]any{"models": all}, func() string { return summaryTable(all) })
+			})
+		},
+	}
+}
+
+func (s *store) summaries(ctx context.Context) ([]modelSummary, error) {
+	names, err := s.Names(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := []modelSummary{}
+	for _, name := range names {
+		versions, err := s.Versions(ctx, name)
+		if problem.CodeOf(err) == problem.ModelNotFound && err != nil {
+			continue // its only version was never finished
+		}
+		if err != nil {
+			return nil, err
+		}
+		row := modelSummary{Name: name, Version: versions[0], Versions: versions}
+		m, digest, err := s.Manifest(ctx, artifact.Ref{Name: name, Version: versions[0]})
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil:
+			row.Fault = err.Error()
+		default:
+			row.Digest, row.Size = digest, pushedSize(m)
+		}
+		all = append(all, row)
+	}
+	return all, nil
+}
+
+// pushedSize is what was pushed: without the optimised copies.
+func pushedSize(m *artifact.Manifest) int64 {
+	var n int64
+	for _, f := range m.Files {
+		if f.Optimized == nil {
+			n += f.Size
+		}
+	}
+	return n
+}
+
+func summaryTable(models []modelSummary) string {
+	if len(models) == 0 {
+		return "No model is published yet. `modelserve models push NAME FILE.onnx` publishes one.\n"
+	}
+	t := table{head: []string{"NAME", "NEWEST", "VERSIONS", "SIZE", "DIGEST"}}
+	for _, m := range models {
+		if m.Fault != "" {
+			t.add(m.Name, strconv.Itoa(m.Version), strconv.Itoa(len(m.Versions)), "-", "unreadable: "+m.Fault)
+			continue
+		}
+		t.add(m.Name, strconv.Itoa(m.Version), strconv.Itoa(len(m.Versions)), size(m.Size), shortDigest(m.Digest))
+	}
+	return t.String()
+}
+
+// shortDigest keeps what tells digests apart at a glance.
+func shortDigest(d string) string { return d[:min(len(d), len("sha256:")+12)] }
+
+// modelDetails is what `models show` answers.
+type modelDetails struct {
+	Digest   string `json:"digest"`
+	Versions []int  `json:"versions"`
+
+	*artifact.Manifest
+}
+
+func (a *app) showCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show NAME[@VERSION]",
+		Short: "Show a published model: inputs, outputs, files, how to call it",
+		Example: `  modelserve models show churn
+  modelserve models show churn@2 -o yaml`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			addr, err := a.address()
+			if err != nil {
+				return err
+			}
+			return a.withStore(cmd.Context(), func(s *store) error {
+				ref, err := s.resolve(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				m, digest, err := s.Manifest(cmd.Context(), ref)
+				if err != nil {
+					return notPublished(err)
+				}
+				versions, err := s.Versions(cmd.Context(), ref.Name)
+				if err != nil {
+					return err
+				}
+				d := modelDetails{Digest: digest, Versions: versions, Manifest: m}
+				return a.print(d, func() string { return describeModel(&d, addr) })
+			})
+		},
+	}
+}
+
+func describeModel(d *modelDetails, addr address) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s@%d\n  digest   %s\n  batches  %s\n\n", d.Name, d.Version, d.Digest, batches(&d.Signature))
+	ports := table{head: []string{"", "NAME", "TYPE", "SHAPE", ""}}
+	for _, side := range []struct {
+		word  string
+		specs []infer.TensorSpec
+	}{{"input", d.Inputs}, {"output", d.Outputs}} {
+		for _, spec := range side.specs {
+			ports.add(side.word, spec.Name, string(spec.DataType), shapeText(spec.Shape), remark(&spec))
+		}
+	}
+	b.WriteString(ports.String() + "\n")
+	files := table{head: []string{"FILE", "SIZE", "SHA256", ""}}
+	for _, f := range d.Files {
+		made := ""
+		if f.Optimized != nil {
+			made = "for ONNX Runtime " + f.Optimized.ONNXRuntime + " on " + f.Optimized.Arch
+		}
+		files.add(f.Path, size(f.Size), f.SHA256[:12], made)
+	}
+	b.WriteString(files.String() + "\n" + curlLine(d.Manifest, addr) + "\n")
+	return b.String()
+}
+
+func batches(sig *infer.Signature) string {
+	if sig.BatchAxis == nil {
+		return "no: requests run one by one"
+	}
+	return fmt.Sprintf("along axis %d", *sig.BatchAxis)
+}
+
+// shapeText writes a shape as people do, with dynamic axes as "?".
+func shapeText(shape []int64) string {
+	if shape == nil {
+		return "not declared"
+	}
+	sizes := make([]string, len(shape))
+	for i, d := range shape {
+		sizes[i] = strconv.FormatInt(d, 10)
+		if d == infer.Dynamic {
+			sizes[i] = "?"
+		}
+	}
+	return "[" + strings.Join(sizes, ",") + "]"
+}
+
+func remark(spec *infer.TensorSpec) string {
+	var words []string
+	if spec.Optional {
+		words = append(words, "optional")
+	}
+	if spec.Example != nil {
+		words = append(words, "such as "+shapeText(spec.Example))
+	}
+	return strings.Join(words, ", ")
+}
+
+// deleted is what `models delete` answers.
+type deleted struct {
+	Deleted []string `json:"deleted"`
+}
+
+func (a *app) deleteCommand() *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "delete NAME[@VERSION]",
+		Short: "Delete a published version, or a model with all of them",
+		Long: `Delete a version, or all versions of a model. It asks first; where nobody can
+answer it wants --yes. Functions that have the version in memory answer with it
+until they stop.`,
+		Example: `  modelserve models delete churn@2
+  modelserve models delete churn --yes`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withStore(cmd.Context(), func(s *store) error {
+				refs, err := s.versionsOf(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				if !yes {
+					if err := a.confirm(refs); err != nil {
+						return err
+					}
+				}
+				gone := deleted{}
+				for _, ref := range refs {
+					if err := s.Delete(cmd.Context(), ref); err != nil {
+						return notPublished(err)
+					}
+					gone.Deleted = append(gone.Deleted, ref.String())
+				}
+				return a.print(gone, func() string { return "deleted " + strings.Join(gone.Deleted, ", ") + "\n" })
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+// versionsOf lists the versions that a ref means: one, or all.
+func (s *store) versionsOf(ctx context.Context, text string) ([]artifact.Ref, error) {
+	ref, err := parseRef(text)
+	if err != nil {
+		return nil, err
+	}
+	versions, err := s.Versions(ctx, ref.Name)
+	if err != nil {
+		return nil, notPublished(err)
+	}
+	if ref.Version == 0 {
+		refs := make([]artifact.Ref, 0, len(versions))
+		for _, v := range versions {
+			refs = append(refs, artifact.Ref{Name: ref.Name, Version: v})
+		}
+		return refs, nil
+	}
+	if _, _, err := s.Manifest(ctx, ref); problem.CodeOf(err) == problem.ModelNotFound && err != nil {
+		return nil, notPublished(err)
+	}
+	return []artifact.Ref{ref}, nil
+}
+
+// confirm asks whether to delete.
+func (a *app) confirm(refs []artifact.Ref) error {
+	names := make([]string, len(refs))
+	for i, ref := range refs {
+		names[i] = ref.String()
+	}
+	what := strings.Join(names, ", ")
+	if !a.InTerminal {
+		return usagef("this would delete %s; nobody is there to ask, so say --yes", what)
+	}
+	a.promptf("Delete %s for ever? [y/N] ", what)
+	line, err := bufio.NewReader(a.In).ReadString('\n')
+	if err != nil && line == "" {
+		return errors.New("nothing was deleted: no answer")
+	}
+	switch strings.ToLower(strings.TrimSpace(line)) {
+	case "y", "yes":
+		return nil
+	}
+	return errors.New("nothing was deleted")
+}
+
+func (a *app) promptf(format string, args ...any) { _, _ = fmt.Fprintf(a.Err, format, args...) }
+
+// verified is what `models verify` answers.
+type verified struct {
+	Model  string `json:"model"`
+	Digest string `json:"digest"`
+	Signed bool   `json:"signed"`
+	Files  int    `json:"files"`
+	Bytes  int64  `json:"bytes"`
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify NAME[@VERSION]",
+		Short: "Read a published model whole: hashes, sizes and signature",
+		Long: `Read every file of a published version and compare it with the manifest, and
+the manifest with its signature. Without a public key (the local platform's, or
+MODELSERVE_PUBLIC_KEY_FILE) the signature is not checked, which it says.`,
+		Example: "  modelserve models verify churn@2",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withStore(cmd.Context(), func(s *store) error {
+				v, err := s.verify(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				return a.print(v, func() string {
+					signature := "signature good"
+					if !v.Signed {
+						signature = "signature not checked: there is no public key here"
+					}
+					return fmt.Sprintf("%s is as it was published: %d files, %s, %s\n  digest  %s\n", v.Model, v.Files, size(v.Bytes), signature, v.Digest)
+				})
+			})
+		},
+	}
+}
+
+// tempDir makes a folder that the returned function removes.
+func tempDir(pattern string) (string, func() error, error) {
+	dir, err := os.MkdirTemp("", pattern)
+	if err != nil {
+		return "", nil, fmt.Errorf("make a folder to work in: %w", err)
+	}
+	return dir, func() error { return os.RemoveAll(dir) }, nil
+}

@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Names in the folder that a local platform keeps.
+const (
+	stateDir     = ".modelserve"
+	platformFile = "platform.json"
+	keyFile      = "key"
+	servicesDir  = "services"
+)
+
+const defaultServer = "http://localhost:8080"
+
+// platform is .modelserve/platform.json, which `modelserve dev` writes: where
+// the local platform is, and how to reach its store. Paths are absolute or
+// relative to the folder that holds .modelserve.
+type platform struct {
+	Server     string     `json:"server"`
+	S3         platformS3 `json:"s3"`
+	SigningKey string     `json:"signing_key"`
+	PublicKey  string     `json:"public_key"`
+	PID        int        `json:"pid"`
+
+	root string // the folder that holds .modelserve; "" when there is none
+}
+
+type platformS3 struct {
+	Endpoint        string `json:"endpoint"`
+	Bucket          string `json:"bucket"`
+	Region          string `json:"region"`
+	AccessKeyID     string `json:"access_key_id"`
+	SecretAccessKey string `json:"secret_access_key"`
+}
+
+// findPlatform reads the nearest .modelserve here or above. One that is not
+// there is a platform without a root.
+func (a *app) findPlatform() (*platform, error) {
+	dir, err := filepath.Abs(a.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("find the platform: %w", err)
+	}
+	for {
+		info, err := os.Stat(filepath.Join(dir, stateDir))
+		if err == nil && info.IsDir() {
+			return readPlatform(dir)
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return &platform{}, nil
+		}
+		dir = parent
+	}
+}
+
+func readPlatform(root string) (*platform, error) {
+	p := platform{root: root}
+	path := filepath.Join(root, stateDir, platformFile)
+	text, err := os.ReadFile(path) //nolint:gosec // the platform's own file
+	if errors.Is(err, fs.ErrNotExist) {
+		return &p, nil // prepared, but never run
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the platform's address: %w", err)
+	}
+	if err := json.Unmarshal(text, &p); err != nil {
+		return nil, fmt.Errorf("read %s: %w; `make run` writes it again", path, err)
+	}
+	return &p, nil
+}
+
+// path makes one of the platform's paths usable from anywhere.
+func (p *platform) path(name string) string {
+	if name == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(p.root, name)
+}
+
+// running reports whether the process that wrote the file is alive.
+func (p *platform) running() bool {
+	if p.PID <= 0 {
+		return false
+	}
+	err := syscall.Kill(p.PID, 0)
+	return err == nil || errors.Is(err, syscall.EPERM)
+}
+
+// address is the platform's URL and the key for it. keyText is how a shell line
+// printed for the user names the key.
+type address struct {
+	server, key, keyText string
+}
+
+// address resolves flags, then the environment, then the platform's files.
+func (a *app) address() (address, error) {
+	p, err := a.findPlatform()
+	if err != nil {
+		return address{}, err
+	}
+	addr := address{server: firstOf(a.server, a.Getenv("MODELSERVE_SERVER"), p.Server, defaultServer)}
+	u, err := url.Parse(addr.server)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return addr, usagef("--server: expected a URL such as %s, got %q", defaultServer, addr.server)
+	}
+	addr.server = strings.TrimRight(addr.server, "/")
+	switch {
+	case a.key != "":
+		addr.key, addr.keyText = a.key, "$MODELSERVE_KEY"
+	case a.Getenv("MODELSERVE_KEY") != "":
+		addr.key, addr.keyText = a.Getenv("MODELSERVE_KEY"), "$MODELSERVE_KEY"
+	default:
+		addr.key, addr.keyText, err = p.localKey(a.Dir, addr.server)
+	}
+	return addr, err
+}
+
+// localKey reads .modelserve/key, which is for the local platform only: it is
+// not sent to any other server.
+func (p *platform) localKey(dir, server string) (key, text string, err error) {
+	if p.root == "" || server != firstOf(p.Server, defaultServer) {
+		return "", "$MODELSERVE_KEY", nil
+	}
+	path := filepath.Join(p.root, stateDir, keyFile)
+	data, err := os.ReadFile(path) //nolint:gosec // the platform's own file
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", "$MODELSERVE_KEY", nil
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("read the platform's key: %w", err)
+	}
+	if relative, err := filepath.Rel(dir, path); err == nil {
+		path = relative
+	}
+	return strings.TrimSpace(string(data)), "$(cat " + shellQuote(path) + ")", nil
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// shellQuote quotes s for a POSIX shell, where it needs to be.
+func shellQuote(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@%+,", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

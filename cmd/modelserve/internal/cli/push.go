@@ -1,0 +1,271 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modelserveai/modelserve/cmd/modelserve/internal/publish"
+	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/ort"
+)
+
+// pushed is what `models push` answers.
+type pushed struct {
+	Name      string   `json:"name"`
+	Version   int      `json:"version"`
+	Digest    string   `json:"digest"`
+	Unchanged bool     `json:"unchanged"` // it was published already, with these bytes
+	Signed    bool     `json:"signed"`    // by this push
+	URL       string   `json:"url"`
+	Curl      string   `json:"curl"`
+	Notes     []string `json:"notes,omitempty"`
+}
+
+func (a *app) pushCommand() *cobra.Command {
+	var version string
+	var shapes []string
+	cmd := &cobra.Command{
+		Use:   "push NAME FILE.onnx",
+		Short: "Publish a model, once it has run",
+		Long: `Load the model in ONNX Runtime, run it, find out whether requests may be joined
+in batches, optimise it for this machine, sign it and upload it. From then on
+every Open Inference Protocol client can call it.
+
+The version is the next free one. The same bytes again change nothing; other
+bytes for a version that exists are refused. External data lies beside FILE and
+goes with it.`,
+		Example: `  modelserve models push churn churn.onnx
+  modelserve models push churn churn.onnx --version 7
+  modelserve models push vision vision.onnx --shape image=1,3,224,224`,
+		Args: args(cobra.ExactArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req := publish.Request{Name: args[0], File: a.abs(args[1])}
+			if _, err := infer.ParseName(req.Name); err != nil {
+				return &usageError{err}
+			}
+			var err error
+			if cmd.Flags().Changed("version") {
+				if req.Version, err = infer.ParseVersion(version); err != nil {
+					return usagef("--version: expected a positive integer, got %q", version)
+				}
+			}
+			if req.Shapes, err = parseShapes(shapes); err != nil {
+				return err
+			}
+			addr, err := a.address()
+			if err != nil {
+				return err
+			}
+			return a.withStore(cmd.Context(), func(s *store) error {
+				done, err := a.push(cmd.Context(), s, req)
+				if err != nil {
+					return err
+				}
+				return a.print(a.pushedOf(s, done, addr), func() string { return pushText(a.pushedOf(s, done, addr)) })
+			})
+		},
+	}
+	cmd.Flags().StringVar(&version, "version", "", "the version `N` (the next free one)")
+	cmd.Flags().StringArrayVar(&shapes, "shape", nil, "a shape to try the model with, as `INPUT=1,3,224,224` (repeatable)")
+	return cmd
+}
+
+// abs makes a path of the command line usable from anywhere.
+func (a *app) abs(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(a.Dir, path)
+}
+
+// push publishes one file and shows its progress.
+func (a *app) push(ctx context.Context, s *store, req publish.Request) (*publish.Result, error) {
+	signer, err := s.signer()
+	if err != nil {
+		return nil, err
+	}
+	shown := a.progress(fmt.Sprintf("%s: ", req.Name))
+	req.Stage, req.Progress = shown.stage, shown.bytes
+	p := publish.Publisher{Store: s.Store, Signer: signer, Library: openLibrary}
+	done, err := p.Publish(ctx, req)
+	shown.clear()
+	if err != nil {
+		return nil, fmt.Errorf("%s is not published: %w", req.Name, err)
+	}
+	return done, nil
+}
+
+// openLibrary finds and loads ONNX Runtime.
+func openLibrary() (*ort.Library, error) {
+	path, err := ort.FindLibrary()
+	if err != nil {
+		return nil, err
+	}
+	return ort.Open(path)
+}
+
+func (a *app) pushedOf(s *store, done *publish.Result, addr address) pushed {
+	return pushed{
+		Name: done.Ref.Name, Version: done.Ref.Version, Digest: done.Digest, Unchanged: done.Unchanged,
+		Signed: !done.Unchanged && s.signingKey != "",
+		URL:    inferURL(done.Ref.Name, addr), Curl: curlLine(done.Manifest, addr), Notes: done.Notes,
+	}
+}
+
+func pushText(p pushed) string {
+	var b strings.Builder
+	if p.Unchanged {
+		fmt.Fprintf(&b, "%s@%d is published already, with these bytes: nothing to do\n", p.Name, p.Version)
+	} else {
+		fmt.Fprintf(&b, "published %s@%d\n", p.Name, p.Version)
+	}
+	fmt.Fprintf(&b, "  digest  %s\n  URL     %s\n", p.Digest, p.URL)
+	if !p.Unchanged && !p.Signed {
+		b.WriteString("  note    not signed: there is no signing key here (" + signingKeyVariable + ")\n")
+	}
+	for _, note := range p.Notes {
+		fmt.Fprintf(&b, "  note    %s\n", note)
+	}
+	return b.String() + "\n" + p.Curl + "\n"
+}
+
+// parseShapes reads INPUT=1,3,224,224.
+func parseShapes(flags []string) (map[string][]int64, error) {
+	shapes := map[string][]int64{}
+	for _, flag := range flags {
+		name, list, ok := cutLast(flag, "=")
+		if !ok || name == "" {
+			return nil, usagef("--shape: expected INPUT=1,3,224,224, got %q", flag)
+		}
+		if _, twice := shapes[name]; twice {
+			return nil, usagef("--shape: input %q is named twice", name)
+		}
+		shape := []int64{}
+		for part := range strings.SplitSeq(list, ",") {
+			size, err := strconv.ParseInt(part, 10, 32)
+			if err != nil || size < 1 {
+				return nil, usagef("--shape: expected positive sizes such as %s=1,3,224,224, got %q", name, flag)
+			}
+			shape = append(shape, size)
+		}
+		shapes[name] = shape
+	}
+	return shapes, nil
+}
+
+// cutLast cuts at the last separator: names of inputs may hold it, sizes not.
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// shipped is a model that comes with the platform: what `make deps` fetched,
+// and a shape that its function will run it with.
+type shipped struct {
+	name, file string
+	shapes     map[string][]int64
+}
+
+func shippedModels() []shipped {
+	return []shipped{
+		{"text-detect", "PP-OCRv6_det_small.onnx", map[string][]int64{"x": {1, 3, 736, 736}}},
+		{"text-orient", "ch_ppocr_mobile_v2.0_cls_mobile.onnx", map[string][]int64{"x": {1, 3, 48, 192}}},
+		{"text-recognize", "PP-OCRv6_rec_small.onnx", map[string][]int64{"x": {1, 3, 48, 320}}},
+		{"speech-detect", "silero_vad_16k_sequence.onnx", map[string][]int64{"input": {128, 576}}},
+		{"content-detect", "model.onnx", map[string][]int64{"bytes": {1, 2048}}},
+	}
+}
+
+func (a *app) pushShippedCommand() *cobra.Command {
+	var deps string
+	cmd := &cobra.Command{
+		Use:     "publish-shipped",
+		Short:   "Publish the models of the shipped functions, as version 1",
+		Long:    "Publish the five models that `make deps` fetched, each as version 1. What is there already stays as it is.",
+		Example: "  modelserve models publish-shipped --deps .deps",
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withStore(cmd.Context(), func(s *store) error {
+				return a.pushShipped(cmd.Context(), s, filepath.Join(a.abs(deps), "models"))
+			})
+		},
+	}
+	cmd.Flags().StringVar(&deps, "deps", ".deps", "the `folder` that make deps fills")
+	return cmd
+}
+
+func (a *app) pushShipped(ctx context.Context, s *store, dir string) error {
+	rows := []pushed{}
+	var faults []error
+	for _, m := range shippedModels() {
+		file := filepath.Join(dir, m.name, m.file)
+		done, err := a.push(ctx, s, publish.Request{Name: m.name, Version: 1, File: file, Shapes: m.shapes})
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			faults = append(faults, fmt.Errorf("%w; `make deps` fetches what is shipped", err))
+			continue
+		}
+		rows = append(rows, pushed{
+			Name: m.name, Version: done.Ref.Version, Digest: done.Digest, Unchanged: done.Unchanged, Notes: done.Notes,
+		})
+	}
+	err := a.print(map[string]any{"models": rows}, func() string {
+		t := table{head: []string{"MODEL", "DIGEST", ""}}
+		for _, r := range rows {
+			state := "published"
+			if r.Unchanged {
+				state = "unchanged"
+			}
+			t.add(fmt.Sprintf("%s@%d", r.Name, r.Version), shortDigest(r.Digest), state)
+		}
+		return t.String()
+	})
+	return errors.Join(append(faults, err)...)
+}
+
+// progress shows on one line of a terminal what is being done, and nothing
+// anywhere else.
+type progress struct {
+	a      *app
+	prefix string
+
+	mu    sync.Mutex
+	shown string
+}
+
+func (a *app) progress(prefix string) *progress { return &progress{a: a, prefix: prefix} }
+
+func (p *progress) stage(what string) { p.show(what) }
+
+func (p *progress) bytes(done, total int64) {
+	p.show(fmt.Sprintf("uploading %s of %s", size(done), size(total)))
+}
+
+func (p *progress) show(text string) {
+	if !p.a.ErrTerminal {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shown = text
+	_, _ = fmt.Fprintf(p.a.Err, "\r\x1b[K%s%s", p.prefix, text)
+}
+
+func (p *progress) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.shown != "" {
+		_, _ = fmt.Fprint(p.a.Err, "\r\x1b[K")
+	}
+}

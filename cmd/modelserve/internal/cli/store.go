@@ -1,0 +1,182 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local"
+	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/objectstore"
+	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// Variables of the CLI besides those of the store and the platform.
+const (
+	signingKeyVariable = "MODELSERVE_SIGNING_KEY_FILE"
+	publicKeyVariable  = "MODELSERVE_PUBLIC_KEY_FILE"
+)
+
+// store is the published models, and the keys that go with them.
+type store struct {
+	*artifact.Store
+
+	signingKey, publicKey string // files; "" when there is none
+}
+
+// openStore finds the published models: where MODELSERVE_S3_* say, else in the
+// local platform's store, which is opened here when no platform runs. The
+// function it returns closes what was opened.
+func (a *app) openStore(ctx context.Context) (*store, func() error, error) {
+	nothing := func() error { return nil }
+	p, err := a.findPlatform()
+	if err != nil {
+		return nil, nothing, err
+	}
+	s := &store{
+		signingKey: firstOf(a.Getenv(signingKeyVariable), p.existing(p.SigningKey, "signing.key")),
+		publicKey:  firstOf(a.Getenv(publicKeyVariable), p.existing(p.PublicKey, "signing.pub")),
+	}
+	cfg, given, err := a.storeVariables()
+	if err != nil {
+		return nil, nothing, err
+	}
+	closeStore := nothing
+	switch {
+	case given:
+	case p.S3.Endpoint != "" && p.running():
+		cfg = artifact.Config{
+			Bucket: p.S3.Bucket, Endpoint: p.S3.Endpoint, Region: firstOf(p.S3.Region, objectstore.Region), PathStyle: true,
+			AccessKey: p.S3.AccessKeyID, SecretKey: p.S3.SecretAccessKey,
+		}
+	default:
+		if cfg, closeStore, err = a.openLocal(ctx, p); err != nil {
+			return nil, nothing, err
+		}
+	}
+	if s.Store, err = artifact.NewStore(ctx, cfg); err != nil {
+		return nil, nothing, errors.Join(fmt.Errorf("open the published models: %w", err), closeStore())
+	}
+	return s, closeStore, nil
+}
+
+// storeVariables reads MODELSERVE_S3_*; given says whether any is set.
+func (a *app) storeVariables() (cfg artifact.Config, given bool, err error) {
+	environment := map[string]string{}
+	for _, name := range []string{"BUCKET", "ENDPOINT", "REGION", "PATH_STYLE", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY"} {
+		if v := a.Getenv("MODELSERVE_S3_" + name); v != "" {
+			environment["MODELSERVE_S3_"+name] = v
+		}
+	}
+	if len(environment) == 0 {
+		return cfg, false, nil
+	}
+	if err := env.ParseFrom(&cfg, environment); err != nil {
+		return cfg, true, &usageError{err}
+	}
+	return cfg, true, nil
+}
+
+// openLocal opens the store of a platform that does not run.
+func (a *app) openLocal(ctx context.Context, p *platform) (artifact.Config, func() error, error) {
+	dir := filepath.Join(p.root, stateDir)
+	if p.root == "" || !isDir(filepath.Join(dir, "s3")) {
+		return artifact.Config{}, nil, errors.New("there are no published models here: no local platform here or above has run (.modelserve), " +
+			"and MODELSERVE_S3_BUCKET is not set; start a platform with `make run`, or say where the models are with MODELSERVE_S3_*")
+	}
+	opened, err := local.OpenStore(ctx, dir)
+	if errors.Is(err, objectstore.ErrInUse) {
+		return artifact.Config{}, nil, fmt.Errorf("%s is in use by a platform that is starting or stopping; try again in a moment", dir)
+	}
+	if err != nil {
+		return artifact.Config{}, nil, fmt.Errorf("open the local platform's store: %w", err)
+	}
+	return artifact.Config{
+		Bucket: objectstore.Bucket, Endpoint: opened.Endpoint, Region: objectstore.Region, PathStyle: true,
+		AccessKey: opened.AccessKeyID, SecretKey: opened.SecretAccessKey,
+	}, opened.Close, nil
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// existing is the platform's file of that name, as platform.json says or as it
+// is by default; "" where there is none.
+func (p *platform) existing(said, name string) string {
+	if p.root == "" {
+		return ""
+	}
+	path := p.path(firstOf(said, filepath.Join(stateDir, name)))
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	return path
+}
+
+// signer reads the key that signs what is pushed; nil when there is none.
+func (s *store) signer() (*artifact.Signer, error) {
+	if s.signingKey == "" {
+		return nil, nil //nolint:nilnil // unsigned, which Publisher knows
+	}
+	return artifact.ReadSigner(s.signingKey)
+}
+
+// verifier reads the keys that published models must be signed with; nil when
+// there is none.
+func (s *store) verifier() (*artifact.Verifier, error) {
+	if s.publicKey == "" {
+		return nil, nil //nolint:nilnil // nothing to hold signatures to
+	}
+	return artifact.ReadVerifier(s.publicKey)
+}
+
+// parseRef reads NAME or NAME@VERSION; version 0 is none.
+func parseRef(text string) (artifact.Ref, error) {
+	name, number, versioned := strings.Cut(text, "@")
+	if _, err := infer.ParseName(name); err != nil {
+		return artifact.Ref{}, &usageError{err}
+	}
+	if !versioned {
+		return artifact.Ref{Name: name}, nil
+	}
+	version, err := infer.ParseVersion(number)
+	if err != nil {
+		return artifact.Ref{}, &usageError{err}
+	}
+	return artifact.Ref{Name: name, Version: version}, nil
+}
+
+// resolve reads a ref and takes the newest version where it has none.
+func (s *store) resolve(ctx context.Context, text string) (artifact.Ref, error) {
+	ref, err := parseRef(text)
+	if err == nil && ref.Version == 0 {
+		ref, err = s.Newest(ctx, ref.Name)
+	}
+	return ref, notPublished(err)
+}
+
+// find reads the manifest that a ref names.
+func (s *store) find(ctx context.Context, text string) (*artifact.Manifest, error) {
+	ref, err := s.resolve(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	m, _, err := s.Manifest(ctx, ref)
+	return m, notPublished(err)
+}
+
+// notPublished says what to do about a model that is not there.
+func notPublished(err error) error {
+	if err != nil && problem.CodeOf(err) == problem.ModelNotFound {
+		return fmt.Errorf("%w; `modelserve models list` tells what is, `modelserve models push` publishes", err)
+	}
+	return err
+}

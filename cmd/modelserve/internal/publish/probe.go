@@ -1,0 +1,265 @@
+package publish
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// Bounds on the search for shapes that a model runs with.
+const (
+	maxTries    = 400
+	maxElements = 1 << 24 // of one generated input
+	searchTime  = 2 * time.Minute
+)
+
+// sizes are tried for dynamic axes, small ones first. Vision models want
+// multiples of 8 or 32, or the size they were trained on.
+func sizes() []int64 {
+	return []int64{1, 8, 16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 299, 320, 384, 416, 512, 576, 640}
+}
+
+// runner runs a model; *ort.Session is one.
+type runner interface {
+	Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error)
+}
+
+// findExamples runs the model with generated inputs until it answers, and
+// returns the signature with the shapes it answered to as the inputs' examples.
+// fixed are shapes that the publisher gives, by input.
+//
+// Models do not say which sizes of their dynamic axes go together, so it tries:
+// every dynamic axis at one size, then the first axis of each input (mostly a
+// batch) at 1 and the others at one size, then some of the others at 1, too.
+func findExamples(ctx context.Context, model runner, sig infer.Signature, fixed map[string][]int64) (infer.Signature, error) {
+	if err := checkFixed(&sig, fixed); err != nil {
+		return sig, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, searchTime)
+	defer cancel()
+	var last error
+	for i, shapes := range candidates(&sig, fixed) {
+		for fill := range 2 {
+			err := try(ctx, model, &sig, shapes, byte(fill))
+			if err == nil {
+				return withExamples(sig, shapes), nil
+			}
+			if ctx.Err() != nil {
+				return sig, searchEnded(ctx, i, last)
+			}
+			last = fmt.Errorf("with %s: %w", describeShapes(&sig, shapes), err)
+			if !hasIntegers(&sig) {
+				break // another fill changes no index
+			}
+		}
+	}
+	return sig, fmt.Errorf("the model loads, but does not run with inputs of its signature: %w; "+
+		"if it wants other shapes, name them: --shape INPUT=1,3,224,224", last)
+}
+
+func searchEnded(ctx context.Context, tries int, last error) error {
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		return fmt.Errorf("no shapes found within %s that the model runs with (%d tried; the last: %w); name them: --shape INPUT=1,3,224,224",
+			searchTime, tries, last)
+	}
+	return context.Cause(ctx)
+}
+
+// checkFixed holds the given shapes to the signature.
+func checkFixed(sig *infer.Signature, fixed map[string][]int64) error {
+	for name, shape := range fixed {
+		i := slices.IndexFunc(sig.Inputs, func(s infer.TensorSpec) bool { return s.Name == name })
+		if i < 0 {
+			return fmt.Errorf("--shape: the model has no input %q; it has %s", name, inputNames(sig))
+		}
+		spec := sig.Inputs[i].Shape
+		fits := spec == nil || len(spec) == len(shape)
+		for d := 0; fits && d < len(spec); d++ {
+			fits = shape[d] > 0 && (spec[d] == infer.Dynamic || spec[d] == shape[d])
+		}
+		if !fits {
+			return fmt.Errorf("--shape: %v does not fit input %q, whose shape is %v (-1 is any size)", shape, name, spec)
+		}
+	}
+	return nil
+}
+
+func inputNames(sig *infer.Signature) string {
+	names := make([]string, 0, len(sig.Inputs))
+	for i := range sig.Inputs {
+		names = append(names, sig.Inputs[i].Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// axis is a dynamic one: the input and the position in its shape.
+type axis struct{ input, at int }
+
+// candidates lists what to try, one shape for each required input.
+func candidates(sig *infer.Signature, fixed map[string][]int64) [][][]int64 {
+	base := make([][]int64, len(sig.Inputs))
+	var free, inner []axis
+	for i := range sig.Inputs {
+		spec := &sig.Inputs[i]
+		if shape, ok := fixed[spec.Name]; ok {
+			base[i] = shape
+			continue
+		}
+		base[i] = slices.Clone(spec.Shape)
+		for d, size := range spec.Shape {
+			if size != infer.Dynamic {
+				continue
+			}
+			free = append(free, axis{i, d})
+			if d > 0 {
+				inner = append(inner, axis{i, d})
+			}
+		}
+	}
+	var found [][][]int64
+	add := func(large []axis, size int64) {
+		shapes := make([][]int64, len(base))
+		for i := range base {
+			shapes[i] = slices.Clone(base[i])
+		}
+		for _, a := range free {
+			shapes[a.input][a.at] = 1
+		}
+		for _, a := range large {
+			shapes[a.input][a.at] = size
+		}
+		if len(found) < maxTries {
+			found = append(found, shapes)
+		}
+	}
+	if len(free) == 0 {
+		add(nil, 1)
+		return found
+	}
+	order := sizes()
+	if looksLikeImages(sig) {
+		order = append(order[3:], order[:3]...) // an image of one pixel says little
+	}
+	for _, size := range order {
+		add(inner, size)
+	}
+	for _, size := range order[1:] {
+		add(free, size)
+	}
+	if len(inner) > 1 && len(inner) <= 6 {
+		for mask := 1; mask < 1<<len(inner)-1; mask++ {
+			var large []axis
+			for i, a := range inner {
+				if mask>>i&1 == 1 {
+					large = append(large, a)
+				}
+			}
+			for _, size := range order {
+				add(large, size)
+			}
+		}
+	}
+	return found
+}
+
+// looksLikeImages tells inputs of four axes of which one is for color.
+func looksLikeImages(sig *infer.Signature) bool {
+	return slices.ContainsFunc(sig.Inputs, func(s infer.TensorSpec) bool {
+		return len(s.Shape) == 4 && (s.Shape[1] == 1 || s.Shape[1] == 3 || s.Shape[3] == 1 || s.Shape[3] == 3)
+	})
+}
+
+func hasIntegers(sig *infer.Signature) bool {
+	return slices.ContainsFunc(sig.Inputs, func(s infer.TensorSpec) bool {
+		return s.DataType == infer.Int32 || s.DataType == infer.Int64
+	})
+}
+
+// try runs the model once with the shapes. An answer without elements is none.
+func try(ctx context.Context, model runner, sig *infer.Signature, shapes [][]int64, fill byte) error {
+	var inputs []infer.Tensor
+	for i := range sig.Inputs {
+		if sig.Inputs[i].Optional {
+			continue
+		}
+		t, err := generate(&sig.Inputs[i], shapes[i], fill)
+		if err != nil {
+			return err
+		}
+		inputs = append(inputs, t)
+	}
+	outputs, release, err := model.Run(ctx, inputs, nil)
+	if err != nil {
+		return err
+	}
+	defer release()
+	for i := range outputs {
+		if outputs[i].Elements() > 0 {
+			return nil
+		}
+	}
+	return errors.New("every output is empty")
+}
+
+// generate makes an input: floats spread over [0, 1), integers all fill (an
+// index that any table has), strings empty.
+func generate(spec *infer.TensorSpec, shape []int64, fill byte) (infer.Tensor, error) {
+	t := infer.Tensor{Name: spec.Name, DataType: spec.DataType, Shape: shape}
+	n := t.Elements()
+	if n < 0 || n > maxElements {
+		return t, fmt.Errorf("input %q of shape %v is too large to try", spec.Name, shape)
+	}
+	if spec.DataType == infer.Bytes {
+		t.Data = make([]byte, 4*n)
+		return t, nil
+	}
+	width := spec.DataType.Size()
+	t.Data = make([]byte, int(n)*width)
+	for i := range int(n) {
+		element := t.Data[i*width : (i+1)*width]
+		// A Weyl sequence: the same each time, and no two neighbours alike.
+		u := float64(uint32(i)*2654435769>>8) / (1 << 24) //nolint:gosec // modulo is meant
+		switch spec.DataType {
+		case infer.FP16:
+			binary.LittleEndian.PutUint16(element, infer.Float16(u))
+		case infer.BF16:
+			binary.LittleEndian.PutUint16(element, infer.BFloat16(u))
+		case infer.FP32:
+			binary.LittleEndian.PutUint32(element, math.Float32bits(float32(u)))
+		case infer.FP64:
+			binary.LittleEndian.PutUint64(element, math.Float64bits(u))
+		default:
+			element[0] = fill
+		}
+	}
+	return t, nil
+}
+
+// withExamples puts the shapes found into the signature, where they say more
+// than it does.
+func withExamples(sig infer.Signature, shapes [][]int64) infer.Signature {
+	sig.Inputs = slices.Clone(sig.Inputs)
+	for i := range sig.Inputs {
+		if !sig.Inputs[i].Optional && !slices.Equal(sig.Inputs[i].Shape, shapes[i]) {
+			sig.Inputs[i].Example = shapes[i]
+		}
+	}
+	return sig
+}
+
+func describeShapes(sig *infer.Signature, shapes [][]int64) string {
+	var parts []string
+	for i := range sig.Inputs {
+		if !sig.Inputs[i].Optional {
+			parts = append(parts, fmt.Sprintf("%s%v", sig.Inputs[i].Name, shapes[i]))
+		}
+	}
+	return strings.Join(parts, ", ")
+}

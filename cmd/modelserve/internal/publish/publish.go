@@ -1,0 +1,303 @@
+// Package publish turns an ONNX file into a published version: it loads and
+// runs the model as it will be served, learns what its file does not say (the
+// shapes it runs with, whether requests may be joined), optimises it for this
+// machine, signs it and uploads it.
+//
+// Nothing is published that has not run. It prints nothing.
+package publish
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/ort"
+)
+
+// Request asks to publish a file.
+type Request struct {
+	Name    string
+	Version int    // 0 is the next free one
+	File    string // an ONNX model; its external data lies beside it
+
+	// Shapes to try the model with, by input, where the search would not find
+	// any or better ones are known.
+	Shapes map[string][]int64
+
+	// Stage is told what is being done now, and Progress the bytes uploaded
+	// (from several goroutines). Either may be nil.
+	Stage    func(string)
+	Progress func(done, total int64)
+}
+
+// Result is what was published, or was there already.
+type Result struct {
+	artifact.Published
+
+	// Notes are what the publisher should know and need not change.
+	Notes []string
+}
+
+// Publisher publishes to one store.
+type Publisher struct {
+	Store  *artifact.Store
+	Signer *artifact.Signer // nil leaves versions unsigned
+
+	// Library opens ONNX Runtime. It is called only for what is not published.
+	Library func() (*ort.Library, error)
+}
+
+// Publish publishes a file. The same bytes again are unchanged, and cost no
+// more than hashing them; other bytes for a version that exists are refused.
+func (p *Publisher) Publish(ctx context.Context, req Request) (*Result, error) {
+	if req.Stage == nil {
+		req.Stage = func(string) {}
+	}
+	if _, err := infer.ParseName(req.Name); err != nil {
+		return nil, err
+	}
+	sources, err := sourcesOf(req.File)
+	if err != nil {
+		return nil, err
+	}
+	req.Stage("comparing")
+	if have, err := p.unchanged(ctx, &req, sources); have != nil || err != nil {
+		return have, err
+	}
+	draft := artifact.Draft{Name: req.Name, Version: req.Version}
+	for path, source := range sources {
+		draft.Files = append(draft.Files, artifact.DraftFile{Path: path, Source: source})
+	}
+	slices.SortFunc(draft.Files, func(a, b artifact.DraftFile) int { return strings.Compare(a.Path, b.Path) })
+	dir, err := os.MkdirTemp("", "modelserve-publish-")
+	if err != nil {
+		return nil, fmt.Errorf("make a folder to work in: %w", err)
+	}
+	notes, err := p.prove(ctx, &req, &draft, filepath.Join(dir, "model.ort"))
+	if err == nil {
+		var done *artifact.Published
+		req.Stage("uploading")
+		done, err = p.Store.Publish(ctx, draft, artifact.Publishing{Signer: p.Signer, Progress: req.Progress})
+		if err == nil {
+			return &Result{Published: *done, Notes: notes}, os.RemoveAll(dir)
+		}
+	}
+	return nil, errors.Join(err, os.RemoveAll(dir))
+}
+
+// prove loads and runs the model, and fills in what was learned.
+func (p *Publisher) prove(ctx context.Context, req *Request, draft *artifact.Draft, optimized string) (notes []string, err error) {
+	lib, err := p.Library()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lib.Close()) }()
+	req.Stage("loading")
+	session, err := lib.Open(req.File, ort.Options{})
+	if err != nil {
+		return nil, refuse("it does not load in ONNX Runtime %s: %w", lib.Version(), err)
+	}
+	defer func() { err = errors.Join(err, session.Close()) }()
+	if draft.Metadata, err = session.Metadata(); err != nil {
+		return nil, fmt.Errorf("read the model: %w", err)
+	}
+	req.Stage("running")
+	sig, err := findExamples(ctx, session, *session.Signature(), req.Shapes)
+	if err != nil {
+		return nil, refuse("%w", err)
+	}
+	sig, why, err := findBatchAxis(ctx, session, sig)
+	if err != nil {
+		return nil, fmt.Errorf("look for a batch axis: %w", err)
+	}
+	if why != "" {
+		notes = append(notes, "no batch axis: "+why)
+	}
+	draft.Signature = sig
+
+	req.Stage("optimising")
+	if why := optimize(ctx, lib, session, &sig, req.File, optimized); why != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return append(notes, fmt.Sprintf("not optimised, so it loads slower: %v", why)), nil
+	}
+	draft.Files = append(draft.Files, artifact.DraftFile{
+		Path: "model.ort", Source: optimized,
+		Optimized: &artifact.Target{ONNXRuntime: lib.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()},
+	})
+	return notes, nil
+}
+
+// optimize writes the copy that loads fast, and holds its answer to the
+// model's own.
+func optimize(ctx context.Context, lib *ort.Library, session *ort.Session, sig *infer.Signature, src, dst string) (err error) {
+	if err := lib.Optimize(src, dst); err != nil {
+		return err
+	}
+	fast, err := lib.Open(dst, ort.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, fast.Close()) }()
+	inputs, err := exampleInputs(sig)
+	if err != nil {
+		return err
+	}
+	want, release, err := session.Run(ctx, inputs, nil)
+	if err != nil {
+		return err
+	}
+	defer release()
+	got, releaseFast, err := fast.Run(ctx, inputs, nil)
+	if err != nil {
+		return err
+	}
+	defer releaseFast()
+	for i := range want {
+		if !alike(&want[i], &got[i]) {
+			return fmt.Errorf("the optimised copy answers otherwise in output %q", want[i].Name)
+		}
+	}
+	return nil
+}
+
+func exampleInputs(sig *infer.Signature) ([]infer.Tensor, error) {
+	var inputs []infer.Tensor
+	for i := range sig.Inputs {
+		spec := &sig.Inputs[i]
+		if spec.Optional {
+			continue
+		}
+		shape := spec.Example
+		if shape == nil {
+			shape = spec.Shape
+		}
+		t, err := generate(spec, shape, 0)
+		if err != nil {
+			return nil, err
+		}
+		inputs = append(inputs, t)
+	}
+	return inputs, nil
+}
+
+// refuse is the error of a file that cannot be published.
+func refuse(format string, args ...any) error {
+	return problem.New(problem.InvalidArgument, format, args...)
+}
+
+// sourcesOf lists the files of the model by the names they get.
+func sourcesOf(file string) (map[string]string, error) {
+	info, err := os.Stat(file)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, refuse("there is no file %s", file)
+	case err != nil:
+		return nil, fmt.Errorf("read the model: %w", err)
+	case !info.Mode().IsRegular():
+		return nil, refuse("%s is not a file", file)
+	case info.Size() == 0:
+		return nil, refuse("%s is empty", file)
+	}
+	external, err := ort.ExternalData(file)
+	if errors.Is(err, ort.ErrNotONNX) {
+		return nil, refuse("%s is %w; export the model to ONNX first", file, err)
+	}
+	if err != nil {
+		return nil, refuse("%s: %w", file, err)
+	}
+	sources := map[string]string{artifact.ModelFile: file}
+	for _, name := range external {
+		path := filepath.Join(filepath.Dir(file), name)
+		info, err := os.Lstat(path)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			return nil, refuse("its external data %s is missing: put it beside %s", name, filepath.Base(file))
+		case err != nil:
+			return nil, fmt.Errorf("read the model's external data: %w", err)
+		case !info.Mode().IsRegular():
+			return nil, refuse("its external data %s is not a file of its own", path)
+		case name == artifact.ModelFile:
+			return nil, refuse("its external data is called %s, as the model itself will be: rename it in the export", name)
+		}
+		sources[name] = path
+	}
+	return sources, nil
+}
+
+// unchanged looks whether the version asked for, or else the newest, holds
+// these bytes; nil when there is something to publish.
+func (p *Publisher) unchanged(ctx context.Context, req *Request, sources map[string]string) (*Result, error) {
+	ref := artifact.Ref{Name: req.Name, Version: req.Version}
+	var err error
+	if ref.Version == 0 {
+		ref, err = p.Store.Newest(ctx, req.Name)
+	}
+	var have *artifact.Manifest
+	var digest string
+	if err == nil {
+		have, digest, err = p.Store.Manifest(ctx, ref)
+	}
+	if err != nil {
+		if problem.CodeOf(err) == problem.ModelNotFound {
+			return nil, nil //nolint:nilnil // nothing to compare with
+		}
+		return nil, err
+	}
+	same, err := holds(have, sources)
+	switch {
+	case err != nil:
+		return nil, err
+	case same:
+		return &Result{Published: artifact.Published{Ref: ref, Digest: digest, Manifest: have, Unchanged: true}}, nil
+	case req.Version != 0:
+		return nil, problem.New(problem.VersionExists,
+			"%s is published with other bytes (%s), and a version never changes; leave --version out to take the next", ref, digest)
+	}
+	return nil, nil //nolint:nilnil // other bytes: a new version
+}
+
+// holds reports whether a manifest is of exactly these files.
+func holds(m *artifact.Manifest, sources map[string]string) (bool, error) {
+	count := 0
+	for _, f := range m.Files {
+		if f.Optimized != nil {
+			continue
+		}
+		count++
+		source, ok := sources[f.Path]
+		if !ok {
+			return false, nil
+		}
+		sum, err := hashFile(source)
+		if err != nil || sum != f.SHA256 {
+			return false, err
+		}
+	}
+	return count == len(sources), nil
+}
+
+func hashFile(path string) (string, error) {
+	f, err := os.Open(path) //nolint:gosec // the publisher names its files
+	if err != nil {
+		return "", fmt.Errorf("read the model: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // read only
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("read the model: %w", err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

@@ -1,0 +1,15 @@
+// Content-detect tells what kind of file some bytes are.
+package main
+
+import (
+	"github.com/modelserveai/modelserve/functions/content-detect/contentdetect"
+	"github.com/modelserveai/modelserve/runtime/function"
+	"github.com/modelserveai/modelserve/runtime/serve"
+)
+
+func main() {
+	function.Main(function.Spec{
+		Name:  "content-detect",
+		Codec: func(function.Limits) serve.Codec { return contentdetect.New() },
+	})
+}
