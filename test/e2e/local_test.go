@@ -345,7 +345,7 @@ func backToZero(t *testing.T, p *platform) {
 	if res.status != http.StatusOK {
 		t.Errorf("from zero: %d %s", res.status, res.body)
 	}
-	if timing := res.header.Get("Server-Timing"); !strings.Contains(timing, "schedule;dur=") || !strings.Contains(timing, "load;dur=") {
+	if timing := strings.Join(res.header.Values("Server-Timing"), ", "); !strings.Contains(timing, "schedule;dur=") || !strings.Contains(timing, "load;dur=") {
 		t.Errorf("a cold answer's parts: %q", timing)
 	}
 }

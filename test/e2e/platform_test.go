@@ -235,10 +235,22 @@ func (p *platform) run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), p.cli, args...)
 	cmd.Dir = p.dir
+	cmd.Env = append(os.Environ(), "MODELSERVE_ORT_LIBRARY="+library(t))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
 	return out.String(), err
+}
+
+// library is the ONNX Runtime that was fetched: the CLI finds it by itself from
+// the repository's root, and these run elsewhere.
+func library(t *testing.T) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(root(t), ".deps/onnxruntime/libonnxruntime*"))
+	if err != nil || len(found) == 0 {
+		t.Fatalf("no library in .deps: run `make deps` (%v)", err)
+	}
+	return found[0]
 }
 
 func testdata(t *testing.T, path string) []byte {
