@@ -126,6 +126,15 @@ type Runner interface {
 	Info() *ModelInfo
 }
 
+// Releaser is what a Runner may also be: it takes one run's outputs back before
+// the codec has answered. A codec that runs its model many times for one
+// request hands each run's outputs back, or it would hold them all.
+type Releaser interface {
+	// Release gives the outputs of one Run back; they must not be used after it.
+	// What was given back already, or never came from Run, is ignored.
+	Release(outputs []infer.Tensor)
+}
+
 // Codec answers a function's native payload with its model: it turns the
 // payload into tensors, runs them, and returns what encoding/json makes the
 // answer of. It is called from many goroutines. A bad payload is a problem

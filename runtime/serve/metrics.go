@@ -2,9 +2,8 @@ package serve
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"strings"
+	"strconv"
 	"sync"
 	"time"
 
@@ -124,7 +123,10 @@ func (m *metrics) end(ctx context.Context, c *call, err error) {
 	if err != nil || c.info == nil {
 		return
 	}
-	for _, p := range parts(&c.timing) {
+	for i, p := range parts(&c.timing) {
+		if i >= alwaysTold && p.time == 0 {
+			continue
+		}
 		m.parts.WithLabelValues(model, p.name).Observe(p.time.Seconds())
 	}
 }
@@ -144,10 +146,13 @@ type part struct {
 	time time.Duration
 }
 
-// parts are where a request's time went: the first three always, the others
-// when a cold model was waited for.
-func parts(t *infer.Timing) []part {
-	all := [...]part{
+// alwaysTold is how many parts are told even when they took no time; the others
+// only when a cold model was waited for.
+const alwaysTold = 3
+
+// parts are where a request's time went.
+func parts(t *infer.Timing) [7]part {
+	return [...]part{
 		{"queue", t.Queue},
 		{"batch", t.Input + t.Output},
 		{"infer", t.Infer},
@@ -156,25 +161,23 @@ func parts(t *infer.Timing) []part {
 		{"load", t.Load},
 		{"warm", t.Warm},
 	}
-	out := append(make([]part, 0, len(all)), all[:3]...)
-	for _, p := range all[3:] {
-		if p.time > 0 {
-			out = append(out, p)
-		}
-	}
-	return out
 }
 
 // writeTiming sets the headers every answered inference carries.
 func (c *call) writeTiming(h http.Header) {
-	var b strings.Builder
+	b := make([]byte, 0, 64)
 	for i, p := range parts(&c.timing) {
-		if i > 0 {
-			b.WriteString(", ")
+		if i >= alwaysTold && p.time == 0 {
+			continue
 		}
-		fmt.Fprintf(&b, "%s;dur=%.3f", p.name, float64(p.time)/float64(time.Millisecond))
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = append(b, p.name...)
+		b = append(b, ";dur="...)
+		b = strconv.AppendFloat(b, float64(p.time)/float64(time.Millisecond), 'f', 3, 64)
 	}
-	h.Set("Server-Timing", b.String())
+	h.Set("Server-Timing", string(b))
 	if c.info != nil {
 		h.Set(ModelHeader, c.info.Name+"@"+c.info.Version+";digest="+c.info.Digest)
 		h.Set(DeviceHeader, c.info.Device)

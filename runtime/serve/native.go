@@ -125,6 +125,19 @@ func (r *runner) Run(ctx context.Context, inputs []infer.Tensor) ([]infer.Tensor
 	return resp.Outputs, nil
 }
 
+// Release gives the outputs of one run back before the others.
+func (r *runner) Release(outputs []infer.Tensor) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, resp := range r.responses {
+		if len(outputs) > 0 && len(resp.Outputs) > 0 && &resp.Outputs[0] == &outputs[0] {
+			r.responses = slices.Delete(r.responses, i, i+1)
+			resp.Release()
+			return
+		}
+	}
+}
+
 // Info tells of the model.
 func (r *runner) Info() *ModelInfo { return r.lease.Info() }
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -463,6 +465,34 @@ func TestMetrics(t *testing.T) {
 	if _, err := serve.New(serve.Config{Backend: f, Repository: f, Registerer: registry}); err == nil {
 		t.Error("the same metrics were registered twice")
 	}
+}
+
+func TestExemplars(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	registry := prometheus.NewRegistry()
+	server, err := serve.New(serve.Config{Backend: f, Repository: f, Registerer: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}})
+	r := httptest.NewRequestWithContext(trace.ContextWithSpanContext(t.Context(), span), http.MethodPost, "/v2/models/double/infer", strings.NewReader(inferBody))
+	server.ServeHTTP(httptest.NewRecorder(), r)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != "modelserve_request_duration_seconds" {
+			continue
+		}
+		for _, bucket := range family.GetMetric()[0].GetHistogram().GetBucket() {
+			if e := bucket.GetExemplar(); e != nil && e.GetLabel()[0].GetValue() == span.TraceID().String() {
+				return
+			}
+		}
+	}
+	t.Error("no exemplar holds the trace's id")
 }
 
 func TestClientLeaves(t *testing.T) {
