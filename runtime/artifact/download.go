@@ -162,7 +162,7 @@ func (f *Fetcher) attempt(ctx context.Context, key string, data []byte, first, s
 		Range: aws.String(fmt.Sprintf("bytes=%d-%d", first, first+int64(len(data))-1)),
 	}, func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
 	if err != nil {
-		return 0, stalled(ctx, outOfRange(explain(err), size))
+		return 0, stalled(ctx, outOfRange(explain(err), first, size))
 	}
 	defer out.Body.Close()
 	if err := checkRange(out, first, size); err != nil {
@@ -227,9 +227,9 @@ func wrongSize(have, want int64) error {
 }
 
 // outOfRange explains the refusal of a range: the object ends before it.
-func outOfRange(err error, size int64) error {
+func outOfRange(err error, first, size int64) error {
 	if err != nil && strings.Contains(err.Error(), "416") {
-		return permanent{fmt.Errorf("truncated: it ends before byte %d of %d", size, size)}
+		return permanent{fmt.Errorf("truncated: it ends before byte %d of %d", first, size)}
 	}
 	return err
 }

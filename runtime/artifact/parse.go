@@ -27,6 +27,7 @@ const (
 	maxFileSize = 1 << 40
 	maxMetadata = 4096
 	maxFeatures = 64
+	maxExample  = 64 << 20 // elements of an example
 )
 
 // ParseManifest reads a model.json. It is strict: unknown and duplicate
@@ -114,8 +115,26 @@ func (c *checker) ports(field string, specs []infer.TensorSpec) {
 		for j, d := range s.Shape {
 			c.require(d >= infer.Dynamic, at+".shape["+strconv.Itoa(j)+"]", "expected -1 or more, got %d", d)
 		}
+		c.require(s.Example == nil || fitsExample(s), at+".example", "%v is no shape of a tensor of shape %v with at most %d elements",
+			s.Example, s.Shape, maxExample)
 		c.require(s.Min == nil || s.Max == nil || *s.Min <= *s.Max, at+".min", "is more than max")
 	}
+}
+
+// fitsExample reports whether an input's example is one of its shapes, and small
+// enough to be made for a warm-up.
+func fitsExample(s infer.TensorSpec) bool {
+	if len(s.Example) > maxRank || (s.Shape != nil && len(s.Example) != len(s.Shape)) {
+		return false
+	}
+	n := int64(1)
+	for i, d := range s.Example {
+		if d < 1 || d > maxExample/n || (s.Shape != nil && s.Shape[i] != infer.Dynamic && s.Shape[i] != d) {
+			return false
+		}
+		n *= d
+	}
+	return true
 }
 
 // batchAxis holds that every batched input has the axis.

@@ -1,7 +1,7 @@
 // Package ort runs ONNX models: sessions of ONNX Runtime over tensors as they
 // come from the wire, with cancellation, and what a publisher must know of a
-// model before it is served (its signature, its batch axis, its external
-// files, an optimised copy).
+// model before it is served (its signature, its external files, an optimised
+// copy).
 //
 // It is the platform's only cgo. It binds ONNX Runtime's C API itself, because
 // the signature of a V2 call is more than the Go bindings offer: scalars,

@@ -28,95 +28,36 @@ var shipped = []string{ //nolint:gochecknoglobals // a test's table
 	"speech-detect/silero_vad_16k_sequence.onnx",
 }
 
-// sampleOf is a row of a model that runs on nothing made up.
-func sampleOf(name string) []infer.Tensor {
-	if name != shipped[4] {
-		return nil
+// samples are inputs that the shipped models run on.
+func samples(name string) []infer.Tensor {
+	ramp := func(input string, shape ...int64) infer.Tensor {
+		t := infer.Tensor{Name: input, DataType: infer.FP32, Shape: shape}
+		n := t.Elements()
+		for i := range n {
+			t.Data = append(t.Data, floats("", nil, float32(i)/float32(n)).Data...)
+		}
+		return t
 	}
-	rate := infer.Tensor{Name: "sr", DataType: infer.Int64, Shape: []int64{}, Data: binary.LittleEndian.AppendUint64(nil, 16_000)}
-	return []infer.Tensor{
-		floats("input", []int64{1, 576}, make([]float32, 576)...),
-		floats("state", []int64{2, 1, 128}, make([]float32, 256)...),
-		rate,
-	}
-}
-
-func TestFindBatchAxisOfShippedModels(t *testing.T) {
-	t.Parallel()
-	l := open(t)
-	for name, batches := range map[string]bool{
-		shipped[0]: true, shipped[1]: true, shipped[2]: true, shipped[3]: true,
-		shipped[4]: false, // its state's batch lies on another axis
-		shipped[5]: false, // its rows are one after the other in time
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := load(t, l, model(t, name))
-			b, err := ort.FindBatchAxis(t.Context(), s, sampleOf(name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if (b.Signature.BatchAxis != nil) != batches || (b.Reason == "") != batches {
-				t.Errorf("batch axis %v, reason %q", b.Signature.BatchAxis, b.Reason)
-			}
-			if _, release, err := s.Run(t.Context(), b.Sample, nil); err != nil {
-				t.Error(err)
-			} else {
-				release()
-			}
-		})
-	}
-}
-
-func TestFindBatchAxis(t *testing.T) {
-	t.Parallel()
-	l := open(t)
-	undeclared := onnxtest.Scale(2, 3)
-	undeclared.Graph.Outputs[0].Shape = nil
-	for name, tc := range map[string]struct {
-		model  onnxtest.Model
-		reason string
-	}{
-		"rows":                 {onnxtest.Scale(4, 3), ""},
-		"half precision":       {onnxtest.Identity(onnxtest.Float16, "n", 3), ""},
-		"strings":              {onnxtest.Identity(onnxtest.String, "n"), ""},
-		"undeclared output":    {undeclared, ""},
-		"rows that mix":        {onnxtest.Mean(4), `output "y" differs between rows run alone and together`},
-		"fixed size":           {onnxtest.Identity(onnxtest.Float, 1, 3), "no input has a first axis whose size is left open"},
-		"no input":             {onnxtest.Constant(1), "no input has a first axis whose size is left open"},
-		"depends on the data":  {onnxtest.NonZero(), `output "y" has the shape`},
-		"with an optional one": {onnxtest.Offset(3, 1), ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := load(t, l, tc.model.Write(t))
-			b, err := ort.FindBatchAxis(t.Context(), s, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if (tc.reason == "") != (b.Reason == "") || !strings.Contains(b.Reason, tc.reason) {
-				t.Errorf("reason %q, want %q", b.Reason, tc.reason)
-			}
-			if (b.Signature.BatchAxis != nil) != (tc.reason == "") {
-				t.Errorf("batch axis: %v", b.Signature.BatchAxis)
-			}
-			for _, o := range b.Signature.Outputs {
-				if o.Shape == nil {
-					t.Errorf("output %q has no shape", o.Name)
-				}
-			}
-		})
-	}
-}
-
-func TestFindBatchAxisOfWhatDoesNotRun(t *testing.T) {
-	t.Parallel()
-	m := onnxtest.Slow(1) // squares a matrix that is not square
-	m.Graph.Inputs[0].Shape = []any{"n", 4}
-	m.Graph.Outputs[0].Shape = nil
-	s := load(t, open(t), m.Write(t))
-	if _, err := ort.FindBatchAxis(t.Context(), s, nil); !errors.Is(err, ort.ErrNoSample) {
-		t.Errorf("FindBatchAxis: %v", err)
+	switch name {
+	case shipped[0]:
+		return []infer.Tensor{ramp("x", 1, 3, 64, 96)}
+	case shipped[1]:
+		return []infer.Tensor{ramp("x", 1, 3, 48, 192)}
+	case shipped[2]:
+		return []infer.Tensor{ramp("x", 1, 3, 48, 64)}
+	case shipped[3]:
+		t := infer.Tensor{Name: "bytes", DataType: infer.Int32, Shape: []int64{1, 2048}}
+		for i := range 2048 {
+			t.Data = binary.LittleEndian.AppendUint32(t.Data, uint32(i%256))
+		}
+		return []infer.Tensor{t}
+	case shipped[4]:
+		rate := infer.Tensor{
+			Name: "sr", DataType: infer.Int64, Shape: []int64{}, Data: binary.LittleEndian.AppendUint64(nil, 16_000),
+		}
+		return []infer.Tensor{ramp("input", 1, 576), ramp("state", 2, 1, 128), rate}
+	default:
+		return []infer.Tensor{ramp("input", 3, 576), ramp("h", 1, 1, 128), ramp("c", 1, 1, 128)}
 	}
 }
 
@@ -138,16 +79,12 @@ func TestOptimizedModelsGiveTheSameBytes(t *testing.T) {
 			if diff := cmp.Diff(plain.Signature(), optimised.Signature()); diff != "" {
 				t.Errorf("signature: %s", diff)
 			}
-			b, err := ort.FindBatchAxis(t.Context(), plain, sampleOf(name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			want, releaseWant, err := plain.Run(t.Context(), b.Sample, nil)
+			want, releaseWant, err := plain.Run(t.Context(), samples(name), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer releaseWant()
-			got, release, err := optimised.Run(t.Context(), b.Sample, nil)
+			got, release, err := optimised.Run(t.Context(), samples(name), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -176,31 +113,28 @@ func TestOptimizeLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-func TestInspect(t *testing.T) {
+func TestSignatureAndMetadata(t *testing.T) {
 	t.Parallel()
 	l := open(t)
 	m := onnxtest.Scale(2, 3)
 	m.Metadata = map[string]string{"author": "żółw", "empty": ""}
-	got, err := l.Inspect(m.Write(t))
-	if err != nil {
-		t.Fatal(err)
+	s := load(t, l, m.Write(t))
+	want := &infer.Signature{
+		Inputs:  []infer.TensorSpec{{Name: "x", DataType: infer.FP32, Shape: []int64{-1, 2}}},
+		Outputs: []infer.TensorSpec{{Name: "y", DataType: infer.FP32, Shape: []int64{-1, 2}}},
 	}
-	want := &ort.Inspection{
-		Signature: infer.Signature{
-			Inputs:  []infer.TensorSpec{{Name: "x", DataType: infer.FP32, Shape: []int64{-1, 2}}},
-			Outputs: []infer.TensorSpec{{Name: "y", DataType: infer.FP32, Shape: []int64{-1, 2}}},
-		},
-		Metadata:     m.Metadata,
-		ExternalData: []string{},
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, s.Signature()); diff != "" {
 		t.Error(diff)
 	}
-	rec, err := l.Inspect(model(t, shipped[2]))
+	metadata, err := s.Metadata()
+	if diff := cmp.Diff(m.Metadata, metadata); diff != "" || err != nil {
+		t.Errorf("%v %s", err, diff)
+	}
+	recognise, err := load(t, l, model(t, shipped[2])).Metadata()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(rec.Metadata["character"], "\n"); n < 18_000 {
+	if n := strings.Count(recognise["character"], "\n"); n < 18_000 {
 		t.Errorf("the alphabet has %d lines", n)
 	}
 }
