@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -42,7 +43,7 @@ func Open(t testing.TB, function, file string) serve.Runner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &runner{t: t, session: session, info: &serve.ModelInfo{
+	return &runner{t: t, session: session, releases: map[*infer.Tensor]func(){}, info: &serve.ModelInfo{
 		ModelStatus: serve.ModelStatus{Name: function, Version: "1", State: serve.Ready},
 		Signature:   *session.Signature(),
 		Metadata:    metadata,
@@ -73,16 +74,33 @@ type runner struct {
 	t       testing.TB
 	session *ort.Session
 	info    *serve.ModelInfo
+
+	mu       sync.Mutex
+	releases map[*infer.Tensor]func() // by the first output
 }
 
 func (r *runner) Info() *serve.ModelInfo { return r.info }
 
-// Run keeps the outputs until the test ends, which is past any codec's answer.
+// Run keeps the outputs until they are given back or the test ends, which is
+// past any codec's answer.
 func (r *runner) Run(ctx context.Context, inputs []infer.Tensor) ([]infer.Tensor, error) {
 	out, release, err := r.session.Run(ctx, inputs, nil)
 	if err != nil {
 		return nil, err
 	}
-	r.t.Cleanup(release)
+	r.t.Cleanup(release) // twice is safe
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.releases[&out[0]] = release
 	return out, nil
+}
+
+// Release implements serve.Releaser.
+func (r *runner) Release(outputs []infer.Tensor) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if release, ok := r.releases[&outputs[0]]; ok {
+		delete(r.releases, &outputs[0])
+		release()
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/modelserveai/modelserve/functions/internal/imaging"
 	"github.com/modelserveai/modelserve/functions/internal/payload"
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
@@ -91,6 +92,13 @@ func InputName(model serve.Runner) string {
 		return in[0].Name
 	}
 	return "x"
+}
+
+// Release gives a run's outputs back now, if the runner can take them.
+func Release(model serve.Runner, outputs []infer.Tensor) {
+	if r, ok := model.(serve.Releaser); ok {
+		r.Release(outputs)
+	}
 }
 
 // Score keeps five decimals, as the reference reports scores.

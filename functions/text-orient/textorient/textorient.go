@@ -101,6 +101,7 @@ func classify(ctx context.Context, out []Line, lines *textimage.Lines, begin, en
 	if err != nil {
 		return nil, fmt.Errorf("classify lines %d to %d: %w", begin, end-1, err)
 	}
+	defer textimage.Release(model, outputs)
 	const classes = 2
 	if len(outputs) != 1 || outputs[0].Elements() != int64(n*classes) {
 		return nil, problem.New(problem.Internal, "the model's answer is not two probabilities for each of %d lines", n)

@@ -20,6 +20,8 @@ const (
 
 	maxLines   = 6    // in one batch, as in the reference
 	maxColumns = 3200 // in one batch: its answer takes 9 KB a column
+
+	maxRuns = 4 // of one request at once, at most one a processor: a run uses one
 )
 
 // lineBatch is lines that run together, at one width.

@@ -12,8 +12,12 @@ package textrecognize
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/modelserveai/modelserve/functions/internal/imaging"
 	"github.com/modelserveai/modelserve/functions/internal/payload"
@@ -79,10 +83,21 @@ func (c *Codec) Answer(ctx context.Context, in serve.Payload, model serve.Runner
 		return nil, err
 	}
 	answer := &Answer{Lines: make([]Line, lines.Len())}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(min(maxRuns, runtime.GOMAXPROCS(0)))
 	for _, b := range batches(lines) {
-		if err := c.read(ctx, answer.Lines, lines, b, chars, model); err != nil {
-			return nil, err
-		}
+		group.Go(func() (err error) {
+			// A panic is this request's 500, as in the caller's own goroutine.
+			defer func() {
+				if v := recover(); v != nil {
+					err = fmt.Errorf("panic while reading lines: %v\n%s", v, debug.Stack())
+				}
+			}()
+			return c.read(ctx, answer.Lines, lines, b, chars, model)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
 	}
 	return answer, nil
 }
@@ -122,6 +137,7 @@ func (c *Codec) read(ctx context.Context, out []Line, lines *textimage.Lines, b 
 		return fmt.Errorf("read %d lines of up to %d pixels: %w", n, b.width, err)
 	}
 	c.tensors.Put(tensor) // not after an error: the run may not have let go of it
+	defer textimage.Release(model, outputs)
 	if len(outputs) != 1 || len(outputs[0].Shape) != 3 || outputs[0].Shape[0] != int64(n) {
 		return problem.New(problem.Internal, "the model's answer is not one table for each of %d lines", n)
 	}

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/modelserveai/modelserve/functions/internal/modeltest"
 	"github.com/modelserveai/modelserve/functions/text-recognize/textrecognize"
@@ -18,17 +20,23 @@ import (
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
-// scribe reads every line as "a", and remembers the shapes it was run with.
+// scribe reads every line as "a". It remembers the shapes it was run with, and
+// how many outputs it had out at once.
 type scribe struct {
 	classes int64
-	shapes  *[][]int64
+
+	mu        sync.Mutex
+	shapes    [][]int64
+	out, most int
 }
 
-func (s scribe) Run(_ context.Context, inputs []infer.Tensor) ([]infer.Tensor, error) {
+func (s *scribe) Run(_ context.Context, inputs []infer.Tensor) ([]infer.Tensor, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	shape := inputs[0].Shape
-	if s.shapes != nil {
-		*s.shapes = append(*s.shapes, slices.Clone(shape))
-	}
+	s.shapes = append(s.shapes, slices.Clone(shape))
+	s.out++
+	s.most = max(s.most, s.out)
 	out := make([]float32, shape[0]*2*s.classes)
 	for i := range shape[0] {
 		out[i*2*s.classes+1] = 0.75
@@ -36,7 +44,13 @@ func (s scribe) Run(_ context.Context, inputs []infer.Tensor) ([]infer.Tensor, e
 	return []infer.Tensor{infer.NewTensor("p", []int64{shape[0], 2, s.classes}, out)}, nil
 }
 
-func (scribe) Info() *serve.ModelInfo {
+func (s *scribe) Release([]infer.Tensor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out--
+}
+
+func (*scribe) Info() *serve.ModelInfo {
 	return &serve.ModelInfo{Metadata: map[string]string{"character": "a\nb"}}
 }
 
@@ -69,14 +83,29 @@ func TestAnswer(t *testing.T) {
 		"by width":           {`,"polygons":[` + strings.Join([]string{box(0, 0, 400, 20), box(0, 0, 40, 20), box(0, 0, 430, 20), box(0, 0, 50, 20)}, ",") + `]`, 4, [][]int64{{2, 3, 48, 320}, {2, 3, 48, 1056}}},
 		"seven are too many": {`,"polygons":[` + strings.Repeat(box(0, 0, 40, 20)+",", 6) + box(0, 0, 40, 20) + `]`, 7, [][]int64{{6, 3, 48, 320}, {1, 3, 48, 320}}},
 	} {
-		var shapes [][]int64
-		got := answer(t, textrecognize.New(textrecognize.Options{}), scribe{classes: 4, shapes: &shapes}, asJSON(t, tc.rest))
+		model := &scribe{classes: 4}
+		got := answer(t, textrecognize.New(textrecognize.Options{}), model, asJSON(t, tc.rest))
 		if diff := cmp.Diff(slices.Repeat([]textrecognize.Line{a}, tc.lines), got); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
-		if diff := cmp.Diff(tc.shapes, shapes); diff != "" {
+		byWidth := cmpopts.SortSlices(func(a, b []int64) bool { return a[3] < b[3] || a[3] == b[3] && a[0] > b[0] })
+		if diff := cmp.Diff(tc.shapes, model.shapes, byWidth); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
+	}
+}
+
+// TestAnswerHoldsFewOutputs reads a thousand lines: each batch's probabilities,
+// megabytes of them, are given back before the next ones come.
+func TestAnswerHoldsFewOutputs(t *testing.T) {
+	t.Parallel()
+	model := &scribe{classes: 4}
+	rest := `,"polygons":[` + strings.Repeat(box(0, 0, 40, 20)+",", 999) + box(0, 0, 40, 20) + `]`
+	if got := answer(t, textrecognize.New(textrecognize.Options{}), model, asJSON(t, rest)); len(got) != 1000 {
+		t.Fatalf("%d lines", len(got))
+	}
+	if model.out != 0 || model.most > 4 {
+		t.Errorf("%d outputs held at the end, %d at once", model.out, model.most)
 	}
 }
 
@@ -105,7 +134,7 @@ func TestAnswerRefuses(t *testing.T) {
 		"an unknown field":        {`,"polygon":[]`, "polygon"},
 		"polygons named twice":    {`,"polygons":[],"polygons":[]`, "polygons"},
 	} {
-		_, err := textrecognize.New(textrecognize.Options{}).Answer(t.Context(), asJSON(t, tc.rest), scribe{classes: 4})
+		_, err := textrecognize.New(textrecognize.Options{}).Answer(t.Context(), asJSON(t, tc.rest), &scribe{classes: 4})
 		var p *problem.Error
 		if !errors.As(err, &p) || p.Code != problem.InvalidArgument {
 			t.Errorf("%s: %v", name, err)
@@ -115,7 +144,7 @@ func TestAnswerRefuses(t *testing.T) {
 			t.Errorf("%s: fields %v, want %s", name, p.Fields, tc.field)
 		}
 	}
-	_, err := textrecognize.New(textrecognize.Options{}).Answer(t.Context(), asJSON(t, ""), scribe{classes: 9})
+	_, err := textrecognize.New(textrecognize.Options{}).Answer(t.Context(), asJSON(t, ""), &scribe{classes: 9})
 	if problem.CodeOf(err) != problem.Internal {
 		t.Errorf("an alphabet of another model: %v", err)
 	}
@@ -128,7 +157,7 @@ func FuzzAnswerJSON(f *testing.F) {
 	}
 	codec := textrecognize.New(textrecognize.Options{MaxPixels: 10_000})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		_, err := codec.Answer(t.Context(), serve.Payload{ContentType: "application/json", Body: body}, scribe{classes: 4})
+		_, err := codec.Answer(t.Context(), serve.Payload{ContentType: "application/json", Body: body}, &scribe{classes: 4})
 		if err != nil && problem.CodeOf(err) == problem.Internal {
 			t.Fatal(err)
 		}
