@@ -18,10 +18,11 @@ import (
 
 // source implements pool.Source over S3 and ONNX Runtime.
 type source struct {
-	cfg     *config
-	store   *artifact.Store
-	library func() (*ort.Library, error) // started once, in the background
-	fetcher func() (*artifact.Fetcher, error)
+	cfg      *config
+	store    *artifact.Store
+	verifier *artifact.Verifier           // nil when no key is configured
+	library  func() (*ort.Library, error) // started once, in the background
+	fetcher  func() (*artifact.Fetcher, error)
 }
 
 // newSource checks what can be checked at once and begins starting ONNX
@@ -41,7 +42,7 @@ func newSource(ctx context.Context, cfg *config) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("MODELSERVE_CACHE_DIR: %w", err)
 	}
-	s := &source{cfg: cfg, store: store, library: sync.OnceValues(func() (*ort.Library, error) { return openLibrary() })}
+	s := &source{cfg: cfg, store: store, verifier: verifier, library: sync.OnceValues(func() (*ort.Library, error) { return openLibrary() })}
 	s.fetcher = sync.OnceValues(func() (*artifact.Fetcher, error) {
 		library, err := s.library()
 		if err != nil {
@@ -80,7 +81,7 @@ func (s *source) Versions(ctx context.Context, name string) ([]int, error) {
 
 // Describe implements pool.Source.
 func (s *source) Describe(ctx context.Context, ref artifact.Ref) (*artifact.Manifest, string, error) {
-	return s.store.Manifest(ctx, ref)
+	return s.store.SignedManifest(ctx, ref, s.verifier)
 }
 
 // Load implements pool.Source.

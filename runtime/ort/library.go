@@ -42,15 +42,9 @@ type Error struct {
 // ErrorCode is ONNX Runtime's own code (onnxruntime_error_code.h).
 type ErrorCode int
 
-// The codes that callers tell apart.
-const (
-	CodeFail            ErrorCode = C.ORT_FAIL
-	CodeInvalidArgument ErrorCode = C.ORT_INVALID_ARGUMENT // the tensors do not fit the model
-	CodeNoSuchFile      ErrorCode = C.ORT_NO_SUCHFILE
-	CodeInvalidProtobuf ErrorCode = C.ORT_INVALID_PROTOBUF // not an ONNX file, or a broken one
-	CodeNotImplemented  ErrorCode = C.ORT_NOT_IMPLEMENTED  // an operator without a kernel here
-	CodeInvalidGraph    ErrorCode = C.ORT_INVALID_GRAPH
-)
+// CodeInvalidArgument is the one code that callers act on: the tensors do not
+// fit the model.
+const CodeInvalidArgument ErrorCode = C.ORT_INVALID_ARGUMENT
 
 // Error is ONNX Runtime's message.
 func (e *Error) Error() string { return e.Message }
