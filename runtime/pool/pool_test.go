@@ -336,6 +336,12 @@ func TestResolve(t *testing.T) {
 				t.Errorf("%s@%s: version %q, want %q", tc.name, tc.version, info.Version, tc.want)
 			}
 		}
+		if _, err := call(t.Context(), open, "a", "2"); err != nil {
+			t.Error(err)
+		}
+		if info, err := open.Model(t.Context(), "a", ""); err != nil || !slices.Equal(info.Versions, []string{"2", "1"}) {
+			t.Errorf("versions of a loaded model: %+v, %v", info, err)
+		}
 		src.mu.Lock()
 		src.versions["a"] = []int{3, 2, 1}
 		src.mu.Unlock()

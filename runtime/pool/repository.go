@@ -33,6 +33,7 @@ func (p *Pool) Model(ctx context.Context, name, version string) (*serve.ModelInf
 		info = *describe(manifest, digest, p.cfg.Device)
 	}
 	info.ModelStatus = p.status(ref)
+	info.Versions = nil // the held one knows of itself alone
 	for _, v := range versions {
 		info.Versions = append(info.Versions, strconv.Itoa(v))
 	}
