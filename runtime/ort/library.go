@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -45,6 +46,9 @@ type ErrorCode int
 // CodeInvalidArgument is the one code that callers act on: the tensors do not
 // fit the model.
 const CodeInvalidArgument ErrorCode = C.ORT_INVALID_ARGUMENT
+
+// maxMessage bounds ONNX Runtime's messages, some of which hold a whole node.
+const maxMessage = 1000
 
 // Error is ONNX Runtime's message.
 func (e *Error) Error() string { return e.Message }
@@ -155,8 +159,9 @@ func (l *Library) check(s *C.OrtStatus) error {
 		return nil
 	}
 	defer C.ms_status_free(l.api, s)
-	return &Error{
-		Code:    ErrorCode(C.ms_status_code(l.api, s)),
-		Message: C.GoString(C.ms_status_message(l.api, s)),
+	message := C.GoString(C.ms_status_message(l.api, s))
+	if len(message) > maxMessage {
+		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
 	}
+	return &Error{Code: ErrorCode(C.ms_status_code(l.api, s)), Message: message}
 }

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"math"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
@@ -172,7 +174,8 @@ func TestRunRefusesWhatDoesNotFit(t *testing.T) {
 			t.Parallel()
 			_, release, err := tc.s.Run(t.Context(), tc.inputs, tc.outputs)
 			var e *ort.Error
-			if !errors.As(err, &e) || e.Code != ort.CodeInvalidArgument || err.Error() != tc.want || release != nil {
+			if !errors.As(err, &e) || e.Code != ort.CodeInvalidArgument || problem.CodeOf(err) != problem.InvalidArgument ||
+				err.Error() != tc.want || release != nil {
 				t.Errorf("Run: %v, want %s", err, tc.want)
 			}
 		})
@@ -181,7 +184,16 @@ func TestRunRefusesWhatDoesNotFit(t *testing.T) {
 		t.Parallel()
 		_, _, err := s.Run(t.Context(), []infer.Tensor{floats("x", []int64{1, 3}, 1, 2, 3)}, nil)
 		var e *ort.Error
-		if !errors.As(err, &e) || e.Code != ort.CodeInvalidArgument {
+		if !errors.As(err, &e) || problem.CodeOf(err) != problem.InvalidArgument {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	t.Run("shape, by an operator", func(t *testing.T) {
+		t.Parallel()
+		detect := load(t, l, model(t, shipped[0]))
+		in := floats("x", []int64{1, 3, 33, 33}, make([]float32, 3*33*33)...)
+		_, _, err := detect.Run(t.Context(), []infer.Tensor{in}, nil)
+		if problem.CodeOf(err) != problem.InvalidArgument || !strings.Contains(err.Error(), "the model does not run on these inputs") {
 			t.Errorf("Run: %v", err)
 		}
 	})

@@ -7,10 +7,12 @@ import "C"
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
+	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -24,7 +26,8 @@ import (
 //
 // When ctx ends, ONNX Runtime is told to stop; it looks between two operators,
 // and Run returns ctx.Err() then. The session stays usable. Inputs that do not
-// fit the model are an *Error with CodeInvalidArgument.
+// fit the model, or that one of its operators refuses, are
+// problem.InvalidArgument over the *Error: a graph fails for nothing else.
 func (s *Session) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
@@ -42,11 +45,12 @@ func (s *Session) Run(ctx context.Context, inputs []infer.Tensor, outputs []stri
 	}
 	c := &call{s: s}
 	defer c.destroy()
-	if err := c.setInputs(inputs); err != nil {
-		return nil, nil, err
+	err := c.setInputs(inputs)
+	if err == nil {
+		err = c.setOutputs(outputs)
 	}
-	if err := c.setOutputs(outputs); err != nil {
-		return nil, nil, err
+	if err != nil {
+		return nil, nil, problem.New(problem.InvalidArgument, "%w", err)
 	}
 	var scratch [256]byte
 	key := s.shapes.key(scratch[:0], inputs, outputs)
@@ -55,6 +59,10 @@ func (s *Session) Run(ctx context.Context, inputs []infer.Tensor, outputs []stri
 		c.dropOutputs()
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
+		}
+		var refused *Error
+		if errors.As(err, &refused) {
+			return nil, nil, problem.New(problem.InvalidArgument, "the model does not run on these inputs: %w", err)
 		}
 		return nil, nil, err
 	}
