@@ -21,6 +21,7 @@ type listed struct {
 	ImportPath string
 	Name       string
 	Doc        string
+	GoFiles    []string
 	Imports    []string
 	CgoFiles   []string
 	Deps       []string
@@ -29,7 +30,7 @@ type listed struct {
 func (p *listed) path() string { return strings.TrimPrefix(p.ImportPath, module) }
 
 var list = sync.OnceValues(func() ([]listed, error) {
-	out, err := exec.Command("go", "list", "-json=ImportPath,Name,Doc,Imports,CgoFiles,Deps", module+"...").Output()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Name,Doc,GoFiles,Imports,CgoFiles,Deps", module+"...").Output()
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +62,7 @@ func packages(t *testing.T) []listed {
 func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 	t.Parallel()
 	for _, p := range packages(t) {
-		if p.Doc == "" {
+		if p.Doc == "" && len(p.GoFiles)+len(p.CgoFiles) > 0 { // go list reads no comment of tests alone
 			t.Errorf("%s has no package comment", p.path())
 		}
 	}
