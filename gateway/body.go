@@ -23,6 +23,7 @@ type body struct {
 	config  *Config
 
 	began time.Time
+	until time.Time // the deadline that is set
 	read  int64
 
 	grpc   bool // errors are gRPC's, and there are frames around the messages
@@ -56,8 +57,11 @@ func (b *body) Read(p []byte) (int, error) {
 	if failed := b.failed.Load(); failed != nil {
 		return 0, b.form(failed)
 	}
-	// Not every writer can (a test's recorder); the server's can.
-	_ = b.control.SetReadDeadline(b.deadline())
+	if until := b.deadline(); until != b.until {
+		// Not every writer can (a test's recorder); the server's can.
+		_ = b.control.SetReadDeadline(until)
+		b.until = until
+	}
 	if left := b.most() - b.read; int64(len(p)) > left+1 {
 		p = p[:left+1] // one more, to see that there is more
 	}

@@ -30,6 +30,7 @@ type addressed struct{ name, version, id string }
 // wire type does not.
 func (f frame) address() (addressed, error) {
 	var a addressed
+	fields := [...]*string{fieldName: &a.name, fieldVersion: &a.version, fieldID: &a.id}
 	for rest := []byte(f); len(rest) > 0; {
 		number, kind, n := protowire.ConsumeTag(rest)
 		if n < 0 {
@@ -48,14 +49,7 @@ func (f frame) address() (addressed, error) {
 			return a, malformed(n)
 		}
 		rest = rest[n:]
-		switch number {
-		case fieldName:
-			a.name = string(value)
-		case fieldVersion:
-			a.version = string(value)
-		case fieldID:
-			a.id = string(value)
-		}
+		*fields[number] = string(value)
 	}
 	return a, nil
 }

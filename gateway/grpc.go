@@ -178,10 +178,10 @@ func (s *grpcService) checkHealth(ctx context.Context, service *wrapperspb.Strin
 	if name := service.GetValue(); name != "" && name != inferpbconnect.GRPCInferenceServiceName {
 		return nil, problem.New(problem.NotFound, "there is no such service")
 	}
-	if s.g.isReady(ctx) != nil {
-		return wrapperspb.Int32(notServing), nil
+	if ready := s.g.isReady(ctx) == nil; ready {
+		return wrapperspb.Int32(serving), nil
 	}
-	return wrapperspb.Int32(serving), nil
+	return wrapperspb.Int32(notServing), nil
 }
 
 // modelInfer hands an inference on, to the version it resolves to.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -187,6 +188,7 @@ func TestGRPCCannotBeTalkedPast(t *testing.T) {
 		"nothing":                           {nil, connect.CodeInvalidArgument},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			message := raw(tc.message)
 			req := connect.NewRequest(&message)
 			req.Header().Set("Authorization", "Bearer "+key)
@@ -256,7 +258,7 @@ func TestGRPCStream(t *testing.T) {
 	var want, got []string
 	for i := range 60 {
 		model := models[i%len(models)]
-		id := fmt.Sprint(i)
+		id := strconv.Itoa(i)
 		if err := stream.SendMsg(&inferpb.ModelInferRequest{ModelName: model, Id: id}); err != nil {
 			t.Fatal(err)
 		}

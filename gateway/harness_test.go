@@ -28,7 +28,7 @@ import (
 
 // world is a gateway on a port, with functions behind it.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	keys    *authtest.Store
 	catalog *fakeCatalog
 	routes  *route.Routes
@@ -44,7 +44,7 @@ type option func(*gateway.Config, *gateway.Deps)
 
 // newWorld has the functions text-detect (version 1 of its model, tag canary),
 // ocr (its own name is no model; serves text-recognize 2) and the pool.
-func newWorld(t *testing.T, options ...option) *world {
+func newWorld(t testing.TB, options ...option) *world {
 	t.Helper()
 	w := &world{t: t, keys: &authtest.Store{}, log: &syncBuffer{}, net: &network{handlers: map[string]http.Handler{}}}
 	w.catalog = &fakeCatalog{models: map[string][]int{

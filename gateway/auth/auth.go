@@ -62,7 +62,7 @@ func (c Chain) Authenticate(ctx context.Context, credential string) (*Principal,
 // The headers that carry a credential; gRPC metadata has the same names.
 const (
 	AuthorizationHeader = "Authorization"
-	APIKeyHeader        = "X-Api-Key"
+	APIKeyHeader        = "X-Api-Key" //nolint:gosec // a header's name
 )
 
 const maxCredential = 16 << 10 // bytes; room for a JWT with many claims

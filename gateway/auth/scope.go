@@ -42,12 +42,12 @@ func (s Scope) check(field string) error {
 
 // Covers reports whether a holder of s holds other too.
 func (s Scope) Covers(other Scope) bool {
-	switch {
-	case s == other, s == Admin:
+	switch s {
+	case other, Admin:
 		return true
-	case s == InferAll:
+	case InferAll:
 		return strings.HasPrefix(string(other), inferPrefix)
-	case s == ModelsWrite:
+	case ModelsWrite:
 		return other == ModelsRead
 	default:
 		return false

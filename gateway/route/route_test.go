@@ -206,11 +206,12 @@ func TestWatch(t *testing.T) {
 			defer close(done)
 			r.Watch(ctx, path, time.Second, slog.New(slog.NewTextHandler(io.Writer(&log), nil)))
 		}()
-		names := func() (names string) {
+		names := func() string {
+			var names []string
 			for _, f := range r.Functions() {
-				names += f.Name
+				names = append(names, f.Name)
 			}
-			return names
+			return strings.Join(names, "")
 		}
 		for _, step := range []struct{ text, want string }{
 			{"functions: [{name: a}, {name: b}]", "ab"},

@@ -28,7 +28,7 @@ func open(t *testing.T, path string) *sqlite.Store {
 
 func TestKeyStore(t *testing.T) {
 	t.Parallel()
-	authtest.TestKeyStore(t, func(t *testing.T) auth.KeyStore {
+	authtest.RunKeyStore(t, func(t *testing.T) auth.KeyStore {
 		return open(t, filepath.Join(t.TempDir(), "gateway.db"))
 	})
 }

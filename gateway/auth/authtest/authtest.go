@@ -17,9 +17,9 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 )
 
-// TestKeyStore runs the conformance suite. open returns an empty store; it is
+// RunKeyStore runs the conformance suite. open returns an empty store; it is
 // called once for each case.
-func TestKeyStore(t *testing.T, open func(t *testing.T) auth.KeyStore) {
+func RunKeyStore(t *testing.T, open func(t *testing.T) auth.KeyStore) {
 	t.Helper()
 	for name, check := range map[string]func(*testing.T, auth.KeyStore){
 		"a key comes back as it was":     roundTrip,

@@ -9,5 +9,5 @@ import (
 
 func TestStore(t *testing.T) {
 	t.Parallel()
-	authtest.TestKeyStore(t, func(*testing.T) auth.KeyStore { return &authtest.Store{} })
+	authtest.RunKeyStore(t, func(*testing.T) auth.KeyStore { return &authtest.Store{} })
 }

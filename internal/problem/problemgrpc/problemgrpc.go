@@ -93,6 +93,7 @@ func WithCode(e *connect.Error) *connect.Error {
 		code = problem.Unimplemented
 	case connect.CodeUnavailable:
 		code = problem.Unavailable
+	default: // connect-go makes no others of itself but for bugs
 	}
 	add(e, &errdetails.ErrorInfo{Reason: string(code), Domain: Domain})
 	return e
@@ -115,9 +116,12 @@ func Complete(h http.Header) *connect.Error {
 		}
 		return ""
 	}
-	number, err := strconv.ParseUint(value(statusTrailer), 10, 5)
-	if err != nil || number == 0 {
+	if status := value(statusTrailer); status == "" || status == "0" {
 		return nil
+	}
+	number, err := strconv.ParseUint(value(statusTrailer), 10, 5)
+	if err != nil {
+		number = uint64(connect.CodeUnknown)
 	}
 	message, err := url.PathUnescape(value(messageTrailer))
 	if err != nil {
@@ -127,7 +131,7 @@ func Complete(h http.Header) *connect.Error {
 	if value(detailsTrailer) != "" {
 		return e
 	}
-	status := &spb.Status{Code: int32(number), Message: message} //nolint:gosec // at most 31
+	status := &spb.Status{Code: int32(number), Message: message}
 	for _, d := range WithCode(e).Details() {
 		status.Details = append(status.Details, &anypb.Any{TypeUrl: "type.googleapis.com/" + d.Type(), Value: d.Bytes()})
 	}
