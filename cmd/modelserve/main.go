@@ -5,10 +5,9 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/cli"
+	"github.com/modelserveai/modelserve/internal/lifecycle"
 )
 
 func main() {
@@ -16,7 +15,7 @@ func main() {
 }
 
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := lifecycle.Context(context.Background())
 	defer stop()
 	return cli.Run(ctx, os.Args[1:], cli.System())
 }

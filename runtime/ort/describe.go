@@ -20,7 +20,8 @@ const (
 	maxMetadata = 4096 // entries
 )
 
-// describe reads the signature and prepares the names that runs pass.
+// describe reads the signature and prepares the names that runs pass. Outputs
+// that the protocol cannot carry are left out where another remains.
 func (s *Session) describe() error {
 	s.names = map[string]*C.char{}
 	s.inputs, s.outputs = map[string]infer.DataType{}, map[string]infer.DataType{}
@@ -35,12 +36,18 @@ func (s *Session) describe() error {
 		}
 		for i := range int(count) {
 			spec, known, err := s.port(list, i)
-			if err != nil {
+			switch {
+			case err == nil:
+				s.add(list, spec, known)
+			case list == C.MS_OUTPUT:
+				s.left = append(s.left, err)
+			default:
 				faults = append(faults, err)
-				continue
 			}
-			s.add(list, spec, known)
 		}
+	}
+	if len(s.allOutputs) == 0 {
+		faults = append(faults, s.left...)
 	}
 	return errors.Join(faults...)
 }

@@ -184,6 +184,29 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+func TestOutputsThatAreNoTensorsAreLeftOut(t *testing.T) {
+	t.Parallel()
+	m := onnxtest.Sequence()
+	m.Graph.Nodes = append(m.Graph.Nodes, onnxtest.Node{Op: "Identity", Inputs: []string{"x"}, Outputs: []string{"z"}})
+	m.Graph.Outputs = append(m.Graph.Outputs, onnxtest.Value{Name: "z", Element: onnxtest.Float, Shape: []any{"n"}})
+	s := load(t, open(t), m.Write(t))
+	want := []infer.TensorSpec{{Name: "z", DataType: infer.FP32, Shape: []int64{-1}}}
+	if diff := cmp.Diff(want, s.Signature().Outputs); diff != "" {
+		t.Error(diff)
+	}
+	if left := s.LeftOut(); len(left) != 1 || !strings.Contains(left[0].Error(), `output "y" is a sequence`) {
+		t.Errorf("left out: %v", left)
+	}
+	out, release, err := s.Run(t.Context(), []infer.Tensor{floats("x", []int64{2}, 1, 2)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	if len(out) != 1 || out[0].Name != "z" {
+		t.Errorf("answered %v", out)
+	}
+}
+
 func TestExternalData(t *testing.T) {
 	t.Parallel()
 	l := open(t)

@@ -34,6 +34,7 @@ type Session struct {
 	outputs    map[string]infer.DataType
 	required   int // inputs without a default
 	allOutputs []string
+	left       []error // why each output that is not served is not
 
 	shapes shapeCache
 
@@ -46,7 +47,8 @@ type Session struct {
 // not change until Close (the mapping outlives the file's removal).
 //
 // A model whose inputs or outputs are not tensors of the protocol's types, or
-// whose external data lies outside its own folder, is refused by name.
+// whose external data lies outside its own folder, is refused by name. Where
+// some outputs are, the others are left out: see LeftOut.
 func (l *Library) Open(path string, opts Options) (*Session, error) {
 	s, err := l.open(path, opts)
 	if err != nil {
@@ -126,6 +128,10 @@ func (s *Session) createMapped(path string, o *sessionOptions) error {
 // its outputs. An output without a declared shape has a nil Shape. It is
 // shared: do not change it.
 func (s *Session) Signature() *infer.Signature { return &s.signature }
+
+// LeftOut says of each output that is not in the signature why it cannot be
+// served, such as the sequence of maps that scikit-learn's exporter adds.
+func (s *Session) LeftOut() []error { return s.left }
 
 // Device is where the session runs.
 func (s *Session) Device() Device { return s.device }

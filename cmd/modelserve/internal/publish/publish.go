@@ -125,6 +125,9 @@ func (p *Publisher) prove(ctx context.Context, req *Request, draft *artifact.Dra
 		notes = append(notes, "no batch axis: "+why)
 	}
 	draft.Signature = sig
+	for _, left := range session.LeftOut() {
+		notes = append(notes, "left out: "+left.Error())
+	}
 
 	req.Stage("optimising")
 	if why := optimize(ctx, lib, session, &sig, req.File, optimized); why != nil {
