@@ -35,7 +35,7 @@ func (a *Activator) tell(resp *http.Response, service string, lease *revision.Le
 	}
 	parts[1].Duration = max(0, parts[1].Duration)
 	for _, name := range []string{"queue", "batch", "infer"} {
-		if d, ok := told[name]; ok {
+		if d := told[name]; d >= 50*time.Microsecond {
 			parts = append(parts, Part{name, d})
 		}
 	}

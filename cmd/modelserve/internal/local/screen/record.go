@@ -1,6 +1,7 @@
 package screen
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,7 +16,9 @@ import (
 // control characters.
 func (s *Screen) record(line []byte) string {
 	var fields map[string]any
-	if len(line) == 0 || line[0] != '{' || json.Unmarshal(line, &fields) != nil {
+	decoder := json.NewDecoder(bytes.NewReader(line))
+	decoder.UseNumber() // 119551836 shall not become 1.19551836e+08
+	if len(line) == 0 || line[0] != '{' || decoder.Decode(&fields) != nil {
 		return printable(string(line))
 	}
 	level, _ := fields[slog.LevelKey].(string)
