@@ -15,16 +15,16 @@ import (
 )
 
 // body bounds a request's body in bytes, also when its length was not
-// announced, and in time: a deadline that moves on by what has been read, so
-// that a slow client cannot hold a function's slot.
+// announced, and in time: what reading may take grows with what has been read,
+// so that a slow client cannot hold a function's slot. Only reading counts: a
+// function that starts first, or is busy, takes its own time.
 type body struct {
 	io.ReadCloser
 	control *http.ResponseController
 	config  *Config
 
-	began time.Time
-	until time.Time // the deadline that is set
-	read  int64
+	waited time.Duration // for the client, in Read
+	read   int64
 
 	grpc   bool // errors are gRPC's, and there are frames around the messages
 	stream bool // without an end: bounded by the message, and by the time between them
@@ -40,7 +40,7 @@ func (g *gateway) bound(w http.ResponseWriter, r *http.Request) (*body, error) {
 	if r.ContentLength > int64(g.config.MaxBody)+frameHeader || !isGRPC(r) && r.ContentLength > int64(g.config.MaxBody) {
 		return nil, g.tooLarge()
 	}
-	b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), config: &g.config, began: time.Now()}
+	b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), config: &g.config}
 	if r.Body == nil || r.Body == http.NoBody {
 		return b, nil
 	}
@@ -57,16 +57,15 @@ func (b *body) Read(p []byte) (int, error) {
 	if failed := b.failed.Load(); failed != nil {
 		return 0, b.form(failed)
 	}
-	if until := b.deadline(); until != b.until {
-		// Not every writer can (a test's recorder); the server's can.
-		_ = b.control.SetReadDeadline(until)
-		b.until = until
-	}
+	began := time.Now()
+	// Not every writer can (a test's recorder); the server's can.
+	_ = b.control.SetReadDeadline(began.Add(b.patience()))
 	if left := b.most() - b.read; int64(len(p)) > left+1 {
 		p = p[:left+1] // one more, to see that there is more
 	}
 	n, err := b.ReadCloser.Read(p)
 	b.read += int64(n)
+	b.waited += time.Since(began)
 	if b.read > b.most() {
 		return 0, b.fail(problem.New(problem.PayloadTooLarge, "the body is larger than %v; send larger inputs by reference", b.config.MaxBody))
 	}
@@ -78,7 +77,7 @@ func (b *body) Read(p []byte) (int, error) {
 	case err == nil, errors.Is(err, io.EOF):
 		return n, err
 	case isTimeout(err):
-		return n, b.fail(problem.New(problem.RequestTimeout, "the body came too slowly: %d bytes in %v", b.read, time.Since(b.began).Round(time.Second)))
+		return n, b.fail(problem.New(problem.RequestTimeout, "the body came too slowly: %d bytes in %v", b.read, b.waited.Round(time.Second)))
 	default:
 		return n, b.fail(problem.New(problem.MalformedBody, "the body broke off after %d bytes", b.read))
 	}
@@ -98,12 +97,13 @@ func (b *body) most() int64 {
 	}
 }
 
-func (b *body) deadline() time.Time {
+// patience is how much longer the client may take.
+func (b *body) patience() time.Duration {
 	if b.stream {
-		return time.Now().Add(b.config.StreamIdle)
+		return b.config.StreamIdle
 	}
 	late := time.Duration(b.read/int64(b.config.BodyRate)) * time.Second
-	return b.began.Add(b.config.BodyTimeout + late)
+	return b.config.BodyTimeout + late - b.waited
 }
 
 func (b *body) fail(err *problem.Error) error {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/internal/deflate"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
@@ -41,6 +42,7 @@ func (g *gateway) newGRPC() *grpcService {
 		// Tensors are dense: compressing them costs more than it saves. Clients
 		// may compress what they send.
 		connect.WithCompressMinBytes(math.MaxInt),
+		connect.WithCompression(deflate.Name, deflate.NewInflater, deflate.NewDeflater),
 		connect.WithInterceptors(connect.UnaryInterceptorFunc(tellUnary)),
 	}
 	s.infer = s.client(inferpbconnect.GRPCInferenceServiceModelInferProcedure)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/modelserveai/modelserve/internal/deflate"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
@@ -39,8 +41,10 @@ func (s *Server) newGRPC() http.Handler {
 	mux := http.NewServeMux()
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(int(s.cfg.Limits.MaxBody)),
-		connect.WithCompressMinBytes(1 << 10),
-		connect.WithCompression("deflate", NewInflater, NewDeflater),
+		// Tensors are dense: compressing them costs more than it saves. Clients
+		// may compress what they send.
+		connect.WithCompressMinBytes(math.MaxInt),
+		connect.WithCompression(deflate.Name, deflate.NewInflater, deflate.NewDeflater),
 		connect.WithRecover(func(ctx context.Context, _ connect.Spec, _ http.Header, p any) error {
 			return GRPCError(s.panicked(ctx, p))
 		}),

@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/modelserveai/modelserve/internal/deflate"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
@@ -120,7 +121,7 @@ func TestConnectClient(t *testing.T) {
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	t.Cleanup(transport.CloseIdleConnections)
 	client := inferpbconnect.NewGRPCInferenceServiceClient(&http.Client{Transport: transport}, ts.URL, connect.WithGRPC(),
-		connect.WithAcceptCompression("deflate", serve.NewInflater, serve.NewDeflater), connect.WithSendCompression("deflate"))
+		connect.WithAcceptCompression(deflate.Name, deflate.NewInflater, deflate.NewDeflater), connect.WithSendCompression(deflate.Name))
 	for range 3 { // pools of compressors are used again
 		out, err := client.ModelInfer(t.Context(), request("double", "", make([]float32, 4000)...))
 		if err != nil {

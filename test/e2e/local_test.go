@@ -238,9 +238,9 @@ func modelsRefused(t *testing.T, p *platform) {
 		"not a model":                    {[]string{"refused", save(t, "x.onnx", []byte("hello"))}, 1, "x.onnx"},
 		"an empty file":                  {[]string{"refused", save(t, "x.onnx", nil)}, 1, "x.onnx"},
 		"no file":                        {[]string{"refused", "/nowhere.onnx"}, 1, "nowhere.onnx"},
-		"a bad name":                     {[]string{"Not_A_Label", good}, 1, "a-z"},
-		"a path for a name":              {[]string{"../refused", good}, 1, "a-z"},
-		"other bytes for a version":      {[]string{"refused", other, "--version", "1"}, 1, "immutable|exists"},
+		"a bad name":                     {[]string{"Not_A_Label", good}, 2, "a-z"},
+		"a path for a name":              {[]string{"../refused", good}, 2, "a-z"},
+		"other bytes for a version":      {[]string{"refused", other, "--version", "1"}, 1, "other bytes"},
 		"a version that is not a number": {[]string{"refused", good, "--version", "x"}, 2, "version"},
 	} {
 		t.Run(name, func(t *testing.T) {

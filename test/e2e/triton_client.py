@@ -35,22 +35,25 @@ def texts(array):
 
 
 class Calls:
-    """What both clients can do; the wire and its quirks are in the subclasses."""
+    """What both clients can do; the wire and its quirks are in the subclasses.
+
+    Each call gets headers of its own: the HTTP client writes into what it is given.
+    """
 
     def test_health(self):
-        self.assertTrue(self.client.is_server_live(headers=self.headers))
-        self.assertTrue(self.client.is_server_ready(headers=self.headers))
-        self.assertTrue(self.client.is_model_ready("echo-fp32", headers=self.headers))
-        self.assertTrue(self.client.is_model_ready("echo-fp32", "1", headers=self.headers))
+        self.assertTrue(self.client.is_server_live(headers=dict(self.headers)))
+        self.assertTrue(self.client.is_server_ready(headers=dict(self.headers)))
+        self.assertTrue(self.client.is_model_ready("echo-fp32", headers=dict(self.headers)))
+        self.assertTrue(self.client.is_model_ready("echo-fp32", "1", headers=dict(self.headers)))
         self.assertFalse(self.ready("never-heard-of"))
         self.assertFalse(self.ready("echo-fp32", "99"))
 
     def test_unknown_model(self):
         for call in (
-            lambda: self.client.get_model_metadata("never-heard-of", headers=self.headers),
-            lambda: self.client.get_model_config("never-heard-of", headers=self.headers),
-            lambda: self.client.load_model("never-heard-of", headers=self.headers),
-            lambda: self.client.unload_model("never-heard-of", headers=self.headers),
+            lambda: self.client.get_model_metadata("never-heard-of", headers=dict(self.headers)),
+            lambda: self.client.get_model_config("never-heard-of", headers=dict(self.headers)),
+            lambda: self.client.load_model("never-heard-of", headers=dict(self.headers)),
+            lambda: self.client.unload_model("never-heard-of", headers=dict(self.headers)),
             lambda: self.infer("never-heard-of", "FP32", np.zeros((1, 1), np.float32)),
         ):
             with self.assertRaises(InferenceServerException) as caught:
@@ -82,9 +85,9 @@ class Calls:
         self.infer("echo-fp32", "FP32", np.zeros((1, 1), np.float32), parameters={"note": "kept", "n": 3, "b": True})
 
     def test_load_and_unload(self):
-        self.client.unload_model("echo-fp32", headers=self.headers)
-        self.assertTrue(self.client.is_model_ready("echo-fp32", headers=self.headers))
-        self.client.load_model("echo-fp32", headers=self.headers)
+        self.client.unload_model("echo-fp32", headers=dict(self.headers))
+        self.assertTrue(self.client.is_model_ready("echo-fp32", headers=dict(self.headers)))
+        self.client.load_model("echo-fp32", headers=dict(self.headers))
         self.infer("echo-fp32", "FP32", np.zeros((1, 1), np.float32))
 
     def test_no_key(self):
@@ -95,7 +98,7 @@ class Calls:
 
     def ready(self, model, version=""):
         try:
-            return self.client.is_model_ready(model, version, headers=self.headers)
+            return self.client.is_model_ready(model, version, headers=dict(self.headers))
         except InferenceServerException:
             return False
 
@@ -110,20 +113,20 @@ class HTTP(Calls, unittest.TestCase):
         given = thttp.InferInput(tensor, list(value.shape), datatype)
         given.set_data_from_numpy(value, binary_data=binary)
         wanted = [thttp.InferRequestedOutput("y", binary_data=binary_out)]
-        result = self.client.infer(model, [given], outputs=wanted, headers=self.headers, **options)
+        result = self.client.infer(model, [given], outputs=wanted, headers=dict(self.headers), **options)
         return result if whole else result.as_numpy("y").tolist()
 
     def id_of(self, result):
         return result.get_response()["id"]
 
     def test_metadata(self):
-        server = self.client.get_server_metadata(headers=self.headers)
+        server = self.client.get_server_metadata(headers=dict(self.headers))
         self.assertEqual(server["name"], "modelserve")
         self.assertIn("binary_tensor_data", server["extensions"])
-        model = self.client.get_model_metadata("echo-fp32", headers=self.headers)
+        model = self.client.get_model_metadata("echo-fp32", headers=dict(self.headers))
         self.assertEqual(model["inputs"], [{"name": "x", "datatype": "FP32", "shape": [-1, -1]}])
         self.assertEqual(model["versions"], ["1"])
-        self.assertEqual(self.client.get_model_config("echo-fp32", headers=self.headers)["name"], "echo-fp32")
+        self.assertEqual(self.client.get_model_config("echo-fp32", headers=dict(self.headers))["name"], "echo-fp32")
 
     def test_json_and_binary_mixed(self):
         for model, (datatype, value) in VALUES.items():
@@ -147,15 +150,15 @@ class HTTP(Calls, unittest.TestCase):
         value = np.ones((1, 4), np.float32)
         given = thttp.InferInput("x", [1, 4], "FP32")
         given.set_data_from_numpy(value)
-        pending = [self.client.async_infer("echo-fp32", [given], headers=self.headers) for _ in range(16)]
+        pending = [self.client.async_infer("echo-fp32", [given], headers=dict(self.headers)) for _ in range(16)]
         for p in pending:
             self.assertEqual(p.get_result().as_numpy("y").tolist(), value.tolist())
 
     def test_repository_and_statistics(self):
-        rows = self.client.get_model_repository_index(headers=self.headers)
+        rows = self.client.get_model_repository_index(headers=dict(self.headers))
         self.assertIn(("echo-fp32", "1", "READY"), [(r["name"], r["version"], r["state"]) for r in rows])
         self.infer("echo-fp32", "FP32", np.zeros((1, 1), np.float32))
-        stats = self.client.get_inference_statistics("echo-fp32", headers=self.headers)["model_stats"]
+        stats = self.client.get_inference_statistics("echo-fp32", headers=dict(self.headers))["model_stats"]
         self.assertGreaterEqual(stats[0]["inference_stats"]["success"]["count"], 1)
         self.assertGreater(stats[0]["inference_count"], 0)
 
@@ -167,7 +170,7 @@ class HTTP(Calls, unittest.TestCase):
             "log settings": self.client.get_log_settings,
         }.items():
             with self.subTest(name), self.assertRaises(InferenceServerException) as caught:
-                call(headers=self.headers)
+                call(headers=dict(self.headers))
             self.assertEqual(caught.exception.status(), "404")
 
 
@@ -183,23 +186,23 @@ class GRPC(Calls, unittest.TestCase):
         return [given]
 
     def infer(self, model, datatype, value, tensor="x", whole=False, **options):
-        result = self.client.infer(model, self.given(datatype, value, tensor), headers=self.headers, **options)
+        result = self.client.infer(model, self.given(datatype, value, tensor), headers=dict(self.headers), **options)
         return result if whole else result.as_numpy("y").tolist()
 
     def id_of(self, result):
         return result.get_response().id
 
     def test_metadata(self):
-        self.assertEqual(self.client.get_server_metadata(headers=self.headers).name, "modelserve")
-        model = self.client.get_model_metadata("echo-fp32", headers=self.headers)
+        self.assertEqual(self.client.get_server_metadata(headers=dict(self.headers)).name, "modelserve")
+        model = self.client.get_model_metadata("echo-fp32", headers=dict(self.headers))
         self.assertEqual([(t.name, t.datatype, list(t.shape)) for t in model.inputs], [("x", "FP32", [-1, -1])])
-        self.assertEqual(self.client.get_model_config("echo-fp32", headers=self.headers).config.name, "echo-fp32")
+        self.assertEqual(self.client.get_model_config("echo-fp32", headers=dict(self.headers)).config.name, "echo-fp32")
 
     def test_repository_and_statistics(self):
-        rows = self.client.get_model_repository_index(headers=self.headers).models
+        rows = self.client.get_model_repository_index(headers=dict(self.headers)).models
         self.assertIn(("echo-fp32", "1", "READY"), [(r.name, r.version, r.state) for r in rows])
         self.infer("echo-fp32", "FP32", np.zeros((1, 1), np.float32))
-        stats = self.client.get_inference_statistics("echo-fp32", headers=self.headers).model_stats
+        stats = self.client.get_inference_statistics("echo-fp32", headers=dict(self.headers)).model_stats
         self.assertGreaterEqual(stats[0].inference_stats.success.count, 1)
 
     def test_compression(self):
@@ -212,7 +215,7 @@ class GRPC(Calls, unittest.TestCase):
         answers = queue.Queue()
         value = np.ones((1, 4), np.float32)
         for _ in range(16):
-            self.client.async_infer("echo-fp32", self.given("FP32", value), lambda result, error: answers.put((result, error)), headers=self.headers)
+            self.client.async_infer("echo-fp32", self.given("FP32", value), lambda result, error: answers.put((result, error)), headers=dict(self.headers))
         for _ in range(16):
             result, error = answers.get(timeout=60)
             self.assertIsNone(error)
@@ -220,7 +223,7 @@ class GRPC(Calls, unittest.TestCase):
 
     def test_stream(self):
         answers = queue.Queue()
-        self.client.start_stream(lambda result, error: answers.put((result, error)), headers=self.headers)
+        self.client.start_stream(lambda result, error: answers.put((result, error)), headers=dict(self.headers))
         for i in range(8):
             model, shape = ("echo-fp32", (1, i + 1)) if i != 3 else ("never-heard-of", (1, 1))
             self.client.async_stream_infer(model, self.given("FP32", np.full(shape, i, np.float32)), request_id=str(i))
@@ -247,7 +250,7 @@ class GRPC(Calls, unittest.TestCase):
             "log settings": self.client.get_log_settings,
         }.items():
             with self.subTest(name), self.assertRaises(InferenceServerException) as caught:
-                call(headers=self.headers)
+                call(headers=dict(self.headers))
             self.assertEqual(caught.exception.status(), "StatusCode.UNIMPLEMENTED")
 
 

@@ -1,4 +1,6 @@
-package serve
+// Package deflate is gRPC's "deflate" message encoding, which is zlib's format
+// (RFC 1950), for connect.WithCompression: connect-go knows only gzip of its own.
+package deflate
 
 import (
 	"compress/zlib"
@@ -7,11 +9,13 @@ import (
 	"connectrpc.com/connect"
 )
 
-// NewInflater and NewDeflater read and write gRPC's "deflate", which is zlib's
-// format, for connect.WithCompression: connect-go knows only gzip of its own.
+// Name is the encoding's name on the wire.
+const Name = "deflate"
+
+// NewInflater makes a reader of messages, to be Reset on each.
 func NewInflater() connect.Decompressor { return &inflater{} }
 
-// NewDeflater is NewInflater's other half.
+// NewDeflater makes a writer of messages, to be Reset on each.
 func NewDeflater() connect.Compressor { return zlib.NewWriter(io.Discard) }
 
 // inflater is a zlib reader that can be made before it has anything to read.
