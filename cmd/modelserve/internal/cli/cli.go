@@ -50,10 +50,14 @@ type Env struct {
 }
 
 // isTerminal reports whether f is a character device, which a pipe or a file
-// is not. /dev/null is one, too; it answers no question and loses progress.
+// is not. The null device is one, too; it answers no question.
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, null)
 }
 
 // usageError is a command line that asks wrongly.

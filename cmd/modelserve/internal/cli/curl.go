@@ -35,15 +35,18 @@ func curlLine(m *artifact.Manifest, addr address) string {
 		if n < 0 || n > maxBody {
 			return fmt.Sprintf("# the input %q is too large for a shell line", spec.Name)
 		}
-		// A BYTES element of zeros is an empty string behind its length.
-		t.Data = make([]byte, n*int64(max(spec.DataType.Size(), 4*btoi(spec.DataType == infer.Bytes))))
+		width := int64(spec.DataType.Size())
+		if spec.DataType == infer.Bytes {
+			width = 4 // an empty string is its length, zero
+		}
+		t.Data = make([]byte, n*width)
 		elements, bytes = elements+n, bytes+int64(len(t.Data))
 		if bytes > maxBody {
 			return fmt.Sprintf("# its inputs of %s are over the gateway's bound on a body", size(bytes))
 		}
 		req.Inputs = append(req.Inputs, t)
 	}
-	written := elements <= maxWritten && allInJSON(req.Inputs)
+	written := elements <= maxWritten
 	encoded, err := infer.EncodeRequest(&req, func(*infer.Tensor) bool { return !written })
 	if err != nil {
 		return "# " + err.Error()
@@ -66,14 +69,4 @@ func callShape(spec *infer.TensorSpec) []int64 {
 		shape[i] = max(d, 1)
 	}
 	return shape
-}
-
-// allInJSON reports whether the tensors may be written as JSON.
-func allInJSON(tensors []infer.Tensor) bool { return len(tensors) > 0 }
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/modelserveai/modelserve/runtime/artifact"
 )
 
 // onnxImage serves any model without code.
@@ -73,6 +75,7 @@ type deployResult struct {
 	Version int    `json:"version"`
 	File    string `json:"file,omitempty"`
 	URL     string `json:"url,omitempty"`
+	Curl    string `json:"curl,omitempty"`
 }
 
 func (a *app) deployCommand() *cobra.Command {
@@ -101,7 +104,8 @@ writes it elsewhere, and --apply hands it to ko or kubectl.`,
 			if err := s.check(apply); err != nil {
 				return err
 			}
-			if err := a.published(cmd.Context(), args[0], &s); err != nil {
+			m, err := a.published(cmd.Context(), args[0], &s)
+			if err != nil {
 				return err
 			}
 			text, err := s.manifest()
@@ -112,7 +116,7 @@ writes it elsewhere, and --apply hands it to ko or kubectl.`,
 				return a.print(map[string]any{"manifest": text}, func() string { return text })
 			}
 			if dir == "" && apply == "" {
-				return a.deployHere(cmd.Context(), &s, text, wait)
+				return a.deployHere(cmd.Context(), &s, m, text, wait)
 			}
 			return a.deployCluster(cmd.Context(), &s, text, firstOf(dir, "."), apply)
 		},
@@ -128,23 +132,26 @@ writes it elsewhere, and --apply hands it to ko or kubectl.`,
 	return cmd
 }
 
-// published fills in the name and version, which must be published.
-func (a *app) published(ctx context.Context, ref string, s *service) error {
-	store, closeStore, err := a.openStore(ctx)
+// published reads the manifest of the model, which must be published, and
+// fills in its name and version.
+func (a *app) published(ctx context.Context, ref string, s *service) (m *artifact.Manifest, err error) {
+	err = a.withStore(ctx, func(store *store) error {
+		m, err = store.find(ctx, ref)
+		return err
+	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	m, err := store.find(ctx, ref)
-	if err = errors.Join(err, closeStore()); err != nil {
-		return err
+	if m.Name[0] < 'a' {
+		return nil, fmt.Errorf("a service's name begins with a letter, and that of model %q does not: publish the model under another name", m.Name)
 	}
 	s.Name, s.Version = m.Name, m.Version
-	return nil
+	return m, nil
 }
 
 // deployHere writes the manifest to where the local platform watches, and
 // waits until it is served.
-func (a *app) deployHere(ctx context.Context, s *service, text string, wait time.Duration) error {
+func (a *app) deployHere(ctx context.Context, s *service, m *artifact.Manifest, text string, wait time.Duration) error {
 	p, err := a.findPlatform()
 	if err != nil {
 		return err
@@ -170,14 +177,16 @@ func (a *app) deployHere(ctx context.Context, s *service, text string, wait time
 	if err != nil {
 		return fmt.Errorf("%s is written, but not served: %w", path, err)
 	}
-	return a.printDeploy(deployResult{Name: s.Name, Version: s.Version, File: path, URL: f.URL}, "")
+	its := c.address
+	its.server = strings.TrimSuffix(f.URL, "/")
+	return a.printDeploy(deployResult{Name: s.Name, Version: s.Version, File: path, URL: f.URL, Curl: curlLine(m, its)}, "")
 }
 
 func (a *app) printDeploy(r deployResult, next string) error {
 	return a.print(r, func() string {
 		text := fmt.Sprintf("%s@%d\n  manifest  %s\n", r.Name, r.Version, r.File)
 		if r.URL != "" {
-			text += fmt.Sprintf("  URL       %s\n  V2        %sv2/models/%s/infer\n", r.URL, strings.TrimSuffix(r.URL, "/")+"/", r.Name)
+			text += fmt.Sprintf("  URL       %s\n\n%s\n", r.URL, r.Curl)
 		}
 		if next != "" {
 			text += "\n" + next + "\n"
@@ -262,7 +271,7 @@ func (c *client) nameIsFree(ctx context.Context, name, path string) error {
 func (c *client) waitFor(ctx context.Context, model, name string, wait time.Duration) (function, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	tick := time.NewTicker(200 * time.Millisecond)
+	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	last := "the platform does not list it"
 	for {

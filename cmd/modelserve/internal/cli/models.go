@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -248,12 +249,28 @@ until they stop.`,
 					}
 					gone.Deleted = append(gone.Deleted, ref.String())
 				}
+				a.tellOfServices(refs)
 				return a.print(gone, func() string { return "deleted " + strings.Join(gone.Deleted, ", ") + "\n" })
 			})
 		},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
+}
+
+// tellOfServices says which local service is left without its model.
+func (a *app) tellOfServices(refs []artifact.Ref) {
+	p, err := a.findPlatform()
+	if err != nil || p.root == "" {
+		return
+	}
+	for _, ref := range refs {
+		path := filepath.Join(p.root, stateDir, servicesDir, ref.Name+".yaml")
+		text, err := os.ReadFile(path) //nolint:gosec // the platform's own folder
+		if err == nil && strings.Contains(string(text), "value: "+ref.String()+"\n") {
+			a.notef("note: the service in %s serves %s; remove the file, or deploy another version", path, ref)
+		}
+	}
 }
 
 // versionsOf lists the versions that a ref means: one, or all.

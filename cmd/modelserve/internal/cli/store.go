@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,6 +49,10 @@ func (a *app) openStore(ctx context.Context) (*store, func() error, error) {
 	if err != nil {
 		return nil, nothing, err
 	}
+	if !given && !a.isLocal(p) {
+		return nil, nothing, fmt.Errorf("the models of %s are in its S3: say where with MODELSERVE_S3_BUCKET and the other MODELSERVE_S3_*",
+			firstOf(a.server, a.Getenv("MODELSERVE_SERVER")))
+	}
 	closeStore := nothing
 	switch {
 	case given:
@@ -64,6 +70,17 @@ func (a *app) openStore(ctx context.Context) (*store, func() error, error) {
 		return nil, nothing, errors.Join(fmt.Errorf("open the published models: %w", err), closeStore())
 	}
 	return s, closeStore, nil
+}
+
+// isLocal reports whether the platform that is meant is the one here, whose
+// store we know: nothing of one platform may go into the store of another.
+func (a *app) isLocal(p *platform) bool {
+	said := strings.TrimRight(firstOf(a.server, a.Getenv("MODELSERVE_SERVER")), "/")
+	if said == "" || said == p.Server {
+		return true
+	}
+	u, err := url.Parse(said)
+	return err == nil && !p.running() && (u.Hostname() == "localhost" || net.ParseIP(u.Hostname()).IsLoopback())
 }
 
 // storeVariables reads MODELSERVE_S3_*; given says whether any is set.

@@ -154,11 +154,16 @@ func optimize(ctx context.Context, lib *ort.Library, session *ort.Session, sig *
 		return err
 	}
 	defer func() { err = errors.Join(err, fast.Close()) }()
-	inputs, err := exampleInputs(sig)
-	if err != nil {
-		return err
+	var inputs, want []infer.Tensor
+	var release func()
+	for fill := range byte(2) { // as in the search for examples
+		if inputs, err = exampleInputs(sig, fill); err != nil {
+			return err
+		}
+		if want, release, err = session.Run(ctx, inputs, nil); err == nil {
+			break
+		}
 	}
-	want, release, err := session.Run(ctx, inputs, nil)
 	if err != nil {
 		return err
 	}
@@ -176,7 +181,7 @@ func optimize(ctx context.Context, lib *ort.Library, session *ort.Session, sig *
 	return nil
 }
 
-func exampleInputs(sig *infer.Signature) ([]infer.Tensor, error) {
+func exampleInputs(sig *infer.Signature, fill byte) ([]infer.Tensor, error) {
 	var inputs []infer.Tensor
 	for i := range sig.Inputs {
 		spec := &sig.Inputs[i]
@@ -187,7 +192,7 @@ func exampleInputs(sig *infer.Signature) ([]infer.Tensor, error) {
 		if shape == nil {
 			shape = spec.Shape
 		}
-		t, err := generate(spec, shape, 0)
+		t, err := generate(spec, shape, fill)
 		if err != nil {
 			return nil, err
 		}
