@@ -207,7 +207,7 @@ func (f *Fetcher) stamp(w *Wheel) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("stamp %s: %w", w.Package, err)
 	}
-	if err := os.WriteFile(path+".tmp", data, 0o644); err != nil { //nolint:gosec // hashes of public files
+	if err := os.WriteFile(path+".tmp", data, 0o644); err != nil {
 		return fmt.Errorf("stamp %s: %w", w.Package, err)
 	}
 	if err := os.Rename(path+".tmp", path); err != nil {

@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/modelserveai/modelserve/internal/env"
 )
 
 // ParentVariable names a file descriptor that the process inherited, the
@@ -29,7 +31,7 @@ const ParentVariable = "MODELSERVE_PARENT_FD"
 func Context(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	fd, err := strconv.Atoi(os.Getenv(ParentVariable))
+	fd, err := strconv.Atoi(env.Environ()[ParentVariable])
 	if err != nil || fd < 3 {
 		return ctx, stop
 	}

@@ -109,10 +109,10 @@ func TestContextHelper(t *testing.T) {
 	if os.Getenv("LIFECYCLE_HELPER") == "" {
 		return
 	}
-	ctx, stop := lifecycle.Context(context.Background()) //nolint:usetesting // the process's own context is what is tested
-	defer stop()
+	ctx, stop := lifecycle.Context(context.Background())
 	_, _ = os.Stdout.WriteString("up\n")
 	<-ctx.Done()
+	stop()
 	os.Exit(0)
 }
 

@@ -42,7 +42,7 @@ func newSource(ctx context.Context, cfg *config) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("MODELSERVE_CACHE_DIR: %w", err)
 	}
-	s := &source{cfg: cfg, store: store, verifier: verifier, library: sync.OnceValues(func() (*ort.Library, error) { return openLibrary() })}
+	s := &source{cfg: cfg, store: store, verifier: verifier, library: sync.OnceValues(openLibrary)}
 	s.fetcher = sync.OnceValues(func() (*artifact.Fetcher, error) {
 		library, err := s.library()
 		if err != nil {

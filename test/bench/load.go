@@ -149,7 +149,7 @@ func bareLoop(ctx context.Context, path string, turn time.Duration) error {
 	wg.Wait()
 	took := time.Since(began).Seconds()
 	after, err := self.cpu()
-	if err := errors.Join(append(errs, err)...); err != nil {
+	if err := errors.Join(err, errors.Join(errs...)); err != nil {
 		return err
 	}
 	n := float64(runs.Load())
@@ -165,7 +165,7 @@ func (o *options) runBare(ctx context.Context, model string) (r bareResult, err 
 	if err != nil {
 		return r, err
 	}
-	out, err := exec.CommandContext(ctx, self, "-bare", model, "-turn", o.turn.String()).Output() //nolint:gosec // this binary
+	out, err := exec.CommandContext(ctx, self, "-bare", model, "-turn", o.turn.String()).Output()
 	if err != nil {
 		return r, fmt.Errorf("the bare loop: %w", err)
 	}

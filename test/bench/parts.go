@@ -286,9 +286,9 @@ func fresh(ctx context.Context) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer exec.Command("chmod", "-R", "u+w", dir).Run() //nolint:errcheck,noctx // the module cache is read-only; RemoveAll below tells what is left
+	defer exec.Command("chmod", "-R", "u+w", dir).Run() //nolint:errcheck // the module cache is read-only; RemoveAll below tells what is left
 	clone := filepath.Join(dir, "modelserve")
-	if out, err := exec.CommandContext(ctx, "git", "clone", "--quiet", ".", clone).CombinedOutput(); err != nil { //nolint:gosec // a folder of ours
+	if out, err := exec.CommandContext(ctx, "git", "clone", "--quiet", ".", clone).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("clone: %w\n%s", err, out)
 	}
 	var took []time.Duration

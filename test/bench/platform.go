@@ -43,7 +43,7 @@ func (p *process) tail() string {
 
 func startProcess(path string, env map[string]string, args ...string) (*process, error) {
 	p := new(process)
-	p.cmd = exec.Command(path, args...) //nolint:noctx,gosec // it is stopped by stop, with a signal; its path is ours
+	p.cmd = exec.Command(path, args...)
 	p.cmd.Env = os.Environ()
 	for k, v := range env {
 		p.cmd.Env = append(p.cmd.Env, k+"="+v)
@@ -73,15 +73,15 @@ func (p *process) cpu() (time.Duration, error) {
 	}
 	_, rest, _ := strings.Cut(string(data), ") ")
 	fields := strings.Fields(rest)
-	var ticks time.Duration
+	ticks := 0
 	for _, i := range []int{11, 12} { // utime and stime, in ticks of 10 ms
 		n, err := strconv.Atoi(fields[i])
 		if err != nil {
 			return 0, err
 		}
-		ticks += time.Duration(n)
+		ticks += n
 	}
-	return ticks * 10 * time.Millisecond, nil
+	return time.Duration(ticks) * 10 * time.Millisecond, nil
 }
 
 // platform is a running `modelserve dev`.
@@ -182,7 +182,7 @@ func waitReady(ctx context.Context, url string) error {
 // returns its address and its metrics' address.
 func (p *platform) startFunction(ctx context.Context, dir, pkg, models string) (child *process, address, metrics string, err error) {
 	binary := filepath.Join(dir, filepath.Base(pkg))
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, pkg) //nolint:gosec // a package of ours
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, pkg)
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, "", "", fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 	}
