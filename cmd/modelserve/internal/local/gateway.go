@@ -62,9 +62,19 @@ func (f *front) open(ctx context.Context) error {
 	}
 	f.handler, err = gateway.New(config, gateway.Deps{
 		Keys: keys, Catalog: catalog.New(objects), Routes: routes, Transport: p.services.table, Telemetry: told,
+		Ready: p.ready,
 	})
 	if err != nil {
 		return fmt.Errorf("make the gateway: %w", err)
+	}
+	return nil
+}
+
+// ready holds readiness until the shipped models are published: until then a
+// call that names one by its path would be told that there is none.
+func (p *platform) ready(context.Context) error {
+	if !isClosed(p.published) {
+		return errors.New("the shipped models are being published")
 	}
 	return nil
 }
