@@ -81,6 +81,11 @@ class Calls:
         result = self.infer("echo-fp32", "FP32", np.zeros((1, 1), np.float32), whole=True, request_id="order-1", priority=7, timeout=10_000_000)
         self.assertEqual(self.id_of(result), "order-1")
 
+    def test_timeout_in_microseconds(self):
+        with self.assertRaises(InferenceServerException) as caught:
+            self.infer("echo-fp32", "FP32", np.zeros((1, 1), np.float32), timeout=1)
+        self.assertIn(caught.exception.status(), ("504", "StatusCode.DEADLINE_EXCEEDED"))
+
     def test_parameters(self):
         self.infer("echo-fp32", "FP32", np.zeros((1, 1), np.float32), parameters={"note": "kept", "n": 3, "b": True})
 
@@ -236,11 +241,6 @@ class GRPC(Calls, unittest.TestCase):
             self.assertEqual(result.get_response().id, str(i))
             self.assertEqual(result.as_numpy("y").shape, (1, i + 1))
         self.client.stop_stream()
-
-    def test_deadline(self):
-        with self.assertRaises(InferenceServerException) as caught:
-            self.infer("echo-fp32", "FP32", np.zeros((1, 1), np.float32), client_timeout=1e-6)
-        self.assertEqual(caught.exception.status(), "StatusCode.DEADLINE_EXCEEDED")
 
     def test_outside_the_protocol(self):
         for name, call in {
