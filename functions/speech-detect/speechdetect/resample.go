@@ -39,9 +39,9 @@ type resampler struct {
 	base   int64     // which input window[0] is; before 0 and past the end are zeros
 }
 
-// resamplerBytes is the memory a resampler between two rates takes.
-func resamplerBytes(from, to int) int64 {
-	f, t := reduce(from, to)
+// resamplerBytes is the memory a resampler from a rate takes.
+func resamplerBytes(from int) int64 {
+	f, t := reduce(from, rate)
 	return t * (int64(tapCount(f, t))*4 + 8)
 }
 
@@ -60,10 +60,10 @@ func halfWidth(from, to int64) float64 {
 
 func tapCount(from, to int64) int { return int(2*halfWidth(from, to)) + 1 }
 
-// newResampler makes a stream of to Hz out of one of from Hz that holds frames
-// samples. It gives ⌈frames·to/from⌉.
-func newResampler(src samples, from, to int, frames int64) *resampler {
-	f, t := reduce(from, to)
+// newResampler makes a stream of 16 kHz out of one of from Hz that holds
+// frames samples. It gives ⌈frames·16000/from⌉.
+func newResampler(src samples, from int, frames int64) *resampler {
+	f, t := reduce(from, rate)
 	r := &resampler{src: src, from: f, to: t, total: (frames*t + f - 1) / f, taps: tapCount(f, t)}
 	r.weights = make([]float32, int(t)*r.taps)
 	r.first = make([]int64, t)

@@ -31,7 +31,7 @@ func TestResampleSine(t *testing.T) {
 		t.Run(fmt.Sprint(from), func(t *testing.T) {
 			t.Parallel()
 			frames := from / 2 // half a second
-			r := newResampler(&sine{hz: 440, rate: float64(from), n: frames}, from, rate, int64(frames))
+			r := newResampler(&sine{hz: 440, rate: float64(from), n: frames}, from, int64(frames))
 			got := make([]float32, rate)
 			n, err := readFull(r, got)
 			if want := (frames*rate + from - 1) / from; err != nil || n != want {
@@ -50,7 +50,7 @@ func TestResampleSine(t *testing.T) {
 func TestResampleKeepsOutAliases(t *testing.T) {
 	t.Parallel()
 	// 11 kHz at 44.1 kHz would come back as 5 kHz at 16 kHz.
-	r := newResampler(&sine{hz: 11000, rate: 44100, n: 44100}, 44100, rate, 44100)
+	r := newResampler(&sine{hz: 11000, rate: 44100, n: 44100}, 44100, 44100)
 	got := make([]float32, rate)
 	n, err := readFull(r, got)
 	if err != nil {
@@ -72,7 +72,7 @@ func TestResampleBySmallSteps(t *testing.T) {
 		dst  []float32
 		step int
 	}{{whole, 5000}, {steps, 7}} {
-		r := newResampler(&sine{hz: 300, rate: 44100, n: 9999}, 44100, rate, 9999)
+		r := newResampler(&sine{hz: 300, rate: 44100, n: 9999}, 44100, 9999)
 		for at := 0; at < len(tc.dst); {
 			n, err := r.Read(tc.dst[at:min(at+tc.step, len(tc.dst))])
 			at += n
@@ -91,7 +91,7 @@ func TestResampleBySmallSteps(t *testing.T) {
 func TestResamplerBytes(t *testing.T) {
 	t.Parallel()
 	for from, want := range map[int]int64{44100: 160 * (34*4 + 8), 8000: 2 * (13*4 + 8), maxRate - 1: 16000 * (291*4 + 8)} {
-		if got := resamplerBytes(from, rate); got != want {
+		if got := resamplerBytes(from); got != want {
 			t.Errorf("%d Hz: %d bytes, want %d", from, got, want)
 		}
 	}
@@ -102,7 +102,7 @@ func BenchmarkResample(b *testing.B) {
 	out := make([]float32, rate)
 	b.SetBytes(int64(4 * len(in)))
 	for b.Loop() {
-		r := newResampler(&constant{in}, 44100, rate, int64(len(in)))
+		r := newResampler(&constant{in}, 44100, int64(len(in)))
 		if _, err := readFull(r, out); err != nil {
 			b.Fatal(err)
 		}

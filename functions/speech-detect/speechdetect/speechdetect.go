@@ -87,11 +87,11 @@ func at16kHz(ctx context.Context, w *wav, in serve.Payload) (samples, int64, err
 		return w, w.frames, nil
 	}
 	if in.Reserve != nil {
-		if err := in.Reserve(ctx, resamplerBytes(w.rate, rate)); err != nil {
+		if err := in.Reserve(ctx, resamplerBytes(w.rate)); err != nil {
 			return nil, 0, err
 		}
 	}
-	r := newResampler(w, w.rate, rate, w.frames)
+	r := newResampler(w, w.rate, w.frames)
 	return r, r.total, nil
 }
 

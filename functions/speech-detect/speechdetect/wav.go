@@ -223,14 +223,14 @@ func sample(b []byte, float bool) float64 {
 	case 1: // the only unsigned one
 		return (float64(b[0]) - 128) / 128
 	case 2:
-		return float64(int16(binary.LittleEndian.Uint16(b))) / (1 << 15) //nolint:gosec // two's complement
+		return float64(int16(binary.LittleEndian.Uint16(b))) / (1 << 15)
 	case 3:
-		return float64(int32(uint32(b[0])<<8|uint32(b[1])<<16|uint32(b[2])<<24)) / (1 << 31) //nolint:gosec // two's complement
+		return float64(int32(uint32(b[0])<<8|uint32(b[1])<<16|uint32(b[2])<<24)) / (1 << 31)
 	case 4:
 		if float {
 			return float64(math.Float32frombits(binary.LittleEndian.Uint32(b)))
 		}
-		return float64(int32(binary.LittleEndian.Uint32(b))) / (1 << 31) //nolint:gosec // two's complement
+		return float64(int32(binary.LittleEndian.Uint32(b))) / (1 << 31)
 	default:
 		return math.Float64frombits(binary.LittleEndian.Uint64(b))
 	}

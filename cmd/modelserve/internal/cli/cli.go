@@ -33,7 +33,8 @@ func System() Env {
 	return Env{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		InTerminal: isTerminal(os.Stdin), ErrTerminal: isTerminal(os.Stderr),
-		Getenv: os.Getenv, Dir: dir,
+		Getenv: os.Getenv, //nolint:forbidigo // handed down from here, so that tests have their own
+		Dir:    dir,
 	}
 }
 
@@ -59,6 +60,9 @@ func isTerminal(f *os.File) bool {
 	null, err := os.Stat(os.DevNull)
 	return err != nil || !os.SameFile(info, null)
 }
+
+// suggestWithin is how many typing errors a suggestion forgives.
+const suggestWithin = 2
 
 // usageError is a command line that asks wrongly.
 type usageError struct{ err error }
@@ -134,6 +138,8 @@ MODELSERVE_KEY, else by the folder .modelserve/ here or above, which
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
 		RunE:          helpOrUnknown,
+
+		SuggestionsMinimumDistance: suggestWithin,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			switch a.output {
 			case "table", "json", "yaml":
@@ -171,7 +177,10 @@ func helpOrUnknown(cmd *cobra.Command, args []string) error {
 
 // group makes a command that is only a group of others.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	g := &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs, RunE: helpOrUnknown}
+	g := &cobra.Command{
+		Use: use, Short: short, Args: cobra.ArbitraryArgs, RunE: helpOrUnknown,
+		SuggestionsMinimumDistance: suggestWithin,
+	}
 	g.AddCommand(commands...)
 	return g
 }

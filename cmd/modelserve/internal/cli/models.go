@@ -266,7 +266,7 @@ func (a *app) tellOfServices(refs []artifact.Ref) {
 	}
 	for _, ref := range refs {
 		path := filepath.Join(p.root, stateDir, servicesDir, ref.Name+".yaml")
-		text, err := os.ReadFile(path) //nolint:gosec // the platform's own folder
+		text, err := os.ReadFile(path)
 		if err == nil && strings.Contains(string(text), "value: "+ref.String()+"\n") {
 			a.notef("note: the service in %s serves %s; remove the file, or deploy another version", path, ref)
 		}
@@ -354,13 +354,4 @@ MODELSERVE_PUBLIC_KEY_FILE) the signature is not checked, which it says.`,
 			})
 		},
 	}
-}
-
-// tempDir makes a folder that the returned function removes.
-func tempDir(pattern string) (string, func() error, error) {
-	dir, err := os.MkdirTemp("", pattern)
-	if err != nil {
-		return "", nil, fmt.Errorf("make a folder to work in: %w", err)
-	}
-	return dir, func() error { return os.RemoveAll(dir) }, nil
 }

@@ -66,7 +66,7 @@ func (a *app) findPlatform() (*platform, error) {
 func readPlatform(root string) (*platform, error) {
 	p := platform{root: root}
 	path := filepath.Join(root, stateDir, platformFile)
-	text, err := os.ReadFile(path) //nolint:gosec // the platform's own file
+	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &p, nil // prepared, but never run
 	}
@@ -132,7 +132,7 @@ func (p *platform) localKey(dir, server string) (key, text string, err error) {
 		return "", "$MODELSERVE_KEY", nil
 	}
 	path := filepath.Join(p.root, stateDir, keyFile)
-	data, err := os.ReadFile(path) //nolint:gosec // the platform's own file
+	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", "$MODELSERVE_KEY", nil
 	}

@@ -220,6 +220,9 @@ func (a *app) pushShipped(ctx context.Context, s *store, dir string) error {
 			Name: m.name, Version: done.Ref.Version, Digest: done.Digest, Unchanged: done.Unchanged, Notes: done.Notes,
 		})
 	}
+	if len(rows) == 0 {
+		return errors.Join(faults...)
+	}
 	err := a.print(map[string]any{"models": rows}, func() string {
 		t := table{head: []string{"MODEL", "DIGEST", ""}}
 		for _, r := range rows {

@@ -1,0 +1,261 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local"
+	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/objectstore"
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/ort"
+	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
+)
+
+const scaleCurl = `curl -fsS -H "X-API-Key: $(cat .modelserve/key)" -H 'Content-Type: application/json' ` +
+	`-d '{"inputs":[{"name":"x","datatype":"FP32","shape":[1,3],"data":[0,0,0]}]}' http://localhost:8080/v2/models/churn/infer`
+
+func TestModels(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withPlatform()
+	s.model("a.onnx", onnxtest.Scale(3, 2))
+	s.model("b.onnx", onnxtest.Scale(3, 4))
+
+	s.wants("No model is published yet. `modelserve models push NAME FILE.onnx` publishes one.\n", "models", "list")
+	s.wants(`published churn@1
+  digest  sha256:…
+  URL     http://localhost:8080/v2/models/churn/infer
+
+`+scaleCurl+"\n", "models", "push", "churn", "a.onnx")
+	s.wants(`churn@1 is published already, with these bytes: nothing to do
+  digest  sha256:…
+  URL     http://localhost:8080/v2/models/churn/infer
+
+`+scaleCurl+"\n", "models", "push", "churn", "a.onnx")
+	s.fails(exitFailed, "leave --version out", "models", "push", "churn", "b.onnx", "--version", "1")
+	s.must("models", "push", "churn", "b.onnx")
+	s.must("models", "push", "other", "b.onnx", "--version", "7")
+
+	s.wants(`NAME   NEWEST  VERSIONS  SIZE   DIGEST
+churn  2       2         110 B  sha256:…
+other  7       1         110 B  sha256:…
+`, "models", "list")
+	// The optimised copy's size differs by machine, and with it the column's.
+	shownText := regexp.MustCompile(`  +`).ReplaceAllString(s.steady(s.must("models", "show", "churn")), "  ")
+	if diff := cmp.Diff(`churn@2
+  digest  sha256:…
+  batches  along axis 0
+
+  NAME  TYPE  SHAPE
+input  x  FP32  [?,3]  such as [1,3]
+output  y  FP32  [?,3]
+
+FILE  SIZE  SHA256
+model.onnx  110 B  …
+model.ort …
+
+`+scaleCurl+"\n", shownText); diff != "" {
+		t.Errorf("models show (-want +got):\n%s", diff)
+	}
+
+	var shown struct {
+		Name     string `json:"name"`
+		Versions []int  `json:"versions"`
+		Inputs   []any  `json:"inputs"`
+	}
+	if err := json.Unmarshal([]byte(s.must("models", "show", "churn@1", "-o", "json")), &shown); err != nil || shown.Name != "churn" || len(shown.Versions) != 2 || len(shown.Inputs) != 1 {
+		t.Errorf("as JSON: %+v, %v", shown, err)
+	}
+	if out := s.must("models", "verify", "churn@1"); !strings.Contains(out, "2 files") || !strings.Contains(out, "signature good") {
+		t.Errorf("verify: %s", out)
+	}
+	s.deletes()
+}
+
+func (s *shell) deletes() {
+	s.t.Helper()
+	s.fails(exitUsage, "say --yes", "models", "delete", "churn@1")
+	s.terminal, s.in = true, "n\n"
+	s.fails(exitFailed, "nothing was deleted", "models", "delete", "churn@1")
+	s.in = ""
+	s.fails(exitFailed, "no answer", "models", "delete", "churn@1")
+	s.in = "y\n"
+	s.wants("deleted churn@1\n", "models", "delete", "churn@1")
+	s.terminal = false
+	s.wants("deleted churn@2\n", "models", "delete", "churn", "--yes")
+	s.fails(exitFailed, `model "churn" is not published`, "models", "delete", "churn", "--yes")
+	s.wants(`{
+  "models": [
+    {
+      "name": "other",
+      "version": 7,
+      "versions": [
+        7
+      ],
+      "size": 110,
+      "digest": "sha256:…"
+    }
+  ]
+}
+`, "models", "list", "-o", "json")
+}
+
+func TestPushRefuses(t *testing.T) {
+	t.Parallel()
+	files := func(s *shell) *shell {
+		s.model("good.onnx", onnxtest.Scale(3, 2))
+		s.model("sequence.onnx", onnxtest.Sequence())
+		s.model("outside.onnx", onnxtest.External(2, "../../secret"))
+		s.model("apart.onnx", onnxtest.External(2, "weights.bin"))
+		if err := os.WriteFile(filepath.Join(s.dir, "notes.txt"), []byte("no model"), 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+		return s
+	}
+	for name, tc := range map[string]struct {
+		code int
+		want string
+		args []string
+	}{
+		"a path in the name":  {exitUsage, "expected 1 to 63", []string{"../../x", "good.onnx"}},
+		"no file":             {exitUsage, "usage: modelserve models push NAME FILE.onnx", []string{"x"}},
+		"a file not there":    {exitFailed, "there is no file", []string{"x", "gone.onnx"}},
+		"not a model":         {exitFailed, "not an ONNX model", []string{"x", "notes.txt"}},
+		"no tensors":          {exitFailed, "only tensors can be served", []string{"x", "sequence.onnx"}},
+		"data outside":        {exitFailed, "without a folder", []string{"x", "outside.onnx"}},
+		"data missing":        {exitFailed, "weights.bin is missing", []string{"x", "apart.onnx"}},
+		"version 0":           {exitUsage, "--version: expected a positive integer", []string{"x", "good.onnx", "--version", "0"}},
+		"version 01":          {exitUsage, "--version: expected a positive integer", []string{"x", "good.onnx", "--version", "01"}},
+		"a shape of no input": {exitFailed, `no input "z"`, []string{"x", "good.onnx", "--shape", "z=1,3"}},
+		"a shape of words":    {exitUsage, "--shape: expected positive sizes", []string{"x", "good.onnx", "--shape", "x=1,three"}},
+		"a shape twice":       {exitUsage, "named twice", []string{"x", "good.onnx", "--shape", "x=1,3", "--shape", "x=2,3"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := files(newShell(t).withPlatform())
+			s.fails(tc.code, tc.want, append([]string{"models", "push"}, tc.args...)...)
+			s.wants("No model is published yet. `modelserve models push NAME FILE.onnx` publishes one.\n", "models", "list")
+		})
+	}
+}
+
+func TestVerifyFindsWhatWasAltered(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withPlatform()
+	s.model("a.onnx", onnxtest.Scale(3, 2))
+	s.must("models", "push", "churn", "a.onnx")
+
+	// Someone else's key signs nothing of ours.
+	other := t.TempDir()
+	if _, err := artifact.CreateKeys(filepath.Join(other, "k"), filepath.Join(other, "p")); err != nil {
+		t.Fatal(err)
+	}
+	s.vars[publicKeyVariable] = filepath.Join(other, "p")
+	s.fails(exitFailed, "signature wrong", "models", "verify", "churn")
+	delete(s.vars, publicKeyVariable)
+
+	altered := 0
+	err := filepath.WalkDir(filepath.Join(s.dir, stateDir, "s3"), func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil //nolint:nilerr // a folder
+		}
+		if at := bytes.Index(data, onnxtest.Scale(3, 2).Marshal()); at >= 0 {
+			altered++
+			data[at+50] ^= 1
+			return os.WriteFile(path, data, 0o600)
+		}
+		return nil
+	})
+	if err != nil || altered != 1 {
+		t.Fatalf("%d objects altered: %v", altered, err)
+	}
+	s.fails(exitFailed, "churn@1: model.onnx: ", "models", "verify", "churn")
+}
+
+func TestPublishShipped(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withPlatform()
+	path, err := ort.FindLibrary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	deps := filepath.Dir(filepath.Dir(path))
+	s.wants(`MODEL             DIGEST
+text-detect@1     sha256:…  published
+text-orient@1     sha256:…  published
+text-recognize@1  sha256:…  published
+speech-detect@1   sha256:…  published
+content-detect@1  sha256:…  published
+`, "models", "publish-shipped", "--deps", deps)
+	if again := s.must("models", "publish-shipped", "--deps", deps); strings.Count(again, "unchanged") != 5 {
+		t.Errorf("again:\n%s", again)
+	}
+	s.fails(exitFailed, "`make deps` fetches", "models", "publish-shipped", "--deps", t.TempDir())
+}
+
+func TestWhereModelsAre(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.fails(exitFailed, "start a platform with `make run`", "models", "list")
+
+	s.vars["MODELSERVE_SERVER"] = "https://models.example.org"
+	s.withPlatform()
+	s.fails(exitFailed, "the models of https://models.example.org are in its S3", "models", "list")
+
+	s.vars["MODELSERVE_S3_ENDPOINT"] = "http://127.0.0.1:1"
+	s.fails(exitUsage, "MODELSERVE_S3_BUCKET: is required", "models", "list")
+
+	elsewhere, err := objectstore.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = elsewhere.Close() })
+	maps.Copy(s.vars, map[string]string{
+		"MODELSERVE_S3_ENDPOINT": elsewhere.Endpoint, "MODELSERVE_S3_BUCKET": objectstore.Bucket, "MODELSERVE_S3_PATH_STYLE": "true",
+		"MODELSERVE_S3_ACCESS_KEY_ID": elsewhere.AccessKeyID, "MODELSERVE_S3_SECRET_ACCESS_KEY": elsewhere.SecretAccessKey,
+		"MODELSERVE_KEY": "ms_a_b",
+	})
+	s.model("a.onnx", onnxtest.Scale(3, 2))
+	if out := s.must("models", "push", "churn", "a.onnx"); !strings.Contains(out, `"X-API-Key: $MODELSERVE_KEY"`) || !strings.Contains(out, "https://models.example.org/v2/models/churn/infer") {
+		t.Errorf("push: %s", out)
+	}
+	clear(s.vars)
+	s.wants("No model is published yet. `modelserve models push NAME FILE.onnx` publishes one.\n", "models", "list")
+
+	held, err := local.OpenStore(t.Context(), filepath.Join(s.dir, stateDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	s.fails(exitFailed, "try again in a moment", "models", "list")
+}
+
+func TestCurlLine(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withPlatform()
+	s.model("wide.onnx", onnxtest.Scale(1000, 2))
+	s.model("words.onnx", onnxtest.Identity(onnxtest.String, "n", 2))
+	s.model("none.onnx", onnxtest.Constant(1))
+	for name, want := range map[string]string{
+		"wide": `{ printf %s '{"inputs":[{"name":"x","datatype":"FP32","shape":[1,1000],"parameters":{"binary_data_size":4000}}]}'; head -c 4000 /dev/zero; } | ` +
+			`curl -fsS -H "X-API-Key: $(cat .modelserve/key)" -H 'Content-Type: application/octet-stream' -H 'Inference-Header-Content-Length: 99' --data-binary @- http://localhost:8080/v2/models/wide/infer`,
+		"words": `curl -fsS -H "X-API-Key: $(cat .modelserve/key)" -H 'Content-Type: application/json' -d '{"inputs":[{"name":"x","datatype":"BYTES","shape":[1,2],"data":["",""]}]}' http://localhost:8080/v2/models/words/infer`,
+		"none":  `curl -fsS -H "X-API-Key: $(cat .modelserve/key)" -H 'Content-Type: application/json' -d '{"inputs":[]}' http://localhost:8080/v2/models/none/infer`,
+	} {
+		out := strings.TrimSpace(s.must("models", "push", name, name+".onnx"))
+		if got := out[strings.LastIndex(out, "\n")+1:]; got != want {
+			t.Errorf("%s:\n%s\nwant\n%s", name, got, want)
+		}
+	}
+}
