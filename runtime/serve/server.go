@@ -302,12 +302,12 @@ func checkRef(name, version string) error {
 	return err
 }
 
-// run runs one V2 request in a lease, bounded by the request's own timeout, and
-// completes the response.
+// run runs one V2 request in a lease, bounded by the request's own timeout from
+// its arrival on, and completes the response.
 func (s *Server) run(ctx context.Context, c *call, lease Lease, req *infer.Request) (*infer.Response, error) {
 	if req.Timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, req.Timeout)
+		ctx, cancel = context.WithDeadline(ctx, c.start.Add(req.Timeout))
 		defer cancel()
 	}
 	resp, err := lease.Run(ctx, req)
