@@ -87,7 +87,7 @@ func (f *front) telemetry(ctx context.Context) (*telemetry.Telemetry, error) {
 		return nil, err //nolint:wrapcheck // it names the variables
 	}
 	config.Service, config.Version, config.Format = "gateway", f.platform.options.Version, "json"
-	if os.Getenv("MODELSERVE_METRICS_ADDRESS") == "" {
+	if settings := f.platform.settings; settings.MetricsAddress == "" {
 		config.MetricsAddress, config.MetricsTries = metricsAddress, metricsTries
 	}
 	told, err := telemetry.New(ctx, config, f.platform.screen.Writer("gateway"))
@@ -148,7 +148,7 @@ func pins(models string) []route.Pin {
 // ensureKey makes the local key at the first start. It is the only one that is
 // kept in the clear, for the person whose machine this is.
 func ensureKey(ctx context.Context, keys auth.KeyStore, path string) (string, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // a path of our own making
+	text, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("read the local key: %w", err)
 	}

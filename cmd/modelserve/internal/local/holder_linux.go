@@ -35,7 +35,7 @@ func listening(address string) (pid int, command string) {
 		if pid, err = strconv.Atoi(filepath.Base(folder)); err != nil {
 			continue
 		}
-		line, _ := os.ReadFile(filepath.Join(folder, "cmdline")) //nolint:gosec // in /proc
+		line, _ := os.ReadFile(filepath.Join(folder, "cmdline"))
 		return pid, strings.TrimSpace(string(bytes.ReplaceAll(line, []byte{0}, []byte{' '})))
 	}
 	return 0, ""
@@ -45,7 +45,7 @@ func listening(address string) (pid int, command string) {
 // the address or on all addresses.
 func listenInodes(path string, addr *net.TCPAddr) []string {
 	const stateListen = "0A"
-	text, err := os.ReadFile(path) //nolint:gosec // in /proc
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil
 	}

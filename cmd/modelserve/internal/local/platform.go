@@ -30,6 +30,7 @@ import (
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/process"
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/screen"
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/internal/env"
 )
 
 // Options say what to run and where. Zero values are the defaults.
@@ -54,6 +55,13 @@ func (o Options) withDefaults() Options {
 		o.Out = os.Stdout
 	}
 	return o
+}
+
+// settings are what the platform itself reads of its environment.
+type settings struct {
+	Library        string `env:"MODELSERVE_ORT_LIBRARY"`
+	MetricsAddress string `env:"MODELSERVE_METRICS_ADDRESS"`
+	NoColor        string `env:"NO_COLOR"` // https://no-color.org
 }
 
 // stopGrace is how long functions may finish what they have when the platform
@@ -92,9 +100,10 @@ func OpenStore(ctx context.Context, dataDir string) (*objectstore.Store, error) 
 
 // platform is what Run holds open.
 type platform struct {
-	options Options
-	dir     dir
-	state   State
+	options  Options
+	settings settings
+	dir      dir
+	state    State
 
 	listeners *listeners
 	spawner   *process.Spawner
@@ -112,6 +121,9 @@ type platform struct {
 // open makes everything ready to serve, in an order that fails early and leaves
 // nothing behind that close does not end.
 func (p *platform) open(ctx context.Context) error {
+	if err := env.Parse(&p.settings); err != nil {
+		return err //nolint:wrapcheck // it names the variables
+	}
 	absolute, err := filepath.Abs(p.options.DataDir)
 	if err != nil {
 		return fmt.Errorf("data folder: %w", err)
@@ -132,7 +144,7 @@ func (p *platform) open(ctx context.Context) error {
 	if err := p.dir.ensureSigningKey(); err != nil {
 		return err
 	}
-	p.screen = screen.New(p.options.Out, p.options.Plain)
+	p.screen = screen.New(p.options.Out, p.options.Plain || p.settings.NoColor != "")
 	p.logger = slog.New(p.screen.Handler("platform"))
 	if p.spawner, err = process.NewSpawner(); err != nil {
 		return fmt.Errorf("start: %w", err)
@@ -317,8 +329,8 @@ func (p *platform) given() []string {
 
 // library is ONNX Runtime's, as `make deps` put it, or as the environment says.
 func (p *platform) library() string {
-	if path := os.Getenv("MODELSERVE_ORT_LIBRARY"); path != "" {
-		return path
+	if p.settings.Library != "" {
+		return p.settings.Library
 	}
 	found, _ := filepath.Glob(filepath.Join(p.options.Deps, "onnxruntime", "libonnxruntime*")) // the pattern is valid
 	for _, path := range found {

@@ -9,7 +9,7 @@ import (
 // body. A transport closes the body of a request that it could not send, so the
 // real one is closed only when the request is committed or given up.
 type replayBody struct {
-	real io.ReadCloser // nil for none
+	body io.ReadCloser // nil for none
 
 	mu        sync.Mutex
 	read      bool
@@ -17,11 +17,11 @@ type replayBody struct {
 	committed bool
 }
 
-func newBody(real io.ReadCloser) *replayBody { return &replayBody{real: real} }
+func newBody(body io.ReadCloser) *replayBody { return &replayBody{body: body} }
 
 // reader is what to send; nil when there is no body.
 func (b *replayBody) reader() io.ReadCloser {
-	if b.real == nil {
+	if b.body == nil {
 		return nil
 	}
 	b.mu.Lock()
@@ -35,7 +35,7 @@ func (b *replayBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	b.read = true
 	b.mu.Unlock()
-	return b.real.Read(p) //nolint:wrapcheck // io.EOF must stay itself
+	return b.body.Read(p) //nolint:wrapcheck // io.EOF must stay itself
 }
 
 // Close notes that the transport is done, and closes the body once the request
@@ -45,7 +45,7 @@ func (b *replayBody) Close() error {
 	defer b.mu.Unlock()
 	b.closed = true
 	if b.committed {
-		return b.real.Close() //nolint:wrapcheck // passed through
+		return b.body.Close() //nolint:wrapcheck // passed through
 	}
 	return nil
 }
@@ -62,8 +62,8 @@ func (b *replayBody) commit() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.committed = true
-	if b.closed && b.real != nil {
-		_ = b.real.Close() // the transport has had its answer
+	if b.closed && b.body != nil {
+		_ = b.body.Close() // the transport has had its answer
 	}
 }
 
@@ -72,7 +72,7 @@ func (b *replayBody) abandon() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.committed = true
-	if b.real != nil {
-		_ = b.real.Close() // the error of the request is what is told
+	if b.body != nil {
+		_ = b.body.Close() // the error of the request is what is told
 	}
 }

@@ -147,8 +147,8 @@ func (i *Instance) watch(limit int64) {
 // Address is where the instance listens, host:port.
 func (i *Instance) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(i.port)) }
 
-// PID is its process id.
-func (i *Instance) PID() int { return i.process.PID() }
+// Memory is its resident memory in bytes, where that can be told.
+func (i *Instance) Memory() (resident int64, ok bool) { return i.process.Memory() }
 
 // Done is closed when the instance has ended.
 func (i *Instance) Done() <-chan struct{} { return i.done }

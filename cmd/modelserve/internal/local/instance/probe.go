@@ -76,7 +76,7 @@ func (i *Instance) once() error {
 		err = health.HTTPProbe(health.HTTPProbeConfigOptions{Timeout: i.timeout(), HTTPGetAction: &get, MaxProtoMajor: 1})
 	case i.probe.GRPC != nil:
 		action := *i.probe.GRPC
-		action.Port = int32(i.port) //nolint:gosec // a port
+		action.Port = int32(i.port)
 		err = health.GRPCProbe(health.GRPCProbeConfigOptions{Timeout: i.timeout(), GRPCAction: &action})
 	default:
 		err = health.TCPProbe(health.TCPProbeConfigOptions{SocketTimeout: i.timeout(), Address: i.Address()})
@@ -107,7 +107,7 @@ func (i *Instance) failed(ctx context.Context) string {
 	if err != nil {
 		return ""
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 16<<10))
 	return failure(text)
 }

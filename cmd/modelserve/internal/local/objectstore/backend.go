@@ -342,7 +342,7 @@ func (b *backend) add(list *gofakes3.ObjectList, bucket, key string) error {
 	} else if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("list objects: %w", err)
@@ -391,7 +391,7 @@ func syncDir(dir string) error {
 	if err != nil {
 		return fmt.Errorf("sync %s: %w", dir, err)
 	}
-	defer d.Close() //nolint:errcheck // only read
+	defer d.Close()
 	if err := d.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", dir, err)
 	}

@@ -120,7 +120,7 @@ func (b *backend) CompleteMultipartUpload(
 		if err != nil {
 			return "", "", fmt.Errorf("complete upload: part: %w", err)
 		}
-		defer f.Close() //nolint:errcheck // only read
+		defer f.Close()
 		readers[i] = io.NewSectionReader(f, 0, p.Size)
 		size += p.Size
 	}

@@ -163,7 +163,7 @@ func readTrailer(f *os.File) (trailer, error) {
 		return t, fmt.Errorf("read object: %w", err)
 	}
 	length := binary.BigEndian.Uint64(footer)
-	if string(footer[8:]) != magic || length > maxTrailer || int64(length) > info.Size()-int64(footerSize) { //nolint:gosec // length is at most 64 KiB
+	if string(footer[8:]) != magic || length > maxTrailer || int64(length) > info.Size()-int64(footerSize) {
 		return t, errNotAnObject
 	}
 	text := make([]byte, length)

@@ -158,7 +158,7 @@ func signedBy(r *http.Request, id string) bool {
 
 func loadCredentials(path string) (Credentials, error) {
 	var c Credentials
-	text, err := os.ReadFile(path) //nolint:gosec // a path of our own making
+	text, err := os.ReadFile(path)
 	if err == nil {
 		if err := json.Unmarshal(text, &c); err == nil && c.AccessKeyID != "" && c.SecretAccessKey != "" {
 			return c, nil
@@ -183,11 +183,11 @@ func loadCredentials(path string) (Credentials, error) {
 // lockDir takes the folder for this process; the kernel lets it go with the
 // process, however that ends.
 func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // a path of our own making
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a descriptor fits an int
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		err = ErrInUse
 	}

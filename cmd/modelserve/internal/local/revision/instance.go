@@ -125,24 +125,28 @@ func (r *Revision) untilReady(i *instance, handle Instance) error {
 	ctx, cancel := context.WithTimeoutCause(r.ctx, r.cfg.StartTimeout,
 		fmt.Errorf("not ready within %v", r.cfg.StartTimeout))
 	defer cancel()
-	result := make(chan error, 1)
-	r.wg.Go(func() { result <- handle.Ready(ctx) })
+	var err error
+	probed := make(chan struct{})
+	r.wg.Go(func() {
+		defer close(probed)
+		err = handle.Ready(ctx)
+	})
 	select {
-	case err := <-result:
+	case <-probed:
 		if err != nil && isClosed(handle.Done()) && handle.Err() != nil {
 			return handle.Err()
 		}
 		return err
 	case <-handle.Done():
 		cancel()
-		<-result
+		<-probed
 		if err := handle.Err(); err != nil {
 			return err
 		}
 		return errors.New("exited with status 0 before it was ready")
 	case <-i.drop:
 		cancel()
-		<-result
+		<-probed
 		return errNotWanted
 	}
 }

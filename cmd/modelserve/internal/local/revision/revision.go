@@ -324,6 +324,7 @@ func (r *Revision) Status() Status {
 			s.Starting++
 		case stateDraining:
 			s.Draining++
+		case stateDead:
 		}
 	}
 	if r.reason != nil {

@@ -120,13 +120,13 @@ func (s *scaler) desired(now time.Time, reachable bool, waiting int) int {
 	pa := podAutoscaler(s.cfg, reachable)
 	s.uni.Update(&kpa.MakeDecider(pa, s.cfg.Autoscaler).Spec)
 	ready := s.readyCount()
-	want := int32(ready) //nolint:gosec // a few processes
+	want := int32(ready)
 	if r := s.uni.Scale(s.log, now); r.ScaleValid {
 		want = r.DesiredPodCount
 	}
 	low, high := pa.ScaleBounds(s.cfg.Autoscaler)
 	if initial := s.initial(); !s.initialized && reachable {
-		if int32(ready) >= initial { //nolint:gosec // a few processes
+		if int32(ready) >= initial {
 			s.initialized = true
 		} else {
 			low = max(low, initial)

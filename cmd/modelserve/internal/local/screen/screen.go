@@ -44,11 +44,11 @@ type Screen struct {
 	up    bool
 }
 
-// New makes a Screen on out. Colours are used when out is a terminal, plain is
-// false and NO_COLOR (https://no-color.org) is not set.
+// New makes a Screen on out. Colours are used when out is a terminal and plain
+// is false.
 func New(out io.Writer, plain bool) *Screen {
 	return &Screen{
-		out: out, color: !plain && os.Getenv("NO_COLOR") == "" && isTerminal(out),
+		out: out, color: !plain && isTerminal(out),
 		last: map[string]Function{}, width: len("platform"),
 	}
 }
