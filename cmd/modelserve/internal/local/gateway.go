@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -128,14 +129,14 @@ func functions(status []FunctionStatus) []route.Function {
 }
 
 // pool says whether the function takes every published model.
-func (s FunctionStatus) pool() bool { return s.Models == "*" }
+func (s FunctionStatus) pool() bool { return slices.Contains(s.Models, "*") }
 
 // pins reads MODELSERVE_MODELS. What is no name@version is for the function to
 // complain of, when it starts.
-func pins(models string) []route.Pin {
+func pins(models []string) []route.Pin {
 	var list []route.Pin
-	for ref := range strings.SplitSeq(models, ",") {
-		name, version, _ := strings.Cut(strings.TrimSpace(ref), "@")
+	for _, ref := range models {
+		name, version, _ := strings.Cut(ref, "@")
 		n, err := infer.ParseName(name)
 		v, err2 := infer.ParseVersion(version)
 		if err == nil && err2 == nil {

@@ -259,6 +259,9 @@ func (p *platform) close() error {
 	}
 	p.wg.Wait()
 	if p.front != nil {
+		faults = append(faults, p.services.builder.Sweep())
+	}
+	if p.front != nil {
 		faults = append(faults, p.front.close())
 	}
 	if p.spawner != nil {

@@ -57,7 +57,6 @@ type service struct {
 	name    string
 	traffic []servingv1.TrafficTarget
 	file    string
-	models  string // MODELSERVE_MODELS of the latest revision
 	latest  string // name of the newest revision
 	ready   string // name of the one that "latest ready" means; "" until there is one
 	running map[string]*running
@@ -111,7 +110,6 @@ func (s *services) applyOne(m manifest.Service, scaling *autoscalerconfig.Config
 		}
 	}
 	one.problem, one.traffic, one.latest = nil, m.Object.Spec.Traffic, record.Name
-	one.models = valueOf(m.Env, "MODELSERVE_MODELS")
 	for _, name := range names {
 		old := one.running[name]
 		if old != nil && reflect.DeepEqual(old.scaling, scaling) {
@@ -270,7 +268,7 @@ func (s *services) close(grace time.Duration) {
 // /v1/functions.
 type FunctionStatus struct {
 	Name      string
-	Models    string // MODELSERVE_MODELS
+	Models    []string // of MODELSERVE_MODELS, those that every revision with traffic serves
 	Tags      []string
 	State     string // building, idle, starting, ready or failed
 	Reason    string // of failed; also what is wrong with its manifest
@@ -286,7 +284,7 @@ func (s *services) status() []FunctionStatus {
 	var list []FunctionStatus
 	for _, name := range slices.Sorted(maps.Keys(s.byName)) {
 		one := s.byName[name]
-		f := FunctionStatus{Name: name, Models: one.models, Revision: one.latest, State: "failed"}
+		f := FunctionStatus{Name: name, Models: s.models(one), Revision: one.latest, State: "failed"}
 		for _, t := range one.traffic {
 			if t.Tag != "" {
 				f.Tags = append(f.Tags, t.Tag)
@@ -306,6 +304,27 @@ func (s *services) status() []FunctionStatus {
 		list = append(list, f)
 	}
 	return list
+}
+
+// models are those that a call may find whichever revision it comes to. Called
+// with mu held.
+func (s *services) models(one *service) []string {
+	var common []string
+	first := true
+	for _, t := range one.targets() {
+		record := s.history.find(one.name, t.name)
+		if t.percent == 0 || record == nil {
+			continue
+		}
+		var list []string
+		for ref := range strings.SplitSeq(valueOf(record.Env, "MODELSERVE_MODELS"), ",") {
+			if ref = strings.TrimSpace(ref); ref != "" && (first || slices.Contains(common, ref)) {
+				list = append(list, ref)
+			}
+		}
+		common, first = list, false
+	}
+	return common
 }
 
 func named(traffic []servingv1.TrafficTarget) []string {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -147,10 +148,12 @@ func (b *Builder) keep(program string) (string, error) {
 }
 
 // Sweep removes kept programs that were not given out since the start. Call it
-// when everything that shall run has been built.
+// when nothing runs any more.
 func (b *Builder) Sweep() error {
 	entries, err := os.ReadDir(b.dir)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was built
+	} else if err != nil {
 		return fmt.Errorf("remove old programs: %w", err)
 	}
 	b.state.Lock()

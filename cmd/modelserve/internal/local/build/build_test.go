@@ -3,10 +3,12 @@ package build_test
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/build"
@@ -106,5 +108,45 @@ func TestBuildFails(t *testing.T) {
 	cancel()
 	if _, err := b.Build(ctx, "example.com/m/good"); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// What go starts ends with the platform too, however that ends: all that is
+// left of it here is the end of the lifeline.
+func TestCompilersEndWithThePlatform(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// A go whose grandchild holds the fifo open for as long as it lives.
+	script := "#!/bin/sh\n( exec sleep 1000 >'" + fifo + "' ) &\nwait\n"
+	if err := os.WriteFile(filepath.Join(dir, "go"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	spawner, err := process.NewSpawner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := build.New(spawner, filepath.Join(dir, "bin"), dir, []string{"PATH=" + dir + ":" + os.Getenv("PATH")}, func(string, ...any) {})
+	result := make(chan error, 1)
+	go func() {
+		_, err := b.Build(context.Background(), "example.com/m/good")
+		result <- err
+	}()
+	held, err := os.Open(fifo) // returns when the grandchild has opened it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if err := spawner.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, held); err != nil { // ends with the last that holds it
+		t.Fatal(err)
+	}
+	if err := <-result; err == nil {
+		t.Error("the build went well")
 	}
 }
