@@ -129,7 +129,7 @@ type bufferPool struct{ pool sync.Pool }
 
 var _ httputil.BufferPool = (*bufferPool)(nil)
 
-const copyBuffer = 32 << 10
+const copyBuffer = 256 << 10 // tensors are large, and each wake-up costs more than memory
 
 func (p *bufferPool) Get() []byte {
 	if b, ok := p.pool.Get().(*[copyBuffer]byte); ok {

@@ -50,7 +50,11 @@ func (g *gateway) observe(next http.Handler) http.Handler {
 			if cause != nil {
 				g.recovered(rec, r, o, cause)
 			}
-			g.tell(r, rec, o, time.Since(began))
+			took := time.Since(began)
+			if !o.aborted && rec.Header().Get("Content-Length") != "" {
+				rec.Flush() // the answer is whole: its caller need not wait for the log
+			}
+			g.tell(r, rec, o, took)
 			if o.aborted {
 				panic(http.ErrAbortHandler) // half an answer must not look whole
 			}
@@ -86,6 +90,11 @@ func (g *gateway) tell(r *http.Request, rec *recorder, o *observation, took time
 	g.metrics.requests.WithLabelValues(o.route, o.function, status).Inc()
 	g.metrics.seconds.WithLabelValues(o.route, o.function).Observe(took.Seconds())
 
+	level := levelOf(o.err)
+	logger := g.deps.Telemetry.Logger
+	if !logger.Enabled(r.Context(), level) {
+		return
+	}
 	attrs := []slog.Attr{
 		slog.String("method", r.Method), slog.String("route", o.route), slog.String("status", status),
 		slog.Int64("bytes", rec.bytes), slog.Float64("ms", float64(took.Microseconds())/1000),
@@ -95,14 +104,23 @@ func (g *gateway) tell(r *http.Request, rec *recorder, o *observation, took time
 			attrs = append(attrs, a)
 		}
 	}
-	level := slog.LevelInfo
 	if o.err != nil {
 		attrs = append(attrs, slog.String("code", string(problem.CodeOf(o.err))), slog.String("error", chain(o.err)))
-		if problem.From(o.err).Code.Row().Status >= http.StatusInternalServerError {
-			level = slog.LevelError
-		}
 	}
-	g.deps.Telemetry.Logger.LogAttrs(r.Context(), level, "request", attrs...)
+	logger.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// levelOf is the level of a request's line: what went well is information, what
+// the caller did wrong a warning, what we did wrong an error.
+func levelOf(err error) slog.Level {
+	switch {
+	case err == nil:
+		return slog.LevelInfo
+	case problem.From(err).Code.Row().Status < http.StatusInternalServerError:
+		return slog.LevelWarn
+	default:
+		return slog.LevelError
+	}
 }
 
 // chain is an error with its causes, which a problem's own text may leave out.

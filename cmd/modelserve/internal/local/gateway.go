@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -90,6 +91,9 @@ func (f *front) telemetry(ctx context.Context) (*telemetry.Telemetry, error) {
 	config.Service, config.Version, config.Format = "gateway", f.platform.options.Version, "json"
 	if settings := f.platform.settings; settings.MetricsAddress == "" {
 		config.MetricsAddress, config.MetricsTries = metricsAddress, metricsTries
+	}
+	if f.platform.settings.LogLevel == "" {
+		config.Level = slog.LevelWarn // a calm terminal: what was refused or failed, not each answer
 	}
 	told, err := telemetry.New(ctx, config, f.platform.screen.Writer("gateway"))
 	if err != nil {

@@ -61,6 +61,7 @@ func (o Options) withDefaults() Options {
 type settings struct {
 	Library        string `env:"MODELSERVE_ORT_LIBRARY"`
 	MetricsAddress string `env:"MODELSERVE_METRICS_ADDRESS"`
+	LogLevel       string `env:"MODELSERVE_LOG_LEVEL"`
 	NoColor        string `env:"NO_COLOR"` // https://no-color.org
 }
 
