@@ -63,6 +63,7 @@ func (o *options) throughput(ctx context.Context, p *platform, dir string) (rows
 		if err != nil {
 			return nil, err
 		}
+		progress("  bare %.1f/s, function %.1f/s, gateway %.1f/s", bare.Rate, r, g)
 		rate = append(rate, r/bare.Rate)
 		cpu = append(cpu, (after-before).Seconds()/float64(n)/bare.PerRun)
 		gateway = append(gateway, g/r)
@@ -328,7 +329,7 @@ func firstAnswer(ctx context.Context, dir, clone string) (time.Duration, error) 
 		return 0, errors.Join(err, child.stop())
 	}
 	c := &call{url: "http://text-detect.default.localhost:8080/", body: page, header: http.Header{"X-Api-Key": {strings.TrimSpace(string(key))}, "Content-Type": {"image/png"}}}
-	err = c.send(ctx, http.DefaultClient)
+	err = c.send(ctx, http.DefaultClient, make([]byte, 32<<10))
 	took := time.Since(began)
 	progress("ready after %.1f s, answered after %.1f s", ready.Seconds(), took.Seconds())
 	return took, errors.Join(err, child.stop())
