@@ -101,7 +101,7 @@ func explain(err error) string {
 	if errors.Is(err, context.Canceled) {
 		return "interrupted"
 	}
-	text := err.Error()
+	text := strings.TrimSpace(err.Error())
 	var p *problem.Error
 	if errors.As(err, &p) {
 		for _, f := range p.Fields {
@@ -160,7 +160,34 @@ MODELSERVE_KEY, else by the folder .modelserve/ here or above, which
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 
 	root.AddCommand(a.devCommand(), a.modelsCommand(), a.deployCommand(), a.keysCommand(), a.versionCommand())
+	adoptGenerated(root)
 	return root
+}
+
+// adoptGenerated holds the commands that cobra adds to what ours do: a word
+// that they do not know is a usage error, and each has an example.
+func adoptGenerated(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Example = "  modelserve help models push"
+			cmd.Run = nil
+			cmd.RunE = func(_ *cobra.Command, words []string) error {
+				about, rest, err := root.Find(words)
+				if err != nil || len(rest) > 0 {
+					return usagef("there is no command %q to help with", strings.Join(words, " "))
+				}
+				return about.Help()
+			}
+		case "completion":
+			cmd.Args, cmd.RunE = cobra.ArbitraryArgs, helpOrUnknown
+			for _, shell := range cmd.Commands() {
+				shell.Example = "  source <(modelserve completion " + shell.Name() + ")"
+			}
+		}
+	}
 }
 
 // helpOrUnknown is the RunE of a command that is only a group of others.

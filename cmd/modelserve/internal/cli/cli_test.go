@@ -20,6 +20,8 @@ func TestUsage(t *testing.T) {
 		"an unknown output":   {"--output: expected table, json or yaml", []string{"models", "list", "-o", "xml"}},
 		"too many":            {"usage: modelserve version", []string{"version", "now"}},
 		"too few":             {"usage: modelserve deploy", []string{"deploy"}},
+		"help with nothing":   {`no command "models pish"`, []string{"help", "models", "pish"}},
+		"an unknown shell":    {`has no command "tcsh"`, []string{"completion", "tcsh"}},
 		"a server of no host": {"--server: expected a URL", []string{"keys", "list", "--server", "localhost:8080"}},
 		"a model's bad name":  {"expected 1 to 63", []string{"deploy", "Churn"}},
 	} {
@@ -53,6 +55,9 @@ func TestHelp(t *testing.T) {
 	}
 	if out := s.must("completion", "bash"); !strings.Contains(out, "modelserve") {
 		t.Error("no completion")
+	}
+	if out := s.must("help", "models", "push"); !strings.Contains(out, "modelserve models push churn churn.onnx") {
+		t.Errorf("help models push:\n%s", out)
 	}
 	if out := s.must("version", "-o", "json"); !json.Valid([]byte(out)) {
 		t.Errorf("version: %s", out)

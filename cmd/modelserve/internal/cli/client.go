@@ -30,11 +30,15 @@ func (a *app) client() (*client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newClient(addr), nil
+}
+
+func newClient(addr address) *client {
 	return &client{address: addr, http: &http.Client{
 		Timeout: 30 * time.Second,
 		// The API does not redirect; whoever does is not it.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	}}
 }
 
 // call sends body as JSON, if it is not nil, and reads the answer into out, if

@@ -15,14 +15,31 @@ const (
 	maxBody    = 32 << 20
 )
 
-func inferURL(name string, addr address) string { return addr.server + "/v2/models/" + name + "/infer" }
+// inferURL is where the model answers: the version named, or with 0 whichever
+// is the newest.
+func inferURL(ref artifact.Ref, addr address) string {
+	url := addr.server + "/v2/models/" + ref.Name
+	if ref.Version != 0 {
+		url += "/versions/" + strconv.Itoa(ref.Version)
+	}
+	return url + "/infer"
+}
 
-// curlLine is a shell line that calls the model with zeros of a shape that it
-// runs with: written out when they are few, else in the protocol's binary form
-// from /dev/zero.
-func curlLine(m *artifact.Manifest, addr address) string {
+// callText is the shell line for people, who are told when the key that it
+// takes is not there.
+func callText(line string, addr address) string {
+	if addr.keyUnset {
+		line = "# with your key in MODELSERVE_KEY:\n" + line
+	}
+	return line + "\n"
+}
+
+// curlLine is a shell line that calls the model at the URL with zeros of a
+// shape that it runs with: written out when they are few, else in the
+// protocol's binary form from /dev/zero.
+func curlLine(m *artifact.Manifest, url string, addr address) string {
 	curl := `curl -fsS -H "X-API-Key: ` + addr.keyText + `" `
-	url := shellQuote(inferURL(m.Name, addr))
+	url = shellQuote(url)
 	req := infer.Request{}
 	var elements, bytes int64
 	for i := range m.Inputs {

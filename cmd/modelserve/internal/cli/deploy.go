@@ -128,7 +128,7 @@ writes it elsewhere, and --apply hands it to ko or kubectl.`,
 	cmd.Flags().StringVar(&s.Image, "image", onnxImage, "what serves it")
 	cmd.Flags().StringVar(&dir, "output-dir", "", "write the manifest to this folder, for a cluster")
 	cmd.Flags().StringVar(&apply, "apply", "", "apply the manifest with ko or kubectl")
-	cmd.Flags().DurationVar(&wait, "timeout", time.Minute, "how long to wait for the platform")
+	cmd.Flags().DurationVar(&wait, "timeout", 3*time.Minute, "how long to wait for the platform, which may build first")
 	return cmd
 }
 
@@ -159,37 +159,51 @@ func (a *app) deployHere(ctx context.Context, s *service, m *artifact.Manifest, 
 	if p.root == "" {
 		return errors.New("there is no local platform here or above (no .modelserve): start one with `make run`, or write the manifest for a cluster with --output-dir")
 	}
+	if !strings.HasPrefix(s.Image, "ko://") {
+		return usagef("--image: the platform here builds what it runs, so it takes only ko://IMPORT/PATH; --output-dir writes the manifest for a cluster")
+	}
 	c, err := a.client()
 	if err != nil {
 		return err
 	}
 	path := filepath.Join(p.root, stateDir, servicesDir, s.Name+".yaml")
-	if err := c.nameIsFree(ctx, s.Name, path); err != nil {
+	before, err := c.nameIsFree(ctx, s.Name, path)
+	if err != nil {
 		return err
+	}
+	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+		before = nil // nothing changes, so what is listed stays
 	}
 	if err := writeManifest(path, text); err != nil {
 		return err
 	}
+	result := deployResult{Name: s.Name, Version: s.Version, File: path}
 	if !p.running() {
-		return a.printDeploy(deployResult{Name: s.Name, Version: s.Version, File: path}, "the platform is not running; `make run` will serve it")
+		return a.printDeploy(result, "the platform is not running; `make run` will serve it\n")
 	}
-	f, err := c.waitFor(ctx, fmt.Sprintf("%s@%d", s.Name, s.Version), s.Name, wait)
+	shown := a.progress(s.Name + ": ")
+	shown.stage("waiting for the platform")
+	f, err := c.waitFor(ctx, s, before, wait, shown)
+	shown.clear()
 	if err != nil {
 		return fmt.Errorf("%s is written, but not served: %w", path, err)
 	}
 	its := c.address
 	its.server = strings.TrimSuffix(f.URL, "/")
-	return a.printDeploy(deployResult{Name: s.Name, Version: s.Version, File: path, URL: f.URL, Curl: curlLine(m, its)}, "")
+	result.URL = f.URL
+	result.Curl = curlLine(m, inferURL(artifact.Ref{Name: s.Name}, its), its)
+	return a.printDeploy(result, callText(result.Curl, its))
 }
 
+// printDeploy prints the answer, and for people what comes next.
 func (a *app) printDeploy(r deployResult, next string) error {
 	return a.print(r, func() string {
 		text := fmt.Sprintf("%s@%d\n  manifest  %s\n", r.Name, r.Version, r.File)
 		if r.URL != "" {
-			text += fmt.Sprintf("  URL       %s\n\n%s\n", r.URL, r.Curl)
+			text += fmt.Sprintf("  URL       %s\n", r.URL)
 		}
 		if next != "" {
-			text += "\n" + next + "\n"
+			text += "\n" + next
 		}
 		return text
 	})
@@ -206,7 +220,7 @@ func (a *app) deployCluster(ctx context.Context, s *service, text, dir, apply st
 	}
 	result := deployResult{Name: s.Name, Version: s.Version, File: path}
 	if apply == "" {
-		return a.printDeploy(result, "apply it with: ko apply -f "+shellQuote(path))
+		return a.printDeploy(result, "apply it with: ko apply -f "+shellQuote(path)+"\n")
 	}
 	cmd := exec.CommandContext(ctx, apply, "apply", "-f", path) //nolint:gosec // ko or kubectl, checked
 	cmd.Dir, cmd.Stdout, cmd.Stderr = a.Dir, a.Err, a.Err       // ours is what is printed on Out
@@ -251,45 +265,52 @@ func (c *client) functions(ctx context.Context) ([]function, error) {
 	return list.Functions, err
 }
 
-// nameIsFree refuses to shadow a function that deploy did not make. A platform
-// that does not answer has none to shadow now.
-func (c *client) nameIsFree(ctx context.Context, name, path string) error {
-	if _, err := os.Stat(path); err == nil {
-		return nil
-	}
+// nameIsFree refuses to shadow a function that deploy did not make, and returns
+// how the one it made is listed; nil when there is none, as where no platform
+// answers.
+func (c *client) nameIsFree(ctx context.Context, name, path string) (*function, error) {
 	functions, err := c.functions(ctx)
 	if err != nil {
-		return nil //nolint:nilerr // waiting says so, if it matters
+		return nil, nil //nolint:nilnil,nilerr // waiting says so, if it matters
 	}
-	if slices.ContainsFunc(functions, func(f function) bool { return f.Name == name }) {
-		return fmt.Errorf("%s is a function already, whose manifest is in config/: change it there, or publish the model under another name", name)
+	i := slices.IndexFunc(functions, func(f function) bool { return f.Name == name })
+	if i < 0 {
+		return nil, nil //nolint:nilnil // free
 	}
-	return nil
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("%s is a function already, whose manifest is in config/: change it there, or publish the model under another name", name)
+	}
+	return &functions[i], nil
 }
 
-// waitFor asks until the platform serves the model from the function.
-func (c *client) waitFor(ctx context.Context, model, name string, wait time.Duration) (function, error) {
+// settleTime is how long a platform may take to look at its manifests.
+const settleTime = 3 * time.Second
+
+// waitFor asks until the platform is able to serve the service as it is now.
+// before is how the platform listed it until now, nil if it did not: for a
+// while that is taken for what was before.
+func (c *client) waitFor(ctx context.Context, s *service, before *function, wait time.Duration, shown *progress) (function, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	tick := time.NewTicker(500 * time.Millisecond)
+	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
-	last := "the platform does not list it"
+	written := time.Now()
+	last := "the platform has not looked at it"
 	for {
 		functions, err := c.functions(ctx)
 		if err != nil && ctx.Err() == nil {
 			return function{}, err
 		}
-		for _, f := range functions {
-			if f.Name != name {
-				continue
+		i := slices.IndexFunc(functions, func(f function) bool { return f.Name == s.Name })
+		if i >= 0 && (time.Since(written) >= settleTime || !before.same(&functions[i])) {
+			var served bool
+			if served, last = functions[i].serves(s); served {
+				return functions[i], nil
 			}
-			if slices.Contains(f.Models, model) {
-				return f, nil
+			if functions[i].State == stateFailed {
+				return function{}, errors.New(last)
 			}
-			last = fmt.Sprintf("the platform lists %s with %s", name, strings.Join(f.Models, ", "))
-			if f.Reason != "" {
-				last += ": " + f.Reason
-			}
+			shown.stage(last)
 		}
 		select {
 		case <-tick.C:
@@ -300,4 +321,30 @@ func (c *client) waitFor(ctx context.Context, model, name string, wait time.Dura
 			return function{}, fmt.Errorf("%s after %s; its log, where `make run` runs, says why", last, wait)
 		}
 	}
+}
+
+// States of a function that is not to be called yet, or at all.
+const (
+	stateBuilding = "building"
+	stateFailed   = "failed"
+)
+
+// serves reports whether calls to the function reach the service's model, and
+// what it does instead.
+func (f *function) serves(s *service) (served bool, instead string) {
+	model := fmt.Sprintf("%s@%d", s.Name, s.Version)
+	switch {
+	case f.State == stateFailed || f.Reason != "":
+		return false, "the platform says: " + firstOf(f.Reason, f.State)
+	case f.State == stateBuilding:
+		return false, "the platform is building it"
+	case !slices.Contains(f.Models, model):
+		return false, fmt.Sprintf("the platform lists %s with %s", f.Name, strings.Join(f.Models, ", "))
+	}
+	return true, ""
+}
+
+// same reports whether two listings say the same.
+func (f *function) same(g *function) bool {
+	return f != nil && f.State == g.State && f.Reason == g.Reason && slices.Equal(f.Models, g.Models)
 }

@@ -3,11 +3,14 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local"
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/objectstore"
@@ -21,7 +24,7 @@ func TestDeploy(t *testing.T) {
 		"GET /v1/functions": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = fmt.Fprint(w, functions)
 			// From then on the platform has read the manifest.
-			functions = `{"functions":[{"name":"churn","url":"http://churn.default.localhost:8080/","models":["churn@2"]}]}`
+			functions = `{"functions":[{"name":"churn","url":"http://churn.default.localhost:8080/","state":"idle","models":["churn@2"]}]}`
 		},
 	})
 	s := newShell(t).withPlatform()
@@ -71,5 +74,86 @@ func TestDeploy(t *testing.T) {
 	if !strings.Contains(out, "URL       http://churn.default.localhost:8080/\n") || !strings.Contains(out, " http://churn.default.localhost:8080/v2/models/churn/infer\n") {
 		t.Errorf("deployed: %s", out)
 	}
-	s.fails(exitFailed, "the platform lists churn with churn@2", "deploy", "churn@1", "--timeout", "1ms")
+	s.must("deploy", "churn")
+	s.fails(exitFailed, "is written, but not served: the platform has not looked at it after 1ms", "deploy", "churn@1", "--timeout", "1ms")
+	s.fails(exitUsage, "--output-dir writes the manifest for a cluster", "deploy", "churn", "--image", "registry.example.org/onnx")
+}
+
+// roundTrip answers requests without a network.
+type roundTrip func() (string, error)
+
+func (f roundTrip) RoundTrip(*http.Request) (*http.Response, error) {
+	body, err := f()
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(body))}, err
+}
+
+func TestWaitFor(t *testing.T) {
+	t.Parallel()
+	const (
+		old      = `{"name":"churn","state":"idle","models":["churn@1"]}`
+		building = `{"name":"churn","state":"building","models":["churn@1"]}`
+		failed   = `{"name":"churn","state":"failed","reason":"it does not build","models":["churn@2"]}`
+		refused  = `{"name":"churn","state":"idle","reason":"no such field","models":["churn@1"]}`
+		served   = `{"name":"churn","state":"idle","models":["churn@2"]}`
+	)
+	type listed struct {
+		from time.Duration // since the manifest was written
+		row  string
+	}
+	for name, tc := range map[string]struct {
+		before *function
+		list   []listed
+		want   string // of the error; "" is served
+		took   time.Duration
+	}{
+		"new":                     {list: []listed{{0, served}}},
+		"new, and looked at late": {list: []listed{{time.Second, served}}, took: time.Second},
+		"built first":             {list: []listed{{0, building}, {20 * time.Second, served}}, took: 20 * time.Second},
+		"another version": {
+			before: &function{State: "idle", Models: []string{"churn@1"}},
+			list:   []listed{{0, old}, {time.Second, building}, {5 * time.Second, served}}, took: 5 * time.Second,
+		},
+		"other settings of the version": {
+			before: &function{State: "idle", Models: []string{"churn@2"}},
+			list:   []listed{{0, served}}, took: settleTime,
+		},
+		"failed before, mended": {
+			before: &function{State: "failed", Reason: "it does not build", Models: []string{"churn@2"}},
+			list:   []listed{{0, failed}, {time.Second, served}}, took: time.Second,
+		},
+		"failed":        {list: []listed{{0, building}, {time.Second, failed}}, want: "the platform says: it does not build", took: time.Second},
+		"refused":       {list: []listed{{0, refused}}, want: "the platform says: no such field after 1m0s", took: time.Minute},
+		"never listed":  {want: "the platform has not looked at it after 1m0s; its log", took: time.Minute},
+		"never served":  {list: []listed{{0, old}}, want: "the platform lists churn with churn@1 after 1m0s", took: time.Minute},
+		"not there":     {list: []listed{{0, "EOF"}}, want: "call http://localhost:8080: EOF"},
+		"gone meantime": {list: []listed{{0, building}, {time.Second, "EOF"}}, want: "EOF", took: time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				c := newClient(address{server: defaultServer})
+				c.http.Transport = roundTrip(func() (string, error) {
+					row := ""
+					for _, l := range tc.list {
+						if time.Since(start) >= l.from {
+							row = l.row
+						}
+					}
+					if row == "EOF" {
+						return "", io.EOF
+					}
+					return `{"functions":[` + row + `]}`, nil
+				})
+				shown := (&app{}).progress("")
+				f, err := c.waitFor(t.Context(), &service{Name: "churn", Version: 2}, tc.before, time.Minute, shown)
+				if tc.want == "" && (err != nil || f.Name != "churn") || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+					t.Errorf("%+v, %v, want %q", f, err, tc.want)
+				}
+				if took := time.Since(start); took != tc.took {
+					t.Errorf("it took %s, want %s", took, tc.took)
+				}
+			})
+		})
+	}
 }

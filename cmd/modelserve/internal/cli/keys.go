@@ -62,7 +62,7 @@ all of it. Nobody can give a scope that his own key lacks.`,
 			if len(ask.Scopes) == 0 {
 				return usagef("--scope: name at least one, such as --scope 'infer:*'")
 			}
-			if err := ask.expire(expiresIn, expiresAt); err != nil {
+			if err := ask.expire(cmd.Flags().Changed("expires-in"), expiresIn, expiresAt); err != nil {
 				return err
 			}
 			c, err := a.client()
@@ -87,14 +87,15 @@ all of it. Nobody can give a scope that his own key lacks.`,
 	return cmd
 }
 
-// expire checks the two flags that say when a key ends.
-func (k *newKey) expire(in time.Duration, at string) error {
+// expire checks the two flags that say when a key ends. within says that the
+// first is given.
+func (k *newKey) expire(within bool, in time.Duration, at string) error {
 	switch {
-	case in != 0 && at != "":
+	case within && at != "":
 		return usagef("--expires-in and --expires-at exclude each other")
-	case in < 0:
-		return usagef("--expires-in: expected a positive duration, got %s", in)
-	case in > 0:
+	case within && in < time.Second:
+		return usagef("--expires-in: expected a second or more, such as 720h, got %s; leave it out for a key that never ends", in)
+	case within:
 		k.ExpiresIn = in.String()
 	case at != "":
 		t, err := time.Parse(time.RFC3339, at)

@@ -80,6 +80,9 @@ k0  old   a        admin,models:read  expired  2025-01-02 03:04:05  2025-02-02 0
 	s.fails(exitFailed, `no key "gone"`, "keys", "revoke", "gone")
 	s.fails(exitUsage, "--scope", "keys", "create", "ci")
 	s.fails(exitUsage, "exclude each other", "keys", "create", "ci", "--scope", "admin", "--expires-in", "1h", "--expires-at", "2030-01-01T00:00:00Z")
+	for _, short := range []string{"0s", "-1h", "1ns"} {
+		s.fails(exitUsage, "--expires-in: expected a second or more", "keys", "create", "ci", "--scope", "admin", "--expires-in", short)
+	}
 	s.fails(exitUsage, "--expires-at: expected a time", "keys", "create", "ci", "--scope", "admin", "--expires-at", "tomorrow")
 
 	s.vars["MODELSERVE_KEY"] = "ms_other"

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -151,13 +150,17 @@ func (a *app) showCommand() *cobra.Command {
 					return err
 				}
 				d := modelDetails{Digest: digest, Versions: versions, Manifest: m}
-				return a.print(d, func() string { return describeModel(&d, addr) })
+				if ref.Version == versions[0] {
+					ref.Version = 0 // what a call without a version reaches
+				}
+				curl := curlLine(m, inferURL(ref, addr), addr)
+				return a.print(d, func() string { return describeModel(&d) + "\n" + callText(curl, addr) })
 			})
 		},
 	}
 }
 
-func describeModel(d *modelDetails, addr address) string {
+func describeModel(d *modelDetails) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s@%d\n  digest   %s\n  batches  %s\n\n", d.Name, d.Version, d.Digest, batches(&d.Signature))
 	ports := table{head: []string{"", "NAME", "TYPE", "SHAPE", ""}}
@@ -178,7 +181,7 @@ func describeModel(d *modelDetails, addr address) string {
 		}
 		files.add(f.Path, size(f.Size), f.SHA256[:12], made)
 	}
-	b.WriteString(files.String() + "\n" + curlLine(d.Manifest, addr) + "\n")
+	b.WriteString(files.String())
 	return b.String()
 }
 
@@ -261,11 +264,11 @@ until they stop.`,
 // tellOfServices says which local service is left without its model.
 func (a *app) tellOfServices(refs []artifact.Ref) {
 	p, err := a.findPlatform()
-	if err != nil || p.root == "" {
+	if err != nil {
 		return
 	}
 	for _, ref := range refs {
-		path := filepath.Join(p.root, stateDir, servicesDir, ref.Name+".yaml")
+		path := p.deployed(ref.Name)
 		text, err := os.ReadFile(path)
 		if err == nil && strings.Contains(string(text), "value: "+ref.String()+"\n") {
 			a.notef("note: the service in %s serves %s; remove the file, or deploy another version", path, ref)

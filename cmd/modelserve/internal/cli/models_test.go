@@ -3,7 +3,9 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -76,7 +78,79 @@ model.ort …
 	if out := s.must("models", "verify", "churn@1"); !strings.Contains(out, "2 files") || !strings.Contains(out, "signature good") {
 		t.Errorf("verify: %s", out)
 	}
+	if out := s.must("models", "show", "churn@1"); !strings.HasSuffix(out, " http://localhost:8080/v2/models/churn/versions/1/infer\n") {
+		t.Errorf("an older version is called by:\n%s", out)
+	}
+	if out := s.must("models", "push", "churn", "a.onnx", "--version", "1"); !strings.Contains(out, "the newest is churn@2") || !strings.HasSuffix(out, "/churn/versions/1/infer\n") {
+		t.Errorf("an older version again: %s", out)
+	}
+	s.fails(exitFailed, "`modelserve models list` tells what is", "models", "verify", "churn@9")
 	s.deletes()
+}
+
+func TestPushTellsOfServices(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		functions string
+		deployed  bool
+		want      string // "" is no note
+	}{
+		"deployed":              {`{"name":"churn","models":["churn@1"]}`, true, "the service churn still serves churn@1, and calls to churn@2 reach the shared pool: `modelserve deploy churn@2` moves it"},
+		"shipped":               {`{"name":"churn","models":["churn@1"]}`, false, "its manifest in config/ names the version"},
+		"of another name":       {`{"name":"risk","models":["churn@1","other@2"]}`, false, "the service risk still serves churn@1,"},
+		"at this version":       {`{"name":"churn","models":["churn@2"]}`, true, ""},
+		"of other models":       {`{"name":"churn2","models":["churn2@1"]},{"name":"pool","models":[]}`, false, ""},
+		"none that may be seen": {"", false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := fakePlatform(t, map[string]func(http.ResponseWriter, *http.Request){
+				"GET /v1/functions": func(w http.ResponseWriter, _ *http.Request) {
+					_, _ = fmt.Fprintf(w, `{"functions":[%s]}`, tc.functions)
+				},
+			})
+			s := newShell(t).withPlatform()
+			s.model("a.onnx", onnxtest.Scale(3, 2))
+			s.model("b.onnx", onnxtest.Scale(3, 4))
+			s.must("models", "push", "churn", "a.onnx")
+			if tc.deployed {
+				s.must("deploy", "churn")
+			}
+			s.vars = map[string]string{"MODELSERVE_SERVER": server.URL, "MODELSERVE_KEY": "ms_test_key"}
+			out := s.must("models", "push", "churn", "b.onnx")
+			if !strings.Contains(out, tc.want) || tc.want == "" && strings.Contains(out, "note") {
+				t.Errorf("push says\n%s\nwant %q", out, tc.want)
+			}
+		})
+	}
+}
+
+// TestKeyInTheLine holds that the line that is printed works as it stands, or
+// says what it lacks.
+func TestKeyInTheLine(t *testing.T) {
+	t.Parallel()
+	const comment = "# with your key in MODELSERVE_KEY:\ncurl "
+	for name, tc := range map[string]struct {
+		set, flag string
+		commented bool
+	}{
+		"the platform's own":    {"", "", false},
+		"in the environment":    {"ms_a_b", "", false},
+		"by the flag":           {"", "ms_a_b", true},
+		"by both":               {"ms_a_b", "ms_a_b", false},
+		"by both, not the same": {"ms_a_b", "ms_c_d", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShell(t).withPlatform()
+			s.vars["MODELSERVE_KEY"] = tc.set
+			s.model("a.onnx", onnxtest.Scale(3, 2))
+			out := s.must("models", "push", "churn", "a.onnx", "--key", tc.flag)
+			if strings.Contains(out, comment) != tc.commented || strings.Contains(out, "ms_") {
+				t.Errorf("push says\n%s", out)
+			}
+		})
+	}
 }
 
 func (s *shell) deletes() {

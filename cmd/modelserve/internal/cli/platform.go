@@ -22,6 +22,9 @@ const (
 
 const defaultServer = "http://localhost:8080"
 
+// keyVariable holds the key, where there is no file of it.
+const keyVariable = "MODELSERVE_KEY"
+
 // platform is .modelserve/platform.json, which `modelserve dev` writes: where
 // the local platform is, and how to reach its store. Paths are absolute or
 // relative to the folder that holds .modelserve.
@@ -71,12 +74,21 @@ func readPlatform(root string) (*platform, error) {
 		return &p, nil // prepared, but never run
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the platform's address: %w", err)
+		return nil, fmt.Errorf("read the platform's address: %w", sameUser(err))
 	}
 	if err := json.Unmarshal(text, &p); err != nil {
 		return nil, fmt.Errorf("read %s: %w; `make run` writes it again", path, err)
 	}
 	return &p, nil
+}
+
+// sameUser says what to do about the files of a platform that another user
+// runs: they hold secrets.
+func sameUser(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w; run this as the user who runs the platform", err)
+	}
+	return err
 }
 
 // path makes one of the platform's paths usable from anywhere.
@@ -85,6 +97,12 @@ func (p *platform) path(name string) string {
 		return name
 	}
 	return filepath.Join(p.root, name)
+}
+
+// deployed is the manifest of a service that deploy made here; "" when it made
+// none of that name.
+func (p *platform) deployed(name string) string {
+	return p.existing("", filepath.Join(servicesDir, name+".yaml"))
 }
 
 // running reports whether the process that wrote the file is alive.
@@ -100,6 +118,8 @@ func (p *platform) running() bool {
 // printed for the user names the key.
 type address struct {
 	server, key, keyText string
+
+	keyUnset bool // keyText names a variable that is not set here
 }
 
 // address resolves flags, then the environment, then the platform's files.
@@ -116,12 +136,14 @@ func (a *app) address() (address, error) {
 	addr.server = strings.TrimRight(addr.server, "/")
 	switch {
 	case a.key != "":
-		addr.key, addr.keyText = a.key, "$MODELSERVE_KEY"
-	case a.Getenv("MODELSERVE_KEY") != "":
-		addr.key, addr.keyText = a.Getenv("MODELSERVE_KEY"), "$MODELSERVE_KEY"
+		addr.key, addr.keyText = a.key, "$"+keyVariable
+	case a.Getenv(keyVariable) != "":
+		addr.key, addr.keyText = a.Getenv(keyVariable), "$"+keyVariable
 	default:
 		addr.key, addr.keyText, err = p.localKey(a.Dir, addr.server)
 	}
+	set := a.Getenv(keyVariable)
+	addr.keyUnset = addr.keyText == "$"+keyVariable && (set == "" || set != addr.key)
 	return addr, err
 }
 
@@ -129,15 +151,15 @@ func (a *app) address() (address, error) {
 // not sent to any other server.
 func (p *platform) localKey(dir, server string) (key, text string, err error) {
 	if p.root == "" || server != firstOf(p.Server, defaultServer) {
-		return "", "$MODELSERVE_KEY", nil
+		return "", "$" + keyVariable, nil
 	}
 	path := filepath.Join(p.root, stateDir, keyFile)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", "$MODELSERVE_KEY", nil
+		return "", "$" + keyVariable, nil
 	}
 	if err != nil {
-		return "", "", fmt.Errorf("read the platform's key: %w", err)
+		return "", "", fmt.Errorf("read the platform's key: %w", sameUser(err))
 	}
 	if relative, err := filepath.Rel(dir, path); err == nil {
 		path = relative

@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/publish"
+	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
 )
@@ -68,7 +71,11 @@ goes with it.`,
 				if err != nil {
 					return err
 				}
-				return a.print(a.pushedOf(s, done, addr), func() string { return pushText(a.pushedOf(s, done, addr)) })
+				answer, err := a.pushedOf(cmd.Context(), s, done, addr)
+				if err != nil {
+					return err
+				}
+				return a.print(answer, func() string { return pushText(answer) + "\n" + callText(answer.Curl, addr) })
 			})
 		},
 	}
@@ -111,12 +118,55 @@ func openLibrary() (*ort.Library, error) {
 	return ort.Open(path)
 }
 
-func (a *app) pushedOf(s *store, done *publish.Result, addr address) pushed {
-	return pushed{
+// pushedOf tells what was published and what calls it: by its version where
+// one without would reach a newer one.
+func (a *app) pushedOf(ctx context.Context, s *store, done *publish.Result, addr address) (pushed, error) {
+	p := pushed{
 		Name: done.Ref.Name, Version: done.Ref.Version, Digest: done.Digest, Unchanged: done.Unchanged,
-		Signed: !done.Unchanged && s.signingKey != "",
-		URL:    inferURL(done.Ref.Name, addr), Curl: curlLine(done.Manifest, addr), Notes: done.Notes,
+		Signed: !done.Unchanged && s.signingKey != "", Notes: done.Notes,
 	}
+	newest, err := s.Newest(ctx, done.Ref.Name)
+	if err != nil {
+		return p, fmt.Errorf("%s is published, but not to be read again: %w", done.Ref, err)
+	}
+	called := artifact.Ref{Name: done.Ref.Name}
+	if newest.Version != done.Ref.Version {
+		called = done.Ref
+		p.Notes = append(p.Notes, fmt.Sprintf("the newest is %s, which calls without a version reach", newest))
+	} else if note := a.pinNote(ctx, done.Ref, addr); note != "" {
+		p.Notes = append(p.Notes, note)
+	}
+	p.URL = inferURL(called, addr)
+	p.Curl = curlLine(done.Manifest, p.URL, addr)
+	return p, nil
+}
+
+// askTime bounds a question whose answer is only good to know.
+const askTime = 2 * time.Second
+
+// pinNote says that the model's own service serves other versions, which calls
+// without a version now pass by; "" where none does, or where no platform
+// tells.
+func (a *app) pinNote(ctx context.Context, ref artifact.Ref, addr address) string {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	functions, err := newClient(addr).functions(ctx)
+	if err != nil {
+		return ""
+	}
+	for _, f := range functions {
+		others := slices.DeleteFunc(slices.Clone(f.Models), func(m string) bool { return !strings.HasPrefix(m, ref.Name+"@") })
+		if len(others) == 0 || slices.Contains(others, ref.String()) {
+			continue
+		}
+		move := "its manifest in config/ names the version"
+		if p, err := a.findPlatform(); err == nil && p.deployed(f.Name) != "" {
+			move = fmt.Sprintf("`modelserve deploy %s` moves it", ref)
+		}
+		return fmt.Sprintf("the service %s still serves %s, and calls to %s reach the shared pool: %s",
+			f.Name, strings.Join(others, ", "), ref, move)
+	}
+	return ""
 }
 
 func pushText(p pushed) string {
@@ -133,7 +183,7 @@ func pushText(p pushed) string {
 	for _, note := range p.Notes {
 		fmt.Fprintf(&b, "  note    %s\n", note)
 	}
-	return b.String() + "\n" + p.Curl + "\n"
+	return b.String()
 }
 
 // parseShapes reads INPUT=1,3,224,224.

@@ -19,7 +19,7 @@ func (s *store) verify(ctx context.Context, text string) (*verified, error) {
 	}
 	m, digest, err := s.Manifest(ctx, ref)
 	if err != nil {
-		return nil, err
+		return nil, notPublished(err)
 	}
 	faults, err := s.Verify(ctx, ref, verifier)
 	if err != nil {

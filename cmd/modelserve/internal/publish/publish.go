@@ -105,8 +105,11 @@ func (p *Publisher) prove(ctx context.Context, req *Request, draft *artifact.Dra
 	defer func() { err = errors.Join(err, lib.Close()) }()
 	req.Stage("loading")
 	session, err := lib.Open(req.File, ort.Options{})
+	if err != nil && len(draft.Files) > 1 {
+		return nil, refuse("it does not load in ONNX Runtime %s: %w; is the external data beside it whole, and of the same export?", lib.Version(), trimmed{err})
+	}
 	if err != nil {
-		return nil, refuse("it does not load in ONNX Runtime %s: %w", lib.Version(), err)
+		return nil, refuse("it does not load in ONNX Runtime %s: %w", lib.Version(), trimmed{err})
 	}
 	defer func() { err = errors.Join(err, session.Close()) }()
 	if draft.Metadata, err = session.Metadata(); err != nil {
@@ -201,6 +204,13 @@ func exampleInputs(sig *infer.Signature, fill byte) ([]infer.Tensor, error) {
 	return inputs, nil
 }
 
+// trimmed is an error of ONNX Runtime, whose messages may end in a new line,
+// within a sentence.
+type trimmed struct{ error }
+
+func (t trimmed) Error() string { return strings.TrimSpace(t.error.Error()) }
+func (t trimmed) Unwrap() error { return t.error }
+
 // refuse is the error of a file that cannot be published.
 func refuse(format string, args ...any) error {
 	return problem.New(problem.InvalidArgument, format, args...)
@@ -214,10 +224,12 @@ func sourcesOf(file string) (map[string]string, error) {
 		return nil, refuse("there is no file %s", file)
 	case err != nil:
 		return nil, fmt.Errorf("read the model: %w", err)
+	case info.IsDir():
+		return nil, refuse("%s is a folder; name the .onnx file in it", file)
 	case !info.Mode().IsRegular():
 		return nil, refuse("%s is not a file", file)
 	case info.Size() == 0:
-		return nil, refuse("%s is empty", file)
+		return nil, refuse("%s is empty; export or copy the model again", file)
 	}
 	external, err := ort.ExternalData(file)
 	if errors.Is(err, ort.ErrNotONNX) {

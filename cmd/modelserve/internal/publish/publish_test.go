@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -246,6 +247,12 @@ func TestPublishWithExternalData(t *testing.T) {
 		t.Errorf("without its data: %v", err)
 	}
 	weights := filepath.Join(filepath.Dir(path), "weights.bin")
+	if err := os.WriteFile(weights, make([]byte, 3), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = p.Publish(t.Context(), Request{Name: "external", File: path}); problem.CodeOf(err) != problem.InvalidArgument || !strings.Contains(err.Error(), "; is the external data beside it whole") {
+		t.Errorf("with data cut short: %v", err)
+	}
 	if err := os.WriteFile(weights, make([]byte, 8), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -258,6 +265,99 @@ func TestPublishWithExternalData(t *testing.T) {
 	}
 	if next, err := p.Publish(t.Context(), Request{Name: "external", File: path}); err != nil || next.Unchanged || next.Ref.Version != 2 {
 		t.Errorf("other weights: %+v, %v", next, err)
+	}
+}
+
+// withSequence adds an output that is no tensor, as converters do.
+func withSequence(m onnxtest.Model) onnxtest.Model {
+	other := onnxtest.Sequence()
+	other.Graph.Nodes[0].Outputs[0], other.Graph.Outputs[0].Name = "s", "s"
+	m.Graph.Nodes = append(m.Graph.Nodes, other.Graph.Nodes...)
+	m.Graph.Outputs = append(m.Graph.Outputs, other.Graph.Outputs...)
+	return m
+}
+
+func TestPublishLeavesOutWhatIsNoTensor(t *testing.T) {
+	t.Parallel()
+	p := newPublisher(t)
+	done, err := p.Publish(t.Context(), Request{Name: "mixed", File: withSequence(onnxtest.Scale(3, 2)).Write(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if outputs := done.Manifest.Outputs; len(outputs) != 1 || outputs[0].Name != "y" || done.Manifest.BatchAxis == nil {
+		t.Errorf("published %+v", done.Manifest)
+	}
+	if len(done.Notes) != 1 || !strings.Contains(done.Notes[0], `left out: output "s" is a sequence`) {
+		t.Errorf("notes %q", done.Notes)
+	}
+}
+
+// TestPublishSignsAndOptimizes holds that a version is signed by its key alone,
+// and has a copy for this library and machine.
+func TestPublishSignsAndOptimizes(t *testing.T) {
+	t.Parallel()
+	p := newPublisher(t)
+	done, err := p.Publish(t.Context(), Request{Name: "scale", File: onnxtest.Scale(3, 2).Write(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := artifact.CreateKeys(filepath.Join(t.TempDir(), "k"), filepath.Join(t.TempDir(), "p"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := p.Store.SignedManifest(t.Context(), done.Ref, artifact.NewVerifier(p.Signer.Public())); err != nil {
+		t.Errorf("the signature: %v", err)
+	}
+	if _, _, err := p.Store.SignedManifest(t.Context(), done.Ref, artifact.NewVerifier(other.Public())); err == nil {
+		t.Error("another key's signature holds")
+	}
+	lib, err := library()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lib.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	want := artifact.Target{ONNXRuntime: lib.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()}
+	found := false
+	for _, f := range done.Manifest.Files {
+		if f.Optimized == nil {
+			continue
+		}
+		found = true
+		if diff := cmp.Diff(want, *f.Optimized); diff != "" {
+			t.Errorf("made for (-want +got):\n%s", diff)
+		}
+	}
+	if !found {
+		t.Error("no optimised copy")
+	}
+}
+
+// TestOptimizeComparesAnswers holds that a copy is only kept when it answers as
+// the model does.
+func TestOptimizeComparesAnswers(t *testing.T) {
+	t.Parallel()
+	path := onnxtest.Scale(3, 2).Write(t)
+	s := load(t, path)
+	lib, err := library()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lib.Close()
+	sig, err := findExamples(t.Context(), s, *s.Signature(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := optimize(t.Context(), lib, s, &sig, path, filepath.Join(t.TempDir(), "model.ort")); err != nil {
+		t.Error(err)
+	}
+	another := onnxtest.Scale(3, 4).Write(t)
+	err = optimize(t.Context(), lib, s, &sig, another, filepath.Join(t.TempDir(), "model.ort"))
+	if err == nil || !strings.Contains(err.Error(), `answers otherwise in output "y"`) {
+		t.Errorf("a copy of another model: %v", err)
 	}
 }
 
@@ -274,7 +374,7 @@ func TestPublishRefuses(t *testing.T) {
 	for name, tc := range map[string]struct{ model, file, want string }{
 		"a path for a name":     {"../x", onnxtest.Scale(1, 1).Write(t), "expected 1 to 63"},
 		"nothing there":         {"x", filepath.Join(t.TempDir(), "no.onnx"), "there is no file"},
-		"a folder":              {"x", t.TempDir(), "is not a file"},
+		"a folder":              {"x", t.TempDir(), "is a folder; name the .onnx file"},
 		"an empty file":         {"x", write(""), "is empty"},
 		"text":                  {"x", write("not a model at all, but long enough"), "not an ONNX model"},
 		"a data path upwards":   {"x", onnxtest.External(2, "../secret").Write(t), "without a folder"},
