@@ -4,9 +4,7 @@
 # ///
 """Makes the inputs and the reference answers of content-detect.
 
-    python3 -m venv /tmp/golden && . /tmp/golden/bin/activate
-    pip install magika==1.0.3 onnxruntime==1.31.1 numpy==2.4.6
-    python test/golden/content.py
+    test/golden/make.sh
 
 It writes functions/content-detect/testdata/files/*, all generated here, and
 testdata/golden.json with what magika's Python package says of them.

@@ -1,16 +1,47 @@
 #!/usr/bin/env bash
 # Writes the codecs' golden files again with the reference implementations, in
-# a Python environment of their own that is thrown away. The inputs stay as they
-# are; each script's own words say how to make those again.
+# a Python environment of their own that is thrown away.
+#
+#   test/golden/make.sh            the answers; pages and recordings stay as they are
+#   test/golden/make.sh --inputs   pages and recordings, too: needs fonts and a voice
+#
+# Nothing may change but what should: it ends by showing what git sees.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+
+answers=--answers
+case "${1-}" in
+  "") ;;
+  --inputs) answers= ;;
+  *) echo "golden: expected nothing or --inputs, got \"$1\"" >&2; exit 2 ;;
+esac
+
+# Each tool or file that is needed, and the Debian package that has it.
+missing=()
+need() { [ -e "$1" ] || command -v "$1" >/dev/null || missing+=("$2"); }
+need python3 python3
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+if [ -z "$answers" ]; then
+  need espeak-ng espeak-ng
+  need /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core
+  need /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc fonts-noto-cjk
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "golden: install what is missing first: sudo apt-get install ${missing[*]}" >&2
+  exit 1
+fi
 
 env=$(mktemp -d)
 trap 'rm -rf "$env"' EXIT
 python3 -m venv "$env"
-"$env/bin/pip" install --quiet --no-deps -r test/golden/requirements.txt
+echo "golden: fetch the reference implementations"
+"$env/bin/pip" install --quiet --disable-pip-version-check --no-deps -r test/golden/requirements.txt
 
-"$env/bin/python" test/golden/text.py --answers
-"$env/bin/python" test/golden/speech.py --answers
-"$env/bin/python" test/golden/content.py
-git status --short -- functions
+for of in text speech content; do
+  echo "golden: $of"
+  # content.py generates its inputs, the same ones each time.
+  if [ "$of" = content ]; then set --; else set -- $answers; fi
+  "$env/bin/python" "test/golden/$of.py" "$@" >"$env/log" || { cat "$env/log" >&2; exit 1; }
+done
+changed=$(git status --short -- functions)
+echo "golden: ${changed:-nothing has changed}"

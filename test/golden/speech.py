@@ -4,16 +4,12 @@
 # ///
 """Makes the inputs and the reference answers of speech-detect.
 
-    python3 -m venv /tmp/golden && . /tmp/golden/bin/activate
-    pip install numpy==2.4.6 onnxruntime==1.31.1 packaging typing_extensions soundfile==0.14.0
-    pip install --no-deps silero-vad==6.2.3
-    apt-get install espeak-ng                  # 1.51, the voice
-    python test/golden/speech.py
+    test/golden/make.sh [--inputs]
 
 It writes functions/speech-detect/testdata/*.wav, synthesised and generated,
 so free of anyone's rights, and golden.json beside them with silero-vad's own
-answers. The recordings are made once: with --answers only golden.json is
-written again.
+answers. The recordings are made once (the voice is eSpeak NG 1.51): with
+--answers only golden.json is written again.
 
 The decisions are silero_vad.get_speech_timestamps_sequence with its defaults.
 Its probabilities are also checked against silero_vad.onnx, one window a run,
