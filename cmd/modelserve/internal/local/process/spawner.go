@@ -31,7 +31,8 @@ var ErrClosed = errors.New("the platform is stopping")
 // itself (lifecycle.ParentVariable).
 type Spawner struct {
 	starts   chan start
-	stopped  chan struct{}
+	stopped  chan struct{} // closed to end run
+	ended    chan struct{} // closed when it has
 	lifeline [2]*os.File // read, write
 	once     sync.Once
 }
@@ -47,12 +48,13 @@ func NewSpawner() (*Spawner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the children's lifeline: %w", err)
 	}
-	s := &Spawner{starts: make(chan start), stopped: make(chan struct{}), lifeline: [2]*os.File{r, w}}
+	s := &Spawner{starts: make(chan start), stopped: make(chan struct{}), ended: make(chan struct{}), lifeline: [2]*os.File{r, w}}
 	go s.run()
 	return s, nil
 }
 
 func (s *Spawner) run() {
+	defer close(s.ended)
 	runtime.LockOSThread() // never unlocked: with the thread its children would die
 	for {
 		select {
@@ -68,8 +70,9 @@ func (s *Spawner) run() {
 func (s *Spawner) Close() error {
 	var err error
 	s.once.Do(func() {
-		err = errors.Join(s.lifeline[1].Close(), s.lifeline[0].Close())
 		close(s.stopped)
+		<-s.ended // nobody starts a child with the lifeline any more
+		err = errors.Join(s.lifeline[1].Close(), s.lifeline[0].Close())
 	})
 	return err
 }
