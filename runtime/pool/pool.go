@@ -287,9 +287,12 @@ func (p *Pool) load(e *entry) {
 		p.destroy(e)
 	}
 	p.logger.Info("model loaded", "model", e.ref.Name, "version", e.ref.Version, "digest", loaded.Digest,
-		"device", loaded.Device, "fetch", loaded.Timing.Fetch, "verify", loaded.Timing.Verify,
-		"load", loaded.Timing.Load, "warm", loaded.Timing.Warm)
+		"device", loaded.Device, "fetch", rounded(loaded.Timing.Fetch), "verify", rounded(loaded.Timing.Verify),
+		"load", rounded(loaded.Timing.Load), "warm", rounded(loaded.Timing.Warm))
 }
+
+// rounded is a duration as people read it: JSON would have nanoseconds.
+func rounded(d time.Duration) string { return d.Round(100 * time.Microsecond).String() }
 
 // unavailable is what a caller is told of a version that failed to load.
 func unavailable(e *entry) error {

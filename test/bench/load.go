@@ -34,6 +34,7 @@ func recognizeInput() infer.Tensor {
 // call is a prepared V2 request, sent again and again.
 type call struct {
 	url    string
+	host   string // "" is the URL's
 	header http.Header
 	body   []byte
 }
@@ -60,6 +61,9 @@ func (c *call) send(ctx context.Context, client *http.Client, buffer []byte) err
 		return err
 	}
 	req.Header = c.header
+	if c.host != "" {
+		req.Host = c.host
+	}
 	res, err := client.Do(req)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -162,6 +163,9 @@ func (o *options) cold(ctx context.Context, p *platform, _ string) ([]row, error
 		if err := os.WriteFile(filepath.Join(dir, name+".yaml"), []byte(text), 0o600); err != nil {
 			return nil, err
 		}
+		if err := p.waitListed(ctx, name); err != nil {
+			return nil, err
+		}
 	}
 	first := map[string][]time.Duration{}
 	for i := range o.rounds + 1 {
@@ -189,38 +193,43 @@ func (o *options) cold(ctx context.Context, p *platform, _ string) ([]row, error
 
 // fromZero waits until a function's processes have gone and times one call.
 func (p *platform) fromZero(ctx context.Context, name string) (time.Duration, error) {
-	_, port, _ := net.SplitHostPort(p.address)
-	ask := func(wake bool) (int, error) {
-		method, path := http.MethodPost, "/v2/models/text-recognize/infer"
-		if !wake {
-			method, path = http.MethodGet, "/v2/models/text-recognize/stats"
-		}
-		c, err := newCall("", p.key, true, recognizeInput())
-		if err != nil {
-			return 0, err
-		}
-		req, err := http.NewRequestWithContext(ctx, method, "http://"+p.address+path, strings.NewReader(string(c.body)))
-		if err != nil {
-			return 0, err
-		}
-		req.Header = c.header
-		req.Host = name + ".default.localhost:" + port
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return 0, err
-		}
-		defer res.Body.Close()
-		return res.StatusCode, nil
-	}
 	if err := p.waitAtZero(ctx, name); err != nil {
 		return 0, err
 	}
-	began := time.Now()
-	status, err := ask(true)
-	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("%s answered %d", name, status)
+	_, port, _ := net.SplitHostPort(p.address)
+	c, err := newCall("http://"+p.address+"/v2/models/text-recognize/infer", p.key, true, recognizeInput())
+	if err != nil {
+		return 0, err
 	}
+	c.host = name + ".default.localhost:" + port
+	began := time.Now()
+	err = c.send(ctx, http.DefaultClient, make([]byte, 256<<10))
 	return time.Since(began), err
+}
+
+// waitListed waits until the platform has taken up a manifest.
+func (p *platform) waitListed(ctx context.Context, name string) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+"/v1/functions", nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("X-API-Key", p.key)
+		if res, err := http.DefaultClient.Do(req); err == nil {
+			body, err := io.ReadAll(res.Body)
+			res.Body.Close()
+			if err == nil && strings.Contains(string(body), `"`+name+`"`) {
+				return nil
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // waitAtZero waits until no process of the function is left.

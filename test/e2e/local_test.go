@@ -23,6 +23,7 @@ func TestLocalPlatform(t *testing.T) {
 	p := start(t, cli, filepath.Join(dir, ".modelserve"))
 	t.Run("use", func(t *testing.T) {
 		for name, use := range map[string]func(*testing.T, *platform){
+			"printed commands work":    printedCommands,
 			"functions answer":         functionsAnswer,
 			"functions answer V2 too":  functionsAnswerV2,
 			"functions answer events":  functionsAnswerEvents,
@@ -58,6 +59,27 @@ func TestLocalPlatform(t *testing.T) {
 			t.Errorf("%d: %s", res.status, res.body)
 		}
 	})
+}
+
+// printedCommands pastes what the platform prints, from the repository's root.
+func printedCommands(t *testing.T, p *platform) {
+	lines := regexp.MustCompile(`(?m)^  (curl .*|bin/modelserve .*)$`).FindAllStringSubmatch(p.output.String(), -1)
+	if len(lines) != 3 {
+		t.Fatalf("%d commands printed, want three:\n%s", len(lines), p.output.String())
+	}
+	for _, line := range lines {
+		command := strings.Replace(line[1], "bin/modelserve", p.cli, 1)
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", command)
+		cmd.Dir = root(t)
+		if strings.HasPrefix(command, p.cli) { // it finds the platform by its folder, which is elsewhere here
+			cmd = exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(command, ".deps", filepath.Join(root(t), ".deps"), 1))
+			cmd.Dir = p.dir
+			cmd.Env = append(os.Environ(), "MODELSERVE_ORT_LIBRARY="+library(t))
+		}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", command, err, out)
+		}
+	}
 }
 
 func functionsAnswer(t *testing.T, p *platform) {

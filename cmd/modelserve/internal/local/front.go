@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"sync"
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/screen"
@@ -122,8 +123,8 @@ func (p *platform) view() screen.View {
 				p.relative(p.dir.key()), p.listeners.function("text-detect")),
 			"ask a model by the Open Inference Protocol",
 			fmt.Sprintf(`curl -fsS -H "X-API-Key: $(cat %s)" %s/v2/models/text-detect`, p.relative(p.dir.key()), p.listeners.url()),
-			"publish a model of your own",
-			"bin/modelserve models push NAME FILE.onnx",
+			"publish a model: any ONNX file, here one of those that were fetched",
+			"bin/modelserve models push my-model " + p.relative(filepath.Join(p.options.Deps, "models", "text-orient", "ch_ppocr_mobile_v2.0_cls_mobile.onnx")),
 		},
 	}
 }

@@ -33,7 +33,7 @@ type Spawner struct {
 	starts   chan start
 	stopped  chan struct{} // closed to end run
 	ended    chan struct{} // closed when it has
-	lifeline [2]*os.File // read, write
+	lifeline [2]*os.File   // read, write
 	once     sync.Once
 }
 
