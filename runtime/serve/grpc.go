@@ -7,26 +7,18 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
 
 	"connectrpc.com/connect"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	spb "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/modelserveai/modelserve/internal/deflate"
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
 )
-
-// errorDomain is the domain of the ErrorInfo in every gRPC error.
-const errorDomain = "modelserve.dev"
 
 // isGRPC reports whether a request is gRPC with protobuf messages. connect-go
 // would also speak its own protocol, gRPC-Web and JSON, which are promised to
@@ -46,7 +38,7 @@ func (s *Server) newGRPC() http.Handler {
 		connect.WithCompressMinBytes(math.MaxInt),
 		connect.WithCompression(deflate.Name, deflate.NewInflater, deflate.NewDeflater),
 		connect.WithRecover(func(ctx context.Context, _ connect.Spec, _ http.Header, p any) error {
-			return GRPCError(s.panicked(ctx, p))
+			return problemgrpc.Error(s.panicked(ctx, p))
 		}),
 	}
 	path, service := inferpbconnect.NewGRPCInferenceServiceHandler(&inference{s}, options...)
@@ -78,18 +70,20 @@ func isProcedure(path string) bool {
 
 // unimplemented answers a procedure nobody serves, as gRPC does.
 func unimplemented(w http.ResponseWriter, r *http.Request) {
-	grpcStatus(w.Header(), "", problem.New(problem.Unimplemented, "there is no procedure %s", strconv.Quote(r.URL.Path)))
-	w.Header().Set("Content-Type", "application/grpc")
-	w.WriteHeader(http.StatusOK)
+	refuseGRPC(w, r, problem.New(problem.Unimplemented, "there is no procedure %s", strconv.Quote(r.URL.Path)))
+}
+
+// refuseGRPC answers a request that reaches no procedure.
+func refuseGRPC(w http.ResponseWriter, r *http.Request, err error) {
+	// All that can fail is writing to a client that is gone.
+	_ = connect.NewErrorWriter().Write(w, r, problemgrpc.Error(err))
 }
 
 // serveGRPC bounds a gRPC request's deadline, memory and time to arrive.
 func (s *Server) serveGRPC(next http.Handler, w http.ResponseWriter, r *http.Request) {
 	ctx, cancel, err := deadline(r.Context(), r.Header)
 	if err != nil {
-		grpcStatus(w.Header(), "", err)
-		w.Header().Set("Content-Type", "application/grpc")
-		w.WriteHeader(http.StatusOK)
+		refuseGRPC(w, r, err)
 		return
 	}
 	defer cancel()
@@ -108,7 +102,7 @@ func (s *Server) serveGRPC(next http.Handler, w http.ResponseWriter, r *http.Req
 	r = r.WithContext(context.WithValue(ctx, transportKey{}, t))
 	r.Body = t.body
 	next.ServeHTTP(w, r)
-	completeStatus(w.Header())
+	problemgrpc.Complete(w.Header())
 }
 
 type transportKey struct{}
@@ -153,14 +147,14 @@ func (b *grpcBody) Read(p []byte) (int, error) {
 	n, err := b.metered.Read(p)
 	b.read += int64(n)
 	if tooLarge := b.follow(p[:n]); tooLarge != nil {
-		return n, GRPCError(tooLarge)
+		return n, problemgrpc.Error(tooLarge)
 	}
 	var known *problem.Error
 	switch {
 	case errors.As(err, &known):
-		err = GRPCError(err)
+		err = problemgrpc.Error(err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = GRPCError(problem.New(problem.RequestTimeout, "expected the whole message within %v", b.limits.BodyTimeout))
+		err = problemgrpc.Error(problem.New(problem.RequestTimeout, "expected the whole message within %v", b.limits.BodyTimeout))
 	}
 	return n, err
 }
@@ -189,91 +183,11 @@ func (b *grpcBody) follow(p []byte) error {
 	return nil
 }
 
-// grpcStatus sets an error as gRPC's status headers, or, with http.TrailerPrefix,
-// trailers.
-func grpcStatus(h http.Header, prefix string, err error) {
-	p := problem.From(err)
-	code := p.Code.Row().GRPC
-	status := &spb.Status{Code: int32(code), Message: p.Detail}
-	if info, err := anypb.New(&errdetails.ErrorInfo{Reason: string(p.Code), Domain: errorDomain}); err == nil {
-		status.Details = append(status.Details, info)
-	}
-	h[prefix+"Grpc-Status"] = []string{strconv.Itoa(int(code))}
-	h[prefix+"Grpc-Message"] = []string{percentEncode(p.Detail)}
-	if data, err := proto.Marshal(status); err == nil { // else only the detail is lost
-		h[prefix+"Grpc-Status-Details-Bin"] = []string{connect.EncodeBinaryHeader(data)}
-	}
-}
-
-// completeStatus gives connect-go's own errors, about messages that never
-// reached a handler, the stable code every error has.
-func completeStatus(h http.Header) {
-	value := func(name string) string {
-		if v := h[http.TrailerPrefix+name]; len(v) == 1 {
-			return v[0]
-		}
-		return ""
-	}
-	if status := value("Grpc-Status"); status == "" || status == "0" || value("Grpc-Status-Details-Bin") != "" {
-		return
-	}
-	code := problem.Internal
-	switch number, _ := strconv.Atoi(value("Grpc-Status")); connect.Code(number) {
-	case connect.CodeInvalidArgument:
-		code = problem.MalformedBody
-	case connect.CodeResourceExhausted:
-		code = problem.PayloadTooLarge
-	case connect.CodeUnimplemented:
-		code = problem.Unimplemented
-	case connect.CodeNotFound:
-		code = problem.NotFound
-	case connect.CodeDeadlineExceeded:
-		code = problem.DeadlineExceeded
-	case connect.CodeCanceled:
-		code = problem.Cancelled
-	default:
-	}
-	message, err := url.PathUnescape(value("Grpc-Message"))
-	if err != nil || code == problem.Internal {
-		message = problem.From(errors.New("connect")).Detail
-	}
-	grpcStatus(h, http.TrailerPrefix, problem.New(code, "%s", message))
-}
-
-// GRPCError turns an error into what gRPC clients see of it: the code of the
-// error table, and the code's name in an ErrorInfo.
-func GRPCError(err error) error {
-	var already *connect.Error
-	if err == nil || errors.As(err, &already) {
-		return err
-	}
-	p := problem.From(err)
-	out := connect.NewError(connect.Code(p.Code.Row().GRPC), errors.New(p.Detail))
-	addDetail(out, &errdetails.ErrorInfo{Reason: string(p.Code), Domain: errorDomain})
-	if len(p.Fields) > 0 {
-		bad := &errdetails.BadRequest{}
-		for _, f := range p.Fields {
-			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: f.Field, Description: f.Detail})
-		}
-		addDetail(out, bad)
-	}
-	if p.RetryAfter > 0 {
-		addDetail(out, &errdetails.RetryInfo{RetryDelay: durationpb.New(p.RetryAfter)})
-	}
-	return out
-}
-
-func addDetail(e *connect.Error, m proto.Message) {
-	if d, err := connect.NewErrorDetail(m); err == nil { // else the message is lost, not the error
-		e.AddDetail(d)
-	}
-}
-
 // grpcFail logs an error and turns it into gRPC's.
 func (s *Server) grpcFail(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
 	s.logError(ctx, err)
-	return GRPCError(err)
+	return problemgrpc.Error(err)
 }
