@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
 )
@@ -24,7 +26,11 @@ type body struct {
 	config  *Config
 
 	waited time.Duration // for the client, in Read
+	end    time.Time     // of the request's whole budget
 	read   int64
+	held   int64 // of the budget for messages, until release
+	budget *semaphore.Weighted
+	http2  bool
 
 	grpc   bool // errors are gRPC's, and there are frames around the messages
 	stream bool // without an end: bounded by the message, and by the time between them
@@ -40,9 +46,17 @@ func (g *gateway) bound(w http.ResponseWriter, r *http.Request) (*body, error) {
 	if r.ContentLength > int64(g.config.MaxBody)+frameHeader || !isGRPC(r) && r.ContentLength > int64(g.config.MaxBody) {
 		return nil, g.tooLarge()
 	}
-	b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), config: &g.config}
+	b := &body{
+		ReadCloser: r.Body, control: http.NewResponseController(w), config: &g.config,
+		end: time.Now().Add(g.config.Timeout), budget: g.messages, http2: r.ProtoMajor >= 2,
+	}
 	if r.Body == nil || r.Body == http.NoBody {
 		return b, nil
+	}
+	if !b.http2 {
+		// An answer given without reading waits for the rest of the body: net/http
+		// reads on, and must not do so for ever.
+		_ = b.control.SetReadDeadline(time.Now().Add(g.config.BodyTimeout))
 	}
 	r.Body = b
 	return b, nil
@@ -69,9 +83,13 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.read > b.most() {
 		return 0, b.fail(problem.New(problem.PayloadTooLarge, "the body is larger than %v; send larger inputs by reference", b.config.MaxBody))
 	}
-	if err != nil {
-		// A deadline left behind would end the connection's next wait.
+	if b.http2 || errors.Is(err, io.EOF) {
+		// A deadline left behind would end a stream whose function is slow, or
+		// the connection's next wait.
 		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	if !b.hold(int64(n)) {
+		return 0, b.fail(problem.New(problem.Overloaded, "messages being received take all of %v; call again", b.config.MaxInflight).WithRetryAfter(time.Second))
 	}
 	switch {
 	case err == nil, errors.Is(err, io.EOF):
@@ -103,7 +121,27 @@ func (b *body) patience() time.Duration {
 		return b.config.StreamIdle
 	}
 	late := time.Duration(b.read/int64(b.config.BodyRate)) * time.Second
-	return b.config.BodyTimeout + late - b.waited
+	// What came fast buys time for what is to come, but never a long silence.
+	return min(b.config.BodyTimeout+late-b.waited, b.config.BodyTimeout, time.Until(b.end))
+}
+
+// hold takes memory for what was read of a gRPC message, which is kept whole
+// until it is known whom it is for. Everything else passes through.
+func (b *body) hold(n int64) bool {
+	if !b.grpc || b.stream {
+		return true
+	}
+	if !b.budget.TryAcquire(n) {
+		return false
+	}
+	b.held += n
+	return true
+}
+
+// release gives back what hold took.
+func (b *body) release() {
+	b.budget.Release(b.held)
+	b.held = 0
 }
 
 func (b *body) fail(err *problem.Error) error {

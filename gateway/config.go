@@ -15,12 +15,15 @@ type Config struct {
 	MaxBody    env.Size `env:"MODELSERVE_MAX_BODY" envDefault:"32MiB"`
 	MaxHeaders env.Size `env:"MODELSERVE_MAX_HEADERS" envDefault:"32KiB"` // names, values and the request line
 
+	// MaxInflight bounds the gRPC messages of all callers that are being received.
+	MaxInflight env.Size `env:"MODELSERVE_MAX_INFLIGHT" envDefault:"512MiB"`
+
 	// Timeout is the budget of one request, handed on to the function in what is
 	// left of it.
 	Timeout time.Duration `env:"MODELSERVE_REQUEST_TIMEOUT" envDefault:"5m"`
 
-	// A body must have come BodyTimeout after its headers, and later by a second
-	// for each BodyRate bytes of it.
+	// A client may keep its body waiting for BodyTimeout, and longer in all by a
+	// second for each BodyRate bytes of it, but never longer at once.
 	BodyTimeout time.Duration `env:"MODELSERVE_BODY_TIMEOUT" envDefault:"30s"`
 	BodyRate    env.Size      `env:"MODELSERVE_BODY_RATE" envDefault:"16KiB"`
 
@@ -40,6 +43,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Version, "dev")
 	setDefault(&c.MaxBody, 32*env.MiB)
 	setDefault(&c.MaxHeaders, 32*env.KiB)
+	setDefault(&c.MaxInflight, 512*env.MiB)
 	setDefault(&c.Timeout, 5*time.Minute)
 	setDefault(&c.BodyTimeout, 30*time.Second)
 	setDefault(&c.BodyRate, 16*env.KiB)

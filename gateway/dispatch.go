@@ -266,12 +266,18 @@ func isV2(r *http.Request) bool {
 	return r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/")
 }
 
-// isGRPC says whether a request is gRPC, by its content type alone, so that
-// its errors are too.
+// isGRPC says whether a request is gRPC of any kind, by its content type alone,
+// so that its errors are too. Functions read the type without regard to case
+// (RFC 9110, 8.3.1), and so must this: what one took for gRPC and the other did
+// not would pass unexamined.
 func isGRPC(r *http.Request) bool {
-	contentType := r.Header.Get("Content-Type")
-	return contentType == "application/grpc" || strings.HasPrefix(contentType, "application/grpc+") ||
-		strings.HasPrefix(contentType, "application/grpc;")
+	return strings.HasPrefix(mediaType(r), "application/grpc")
+}
+
+// mediaType is a request's content type without parameters, in lower case.
+func mediaType(r *http.Request) string {
+	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return strings.ToLower(strings.TrimSpace(media))
 }
 
 // fail answers with an error in the format of the request's protocol.

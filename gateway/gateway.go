@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"connectrpc.com/connect"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/route"
@@ -80,6 +81,7 @@ type gateway struct {
 	grpc       *grpcService
 	grpcErrors *connect.ErrorWriter
 	buffers    bufferPool
+	messages   *semaphore.Weighted // bytes of gRPC messages being received
 }
 
 // New makes the gateway's handler, for an HTTP server that speaks HTTP/1.1 and
@@ -106,6 +108,7 @@ func New(config Config, deps Deps) (http.Handler, error) {
 		authorizer: deps.Authorizer,
 		failures:   newFailures(),
 		grpcErrors: connect.NewErrorWriter(),
+		messages:   semaphore.NewWeighted(int64(max(config.MaxInflight, config.MaxBody+frameHeader))),
 	}
 	if g.authorizer == nil {
 		g.authorizer = auth.Scopes{}

@@ -114,9 +114,8 @@ func (s *grpcService) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	if media = strings.TrimSpace(media); r.Method != http.MethodPost || r.ProtoMajor < 2 ||
-		media != "application/grpc" && media != "application/grpc+proto" {
+	media := mediaType(r)
+	if r.Method != http.MethodPost || r.ProtoMajor < 2 || media != "application/grpc" && media != "application/grpc+proto" {
 		return problem.New(problem.Unimplemented, "expected gRPC with protobuf messages: POST over HTTP/2 with content type application/grpc")
 	}
 	handler, ok := s.handlers[r.URL.Path]
@@ -134,6 +133,7 @@ func (s *grpcService) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	defer b.release()
 	b.grpc = true
 	b.stream = r.URL.Path == inferpbconnect.GRPCInferenceServiceModelStreamInferProcedure
 	if !b.stream {

@@ -111,7 +111,8 @@ func (g *gateway) createKey(c *call) error {
 	return writeJSON(c.w, http.StatusCreated, view)
 }
 
-// mayGrant keeps a caller from making a key that may do more than he.
+// mayGrant keeps a caller from making, or revoking, a key that may do more than
+// he.
 func (g *gateway) mayGrant(c *call, key *auth.Key) error {
 	if g.isAdmin(c) {
 		return nil
@@ -121,7 +122,7 @@ func (g *gateway) mayGrant(c *call, key *auth.Key) error {
 	}
 	for _, scope := range key.Scopes {
 		if !c.principal.Holds(scope) {
-			return problem.New(problem.PermissionDenied, "this credential does not hold the scope %s, so it cannot grant it", scope)
+			return problem.New(problem.PermissionDenied, "this credential does not hold the scope %s, so it cannot grant or revoke it", scope)
 		}
 	}
 	for _, role := range key.Roles {
@@ -192,6 +193,9 @@ func (g *gateway) revokeKey(c *call) error {
 	key, err := g.keyOf(c)
 	if err != nil {
 		return err
+	}
+	if err := g.mayGrant(c, key); err != nil {
+		return err // nor may he take from others what he could not give
 	}
 	if err := g.deps.Keys.Revoke(c.r.Context(), key.ID, time.Now()); err != nil {
 		return err

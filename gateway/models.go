@@ -156,10 +156,23 @@ func (g *gateway) readiness(ctx context.Context, bound *route.Bound, name, versi
 		return "", "", err
 	}
 	pin := route.Pin{Name: model, Version: number}
-	if bound == nil && g.deps.Routes.Model(pin) == nil {
-		return model, "no function serves it and there is no pool", nil
+	if bound == nil {
+		bound = g.deps.Routes.Model(pin)
 	}
-	return model, g.failures.reason(pin), nil
+	return model, g.unavailable(bound, pin), nil
+}
+
+// unavailable is why a call to a version would fail at the function it goes to,
+// as far as is known; "" if nothing speaks against it.
+func (g *gateway) unavailable(at *route.Bound, pin route.Pin) string {
+	switch {
+	case at == nil:
+		return "no function serves it and there is no pool"
+	case at.Function.State == route.StateFailed:
+		return at.Function.Reason
+	default:
+		return g.failures.reason(pin)
+	}
 }
 
 // indexRow is one row of the repository index.
@@ -211,11 +224,12 @@ func (g *gateway) repositoryIndex(ctx context.Context, bound *route.Bound, onlyR
 		for _, version := range found[i] {
 			row := indexRow{Name: name, Version: strconv.Itoa(version), State: "READY"}
 			pin := route.Pin{Name: name, Version: version}
-			switch reason := g.failures.reason(pin); {
-			case reason != "":
+			at := bound
+			if at == nil {
+				at = g.deps.Routes.Model(pin)
+			}
+			if reason := g.unavailable(at, pin); reason != "" {
 				row.State, row.Reason = "UNAVAILABLE", reason
-			case bound == nil && g.deps.Routes.Model(pin) == nil:
-				row.State, row.Reason = "UNAVAILABLE", "no function serves it and there is no pool"
 			}
 			if !onlyReady || row.State == "READY" {
 				rows = append(rows, row)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -133,6 +134,9 @@ func (g *gateway) collect(ctx context.Context, bound *route.Bound, name, version
 		for i := range holders {
 			if holders[i] == at {
 				answers[i], err = g.statsOf(ctx, at, path)
+				if name == "" && ctx.Err() != nil {
+					err = nil // one that hangs keeps nobody from the others' counts
+				}
 			}
 		}
 		return err
@@ -220,10 +224,17 @@ func (g *gateway) each(ctx context.Context, functions []*route.Bound, do func(co
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(indexParallel)
 	for _, at := range functions {
-		group.Go(func() error { return do(ctx, at) })
+		group.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, askTimeout)
+			defer cancel()
+			return do(ctx, at)
+		})
 	}
 	return group.Wait()
 }
+
+// askTimeout bounds what one function may take to tell of itself.
+const askTimeout = 3 * time.Second
 
 // ask sends a function a request that wakes nothing; the response is nil when
 // it is at zero.

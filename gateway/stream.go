@@ -45,7 +45,11 @@ func (s *grpcService) stream(ctx context.Context, stream *connect.BidiStream[fra
 		}
 		return nil
 	})
-	received := s.receive(ctx, stream, places, group)
+	credential, err := auth.Credential(stream.RequestHeader())
+	if err != nil {
+		return err
+	}
+	received := s.receive(ctx, stream, credential, places, group)
 	close(places)
 	return errors.Join(received, group.Wait())
 }
@@ -53,7 +57,7 @@ func (s *grpcService) stream(ctx context.Context, stream *connect.BidiStream[fra
 // receive starts an answer for each message until the client has sent its
 // last.
 func (s *grpcService) receive(
-	ctx context.Context, stream *connect.BidiStream[frame, frame], places chan<- chan frame, group *errgroup.Group,
+	ctx context.Context, stream *connect.BidiStream[frame, frame], credential string, places chan<- chan frame, group *errgroup.Group,
 ) error {
 	for {
 		message, err := stream.Receive()
@@ -61,6 +65,10 @@ func (s *grpcService) receive(
 			return nil
 		}
 		if err != nil {
+			return err
+		}
+		// A stream may outlive its key: each message is asked for anew.
+		if _, err := s.g.chain.Authenticate(ctx, credential); err != nil {
 			return err
 		}
 		place := make(chan frame, 1)

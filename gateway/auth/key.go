@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/modelserveai/modelserve/internal/problem"
 )
@@ -164,7 +165,9 @@ func notAlphanumeric(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
 }
 
-func isControl(r rune) bool { return r < ' ' || r == 0x7f }
+// isControl says whether a rune would act on a terminal or on the order of the
+// text around it, rather than be seen.
+func isControl(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }
 
 // isLabel says whether s is a DNS label (RFC 1123).
 func isLabel(s string) bool {

@@ -28,6 +28,9 @@ const (
 // and whose function is at zero.
 var ErrAsleep = errors.New("the function is at zero")
 
+// StateFailed is the state of a function that cannot start.
+const StateFailed = "failed"
+
 // Function is one function the gateway may send requests to.
 type Function struct {
 	Name      string
@@ -48,7 +51,8 @@ type Function struct {
 	// pins. It has no host: its models are called by path.
 	Pool bool
 
-	// State and Reason are for people; "" where nothing knows.
+	// State is for people, "" where nothing knows, but for StateFailed: then calls
+	// would fail, for Reason.
 	State, Reason string
 }
 

@@ -55,7 +55,7 @@ type Limits struct {
 // DefaultLimits suit requests of tensors and images from clients not trusted.
 func DefaultLimits() Limits {
 	return Limits{
-		HeaderBytes:       64 << 10,
+		HeaderBytes:       256 << 10, // well above what handlers allow, so that theirs is the answer
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       90 * time.Second,
 		Streams:           250,
@@ -75,6 +75,8 @@ func NewServer(handler http.Handler, limits Limits) *http.Server {
 		ReadHeaderTimeout: limits.ReadHeaderTimeout,
 		IdleTimeout:       limits.IdleTimeout,
 		Protocols:         protocols,
+		// OPTIONS * is answered like any other request, not past the handler.
+		DisableGeneralOptionsHandler: true,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          limits.Streams,
 			MaxReceiveBufferPerStream:     limits.StreamBuffer,
