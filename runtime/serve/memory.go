@@ -37,13 +37,17 @@ type hold struct {
 
 func (m *memory) hold() *hold { return &hold{memory: m} }
 
-// take takes n more bytes, waiting a little when they are not free.
+// take takes n more bytes, waiting a little when they are not free. What could
+// never be free, as the request itself holds the rest, is refused at once.
 func (h *hold) take(ctx context.Context, n int64) error {
-	switch {
-	case n <= 0:
+	if n <= 0 {
 		return nil
-	case n > h.memory.size:
-		return problem.New(problem.PayloadTooLarge, "the request needs %d bytes of memory; %d are the most for all requests together", n, h.memory.size)
+	}
+	h.mu.Lock()
+	taken := h.taken
+	h.mu.Unlock()
+	if n > h.memory.size-taken {
+		return tooMuch(taken, n, h.memory.size)
 	}
 	if !h.memory.free.TryAcquire(n) {
 		if err := h.await(ctx, n); err != nil {
@@ -70,6 +74,14 @@ func (h *hold) await(ctx context.Context, n int64) error {
 		return err
 	}
 	return problem.New(problem.Overloaded, "the server's memory for requests is in use").WithRetryAfter(retrySoon)
+}
+
+// tooMuch is the error of a request that needs more than there is.
+func tooMuch(taken, n, size int64) error {
+	if taken == 0 {
+		return problem.New(problem.PayloadTooLarge, "the request needs %d bytes of memory; %d are the most for all requests together", n, size)
+	}
+	return problem.New(problem.PayloadTooLarge, "the request needs %d bytes of memory beside the %d that it holds; %d are the most for all requests together", n, taken, size)
 }
 
 // give returns n of the bytes taken.
