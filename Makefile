@@ -17,6 +17,7 @@ deps: ## Fetch the ONNX Runtime library and the models, once, checked.
 
 .PHONY: build
 build: ## Build the CLI into bin/.
+	@echo "  build bin/modelserve (some minutes the first time)"
 	@$(GO) build -trimpath -o bin/modelserve ./cmd/modelserve
 
 .PHONY: run

@@ -31,6 +31,8 @@ if [ ${#missing[@]} -gt 0 ]; then
   exit 1
 fi
 
+export ORT_DISABLE_TELEMETRY=1
+
 env=$(mktemp -d)
 trap 'rm -rf "$env"' EXIT
 python3 -m venv "$env"
