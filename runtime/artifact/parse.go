@@ -117,6 +117,7 @@ func (c *checker) ports(field string, specs []infer.TensorSpec) {
 		}
 		c.require(s.Example == nil || fitsExample(s), at+".example", "%v is no shape of a tensor of shape %v with at most %d elements",
 			s.Example, s.Shape, maxExample)
+		c.require(fitsBounds(s), at+".min_shape", "%v and %v are no bounds of a tensor of shape %v", s.MinShape, s.MaxShape, s.Shape)
 		c.require(s.Min == nil || s.Max == nil || *s.Min <= *s.Max, at+".min", "is more than max")
 	}
 }
@@ -133,6 +134,26 @@ func fitsExample(s infer.TensorSpec) bool {
 			return false
 		}
 		n *= d
+	}
+	return true
+}
+
+// fitsBounds reports whether the bounds on an input's shape leave it one.
+func fitsBounds(s infer.TensorSpec) bool {
+	for _, bounds := range [][]int64{s.MinShape, s.MaxShape} {
+		if bounds != nil && len(bounds) != len(s.Shape) {
+			return false
+		}
+		for i, n := range bounds {
+			if n < infer.Dynamic || s.Shape[i] != infer.Dynamic && n != infer.Dynamic && n != s.Shape[i] {
+				return false
+			}
+		}
+	}
+	for i := range min(len(s.MinShape), len(s.MaxShape)) {
+		if s.MaxShape[i] != infer.Dynamic && s.MinShape[i] > s.MaxShape[i] {
+			return false
+		}
 	}
 	return true
 }

@@ -15,7 +15,7 @@ func manifest() *Manifest {
 	return &Manifest{
 		Schema: 1, Name: "iris", Version: 3, Platform: Platform,
 		Signature: infer.Signature{
-			Inputs:    []infer.TensorSpec{{Name: "x", DataType: infer.Int64, Shape: []int64{-1, 4}, Example: []int64{2, 4}, Min: &least}},
+			Inputs:    []infer.TensorSpec{{Name: "x", DataType: infer.Int64, Shape: []int64{-1, 4}, Example: []int64{2, 4}, MinShape: []int64{1, -1}, MaxShape: []int64{64, 4}, Min: &least}},
 			Outputs:   []infer.TensorSpec{{Name: "y", DataType: infer.Bytes}},
 			BatchAxis: &axis,
 		},
@@ -66,6 +66,10 @@ func TestParseManifestRefuses(t *testing.T) {
 		"a huge example":      {"2,\n        4", "99999999999,\n        4", "inputs[0].example"},
 		"an example's rank":   {"2,\n        4", "2", "inputs[0].example"},
 		"an example's size":   {"2,\n        4", "2,\n        5", "inputs[0].example"},
+		"a bound's rank":      {"64,\n        4", "64", "inputs[0].min_shape"},
+		"a bound's size":      {"64,\n        4", "64,\n        5", "inputs[0].min_shape"},
+		"bounds crossed":      {"64,\n        4", "0,\n        4", "inputs[0].min_shape"},
+		"a negative bound":    {"64,\n        4", "-2,\n        4", "inputs[0].min_shape"},
 		"a file's path":       {`"model.ort"`, `"a/model.ort"`, "files[1].path"},
 		"a hidden file":       {`"model.ort"`, `".model.ort"`, "files[1].path"},
 		"an object elsewhere": {`"1-model.ort"`, `"../../other/model.ort"`, "files[1].object"},

@@ -27,6 +27,13 @@ type TensorSpec struct {
 	// it when it was published. Warm-up uses it; nil where nothing is dynamic.
 	Example []int64 `json:"example,omitempty"`
 
+	// MinShape and MaxShape bound the sizes of an input's dynamic axes,
+	// inclusive; -1 is no bound, and nil is none on any axis. A network may take
+	// far more memory for many rows of one pixel than for one image of as many
+	// elements, which MaxElements cannot tell apart.
+	MinShape []int64 `json:"min_shape,omitempty"`
+	MaxShape []int64 `json:"max_shape,omitempty"`
+
 	// Optional inputs have a default in the model and may be left out.
 	Optional bool `json:"optional,omitempty"`
 

@@ -64,6 +64,10 @@ func (s *Signature) validateInput(faults *faults, inputs []Tensor, i int) {
 		faults.add(path+".shape", "expected %s for %s; got %s", shapeText(spec.Shape), quote(t.Name), shapeText(t.Shape))
 		return
 	}
+	if axis, err := spec.outOfBounds(t.Shape); err != "" {
+		faults.add(path+".shape["+strconv.Itoa(axis)+"]", "%s", err)
+		return
+	}
 	if s.MaxElements > 0 && n > s.MaxElements {
 		faults.add(path+".shape", "expected at most %s; got %d", count(s.MaxElements, "element"), n)
 		return
@@ -88,6 +92,20 @@ func matches(spec []Dim, shape []int64) bool {
 		}
 	}
 	return true
+}
+
+// outOfBounds finds the first axis of a shape that MinShape or MaxShape
+// refuses, and says why; "" is none.
+func (t *TensorSpec) outOfBounds(shape []int64) (axis int, why string) {
+	for i, n := range shape {
+		if i < len(t.MinShape) && t.MinShape[i] != Dynamic && n < t.MinShape[i] {
+			return i, fmt.Sprintf("expected at least %d for %s; got %d", t.MinShape[i], quote(t.Name), n)
+		}
+		if i < len(t.MaxShape) && t.MaxShape[i] != Dynamic && n > t.MaxShape[i] {
+			return i, fmt.Sprintf("expected at most %d for %s; got %d", t.MaxShape[i], quote(t.Name), n)
+		}
+	}
+	return 0, ""
 }
 
 // checkData checks that data is n whole elements.
