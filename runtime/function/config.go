@@ -35,6 +35,7 @@ type config struct {
 
 	LoadTimeout time.Duration `env:"MODELSERVE_LOAD_TIMEOUT" envDefault:"5m"`
 	MaxBody     env.Size      `env:"MODELSERVE_MAX_BODY" envDefault:"32MiB"`
+	MaxOutput   env.Size      `env:"MODELSERVE_MAX_OUTPUT" envDefault:"256MiB"` // bytes of one answer, as far as known before it runs
 	MaxPixels   int64         `env:"MODELSERVE_MAX_PIXELS" envDefault:"64000000"`
 	Inflight    env.Size      `env:"MODELSERVE_MAX_INFLIGHT" envDefault:"512MiB"` // bytes of bodies and decoded images at once
 	BodyTimeout time.Duration `env:"MODELSERVE_BODY_TIMEOUT" envDefault:"30s"`
@@ -54,7 +55,7 @@ func (c *config) Check() []error {
 		fault("PORT", "expected 0 to 65535, got %d", c.Port)
 	}
 	for variable, n := range map[string]int64{
-		"MODELSERVE_MAX_LOADED": int64(c.MaxLoaded), "MODELSERVE_THREADS": int64(c.Threads), "MODELSERVE_MAX_BODY": int64(c.MaxBody),
+		"MODELSERVE_MAX_LOADED": int64(c.MaxLoaded), "MODELSERVE_THREADS": int64(c.Threads), "MODELSERVE_MAX_BODY": int64(c.MaxBody), "MODELSERVE_MAX_OUTPUT": int64(c.MaxOutput),
 		"MODELSERVE_MAX_PIXELS": c.MaxPixels, "MODELSERVE_MAX_INFLIGHT": int64(c.Inflight), "MODELSERVE_CACHE_SIZE": int64(c.CacheSize),
 		"MODELSERVE_GRACE": int64(c.Grace), "MODELSERVE_LOAD_TIMEOUT": int64(c.LoadTimeout), "MODELSERVE_BODY_TIMEOUT": int64(c.BodyTimeout),
 	} {

@@ -99,6 +99,7 @@ func serveUntil(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Tele
 		Queue:     cfg.Queue,
 		Fresh:     time.Second,
 		LoadLimit: cfg.LoadTimeout,
+		MaxOutput: int64(cfg.MaxOutput),
 		Device:    "cpu",
 	}, src, tel.Logger)
 	if err != nil {

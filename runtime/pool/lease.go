@@ -43,6 +43,9 @@ func (l *lease) run(ctx context.Context, req *infer.Request) (*infer.Response, e
 			wanted[i] = o.Name
 		}
 	}
+	if err := checkOutput(&loaded.Manifest.Signature, req.Inputs, wanted, l.pool.cfg.MaxOutput); err != nil {
+		return nil, err
+	}
 	queued := time.Now()
 	free, err := l.pool.slots.take(ctx)
 	if err != nil {
@@ -81,18 +84,8 @@ func (l *lease) takeCold() infer.Timing {
 
 // rows is how many rows of the batch axis the inputs hold; 1 without one.
 func rows(sig *infer.Signature, inputs []infer.Tensor) int {
-	if sig.BatchAxis == nil {
-		return 1
-	}
-	for i := range sig.Inputs {
-		if sig.Inputs[i].Unbatched {
-			continue
-		}
-		for j := range inputs {
-			if inputs[j].Name == sig.Inputs[i].Name && *sig.BatchAxis < len(inputs[j].Shape) {
-				return int(inputs[j].Shape[*sig.BatchAxis])
-			}
-		}
+	if i := batched(sig, inputs); i >= 0 {
+		return int(inputs[i].Shape[*sig.BatchAxis])
 	}
 	return 1
 }

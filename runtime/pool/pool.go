@@ -65,6 +65,7 @@ type Config struct {
 	Queue     int           // requests waiting for a slot; more are refused
 	Fresh     time.Duration // how long a listing of versions is believed
 	LoadLimit time.Duration // one load may take this long
+	MaxOutput int64         // bytes of the smallest answer that a run may have; 0 is no bound
 	Device    string        // where models run: "cpu"
 }
 
@@ -103,6 +104,8 @@ func New(cfg Config, source Source, logger *slog.Logger) (*Pool, error) {
 		return nil, errors.New("pool: Slots must be at least 1")
 	case cfg.Queue < 0:
 		return nil, errors.New("pool: Queue must not be negative")
+	case cfg.MaxOutput < 0:
+		return nil, errors.New("pool: MaxOutput must not be negative")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Pool{

@@ -285,6 +285,31 @@ func TestQueueIsBounded(t *testing.T) {
 	})
 }
 
+// TestLargeAnswersAreNotQueued holds that what is sure to be answered with too
+// much is refused though every slot is taken, and never runs.
+func TestLargeAnswersAreNotQueued(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		src := newSource()
+		p := newPool(t, src, func(c *pool.Config) { c.MaxOutput = 40 })
+		defer p.Close()
+		lease, err := p.Acquire(t.Context(), "a", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lease.Release()
+		for rows, code := range map[int64]problem.Code{10: "", 11: problem.PayloadTooLarge} {
+			began := time.Now()
+			_, err := lease.Run(t.Context(), &infer.Request{
+				Inputs: []infer.Tensor{infer.NewTensor("x", []int64{rows, 1}, make([]float32, rows))},
+			})
+			if problem.CodeOf(err) != code || (time.Since(began) == 0) != (code != "") {
+				t.Errorf("%d rows of 4 bytes: %v after %s, want %q", rows, err, time.Since(began), code)
+			}
+		}
+	})
+}
+
 func TestCallerGoesAwayLoadGoesOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

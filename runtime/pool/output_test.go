@@ -1,0 +1,63 @@
+package pool
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+func TestCheckOutput(t *testing.T) {
+	t.Parallel()
+	axis := 0
+	sig := infer.Signature{
+		BatchAxis: &axis,
+		Inputs: []infer.TensorSpec{
+			{Name: "state", DataType: infer.FP32, Shape: []int64{-1}, Unbatched: true},
+			{Name: "x", DataType: infer.FP32, Shape: []int64{-1, 3}},
+		},
+		Outputs: []infer.TensorSpec{
+			{Name: "steps", DataType: infer.FP32, Shape: []int64{-1, -1, 10}}, // 40 bytes a row
+			{Name: "label", DataType: infer.Bytes, Shape: []int64{-1}},        // 4 bytes a row
+			{Name: "table", DataType: infer.Int64, Shape: []int64{5}, Unbatched: true},
+			{Name: "vast", DataType: infer.FP64, Shape: []int64{-1, math.MaxInt64 / 2}},
+		},
+	}
+	unbatched := sig
+	unbatched.BatchAxis = nil
+	for name, tc := range map[string]struct {
+		sig    *infer.Signature
+		rows   int64
+		wanted []string
+		most   int64
+		says   string // "" is allowed
+	}{
+		"just as much":             {&sig, 100, []string{"steps"}, 4000, ""},
+		"a row more":               {&sig, 101, []string{"steps"}, 4000, "inputs[1].shape: 101 rows would make an answer of at least 4040 bytes; expected at most 4000"},
+		"another output":           {&sig, 101, []string{"label"}, 4000, ""},
+		"both":                     {&sig, 100, []string{"steps", "label"}, 4000, "at least 4400 bytes"},
+		"one that no row changes":  {&sig, 1000, []string{"table"}, 40, ""},
+		"one that is too large":    {&sig, 1, []string{"table"}, 39, "at least 40 bytes"},
+		"no rows":                  {&sig, 0, []string{"steps", "vast"}, 1, ""},
+		"more than can be counted": {&sig, 3, []string{"vast", "steps"}, 1 << 40, "at least 9223372036854775807 bytes"},
+		"no bound":                 {&sig, 1 << 40, []string{"steps"}, 0, ""},
+		"a model without the axis": {&unbatched, 1 << 40, []string{"steps"}, 1, ""},
+	} {
+		inputs := []infer.Tensor{{Name: "state", Shape: []int64{7}}, {Name: "x", Shape: []int64{tc.rows, 3}}}
+		err := checkOutput(tc.sig, inputs, tc.wanted, tc.most)
+		if tc.says == "" {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		var known *problem.Error
+		if !errors.As(err, &known) || known.Code != problem.PayloadTooLarge || !strings.Contains(known.Detail, tc.says) ||
+			len(known.Fields) != 1 || known.Fields[0].Field != "inputs[1].shape" {
+			t.Errorf("%s: got %+v, want %q", name, err, tc.says)
+		}
+	}
+}
