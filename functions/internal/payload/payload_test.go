@@ -48,6 +48,12 @@ func TestDecodeRefuses(t *testing.T) {
 		"null source":        {`{"image":null}`, "image", "base64", problem.InvalidArgument},
 		"not s3":             {`{"image":{"ref":"http://b/k"}}`, "image.ref", "s3://", problem.InvalidArgument},
 		"empty object":       {`{"image":{}}`, "image.ref", "s3://", problem.InvalidArgument},
+		"type is a number":   {`{"image":{"ref":"s3://b/k","content_type":1}}`, "image.content_type", "a string", problem.InvalidArgument},
+		"type is null":       {`{"image":{"ref":"s3://b/k","content_type":null}}`, "image.content_type", "a string", problem.InvalidArgument},
+		"size is text":       {`{"image":{"ref":"s3://b/k","size":"123"}}`, "image.size", "non-negative integer", problem.InvalidArgument},
+		"size is negative":   {`{"image":{"ref":"s3://b/k","size":-1}}`, "image.size", "non-negative integer", problem.InvalidArgument},
+		"size is a fraction": {`{"image":{"ref":"s3://b/k","size":1.5}}`, "image.size", "non-negative integer", problem.InvalidArgument},
+		"type without ref":   {`{"image":{"content_type":"image/png","size":1}}`, "image.ref", "s3://", problem.InvalidArgument},
 		"three corners":      {`{"image":"aGk=","polygons":[[[0,0],[0,0],[0,0]]]}`, "polygons[0]", "array of 4", problem.InvalidArgument},
 		"list is an object":  {`{"image":"aGk=","polygons":{}}`, "polygons", "expected an array", problem.InvalidArgument},
 		"list is cut off":    {`{"image":"aGk=","orientations":[0`, "", "EOF", problem.MalformedBody},
@@ -86,6 +92,7 @@ func TestBytes(t *testing.T) {
 		"empty":           {`{"image":""}`, []byte{}},
 		"large":           {`{"image":"` + base64.StdEncoding.EncodeToString(large) + `"}`, large},
 		"reference":       {`{"image":{"ref":"s3://bucket/inputs/a"}}`, large},
+		"stored input":    {`{"image":{"ref":"s3://bucket/inputs/a","content_type":"image/png","size":123}}`, large},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

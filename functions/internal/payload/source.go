@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -22,7 +23,7 @@ import (
 const firstRead = 64 << 10
 
 // Source is an input inside a JSON form: a base64 string (RFC 4648, padded) or
-// {"ref": "s3://…"}. Decoding a form only checks its shape; Bytes reads it.
+// {"ref": "s3://…"}, which may tell content_type and size too. Decoding a form only checks its shape; Bytes reads it.
 // The zero Source is an absent one.
 type Source struct {
 	field      string
@@ -48,7 +49,9 @@ func (s *Source) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		return nil
 	case '{':
 		var form struct {
-			Ref *string `json:"ref"`
+			Ref         *string        `json:"ref"`
+			ContentType jsontext.Value `json:"content_type"`
+			Size        jsontext.Value `json:"size"`
 		}
 		if err := json.UnmarshalDecode(dec, &form, json.RejectUnknownMembers(true)); err != nil {
 			return err
@@ -58,13 +61,28 @@ func (s *Source) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 			return problem.Invalid(s.field+".ref", `expected the "s3://…" address of an input`)
 		}
 		s.ref = *form.Ref
-		return nil
+		return storedFacts(s.field, form.ContentType, form.Size)
 	default:
 		if err := dec.SkipValue(); err != nil {
 			return err
 		}
 		return problem.Invalid(Path(dec.StackPointer()), `got a JSON %s; expected a base64 string or {"ref": "s3://…"}`, kind)
 	}
+}
+
+// storedFacts holds what comes with a stored input to its form. The values are
+// hints: the store knows the size, and a codec looks at the content.
+func storedFacts(field string, contentType, size jsontext.Value) error {
+	if contentType != nil && contentType.Kind() != '"' {
+		return problem.Invalid(field+".content_type", "got a JSON %s; expected a string", contentType.Kind())
+	}
+	if size == nil {
+		return nil
+	}
+	if _, err := strconv.ParseUint(string(size), 10, 63); err != nil {
+		return problem.Invalid(field+".size", "expected its bytes, a non-negative integer")
+	}
+	return nil
 }
 
 // Field is the source's name in the form, for errors about its content.
