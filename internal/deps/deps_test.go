@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/modelserveai/modelserve/internal/deps"
 )
@@ -95,6 +96,45 @@ func TestFetchOnceAndAgainAfterDamage(t *testing.T) {
 	if got, _ := os.ReadFile(path); string(got) != content {
 		t.Errorf("a damaged file was kept: %q", got)
 	}
+}
+
+// A copy of the folder has other times, and no other bytes.
+func TestFetchKnowsACopy(t *testing.T) {
+	t.Parallel()
+	index, dir := t.TempDir(), t.TempDir()
+	wheel := publish(t, index)
+	command, calls := pip(t, "cp "+index+"/*.whl $DEST/")
+	f := &deps.Fetcher{Dir: dir, Pip: command, Out: new(bytes.Buffer)}
+	path, stamp := filepath.Join(dir, "models/thing/model.onnx"), filepath.Join(dir, ".stamps", "some-thing.json")
+	fetch := func(wantCalls int, after string) {
+		t.Helper()
+		if err := f.Fetch(t.Context(), []deps.Wheel{wheel}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != content {
+			t.Errorf("after %s: %q, %v", after, got, err)
+		}
+		if calls() != wantCalls {
+			t.Errorf("after %s: pip called %d times, want %d", after, calls(), wantCalls)
+		}
+	}
+	fetch(1, "nothing")
+	before, err := os.ReadFile(stamp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	if err := os.Chtimes(path, copied, copied); err != nil {
+		t.Fatal(err)
+	}
+	fetch(1, "a copy")
+	if after, err := os.ReadFile(stamp); err != nil || bytes.Equal(before, after) {
+		t.Errorf("not stamped again: %s, %v", after, err)
+	}
+	if err := os.WriteFile(path, bytes.Repeat([]byte("x"), len(content)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fetch(2, "damage of the same size")
 }
 
 func TestFetchRefuses(t *testing.T) {

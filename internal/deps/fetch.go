@@ -41,7 +41,11 @@ func (f *Fetcher) Fetch(ctx context.Context, wheels []Wheel) error {
 	defer unlock()
 	var missing []Wheel
 	for _, w := range wheels {
-		if !f.has(&w) {
+		there, err := f.has(&w)
+		if err != nil {
+			return err
+		}
+		if !there {
 			missing = append(missing, w)
 		}
 	}
@@ -216,24 +220,38 @@ func (f *Fetcher) stamp(w *Wheel) error {
 	return nil
 }
 
-// has says whether every member is there as it was stamped.
-func (f *Fetcher) has(w *Wheel) bool {
+// has says whether every member is there as it was stamped. A copy of the
+// folder has other times: such a file is hashed, and stamped again if it is the
+// pinned one.
+func (f *Fetcher) has(w *Wheel) (bool, error) {
 	data, err := os.ReadFile(f.stampPath(w))
 	if err != nil {
-		return false
+		return false, nil //nolint:nilerr // without a stamp it is fetched
 	}
 	var marks map[string]mark
 	if json.Unmarshal(data, &marks) != nil {
-		return false
+		return false, nil
 	}
+	moved := false
 	for _, m := range w.Members {
-		info, err := os.Stat(filepath.Join(f.Dir, m.Path))
+		path := filepath.Join(f.Dir, m.Path)
+		info, err := os.Stat(path)
 		known := marks[m.Path]
-		if err != nil || known.SHA256 != m.SHA256 || info.Size() != known.Size || !info.ModTime().Equal(known.ModTime) {
-			return false
+		if err != nil || known.SHA256 != m.SHA256 || info.Size() != known.Size {
+			return false, nil //nolint:nilerr // what cannot be read is fetched
 		}
+		if info.ModTime().Equal(known.ModTime) {
+			continue
+		}
+		if check(path, m.SHA256, m.Size) != nil {
+			return false, nil
+		}
+		moved = true
 	}
-	return true
+	if moved {
+		return true, f.stamp(w)
+	}
+	return true, nil
 }
 
 func (f *Fetcher) say(format string, args ...any) {
