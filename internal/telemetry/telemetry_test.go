@@ -107,3 +107,39 @@ func TestMetricsServer(t *testing.T) {
 		t.Errorf("%v, %s", err, body)
 	}
 }
+
+// TestTracesAreExported is not parallel: the exporter reads its endpoint from
+// the process's environment, as OpenTelemetry's documentation says.
+func TestTracesAreExported(t *testing.T) {
+	received := make(chan string, 10)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		received <- r.URL.Path + " " + string(body)
+	}))
+	defer collector.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+	tel, err := telemetry.New(t.Context(), telemetry.Config{Service: "traced", Version: "1", Endpoint: collector.URL}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := tel.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2", nil)
+	r.Header.Set(problem.RequestIDHeader, "order-17")
+	handler.ServeHTTP(httptest.NewRecorder(), r)
+	if err := tel.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case got := <-received:
+		for _, want := range []string{"/v1/traces ", "traced", "order-17", "url.path"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("the export lacks %q: %q", want, got)
+			}
+		}
+	default:
+		t.Error("nothing was exported")
+	}
+}
