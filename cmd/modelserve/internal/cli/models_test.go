@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -117,6 +118,10 @@ func TestPushTellsOfServices(t *testing.T) {
 				s.must("deploy", "churn")
 			}
 			s.vars = map[string]string{"MODELSERVE_SERVER": server.URL, "MODELSERVE_KEY": "ms_test_key"}
+			state := fmt.Sprintf(`{"server": %q, "pid": %d}`, server.URL, os.Getpid()) // it is the one that runs here
+			if err := os.WriteFile(filepath.Join(s.dir, stateDir, platformFile), []byte(state), 0o600); err != nil {
+				t.Fatal(err)
+			}
 			out := s.must("models", "push", "churn", "b.onnx")
 			if !strings.Contains(out, tc.want) || tc.want == "" && strings.Contains(out, "note") {
 				t.Errorf("push says\n%s\nwant %q", out, tc.want)
@@ -313,6 +318,64 @@ func TestWhereModelsAre(t *testing.T) {
 	}
 	defer held.Close()
 	s.fails(exitFailed, "try again in a moment", "models", "list")
+}
+
+// Only the address of the platform that runs here leads to its store.
+func TestServerOfTheLocalStore(t *testing.T) {
+	t.Parallel()
+	const refused = "say where with MODELSERVE_S3_BUCKET and the other MODELSERVE_S3_*"
+	gone := exec.CommandContext(t.Context(), "true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		server, own string
+		stopped     bool
+		local       bool
+	}{
+		"its own address":       {server: "http://localhost:8081", own: "http://localhost:8081", local: true},
+		"with a slash":          {server: "http://localhost:8081/", own: "http://localhost:8081", local: true},
+		"the IPv4 loopback":     {server: "http://127.0.0.1:8081", own: "http://localhost:8081", local: true},
+		"the IPv6 loopback":     {server: "http://[::1]:8081", own: "http://localhost:8081", local: true},
+		"below localhost":       {server: "http://api.localhost:8081", own: "http://127.0.0.1:8081", local: true},
+		"the port of http":      {server: "http://localhost", own: "http://localhost:80", local: true},
+		"another port":          {server: "http://localhost:9000", own: "http://localhost:8081"},
+		"no port":               {server: "http://localhost", own: "http://localhost:8081"},
+		"another host":          {server: "http://models.example.org:8081", own: "http://localhost:8081"},
+		"a name like localhost": {server: "http://notlocalhost:8081", own: "http://localhost:8081"},
+		"stopped":               {server: "http://localhost:8081", own: "http://localhost:8081", stopped: true},
+		"stopped, no file":      {server: "http://localhost:8080", stopped: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShell(t).withPlatform()
+			opened, err := local.OpenStore(t.Context(), filepath.Join(s.dir, stateDir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer opened.Close()
+			state := platform{Server: tc.own, PID: os.Getpid(), S3: platformS3{
+				Endpoint: opened.Endpoint, Bucket: objectstore.Bucket, AccessKeyID: opened.AccessKeyID, SecretAccessKey: opened.SecretAccessKey,
+			}}
+			if tc.stopped {
+				state.PID = gone.Process.Pid
+			}
+			if tc.own != "" {
+				text, err := json.Marshal(state)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(s.dir, stateDir, platformFile), text, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tc.local {
+				s.must("models", "list", "--server", tc.server)
+			} else {
+				s.fails(exitFailed, refused, "models", "list", "--server", tc.server)
+			}
+		})
+	}
 }
 
 func TestCurlLine(t *testing.T) {

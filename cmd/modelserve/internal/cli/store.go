@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -76,11 +75,31 @@ func (a *app) openStore(ctx context.Context) (*store, func() error, error) {
 // store we know: nothing of one platform may go into the store of another.
 func (a *app) isLocal(p *platform) bool {
 	said := strings.TrimRight(firstOf(a.server, a.Getenv("MODELSERVE_SERVER")), "/")
-	if said == "" || said == p.Server {
-		return true
+	return said == "" || p.running() && sameServer(said, p.Server)
+}
+
+// sameServer reports whether two URLs lead to one port of one host. The names
+// of this machine are one host.
+func sameServer(a, b string) bool {
+	left, errLeft := url.Parse(a)
+	right, errRight := url.Parse(b)
+	return errLeft == nil && errRight == nil && left.Host != "" &&
+		hostOf(left) == hostOf(right) && portOf(left) == portOf(right)
+}
+
+func hostOf(u *url.URL) string {
+	host := strings.ToLower(u.Hostname())
+	if host == "127.0.0.1" || host == "::1" || strings.HasSuffix(host, ".localhost") {
+		return "localhost"
 	}
-	u, err := url.Parse(said)
-	return err == nil && !p.running() && (u.Hostname() == "localhost" || net.ParseIP(u.Hostname()).IsLoopback())
+	return host
+}
+
+func portOf(u *url.URL) string {
+	if port := u.Port(); port != "" || u.Scheme != "https" {
+		return firstOf(port, "80")
+	}
+	return "443"
 }
 
 // storeVariables reads MODELSERVE_S3_*; given says whether any is set.
