@@ -399,7 +399,12 @@ func TestKilledPlatformTakesItsFunctions(t *testing.T) {
 		pause(t)
 	}
 	key := p.key()
-	p.start() // what it left is no hindrance
+	broken := filepath.Join(p.data, "services", "broken.yaml")
+	if err := os.WriteFile(broken, []byte("a: ["), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.start() // what it left is no hindrance, nor is what cannot be read
+	p.log.wait(t, "services/broken.yaml: ", 1)
 	if b := p.must("echo"); b.Revision != "echo-00001" || p.key() != key {
 		t.Errorf("after the restart: %+v", b)
 	}

@@ -191,9 +191,12 @@ func (p *platform) openServices(ctx context.Context) error {
 // serve runs until ctx ends or the gateway does.
 func (p *platform) serve(ctx context.Context) error {
 	source := manifest.Source{Overlay: p.relative(p.options.Overlay), Folder: p.relative(p.dir.services())}
-	set, snapshot, err := manifest.Load(ctx, source)
+	set, snapshot, skipped, err := manifest.LoadUsable(ctx, source)
 	if err != nil {
 		return fmt.Errorf("the manifests cannot be followed:\n%w", err)
+	}
+	if skipped != nil {
+		p.screen.Problem(fmt.Errorf("skipped, for it cannot be followed:\n%w", skipped))
 	}
 	if err := p.services.apply(set); err != nil {
 		p.screen.Problem(err)

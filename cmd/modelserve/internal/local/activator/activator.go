@@ -59,9 +59,10 @@ type Activator struct {
 
 // Cold tells of the first request that an instance answered.
 type Cold struct {
-	Service string
-	Total   time.Duration
-	Parts   []Part
+	Service  string
+	FromZero bool // else there were other instances
+	Total    time.Duration
+	Parts    []Part
 }
 
 // Part is one part of a cold start.

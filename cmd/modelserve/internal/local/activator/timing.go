@@ -41,7 +41,7 @@ func (a *Activator) tell(resp *http.Response, service string, lease *revision.Le
 	}
 	addTiming(resp.Header, "schedule", parts[0].Duration)
 	addTiming(resp.Header, "start", parts[1].Duration)
-	a.cold(Cold{Service: service, Total: time.Since(arrived), Parts: parts})
+	a.cold(Cold{Service: service, FromZero: lease.Cold.FromZero, Total: time.Since(arrived), Parts: parts})
 }
 
 func addTiming(h http.Header, name string, d time.Duration) {

@@ -70,14 +70,56 @@ func Load(ctx context.Context, source Source) (Set, Snapshot, error) {
 	files := newRecorder()
 	documents, err := files.overlay(source.Overlay)
 	faults := []error{err}
-	single, err := files.folder(source.Folder)
-	documents, faults = append(documents, single...), append(faults, err)
+	single, skipped, err := files.folder(source.Folder)
+	documents, faults = append(documents, single...), append(faults, joined(skipped), err)
 	snapshot := files.snapshot(source.Folder)
 	if err := errors.Join(faults...); err != nil {
 		return Set{}, snapshot, err
 	}
 	set, err := decode(ctx, documents)
 	return set, snapshot, err
+}
+
+// LoadUsable reads as Load does, for a start: a single manifest with a fault is
+// left out as a whole, and skipped tells its faults. A fault of the overlay is
+// an error still.
+func LoadUsable(ctx context.Context, source Source) (set Set, snapshot Snapshot, skipped, err error) {
+	files := newRecorder()
+	overlay, overlayErr := files.overlay(source.Overlay)
+	single, faults, err := files.folder(source.Folder)
+	snapshot = files.snapshot(source.Folder)
+	if err := errors.Join(overlayErr, err); err != nil {
+		return Set{}, snapshot, nil, err
+	}
+	for { // at most once a file: what was left out may have been needed by another
+		set, found := decodeAll(ctx, slices.Concat(overlay, single))
+		kept := slices.DeleteFunc(slices.Clone(single), func(d document) bool {
+			return slices.ContainsFunc(found, func(f fault) bool { return f.file == d.file })
+		})
+		if len(kept) == len(single) {
+			return set, snapshot, joined(faults), joined(found)
+		}
+		for _, f := range found {
+			if slices.ContainsFunc(single, func(d document) bool { return d.file == f.file }) {
+				faults = append(faults, f)
+			}
+		}
+		single = kept
+	}
+}
+
+// fault is what is wrong with a file.
+type fault struct {
+	file string
+	err  error // names the file
+}
+
+func joined(faults []fault) error {
+	errs := make([]error, len(faults))
+	for i, f := range faults {
+		errs[i] = f.err
+	}
+	return errors.Join(errs...)
 }
 
 // Decode checks the objects of one file by themselves, as `deploy` does before
@@ -107,14 +149,23 @@ type header struct {
 }
 
 func decode(ctx context.Context, documents []document) (Set, error) {
+	set, faults := decodeAll(ctx, documents)
+	return set, joined(faults)
+}
+
+// decodeAll decodes what it can, and tells the rest file by file.
+func decodeAll(ctx context.Context, documents []document) (Set, []fault) {
 	var services []document
-	var faults []error
+	var faults []fault
+	wrong := func(d document, format string, args ...any) {
+		faults = append(faults, fault{d.file, fmt.Errorf("%s: "+format, append([]any{d.file}, args...)...)})
+	}
 	values := settings{maps: map[string]map[string]string{}, secrets: map[string]map[string]string{}}
 	config := &serving.Config{}
 	for _, d := range documents {
 		var h header
 		if err := json.Unmarshal(d.json, &h); err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", d.file, err))
+			wrong(d, "%w", err)
 			continue
 		}
 		switch h.APIVersion + " " + h.Kind {
@@ -122,11 +173,11 @@ func decode(ctx context.Context, documents []document) (Set, error) {
 			services = append(services, d)
 		case "v1 ConfigMap", "v1 Secret":
 			if err := values.add(d, h, config); err != nil {
-				faults = append(faults, fmt.Errorf("%s: %s %s: %w", d.file, h.Kind, h.Metadata.Name, err))
+				wrong(d, "%s %s: %w", h.Kind, h.Metadata.Name, err)
 			}
 		default:
-			faults = append(faults, fmt.Errorf("%s: %s %s of %s: not supported by the local platform; "+
-				"it runs Service of serving.knative.dev/v1, and reads ConfigMap and Secret", d.file, h.Kind, h.Metadata.Name, h.APIVersion))
+			wrong(d, "%s %s of %s: not supported by the local platform; "+
+				"it runs Service of serving.knative.dev/v1, and reads ConfigMap and Secret", h.Kind, h.Metadata.Name, h.APIVersion)
 		}
 	}
 	if config.Autoscaler == nil {
@@ -138,18 +189,18 @@ func decode(ctx context.Context, documents []document) (Set, error) {
 	for _, d := range services {
 		s, err := service(ctx, d, values)
 		if err != nil {
-			faults = append(faults, err)
+			faults = append(faults, fault{d.file, err})
 			continue
 		}
 		if first, ok := seen[s.Name]; ok {
-			faults = append(faults, fmt.Errorf("%s: Service %s: %s has one of that name", d.file, s.Name, first))
+			wrong(d, "Service %s: %s has one of that name", s.Name, first)
 			continue
 		}
 		seen[s.Name] = d.file
 		set.Services = append(set.Services, s)
 	}
 	slices.SortFunc(set.Services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
-	return set, errors.Join(faults...)
+	return set, faults
 }
 
 // service decodes one Service strictly, checks what it sets, and has Knative
@@ -213,19 +264,17 @@ func validation(err *apis.FieldError) []error {
 	return faults
 }
 
-// folder reads single manifests.
-func (r *recorder) folder(dir string) ([]document, error) {
+// folder reads single manifests, and tells those that it cannot read.
+func (r *recorder) folder(dir string) (documents []document, faults []fault, err error) {
 	if dir == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("read %s: %w", dir, err)
+		return nil, nil, fmt.Errorf("read %s: %w", dir, err)
 	}
-	var documents []document
-	var faults []error
 	for _, e := range entries {
 		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || filepath.Ext(e.Name()) != ".yaml" {
 			continue
@@ -233,13 +282,16 @@ func (r *recorder) folder(dir string) ([]document, error) {
 		path := filepath.Join(dir, e.Name())
 		text, err := r.ReadFile(path)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("read %s: %w", path, err))
+			faults = append(faults, fault{path, fmt.Errorf("read %s: %w", path, err)})
 			continue
 		}
 		found, err := split(path, text)
-		documents, faults = append(documents, found...), append(faults, err)
+		if err != nil {
+			faults = append(faults, fault{path, err})
+		}
+		documents = append(documents, found...)
 	}
-	return documents, errors.Join(faults...)
+	return documents, faults, nil
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

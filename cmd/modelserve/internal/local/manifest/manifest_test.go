@@ -151,6 +151,37 @@ func TestBad(t *testing.T) {
 	}
 }
 
+// A start leaves out what it cannot follow, by name, and runs the rest.
+func TestLoadUsable(t *testing.T) {
+	t.Parallel()
+	minimal, err := os.ReadFile("testdata/good/minimal.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	volumes, err := os.ReadFile("testdata/bad/volumes.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay, dir := empty(t), t.TempDir()
+	write(t, dir, "a.yaml", string(minimal))
+	write(t, dir, "cut.yaml", "a: [")
+	write(t, dir, "twin.yaml", string(minimal))
+	write(t, dir, "volumes.yaml", string(volumes))
+	set, snapshot, skipped, err := manifest.LoadUsable(t.Context(), manifest.Source{Overlay: overlay, Folder: dir})
+	if err != nil || len(set.Services) != 1 || set.Services[0].File != filepath.Join(dir, "a.yaml") || snapshot.Changed() {
+		t.Fatalf("services %v, %v", set.Services, err)
+	}
+	for _, file := range []string{"cut.yaml", "twin.yaml", "volumes.yaml"} {
+		if skipped == nil || !strings.Contains(skipped.Error(), filepath.Join(dir, file)+": ") {
+			t.Errorf("%s is not told: %v", file, skipped)
+		}
+	}
+	write(t, overlay, "settings.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: unused}\n")
+	if _, _, _, err := manifest.LoadUsable(t.Context(), manifest.Source{Overlay: overlay, Folder: dir}); err == nil || !strings.Contains(err.Error(), "Pod unused") {
+		t.Errorf("a fault of the overlay: %v", err)
+	}
+}
+
 // A fault in an overlay is told with the file it is in, not the overlay's.
 func TestFaultNamesTheFileBehindTheOverlay(t *testing.T) {
 	t.Parallel()

@@ -26,6 +26,7 @@ type Lease struct {
 type Cold struct {
 	Schedule time.Duration // from the request to the process
 	Start    time.Duration // from there until ready
+	FromZero bool          // no other instance has answered since there was none
 }
 
 // Release gives the slot back; more than once is safe.
@@ -161,7 +162,7 @@ func (r *Revision) lease(s *slot, arrived time.Time) *Lease {
 	if i.first {
 		i.first = false
 		if !arrived.After(i.called.Add(i.spawned + i.readied)) {
-			l.Cold = &Cold{Schedule: max(0, i.called.Sub(arrived)) + i.spawned, Start: i.readied}
+			l.Cold = &Cold{Schedule: max(0, i.called.Sub(arrived)) + i.spawned, Start: i.readied, FromZero: !r.answering(i)}
 		}
 	}
 	l.release = func() {
@@ -179,6 +180,14 @@ func (r *Revision) lease(s *slot, arrived time.Time) *Lease {
 		}
 	}
 	return l
+}
+
+// answering is true when an instance besides one has had a request. Called with
+// mu held.
+func (r *Revision) answering(one *instance) bool {
+	return slices.ContainsFunc(r.instances, func(i *instance) bool {
+		return i != one && !i.first && (i.state == stateReady || i.state == stateStarting)
+	})
 }
 
 func (r *Revision) out() {

@@ -143,7 +143,7 @@ func TestFromZeroToOneToZero(t *testing.T) {
 		}
 
 		l := acquire(t, r)
-		if l.Waited != 300*time.Millisecond || l.Cold == nil || l.Cold.Start != 300*time.Millisecond {
+		if l.Waited != 300*time.Millisecond || l.Cold == nil || l.Cold.Start != 300*time.Millisecond || !l.Cold.FromZero {
 			t.Fatalf("waited %v, cold %+v", l.Waited, l.Cold)
 		}
 		l.Release()
@@ -161,9 +161,46 @@ func TestFromZeroToOneToZero(t *testing.T) {
 		synctest.Wait()
 		expectStatus(t, r, "idle", 0)
 
-		acquire(t, r).Release()
-		if f.count() != 2 {
-			t.Errorf("%d starts, want 2", f.count())
+		again := acquire(t, r)
+		again.Release()
+		if f.count() != 2 || again.Cold == nil || !again.Cold.FromZero {
+			t.Errorf("%d starts, want 2; cold %+v", f.count(), again.Cold)
+		}
+	})
+}
+
+// Of the instances that a burst wakes only one answers from zero.
+func TestOneFirstAnswerIsFromZero(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakes{delay: 100 * time.Millisecond}
+		r := begin(t, f, func(c *revision.Config) { c.ContainerConcurrency = 1 })
+		var mu sync.Mutex
+		fromZero, others := 0, 0
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				l, err := r.Acquire(t.Context(), true)
+				if err != nil {
+					t.Errorf("acquire: %v", err)
+					return
+				}
+				defer l.Release()
+				mu.Lock()
+				switch {
+				case l.Cold == nil:
+				case l.Cold.FromZero:
+					fromZero++
+				default:
+					others++
+				}
+				mu.Unlock()
+				time.Sleep(10 * time.Second)
+			})
+		}
+		wg.Wait()
+		if fromZero != 1 || others == 0 {
+			t.Errorf("%d first answers from zero, %d of other instances", fromZero, others)
 		}
 	})
 }

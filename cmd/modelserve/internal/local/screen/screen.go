@@ -220,9 +220,13 @@ func (s *Screen) Cold(c activator.Cold) {
 	for i, p := range c.Parts {
 		parts[i] = fmt.Sprintf("%s %s", p.Name, milliseconds(p.Duration))
 	}
+	what := "first answer of another instance"
+	if c.FromZero {
+		what = "first answer from zero"
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.line(c.Service, fmt.Sprintf("first answer from zero in %s ms: %s", milliseconds(c.Total), strings.Join(parts, ", ")))
+	s.line(c.Service, fmt.Sprintf("%s in %s ms: %s", what, milliseconds(c.Total), strings.Join(parts, ", ")))
 }
 
 func milliseconds(d time.Duration) string {

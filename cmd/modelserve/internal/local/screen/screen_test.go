@@ -32,7 +32,8 @@ func TestScreen(t *testing.T) {
 	s.Line("text-detect", []byte(`{"time":"2026-01-01T00:00:00Z","level":"WARN","msg":"slow","service":"text-detect","ms":119551836,"to":"a b"}`))
 	s.Line("text-detect", []byte("panic: \x1b[2J\x07gone"))
 	s.Line("text-detect", []byte(`{"level":"INFO","msg":"name \u001b[31m"}`))
-	s.Cold(activator.Cold{Service: "text-detect", Total: 412 * time.Millisecond, Parts: []activator.Part{{Name: "schedule", Duration: 2100 * time.Microsecond}, {Name: "start", Duration: 62 * time.Millisecond}}})
+	s.Cold(activator.Cold{Service: "text-detect", Total: 90 * time.Millisecond, Parts: []activator.Part{{Name: "start", Duration: 62 * time.Millisecond}}})
+	s.Cold(activator.Cold{Service: "text-detect", FromZero: true, Total: 412 * time.Millisecond, Parts: []activator.Part{{Name: "schedule", Duration: 2100 * time.Microsecond}, {Name: "start", Duration: 62 * time.Millisecond}}})
 	s.Problem(errors.New("first\nsecond"))
 	slog.New(s.Handler("platform")).Warn("instance failed", "reason", "told to die")
 	s.Update(nil)
@@ -52,6 +53,7 @@ text-detect │ ready, 2 instances
 text-detect │ warning: slow ms=119551836 to="a b"
 text-detect │ panic: [2Jgone
 text-detect │ name [31m
+text-detect │ first answer of another instance in 90 ms: start 62
 text-detect │ first answer from zero in 412 ms: schedule 2.1, start 62
 platform    │ first
 platform    │ second
