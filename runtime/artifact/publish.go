@@ -63,8 +63,10 @@ const maxClaims = 50
 // Publish uploads a draft's files and then its manifest, whose conditional
 // write is the one moment at which the version exists. The same model again
 // (its own bytes and its external data's) is Unchanged; another one for a
-// version that exists is problem.VersionExists. Of several publishers that
-// race for a version one wins; those who left the number open take the next.
+// version that exists is problem.VersionExists. With other bounds on requests
+// the same model is a new version where the number is open, and Unchanged where
+// it is named. Of several publishers that race for a version one wins; those
+// who left the number open take the next.
 func (s *Store) Publish(ctx context.Context, d Draft, how Publishing) (*Published, error) {
 	free := d.Version == 0
 	if free {
@@ -121,13 +123,21 @@ func (s *Store) existing(ctx context.Context, m *Manifest, free bool) (*Publishe
 	switch {
 	case err != nil:
 		return nil, err
-	case slices.Equal(have.sources(), m.sources()):
+	case slices.Equal(have.sources(), m.sources()) && (!free || sameBounds(&have.Signature, &m.Signature)):
 		return &Published{Ref: ref, Digest: digest, Manifest: have, Unchanged: true}, nil
 	case free:
 		return nil, nil // a new version
 	}
 	return nil, problem.New(problem.VersionExists,
 		"model %s is published with other bytes (%s), and a version never changes: leave the version out to take the next", ref, digest)
+}
+
+// sameBounds reports whether two signatures of the same model let requests ask
+// the same of it.
+func sameBounds(a, b *infer.Signature) bool {
+	return a.MaxElements == b.MaxElements && slices.EqualFunc(a.Inputs, b.Inputs, func(x, y infer.TensorSpec) bool {
+		return slices.Equal(x.MinShape, y.MinShape) && slices.Equal(x.MaxShape, y.MaxShape)
+	})
 }
 
 // commit uploads everything; it returns nil, nil when the version was taken

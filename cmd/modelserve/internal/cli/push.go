@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -34,6 +33,7 @@ type pushed struct {
 func (a *app) pushCommand() *cobra.Command {
 	var version string
 	var shapes []string
+	var maxElements int64
 	cmd := &cobra.Command{
 		Use:   "push NAME FILE.onnx",
 		Short: "Publish a model, once it has run",
@@ -43,10 +43,16 @@ every Open Inference Protocol client can call it.
 
 The version is the next free one. The same bytes again change nothing; other
 bytes for a version that exists are refused. External data lies beside FILE and
-goes with it.`,
+goes with it.
+
+How much memory a run takes follows from the sizes that a request chooses. A
+model with axes of any size is called with no more than --max-elements in each
+input (16 images of 3×224×224 are 2408448); larger ones are refused before they
+run. Another bound for the same bytes is a new version.`,
 		Example: `  modelserve models push churn churn.onnx
   modelserve models push churn churn.onnx --version 7
-  modelserve models push vision vision.onnx --shape image=1,3,224,224`,
+  modelserve models push vision vision.onnx --shape image=1,3,224,224
+  modelserve models push vision vision.onnx --max-elements 2408448`,
 		Args: args(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req := publish.Request{Name: args[0], File: a.abs(args[1])}
@@ -59,6 +65,10 @@ goes with it.`,
 					return usagef("--version: expected a positive integer, got %q", version)
 				}
 			}
+			if cmd.Flags().Changed("max-elements") && maxElements < 1 {
+				return usagef("--max-elements: expected a positive integer, got %d", maxElements)
+			}
+			req.Bounds.MaxElements = maxElements
 			if req.Shapes, err = parseShapes(shapes); err != nil {
 				return err
 			}
@@ -81,6 +91,7 @@ goes with it.`,
 	}
 	cmd.Flags().StringVar(&version, "version", "", "the version `N` (the next free one)")
 	cmd.Flags().StringArrayVar(&shapes, "shape", nil, "a shape to try the model with, as `INPUT=1,3,224,224` (repeatable)")
+	cmd.Flags().Int64Var(&maxElements, "max-elements", 0, "the most elements `N` of each input that a request may hold (as many as its body)")
 	return cmd
 }
 
@@ -216,75 +227,6 @@ func cutLast(s, sep string) (before, after string, found bool) {
 		return s[:i], s[i+len(sep):], true
 	}
 	return s, "", false
-}
-
-// shipped is a model that comes with the platform: what `make deps` fetched,
-// and a shape that its function will run it with.
-type shipped struct {
-	name, file string
-	shapes     map[string][]int64
-}
-
-func shippedModels() []shipped {
-	return []shipped{
-		{"text-detect", "PP-OCRv6_det_small.onnx", map[string][]int64{"x": {1, 3, 736, 736}}},
-		{"text-orient", "ch_ppocr_mobile_v2.0_cls_mobile.onnx", map[string][]int64{"x": {1, 3, 48, 192}}},
-		{"text-recognize", "PP-OCRv6_rec_small.onnx", map[string][]int64{"x": {1, 3, 48, 320}}},
-		{"speech-detect", "silero_vad_16k_sequence.onnx", map[string][]int64{"input": {128, 576}}},
-		{"content-detect", "model.onnx", map[string][]int64{"bytes": {1, 2048}}},
-	}
-}
-
-func (a *app) pushShippedCommand() *cobra.Command {
-	var deps string
-	cmd := &cobra.Command{
-		Use:     "publish-shipped",
-		Short:   "Publish the models of the shipped functions, as version 1",
-		Long:    "Publish the five models that `make deps` fetched, each as version 1. What is there already stays as it is.",
-		Example: "  modelserve models publish-shipped --deps .deps",
-		Args:    args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withStore(cmd.Context(), func(s *store) error {
-				return a.pushShipped(cmd.Context(), s, filepath.Join(a.abs(deps), "models"))
-			})
-		},
-	}
-	cmd.Flags().StringVar(&deps, "deps", ".deps", "the `folder` that make deps fills")
-	return cmd
-}
-
-func (a *app) pushShipped(ctx context.Context, s *store, dir string) error {
-	rows := []pushed{}
-	var faults []error
-	for _, m := range shippedModels() {
-		file := filepath.Join(dir, m.name, m.file)
-		done, err := a.push(ctx, s, publish.Request{Name: m.name, Version: 1, File: file, Shapes: m.shapes})
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil:
-			faults = append(faults, fmt.Errorf("%w; `make deps` fetches what is shipped", err))
-			continue
-		}
-		rows = append(rows, pushed{
-			Name: m.name, Version: done.Ref.Version, Digest: done.Digest, Unchanged: done.Unchanged, Notes: done.Notes,
-		})
-	}
-	if len(rows) == 0 {
-		return errors.Join(faults...)
-	}
-	err := a.print(map[string]any{"models": rows}, func() string {
-		t := table{head: []string{"MODEL", "DIGEST", ""}}
-		for _, r := range rows {
-			state := "published"
-			if r.Unchanged {
-				state = "unchanged"
-			}
-			t.add(fmt.Sprintf("%s@%d", r.Name, r.Version), shortDigest(r.Digest), state)
-		}
-		return t.String()
-	})
-	return errors.Join(append(faults, err)...)
 }
 
 // progress shows on one line of a terminal what is being done, and nothing

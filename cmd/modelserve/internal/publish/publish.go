@@ -35,6 +35,9 @@ type Request struct {
 	// any or better ones are known.
 	Shapes map[string][]int64
 
+	// Bounds on what requests may ask of the model.
+	Bounds Bounds
+
 	// Stage is told what is being done now, and Progress the bytes uploaded
 	// (from several goroutines). Either may be nil.
 	Stage    func(string)
@@ -127,7 +130,9 @@ func (p *Publisher) prove(ctx context.Context, req *Request, draft *artifact.Dra
 	if why != "" {
 		notes = append(notes, "no batch axis: "+why)
 	}
-	draft.Signature = sig
+	if draft.Signature, err = req.Bounds.Apply(sig); err != nil {
+		return nil, refuse("%w", err)
+	}
 	for _, left := range session.LeftOut() {
 		notes = append(notes, "left out: "+left.Error())
 	}
@@ -280,6 +285,13 @@ func (p *Publisher) unchanged(ctx context.Context, req *Request, sources map[str
 	switch {
 	case err != nil:
 		return nil, err
+	case same && req.Version == 0 && !req.Bounds.heldBy(&have.Signature):
+		return nil, nil //nolint:nilnil // other bounds: a new version
+	case same && !req.Bounds.heldBy(&have.Signature):
+		return &Result{
+			Published: artifact.Published{Ref: ref, Digest: digest, Manifest: have, Unchanged: true},
+			Notes:     []string{"it keeps the bounds that it was published with, as a version never changes; the next one can have others"},
+		}, nil
 	case same:
 		return &Result{Published: artifact.Published{Ref: ref, Digest: digest, Manifest: have, Unchanged: true}}, nil
 	case req.Version != 0:

@@ -238,6 +238,43 @@ func TestPublish(t *testing.T) {
 	}
 }
 
+// TestPublishBounds holds that bounds are published with the model, and that
+// other ones are another version.
+func TestPublishBounds(t *testing.T) {
+	t.Parallel()
+	p := newPublisher(t)
+	path := onnxtest.Scale(3, 2).Write(t)
+	bounds := Bounds{MaxElements: 30, MinShapes: map[string][]int64{"x": {1, 3}}, MaxShapes: map[string][]int64{"x": {8, 3}}}
+	for _, tc := range []struct {
+		name             string
+		version          int
+		bounds           Bounds
+		want             int
+		unchanged, noted bool
+	}{
+		{"bounded", 0, bounds, 1, false, false},
+		{"again", 0, bounds, 1, true, false},
+		{"again, without", 0, Bounds{}, 1, true, false},
+		{"others for the version", 1, Bounds{MaxElements: 60}, 1, true, true},
+		{"others", 0, Bounds{MaxElements: 60}, 2, false, false},
+		{"another shape", 0, Bounds{MaxElements: 60, MaxShapes: bounds.MaxShapes}, 3, false, false},
+		{"another least shape", 0, Bounds{MaxElements: 60, MinShapes: bounds.MinShapes}, 4, false, false},
+	} {
+		done, err := p.Publish(t.Context(), Request{Name: "scale", Version: tc.version, File: path, Bounds: tc.bounds})
+		if err != nil {
+			t.Fatalf("%s: %v", tc.name, err)
+		}
+		if done.Ref.Version != tc.want || done.Unchanged != tc.unchanged || (len(done.Notes) == 1) != tc.noted {
+			t.Errorf("%s: %+v", tc.name, done)
+		}
+		m := done.Manifest
+		if !tc.unchanged && (m.MaxElements != tc.bounds.MaxElements ||
+			cmp.Diff(tc.bounds.MinShapes["x"], m.Inputs[0].MinShape) != "" || cmp.Diff(tc.bounds.MaxShapes["x"], m.Inputs[0].MaxShape) != "") {
+			t.Errorf("%s: published %+v", tc.name, m.Signature)
+		}
+	}
+}
+
 func TestPublishWithExternalData(t *testing.T) {
 	t.Parallel()
 	p := newPublisher(t)

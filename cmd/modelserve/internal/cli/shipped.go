@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modelserveai/modelserve/cmd/modelserve/internal/publish"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// shipped is a model that comes with the platform: what `make deps` fetched,
+// a shape that its function will run it with, and the bounds on what a client
+// that calls it without the function may ask.
+type shipped struct {
+	name, file string
+	shapes     map[string][]int64
+	bounds     publish.Bounds
+}
+
+// maxRows bounds the lines or files in one request; the functions join 6.
+const maxRows = 64
+
+// shippedModels are bounded so that no run takes more memory than the largest
+// that the model's own function makes, about 0.9 GB (an image of text-detect).
+func shippedModels() []shipped {
+	return []shipped{
+		{
+			"text-detect", "PP-OCRv6_det_small.onnx",
+			map[string][]int64{"x": {1, 3, 736, 736}},
+			publish.Bounds{
+				MaxElements: 3 * 6 << 20, // 6 megapixels; what the function shrinks images to is up to 5.5
+				// Below the network's stride of 32 a pixel costs as much as 1024.
+				MinShapes: map[string][]int64{"x": {infer.Dynamic, 3, 32, 32}},
+				MaxShapes: map[string][]int64{"x": {maxRows, 3, infer.Dynamic, infer.Dynamic}},
+			},
+		},
+		{
+			"text-orient", "ch_ppocr_mobile_v2.0_cls_mobile.onnx",
+			map[string][]int64{"x": {1, 3, 48, 192}},
+			publish.Bounds{
+				MaxElements: maxRows * 3 * 48 * 192,
+				MinShapes:   map[string][]int64{"x": {infer.Dynamic, 3, 32, 32}},
+				MaxShapes:   map[string][]int64{"x": {maxRows, 3, infer.Dynamic, infer.Dynamic}},
+			},
+		},
+		{
+			"text-recognize", "PP-OCRv6_rec_small.onnx",
+			map[string][]int64{"x": {1, 3, 48, 320}},
+			publish.Bounds{
+				MaxElements: 3 * 48 * 9600, // the longest line; its answer is 90 MB
+				MaxShapes:   map[string][]int64{"x": {maxRows, 3, 48, infer.Dynamic}},
+			},
+		},
+		{
+			"speech-detect", "silero_vad_16k_sequence.onnx",
+			map[string][]int64{"input": {128, 576}},
+			publish.Bounds{MaxElements: 1024 * 576}, // half a minute in windows of 32 ms
+		},
+		{
+			"content-detect", "model.onnx",
+			map[string][]int64{"bytes": {1, 2048}},
+			publish.Bounds{MaxElements: maxRows * 2048},
+		},
+	}
+}
+
+func (a *app) pushShippedCommand() *cobra.Command {
+	var deps string
+	cmd := &cobra.Command{
+		Use:     "publish-shipped",
+		Short:   "Publish the models of the shipped functions, as version 1",
+		Long:    "Publish the five models that `make deps` fetched, each as version 1. What is there already stays as it is.",
+		Example: "  modelserve models publish-shipped --deps .deps",
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withStore(cmd.Context(), func(s *store) error {
+				return a.pushShipped(cmd.Context(), s, filepath.Join(a.abs(deps), "models"))
+			})
+		},
+	}
+	cmd.Flags().StringVar(&deps, "deps", ".deps", "the `folder` that make deps fills")
+	return cmd
+}
+
+func (a *app) pushShipped(ctx context.Context, s *store, dir string) error {
+	rows := []pushed{}
+	var faults []error
+	for _, m := range shippedModels() {
+		file := filepath.Join(dir, m.name, m.file)
+		done, err := a.push(ctx, s, publish.Request{Name: m.name, Version: 1, File: file, Shapes: m.shapes, Bounds: m.bounds})
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			faults = append(faults, fmt.Errorf("%w; `make deps` fetches what is shipped", err))
+			continue
+		}
+		rows = append(rows, pushed{
+			Name: m.name, Version: done.Ref.Version, Digest: done.Digest, Unchanged: done.Unchanged, Notes: done.Notes,
+		})
+	}
+	if len(rows) == 0 {
+		return errors.Join(faults...)
+	}
+	err := a.print(map[string]any{"models": rows}, func() string {
+		t := table{head: []string{"MODEL", "DIGEST", ""}}
+		for _, r := range rows {
+			state := "published"
+			if r.Unchanged {
+				state = strings.Join(append([]string{"unchanged"}, r.Notes...), ": ")
+			}
+			t.add(fmt.Sprintf("%s@%d", r.Name, r.Version), shortDigest(r.Digest), state)
+		}
+		return t.String()
+	})
+	return errors.Join(append(faults, err)...)
+}
