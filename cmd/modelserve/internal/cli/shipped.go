@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local"
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/publish"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -74,10 +75,14 @@ func (a *app) pushShippedCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "publish-shipped",
 		Short:   "Publish the models of the shipped functions, as version 1",
-		Long:    "Publish the five models that `make deps` fetched, each as version 1. What is there already stays as it is.",
+		Long: "Publish the five models that `make deps` fetched, each as version 1. What is there already stays as it is.\n" +
+			"Where no platform has run yet, its store is made here, in " + stateDir + ".",
 		Example: "  modelserve models publish-shipped --deps .deps",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.prepareStore(); err != nil {
+				return err
+			}
 			return a.withStore(cmd.Context(), func(s *store) error {
 				return a.pushShipped(cmd.Context(), s, filepath.Join(a.abs(deps), "models"))
 			})
@@ -119,4 +124,18 @@ func (a *app) pushShipped(ctx context.Context, s *store, dir string) error {
 		return t.String()
 	})
 	return errors.Join(append(faults, err)...)
+}
+
+// prepareStore makes the local platform's store where there is none yet and
+// nothing says that the models go elsewhere.
+func (a *app) prepareStore() error {
+	_, given, err := a.storeVariables()
+	if err != nil || given || firstOf(a.server, a.Getenv("MODELSERVE_SERVER")) != "" {
+		return err
+	}
+	p, err := a.findPlatform()
+	if err != nil || p.root != "" {
+		return err
+	}
+	return local.Prepare(filepath.Join(a.Dir, stateDir))
 }

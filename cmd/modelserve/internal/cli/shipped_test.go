@@ -185,3 +185,22 @@ func TestShippedModelsAreBounded(t *testing.T) {
 		})
 	}
 }
+
+// TestShippedModelsArePublishedBeforeAPlatformHasRun is what `make models` does
+// in a fresh clone: it makes the store, and a second time changes nothing.
+func TestShippedModelsArePublishedBeforeAPlatformHasRun(t *testing.T) {
+	t.Parallel()
+	deps, err := filepath.Abs("../../../../.deps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newShell(t)
+	for _, want := range []string{"published", "unchanged"} {
+		if got := s.must("models", "publish-shipped", "--deps", deps); strings.Count(got, want) != 5 {
+			t.Errorf("want five %s in\n%s", want, got)
+		}
+	}
+	if got := s.must("models", "verify", "text-orient"); !strings.Contains(got, "signature good") {
+		t.Error(got)
+	}
+}

@@ -89,6 +89,20 @@ func Run(ctx context.Context, options Options) error {
 	return errors.Join(err, p.close())
 }
 
+// Prepare makes a data folder with what publishing into it needs, its signing
+// key and its store, for a platform that has not run yet. What is there stays.
+func Prepare(dataDir string) error {
+	absolute, err := filepath.Abs(dataDir)
+	if err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	d := dir(absolute)
+	if err := os.MkdirAll(d.objects(), 0o700); err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	return d.ensureSigningKey()
+}
+
 // OpenStore opens the objects of a data folder without a platform. While one
 // runs it returns objectstore.ErrInUse.
 func OpenStore(ctx context.Context, dataDir string) (*objectstore.Store, error) {
