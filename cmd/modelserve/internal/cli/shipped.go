@@ -73,8 +73,8 @@ func shippedModels() []shipped {
 func (a *app) pushShippedCommand() *cobra.Command {
 	var deps string
 	cmd := &cobra.Command{
-		Use:     "publish-shipped",
-		Short:   "Publish the models of the shipped functions, as version 1",
+		Use:   "publish-shipped",
+		Short: "Publish the models of the shipped functions, as version 1",
 		Long: "Publish the five models that `make deps` fetched, each as version 1. What is there already stays as it is.\n" +
 			"Where no platform has run yet, its store is made here, in " + stateDir + ".",
 		Example: "  modelserve models publish-shipped --deps .deps",
