@@ -34,8 +34,35 @@ type Manifest struct {
 
 	infer.Signature
 
+	// Batching is the publisher's own word on batches; nil lets the server
+	// learn what pays.
+	Batching *Batching `json:"batching,omitempty"`
+
+	// Cost is what running it took where it was published; nil when nobody
+	// measured. A server begins with it and corrects it by what it sees.
+	Cost *Cost `json:"cost,omitempty"`
+
 	Files    []File            `json:"files"`
 	Metadata map[string]string `json:"metadata,omitempty"`
+}
+
+// Batching overrides what a server would learn.
+type Batching struct {
+	MaxBatchSize int   `json:"max_batch_size,omitempty"` // rows; 1 is no batching, 0 leaves it to the server
+	MaxDelay     int64 `json:"max_delay_us,omitempty"`   // to wait for more rows, in µs
+}
+
+// Cost is what a version takes.
+type Cost struct {
+	Memory  int64       `json:"memory_bytes"`      // resident, loaded and warm
+	Batches []BatchCost `json:"batches,omitempty"` // by size, rising; with inputs of the example shapes
+}
+
+// BatchCost is the time of one run on one thread, in nanoseconds.
+type BatchCost struct {
+	Size  int   `json:"size"`     // rows
+	Alone int64 `json:"alone_ns"` // with nothing else running
+	Busy  int64 `json:"busy_ns"`  // with one such run on every processor
 }
 
 // File is one file of a version.

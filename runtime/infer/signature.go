@@ -44,6 +44,26 @@ type TensorSpec struct {
 	// Min and Max bound the elements' values, inclusive.
 	Min *float64 `json:"min,omitempty"`
 	Max *float64 `json:"max,omitempty"`
+
+	// Ragged lets requests of different sizes along an axis share a batch; nil
+	// lets only equal ones.
+	Ragged *Ragged `json:"ragged,omitempty"`
+}
+
+// Ragged is an axis whose size may differ between the requests of a batch. A
+// publisher sets it for a model whose rows do not change when they are padded.
+type Ragged struct {
+	// Axis is dynamic, and not the batch axis.
+	Axis int `json:"axis"`
+
+	// Pad fills an input that is shorter than the longest, at its end. An
+	// output has none.
+	Pad float64 `json:"pad,omitempty"`
+
+	// Of is, on an output, the input whose size its own follows: it is cut to
+	// that input's size divided by Divide, rounded up. Divide 0 is 1.
+	Of     string `json:"of,omitempty"`
+	Divide int64  `json:"divide,omitempty"`
 }
 
 // Dim is the size of an axis in a signature, -1 where it is dynamic.
