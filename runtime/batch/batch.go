@@ -1,0 +1,161 @@
+// Package batch decides which requests run, when, and together. A Scheduler
+// shares the slots of one device between the models of a process and between
+// their callers; each model has a Queue in it, which joins requests along the
+// model's batch axis as far as that pays, and gives each caller its own rows of
+// the answer.
+//
+// It neither loads models nor checks requests: pool does, and hands over what
+// fits the signature. It knows no wire.
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// Runner runs one loaded model. Run is called from many goroutines; inputs are
+// read until it returns, and the outputs are valid until release is called.
+type Runner interface {
+	Run(ctx context.Context, inputs []infer.Tensor, outputs []string) (results []infer.Tensor, release func(), err error)
+}
+
+// Config is what a Scheduler needs.
+type Config struct {
+	// Slots is how many runs are under way at once: one for each processor, or
+	// what a device takes.
+	Slots int
+
+	// Queue bounds the requests that wait in one model's queue. More are
+	// refused with problem.Overloaded.
+	Queue int
+
+	// Metrics, when set, are counted. Several schedulers may share them.
+	Metrics *Metrics
+}
+
+// Model is what a Queue needs to know of a loaded version.
+type Model struct {
+	Name      string // in metrics and errors
+	Signature *infer.Signature
+	Runner    Runner
+
+	// Points are the times of runs as measured before, by size, rising; nil
+	// when nobody measured. Their inputs had the example shapes.
+	Points []Point
+
+	// MaxRows and MaxDelay are the publisher's word: batches of at most MaxRows
+	// (1 is none), gathered for at most MaxDelay. 0 leaves both to what is
+	// learned, which waits for nobody in particular.
+	MaxRows  int
+	MaxDelay time.Duration
+
+	// MaxOutput bounds the bytes of one run's outputs, as far as earlier ones
+	// tell; 0 is no bound.
+	MaxOutput int64
+
+	// Hold, when set, keeps the model loaded for a shared run, which may outlive
+	// its callers, until what it returns is called.
+	Hold func() (release func())
+
+	// Check, when set, holds a run's outputs to the model's signature.
+	Check func(outputs []infer.Tensor) error
+
+	// Unbatched, when set, is told that the model gives other outputs to rows
+	// together than to each alone, so that its requests run alone from now on.
+	Unbatched func(why error)
+
+	// Executed, when set, is told of each run: its rows and its time.
+	Executed func(rows int, took time.Duration)
+}
+
+// Result is one caller's part of a run.
+type Result struct {
+	Outputs []infer.Tensor // in the order asked for; valid until Release
+	Timing  infer.Timing   // Queue, Input, Infer, Output and BatchSize
+	Release func()         // gives the outputs' memory back; once
+}
+
+// Scheduler shares slots between queues. It is safe for concurrent use.
+type Scheduler struct {
+	cfg Config
+
+	mu     sync.Mutex
+	free   int // slots
+	busy   occupancy
+	fair   fairness
+	seq    uint64
+	timer  *time.Timer
+	wakeAt time.Time // when the timer goes off; zero when it is stopped
+	work   sync.WaitGroup
+}
+
+// New makes a scheduler.
+func New(cfg Config) (*Scheduler, error) {
+	if cfg.Slots < 1 {
+		return nil, fmt.Errorf("batch: expected at least one slot, got %d", cfg.Slots)
+	}
+	if cfg.Queue < 0 {
+		return nil, fmt.Errorf("batch: expected a queue of 0 or more, got %d", cfg.Queue)
+	}
+	return &Scheduler{cfg: cfg, free: cfg.Slots, busy: occupancy{slots: cfg.Slots}, fair: newFairness()}, nil
+}
+
+// Queue holds the requests of one model until they run.
+type Queue struct {
+	s       *Scheduler
+	m       Model
+	metrics *queueMetrics
+
+	// Under Scheduler.mu.
+	classes map[string]*class
+	costs   map[string]*costs
+	waiting int
+	whole   bool // batches gave outputs that their rows alone do not: none are made
+
+	example int64 // elements of one row of the example inputs
+}
+
+// NewQueue adds a model.
+func (s *Scheduler) NewQueue(m Model) *Queue {
+	q := &Queue{
+		s: s, m: m, metrics: s.cfg.Metrics.of(m.Name), example: exampleElements(m.Signature),
+		classes: map[string]*class{}, costs: map[string]*costs{},
+	}
+	return q
+}
+
+// Close waits for the shared runs that outlive their callers. Nothing is
+// started any more.
+func (s *Scheduler) Close() { s.work.Wait() }
+
+// Run runs one request, alone or with others, and returns its rows of the
+// outputs wanted. The request has passed the signature's checks; its inputs are
+// read until Run returns.
+//
+// A request that cannot start in time for ctx's deadline is
+// problem.DeadlineExceeded before it costs a run; a full queue is
+// problem.Overloaded with the time it takes to drain. When ctx ends Run returns
+// its error at once, and the run itself stops unless it is others' too.
+func (q *Queue) Run(ctx context.Context, req *infer.Request, wanted []string) (*Result, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("before the run: %w", err)
+	}
+	var scratch [512]byte
+	form := q.formOf(scratch[:0], req.Inputs, wanted)
+	s := q.s
+	s.mu.Lock()
+	c := q.class(&form, wanted, req.Inputs)
+	if per := c.part(form.rows); per < form.rows {
+		s.mu.Unlock()
+		return q.runParts(ctx, req, wanted, form.rows, per)
+	}
+	return q.runOne(ctx, c, req, form.rows, false)
+}
+
+// errPanic is what the callers of a shared run are told of a panic in it.
+var errPanic = errors.New("the run panicked")

@@ -1,0 +1,582 @@
+package batch
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// fake is a model that doubles x [n, 2] into y, at a cost in (bubble) time. It
+// checks what a scheduler must keep.
+type fake struct {
+	t     *testing.T
+	cost  func(rows, running int) time.Duration
+	slots int32
+
+	running, most atomic.Int32
+	mu            sync.Mutex
+	sizes         []int
+	poison        float32 // a value that makes a run fail; 0 is none
+	broken        bool    // answers one row whatever it is asked
+	panics        bool
+}
+
+func (f *fake) Run(ctx context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
+	n := f.running.Add(1)
+	defer f.running.Add(-1)
+	if n > f.slots {
+		f.t.Errorf("%d runs at once, in %d slots", n, f.slots)
+	}
+	x := inputs[0]
+	rows := int(x.Shape[0])
+	f.mu.Lock()
+	f.sizes = append(f.sizes, rows)
+	f.mu.Unlock()
+	if f.panics {
+		panic("a model's mistake")
+	}
+	if f.cost != nil {
+		timer := time.NewTimer(f.cost(rows, int(n)))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+	}
+	values, err := infer.Values[float32](&x)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := make([]float32, len(values))
+	for i, v := range values {
+		if f.poison != 0 && v == f.poison {
+			return nil, nil, problem.New(problem.InvalidArgument, "poison in row %d", i/2)
+		}
+		out[i] = 2 * v
+	}
+	shape := slices.Clone(x.Shape)
+	if f.broken && rows > 1 {
+		out, shape[0] = out[:2], 1
+	}
+	released := false
+	return []infer.Tensor{infer.NewTensor("y", shape, out)}, func() {
+		if released {
+			f.t.Error("outputs released twice")
+		}
+		released = true
+		for i := range out { // whoever still reads finds it out
+			out[i] = float32(math.NaN())
+		}
+	}, nil
+}
+
+func (f *fake) ran() []int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.sizes)
+}
+
+func doubling() *infer.Signature {
+	axis := 0
+	spec := func(name string) []infer.TensorSpec {
+		return []infer.TensorSpec{{Name: name, DataType: infer.FP32, Shape: []int64{infer.Dynamic, 2}, Example: []int64{1, 2}}}
+	}
+	return &infer.Signature{Inputs: spec("x"), Outputs: spec("y"), BatchAxis: &axis}
+}
+
+func newQueue(t *testing.T, slots, queue int, f *fake, with func(*Model)) (*Scheduler, *Queue) {
+	t.Helper()
+	s, err := New(Config{Slots: slots, Queue: queue})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.t, f.slots = t, int32(slots)
+	m := Model{Name: "double", Signature: doubling(), Runner: f}
+	if with != nil {
+		with(&m)
+	}
+	return s, s.NewQueue(m)
+}
+
+// request is rows of a value each.
+func request(tenant string, values ...float32) *infer.Request {
+	data := make([]float32, 0, 2*len(values))
+	for _, v := range values {
+		data = append(data, v, v+0.5)
+	}
+	return &infer.Request{Tenant: tenant, Inputs: []infer.Tensor{infer.NewTensor("x", []int64{int64(len(values)), 2}, data)}}
+}
+
+// ask runs a request and checks that the answer is its own.
+func ask(ctx context.Context, t *testing.T, q *Queue, req *infer.Request) (*Result, error) {
+	res, err := q.Run(ctx, req, []string{"y"})
+	if err != nil {
+		return nil, err
+	}
+	defer res.Release()
+	in, _ := infer.Values[float32](&req.Inputs[0])
+	out, err := infer.Values[float32](&res.Outputs[0])
+	if err != nil || len(out) != len(in) || !slices.Equal(res.Outputs[0].Shape, req.Inputs[0].Shape) {
+		t.Errorf("answer %v of shape %v to %d values: %v", out, res.Outputs[0].Shape, len(in), err)
+		return res, nil
+	}
+	for i := range in {
+		if out[i] != 2*in[i] {
+			t.Errorf("value %d: 2*%v is %v", i, in[i], out[i])
+			break
+		}
+	}
+	return res, nil
+}
+
+// linear costs a fixed time a run and a time for each row.
+func linear(run, row time.Duration) func(int, int) time.Duration {
+	return func(rows, _ int) time.Duration { return run + time.Duration(rows)*row }
+}
+
+func points(cost func(rows, running int) time.Duration, slots int) []Point {
+	var p []Point
+	for size := 1; size <= maxRows; size *= 2 {
+		p = append(p, Point{Size: size, Alone: cost(size, 1), Busy: cost(size, slots)})
+	}
+	return p
+}
+
+func TestALoneRequestRunsAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{cost: linear(5*time.Millisecond, time.Millisecond)}
+		_, q := newQueue(t, 2, 8, f, func(m *Model) { m.Points = points(f.cost, 2) })
+		for range 5 {
+			began := time.Now()
+			res, err := ask(t.Context(), t, q, request("", 1))
+			if err != nil || time.Since(began) != 6*time.Millisecond || res.Timing.Queue != 0 || res.Timing.BatchSize != 1 {
+				t.Fatalf("%v after %v, %+v", err, time.Since(began), res)
+			}
+		}
+	})
+}
+
+func TestWhatWaitsIsJoined(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{cost: linear(10*time.Millisecond, 10*time.Microsecond)}
+		_, q := newQueue(t, 1, 64, f, func(m *Model) { m.Points = points(f.cost, 1) })
+		var wg sync.WaitGroup
+		for i := range 9 {
+			wg.Go(func() {
+				if _, err := ask(t.Context(), t, q, request("", float32(i))); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		wg.Wait()
+		if got := f.ran(); !slices.Equal(got, []int{1, 8}) {
+			t.Errorf("runs of %v rows", got)
+		}
+	})
+}
+
+func TestWhatGainsNothingIsNotJoined(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{cost: linear(0, 10*time.Millisecond)}
+		_, q := newQueue(t, 2, 64, f, func(m *Model) { m.Points = points(f.cost, 2) })
+		var wg sync.WaitGroup
+		for i := range 16 {
+			wg.Go(func() {
+				if _, err := ask(t.Context(), t, q, request("", float32(i))); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if got := f.ran(); slices.Max(got) > 1 {
+			t.Errorf("runs of %v rows", got)
+		}
+	})
+}
+
+func TestOneAtFaultAloneGetsTheError(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{cost: linear(10*time.Millisecond, 0), poison: 5}
+		_, q := newQueue(t, 1, 64, f, func(m *Model) { m.Points = points(f.cost, 1) })
+		var wg sync.WaitGroup
+		for i := range 13 {
+			wg.Go(func() {
+				_, err := ask(t.Context(), t, q, request(fmt.Sprint(i), float32(i)))
+				if (err != nil) != (i == 5) || err != nil && problem.CodeOf(err) != problem.InvalidArgument {
+					t.Errorf("request %d: %v", i, err)
+				}
+			})
+			synctest.Wait()
+		}
+		wg.Wait()
+		joined := len(f.ran())
+		if joined > 2+2*5 {
+			t.Errorf("%d runs to find one at fault among 12", joined)
+		}
+		// The tenant at fault runs alone for a while.
+		for i := range 3 {
+			for _, tenant := range []string{"first", "5", "other"} {
+				wg.Go(func() {
+					if _, err := ask(t.Context(), t, q, request(tenant, float32(100+i))); err != nil {
+						t.Error(err)
+					}
+				})
+				synctest.Wait()
+			}
+		}
+		wg.Wait()
+		alone := 0
+		for _, n := range f.ran()[joined:] {
+			if n == 1 {
+				alone++
+			}
+		}
+		if alone < 3 {
+			t.Errorf("runs of %v rows after the fault", f.ran()[joined:])
+		}
+	})
+}
+
+func TestAModelThatMixesRowsIsNotBatchedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{cost: linear(10*time.Millisecond, 0), broken: true}
+		told := 0
+		_, q := newQueue(t, 1, 64, f, func(m *Model) {
+			m.Points = points(f.cost, 1)
+			m.Unbatched = func(error) { told++ }
+		})
+		var wg sync.WaitGroup
+		for round := range 2 {
+			for i := range 5 {
+				wg.Go(func() {
+					if _, err := ask(t.Context(), t, q, request("", float32(i))); err != nil {
+						t.Error(err)
+					}
+				})
+				synctest.Wait()
+			}
+			wg.Wait()
+			if round == 1 && slices.Max(f.ran()[8:]) > 1 {
+				t.Errorf("runs of %v rows", f.ran())
+			}
+		}
+		if told != 1 {
+			t.Errorf("told %d times", told)
+		}
+	})
+}
+
+func TestAPanicIsAnErrorOfItsRun(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{cost: linear(time.Millisecond, 0)}
+		s, q := newQueue(t, 1, 64, f, func(m *Model) { m.Points = points(f.cost, 1) })
+		var wg sync.WaitGroup
+		var failed atomic.Int32
+		for i := range 4 {
+			wg.Go(func() {
+				if _, err := ask(t.Context(), t, q, request("", float32(i))); err != nil {
+					failed.Add(1)
+					if !errors.Is(err, errPanic) {
+						t.Error(err)
+					}
+				}
+			})
+			synctest.Wait()
+		}
+		f.panics = true
+		wg.Wait()
+		if failed.Load() != 3 {
+			t.Errorf("%d failed", failed.Load())
+		}
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("a lone run's panic was swallowed")
+				}
+			}()
+			_, _ = q.Run(t.Context(), request("", 1), []string{"y"})
+		}()
+		f.panics = false
+		if _, err := ask(t.Context(), t, q, request("", 1)); err != nil || s.free != 1 {
+			t.Errorf("after the panics: %v, %d slots", err, s.free)
+		}
+	})
+}
+
+func TestFullQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{cost: linear(0, 10*time.Second)}
+		_, q := newQueue(t, 1, 4, f, func(m *Model) { m.Points = points(f.cost, 1) })
+		var wg sync.WaitGroup
+		errs := map[string]*atomic.Int32{"flood": {}, "light": {}}
+		send := func(tenant string, v float32) {
+			wg.Go(func() {
+				_, err := ask(t.Context(), t, q, request(tenant, v))
+				if err == nil {
+					return
+				}
+				errs[tenant].Add(1)
+				var p *problem.Error
+				if !errors.As(err, &p) || p.Code != problem.Overloaded || p.RetryAfter < 20*time.Second || p.RetryAfter > time.Minute {
+					t.Errorf("%s: %v, retry after %v", tenant, err, p.RetryAfter)
+				}
+			})
+			synctest.Wait()
+		}
+		for i := range 7 { // one runs, four wait, two are refused
+			send("flood", float32(i))
+		}
+		if n := errs["flood"].Load(); n != 2 {
+			t.Errorf("%d refused", n)
+		}
+		send("light", 1) // a flood does not fill the queue for others
+		send("light", 2)
+		if a, b := errs["flood"].Load(), errs["light"].Load(); a != 4 || b != 0 {
+			t.Errorf("flood refused %d times, light %d", a, b)
+		}
+		send("light", 3) // and they have their share
+		wg.Wait()
+		if a, b := errs["flood"].Load(), errs["light"].Load(); a+b != 5 || b != 1 {
+			t.Errorf("flood refused %d times, light %d", a, b)
+		}
+	})
+}
+
+func TestDeadlines(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{cost: linear(100*time.Millisecond, 0)}
+		_, q := newQueue(t, 1, 64, f, func(m *Model) { m.Points = points(f.cost, 1); m.MaxDelay = time.Second; m.MaxRows = 8 })
+		// A wait that the publisher asks for ends in time for the deadline.
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		if _, err := ask(ctx, t, q, request("", 1)); err != nil {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		ran := len(f.ran())
+		// What cannot be met costs no run.
+		short, cancelShort := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancelShort()
+		began = time.Now()
+		_, err := ask(short, t, q, request("", 1))
+		if problem.CodeOf(err) != problem.DeadlineExceeded || time.Since(began) != 0 || len(f.ran()) != ran {
+			t.Errorf("after %v and %d runs: %v", time.Since(began), len(f.ran())-ran, err)
+		}
+	})
+}
+
+func TestADeadlineDoesNotStayImpossible(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{cost: linear(10*time.Millisecond, 0)}
+		slow := func(int, int) time.Duration { return time.Second } // as measured elsewhere
+		_, q := newQueue(t, 1, 64, f, func(m *Model) { m.Points = points(slow, 1); m.MaxRows = 1 })
+		refused := 0
+		for range 1000 {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			_, err := ask(ctx, t, q, request("", 1))
+			cancel()
+			if err == nil {
+				return
+			}
+			refused++
+		}
+		t.Errorf("refused %d times though a run takes 10 ms", refused)
+	})
+}
+
+func TestCancelled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{cost: linear(time.Second, 0)}
+		s, q := newQueue(t, 1, 64, f, func(m *Model) { m.Points = points(f.cost, 1) })
+		var wg sync.WaitGroup
+		ctxs := make([]context.CancelFunc, 6)
+		var errs [6]error
+		for i := range 6 {
+			ctx, cancel := context.WithCancel(t.Context())
+			ctxs[i] = cancel
+			wg.Go(func() { _, errs[i] = ask(ctx, t, q, request("", float32(i))) })
+			synctest.Wait()
+		}
+		ctxs[1]() // while it waits
+		synctest.Wait()
+		if !errors.Is(errs[1], context.Canceled) || q.waiting != 4 {
+			t.Errorf("%v, %d wait", errs[1], q.waiting)
+		}
+		time.Sleep(1500 * time.Millisecond) // now 2 to 5 run together
+		ctxs[2]()
+		synctest.Wait()
+		if !errors.Is(errs[2], context.Canceled) {
+			t.Errorf("in a batch: %v", errs[2])
+		}
+		for i := 3; i < 6; i++ {
+			ctxs[i]()
+		}
+		began := time.Now()
+		wg.Wait()
+		s.Close()
+		if time.Since(began) != 0 {
+			t.Errorf("a run without callers went on for %v", time.Since(began))
+		}
+		if s.free != 1 || q.waiting != 0 || len(s.fair.active) != 0 {
+			t.Errorf("%d slots, %d wait, %d active", s.free, q.waiting, len(s.fair.active))
+		}
+		for _, cancel := range ctxs {
+			cancel()
+		}
+	})
+}
+
+func TestPriorityOrdersWithinATenant(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{cost: linear(0, time.Second)}
+		_, q := newQueue(t, 1, 64, f, func(m *Model) { m.Points = points(f.cost, 1) })
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		var order []uint64
+		for _, priority := range []uint64{0, 0, 200, 1, 100, 2} {
+			req := request("", 1)
+			req.Priority = priority
+			wg.Go(func() {
+				if _, err := ask(t.Context(), t, q, req); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				order = append(order, priority)
+			})
+			synctest.Wait()
+		}
+		wg.Wait()
+		if !slices.Equal(order, []uint64{0, 1, 2, 0, 100, 200}) {
+			t.Errorf("order %v", order)
+		}
+	})
+}
+
+func TestLargeRequestsRunInParts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{cost: linear(0, 10*time.Millisecond)}
+		_, q := newQueue(t, 2, 1, f, func(m *Model) { m.Points = points(f.cost, 2) })
+		values := make([]float32, 1000)
+		for i := range values {
+			values[i] = float32(i)
+		}
+		began := time.Now()
+		res, err := ask(t.Context(), t, q, request("", values...))
+		if err != nil || res.Timing.BatchSize != 1000 {
+			t.Fatalf("%v, %+v", err, res)
+		}
+		if took := time.Since(began); took > 6*time.Second {
+			t.Errorf("two slots took %v for 10 s of work", took)
+		}
+		if slices.Max(f.ran()) > maxRows {
+			t.Errorf("runs of %v rows", f.ran())
+		}
+		f.poison = 700
+		if _, err := ask(t.Context(), t, q, request("", values...)); problem.CodeOf(err) != problem.InvalidArgument {
+			t.Errorf("with a poisoned row: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		f.poison = 0
+		if _, err := ask(ctx, t, q, request("", values...)); problem.CodeOf(err) != problem.DeadlineExceeded {
+			t.Errorf("past its deadline: %v", err)
+		}
+	})
+}
+
+func TestUnequalSharedInputsAreNotJoined(t *testing.T) {
+	t.Parallel()
+	sig := doubling()
+	sig.Inputs = append(sig.Inputs, infer.TensorSpec{Name: "k", DataType: infer.Int64, Unbatched: true})
+	q := &Queue{m: Model{Signature: sig}}
+	key := func(rows int, k int64, wanted ...string) string {
+		x := infer.NewTensor("x", []int64{int64(rows), 2}, make([]float32, 2*rows))
+		f := q.formOf(nil, []infer.Tensor{infer.NewTensor("k", []int64{}, []int64{k}), x}, wanted)
+		return string(f.key)
+	}
+	if key(1, 7, "y") != key(3, 7, "y") {
+		t.Error("rows keep requests apart")
+	}
+	for name, other := range map[string]string{"another shared input": key(1, 8, "y"), "other outputs": key(1, 7)} {
+		if other == key(1, 7, "y") {
+			t.Errorf("%s: joined", name)
+		}
+	}
+}
+
+func TestStringsAreCutByElements(t *testing.T) {
+	t.Parallel()
+	tensor := infer.NewBytes("s", []int64{3, 2}, "a", "bb", "", "dddd", "e", "f\x00")
+	for row, want := range [][]string{{"a", "bb"}, {"", "dddd"}, {"e", "f\x00"}} {
+		cut := rowsOfTensor(&tensor, row, 1)
+		want := infer.NewBytes("s", []int64{1, 2}, want...)
+		if !slices.Equal(cut.Data, want.Data) || !slices.Equal(cut.Shape, want.Shape) {
+			t.Errorf("row %d: %q %v", row, cut.Data, cut.Shape)
+		}
+	}
+}
+
+func TestPaddingIsWrittenAndTrimmed(t *testing.T) {
+	t.Parallel()
+	axis := 0
+	sig := &infer.Signature{
+		Inputs:    []infer.TensorSpec{{Name: "x", DataType: infer.Int32, Shape: []int64{-1, 2, -1, 2}, Ragged: &infer.Ragged{Axis: 2, Pad: -7}}},
+		Outputs:   []infer.TensorSpec{{Name: "x", DataType: infer.Int32, Shape: []int64{-1, 2, -1, 2}, Ragged: &infer.Ragged{Axis: 2, Of: "x"}}},
+		BatchAxis: &axis,
+	}
+	q := &Queue{m: Model{Signature: sig}}
+	c := &class{q: q}
+	var members []*item
+	var parts [][]infer.Tensor
+	for _, length := range []int64{1, 3, 0, 2} {
+		values := make([]int32, 4*length)
+		for i := range values {
+			values[i] = int32(10*length) + int32(i)
+		}
+		inputs := []infer.Tensor{infer.NewTensor("x", []int64{1, 2, length, 2}, values)}
+		parts = append(parts, inputs)
+		members = append(members, &item{class: c, inputs: inputs, rows: 1})
+	}
+	joined, padding, all := joinInputs(sig, parts, 4)
+	if !slices.Equal(joined[0].Shape, []int64{4, 2, 3, 2}) || all != 48 || padding != 24 {
+		t.Fatalf("shape %v, %d of %d are padding", joined[0].Shape, padding, all)
+	}
+	if got := int32(binary.LittleEndian.Uint32(joined[0].Data[8:])); got != -7 {
+		t.Errorf("padding is %d", got)
+	}
+	cut, _, err := cutOutputs(sig, members, joined, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range parts {
+		if !slices.Equal(cut[i][0].Data, parts[i][0].Data) || !slices.Equal(cut[i][0].Shape, parts[i][0].Shape) {
+			t.Errorf("member %d: %v %v", i, cut[i][0].Shape, cut[i][0].Data)
+		}
+	}
+}

@@ -1,0 +1,272 @@
+package batch
+
+import (
+	"time"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// class is the requests of one queue that may share runs. Its fields are under
+// Scheduler.mu, but for those that never change.
+type class struct {
+	q      *Queue
+	wanted []string
+	joins  bool
+	most   int // rows of one run
+	costs  *costs
+
+	lines   map[*tenant]*line
+	items   int // waiting
+	rows    int // waiting
+	runs    int // under way
+	inRuns  int // rows under way
+	used    time.Time
+	linger  linger
+	light   time.Time // until when small batches are kept for a tenant with little
+	refused int       // of Check, in company only
+}
+
+// costs are the curves of runs of one shape: with nothing else running, and with
+// every slot in use.
+type costs struct {
+	alone, busy curve
+	low, high   int // what pays of busy, as of a few runs ago
+	runs        int
+	warm        [maxRows + 1]bool // sizes that have run: the first run of each is slower
+	rowBytes    int64             // of the outputs, the most seen
+}
+
+// Bounds on what a queue remembers.
+const (
+	maxClasses = 256
+	maxCosts   = 64
+)
+
+// class finds or makes the class of a form.
+func (q *Queue) class(f *form, wanted []string, inputs []infer.Tensor) *class {
+	c := q.classes[string(f.key)]
+	if c == nil {
+		if len(q.classes) >= maxClasses {
+			q.forgetClass()
+		}
+		c = &class{
+			q: q, wanted: wanted, joins: f.joins, most: q.most(f, inputs),
+			costs: q.costsOf(f), lines: map[*tenant]*line{},
+		}
+		q.classes[string(f.key)] = c
+	}
+	return c
+}
+
+// forgetClass drops the idle class that was used longest ago. What its runs cost
+// is kept apart.
+func (q *Queue) forgetClass() {
+	var oldest string
+	var found *class
+	for key, c := range q.classes {
+		if c.items == 0 && c.runs == 0 && (found == nil || c.used.Before(found.used)) {
+			oldest, found = key, c
+		}
+	}
+	delete(q.classes, oldest)
+}
+
+// costsOf finds or makes the costs of a shape. The first are the example's, and
+// others are scaled from it until they are seen.
+func (q *Queue) costsOf(f *form) *costs {
+	key := string(f.key[:f.shape])
+	if c := q.costs[key]; c != nil {
+		return c
+	}
+	if len(q.costs) >= maxCosts {
+		clear(q.costs) // each is learned again in a few runs
+	}
+	scale := 1.0
+	if q.example > 0 && f.elements > 0 {
+		scale = float64(f.elements) / float64(q.example)
+	}
+	c := &costs{alone: newCurve(q.m.Points, scale, false), busy: newCurve(q.m.Points, scale, true)}
+	q.costs[key] = c
+	return c
+}
+
+// exampleElements counts the elements of one row of the example inputs; 0 when
+// they are not known.
+func exampleElements(sig *infer.Signature) int64 {
+	var sum int64
+	for i := range sig.Inputs {
+		spec := &sig.Inputs[i]
+		if spec.Optional {
+			continue
+		}
+		t := infer.Tensor{Shape: spec.Example}
+		if spec.Example == nil {
+			t.Shape = spec.Shape
+		}
+		n := t.Elements()
+		if n < 0 {
+			return 0
+		}
+		if sig.BatchAxis != nil && !spec.Unbatched && len(t.Shape) > batchAxis && t.Shape[batchAxis] > 0 {
+			n /= t.Shape[batchAxis]
+		}
+		sum += n
+	}
+	return sum
+}
+
+// cost is the curve for a run beside others that use so many slots in all.
+func (c *costs) cost(slots int) *curve {
+	if slots > 1 && c.busy.known || !c.alone.known {
+		return &c.busy
+	}
+	return &c.alone
+}
+
+// observe learns from a run that went well.
+func (c *costs) observe(rows int, took time.Duration, busy bool, outputs int64) {
+	c.rowBytes = max(c.rowBytes, outputs/int64(max(rows, 1)))
+	if at := min(rows, maxRows); !c.warm[at] {
+		c.warm[at] = true
+		if c.alone.known || c.busy.known {
+			return // it prepared for its shape
+		}
+	}
+	if busy {
+		c.busy.observe(rows, float64(took))
+	} else {
+		c.alone.observe(rows, float64(took))
+	}
+	c.runs++
+}
+
+// settle is how many runs pass before what pays is looked at again, so that
+// noise does not turn it about.
+const settle = 16
+
+// pays is which sizes pay under load, of at most most rows.
+func (c *costs) pays(most int) (low, high int) {
+	if c.runs%settle == 0 || c.low == 0 {
+		curve := c.cost(2)
+		c.low, c.high = curve.pays(min(most, curve.reach()))
+	}
+	return min(c.low, most), min(c.high, most)
+}
+
+// join puts an item into its tenant's line.
+func (c *class) join(it *item) {
+	l := c.lines[it.tenant]
+	if l == nil {
+		l = &line{class: c, tenant: it.tenant}
+		c.lines[it.tenant] = l
+	}
+	if len(l.items) == 0 {
+		it.tenant.lines = append(it.tenant.lines, l)
+		if c.rows >= c.low() && it.tenant.waiting == 0 && it.tenant.running == 0 {
+			c.light = it.arrived.Add(lightTime)
+		}
+	}
+	l.insert(it)
+	it.line = l
+	c.items++
+	c.rows += it.rows
+	c.used = it.arrived
+	c.q.waiting++
+	c.q.metrics.waiting(1)
+	c.linger.arrived()
+	c.q.s.fair.entered(it.tenant)
+}
+
+// leave takes a waiting item out of its line.
+func (c *class) leave(it *item) {
+	l := it.line
+	if !l.remove(it) {
+		return
+	}
+	it.line = nil
+	if len(l.items) == 0 {
+		l.tenant.dropLine(l)
+		if l.alone == 0 {
+			delete(c.lines, l.tenant)
+		}
+	}
+	c.items--
+	c.rows -= it.rows
+	c.q.waiting--
+	c.q.metrics.waiting(-1)
+	c.q.s.fair.left(it.tenant)
+	c.q.s.fair.forget(it.tenant)
+}
+
+func (t *tenant) dropLine(l *line) {
+	for i := range t.lines {
+		if t.lines[i] == l {
+			last := len(t.lines) - 1
+			t.lines[i] = t.lines[last]
+			t.lines[last] = nil
+			t.lines = t.lines[:last]
+			return
+		}
+	}
+}
+
+// low is the least size that pays.
+func (c *class) low() int {
+	if c.q.m.MaxRows > 0 {
+		return c.most
+	}
+	low, _ := c.costs.pays(c.most)
+	return low
+}
+
+// lightTime is how long after a tenant with little called beside a backlog of
+// others batches are kept short for it, and lightCost how long they may take, by
+// a run of one row: with the run before it and its own, the light tenant's
+// answer takes about twice as long.
+const (
+	lightTime = 10 * time.Second
+	lightCost = 1.25
+)
+
+// limit is how many rows a batch is made of at most.
+func (c *class) limit(now time.Time) int {
+	limit := c.low()
+	if c.q.m.MaxRows == 0 {
+		if c.costs.runs%probe == probe-1 {
+			limit = min(2*limit, c.most, c.costs.cost(2).reach())
+		}
+		if now.Before(c.light) {
+			limit = min(limit, c.costs.cost(2).within(lightCost, c.most))
+		}
+	}
+	if bytes := c.q.m.MaxOutput; bytes > 0 && c.costs.rowBytes > 0 {
+		limit = min(limit, int(max(bytes/c.costs.rowBytes, 1)))
+	}
+	return limit
+}
+
+// probe is how often a batch is made larger than what is known to pay, to see
+// whether that still holds.
+const probe = 64
+
+// part is the size of the parts that a request of so many rows is run in; the
+// rows themselves when it is run whole. Rows past what pays gain nothing by one
+// long run, and in parts they use every slot.
+func (c *class) part(rows int) int {
+	switch {
+	case !c.joins || rows < 2:
+		return rows
+	case c.q.m.MaxRows > 0:
+		return min(rows, c.most)
+	}
+	low, high := c.costs.pays(c.most)
+	curve := c.costs.cost(1)
+	if rows <= c.most && (!curve.known || curve.run(rows) < float64(worthSplitting)) {
+		return rows
+	}
+	return min(rows, max(low, min(high, ceilDiv(rows, c.q.s.cfg.Slots))))
+}
+
+// worthSplitting is the time of a run below which its parts would cost more than
+// they save.
+const worthSplitting = 2 * time.Millisecond

@@ -1,0 +1,285 @@
+package batch
+
+import (
+	"time"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+// dispatch starts every run that may start now. It is called, under mu, when
+// something has changed: an arrival, a run's end, a caller who left, the timer.
+// A run of fresh alone is returned, to be run by its caller in place.
+func (s *Scheduler) dispatch(fresh *item) (inline *run) {
+	now := time.Now()
+	var wake time.Time
+	for s.free > 0 && len(s.fair.active) > 0 {
+		leader, next := s.next(now)
+		if leader == nil {
+			wake = next
+			break
+		}
+		r := s.start(leader, now)
+		switch {
+		case r == nil: // refused: too late
+		case !r.shared && leader == fresh:
+			inline = r
+		case !r.shared:
+			leader.finish(outcome{run: r})
+		default:
+			s.work.Go(r.together)
+		}
+	}
+	s.wake(wake, now)
+	return inline
+}
+
+// wake sets the timer for the next moment at which something may start without
+// anything else having changed; zero is never.
+func (s *Scheduler) wake(at, now time.Time) {
+	if at.Equal(s.wakeAt) {
+		return
+	}
+	s.wakeAt = at
+	switch {
+	case at.IsZero():
+		s.timer.Stop()
+	case s.timer == nil:
+		s.timer = time.AfterFunc(at.Sub(now), s.woken)
+	default:
+		s.timer.Reset(at.Sub(now))
+	}
+}
+
+func (s *Scheduler) woken() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wakeAt = time.Time{}
+	s.dispatch(nil)
+}
+
+// next is the item to lead the next run: of the tenant who has had least among
+// those with a class that is ready, the most urgent. Without one, wake is when a
+// class will be ready if nothing else happens; zero if nothing will.
+func (s *Scheduler) next(now time.Time) (leader *item, wake time.Time) {
+	var best *tenant
+	for _, t := range s.fair.active {
+		if best != nil && t.tag >= best.tag {
+			continue
+		}
+		var first *item
+		for _, l := range t.lines {
+			if first != nil && first.before(l.items[0]) {
+				continue
+			}
+			ready, at := l.class.ready(now)
+			if ready {
+				first = l.items[0]
+			} else if !at.IsZero() && (wake.IsZero() || at.Before(wake)) {
+				wake = at
+			}
+		}
+		if first != nil {
+			best, leader = t, first
+		}
+	}
+	return leader, wake
+}
+
+// ready reports whether a run of the class should start now that a slot is free;
+// otherwise, when it should if nothing else happens, zero for never.
+//
+// It goes at once when nothing of the class runs and nobody is expected. While
+// enough of its runs are under way to use the slots as well as can be, it
+// gathers: whichever ends starts the next. Before that it goes too, but may
+// linger a little for callers who were just answered.
+func (c *class) ready(now time.Time) (bool, time.Time) {
+	if c.rows == 0 {
+		return false, time.Time{}
+	}
+	if c.q.m.MaxDelay > 0 && c.q.m.MaxRows != 1 && c.joins {
+		at := c.oldest().Add(c.q.m.MaxDelay)
+		if must := c.mustStart(); !must.IsZero() && must.Before(at) {
+			at = must
+		}
+		return c.rows >= c.limit(now) || !now.Before(at), at
+	}
+	if !c.joins || c.most == 1 || c.q.whole {
+		return true, time.Time{}
+	}
+	away := c.linger.away(now)
+	target, parallel := c.plan(now, c.rows+c.inRuns+away, c.q.s.free+c.runs)
+	switch {
+	case c.rows >= target || c.pressed(now):
+		return true, time.Time{}
+	case c.runs >= parallel:
+		return false, c.mustStart()
+	case away == 0:
+		return true, time.Time{}
+	}
+	until := c.linger.until(now, c.saved(), away)
+	if !now.Before(until) {
+		return true, time.Time{}
+	}
+	if must := c.mustStart(); !must.IsZero() && must.Before(until) {
+		until = must
+	}
+	return false, until
+}
+
+// plan is how large a batch is worth gathering, and in how many runs at once,
+// for the most answers per second when rows are waiting, running or expected and
+// there are so many slots.
+func (c *class) plan(now time.Time, rows, slots int) (target, parallel int) {
+	limit := c.limit(now)
+	if c.q.m.MaxRows > 0 {
+		return limit, slots
+	}
+	best := 0.0
+	for k := 1; k <= max(slots, 1) && k <= rows; k++ {
+		size := min(ceilDiv(rows, k), limit)
+		rate := float64(min(rows, k*size)) / c.costs.cost(k).run(size)
+		// The curves are known to some hundredths only: of what is as good, the
+		// more at once, which makes nobody wait.
+		if rate >= nearBest*best || best == 0 {
+			best, target, parallel = max(rate, best), size, k
+		}
+	}
+	return max(target, 1), max(parallel, 1)
+}
+
+// saved is what a request's joining what waits would save.
+func (c *class) saved() time.Duration { return c.costs.cost(1).saved(c.rows) }
+
+// oldest is when the first of those that wait came.
+func (c *class) oldest() time.Time {
+	var oldest time.Time
+	for _, l := range c.lines {
+		for _, it := range l.items {
+			if oldest.IsZero() || it.arrived.Before(oldest) {
+				oldest = it.arrived
+			}
+		}
+	}
+	return oldest
+}
+
+// mustStart is when a run has to begin for the earliest deadline in the class;
+// zero without one.
+func (c *class) mustStart() time.Time {
+	var earliest time.Time
+	for _, l := range c.lines {
+		for _, it := range l.items {
+			if !it.deadline.IsZero() && (earliest.IsZero() || it.deadline.Before(earliest)) {
+				earliest = it.deadline
+			}
+		}
+	}
+	if earliest.IsZero() {
+		return earliest
+	}
+	// A run takes longer now and then than it mostly does.
+	return earliest.Add(-time.Duration(1.5 * c.costs.cost(2).run(min(c.rows, c.most))))
+}
+
+func (c *class) pressed(now time.Time) bool {
+	must := c.mustStart()
+	return !must.IsZero() && !now.Before(must)
+}
+
+// start makes a run led by an item, takes its members out of their lines and a
+// slot. It is nil when the leader's deadline cannot be met any more.
+func (s *Scheduler) start(leader *item, now time.Time) *run {
+	c := leader.class
+	if !leader.deadline.IsZero() && now.Add(c.costs.cost(1).least(leader.rows)).After(leader.deadline) {
+		c.leave(leader)
+		c.costs.alone.impatient()
+		c.costs.busy.impatient()
+		c.q.metrics.refused("deadline")
+		leader.finish(outcome{err: problem.New(problem.DeadlineExceeded,
+			"%s: %s are left of the request's time, and a run takes longer", c.q.m.Name, max(leader.deadline.Sub(now), 0).Round(time.Microsecond))})
+		return nil
+	}
+	members := c.gather(leader, now)
+	r := &run{class: c, members: members, live: len(members), shared: len(members) > 1, started: now}
+	for _, it := range members {
+		it.tenant.running++
+		c.leave(it)
+		it.run = r
+		r.rows += it.rows
+		c.q.metrics.waited(now.Sub(it.arrived))
+	}
+	s.fair.now = max(s.fair.now, leader.tenant.tag)
+	r.cost = c.costs.cost(s.busy.used + 1).run(r.rows)
+	r.charge(r.cost)
+	r.from = s.busy.change(now, 1)
+	s.free--
+	s.fair.running++
+	c.runs++
+	c.inRuns += r.rows
+	c.linger.began()
+	if r.shared {
+		r.prepare()
+	}
+	return r
+}
+
+// gather chooses the members of a batch: the leader, then others of its class,
+// of the tenant who has had least first, up to the limit. Whoever would be late
+// in a batch of that size waits for another.
+func (c *class) gather(leader *item, now time.Time) []*item {
+	limit := c.limit(now)
+	if c.q.whole || !c.joins || leader.line.alone > 0 {
+		limit = 1
+	}
+	size := min(limit, c.rows)
+	if now.Before(c.light) && leader.tenant.waiting == 1 && leader.tenant.running == 0 {
+		// One with little takes others along as far as it costs it nothing.
+		size = min(size, c.costs.cost(2).within(freeCost, c.most))
+	}
+	late := func(it *item) bool {
+		return !it.deadline.IsZero() && now.Add(time.Duration(c.costs.cost(2).run(size))).After(it.deadline)
+	}
+	for size > leader.rows && late(leader) {
+		size /= 2
+	}
+	members := []*item{leader}
+	if size <= leader.rows {
+		return members
+	}
+	rows := leader.rows
+	taken := map[*line]int{leader.line: 1}
+	extra := map[*tenant]float64{leader.tenant: float64(leader.rows)}
+	perRow := c.costs.cost(2).run(size) / float64(size)
+	for rows < size {
+		var from *line
+		for _, l := range c.lines {
+			if l.alone > 0 || taken[l] >= len(l.items) {
+				continue
+			}
+			if from == nil {
+				from = l
+				continue
+			}
+			mine, theirs := l.tenant.tag+extra[l.tenant]*perRow, from.tenant.tag+extra[from.tenant]*perRow
+			if mine < theirs || mine == theirs && l.items[taken[l]].before(from.items[taken[from]]) {
+				from = l
+			}
+		}
+		if from == nil {
+			break
+		}
+		it := from.items[taken[from]]
+		taken[from]++
+		if rows+it.rows > size || late(it) {
+			continue
+		}
+		members = append(members, it)
+		rows += it.rows
+		extra[it.tenant] += float64(it.rows)
+	}
+	return members
+}
+
+// freeCost is how much longer than alone a run may take and still count as
+// costing its leader nothing.
+const freeCost = 1.1

@@ -1,0 +1,148 @@
+package batch
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math/bits"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// batchAxis is the only axis along which requests are joined, the protocol's.
+const batchAxis = 0
+
+// form is what decides whom a request may share a run with.
+type form struct {
+	// key is equal for requests that may share a run; its first shape bytes are
+	// equal for those that cost the same.
+	key   []byte
+	shape int
+
+	rows     int   // along the batch axis; 1 where there is none
+	elements int64 // of all inputs together, in one row
+	joins    bool  // whether the request may share a run at all
+}
+
+// maxShared bounds the bytes of an input without a batch axis that is compared
+// between requests. Those with more run alone.
+const maxShared = 64 << 10
+
+// formOf reads the form of a request, into buf as far as it has room.
+func (q *Queue) formOf(buf []byte, inputs []infer.Tensor, wanted []string) form {
+	sig := q.m.Signature
+	f := form{key: buf, rows: 1}
+	axis := sig.BatchAxis != nil && *sig.BatchAxis == batchAxis
+	f.joins = axis
+	rows := int64(-1)
+	for i := range sig.Inputs {
+		spec := &sig.Inputs[i]
+		t := find(inputs, spec.Name)
+		if t == nil {
+			f.key = append(f.key, 0)
+			continue
+		}
+		f.key = binary.AppendUvarint(append(f.key, 1), uint64(len(t.Shape)))
+		batched := axis && !spec.Unbatched && len(t.Shape) > 0
+		size := int64(1)
+		for d, n := range t.Shape {
+			switch {
+			case batched && d == batchAxis:
+				if rows >= 0 && rows != n {
+					f.joins = false // the model may know what to make of it
+				}
+				rows = n
+				continue
+			case batched && spec.Ragged != nil && d == spec.Ragged.Axis:
+				n = rounded(n)
+			}
+			size *= n
+			f.key = binary.AppendUvarint(f.key, uint64(n))
+		}
+		f.elements += size
+	}
+	for _, name := range wanted {
+		f.key = append(binary.AppendUvarint(f.key, uint64(len(name))), name...)
+	}
+	f.shape = len(f.key)
+	switch {
+	case !f.joins || rows <= 0:
+		f.joins = false
+		f.key = append(f.key, 0)
+	default:
+		f.key = append(f.key, 1)
+		f.rows = int(min(rows, 1<<30))
+		f.addShared(sig, inputs)
+	}
+	return f
+}
+
+// addShared adds what requests must have equal: the inputs without a batch axis.
+func (f *form) addShared(sig *infer.Signature, inputs []infer.Tensor) {
+	for i := range sig.Inputs {
+		if !sig.Inputs[i].Unbatched {
+			continue
+		}
+		t := find(inputs, sig.Inputs[i].Name)
+		switch {
+		case t == nil:
+		case len(t.Data) <= sha256.Size:
+			f.key = append(binary.AppendUvarint(f.key, uint64(len(t.Data))), t.Data...)
+		case len(t.Data) <= maxShared:
+			sum := sha256.Sum256(t.Data)
+			f.key = append(binary.AppendUvarint(f.key, uint64(len(t.Data))), sum[:]...)
+		default:
+			f.joins = false
+			f.key[f.shape] = 0
+		}
+	}
+}
+
+// rounded is the class of sizes that may be padded to one another: 1, 2, 3, 4,
+// 6, 8, 12, 16, … so that padding is at most a third.
+func rounded(n int64) int64 {
+	if n <= 2 {
+		return max(n, 0)
+	}
+	power := int64(1) << (bits.Len64(uint64(n-1)) - 1) // the largest power of two below n
+	if n <= power+power/2 {
+		return power + power/2
+	}
+	return 2 * power
+}
+
+// find is the input of a name; nil without one.
+func find(tensors []infer.Tensor, name string) *infer.Tensor {
+	for i := range tensors {
+		if tensors[i].Name == name {
+			return &tensors[i]
+		}
+	}
+	return nil
+}
+
+// most is how many rows of this form a run may have, by the signature's bounds
+// on a request: they bound what a run takes.
+func (q *Queue) most(f *form, inputs []infer.Tensor) int {
+	if !f.joins || q.m.MaxRows == 1 {
+		return 1
+	}
+	most := int64(maxRows)
+	if q.m.MaxRows > 0 {
+		most = int64(q.m.MaxRows)
+	}
+	sig := q.m.Signature
+	for i := range sig.Inputs {
+		spec := &sig.Inputs[i]
+		t := find(inputs, spec.Name)
+		if t == nil || spec.Unbatched {
+			continue
+		}
+		if len(spec.MaxShape) > batchAxis && spec.MaxShape[batchAxis] > 0 {
+			most = min(most, spec.MaxShape[batchAxis])
+		}
+		if per := t.Elements() / int64(f.rows); sig.MaxElements > 0 && per > 0 {
+			most = min(most, sig.MaxElements/per)
+		}
+	}
+	return int(max(most, 1))
+}

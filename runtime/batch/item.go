@@ -1,0 +1,85 @@
+package batch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// item is one request, or one part of a large one, from its arrival to its
+// answer.
+type item struct {
+	ctx      context.Context //nolint:containedctx // the request's own, for as long as it is here
+	class    *class
+	tenant   *tenant
+	line     *line
+	inputs   []infer.Tensor
+	rows     int
+	priority uint64
+	seq      uint64
+	arrived  time.Time
+	deadline time.Time // zero is none
+
+	// Under Scheduler.mu.
+	run  *run // that it is part of; nil while it waits
+	gone bool // its caller went away
+
+	// done has room for the one outcome.
+	done chan outcome
+}
+
+// outcome is what an item's caller is told: its result, or to run a run of its
+// own.
+type outcome struct {
+	run    *run
+	result *Result
+	err    error
+}
+
+func (it *item) before(other *item) bool {
+	if it.priority != other.priority {
+		return it.priority < other.priority
+	}
+	return it.seq < other.seq
+}
+
+// finish tells the caller how it ended. It is told once.
+func (it *item) finish(o outcome) { it.done <- o }
+
+// await waits for the item's turn and answer.
+func (it *item) await() (*Result, error) {
+	select {
+	case o := <-it.done:
+		return it.take(o)
+	case <-it.ctx.Done():
+	}
+	s := it.class.q.s
+	s.mu.Lock()
+	r := it.run
+	switch {
+	case r == nil && it.line != nil: // still waiting
+		it.class.leave(it)
+		it.class.q.metrics.refused("cancelled")
+		s.dispatch(nil) // what waited for it may go now
+		s.mu.Unlock()
+		return nil, fmt.Errorf("wait for a run: %w", it.ctx.Err())
+	case r != nil && r.shared && !it.gone:
+		it.gone = true
+		r.abandon()
+		s.mu.Unlock()
+		<-r.joined // its inputs are read until then
+		return nil, fmt.Errorf("run: %w", it.ctx.Err())
+	}
+	s.mu.Unlock()
+	// It was told already: to run by itself, or how it ended.
+	return it.take(<-it.done)
+}
+
+func (it *item) take(o outcome) (*Result, error) {
+	if o.run != nil {
+		return o.run.alone()
+	}
+	return o.result, o.err
+}

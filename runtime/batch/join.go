@@ -1,0 +1,266 @@
+package batch
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"sync/atomic"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// misfit is a run whose outputs are not what its rows should make.
+type misfit struct{ err error }
+
+func (m *misfit) Error() string { return m.err.Error() }
+func (m *misfit) Unwrap() error { return m.err }
+
+// joinInputs makes one request's inputs of several's, row after row, in the
+// signature's order. Ragged axes are padded to the longest. Nothing of it is the
+// callers' memory. padded and all count elements.
+func joinInputs(sig *infer.Signature, parts [][]infer.Tensor, rows int) (inputs []infer.Tensor, padded, all int64) {
+	for i := range sig.Inputs {
+		spec := &sig.Inputs[i]
+		first := find(parts[0], spec.Name)
+		if first == nil {
+			continue
+		}
+		t := infer.Tensor{Name: first.Name, DataType: first.DataType, Shape: slices.Clone(first.Shape)}
+		if spec.Unbatched {
+			t.Data = slices.Clone(first.Data)
+			inputs = append(inputs, t)
+			continue
+		}
+		tensors := make([]*infer.Tensor, len(parts))
+		total := 0
+		for j := range parts {
+			tensors[j] = find(parts[j], spec.Name)
+			total += len(tensors[j].Data)
+			if spec.Ragged != nil {
+				t.Shape[spec.Ragged.Axis] = max(t.Shape[spec.Ragged.Axis], tensors[j].Shape[spec.Ragged.Axis])
+			}
+		}
+		t.Shape[batchAxis] = int64(rows)
+		if spec.Ragged == nil {
+			t.Data = make([]byte, 0, total)
+			for _, part := range tensors {
+				t.Data = append(t.Data, part.Data...)
+			}
+		} else {
+			t.Data = padRows(spec, tensors, t.Shape)
+			width := int64(t.DataType.Size())
+			padded += (int64(len(t.Data)) - int64(total)) / width
+			all += int64(len(t.Data)) / width
+		}
+		inputs = append(inputs, t)
+	}
+	return inputs, padded, all
+}
+
+// padRows lays tensors row after row into one of a shape that is longer along
+// the ragged axis, and fills the rest with the spec's padding.
+func padRows(spec *infer.TensorSpec, tensors []*infer.Tensor, shape []int64) []byte {
+	width := spec.DataType.Size()
+	axis := spec.Ragged.Axis
+	inner := width // bytes of one step along the axis
+	for _, n := range shape[axis+1:] {
+		inner *= int(n)
+	}
+	whole := int(shape[axis]) * inner
+	data := make([]byte, 0, elementsOf(shape)*width)
+	pad := padding(spec.DataType, spec.Ragged.Pad)
+	for _, t := range tensors {
+		have := int(t.Shape[axis]) * inner
+		if have == 0 { // nothing but padding
+			outer := 1
+			for _, n := range t.Shape[:axis] {
+				outer *= int(n)
+			}
+			for range outer * whole / width {
+				data = append(data, pad...)
+			}
+			continue
+		}
+		for at := 0; at < len(t.Data); at += have {
+			data = append(data, t.Data[at:at+have]...)
+			for range (whole - have) / width {
+				data = append(data, pad...)
+			}
+		}
+	}
+	return data
+}
+
+func elementsOf(shape []int64) int {
+	n := 1
+	for _, d := range shape {
+		n *= int(d)
+	}
+	return n
+}
+
+// padding is one element of a value.
+func padding(d infer.DataType, value float64) []byte {
+	b := make([]byte, 0, 8)
+	switch d {
+	case infer.FP16:
+		return binary.LittleEndian.AppendUint16(b, infer.Float16(value))
+	case infer.BF16:
+		return binary.LittleEndian.AppendUint16(b, infer.BFloat16(value))
+	case infer.FP32:
+		return binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(value)))
+	case infer.FP64:
+		return binary.LittleEndian.AppendUint64(b, math.Float64bits(value))
+	}
+	b = binary.LittleEndian.AppendUint64(b, uint64(int64(value)))
+	return b[:d.Size()]
+}
+
+// cutInputs is count rows of joined inputs, from row on. It shares their memory.
+func cutInputs(sig *infer.Signature, inputs []infer.Tensor, row, count int) []infer.Tensor {
+	cut := slices.Clone(inputs)
+	for i := range cut {
+		if spec := specOf(sig.Inputs, cut[i].Name); spec == nil || spec.Unbatched {
+			continue
+		}
+		cut[i] = rowsOfTensor(&cut[i], row, count)
+	}
+	return cut
+}
+
+func specOf(specs []infer.TensorSpec, name string) *infer.TensorSpec {
+	for i := range specs {
+		if specs[i].Name == name {
+			return &specs[i]
+		}
+	}
+	return nil
+}
+
+// rowsOfTensor is count rows of a tensor, from row on, in its memory.
+func rowsOfTensor(t *infer.Tensor, row, count int) infer.Tensor {
+	cut := *t
+	cut.Shape = slices.Clone(t.Shape)
+	rows := int(t.Shape[batchAxis])
+	cut.Shape[batchAxis] = int64(count)
+	if t.DataType == infer.Bytes {
+		per := 1
+		for _, n := range t.Shape[batchAxis+1:] {
+			per *= int(n)
+		}
+		from := skipStrings(t.Data, 0, row*per)
+		to := skipStrings(t.Data, from, count*per)
+		cut.Data = t.Data[from:to:to]
+		return cut
+	}
+	per := len(t.Data) / max(rows, 1)
+	cut.Data = t.Data[row*per : (row+count)*per : (row+count)*per]
+	return cut
+}
+
+// skipStrings is the offset n BYTES elements after from.
+func skipStrings(data []byte, from, n int) int {
+	for range n {
+		from += 4 + int(binary.LittleEndian.Uint32(data[from:]))
+	}
+	return from
+}
+
+// smallOutputs is the bytes of one member's outputs up to which they are copied:
+// a view would keep the whole batch's memory for as long as the slowest reads.
+const smallOutputs = 16 << 10
+
+// cutOutputs gives each member its rows of a run's outputs. release is to be
+// called once for each member; the memory goes back with the last.
+func cutOutputs(sig *infer.Signature, members []*item, outputs []infer.Tensor, release func()) ([][]infer.Tensor, func(), error) {
+	rows := rowsOf(members)
+	specs := make([]*infer.TensorSpec, len(outputs))
+	for i := range outputs {
+		specs[i] = specOf(sig.Outputs, outputs[i].Name)
+		o := &outputs[i]
+		if specs[i] == nil || specs[i].Unbatched {
+			continue
+		}
+		if len(o.Shape) == 0 || o.Shape[batchAxis] != int64(rows) {
+			return nil, release, &misfit{fmt.Errorf("output %q of %d rows together has the shape %v", o.Name, rows, o.Shape)}
+		}
+	}
+	if len(members) == 1 {
+		trimAll(specs, members[0], outputs)
+		return [][]infer.Tensor{outputs}, release, nil
+	}
+	copied := size(outputs)/int64(len(members)) <= smallOutputs
+	parts := make([][]infer.Tensor, len(members))
+	row := 0
+	for i, it := range members {
+		part := make([]infer.Tensor, len(outputs))
+		for j := range outputs {
+			part[j] = outputs[j]
+			if specs[j] != nil && !specs[j].Unbatched {
+				part[j] = rowsOfTensor(&outputs[j], row, it.rows)
+			}
+			if copied || specs[j] == nil || specs[j].Unbatched {
+				part[j].Data = alignedCopy(part[j].Data)
+				part[j].Shape = slices.Clone(part[j].Shape)
+			}
+		}
+		trimAll(specs, it, part)
+		parts[i] = part
+		row += it.rows
+	}
+	if copied {
+		release()
+		return parts, func() {}, nil
+	}
+	var left atomic.Int64
+	left.Store(int64(len(members)))
+	return parts, func() {
+		if left.Add(-1) == 0 {
+			release()
+		}
+	}, nil
+}
+
+// alignedCopy copies data to memory aligned for every element type: the
+// allocator aligns what has 8 bytes or more.
+func alignedCopy(data []byte) []byte {
+	return append(make([]byte, 0, max(len(data), 8)), data...)
+}
+
+// trimAll cuts outputs that follow an input's ragged axis to what the member's
+// own size makes.
+func trimAll(specs []*infer.TensorSpec, it *item, outputs []infer.Tensor) {
+	for i := range outputs {
+		if specs[i] == nil || specs[i].Ragged == nil {
+			continue
+		}
+		ragged := specs[i].Ragged
+		in := find(it.inputs, ragged.Of)
+		spec := specOf(it.class.q.m.Signature.Inputs, ragged.Of)
+		if in == nil || spec == nil || spec.Ragged == nil || spec.Ragged.Axis >= len(in.Shape) || ragged.Axis >= len(outputs[i].Shape) {
+			continue
+		}
+		divide := max(ragged.Divide, 1)
+		trim(&outputs[i], ragged.Axis, (in.Shape[spec.Ragged.Axis]+divide-1)/divide)
+	}
+}
+
+// trim shortens a tensor along an axis.
+func trim(t *infer.Tensor, axis int, length int64) {
+	whole := t.Shape[axis]
+	if length >= whole || t.DataType == infer.Bytes {
+		return
+	}
+	inner := t.DataType.Size()
+	for _, n := range t.Shape[axis+1:] {
+		inner *= int(n)
+	}
+	data := make([]byte, 0, max(8, len(t.Data)/int(whole)*int(length)))
+	for at := 0; at < len(t.Data); at += int(whole) * inner {
+		data = append(data, t.Data[at:at+int(length)*inner]...)
+	}
+	t.Shape = slices.Clone(t.Shape)
+	t.Shape[axis] = length
+	t.Data = data
+}
