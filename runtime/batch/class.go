@@ -123,6 +123,16 @@ func (c *costs) cost(slots int) *curve {
 	return &c.alone
 }
 
+// run is the time of a run of so many rows beside others that use so many slots
+// in all. A size that was only ever seen beside others is taken to be as much
+// quicker alone as one row is.
+func (c *costs) run(slots, rows int) float64 {
+	if i, _ := knot(rows); slots == 1 && c.alone.known && c.busy.known && c.alone.seen[i] == 0 && c.busy.seen[i] > 0 {
+		return c.busy.run(rows) * c.alone.run(1) / c.busy.run(1)
+	}
+	return c.cost(slots).run(rows)
+}
+
 // observe learns from a run that went well.
 func (c *costs) observe(rows int, took time.Duration, busy bool, outputs int64) {
 	c.rowBytes = max(c.rowBytes, outputs/int64(max(rows, 1)))
@@ -162,7 +172,7 @@ func (c *class) join(it *item) {
 	}
 	if len(l.items) == 0 {
 		it.tenant.lines = append(it.tenant.lines, l)
-		if c.rows >= c.low() && it.tenant.waiting == 0 && it.tenant.running == 0 {
+		if c.rows+c.inRuns >= c.low() && it.tenant.waiting == 0 && it.tenant.running == 0 {
 			c.light = it.arrived.Add(lightTime)
 		}
 	}

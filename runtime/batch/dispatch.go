@@ -137,7 +137,7 @@ func (c *class) plan(now time.Time, rows, slots int) (target, parallel int) {
 	best := 0.0
 	for k := 1; k <= max(slots, 1) && k <= rows; k++ {
 		size := min(ceilDiv(rows, k), limit)
-		rate := float64(min(rows, k*size)) / c.costs.cost(k).run(size)
+		rate := float64(min(rows, k*size)) / c.costs.run(k, size)
 		// The curves are known to some hundredths only: of what is as good, the
 		// more at once, which makes nobody wait.
 		if rate >= nearBest*best || best == 0 {
