@@ -125,16 +125,23 @@ func (c *costs) cost(slots int) *curve {
 
 // run is the time of a run of so many rows beside others that use so many slots
 // in all. A size that was only ever seen beside others is taken to be as much
-// quicker alone as one row is.
+// quicker alone as one row is; when none was ever seen alone it is hoped to be
+// quicker, or it would never be tried.
 func (c *costs) run(slots, rows int) float64 {
+	if slots == 1 && !c.alone.known {
+		return hope * c.busy.run(rows)
+	}
 	if i, _ := knot(rows); slots == 1 && c.alone.known && c.busy.known && c.alone.seen[i] == 0 && c.busy.seen[i] > 0 {
 		return c.busy.run(rows) * c.alone.run(1) / c.busy.run(1)
 	}
 	return c.cost(slots).run(rows)
 }
 
-// observe learns from a run that went well.
-func (c *costs) observe(rows int, took time.Duration, busy bool, outputs int64) {
+const hope = 0.6
+
+// observe learns from a run that went well, beside which so much of the other
+// slots was in use, 0 to 1.
+func (c *costs) observe(rows int, took time.Duration, others float64, outputs int64) {
 	c.rowBytes = max(c.rowBytes, outputs/int64(max(rows, 1)))
 	if at := min(rows, maxRows); !c.warm[at] {
 		c.warm[at] = true
@@ -142,12 +149,24 @@ func (c *costs) observe(rows int, took time.Duration, busy bool, outputs int64) 
 			return // it prepared for its shape
 		}
 	}
-	if busy {
-		c.busy.observe(rows, float64(took))
-	} else {
-		c.alone.observe(rows, float64(took))
-	}
 	c.runs++
+	t := float64(took)
+	if c.alone.known && c.busy.known {
+		times := t / ((1-others)*c.alone.run(rows) + others*c.busy.run(rows))
+		c.alone.correct(rows, times, 1-others)
+		c.busy.correct(rows, times, others)
+		return
+	}
+	switch {
+	case others >= 0.5 && c.busy.known:
+		c.busy.correct(rows, t/c.busy.run(rows), 1)
+	case others >= 0.5:
+		c.busy.begin(rows, t)
+	case others < 0.2 && c.alone.known:
+		c.alone.correct(rows, t/c.alone.run(rows), 1)
+	case others < 0.2:
+		c.alone.begin(rows, t)
+	}
 }
 
 // settle is how many runs pass before what pays is looked at again, so that

@@ -124,28 +124,28 @@ func knot(rows int) (i int, f float64) {
 	return i, f
 }
 
-// observe corrects the curve by one run.
-func (c *curve) observe(rows int, took float64) {
-	if took <= 0 {
-		return
+// begin takes the first run for the whole curve.
+func (c *curve) begin(rows int, took float64) {
+	c.known, c.quick = true, 1
+	for i := range c.at {
+		c.at[i] = took * guess(float64(int(1)<<i)/float64(rows))
 	}
-	if !c.known {
-		c.known = true
-		for i := range c.at {
-			c.at[i] = took * guess(float64(int(1)<<i)/float64(rows))
-		}
-		c.quick = 1
-	}
-	i, f := knot(rows)
+	c.correct(rows, 1, 1)
+}
+
+// correct follows a run that took so many times what was expected. weight is how
+// much of the run this curve is for.
+func (c *curve) correct(rows int, times, weight float64) {
 	// One run that was held up says little.
-	off := min(max(took/c.run(rows), 0.25), 4) - 1
+	off := weight * (min(max(times, 0.25), 4) - 1)
 	c.quick = min(c.quick*1.01, 1+off, 1)
 	for j := range c.at {
 		c.at[j] *= 1 + drift*off/mostWeight
 	}
-	c.learn(i, 1-f, off)
+	i, f := knot(rows)
+	c.learn(i, (1-f)*weight, off)
 	if f > 0 {
-		c.learn(i+1, f, off)
+		c.learn(i+1, f*weight, off)
 	}
 	c.extend()
 }
@@ -163,9 +163,13 @@ func (c *curve) extend() {
 			last = i
 		}
 	}
-	for i := last + 1; i < knots && last > 0; i++ {
+	for i := last + 1; i < knots; i++ {
+		if last == 0 || c.seen[last-1] == 0 {
+			c.at[i] = c.at[last] * guess(float64(int(1)<<(i-last)))
+			continue
+		}
 		// By the slope of the last piece; sizes double.
-		c.at[i] = c.at[last] + (c.at[last]-c.at[last-1])*float64(int(1)<<(i-last+1)-2)
+		c.at[i] = c.at[last] + max(c.at[last]-c.at[last-1], 0)*float64(int(1)<<(i-last+1)-2)
 	}
 }
 

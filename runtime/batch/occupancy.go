@@ -31,12 +31,11 @@ func (o *occupancy) change(now time.Time, by int) reading {
 	return r
 }
 
-// isBusy reports whether more than half of the other slots were in use between
-// two readings.
-func (o *occupancy) isBusy(from, to reading) bool {
+// others is how much of the other slots was in use between two readings, 0 to 1.
+func (o *occupancy) others(from, to reading) float64 {
 	took := float64(to.at.Sub(from.at))
 	if o.slots < 2 || took <= 0 {
-		return false
+		return 0
 	}
-	return (to.sum-from.sum)/took-1 > float64(o.slots-1)/2
+	return min(max(((to.sum-from.sum)/took-1)/float64(o.slots-1), 0), 1)
 }

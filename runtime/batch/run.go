@@ -261,7 +261,7 @@ func (r *run) end(e ended, outcomes []outcome) {
 	c.runs--
 	c.inRuns -= r.rows
 	if e.ok {
-		c.costs.observe(r.rows, took, s.busy.isBusy(r.from, to), e.bytes)
+		c.costs.observe(r.rows, took, s.busy.others(r.from, to), e.bytes)
 	}
 	r.charge(float64(took) - r.cost)
 	answers := r.tell(e, outcomes)
