@@ -215,9 +215,7 @@ func (c *class) leave(it *item) {
 	it.line = nil
 	if len(l.items) == 0 {
 		l.tenant.dropLine(l)
-		if l.alone == 0 {
-			delete(c.lines, l.tenant)
-		}
+		c.forgetLine(l)
 	}
 	c.items--
 	c.rows -= it.rows
@@ -225,6 +223,16 @@ func (c *class) leave(it *item) {
 	c.q.metrics.waiting(-1)
 	c.q.s.fair.left(it.tenant)
 	c.q.s.fair.forget(it.tenant)
+}
+
+// keptLines are kept when they are empty, for the next request.
+const keptLines = 16
+
+// forgetLine drops an empty line that says nothing of its tenant.
+func (c *class) forgetLine(l *line) {
+	if len(l.items) == 0 && l.alone == 0 && len(c.lines) > keptLines {
+		delete(c.lines, l.tenant)
+	}
 }
 
 func (t *tenant) dropLine(l *line) {

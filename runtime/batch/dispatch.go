@@ -199,8 +199,10 @@ func (s *Scheduler) start(leader *item, now time.Time) *run {
 			"%s: %s are left of the request's time, and a run takes longer", c.q.m.Name, max(leader.deadline.Sub(now), 0).Round(time.Microsecond))})
 		return nil
 	}
-	members := c.gather(leader, now)
-	r := &run{class: c, members: members, live: len(members), shared: len(members) > 1, started: now}
+	r := &run{class: c, started: now}
+	r.only[0] = leader
+	members := c.gather(leader, now, r.only[:])
+	r.members, r.live, r.shared = members, len(members), len(members) > 1
 	for _, it := range members {
 		it.tenant.running++
 		c.leave(it)
@@ -225,13 +227,12 @@ func (s *Scheduler) start(leader *item, now time.Time) *run {
 
 // gather chooses the members of a batch: the leader, then others of its class,
 // of the tenant who has had least first, up to the limit. Whoever would be late
-// in a batch of that size waits for another.
-func (c *class) gather(leader *item, now time.Time) []*item {
-	limit := c.limit(now)
-	if c.q.whole || !c.joins || leader.line.alone > 0 {
-		limit = 1
+// in a batch of that size waits for another. members begins with the leader.
+func (c *class) gather(leader *item, now time.Time, members []*item) []*item {
+	if c.items == 1 || c.q.whole || !c.joins || leader.line.alone > 0 {
+		return members
 	}
-	size := min(limit, c.rows)
+	size := min(c.limit(now), c.rows)
 	if now.Before(c.light) && leader.tenant.waiting == 1 && leader.tenant.running == 0 {
 		// One with little takes others along as far as it costs it nothing.
 		size = min(size, c.costs.cost(2).within(freeCost, c.most))
@@ -242,7 +243,6 @@ func (c *class) gather(leader *item, now time.Time) []*item {
 	for size > leader.rows && late(leader) {
 		size /= 2
 	}
-	members := []*item{leader}
 	if size <= leader.rows {
 		return members
 	}

@@ -15,7 +15,8 @@ import (
 type run struct {
 	class   *class
 	members []*item
-	shared  bool // in a goroutine of its own; else in its one caller's
+	only    [1]*item // the memory of members, of a run alone
+	shared  bool     // in a goroutine of its own; else in its one caller's
 	rows    int
 	started time.Time
 	from    reading
@@ -308,9 +309,7 @@ func (c *class) trust(it *item, refused bool) {
 	if l.alone--; refused {
 		l.alone = suspects
 	}
-	if l.alone == 0 && len(l.items) == 0 {
-		delete(c.lines, it.tenant)
-	}
+	c.forgetLine(l)
 }
 
 func rowsOf(members []*item) int {
