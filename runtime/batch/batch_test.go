@@ -24,12 +24,12 @@ type fake struct {
 	cost  func(rows, running int) time.Duration
 	slots int32
 
-	running, most atomic.Int32
-	mu            sync.Mutex
-	sizes         []int
-	poison        float32 // a value that makes a run fail; 0 is none
-	broken        bool    // answers one row whatever it is asked
-	panics        bool
+	running atomic.Int32
+	mu      sync.Mutex
+	sizes   []int
+	poison  float32 // a value that makes a run fail; 0 is none
+	broken  bool    // answers one row whatever it is asked
+	panics  bool
 }
 
 func (f *fake) Run(ctx context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {

@@ -15,15 +15,14 @@ type class struct {
 	most   int // rows of one run
 	costs  *costs
 
-	lines   map[*tenant]*line
-	items   int // waiting
-	rows    int // waiting
-	runs    int // under way
-	inRuns  int // rows under way
-	used    time.Time
-	linger  linger
-	light   time.Time // until when small batches are kept for a tenant with little
-	refused int       // of Check, in company only
+	lines  map[*tenant]*line
+	items  int // waiting
+	rows   int // waiting
+	runs   int // under way
+	inRuns int // rows under way
+	used   time.Time
+	linger linger
+	light  time.Time // until when small batches are kept for a tenant with little
 }
 
 // costs are the curves of runs of one shape: with nothing else running, and with
