@@ -3,7 +3,6 @@ package batch
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
 	"sync/atomic"
 
@@ -69,7 +68,7 @@ func padRows(spec *infer.TensorSpec, tensors []*infer.Tensor, shape []int64) []b
 	}
 	whole := int(shape[axis]) * inner
 	data := make([]byte, 0, elementsOf(shape)*width)
-	pad := padding(spec.DataType, spec.Ragged.Pad)
+	pad, _ := infer.AppendNumber(nil, spec.DataType, spec.Ragged.Pad) // the manifest was checked
 	for _, t := range tensors {
 		have := int(t.Shape[axis]) * inner
 		if have == 0 { // nothing but padding
@@ -98,23 +97,6 @@ func elementsOf(shape []int64) int {
 		n *= int(d)
 	}
 	return n
-}
-
-// padding is one element of a value.
-func padding(d infer.DataType, value float64) []byte {
-	b := make([]byte, 0, 8)
-	switch d {
-	case infer.FP16:
-		return binary.LittleEndian.AppendUint16(b, infer.Float16(value))
-	case infer.BF16:
-		return binary.LittleEndian.AppendUint16(b, infer.BFloat16(value))
-	case infer.FP32:
-		return binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(value)))
-	case infer.FP64:
-		return binary.LittleEndian.AppendUint64(b, math.Float64bits(value))
-	}
-	b = binary.LittleEndian.AppendUint64(b, uint64(int64(value)))
-	return b[:d.Size()]
 }
 
 // cutInputs is count rows of joined inputs, from row on. It shares their memory.
