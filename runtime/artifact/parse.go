@@ -83,6 +83,9 @@ func (m *Manifest) Check() error {
 	c.require(len(m.Outputs) > 0, "outputs", "expected at least one")
 	c.require(m.MaxElements >= 0, "max_elements", "expected 0 or more, got %d", m.MaxElements)
 	c.batchAxis(m)
+	c.ragged(m)
+	c.batching(m.Batching)
+	c.cost(m.Cost)
 	c.files(m.Files)
 	c.require(len(m.Metadata) <= maxMetadata, "metadata", "at most %d entries", maxMetadata)
 	for key := range m.Metadata {

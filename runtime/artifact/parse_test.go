@@ -29,20 +29,25 @@ func manifest() *Manifest {
 
 func TestManifestThereAndBack(t *testing.T) {
 	t.Parallel()
-	data, err := manifest().Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := ParseManifest(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(manifest(), got); diff != "" {
-		t.Error(diff)
-	}
-	again, err := got.Marshal()
-	if err != nil || !bytes.Equal(data, again) {
-		t.Errorf("not the same bytes: %v\n%s\n%s", err, data, again)
+	for name, make := range map[string]func() *Manifest{"least": manifest, "with batches": batchManifest} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			data, err := make().Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := ParseManifest(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(make(), got); diff != "" {
+				t.Error(diff)
+			}
+			again, err := got.Marshal()
+			if err != nil || !bytes.Equal(data, again) {
+				t.Errorf("not the same bytes: %v\n%s\n%s", err, data, again)
+			}
+		})
 	}
 }
 
@@ -106,6 +111,12 @@ func FuzzParseManifest(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(good)
+	batched, err := batchManifest().Marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(batched)
+	f.Add([]byte(`{"batching":{"max_batch_size":-1},"cost":{"memory_bytes":1,"batches":[{"size":0}]}}`))
 	f.Add([]byte(`{"schema":1,"name":"a","version":1}`))
 	f.Add([]byte(`{"files":[{"path":"../../etc/passwd"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {

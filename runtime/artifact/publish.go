@@ -31,6 +31,8 @@ type Draft struct {
 
 	infer.Signature
 
+	Batching *Batching // the publisher's word; nil leaves batches to the server
+	Cost     *Cost     // what was measured; it differs from push to push, and makes no other version
 	Metadata map[string]string
 	Files    []DraftFile
 }
@@ -63,9 +65,9 @@ const maxClaims = 50
 // Publish uploads a draft's files and then its manifest, whose conditional
 // write is the one moment at which the version exists. The same model again
 // (its own bytes and its external data's) is Unchanged; another one for a
-// version that exists is problem.VersionExists. With other bounds on requests
-// the same model is a new version where the number is open, and Unchanged where
-// it is named. Of several publishers that race for a version one wins; those
+// version that exists is problem.VersionExists. With other words of its publisher
+// (bounds on requests, batching, ragged axes) the same model is a new version
+// where the number is open, and Unchanged where it is named. Of several publishers that race for a version one wins; those
 // who left the number open take the next.
 func (s *Store) Publish(ctx context.Context, d Draft, how Publishing) (*Published, error) {
 	free := d.Version == 0
@@ -123,7 +125,7 @@ func (s *Store) existing(ctx context.Context, m *Manifest, free bool) (*Publishe
 	switch {
 	case err != nil:
 		return nil, err
-	case slices.Equal(have.sources(), m.sources()) && (!free || sameBounds(&have.Signature, &m.Signature)):
+	case slices.Equal(have.sources(), m.sources()) && (!free || sameWords(have, m)):
 		return &Published{Ref: ref, Digest: digest, Manifest: have, Unchanged: true}, nil
 	case free:
 		return nil, nil // a new version
@@ -132,12 +134,34 @@ func (s *Store) existing(ctx context.Context, m *Manifest, free bool) (*Publishe
 		"model %s is published with other bytes (%s), and a version never changes: leave the version out to take the next", ref, digest)
 }
 
-// sameBounds reports whether two signatures of the same model let requests ask
-// the same of it.
-func sameBounds(a, b *infer.Signature) bool {
-	return a.MaxElements == b.MaxElements && slices.EqualFunc(a.Inputs, b.Inputs, func(x, y infer.TensorSpec) bool {
-		return slices.Equal(x.MinShape, y.MinShape) && slices.Equal(x.MaxShape, y.MaxShape)
-	})
+// sameWords reports whether the publishers of two manifests of the same model
+// said the same of it: what requests may ask, and how they are batched. What
+// was measured is no word of theirs.
+func sameWords(a, b *Manifest) bool {
+	return a.MaxElements == b.MaxElements && a.Batching.Equal(b.Batching) &&
+		slices.EqualFunc(a.Inputs, b.Inputs, func(x, y infer.TensorSpec) bool {
+			return slices.Equal(x.MinShape, y.MinShape) && slices.Equal(x.MaxShape, y.MaxShape) && sameRagged(x.Ragged, y.Ragged)
+		})
+}
+
+// Equal reports whether two words on batching mean the same; none, and one that
+// leaves everything to the server, do.
+func (b *Batching) Equal(other *Batching) bool {
+	var x, y Batching
+	if b != nil {
+		x = *b
+	}
+	if other != nil {
+		y = *other
+	}
+	return x == y
+}
+
+func sameRagged(a, b *infer.Ragged) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
 }
 
 // commit uploads everything; it returns nil, nil when the version was taken
@@ -195,7 +219,7 @@ func publishing(ref Ref, err error) error {
 func (d *Draft) manifest() (m *Manifest, sources map[string]string, err error) {
 	m = &Manifest{
 		Schema: Schema, Name: d.Name, Version: d.Version, Platform: Platform,
-		Signature: d.Signature, Metadata: d.Metadata,
+		Signature: d.Signature, Batching: d.Batching, Cost: d.Cost, Metadata: d.Metadata,
 	}
 	if m.Inputs == nil {
 		m.Inputs = []infer.TensorSpec{}

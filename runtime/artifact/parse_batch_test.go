@@ -1,0 +1,119 @@
+package artifact
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// batchManifest is of a model of token ids with a mask, which gives an
+// embedding for every second token and one for all.
+func batchManifest() *Manifest {
+	m := manifest()
+	m.Inputs = []infer.TensorSpec{
+		{Name: "ids", DataType: infer.Int64, Shape: []int64{-1, -1}, Ragged: &infer.Ragged{Axis: 1, Pad: 3}},
+		{Name: "mask", DataType: infer.FP32, Shape: []int64{-1, -1}, Ragged: &infer.Ragged{Axis: 1}},
+		{Name: "temperature", DataType: infer.FP32, Shape: []int64{-1}, Unbatched: true},
+		{Name: "text", DataType: infer.Bytes, Shape: []int64{-1, -1}},
+	}
+	m.Outputs = []infer.TensorSpec{
+		{Name: "tokens", DataType: infer.FP32, Shape: []int64{-1, -1, 8}, Ragged: &infer.Ragged{Axis: 1, Of: "ids", Divide: 2}},
+		{Name: "whole", DataType: infer.FP32, Shape: []int64{-1, 8}},
+	}
+	m.Batching = &Batching{MaxBatchSize: 16, MaxDelay: 2000}
+	m.Cost = &Cost{Memory: 1 << 20, Batches: []BatchCost{{1, 1000, 1100}, {2, 1500, 1600}, {4, 2500, 2600}}}
+	return m
+}
+
+func TestManifestBatchesAreChecked(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		spoil func(*Manifest)
+		want  string // "" is a good one
+	}{
+		"as it is":                     {func(*Manifest) {}, ""},
+		"nothing of it":                {func(m *Manifest) { m.Batching, m.Cost = nil, nil }, ""},
+		"words that say nothing":       {func(m *Manifest) { m.Batching, m.Cost = &Batching{}, &Cost{} }, ""},
+		"the largest batch":            {func(m *Manifest) { m.Batching.MaxBatchSize = MaxBatch }, ""},
+		"a larger one":                 {func(m *Manifest) { m.Batching.MaxBatchSize = MaxBatch + 1 }, "batching.max_batch_size: expected 0 to 4096, got 4097"},
+		"a negative one":               {func(m *Manifest) { m.Batching.MaxBatchSize = -1 }, "batching.max_batch_size: "},
+		"a long delay":                 {func(m *Manifest) { m.Batching.MaxDelay = MaxDelay + 1 }, "batching.max_delay_us: expected 0 to 10000000, got 10000001"},
+		"a negative delay":             {func(m *Manifest) { m.Batching.MaxDelay = -1 }, "batching.max_delay_us: "},
+		"negative memory":              {func(m *Manifest) { m.Cost.Memory = -1 }, "cost.memory_bytes: "},
+		"memory beyond any":            {func(m *Manifest) { m.Cost.Memory = math.MaxInt64 }, "cost.memory_bytes: "},
+		"a size twice":                 {func(m *Manifest) { m.Cost.Batches[2].Size = 2 }, "cost.batches[2].size: expected 3 to 4096, rising, got 2"},
+		"a size of nothing":            {func(m *Manifest) { m.Cost.Batches[0].Size = 0 }, "cost.batches[0].size: "},
+		"a size of too much":           {func(m *Manifest) { m.Cost.Batches[2].Size = MaxBatch + 1 }, "cost.batches[2].size: "},
+		"no time alone":                {func(m *Manifest) { m.Cost.Batches[1].Alone = 0 }, "cost.batches[1].alone_ns: "},
+		"a negative time":              {func(m *Manifest) { m.Cost.Batches[1].Busy = -5 }, "cost.batches[1].busy_ns: "},
+		"a time of days":               {func(m *Manifest) { m.Cost.Batches[1].Busy = math.MaxInt64 }, "cost.batches[1].busy_ns: "},
+		"too many sizes":               {func(m *Manifest) { m.Cost.Batches = make([]BatchCost, maxCosts+1) }, "cost.batches: 33 sizes, at most 32"},
+		"a negative axis":              {func(m *Manifest) { m.Inputs[0].Ragged.Axis = -1 }, "inputs[0].ragged.axis: expected an axis of"},
+		"an axis not there":            {func(m *Manifest) { m.Inputs[1].Ragged.Axis = 2 }, "inputs[1].ragged.axis: expected an axis of"},
+		"the batch axis":               {func(m *Manifest) { m.Inputs[0].Ragged.Axis = 0 }, "inputs[0].ragged.axis: 0 is the batch axis"},
+		"a fixed axis":                 {func(m *Manifest) { m.Outputs[0].Ragged.Axis = 2 }, "outputs[0].ragged.axis: axis 2 of the shape [-1 -1 8] is not dynamic"},
+		"no batch axis":                {func(m *Manifest) { m.BatchAxis = nil }, "inputs[0].ragged: the model has no batch axis"},
+		"an unbatched input":           {func(m *Manifest) { m.Inputs[2].Ragged = &infer.Ragged{} }, `inputs[2].ragged: "temperature" is unbatched`},
+		"an unbatched output":          {func(m *Manifest) { m.Outputs[0].Unbatched = true }, `outputs[0].ragged: "tokens" is unbatched`},
+		"strings":                      {func(m *Manifest) { m.Inputs[3].Ragged = &infer.Ragged{Axis: 1} }, `inputs[3].ragged: "text" is BYTES`},
+		"a shape not declared":         {func(m *Manifest) { m.Outputs[0].Shape = nil }, "outputs[0].ragged.axis: "},
+		"a pad that is no number":      {func(m *Manifest) { m.Inputs[1].Ragged.Pad = math.NaN() }, "inputs[1].ragged.pad: "},
+		"an infinite pad":              {func(m *Manifest) { m.Inputs[1].Ragged.Pad = math.Inf(-1) }, "inputs[1].ragged.pad: "},
+		"a pad beyond the type":        {func(m *Manifest) { m.Inputs[1].Ragged.Pad = 1e39 }, "inputs[1].ragged.pad: expected a finite number that FP32 has, got 1e+39"},
+		"half an integer":              {func(m *Manifest) { m.Inputs[0].Ragged.Pad = 0.5 }, "inputs[0].ragged.pad: "},
+		"an output's pad":              {func(m *Manifest) { m.Outputs[0].Ragged.Pad = 1 }, "outputs[0].ragged.pad: only an input has it"},
+		"an input that follows":        {func(m *Manifest) { m.Inputs[0].Ragged.Of = "mask" }, "inputs[0].ragged.of: only an output"},
+		"an input's divisor":           {func(m *Manifest) { m.Inputs[0].Ragged.Divide = 2 }, "inputs[0].ragged.divide: only an output"},
+		"a negative divisor":           {func(m *Manifest) { m.Outputs[0].Ragged.Divide = -1 }, "outputs[0].ragged.divide: expected 0 or more, got -1"},
+		"the divisor left out":         {func(m *Manifest) { m.Outputs[0].Ragged.Divide = 0 }, ""},
+		"of an input that is not":      {func(m *Manifest) { m.Outputs[0].Ragged.Of = "text" }, `outputs[0].ragged.of: expected an input that is ragged, got "text"`},
+		"of nothing":                   {func(m *Manifest) { m.Outputs[0].Ragged.Of = "" }, "outputs[0].ragged.of: "},
+		"of an input that is not here": {func(m *Manifest) { m.Outputs[0].Ragged.Of = "x" }, "outputs[0].ragged.of: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := batchManifest()
+			tc.spoil(m)
+			err := m.Check()
+			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
+// TestSameWords holds which differences make another version of a model.
+func TestSameWords(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		change func(*Manifest)
+		same   bool
+	}{
+		"nothing":             {func(*Manifest) {}, true},
+		"what was measured":   {func(m *Manifest) { m.Cost = &Cost{Memory: 5, Batches: []BatchCost{{1, 2, 3}}} }, true},
+		"nothing measured":    {func(m *Manifest) { m.Cost = nil }, true},
+		"another batch":       {func(m *Manifest) { m.Batching.MaxBatchSize = 8 }, false},
+		"another delay":       {func(m *Manifest) { m.Batching.MaxDelay = 1 }, false},
+		"no word on batches":  {func(m *Manifest) { m.Batching = nil }, false},
+		"another pad":         {func(m *Manifest) { m.Inputs[0].Ragged.Pad = 0 }, false},
+		"no ragged axis":      {func(m *Manifest) { m.Inputs[1].Ragged = nil }, false},
+		"a least shape":       {func(m *Manifest) { m.Inputs[0].MinShape = []int64{1, 1} }, false},
+		"a bound on elements": {func(m *Manifest) { m.MaxElements = 9 }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := batchManifest(), batchManifest()
+			tc.change(b)
+			if sameWords(a, b) != tc.same || sameWords(b, a) != tc.same {
+				t.Errorf("same is not %v", tc.same)
+			}
+		})
+	}
+	a, b := batchManifest(), batchManifest()
+	a.Batching, b.Batching = nil, &Batching{}
+	if !sameWords(a, b) {
+		t.Error("a word that says nothing is another than none")
+	}
+}
