@@ -1,7 +1,7 @@
 // Package publish turns an ONNX file into a published version: it loads and
 // runs the model as it will be served, learns what its file does not say (the
-// shapes it runs with, whether requests may be joined), optimises it for this
-// machine, signs it and uploads it.
+// shapes it runs with, whether requests may be joined or padded), optimises it
+// for this machine, measures it, signs it and uploads it.
 //
 // Nothing is published that has not run. It prints nothing.
 package publish
@@ -18,6 +18,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
@@ -37,6 +38,17 @@ type Request struct {
 
 	// Bounds on what requests may ask of the model.
 	Bounds Bounds
+
+	// Batching is what the server shall do in place of what it would learn; the
+	// zero value leaves it everything.
+	Batching artifact.Batching
+
+	// Ragged are the axes along which requests of a batch may differ, once the
+	// model has proved it.
+	Ragged []Ragged
+
+	// Measure is about how long to measure what batches cost; 0 is 5 s.
+	Measure time.Duration
 
 	// Stage is told what is being done now, and Progress the bytes uploaded
 	// (from several goroutines). Either may be nil.
@@ -99,13 +111,33 @@ func (p *Publisher) Publish(ctx context.Context, req Request) (*Result, error) {
 	return nil, errors.Join(err, os.RemoveAll(dir))
 }
 
-// prove loads and runs the model, and fills in what was learned.
+// prove loads, runs and measures the model, and fills in what was learned.
 func (p *Publisher) prove(ctx context.Context, req *Request, draft *artifact.Draft, optimized string) (notes []string, err error) {
 	lib, err := p.Library()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lib.Close()) }()
+	if notes, err = learn(ctx, req, lib, draft, optimized); err != nil {
+		return nil, err
+	}
+	req.Stage("measuring")
+	serve := req.File
+	if i := slices.IndexFunc(draft.Files, func(f artifact.DraftFile) bool { return f.Optimized != nil }); i >= 0 {
+		serve = draft.Files[i].Source
+	}
+	if draft.Cost, err = costOf(ctx, lib, serve, &draft.Signature, req.Measure); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		notes = append(notes, fmt.Sprintf("not measured, so the server learns from its first requests: %v", err))
+	}
+	return notes, nil
+}
+
+// learn finds the shapes, the batch axis and the ragged axes, and makes the
+// optimised copy.
+func learn(ctx context.Context, req *Request, lib *ort.Library, draft *artifact.Draft, optimized string) (notes []string, err error) {
 	req.Stage("loading")
 	session, err := lib.Open(req.File, ort.Options{})
 	if err != nil && len(draft.Files) > 1 {
@@ -118,6 +150,30 @@ func (p *Publisher) prove(ctx context.Context, req *Request, draft *artifact.Dra
 	if draft.Metadata, err = session.Metadata(); err != nil {
 		return nil, fmt.Errorf("read the model: %w", err)
 	}
+	if notes, err = describe(ctx, req, session, draft); err != nil {
+		return nil, err
+	}
+	for _, left := range session.LeftOut() {
+		notes = append(notes, "left out: "+left.Error())
+	}
+
+	req.Stage("optimising")
+	if why := optimize(ctx, lib, session, &draft.Signature, req.File, optimized); why != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return append(notes, fmt.Sprintf("not optimised, so it loads slower: %v", why)), nil
+	}
+	draft.Files = append(draft.Files, artifact.DraftFile{
+		Path: "model.ort", Source: optimized,
+		Optimized: &artifact.Target{ONNXRuntime: lib.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()},
+	})
+	return notes, nil
+}
+
+// describe runs the model, and writes its signature and the publisher's words
+// into the draft.
+func describe(ctx context.Context, req *Request, session *ort.Session, draft *artifact.Draft) (notes []string, err error) {
 	req.Stage("running")
 	sig, err := findExamples(ctx, session, *session.Signature(), req.Shapes)
 	if err != nil {
@@ -130,25 +186,43 @@ func (p *Publisher) prove(ctx context.Context, req *Request, draft *artifact.Dra
 	if why != "" {
 		notes = append(notes, "no batch axis: "+why)
 	}
-	if draft.Signature, err = req.Bounds.Apply(sig); err != nil {
+	if sig, err = req.Bounds.Apply(sig); err != nil {
 		return nil, refuse("%w", err)
 	}
-	for _, left := range session.LeftOut() {
-		notes = append(notes, "left out: "+left.Error())
-	}
-
-	req.Stage("optimising")
-	if why := optimize(ctx, lib, session, &sig, req.File, optimized); why != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+	if req.Batching != (artifact.Batching{}) {
+		if why != "" && (req.Batching.MaxBatchSize > 1 || req.Batching.MaxDelay > 0) {
+			return nil, refuse("requests cannot be joined as --max-batch-size or --max-delay say: %s", why)
 		}
-		return append(notes, fmt.Sprintf("not optimised, so it loads slower: %v", why)), nil
+		draft.Batching = &req.Batching
 	}
-	draft.Files = append(draft.Files, artifact.DraftFile{
-		Path: "model.ort", Source: optimized,
-		Optimized: &artifact.Target{ONNXRuntime: lib.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()},
-	})
+	if len(req.Ragged) > 0 {
+		if why != "" {
+			return nil, refuse("--ragged: requests cannot be joined at all: %s", why)
+		}
+		req.Stage("padding")
+		if sig, err = proveRagged(ctx, session, sig, req.Ragged); err != nil {
+			return nil, err
+		}
+	}
+	draft.Signature = sig
 	return notes, nil
+}
+
+// costOf measures the file that will be served.
+func costOf(ctx context.Context, lib *ort.Library, file string, sig *infer.Signature, budget time.Duration) (cost *artifact.Cost, err error) {
+	if budget == 0 {
+		budget = measureTime
+	}
+	session, memory, fill, err := openMeasured(ctx, lib, file, sig)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, session.Close()) }()
+	batches, err := measure(ctx, session, sig, fill, budget)
+	if err != nil {
+		return nil, err
+	}
+	return &artifact.Cost{Memory: memory, Batches: batches}, nil
 }
 
 // optimize writes the copy that loads fast, and holds its answer to the
@@ -162,20 +236,15 @@ func optimize(ctx context.Context, lib *ort.Library, session *ort.Session, sig *
 		return err
 	}
 	defer func() { err = errors.Join(err, fast.Close()) }()
-	var inputs, want []infer.Tensor
-	var release func()
-	for fill := range byte(2) { // as in the search for examples
-		if inputs, err = exampleInputs(sig, fill); err != nil {
-			return err
-		}
-		if want, release, err = session.Run(ctx, inputs, nil); err == nil {
-			break
-		}
-	}
+	fill, want, release, err := runExample(ctx, session, sig)
 	if err != nil {
 		return err
 	}
 	defer release()
+	inputs, err := batchInputs(sig, 0, fill)
+	if err != nil {
+		return err
+	}
 	got, releaseFast, err := fast.Run(ctx, inputs, nil)
 	if err != nil {
 		return err
@@ -189,24 +258,19 @@ func optimize(ctx context.Context, lib *ort.Library, session *ort.Session, sig *
 	return nil
 }
 
-func exampleInputs(sig *infer.Signature, fill byte) ([]infer.Tensor, error) {
-	var inputs []infer.Tensor
-	for i := range sig.Inputs {
-		spec := &sig.Inputs[i]
-		if spec.Optional {
-			continue
+// runExample runs the model with the example shapes, and with the integers that
+// the search for them found it to run with: all of them fill.
+func runExample(ctx context.Context, model runner, sig *infer.Signature) (fill byte, outputs []infer.Tensor, release func(), err error) {
+	for fill = range byte(2) {
+		var inputs []infer.Tensor
+		if inputs, err = batchInputs(sig, 0, fill); err != nil {
+			break
 		}
-		shape := spec.Example
-		if shape == nil {
-			shape = spec.Shape
+		if outputs, release, err = model.Run(ctx, inputs, nil); err == nil {
+			return fill, outputs, release, nil
 		}
-		t, err := generate(spec, shape, fill)
-		if err != nil {
-			return nil, err
-		}
-		inputs = append(inputs, t)
 	}
-	return inputs, nil
+	return 0, nil, nil, err
 }
 
 // trimmed is an error of ONNX Runtime, whose messages may end in a new line,
@@ -285,12 +349,12 @@ func (p *Publisher) unchanged(ctx context.Context, req *Request, sources map[str
 	switch {
 	case err != nil:
 		return nil, err
-	case same && req.Version == 0 && !req.Bounds.heldBy(&have.Signature):
-		return nil, nil //nolint:nilnil // other bounds: a new version
-	case same && !req.Bounds.heldBy(&have.Signature):
+	case same && req.Version == 0 && !req.heldBy(have):
+		return nil, nil //nolint:nilnil // other words on it: a new version
+	case same && !req.heldBy(have):
 		return &Result{
 			Published: artifact.Published{Ref: ref, Digest: digest, Manifest: have, Unchanged: true},
-			Notes:     []string{"it keeps the bounds that it was published with, as a version never changes; the next one can have others"},
+			Notes:     []string{"it keeps the bounds that it was published with, and its batching, as a version never changes; the next one can have others"},
 		}, nil
 	case same:
 		return &Result{Published: artifact.Published{Ref: ref, Digest: digest, Manifest: have, Unchanged: true}}, nil
@@ -299,6 +363,29 @@ func (p *Publisher) unchanged(ctx context.Context, req *Request, sources map[str
 			"%s is published with other bytes (%s), and a version never changes; leave --version out to take the next", ref, digest)
 	}
 	return nil, nil //nolint:nilnil // other bytes: a new version
+}
+
+// heldBy reports whether a manifest has what the request says of the model.
+// What it does not say is in any.
+func (r *Request) heldBy(m *artifact.Manifest) bool {
+	if !r.Bounds.heldBy(&m.Signature) || r.Batching != (artifact.Batching{}) && !m.Batching.Equal(&r.Batching) {
+		return false
+	}
+	if len(r.Ragged) == 0 {
+		return true
+	}
+	held := 0
+	for i := range m.Inputs {
+		spec := &m.Inputs[i]
+		if spec.Ragged == nil {
+			continue
+		}
+		held++
+		if !slices.Contains(r.Ragged, Ragged{Input: spec.Name, Axis: spec.Ragged.Axis, Pad: spec.Ragged.Pad}) {
+			return false
+		}
+	}
+	return held == len(r.Ragged)
 }
 
 // holds reports whether a manifest is of exactly these files.

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -203,14 +204,14 @@ func TestPublish(t *testing.T) {
 	var stages []string
 	var uploaded, total int64
 	first, err := p.Publish(t.Context(), Request{
-		Name: "scale", File: path,
+		Name: "scale", File: path, Measure: time.Millisecond,
 		Stage:    func(s string) { stages = append(stages, s) },
 		Progress: func(done, all int64) { uploaded, total = done, all },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"comparing", "loading", "running", "optimising", "uploading"}, stages); diff != "" || uploaded != total || total == 0 {
+	if diff := cmp.Diff([]string{"comparing", "loading", "running", "optimising", "measuring", "uploading"}, stages); diff != "" || uploaded != total || total == 0 {
 		t.Errorf("%d of %d bytes, stages %s", uploaded, total, diff)
 	}
 	m := first.Manifest
@@ -224,16 +225,16 @@ func TestPublish(t *testing.T) {
 
 	p.Library = func() (*ort.Library, error) { t.Error("ONNX Runtime was loaded to change nothing"); return library() }
 	for name, version := range map[string]int{"again": 0, "again, by its version": 1} {
-		if again, err := p.Publish(t.Context(), Request{Name: "scale", Version: version, File: path}); err != nil || !again.Unchanged || again.Digest != first.Digest {
+		if again, err := p.Publish(t.Context(), Request{Name: "scale", Version: version, File: path, Measure: time.Millisecond}); err != nil || !again.Unchanged || again.Digest != first.Digest {
 			t.Errorf("%s: %+v, %v", name, again, err)
 		}
 	}
 	other := onnxtest.Scale(3, 4).Write(t)
-	if _, err := p.Publish(t.Context(), Request{Name: "scale", Version: 1, File: other}); problem.CodeOf(err) != problem.VersionExists {
+	if _, err := p.Publish(t.Context(), Request{Name: "scale", Version: 1, File: other, Measure: time.Millisecond}); problem.CodeOf(err) != problem.VersionExists {
 		t.Errorf("other bytes for a version that exists: %v", err)
 	}
 	p.Library = library
-	if next, err := p.Publish(t.Context(), Request{Name: "scale", File: other}); err != nil || next.Ref.Version != 2 {
+	if next, err := p.Publish(t.Context(), Request{Name: "scale", File: other, Measure: time.Millisecond}); err != nil || next.Ref.Version != 2 {
 		t.Errorf("other bytes: %+v, %v", next, err)
 	}
 }
@@ -260,7 +261,7 @@ func TestPublishBounds(t *testing.T) {
 		{"another shape", 0, Bounds{MaxElements: 60, MaxShapes: bounds.MaxShapes}, 3, false, false},
 		{"another least shape", 0, Bounds{MaxElements: 60, MinShapes: bounds.MinShapes}, 4, false, false},
 	} {
-		done, err := p.Publish(t.Context(), Request{Name: "scale", Version: tc.version, File: path, Bounds: tc.bounds})
+		done, err := p.Publish(t.Context(), Request{Name: "scale", Version: tc.version, File: path, Bounds: tc.bounds, Measure: time.Millisecond})
 		if err != nil {
 			t.Fatalf("%s: %v", tc.name, err)
 		}
@@ -279,7 +280,7 @@ func TestPublishWithExternalData(t *testing.T) {
 	t.Parallel()
 	p := newPublisher(t)
 	path := onnxtest.External(2, "weights.bin").Write(t)
-	_, err := p.Publish(t.Context(), Request{Name: "external", File: path})
+	_, err := p.Publish(t.Context(), Request{Name: "external", File: path, Measure: time.Millisecond})
 	if err == nil || !strings.Contains(err.Error(), "weights.bin is missing: put it beside") {
 		t.Errorf("without its data: %v", err)
 	}
@@ -287,20 +288,20 @@ func TestPublishWithExternalData(t *testing.T) {
 	if err := os.WriteFile(weights, make([]byte, 3), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = p.Publish(t.Context(), Request{Name: "external", File: path}); problem.CodeOf(err) != problem.InvalidArgument || !strings.Contains(err.Error(), "; is the external data beside it whole") {
+	if _, err = p.Publish(t.Context(), Request{Name: "external", File: path, Measure: time.Millisecond}); problem.CodeOf(err) != problem.InvalidArgument || !strings.Contains(err.Error(), "; is the external data beside it whole") {
 		t.Errorf("with data cut short: %v", err)
 	}
 	if err := os.WriteFile(weights, make([]byte, 8), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	first, err := p.Publish(t.Context(), Request{Name: "external", File: path})
+	first, err := p.Publish(t.Context(), Request{Name: "external", File: path, Measure: time.Millisecond})
 	if err != nil || len(first.Manifest.Files) != 3 {
 		t.Fatalf("%+v, %v", first, err)
 	}
 	if err := os.WriteFile(weights, []byte{0, 0, 128, 63, 0, 0, 128, 63}, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if next, err := p.Publish(t.Context(), Request{Name: "external", File: path}); err != nil || next.Unchanged || next.Ref.Version != 2 {
+	if next, err := p.Publish(t.Context(), Request{Name: "external", File: path, Measure: time.Millisecond}); err != nil || next.Unchanged || next.Ref.Version != 2 {
 		t.Errorf("other weights: %+v, %v", next, err)
 	}
 }
@@ -317,7 +318,7 @@ func withSequence(m onnxtest.Model) onnxtest.Model {
 func TestPublishLeavesOutWhatIsNoTensor(t *testing.T) {
 	t.Parallel()
 	p := newPublisher(t)
-	done, err := p.Publish(t.Context(), Request{Name: "mixed", File: withSequence(onnxtest.Scale(3, 2)).Write(t)})
+	done, err := p.Publish(t.Context(), Request{Name: "mixed", File: withSequence(onnxtest.Scale(3, 2)).Write(t), Measure: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,7 +335,7 @@ func TestPublishLeavesOutWhatIsNoTensor(t *testing.T) {
 func TestPublishSignsAndOptimizes(t *testing.T) {
 	t.Parallel()
 	p := newPublisher(t)
-	done, err := p.Publish(t.Context(), Request{Name: "scale", File: onnxtest.Scale(3, 2).Write(t)})
+	done, err := p.Publish(t.Context(), Request{Name: "scale", File: onnxtest.Scale(3, 2).Write(t), Measure: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

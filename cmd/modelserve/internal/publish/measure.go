@@ -1,0 +1,271 @@
+package publish
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// measureTime is how long a model is measured where a request does not say.
+const measureTime = 5 * time.Second
+
+// Bounds on the measuring of a model.
+const (
+	mostRows     = 64
+	mostBytes    = 256 << 20 // of one run's inputs and outputs
+	mostBusy     = 1 << 30   // the same of all runs at once, which share the inputs
+	longestRun   = time.Second
+	leastRounds  = 3
+	mostRounds   = 10
+	spell        = time.Millisecond // short runs are timed many in a row
+	mostInSpell  = 1000
+	clearlyLess  = 0.85 // of the best: noise is below that
+	fallsToTheir = 2    // sizes in a row that answer clearly fewer rows a second end the search
+)
+
+// trial is one size that is measured.
+type trial struct {
+	size   int
+	inputs []infer.Tensor
+	runs   int // that make a spell
+
+	alone, busy time.Duration // the best of all rounds; 0 before the first
+}
+
+// measurement measures what batches of a model cost.
+type measurement struct {
+	model    runner
+	sig      *infer.Signature
+	fill     byte
+	deadline time.Time
+	workers  int
+}
+
+// measure runs the model at rising numbers of rows and tells the time of a run
+// at each, alone and with every processor busy. It takes about as long as
+// budget says, and the first size at least once. Other programs make runs
+// slower and never faster, so the sizes take turns, and the best turn of each
+// counts.
+func measure(ctx context.Context, model runner, sig *infer.Signature, fill byte, budget time.Duration) ([]artifact.BatchCost, error) {
+	m := &measurement{
+		model: model, sig: sig, fill: fill,
+		deadline: time.Now().Add(budget), workers: runtime.GOMAXPROCS(0),
+	}
+	trials, err := m.choose(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for round := range mostRounds {
+		if round > 0 && time.Now().Add(m.roundTime(trials)).After(m.deadline) {
+			break
+		}
+		for _, t := range trials {
+			if err := m.turn(ctx, t); err != nil {
+				return nil, err
+			}
+		}
+	}
+	costs := make([]artifact.BatchCost, len(trials))
+	for i, t := range trials {
+		// No run is faster for company: where it seems so, that is noise.
+		costs[i] = artifact.BatchCost{Size: t.size, Alone: int64(t.alone), Busy: int64(max(t.busy, t.alone))}
+	}
+	return costs, nil
+}
+
+// choose runs the model once with each size that the bounds allow, until more
+// rows are of no use or there is no time for them.
+func (m *measurement) choose(ctx context.Context) ([]*trial, error) {
+	var chosen []*trial
+	var best float64 // rows a second
+	falls := 0
+	for size := 1; size <= mostRows; size *= 2 {
+		if size > 1 && !takesRows(m.sig, size) {
+			break
+		}
+		t, perRow, err := m.first(ctx, size)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil || size == 1:
+			return nil, err
+		default:
+			return chosen, nil // it runs with fewer rows alone: those are what it costs
+		}
+		more := append(slices.Clip(chosen), t)
+		late := time.Now().Add(leastRounds * m.roundTime(more)).After(m.deadline)
+		if size > 1 && (t.alone > longestRun || late) {
+			break
+		}
+		chosen = more
+		if rate := float64(size) / t.alone.Seconds(); rate > best*clearlyLess {
+			best, falls = max(best, rate), 0
+		} else if falls++; falls == fallsToTheir {
+			break
+		}
+		if late || perRow.of(2*size) > mostBytes || perRow.ofAll(2*size, m.workers) > mostBusy {
+			break
+		}
+	}
+	return chosen, nil
+}
+
+// first runs a size twice, for the first run of a shape learns and allocates,
+// and times the second.
+func (m *measurement) first(ctx context.Context, size int) (*trial, perRow, error) {
+	t := &trial{size: size}
+	var err error
+	if t.inputs, err = batchInputs(m.sig, size, m.fill); err != nil {
+		return nil, perRow{}, err
+	}
+	var bytes perRow
+	for range 2 {
+		begun := time.Now()
+		outputs, release, err := m.model.Run(ctx, t.inputs, nil)
+		if err != nil {
+			return nil, perRow{}, err
+		}
+		t.alone = time.Since(begun)
+		bytes = perRow{bytesOf(t.inputs) / size, bytesOf(outputs) / size}
+		release()
+		if t.alone > longestRun {
+			break // the first says enough
+		}
+	}
+	t.runs = int(min(max(spell/max(t.alone, 1), 1), mostInSpell))
+	return t, bytes, nil
+}
+
+// roundTime is about what a turn of each takes: runs alone, and runs that share
+// caches and memory with others.
+func (m *measurement) roundTime(trials []*trial) time.Duration {
+	var sum time.Duration
+	for _, t := range trials {
+		sum += time.Duration(t.runs) * (t.alone + max(t.busy, t.alone*5/4))
+	}
+	return sum
+}
+
+// turn times a spell of runs alone, and one on every processor.
+func (m *measurement) turn(ctx context.Context, t *trial) error {
+	alone, err := m.spell(ctx, t)
+	if err != nil {
+		return err
+	}
+	spells, faults := make([]time.Duration, m.workers), make([]error, m.workers)
+	begin := make(chan struct{})
+	var ready, done sync.WaitGroup
+	for i := range m.workers {
+		ready.Add(1)
+		done.Go(func() {
+			ready.Done()
+			<-begin
+			spells[i], faults[i] = m.spell(ctx, t)
+		})
+	}
+	ready.Wait()
+	close(begin)
+	done.Wait()
+	for _, err := range faults {
+		if err != nil {
+			return err
+		}
+	}
+	// The slowest had company all the while.
+	t.alone, t.busy = best(t.alone, alone), best(t.busy, slices.Max(spells))
+	return nil
+}
+
+func best(have, seen time.Duration) time.Duration {
+	if have == 0 {
+		return seen
+	}
+	return min(have, seen)
+}
+
+// spell is the mean time of the trial's runs, one after the other.
+func (m *measurement) spell(ctx context.Context, t *trial) (time.Duration, error) {
+	begun := time.Now()
+	for range t.runs {
+		_, release, err := m.model.Run(ctx, t.inputs, nil)
+		if err != nil {
+			return 0, err
+		}
+		release()
+	}
+	return max(time.Since(begun)/time.Duration(t.runs), 1), nil
+}
+
+// perRow is the bytes of a row.
+type perRow struct{ in, out int }
+
+func (p perRow) of(rows int) int { return rows * (p.in + p.out) }
+
+// ofAll is of runs at once, which share their inputs.
+func (p perRow) ofAll(rows, runs int) int { return rows * (p.in + runs*p.out) }
+
+func bytesOf(tensors []infer.Tensor) int {
+	n := 0
+	for i := range tensors {
+		n += len(tensors[i].Data)
+	}
+	return n
+}
+
+// takesRows reports whether the signature allows as many rows of the example.
+func takesRows(sig *infer.Signature, rows int) bool {
+	if sig.BatchAxis == nil {
+		return false
+	}
+	axis := *sig.BatchAxis
+	for i := range sig.Inputs {
+		spec := &sig.Inputs[i]
+		if spec.Optional || spec.Unbatched {
+			continue
+		}
+		t := infer.Tensor{Shape: rowsOf(sig, spec, rows)}
+		n := t.Elements()
+		if n < 0 || n > maxElements || sig.MaxElements > 0 && n > sig.MaxElements {
+			return false
+		}
+		if spec.MaxShape != nil && spec.MaxShape[axis] != infer.Dynamic && int64(rows) > spec.MaxShape[axis] {
+			return false
+		}
+	}
+	return true
+}
+
+// rowsOf is an input's example shape with as many rows; without a batch axis,
+// or with 0 rows, the example itself.
+func rowsOf(sig *infer.Signature, spec *infer.TensorSpec, rows int) []int64 {
+	shape := spec.Example
+	if shape == nil {
+		shape = spec.Shape
+	}
+	shape = slices.Clone(shape)
+	if sig.BatchAxis != nil && rows > 0 && !spec.Optional && !spec.Unbatched {
+		shape[*sig.BatchAxis] = int64(rows)
+	}
+	return shape
+}
+
+// batchInputs makes inputs of the example shapes with as many rows.
+func batchInputs(sig *infer.Signature, rows int, fill byte) ([]infer.Tensor, error) {
+	var inputs []infer.Tensor
+	for i := range sig.Inputs {
+		spec := &sig.Inputs[i]
+		if spec.Optional {
+			continue
+		}
+		t, err := generate(spec, rowsOf(sig, spec, rows), fill)
+		if err != nil {
+			return nil, err
+		}
+		inputs = append(inputs, t)
+	}
+	return inputs, nil
+}

@@ -1,0 +1,298 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// filling is what a row holds. Masks are ones: they say what is there.
+type filling struct {
+	seed     int
+	floats   bool // negative ones: a maximum does not see zeros below it
+	integers bool // negative ones
+}
+
+// pairs holds that two rows of different lengths answer together as alone.
+func (p *prover) pairs(ctx context.Context, groups [][]int, lengths [][]int64, base int64) error {
+	type pair struct {
+		group []int // nil is all
+		a, b  []int64
+	}
+	var all []pair
+	for g, group := range groups {
+		longest := lengths[g][len(lengths[g])-1]
+		for _, n := range lengths[g][:len(lengths[g])-1] {
+			all = append(all, pair{group, p.with(base, group, n), p.with(base, group, longest)})
+		}
+	}
+	if len(groups) > 1 { // each row longer in its own
+		all = append(all, pair{nil, p.with(base, groups[0], 2*base), p.with(2*base, groups[0], base)})
+	}
+	for _, fill := range []filling{{}, {floats: true}, {integers: true}} {
+		for _, pair := range all {
+			fits, err := p.pair(ctx, pair.a, pair.b, pair.group, fill)
+			if err != nil {
+				return err
+			}
+			if !fits {
+				break // indices below zero are none
+			}
+		}
+	}
+	return nil
+}
+
+// pair runs two rows alone and padded together. It reports false when they do
+// not run alone with negative integers.
+func (p *prover) pair(ctx context.Context, a, b []int64, group []int, fill filling) (bool, error) {
+	longest := make([]int64, len(a))
+	for i := range a {
+		longest[i] = max(a[i], b[i])
+	}
+	var alone [2][]infer.Tensor
+	var rows [2][]infer.Tensor
+	for i, lengths := range [][]int64{a, b} {
+		fill.seed = i + 1
+		row, err := p.row(lengths, fill)
+		if err != nil {
+			return false, err
+		}
+		outputs, release, err := p.model.Run(ctx, row, nil)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return false, context.Cause(ctx)
+		case err != nil && fill.integers:
+			return false, nil
+		case err != nil:
+			return false, fmt.Errorf("--ragged: run a row alone: %w", err)
+		}
+		defer release()
+		alone[i], rows[i] = outputs, row
+	}
+	together, release, err := p.model.Run(ctx, p.join(rows, longest), nil)
+	if err != nil {
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		return false, refuse("--ragged: rows of the lengths %v and %v along %s run alone, and not padded together: %w", a, b, p.names(group), trimmed{err})
+	}
+	defer release()
+	for i, lengths := range [][]int64{a, b} {
+		for o := range together {
+			if why := p.differs(o, i, &alone[i][o], &together[o], lengths); why != "" {
+				return false, p.refusal(o, group, lengths, longest, why)
+			}
+		}
+	}
+	return true, nil
+}
+
+func (p *prover) refusal(o int, group []int, lengths, longest []int64, why string) error {
+	of := p.names(group)
+	var pads []string
+	at := 0
+	for i, r := range p.asked {
+		if group == nil || slices.Contains(group, i) {
+			pads = append(pads, fmt.Sprint(r.Pad))
+			at = i
+		}
+	}
+	return refuse("--ragged: padding changes the model's answers: of a row of length %d along %s, padded with %s to %d, output %q %s; "+
+		"name every input that shares the length, give another pad, or mask what is padded in the model; without --ragged, requests of equal sizes share batches still",
+		lengths[at], of, strings.Join(pads, " and "), longest[at], p.sig.Outputs[o].Name, why)
+}
+
+// differs compares a row's own answer with what is left of the common one once
+// it is cut back; "" is no difference.
+func (p *prover) differs(o, row int, alone, together *infer.Tensor, lengths []int64) string {
+	got := *together
+	if !p.sig.Outputs[o].Unbatched {
+		if len(got.Shape) == 0 || got.Shape[batchAxis] != 2 {
+			return fmt.Sprintf("has the shape %v for two rows", got.Shape)
+		}
+		got.Shape = slices.Clone(got.Shape)
+		got.Shape[batchAxis] = 1
+		half := halfOf(&got)
+		got.Data = [][]byte{got.Data[:half], got.Data[half:]}[row]
+	}
+	if f := p.follow[o]; f.Of != "" {
+		i := slices.IndexFunc(p.asked, func(r Ragged) bool { return r.Input == f.Of })
+		got = resized(&got, f.Axis, divided(lengths[i], f.Divide), nil)
+	}
+	if !slices.Equal(alone.Shape, got.Shape) {
+		return fmt.Sprintf("has the shape %v in place of %v", got.Shape, alone.Shape)
+	}
+	if alike(alone, &got) {
+		return ""
+	}
+	return "is off by " + distance(alone, &got)
+}
+
+// halfOf is where the second of two rows begins.
+func halfOf(t *infer.Tensor) int {
+	if t.DataType != infer.Bytes {
+		return len(t.Data) / 2
+	}
+	elements, err := infer.Strings(t)
+	if err != nil {
+		return 0 // cut short, so no row's own
+	}
+	half := 0
+	for _, e := range elements[:len(elements)/2] {
+		half += 4 + len(e)
+	}
+	return half
+}
+
+// distance says how far two tensors of one shape are from each other.
+func distance(a, b *infer.Tensor) string {
+	if tolerance(a.DataType) == 0 {
+		return "what is no rounding: its elements are not numbers with a fraction, and differ"
+	}
+	x, y := floats(a), floats(b)
+	var largest, most float64
+	for i := range x {
+		largest, most = max(largest, math.Abs(x[i])), max(most, math.Abs(x[i]-y[i]))
+	}
+	return fmt.Sprintf("%.3g where its largest element is %.3g", most, largest)
+}
+
+// runs reports why the model does not run with a row of the lengths.
+func (p *prover) runs(ctx context.Context, lengths []int64) error {
+	row, err := p.row(lengths, filling{seed: 1})
+	if err != nil {
+		return err
+	}
+	_, release, err := p.model.Run(ctx, row, nil)
+	if err != nil {
+		return err
+	}
+	release()
+	return nil
+}
+
+// row makes one row whose ragged inputs have the lengths. Unbatched inputs are
+// the same in all rows.
+func (p *prover) row(lengths []int64, fill filling) ([]infer.Tensor, error) {
+	var row []infer.Tensor
+	for i := range p.sig.Inputs {
+		spec := &p.sig.Inputs[i]
+		if spec.Optional {
+			continue
+		}
+		shape := rowsOf(p.sig, spec, 1)
+		for i, r := range p.asked {
+			if r.Input == spec.Name {
+				shape[r.Axis] = lengths[i]
+			}
+		}
+		if why := outside(p.sig, spec, shape); why != "" {
+			return nil, fmt.Errorf("input %q of shape %v: %s", spec.Name, shape, why)
+		}
+		t, err := generate(spec, shape, 1)
+		if err != nil {
+			return nil, err
+		}
+		if !spec.Unbatched {
+			p.fill(&t, fill)
+		}
+		row = append(row, t)
+	}
+	return row, nil
+}
+
+// outside says why requests cannot have an input of the shape.
+func outside(sig *infer.Signature, spec *infer.TensorSpec, shape []int64) string {
+	t := infer.Tensor{Shape: shape}
+	if sig.MaxElements > 0 && t.Elements() > sig.MaxElements {
+		return fmt.Sprintf("more than %d elements", sig.MaxElements)
+	}
+	for d, n := range shape {
+		if spec.MinShape != nil && spec.MinShape[d] != infer.Dynamic && n < spec.MinShape[d] ||
+			spec.MaxShape != nil && spec.MaxShape[d] != infer.Dynamic && n > spec.MaxShape[d] {
+			return fmt.Sprintf("axis %d is beyond its bounds", d)
+		}
+	}
+	return ""
+}
+
+// fill writes values that differ along every axis and from row to row.
+func (p *prover) fill(t *infer.Tensor, fill filling) {
+	width := t.DataType.Size()
+	if width == 0 {
+		return // strings stay empty
+	}
+	isMask := strings.Contains(strings.ToLower(t.Name), "mask")
+	float := tolerance(t.DataType) > 0
+	signed := t.DataType == infer.Int8 || t.DataType == infer.Int16 || t.DataType == infer.Int32 || t.DataType == infer.Int64
+	data := t.Data[:0]
+	for i := range len(t.Data) / width {
+		u := (float64(uint32(i+1)*2654435769+uint32(fill.seed)*2246822519) + 0.5) / (1 << 32)
+		var v float64
+		switch {
+		case isMask:
+			v = 1
+		case float:
+			v = u
+		case t.DataType == infer.Bool:
+			v = math.Round(u)
+		default:
+			v = math.Floor(float64(p.whole[0]) + u*float64(p.whole[1]-p.whole[0]+1))
+		}
+		if !isMask && (fill.floats && float || fill.integers && signed) {
+			v = -v
+		}
+		data, _ = infer.AppendNumber(data, t.DataType, v) // small, so every type has it
+	}
+}
+
+// join pads two rows to the lengths and puts them behind each other.
+func (p *prover) join(rows [2][]infer.Tensor, lengths []int64) []infer.Tensor {
+	joined := slices.Clone(rows[0])
+	for i := range joined {
+		spec := p.input(joined[i].Name)
+		if spec.Unbatched {
+			continue
+		}
+		a, b := rows[0][i], rows[1][i]
+		for j, r := range p.asked {
+			if r.Input == spec.Name {
+				pad, _ := infer.AppendNumber(nil, spec.DataType, r.Pad) // as was checked
+				a, b = resized(&a, r.Axis, lengths[j], pad), resized(&b, r.Axis, lengths[j], pad)
+			}
+		}
+		joined[i].Shape = slices.Clone(a.Shape)
+		joined[i].Shape[batchAxis] = 2
+		joined[i].Data = slices.Concat(a.Data, b.Data)
+	}
+	return joined
+}
+
+// resized is a tensor cut or padded along an axis.
+func resized(t *infer.Tensor, axis int, size int64, pad []byte) infer.Tensor {
+	out := *t
+	out.Shape = slices.Clone(t.Shape)
+	out.Shape[axis] = size
+	inner := t.DataType.Size()
+	for _, n := range t.Shape[axis+1:] {
+		inner *= int(n)
+	}
+	have, want := int(t.Shape[axis])*inner, int(size)*inner
+	if have == want || have == 0 {
+		return out
+	}
+	out.Data = make([]byte, 0, len(t.Data)/have*want)
+	for block := range slices.Chunk(t.Data, have) {
+		out.Data = append(out.Data, block[:min(have, want)]...)
+		if missing := want - have; missing > 0 {
+			out.Data = append(out.Data, bytes.Repeat(pad, missing/len(pad))...)
+		}
+	}
+	return out
+}

@@ -1,0 +1,189 @@
+package publish
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
+)
+
+// studied is a model's signature with its examples and batch axis.
+func studied(t *testing.T, model runner, sig infer.Signature) infer.Signature {
+	t.Helper()
+	sig, err := findExamples(t.Context(), model, sig, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig, why, err := findBatchAxis(t.Context(), model, sig)
+	if err != nil || why != "" {
+		t.Fatalf("no batch axis: %s, %v", why, err)
+	}
+	return sig
+}
+
+func TestProveRagged(t *testing.T) {
+	t.Parallel()
+	tokens := onnxtest.Identity(onnxtest.Float, "n", "t", 4)
+	x := []Ragged{{Input: "x", Axis: 1}}
+	text := []Ragged{{Input: "ids", Axis: 1}, {Input: "mask", Axis: 1}}
+	in := func(pad float64) *infer.Ragged { return &infer.Ragged{Axis: 1, Pad: pad} }
+	out := func(of string, divide int64) *infer.Ragged {
+		return &infer.Ragged{Axis: 1, Of: of, Divide: divide}
+	}
+	for name, tc := range map[string]struct {
+		model onnxtest.Model
+		asked []Ragged
+		want  map[string]*infer.Ragged // by input or output; the others have none
+	}{
+		"each token by itself":      {tokens, x, map[string]*infer.Ragged{"x": in(0), "y": out("x", 1)}},
+		"another pad":               {tokens, []Ragged{{"x", 1, -7.5}}, map[string]*infer.Ragged{"x": in(-7.5), "y": out("x", 1)}},
+		"whole numbers":             {onnxtest.Identity(onnxtest.Int32, "n", "t", 4), x, map[string]*infer.Ragged{"x": in(0), "y": out("x", 1)}},
+		"half floats":               {onnxtest.Identity(onnxtest.Float16, "n", "t"), x, map[string]*infer.Ragged{"x": in(0), "y": out("x", 1)}},
+		"every other token":         {onnxtest.EveryOther(4, 0), x, map[string]*infer.Ragged{"x": in(0), "y": out("x", 2)}},
+		"a sum, padded with zeros":  {onnxtest.ReduceTokens("ReduceSum", 4), x, map[string]*infer.Ragged{"x": in(0)}},
+		"a maximum, padded far low": {onnxtest.ReduceTokens("ReduceMax", 4), []Ragged{{"x", 1, -1e30}}, map[string]*infer.Ragged{"x": in(-1e30)}},
+		"ids with their mask":       {onnxtest.Embed(5, 3), text, map[string]*infer.Ragged{"ids": in(0), "mask": in(0), "tokens": out("ids", 1)}},
+		"a table of two":            {onnxtest.Embed(2, 3), text, map[string]*infer.Ragged{"ids": in(0), "mask": in(0), "tokens": out("ids", 1)}},
+		"two lengths": {
+			onnxtest.Two(onnxtest.EveryOther(4, 0), onnxtest.Embed(5, 3)),
+			[]Ragged{{"b_ids", 1, 1}, {"x", 1, 0}, {"b_mask", 1, 0}},
+			map[string]*infer.Ragged{"x": in(0), "y": out("x", 2), "b_ids": in(1), "b_mask": in(0), "b_tokens": out("b_ids", 1)},
+		},
+		"one of two lengths": {
+			onnxtest.Two(onnxtest.EveryOther(4, 0), onnxtest.ReduceTokens("ReduceMean", 4)), x,
+			map[string]*infer.Ragged{"x": in(0), "y": out("x", 2)},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := load(t, tc.model.Write(t))
+			sig, err := proveRagged(t.Context(), s, studied(t, s, *s.Signature()), tc.asked)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]*infer.Ragged{}
+			for _, spec := range append(sig.Inputs, sig.Outputs...) {
+				if spec.Ragged != nil {
+					got[spec.Name] = spec.Ragged
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("ragged (-want +got):\n%s", diff)
+			}
+			for _, spec := range append(s.Signature().Inputs, s.Signature().Outputs...) {
+				if spec.Ragged != nil {
+					t.Errorf("the session's own signature changed in %s", spec.Name)
+				}
+			}
+		})
+	}
+}
+
+func TestProveRaggedRefuses(t *testing.T) {
+	t.Parallel()
+	tokens := onnxtest.Identity(onnxtest.Float, "n", "t", 4)
+	x := []Ragged{{Input: "x", Axis: 1}}
+	square := onnxtest.Identity(onnxtest.Float, "n", "t", "t")
+	size := onnxtest.Two(tokens, onnxtest.Identity(onnxtest.Float, "n", 1))
+	size.Graph.Nodes = append(size.Graph.Nodes, onnxtest.Node{Op: "Size", Inputs: []string{"row"}, Outputs: []string{"size"}})
+	size.Graph.Nodes = append(size.Graph.Nodes, onnxtest.Node{Op: "Gather", Inputs: []string{"x", "zero"}, Outputs: []string{"row"}})
+	size.Graph.Initializers = append(size.Graph.Initializers, onnxtest.Int64s("zero", []int64{1}, 0))
+	size.Graph.Outputs = append(size.Graph.Outputs, onnxtest.Value{Name: "size", Element: onnxtest.Int64, Shape: []any{}})
+	outer := onnxtest.Identity(onnxtest.Float, "n", "t")
+	outer.Graph.Nodes = []onnxtest.Node{
+		{Op: "Unsqueeze", Inputs: []string{"x", "one"}, Outputs: []string{"a"}},
+		{Op: "Unsqueeze", Inputs: []string{"x", "two"}, Outputs: []string{"b"}},
+		{Op: "Mul", Inputs: []string{"a", "b"}, Outputs: []string{"y"}},
+	}
+	outer.Graph.Initializers = []onnxtest.Tensor{onnxtest.Int64s("one", []int64{1}, 1), onnxtest.Int64s("two", []int64{1}, 2)}
+	outer.Graph.Outputs[0].Shape = []any{"n", "t", "t"}
+	for name, tc := range map[string]struct {
+		model onnxtest.Model
+		asked []Ragged
+		want  string
+	}{
+		"a mean":                     {onnxtest.ReduceTokens("ReduceMean", 4), x, `padded with 0 to 24, output "y" is off by`},
+		"a maximum, padded with 0":   {onnxtest.ReduceTokens("ReduceMax", 4), x, `along axis 1 of input "x", padded with 0`},
+		"a minimum, padded with 0":   {onnxtest.ReduceTokens("ReduceMin", 4), x, `output "y" is off by`},
+		"a sum, padded with ones":    {onnxtest.ReduceTokens("ReduceSum", 4), []Ragged{{"x", 1, 1}}, `output "y" is off by`},
+		"a mask padded with ones":    {onnxtest.Embed(5, 3), []Ragged{{"ids", 1, 0}, {"mask", 1, 1}}, `output "whole" is off by`},
+		"one of two that go along":   {onnxtest.Embed(5, 3), []Ragged{{"ids", 1, 0}}, "name every input that shares the length"},
+		"rounded down":               {onnxtest.EveryOther(4, 1), x, "which is no division by a whole number, rounded up"},
+		"two axes that follow":       {outer, x, "axes 1 and 2 both follow"},
+		"an output with no row":      {size, x, `output "size" is off by what is no rounding`},
+		"no such input":              {tokens, []Ragged{{"z", 1, 0}}, `no input "z"; it has x`},
+		"twice":                      {tokens, append(x, x...), "named twice"},
+		"too many":                   {tokens, make([]Ragged, 7), "at most 6"},
+		"no such axis":               {tokens, []Ragged{{"x", 3, 0}}, "no axis 3"},
+		"a negative axis":            {tokens, []Ragged{{"x", -1, 0}}, "no axis -1"},
+		"the batch axis":             {tokens, []Ragged{{"x", 0, 0}}, "is the batch axis"},
+		"a fixed axis":               {tokens, []Ragged{{"x", 2, 0}}, "is always 4"},
+		"strings":                    {onnxtest.Identity(onnxtest.String, "n", "t"), x, "BYTES"},
+		"a pad that is no number":    {tokens, []Ragged{{"x", 1, math.NaN()}}, "NaN is no FP32"},
+		"half an integer":            {onnxtest.Identity(onnxtest.Int64, "n", "t"), []Ragged{{"x", 1, 0.5}}, "0.5 is no INT64"},
+		"an optional input":          {onnxtest.Offset(4, 1), []Ragged{{"offset", 0, 0}}, "is optional"},
+		"axes that are always equal": {square, x, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := load(t, tc.model.Write(t))
+			_, err := proveRagged(t.Context(), s, studied(t, s, *s.Signature()), tc.asked)
+			if tc.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if problem.CodeOf(err) != problem.InvalidArgument || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+			t.Log(err)
+		})
+	}
+}
+
+func TestFollows(t *testing.T) {
+	t.Parallel()
+	one := func(sizes ...int64) [][]int64 {
+		var shapes [][]int64
+		for _, n := range sizes {
+			shapes = append(shapes, []int64{1, n})
+		}
+		return shapes
+	}
+	for name, tc := range map[string]struct {
+		shapes  [][]int64
+		lengths []int64
+		axis    int
+		divide  int64
+		want    string // "" is no error
+	}{
+		"the length itself":      {one(8, 9, 24), []int64{8, 9, 24}, 1, 1, ""},
+		"always one size":        {one(5, 5), []int64{8, 16}, -1, 0, ""},
+		"an eighth":              {one(2, 4, 6), []int64{16, 32, 48}, 1, 8, ""},
+		"a third, rounded up":    {one(3, 4, 6), []int64{8, 10, 16}, 1, 3, ""},
+		"twice the length":       {one(16, 32), []int64{8, 16}, 0, 0, "no division"},
+		"one less":               {one(7, 15), []int64{8, 16}, 0, 0, "no division"},
+		"another number of axes": {[][]int64{{1, 8}, {1, 8, 1}}, []int64{8, 16}, 0, 0, "2 axes with one length and 3"},
+		"empty":                  {one(0, 1), []int64{8, 16}, 0, 0, "no division"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			axis, divide, err := follows(tc.shapes, tc.lengths)
+			if tc.want != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.want) {
+					t.Errorf("got %v, want %q", err, tc.want)
+				}
+				return
+			}
+			if err != nil || axis != tc.axis || divide != tc.divide {
+				t.Errorf("axis %d by %d, %v", axis, divide, err)
+			}
+		})
+	}
+}
