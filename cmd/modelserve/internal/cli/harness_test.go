@@ -96,12 +96,14 @@ func (s *shell) model(name string, m onnxtest.Model) {
 	}
 }
 
-// steady replaces what differs from machine to machine: digests, and the
-// optimised copy's size and target.
+// steady replaces what differs from machine to machine: digests, the optimised
+// copy's size and target, and what was measured.
 func (s *shell) steady(text string) string {
 	text = strings.ReplaceAll(text, s.dir, "DIR")
 	text = regexp.MustCompile(`sha256:[0-9a-f]+`).ReplaceAllString(text, "sha256:…")
 	text = regexp.MustCompile(`model.ort .*`).ReplaceAllString(text, "model.ort …")
+	text = regexp.MustCompile(`(?m)^  (speed|memory)( +)[^\n]*[0-9][^\n]*$`).ReplaceAllString(text, "  $1$2…")
+	text = regexp.MustCompile(`(?m)^[0-9]+ .* [0-9.]+x\n`).ReplaceAllString(text, "")
 	return regexp.MustCompile(`(?m)  [0-9a-f]{12}$`).ReplaceAllString(text, "  …")
 }
 

@@ -162,7 +162,10 @@ func (a *app) showCommand() *cobra.Command {
 
 func describeModel(d *modelDetails) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s@%d\n  digest   %s\n  batches  %s\n\n", d.Name, d.Version, d.Digest, batches(&d.Signature))
+	fmt.Fprintf(&b, "%s@%d\n  digest   %s\n  batches  %s\n", d.Name, d.Version, d.Digest, batchesText(d.Manifest))
+	if d.Cost != nil {
+		fmt.Fprintf(&b, "  memory   %s, loaded and warm\n", size(d.Cost.Memory))
+	}
 	ports := table{head: []string{"", "NAME", "TYPE", "SHAPE", ""}}
 	for _, side := range []struct {
 		word  string
@@ -172,7 +175,10 @@ func describeModel(d *modelDetails) string {
 			ports.add(side.word, spec.Name, string(spec.DataType), shapeText(spec.Shape), remark(&spec))
 		}
 	}
-	b.WriteString(ports.String() + "\n")
+	b.WriteString("\n" + ports.String() + "\n")
+	if d.Cost != nil && len(d.Cost.Batches) > 0 {
+		b.WriteString(costTable(d.Cost.Batches) + "\n")
+	}
 	files := table{head: []string{"FILE", "SIZE", "SHA256", ""}}
 	for _, f := range d.Files {
 		made := ""
@@ -183,13 +189,6 @@ func describeModel(d *modelDetails) string {
 	}
 	b.WriteString(files.String())
 	return b.String()
-}
-
-func batches(sig *infer.Signature) string {
-	if sig.BatchAxis == nil {
-		return "no: requests run one by one"
-	}
-	return fmt.Sprintf("along axis %d", *sig.BatchAxis)
 }
 
 // shapeText writes a shape as people do, with dynamic axes as "?".
@@ -214,6 +213,9 @@ func remark(spec *infer.TensorSpec) string {
 	}
 	if spec.Example != nil {
 		words = append(words, "such as "+shapeText(spec.Example))
+	}
+	if r := spec.Ragged; r != nil {
+		words = append(words, raggedText(r))
 	}
 	return strings.Join(words, ", ")
 }

@@ -35,6 +35,7 @@ func TestModels(t *testing.T) {
 	s.wants(`published churn@1
   digest  sha256:…
   URL     http://localhost:8080/v2/models/churn/infer
+  speed   …
 
 `+scaleCurl+"\n", "models", "push", "churn", "a.onnx")
 	s.wants(`churn@1 is published already, with these bytes: nothing to do
@@ -55,10 +56,13 @@ other  7       1         110 B  sha256:…
 	if diff := cmp.Diff(`churn@2
   digest  sha256:…
   batches  along axis 0
+  memory  …
 
   NAME  TYPE  SHAPE
 input  x  FP32  [?,3]  such as [1,3]
 output  y  FP32  [?,3]
+
+ROWS  ALONE  BUSY  ROWS/S  GAIN
 
 FILE  SIZE  SHA256
 model.onnx  110 B  …

@@ -27,6 +27,7 @@ type pushed struct {
 	Signed    bool     `json:"signed"`    // by this push
 	URL       string   `json:"url"`
 	Curl      string   `json:"curl"`
+	Measured  string   `json:"measured,omitempty"` // what batches give, in words
 	Notes     []string `json:"notes,omitempty"`
 }
 
@@ -34,12 +35,13 @@ func (a *app) pushCommand() *cobra.Command {
 	var version string
 	var shapes []string
 	var maxElements int64
+	var words batchFlags
 	cmd := &cobra.Command{
 		Use:   "push NAME FILE.onnx",
 		Short: "Publish a model, once it has run",
 		Long: `Load the model in ONNX Runtime, run it, find out whether requests may be joined
-in batches, optimise it for this machine, sign it and upload it. From then on
-every Open Inference Protocol client can call it.
+in batches, optimise it for this machine, measure what batches cost, sign it and
+upload it. From then on every Open Inference Protocol client can call it.
 
 The version is the next free one. The same bytes again change nothing; other
 bytes for a version that exists are refused. External data lies beside FILE and
@@ -48,11 +50,21 @@ goes with it.
 How much memory a run takes follows from the sizes that a request chooses. A
 model with axes of any size is called with no more than --max-elements in each
 input (16 images of 3×224×224 are 2408448); larger ones are refused before they
-run. Another bound for the same bytes is a new version.`,
+run. Another bound for the same bytes is a new version.
+
+A server makes its batches as large as pays, beginning with what was measured
+here, and waits for no request. --max-batch-size and --max-delay override it.
+Only requests of equal sizes share a batch, unless --ragged names axes along
+which the shorter may be padded; the model is run to prove that its answers stay
+the same. Inputs that share a length, as token ids and their mask do, are named
+each. An input with "mask" in its name is taken to hold ones where something
+is.`,
 		Example: `  modelserve models push churn churn.onnx
   modelserve models push churn churn.onnx --version 7
   modelserve models push vision vision.onnx --shape image=1,3,224,224
-  modelserve models push vision vision.onnx --max-elements 2408448`,
+  modelserve models push vision vision.onnx --max-elements 2408448
+  modelserve models push churn churn.onnx --max-batch-size 16 --max-delay 2ms
+  modelserve models push bert bert.onnx --ragged input_ids=1 --ragged attention_mask=1`,
 		Args: args(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req := publish.Request{Name: args[0], File: a.abs(args[1])}
@@ -70,6 +82,9 @@ run. Another bound for the same bytes is a new version.`,
 			}
 			req.Bounds.MaxElements = maxElements
 			if req.Shapes, err = parseShapes(shapes); err != nil {
+				return err
+			}
+			if err := words.apply(cmd, &req); err != nil {
 				return err
 			}
 			addr, err := a.address()
@@ -92,6 +107,7 @@ run. Another bound for the same bytes is a new version.`,
 	cmd.Flags().StringVar(&version, "version", "", "the version `N` (the next free one)")
 	cmd.Flags().StringArrayVar(&shapes, "shape", nil, "a shape to try the model with, as `INPUT=1,3,224,224` (repeatable)")
 	cmd.Flags().Int64Var(&maxElements, "max-elements", 0, "the most elements `N` of each input that a request may hold (as many as its body)")
+	words.add(cmd)
 	return cmd
 }
 
@@ -135,6 +151,9 @@ func (a *app) pushedOf(ctx context.Context, s *store, done *publish.Result, addr
 	p := pushed{
 		Name: done.Ref.Name, Version: done.Ref.Version, Digest: done.Digest, Unchanged: done.Unchanged,
 		Signed: !done.Unchanged && s.signingKey != "", Notes: done.Notes,
+	}
+	if !done.Unchanged {
+		p.Measured = measuredText(done.Manifest)
 	}
 	newest, err := s.Newest(ctx, done.Ref.Name)
 	if err != nil {
@@ -188,6 +207,9 @@ func pushText(p pushed) string {
 		fmt.Fprintf(&b, "published %s@%d\n", p.Name, p.Version)
 	}
 	fmt.Fprintf(&b, "  digest  %s\n  URL     %s\n", p.Digest, p.URL)
+	if p.Measured != "" {
+		fmt.Fprintf(&b, "  speed   %s\n", p.Measured)
+	}
 	if !p.Unchanged && !p.Signed {
 		b.WriteString("  note    not signed: there is no signing key here (" + signingKeyVariable + ")\n")
 	}

@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )
 
@@ -39,5 +42,109 @@ func TestPushMaxElements(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(s.must("models", "show", "churn@1", "-o", "json")), &shown); err != nil || shown.MaxElements != 30 {
 		t.Errorf("show tells %+v, %v", shown, err)
+	}
+}
+
+// TestPushBatches holds that the publisher's words on batches are kept, shown,
+// and make another version.
+func TestPushBatches(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withPlatform()
+	s.model("a.onnx", onnxtest.Embed(5, 3))
+	s.model("mean.onnx", onnxtest.ReduceTokens("ReduceMean", 4))
+	for flags, want := range map[string]string{
+		"--max-batch-size 0":      "--max-batch-size: expected 1 to 4096, got 0",
+		"--max-batch-size 4097":   "--max-batch-size: expected 1 to 4096, got 4097",
+		"--max-batch-size some":   "--max-batch-size",
+		"--max-delay -1ms":        "--max-delay: expected whole microseconds up to 10s",
+		"--max-delay 11s":         "--max-delay: expected whole microseconds up to 10s",
+		"--max-delay 5ns":         "--max-delay: expected whole microseconds",
+		"--max-delay 5":           "--max-delay",
+		"--ragged ids":            "--ragged: expected INPUT=AXIS or INPUT=AXIS:PAD",
+		"--ragged =1":             "--ragged: expected INPUT=AXIS",
+		"--ragged ids=0":          "axis 0 is the batch's",
+		"--ragged ids=one":        "--ragged: expected INPUT=AXIS",
+		"--ragged ids=1:":         "a number to pad with",
+		"--ragged ids=1:nothing":  "a number to pad with",
+		"--ragged ids=1:0:0":      "a number to pad with",
+		"--ragged ids=1 --max-ba": "unknown flag",
+	} {
+		s.fails(exitUsage, want, append([]string{"models", "push", "text", "a.onnx"}, strings.Fields(flags)...)...)
+	}
+	s.fails(exitFailed, `output "y" is off by`, "models", "push", "mean", "mean.onnx", "--ragged", "x=1")
+	s.fails(exitFailed, `the model has no input "z"`, "models", "push", "text", "a.onnx", "--ragged", "z=1")
+	s.fails(exitFailed, "NaN is no INT64", "models", "push", "text", "a.onnx", "--ragged", "ids=1:nan")
+
+	for _, tc := range []struct{ want, args string }{
+		{"published text@1\n", "--max-batch-size 16 --max-delay 2ms --ragged ids=1:1 --ragged mask=1"},
+		{"text@1 is published already", "--max-batch-size 16 --max-delay 2ms --ragged mask=1:0 --ragged ids=1:1"},
+		{"text@1 is published already", ""},
+		{"it keeps the bounds that it was published with, and its batching", "--max-batch-size 1 --version 1"},
+		{"published text@2\n", "--max-batch-size 1"},
+	} {
+		if out := s.must(append([]string{"models", "push", "text", "a.onnx"}, strings.Fields(tc.args)...)...); !strings.Contains(out, tc.want) {
+			t.Errorf("push %s says\n%swant %q", tc.args, out, tc.want)
+		}
+	}
+	out := s.must("models", "show", "text@1")
+	for _, want := range []string{
+		"along axis 0, at most 16 rows, waiting up to 2ms\n", ", axis 1 padded with 1\n", ", axis 1 padded with 0\n", "axis 1 follows ids\n", "\nROWS  ALONE", "loaded and warm",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("show tells\n%swant %q", out, want)
+		}
+	}
+	if out := s.must("models", "show", "text"); !strings.Contains(out, "along axis 0, but one row at a time\n") {
+		t.Errorf("show tells\n%s", out)
+	}
+	var shown struct {
+		Batching artifact.Batching `json:"batching"`
+		Cost     artifact.Cost     `json:"cost"`
+	}
+	if err := json.Unmarshal([]byte(s.must("models", "show", "text@1", "-o", "json")), &shown); err != nil ||
+		shown.Batching != (artifact.Batching{MaxBatchSize: 16, MaxDelay: 2000}) || shown.Cost.Memory == 0 || len(shown.Cost.Batches) == 0 {
+		t.Errorf("as JSON: %+v, %v", shown, err)
+	}
+	if out := s.must("models", "show", "text@1", "-o", "yaml"); !strings.Contains(out, "max_delay_us: 2000") || !strings.Contains(out, "alone_ns: ") {
+		t.Errorf("as YAML:\n%s", out)
+	}
+}
+
+func TestMeasuredText(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		cost *artifact.Cost
+		want string
+	}{
+		"nothing":          {nil, ""},
+		"no batches":       {&artifact.Cost{}, ""},
+		"one size":         {&artifact.Cost{Batches: []artifact.BatchCost{{Size: 1, Alone: 1234567, Busy: 2e6}}}, "a run takes 1.23 ms"},
+		"batches that pay": {&artifact.Cost{Batches: []artifact.BatchCost{{1, 90e3, 100e3}, {4, 200e3, 220e3}, {8, 300e3, 364e3}, {16, 700e3, 800e3}}}, "a run takes 90.0 µs, and batches of 8 answer 2.2 times as many rows a second as single ones"},
+		"batches that do not": {
+			&artifact.Cost{Batches: []artifact.BatchCost{{1, 2e9, 2e9}, {2, 39e8, 39e8}}},
+			"a run takes 2.00 s, and batches answer no more rows a second than single ones",
+		},
+	} {
+		if got := measuredText(&artifact.Manifest{Cost: tc.cost}); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+	for ns, want := range map[int64]string{7: "7 ns", 123_456: "123 µs", 56_700_000: "56.7 ms"} {
+		if got := shortTime(ns); got != want {
+			t.Errorf("%d is %q", ns, got)
+		}
+	}
+}
+
+func TestCostTable(t *testing.T) {
+	t.Parallel()
+	want := `ROWS  ALONE    BUSY     ROWS/S  GAIN
+1     1.00 ms  1.10 ms  909     1.00x
+2     1.20 ms  1.30 ms  1538    1.69x
+4     3.90 ms  4.40 ms  909     1.00x
+`
+	got := costTable([]artifact.BatchCost{{1, 1e6, 11e5}, {2, 12e5, 13e5}, {4, 39e5, 44e5}})
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

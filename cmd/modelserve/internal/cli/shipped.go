@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +26,9 @@ type shipped struct {
 
 // maxRows bounds the lines or files in one request; the functions join 6.
 const maxRows = 64
+
+// measureShipped is how long each is measured: `make run` waits for them once.
+const measureShipped = time.Second
 
 // shippedModels are bounded so that no run takes more memory than the largest
 // that the model's own function makes, about 0.9 GB (an image of text-detect).
@@ -97,7 +101,9 @@ func (a *app) pushShipped(ctx context.Context, s *store, dir string) error {
 	var faults []error
 	for _, m := range shippedModels() {
 		file := filepath.Join(dir, m.name, m.file)
-		done, err := a.push(ctx, s, publish.Request{Name: m.name, Version: 1, File: file, Shapes: m.shapes, Bounds: m.bounds})
+		done, err := a.push(ctx, s, publish.Request{
+			Name: m.name, Version: 1, File: file, Shapes: m.shapes, Bounds: m.bounds, Measure: measureShipped,
+		})
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()

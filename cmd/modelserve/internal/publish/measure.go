@@ -42,26 +42,45 @@ type measurement struct {
 	model    runner
 	sig      *infer.Signature
 	fill     byte
-	deadline time.Time
+	clock    func() time.Duration // of the thread, as a run of one thread takes it
+	budget   time.Duration        // by that clock, of what is chosen
+	deadline time.Time            // of what is not the least
+	latest   time.Time            // of that, where other programs take the processors
 	workers  int
 }
 
+// wallTime is the time since some moment.
+func wallTime() time.Duration { return time.Duration(time.Now().UnixNano()) }
+
 // measure runs the model at rising numbers of rows and tells the time of a run
 // at each, alone and with every processor busy. It takes about as long as
-// budget says, and the first size at least once. Other programs make runs
+// budget says, three times that on a busy machine, and the first size is run in
+// any case. Other programs make runs
 // slower and never faster, so the sizes take turns, and the best turn of each
 // counts.
 func measure(ctx context.Context, model runner, sig *infer.Signature, fill byte, budget time.Duration) ([]artifact.BatchCost, error) {
-	m := &measurement{
-		model: model, sig: sig, fill: fill,
-		deadline: time.Now().Add(budget), workers: runtime.GOMAXPROCS(0),
+	return newMeasurement(model, sig, fill, threadTime, budget).run(ctx)
+}
+
+func newMeasurement(model runner, sig *infer.Signature, fill byte, clock func() time.Duration, budget time.Duration) *measurement {
+	now := time.Now()
+	return &measurement{
+		model: model, sig: sig, fill: fill, clock: clock, budget: budget,
+		deadline: now.Add(budget), latest: now.Add(leastRounds * budget), workers: runtime.GOMAXPROCS(0),
 	}
+}
+
+func (m *measurement) run(ctx context.Context) ([]artifact.BatchCost, error) {
 	trials, err := m.choose(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for round := range mostRounds {
-		if round > 0 && time.Now().Add(m.roundTime(trials)).After(m.deadline) {
+		end := m.deadline
+		if round < leastRounds {
+			end = m.latest
+		}
+		if round > 0 && time.Now().Add(roundTime(trials)).After(end) {
 			break
 		}
 		for _, t := range trials {
@@ -83,6 +102,7 @@ func measure(ctx context.Context, model runner, sig *infer.Signature, fill byte,
 func (m *measurement) choose(ctx context.Context) ([]*trial, error) {
 	var chosen []*trial
 	var best float64 // rows a second
+	var spent time.Duration
 	falls := 0
 	for size := 1; size <= mostRows; size *= 2 {
 		if size > 1 && !takesRows(m.sig, size) {
@@ -97,7 +117,8 @@ func (m *measurement) choose(ctx context.Context) ([]*trial, error) {
 			return chosen, nil // it runs with fewer rows alone: those are what it costs
 		}
 		more := append(slices.Clip(chosen), t)
-		late := time.Now().Add(leastRounds * m.roundTime(more)).After(m.deadline)
+		spent += 2 * t.alone
+		late := spent+leastRounds*roundTime(more) > m.budget || time.Now().After(m.latest)
 		if size > 1 && (t.alone > longestRun || late) {
 			break
 		}
@@ -122,14 +143,16 @@ func (m *measurement) first(ctx context.Context, size int) (*trial, perRow, erro
 	if t.inputs, err = batchInputs(m.sig, size, m.fill); err != nil {
 		return nil, perRow{}, err
 	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	var bytes perRow
 	for range 2 {
-		begun := time.Now()
+		begun := m.clock()
 		outputs, release, err := m.model.Run(ctx, t.inputs, nil)
 		if err != nil {
 			return nil, perRow{}, err
 		}
-		t.alone = time.Since(begun)
+		t.alone = m.clock() - begun
 		bytes = perRow{bytesOf(t.inputs) / size, bytesOf(outputs) / size}
 		release()
 		if t.alone > longestRun {
@@ -142,7 +165,7 @@ func (m *measurement) first(ctx context.Context, size int) (*trial, perRow, erro
 
 // roundTime is about what a turn of each takes: runs alone, and runs that share
 // caches and memory with others.
-func (m *measurement) roundTime(trials []*trial) time.Duration {
+func roundTime(trials []*trial) time.Duration {
 	var sum time.Duration
 	for _, t := range trials {
 		sum += time.Duration(t.runs) * (t.alone + max(t.busy, t.alone*5/4))
@@ -189,7 +212,9 @@ func best(have, seen time.Duration) time.Duration {
 
 // spell is the mean time of the trial's runs, one after the other.
 func (m *measurement) spell(ctx context.Context, t *trial) (time.Duration, error) {
-	begun := time.Now()
+	runtime.LockOSThread() // its clock is read
+	defer runtime.UnlockOSThread()
+	begun := m.clock()
 	for range t.runs {
 		_, release, err := m.model.Run(ctx, t.inputs, nil)
 		if err != nil {
@@ -197,7 +222,7 @@ func (m *measurement) spell(ctx context.Context, t *trial) (time.Duration, error
 		}
 		release()
 	}
-	return max(time.Since(begun)/time.Duration(t.runs), 1), nil
+	return max((m.clock()-begun)/time.Duration(t.runs), 1), nil
 }
 
 // perRow is the bytes of a row.

@@ -63,6 +63,11 @@ func rowsSignature(width int64) *infer.Signature {
 	}
 }
 
+// timed measures by the time of the test.
+func timed(model runner, sig *infer.Signature, budget time.Duration) *measurement {
+	return newMeasurement(model, sig, 0, wallTime, budget)
+}
+
 func TestMeasure(t *testing.T) {
 	t.Parallel()
 	fixed := func(once, each time.Duration) func(int) time.Duration {
@@ -104,7 +109,7 @@ func TestMeasure(t *testing.T) {
 					tc.budget = time.Minute
 				}
 				begun := time.Now()
-				costs, err := measure(t.Context(), tc.model, tc.sig, 0, tc.budget)
+				costs, err := timed(tc.model, tc.sig, tc.budget).run(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -134,13 +139,13 @@ func TestMeasureEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		broken := &clockwork{fails: 1}
-		if _, err := measure(t.Context(), broken, rowsSignature(4), 0, time.Second); err == nil {
+		if _, err := timed(broken, rowsSignature(4), time.Second).run(t.Context()); err == nil {
 			t.Error("a model that never runs was measured")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		slow := &clockwork{time: func(int) time.Duration { return time.Hour }}
-		if _, err := measure(ctx, slow, rowsSignature(4), 0, time.Minute); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := timed(slow, rowsSignature(4), time.Minute).run(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("cancelled: %v", err)
 		}
 	})
