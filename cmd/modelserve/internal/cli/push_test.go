@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,6 +111,15 @@ func TestPushBatches(t *testing.T) {
 	}
 }
 
+// curve is a cost of 1, 2, 4 … rows, each with its time alone and busy.
+func curve(times ...int64) []artifact.BatchCost {
+	var batches []artifact.BatchCost
+	for i, pair := range slices.Collect(slices.Chunk(times, 2)) {
+		batches = append(batches, artifact.BatchCost{Size: 1 << i, Alone: pair[0], Busy: pair[1]})
+	}
+	return batches
+}
+
 func TestMeasuredText(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -118,10 +128,10 @@ func TestMeasuredText(t *testing.T) {
 	}{
 		"nothing":          {nil, ""},
 		"no batches":       {&artifact.Cost{}, ""},
-		"one size":         {&artifact.Cost{Batches: []artifact.BatchCost{{Size: 1, Alone: 1234567, Busy: 2e6}}}, "a run takes 1.23 ms"},
-		"batches that pay": {&artifact.Cost{Batches: []artifact.BatchCost{{1, 90e3, 100e3}, {4, 200e3, 220e3}, {8, 300e3, 364e3}, {16, 700e3, 800e3}}}, "a run takes 90.0 µs, and batches of 8 answer 2.2 times as many rows a second as single ones"},
+		"one size":         {&artifact.Cost{Batches: curve(1234567, 2e6)}, "a run takes 1.23 ms"},
+		"batches that pay": {&artifact.Cost{Batches: curve(90e3, 100e3, 150e3, 170e3, 200e3, 220e3, 300e3, 364e3, 700e3, 800e3)}, "a run takes 90.0 µs, and batches of 8 answer 2.2 times as many rows a second as single ones"},
 		"batches that do not": {
-			&artifact.Cost{Batches: []artifact.BatchCost{{1, 2e9, 2e9}, {2, 39e8, 39e8}}},
+			&artifact.Cost{Batches: curve(2e9, 2e9, 39e8, 39e8)},
 			"a run takes 2.00 s, and batches answer no more rows a second than single ones",
 		},
 	} {
@@ -143,7 +153,7 @@ func TestCostTable(t *testing.T) {
 2     1.20 ms  1.30 ms  1538    1.69x
 4     3.90 ms  4.40 ms  909     1.00x
 `
-	got := costTable([]artifact.BatchCost{{1, 1e6, 11e5}, {2, 12e5, 13e5}, {4, 39e5, 44e5}})
+	got := costTable(curve(1e6, 11e5, 12e5, 13e5, 39e5, 44e5))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -16,19 +16,18 @@ import (
 )
 
 // shipped is a model that comes with the platform: what `make deps` fetched,
-// a shape that its function will run it with, and the bounds on what a client
-// that calls it without the function may ask.
+// a shape that its function will run it with, the bounds on what a client that
+// calls it without the function may ask, and how long it is measured. `make
+// run` waits for all of them once.
 type shipped struct {
 	name, file string
 	shapes     map[string][]int64
 	bounds     publish.Bounds
+	measure    time.Duration
 }
 
 // maxRows bounds the lines or files in one request; the functions join 6.
 const maxRows = 64
-
-// measureShipped is how long each is measured: `make run` waits for them once.
-const measureShipped = time.Second
 
 // shippedModels are bounded so that no run takes more memory than the largest
 // that the model's own function makes, about 0.9 GB (an image of text-detect).
@@ -43,6 +42,7 @@ func shippedModels() []shipped {
 				MinShapes: map[string][]int64{"x": {infer.Dynamic, 3, 32, 32}},
 				MaxShapes: map[string][]int64{"x": {maxRows, 3, infer.Dynamic, infer.Dynamic}},
 			},
+			1200 * time.Millisecond,
 		},
 		{
 			"text-orient", "ch_ppocr_mobile_v2.0_cls_mobile.onnx",
@@ -52,6 +52,7 @@ func shippedModels() []shipped {
 				MinShapes:   map[string][]int64{"x": {infer.Dynamic, 3, 32, 32}},
 				MaxShapes:   map[string][]int64{"x": {maxRows, 3, infer.Dynamic, infer.Dynamic}},
 			},
+			800 * time.Millisecond,
 		},
 		{
 			"text-recognize", "PP-OCRv6_rec_small.onnx",
@@ -60,16 +61,19 @@ func shippedModels() []shipped {
 				MaxElements: 3 * 48 * 9600, // the longest line; its answer is 90 MB
 				MaxShapes:   map[string][]int64{"x": {maxRows, 3, 48, infer.Dynamic}},
 			},
+			2500 * time.Millisecond,
 		},
 		{
 			"speech-detect", "silero_vad_16k_sequence.onnx",
 			map[string][]int64{"input": {128, 576}},
 			publish.Bounds{MaxElements: 1024 * 576}, // half a minute in windows of 32 ms
+			500 * time.Millisecond,
 		},
 		{
 			"content-detect", "model.onnx",
 			map[string][]int64{"bytes": {1, 2048}},
 			publish.Bounds{MaxElements: maxRows * 2048},
+			1200 * time.Millisecond,
 		},
 	}
 }
@@ -102,7 +106,7 @@ func (a *app) pushShipped(ctx context.Context, s *store, dir string) error {
 	for _, m := range shippedModels() {
 		file := filepath.Join(dir, m.name, m.file)
 		done, err := a.push(ctx, s, publish.Request{
-			Name: m.name, Version: 1, File: file, Shapes: m.shapes, Bounds: m.bounds, Measure: measureShipped,
+			Name: m.name, Version: 1, File: file, Shapes: m.shapes, Bounds: m.bounds, Measure: m.measure,
 		})
 		switch {
 		case ctx.Err() != nil:
