@@ -97,7 +97,6 @@ func TestMeasure(t *testing.T) {
 		"no batch axis":                  {model: &clockwork{time: fixed(time.Millisecond, 0)}, sig: unbatched, want: []int{1}},
 		"answers of 40 MiB":              {model: &clockwork{time: fixed(time.Millisecond, 0), out: 20 << 20}, want: []int{1, 2, 4, 8}},
 		"it does not run with as many":   {model: &clockwork{time: fixed(time.Millisecond, 0), fails: 8}, want: []int{1, 2, 4}},
-		"inputs of 64 MiB in one batch":  {model: &clockwork{time: fixed(time.Millisecond, 0)}, sig: rowsSignature(1 << 23), want: []int{1, 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -132,6 +131,26 @@ func TestMeasure(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestTakesRows(t *testing.T) {
+	t.Parallel()
+	optional := rowsSignature(4)
+	optional.Inputs = append(optional.Inputs, infer.TensorSpec{Name: "o", Shape: []int64{-1, 1 << 40}, Optional: true})
+	for name, tc := range map[string]struct {
+		sig  *infer.Signature
+		rows int
+		want bool
+	}{
+		"few":                          {rowsSignature(4), 64, true},
+		"the most elements of a try":   {rowsSignature(1 << 22), 4, true},
+		"more":                         {rowsSignature(1 << 22), 8, false},
+		"what an optional input holds": {optional, 64, true},
+	} {
+		if got := takesRows(tc.sig, tc.rows); got != tc.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 
