@@ -1,7 +1,11 @@
 package artifact
 
 import (
+	"errors"
+	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -12,6 +16,13 @@ import (
 const (
 	Latest = "latest"
 	Stable = "stable"
+)
+
+// Bounds on a policy.
+const (
+	MaxAliases = 32
+	MaxShares  = 16
+	MaxWeight  = 1000
 )
 
 // Policy says which version of a model answers a call that does not name one
@@ -31,6 +42,43 @@ type Policy struct {
 type Share struct {
 	Version int `json:"version"`
 	Weight  int `json:"weight"` // 1 to 1000; the parts are weights, not percent
+}
+
+// Check returns every rule that the policy breaks.
+func (p *Policy) Check() error {
+	var c checker
+	c.require(len(p.Aliases) <= MaxAliases, "aliases", "at most %d, got %d", MaxAliases, len(p.Aliases))
+	for _, alias := range slices.Sorted(maps.Keys(p.Aliases)) {
+		at := "aliases[" + strconv.Quote(alias[:min(len(alias), 80)]) + "]"
+		_, err := infer.ParseName(alias)
+		c.require(err == nil && !infer.IsNumber(alias), at, "expected a name of 1 to 63 of a-z, 0-9 and '-' that is no number")
+		c.require(alias != Latest, at, "is always the newest version, and cannot be set")
+		c.require(p.Aliases[alias] > 0, at, "expected a positive version, got %d", p.Aliases[alias])
+	}
+	c.require(len(p.Split) <= MaxShares, "split", "at most %d versions, got %d", MaxShares, len(p.Split))
+	seen := map[int]bool{}
+	for i, share := range p.Split[:min(len(p.Split), MaxShares)] {
+		at := "split[" + strconv.Itoa(i) + "]"
+		c.require(share.Version > 0, at+".version", "expected a positive integer, got %d", share.Version)
+		c.require(!seen[share.Version], at+".version", "%d is there twice", share.Version)
+		c.require(share.Weight >= 1 && share.Weight <= MaxWeight, at+".weight", "expected 1 to %d, got %d", MaxWeight, share.Weight)
+		seen[share.Version] = true
+	}
+	return errors.Join(c.faults...)
+}
+
+// Uses says what gives a version a part: its aliases, and the split. It is ""
+// for one that nothing names.
+func (p *Policy) Uses(version int) string {
+	for _, alias := range slices.Sorted(maps.Keys(p.Aliases)) {
+		if p.Aliases[alias] == version {
+			return fmt.Sprintf("alias %q", alias)
+		}
+	}
+	if slices.ContainsFunc(p.Split, func(s Share) bool { return s.Version == version }) {
+		return "the split"
+	}
+	return ""
 }
 
 // Pick finds the version that a call is for. want is "", an alias or a number;
@@ -54,9 +102,16 @@ func (p *Policy) Pick(name string, versions []int, want string, roll func(n int)
 		}
 		return versions[0], "", nil
 	}
-	if v, ok := p.Aliases[want]; ok {
-		if !slices.Contains(versions, v) {
-			return 0, "", problem.New(problem.ModelNotFound, "model %q: alias %q is of version %d, which is not published any more", name, want, v)
+	if err := infer.CheckVersion("model_version", want); err != nil {
+		return 0, "", err
+	}
+	if !infer.IsNumber(want) {
+		v, ok := p.Aliases[want]
+		switch {
+		case !ok:
+			return 0, "", problem.New(problem.ModelNotFound, "model %q has no alias %q", name, want)
+		case !slices.Contains(versions, v):
+			return 0, "", problem.New(problem.ModelNotFound, "model %q: alias %q is of version %d, which is not to be had", name, want, v)
 		}
 		return v, want, nil
 	}
@@ -68,6 +123,12 @@ func (p *Policy) Pick(name string, versions []int, want string, roll func(n int)
 		return 0, "", problem.New(problem.ModelNotFound, "model %q has no version %d; the newest is %d", name, v, versions[0])
 	}
 	return v, "", nil
+}
+
+// Splits reports whether calls without a version are shared between the
+// versions that are published.
+func (p *Policy) Splits(versions []int) bool {
+	return slices.ContainsFunc(p.Split, func(s Share) bool { return slices.Contains(versions, s.Version) })
 }
 
 // draw chooses in the split among the versions that are published; 0 is none.

@@ -65,10 +65,11 @@ const maxClaims = 50
 // Publish uploads a draft's files and then its manifest, whose conditional
 // write is the one moment at which the version exists. The same model again
 // (its own bytes and its external data's) is Unchanged; another one for a
-// version that exists is problem.VersionExists. With other words of its publisher
-// (bounds on requests, batching, ragged axes) the same model is a new version
-// where the number is open, and Unchanged where it is named. Of several publishers that race for a version one wins; those
-// who left the number open take the next.
+// version that exists is problem.VersionExists. With other words of its
+// publisher (bounds on requests, batching, ragged axes) the same model is a new
+// version where the number is open, and Unchanged where it is named. Of several
+// publishers that race for a version one wins; those who left the number open
+// take the next. What was published is announced to readers (Generation).
 func (s *Store) Publish(ctx context.Context, d Draft, how Publishing) (*Published, error) {
 	free := d.Version == 0
 	if free {
@@ -188,15 +189,16 @@ func (s *Store) commit(ctx context.Context, m *Manifest, sources map[string]stri
 	}
 	if how.Signer != nil {
 		key := ref.key(SignatureObject(data))
-		if err := s.put(ctx, key, bytes.NewReader(how.Signer.Sign(data)), false); err != nil {
+		if err := s.put(ctx, key, bytes.NewReader(how.Signer.Sign(data)), condition{}); err != nil {
 			return nil, publishing(ref, fmt.Errorf("signature: %w", err))
 		}
 	}
-	err = s.put(ctx, ref.key(ManifestFile), bytes.NewReader(data), true)
+	err = s.put(ctx, ref.key(ManifestFile), bytes.NewReader(data), condition{new: true})
 	if errors.Is(err, errTaken) {
 		// An answer lost on the way makes the client try again, and find what
 		// it wrote itself.
 		if now, digest, err := s.Manifest(ctx, ref); err == nil && digest == DigestOf(data) {
+			s.announce(ctx)
 			return &Published{Ref: ref, Digest: digest, Manifest: now}, nil
 		}
 		return nil, nil // taken
@@ -204,6 +206,7 @@ func (s *Store) commit(ctx context.Context, m *Manifest, sources map[string]stri
 	if err != nil {
 		return nil, publishing(ref, fmt.Errorf("%s: %w", ManifestFile, err))
 	}
+	s.announce(ctx)
 	return &Published{Ref: ref, Digest: DigestOf(data), Manifest: m}, nil
 }
 
@@ -272,7 +275,7 @@ func (s *Store) upload(ctx context.Context, key, source string, f File, told fun
 		return err
 	}
 	if f.Size <= partSize {
-		err = s.put(ctx, key, io.NewSectionReader(file, 0, f.Size), false)
+		err = s.put(ctx, key, io.NewSectionReader(file, 0, f.Size), condition{})
 		told(f.Size)
 	} else {
 		err = s.multipart(ctx, key, file, f.Size, told)
@@ -294,13 +297,22 @@ func (s *Store) upload(ctx context.Context, key, source string, f File, told fun
 	return nil
 }
 
-// errTaken is the answer of a conditional write whose object is there.
-var errTaken = errors.New("the object exists")
+// errTaken is the answer of a conditional write whose condition does not hold.
+var errTaken = errors.New("the object exists, or has changed")
 
-func (s *Store) put(ctx context.Context, key string, body io.ReadSeeker, onlyNew bool) error {
+// condition is what must hold of an object for it to be written.
+type condition struct {
+	new   bool   // there is none
+	match string // the ETag of the one there; "" is any
+}
+
+func (s *Store) put(ctx context.Context, key string, body io.ReadSeeker, only condition) error {
 	in := &s3.PutObjectInput{Bucket: &s.bucket, Key: &key, Body: body}
-	if onlyNew {
+	if only.new {
 		in.IfNoneMatch = aws.String("*")
+	}
+	if only.match != "" {
+		in.IfMatch = &only.match
 	}
 	_, err := s.client.PutObject(ctx, in)
 	var response *smithyhttp.ResponseError

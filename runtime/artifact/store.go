@@ -14,8 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/problem"
@@ -155,19 +153,25 @@ func (s *Store) manifest(ctx context.Context, ref Ref) (*Manifest, []byte, error
 
 // read gets a whole small object.
 func (s *Store) read(ctx context.Context, key string, most int64) ([]byte, error) {
+	data, _, err := s.readTagged(ctx, key, most)
+	return data, err
+}
+
+// readTagged is read, and tells the object's ETag.
+func (s *Store) readTagged(ctx context.Context, key string, most int64) (data []byte, tag string, err error) {
 	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: &key})
 	if err != nil {
-		return nil, explain(err)
+		return nil, "", explain(err)
 	}
 	defer out.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(out.Body, most+1))
+	data, err = io.ReadAll(io.LimitReader(out.Body, most+1))
 	if err != nil {
-		return nil, fmt.Errorf("interrupted: %w", err)
+		return nil, "", fmt.Errorf("interrupted: %w", err)
 	}
 	if int64(len(data)) > most {
-		return nil, fmt.Errorf("has more than %d bytes", most)
+		return nil, "", fmt.Errorf("has more than %d bytes", most)
 	}
-	return data, nil
+	return data, aws.ToString(out.ETag), nil
 }
 
 // Names lists the models that have objects, sorted. One whose only version was
@@ -252,45 +256,6 @@ func (s *Store) list(ctx context.Context, prefix, delimiter string, page func(*s
 		if seen += len(out.Contents) + len(out.CommonPrefixes); seen > maxListed {
 			return fmt.Errorf("more than %d objects under %s", maxListed, prefix)
 		}
-	}
-	return nil
-}
-
-// Delete removes a version: its manifest first, so that from then on it is not
-// published, then every object of it.
-func (s *Store) Delete(ctx context.Context, ref Ref) error {
-	if err := ref.check(); err != nil {
-		return err
-	}
-	key := ref.key(ManifestFile)
-	if _, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key}); err != nil {
-		if err = explain(err); errors.Is(err, errMissing) {
-			return problem.New(problem.ModelNotFound, "model %q has no published version %d", ref.Name, ref.Version)
-		}
-		return problem.New(problem.Unavailable, "delete model %s: %w", ref, err)
-	}
-	if err := s.remove(ctx, key); err != nil {
-		return problem.New(problem.Unavailable, "delete model %s: %w", ref, err)
-	}
-	var objects []types.Object
-	err := s.list(ctx, ref.key(""), "", func(page *s3.ListObjectsV2Output) { objects = append(objects, page.Contents...) })
-	if err != nil {
-		return problem.New(problem.Unavailable, "delete files of model %s: %w", ref, err)
-	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(8)
-	for _, o := range objects {
-		g.Go(func() error { return s.remove(gctx, aws.ToString(o.Key)) })
-	}
-	if err := g.Wait(); err != nil {
-		return problem.New(problem.Unavailable, "delete files of model %s: %w", ref, err)
-	}
-	return nil
-}
-
-func (s *Store) remove(ctx context.Context, key string) error {
-	if _, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key}); err != nil {
-		return explain(err)
 	}
 	return nil
 }

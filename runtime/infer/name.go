@@ -2,6 +2,7 @@ package infer
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/modelserveai/modelserve/internal/problem"
 )
@@ -34,6 +35,27 @@ func ParseVersion(s string) (int, error) {
 		return 0, problem.Invalid("model_version", "expected a positive integer; got %s", quote(s))
 	}
 	return v, nil
+}
+
+// CheckVersion checks a version as a call may name it: by its number, or by an
+// alias such as "stable", which is a DNS label that is no number. field is what
+// an error names.
+func CheckVersion(field, s string) error {
+	var err error
+	if IsNumber(s) {
+		_, err = ParseVersion(s)
+	} else {
+		_, err = ParseName(s)
+	}
+	if err != nil {
+		return problem.Invalid(field, "expected a positive integer, or an alias such as \"stable\" (1 to %d of a-z, 0-9 and '-'); got %s", maxName, quote(s))
+	}
+	return nil
+}
+
+// IsNumber reports whether s is digits alone, which no alias is.
+func IsNumber(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
 // quote quotes what a client sent, cut to a length fit for an error.

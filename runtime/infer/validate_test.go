@@ -2,6 +2,7 @@ package infer_test
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -105,6 +106,21 @@ func TestParseVersion(t *testing.T) {
 	}
 	for _, bad := range []string{"", "0", "-1", "+1", "01", "1.0", "1e3", "v1", "99999999999999999999", " 1"} {
 		if _, err := infer.ParseVersion(bad); problem.CodeOf(err) != problem.InvalidArgument {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestCheckVersion(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{"1", "42", "stable", "latest", "blue-2", "4x", "v1", "1e3"} {
+		if err := infer.CheckVersion("model_version", good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "0", "-1", "+1", "01", "1.0", "Stable", "a b", "a/b", "99999999999999999999", "-a", strings.Repeat("a", 64)} {
+		err := infer.CheckVersion("X-Model-Version", bad)
+		if e := problem.From(err); e.Code != problem.InvalidArgument || len(e.Fields) != 1 || e.Fields[0].Field != "X-Model-Version" {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

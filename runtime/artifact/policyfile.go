@@ -1,0 +1,264 @@
+package artifact
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// PolicyFile is the name of the object that holds a model's policy, beside its
+// versions.
+const PolicyFile = "policy.json"
+
+// Bounds on policy.json.
+const (
+	maxPolicy     = 64 << 10 // bytes
+	maxGeneration = 1 << 53  // what every reader of JSON can hold
+)
+
+func policyKey(name string) string { return modelsPrefix + name + "/" + PolicyFile }
+
+// policyObject is policy.json: a policy, and the signatures of its bytes as
+// they stand there. Both are in one object, so that one conditional write
+// replaces both.
+type policyObject struct {
+	Policy     jsontext.Value `json:"policy"`
+	Signatures []string       `json:"signatures,omitempty"`
+}
+
+// policyBody is what is signed. It names its model, so that it is no other's,
+// and its generation, so that an older one is known for that.
+type policyBody struct {
+	Schema     int    `json:"schema"` // 1
+	Name       string `json:"name"`
+	Generation int64  `json:"generation"` // rises with each change; about the time of it, in ms since 1970
+
+	Policy
+}
+
+// policyVersion is one state of policy.json.
+type policyVersion struct {
+	body       policyBody
+	signed     []byte // what signatures are of
+	signatures []byte // as Verifier.Verify reads them
+	data       []byte // the whole object
+	tag        string // its ETag; "" where there is no object
+}
+
+// verify checks the signatures; a nil v accepts everything, and so is a policy
+// that is not there.
+func (p *policyVersion) verify(v *Verifier) error {
+	if v == nil || p.tag == "" {
+		return nil
+	}
+	if err := v.Verify(p.signed, p.signatures); err != nil {
+		return fmt.Errorf("%s: %w", PolicyFile, err)
+	}
+	return nil
+}
+
+// unreadable is a policy.json that says nothing that could be followed.
+type unreadable struct{ error }
+
+func (u unreadable) Unwrap() error { return u.error }
+
+// Policy reads a model's policy; a model without one has the zero policy. Its
+// signature is not looked at: see PolicyReader.
+func (s *Store) Policy(ctx context.Context, name string) (*Policy, error) {
+	have, err := s.policy(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return &have.body.Policy, nil
+}
+
+func (s *Store) policy(ctx context.Context, name string) (*policyVersion, error) {
+	if _, err := infer.ParseName(name); err != nil {
+		return nil, err
+	}
+	data, tag, err := s.readTagged(ctx, policyKey(name), maxPolicy)
+	if errors.Is(err, errMissing) {
+		return &policyVersion{}, nil
+	}
+	if err != nil {
+		return nil, problem.New(problem.Unavailable, "read the policy of model %s: %w", name, err)
+	}
+	p, err := parsePolicy(name, data)
+	if err != nil {
+		return nil, problem.New(problem.Unavailable, "the policy of model %s: %w", name, unreadable{err})
+	}
+	p.tag = tag
+	return p, nil
+}
+
+// parsePolicy reads a policy.json. It is as strict as ParseManifest.
+func parsePolicy(name string, data []byte) (*policyVersion, error) {
+	p := policyVersion{data: data}
+	var object policyObject
+	err := json.Unmarshal(data, &object, json.RejectUnknownMembers(true))
+	if err == nil {
+		err = json.Unmarshal(object.Policy, &p.body, json.RejectUnknownMembers(true))
+	}
+	if err == nil {
+		var c checker
+		c.require(p.body.Schema == Schema, "schema", "expected %d, got %d", Schema, p.body.Schema)
+		c.require(p.body.Name == name, "name", "it is that of %.100q", p.body.Name)
+		c.require(p.body.Generation > 0 && p.body.Generation < maxGeneration, "generation", "expected 1 to %d, got %d", int64(maxGeneration), p.body.Generation)
+		err = errors.Join(errors.Join(c.faults...), p.body.Check())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", PolicyFile, err)
+	}
+	p.signed = object.Policy
+	p.signatures = []byte(strings.Join(object.Signatures, "\n"))
+	return &p, nil
+}
+
+// marshal writes policy.json.
+func (b *policyBody) marshal(signer *Signer) ([]byte, error) {
+	signed, err := json.Marshal(b, json.Deterministic(true))
+	if err != nil {
+		return nil, fmt.Errorf("write %s: %w", PolicyFile, err)
+	}
+	object := policyObject{Policy: signed}
+	if signer != nil {
+		object.Signatures = []string{strings.TrimSpace(string(signer.Sign(signed)))}
+	}
+	data, err := json.Marshal(object)
+	if err != nil {
+		return nil, fmt.Errorf("write %s: %w", PolicyFile, err)
+	}
+	return append(data, '\n'), nil
+}
+
+// Changing is how a policy is changed.
+type Changing struct {
+	Signer *Signer // nil leaves it unsigned
+
+	// Verifier refuses to build on a policy that somebody else altered; nil takes
+	// what is there.
+	Verifier *Verifier
+
+	// Afresh begins from the zero policy, whatever is there.
+	Afresh bool
+}
+
+// Others may change the policy at the same time: a change is tried so often,
+// after a wait of up to policyWait each.
+const (
+	policyTries = 20
+	policyWait  = 50 * time.Millisecond
+)
+
+// ChangePolicy lets change edit a model's policy and writes it, in place of
+// what it read and of nothing else: when somebody was faster, change is called
+// again with what he wrote. Aliases and shares must be of published versions;
+// a bad policy is problem.InvalidArgument.
+func (s *Store) ChangePolicy(ctx context.Context, name string, how Changing, change func(*Policy) error) (*Policy, error) {
+	for range policyTries {
+		have, err := s.policyToChange(ctx, name, how)
+		if err != nil {
+			return nil, err
+		}
+		next := policyBody{Schema: Schema, Name: name, Policy: have.body.Policy}
+		next.Generation = max(have.body.Generation+1, time.Now().UnixMilli())
+		if err := change(&next.Policy); err != nil {
+			return nil, err
+		}
+		if err := s.checkPolicy(ctx, name, &next.Policy); err != nil {
+			return nil, err
+		}
+		data, err := next.marshal(how.Signer)
+		if err != nil {
+			return nil, err
+		}
+		err = s.put(ctx, policyKey(name), bytes.NewReader(data), condition{new: have.tag == "", match: have.tag})
+		switch {
+		case err == nil:
+			s.announce(ctx)
+			return &next.Policy, nil
+		case !errors.Is(err, errTaken) && !errors.Is(err, errMissing):
+			return nil, problem.New(problem.Unavailable, "change the policy of model %s: %w", name, err)
+		}
+		// An answer lost on the way makes the client try again, and find what it
+		// wrote itself.
+		if now, err := s.policy(ctx, name); err == nil && bytes.Equal(now.data, data) {
+			s.announce(ctx)
+			return &next.Policy, nil
+		}
+		select {
+		case <-time.After(rand.N(policyWait)):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return nil, problem.New(problem.Conflict, "the policy of model %s: others changed it %d times in a row; try again", name, policyTries)
+}
+
+// policyToChange reads what a change begins with.
+func (s *Store) policyToChange(ctx context.Context, name string, how Changing) (*policyVersion, error) {
+	if how.Afresh {
+		if _, err := infer.ParseName(name); err != nil {
+			return nil, err
+		}
+		return s.discarded(ctx, name)
+	}
+	have, err := s.policy(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := have.verify(how.Verifier); err != nil {
+		return nil, problem.New(problem.Conflict, "the policy of model %s is not to be built on: %w", name, err)
+	}
+	return have, nil
+}
+
+// discarded is the zero policy with the tag of what is there, and its
+// generation if that can be read.
+func (s *Store) discarded(ctx context.Context, name string) (*policyVersion, error) {
+	data, tag, err := s.readTagged(ctx, policyKey(name), maxPolicy)
+	if errors.Is(err, errMissing) {
+		return &policyVersion{}, nil
+	}
+	if err != nil {
+		return nil, problem.New(problem.Unavailable, "read the policy of model %s: %w", name, err)
+	}
+	p := &policyVersion{tag: tag}
+	if old, err := parsePolicy(name, data); err == nil {
+		p.body.Generation = min(old.body.Generation, time.Now().Add(time.Hour).UnixMilli()) // or who altered it would have used them up
+	}
+	return p, nil
+}
+
+// checkPolicy holds a policy to its rules and to what is published.
+func (s *Store) checkPolicy(ctx context.Context, name string, p *Policy) error {
+	if err := p.Check(); err != nil {
+		return problem.New(problem.InvalidArgument, "the policy of model %s: %w", name, err)
+	}
+	versions, err := s.Versions(ctx, name)
+	if err != nil {
+		return err
+	}
+	var c checker
+	for alias, v := range p.Aliases {
+		c.require(slices.Contains(versions, v), "aliases["+alias+"]", "version %d is not published", v)
+	}
+	for _, share := range p.Split {
+		c.require(slices.Contains(versions, share.Version), "split", "version %d is not published", share.Version)
+	}
+	if len(c.faults) > 0 {
+		return problem.New(problem.InvalidArgument, "the policy of model %s: %w; the newest version is %d", name, errors.Join(c.faults...), versions[0])
+	}
+	return nil
+}

@@ -1,0 +1,437 @@
+package artifact
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+// stable is a change that makes a version the stable one.
+func stable(version int) func(*Policy) error {
+	return func(p *Policy) error {
+		p.Aliases = map[string]int{Stable: version}
+		return nil
+	}
+}
+
+// twoVersions is a store with m@1 and m@2.
+func twoVersions(t *testing.T) (*fakeS3, *Store) {
+	t.Helper()
+	f := newFakeS3(t)
+	s := f.store(t)
+	publish(t, s, draft(t, "m", noise(1, 100)), Publishing{})
+	publish(t, s, draft(t, "m", noise(2, 100)), Publishing{})
+	return f, s
+}
+
+func (f *fakeS3) object(t *testing.T, key string) string {
+	t.Helper()
+	o, err := f.backend.GetObject("models", key, nil)
+	if err != nil {
+		return ""
+	}
+	data, err := io.ReadAll(o.Contents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func (f *fakeS3) setObject(t *testing.T, key, data string) {
+	t.Helper()
+	if _, err := f.backend.PutObject("models", key, map[string]string{}, strings.NewReader(data), int64(len(data)), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPolicyIsChangedAndRead(t *testing.T) {
+	t.Parallel()
+	f, s := twoVersions(t)
+	if p, err := s.Policy(t.Context(), "m"); err != nil || !cmp.Equal(p, &Policy{}) {
+		t.Fatalf("before any: %+v, %v", p, err)
+	}
+	if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, stable(1)); err != nil {
+		t.Fatal(err)
+	}
+	want := &Policy{Aliases: map[string]int{"stable": 1}, Split: []Share{{2, 10}, {1, 90}}}
+	got, err := s.ChangePolicy(t.Context(), "m", Changing{}, func(p *Policy) error {
+		p.Split = want.Split
+		return nil
+	})
+	if err != nil || !cmp.Equal(want, got) {
+		t.Errorf("changed: %v\n%s", err, cmp.Diff(want, got))
+	}
+	if got, err = s.Policy(t.Context(), "m"); err != nil || !cmp.Equal(want, got) {
+		t.Errorf("read: %v\n%s", err, cmp.Diff(want, got))
+	}
+	// It is no version and no model.
+	if v, err := s.Versions(t.Context(), "m"); err != nil || !cmp.Equal(v, []int{2, 1}) {
+		t.Errorf("versions %v, %v", v, err)
+	}
+	if n, err := s.Names(t.Context()); err != nil || !cmp.Equal(n, []string{"m"}) {
+		t.Errorf("names %v, %v", n, err)
+	}
+	if text := f.object(t, "models/m/policy.json"); !strings.HasPrefix(text, `{"policy":{"schema":1,"name":"m","generation":`) || strings.Contains(text, "signatures") {
+		t.Error(text)
+	}
+}
+
+func TestBadChangesAreRefused(t *testing.T) {
+	t.Parallel()
+	f, s := twoVersions(t)
+	mine := errors.New("the change's own")
+	for name, tc := range map[string]struct {
+		model  string
+		change func(*Policy) error
+		want   string
+		code   problem.Code
+	}{
+		"an alias of no version": {"m", stable(3), "version 3 is not published; the newest version is 2", problem.InvalidArgument},
+		"a share of no version": {"m", func(p *Policy) error {
+			p.Split = []Share{{7, 1}}
+			return nil
+		}, "version 7 is not published", problem.InvalidArgument},
+		"a bad alias": {"m", func(p *Policy) error {
+			p.Aliases = map[string]int{"latest": 1}
+			return nil
+		}, "cannot be set", problem.InvalidArgument},
+		"no model":          {"other", stable(1), "not published", problem.ModelNotFound},
+		"no name":           {"../m", stable(1), "expected 1 to 63", problem.InvalidArgument},
+		"the change's word": {"m", func(*Policy) error { return mine }, mine.Error(), problem.Internal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := s.ChangePolicy(t.Context(), tc.model, Changing{}, tc.change)
+			if err == nil || !strings.Contains(err.Error(), tc.want) || problem.CodeOf(err) != tc.code {
+				t.Errorf("%v (%s), want %q (%s)", err, problem.CodeOf(err), tc.want, tc.code)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		if text := f.object(t, "models/m/policy.json"); text != "" {
+			t.Errorf("something was written: %s", text)
+		}
+	})
+}
+
+func TestChangesAtOnceAllCount(t *testing.T) {
+	t.Parallel()
+	_, s := twoVersions(t)
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			_, err := s.ChangePolicy(t.Context(), "m", Changing{}, func(p *Policy) error {
+				if p.Aliases == nil {
+					p.Aliases = map[string]int{}
+				}
+				p.Aliases["a"+string(rune('a'+i))] = 1
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if p, err := s.Policy(t.Context(), "m"); err != nil || len(p.Aliases) != 8 {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestAChangeWhoseAnswerIsLostIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	f, s := twoVersions(t)
+	var lost atomic.Bool
+	f.inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, PolicyFile) && !lost.Swap(true) {
+			next.ServeHTTP(discard{http.Header{}}, r)
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	calls := 0
+	_, err := s.ChangePolicy(t.Context(), "m", Changing{}, func(p *Policy) error {
+		calls++
+		return stable(1)(p)
+	})
+	if err != nil || calls != 1 {
+		t.Errorf("%d calls, %v", calls, err)
+	}
+}
+
+// TestAnAlteredPolicyIsNotFollowed holds what an attacker with the bucket, but
+// without the key, can do to a policy.
+func TestAnAlteredPolicyIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	const key = "models/m/policy.json"
+	signer, other := newSigner(t), newSigner(t)
+	for name, tc := range map[string]struct {
+		attack func(t *testing.T, f *fakeS3, s *Store, first string)
+		want   string // in the log
+	}{
+		"altered": {func(t *testing.T, f *fakeS3, _ *Store, _ string) {
+			f.setObject(t, key, strings.Replace(f.object(t, key), `"stable":2`, `"stable":1`, 1))
+		}, "signature wrong"},
+		"unsigned": {func(t *testing.T, _ *fakeS3, s *Store, _ string) {
+			if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, stable(1)); err != nil {
+				t.Fatal(err)
+			}
+		}, "unsigned"},
+		"signed by another": {func(t *testing.T, _ *fakeS3, s *Store, _ string) {
+			if _, err := s.ChangePolicy(t.Context(), "m", Changing{Signer: other}, stable(1)); err != nil {
+				t.Fatal(err)
+			}
+		}, "signature wrong"},
+		"an older one put back": {func(t *testing.T, f *fakeS3, _ *Store, first string) {
+			f.setObject(t, key, first)
+		}, "somebody put it back"},
+		"another model's": {func(t *testing.T, f *fakeS3, s *Store, _ string) {
+			publish(t, s, draft(t, "n", noise(1, 100)), Publishing{})
+			if _, err := s.ChangePolicy(t.Context(), "n", Changing{Signer: signer}, stable(1)); err != nil {
+				t.Fatal(err)
+			}
+			f.setObject(t, key, f.object(t, "models/n/policy.json"))
+		}, "it is that of"},
+		"no policy":  {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.setObject(t, key, "{}") }, PolicyFile},
+		"no JSON":    {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.setObject(t, key, "\x00") }, PolicyFile},
+		"more in it": {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.setObject(t, key, strings.Replace(f.object(t, key), `"schema"`, `"more":1,"schema"`, 1)) }, "more"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, s := twoVersions(t)
+			if _, err := s.ChangePolicy(t.Context(), "m", Changing{Signer: signer}, stable(1)); err != nil {
+				t.Fatal(err)
+			}
+			first := f.object(t, key)
+			if _, err := s.ChangePolicy(t.Context(), "m", Changing{Signer: signer}, stable(2)); err != nil {
+				t.Fatal(err)
+			}
+			var log bytes.Buffer
+			r := NewPolicyReader(s, NewVerifier(signer.Public()), slog.New(slog.NewTextHandler(&log, nil)))
+			wants := func(version int) {
+				t.Helper()
+				if p, err := r.Policy(t.Context(), "m"); err != nil || p.Aliases[Stable] != version {
+					t.Fatalf("%+v, %v, want %d", p, err, version)
+				}
+			}
+			wants(2)
+			tc.attack(t, f, s, first)
+			wants(2)
+			wants(2)
+			if n := strings.Count(log.String(), "not followed"); n != 1 || !strings.Contains(log.String(), tc.want) {
+				t.Errorf("told %d times, want %q: %s", n, tc.want, log.String())
+			}
+			if name != "an older one put back" { // which is good for one who knows no better
+				if p, err := NewPolicyReader(s, NewVerifier(signer.Public()), slog.New(slog.DiscardHandler)).Policy(t.Context(), "m"); err != nil || !cmp.Equal(p, &Policy{}) {
+					t.Errorf("a reader that knew none: %+v, %v", p, err)
+				}
+			}
+			// Its owner puts things right, and everyone follows.
+			if _, err := s.ChangePolicy(t.Context(), "m", Changing{Signer: signer, Afresh: true}, stable(1)); err != nil {
+				t.Fatal(err)
+			}
+			wants(1)
+		})
+	}
+}
+
+func TestAChangeDoesNotSignWhatOthersWrote(t *testing.T) {
+	t.Parallel()
+	signer := newSigner(t)
+	_, s := twoVersions(t)
+	if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, stable(1)); err != nil {
+		t.Fatal(err)
+	}
+	how := Changing{Signer: signer, Verifier: NewVerifier(signer.Public())}
+	if _, err := s.ChangePolicy(t.Context(), "m", how, func(*Policy) error { return nil }); problem.CodeOf(err) != problem.Conflict || !errors.Is(err, ErrUnsigned) {
+		t.Errorf("error %v", err)
+	}
+	how.Afresh = true
+	if p, err := s.ChangePolicy(t.Context(), "m", how, func(*Policy) error { return nil }); err != nil || !cmp.Equal(p, &Policy{}) {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// TestAPolicyIsNoManifest holds that a signature of one kind of object is none
+// of the other.
+func TestAPolicyIsNoManifest(t *testing.T) {
+	t.Parallel()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := policyBody{Schema: 1, Name: "m", Generation: 1}
+	data, err := body.marshal(&Signer{key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := parsePolicy("m", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ParseManifest(p.signed); err == nil {
+		t.Error("a signed policy is a manifest too")
+	}
+}
+
+func TestAReaderTellsOfS3(t *testing.T) {
+	t.Parallel()
+	f, s := twoVersions(t)
+	r := NewPolicyReader(s, nil, slog.New(slog.DiscardHandler))
+	f.inject(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { w.WriteHeader(http.StatusForbidden) })
+	if _, err := r.Policy(t.Context(), "m"); problem.CodeOf(err) != problem.Unavailable {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestDeleteHeedsThePolicy(t *testing.T) {
+	t.Parallel()
+	f, s := twoVersions(t)
+	if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, stable(1)); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Delete(t.Context(), Ref{"m", 1})
+	if problem.CodeOf(err) != problem.Conflict || !strings.Contains(err.Error(), `m@1 is what alias "stable" of its model names`) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, func(p *Policy) error {
+		*p = Policy{Split: []Share{{1, 1}}}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(t.Context(), Ref{"m", 1}); problem.CodeOf(err) != problem.Conflict || !strings.Contains(err.Error(), "the split") {
+		t.Errorf("error %v", err)
+	}
+	if err := s.Delete(t.Context(), Ref{"m", 3}); problem.CodeOf(err) != problem.ModelNotFound {
+		t.Errorf("error %v", err)
+	}
+	if err := s.Delete(t.Context(), Ref{"m", 2}); err != nil {
+		t.Fatal(err)
+	}
+	// The last goes, and the policy with it.
+	if err := s.Delete(t.Context(), Ref{"m", 1}); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := f.backend.ListBucket("models", nil, gofakes3Page()); err != nil || len(left.Contents) != 1 || left.Contents[0].Key != generationKey {
+		t.Errorf("left %+v, %v", left.Contents, err)
+	}
+}
+
+func TestDeleteAll(t *testing.T) {
+	t.Parallel()
+	f, s := twoVersions(t)
+	if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, stable(1)); err != nil {
+		t.Fatal(err)
+	}
+	refs, err := s.DeleteAll(t.Context(), "m")
+	if err != nil || !cmp.Equal(refs, []Ref{{"m", 2}, {"m", 1}}) {
+		t.Errorf("%v, %v", refs, err)
+	}
+	if left, err := f.backend.ListBucket("models", nil, gofakes3Page()); err != nil || len(left.Contents) != 1 {
+		t.Errorf("left %+v, %v", left.Contents, err)
+	}
+	if _, err := s.DeleteAll(t.Context(), "m"); problem.CodeOf(err) != problem.ModelNotFound {
+		t.Errorf("again: %v", err)
+	}
+	// A model published anew begins anew, also for those who remember.
+	publish(t, s, draft(t, "m", noise(1, 100)), Publishing{})
+	if p, err := s.Policy(t.Context(), "m"); err != nil || !cmp.Equal(p, &Policy{}) {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestGenerationMovesWithEveryChange(t *testing.T) {
+	t.Parallel()
+	f := newFakeS3(t)
+	s := f.store(t)
+	at := ""
+	moved := func(what string, want bool) {
+		t.Helper()
+		now, err := s.Generation(t.Context(), at)
+		if err != nil || (now != at) != want {
+			t.Fatalf("%s: %q after %q, %v", what, now, at, err)
+		}
+		at = now
+	}
+	moved("nothing there", false)
+	publish(t, s, draft(t, "m", noise(1, 100)), Publishing{})
+	moved("published", true)
+	moved("asked again", false)
+	publish(t, s, draft(t, "m", noise(1, 100)), Publishing{})
+	moved("the same bytes", false)
+	publish(t, s, draft(t, "m", noise(2, 100)), Publishing{})
+	moved("a second version", true)
+	if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, stable(1)); err != nil {
+		t.Fatal(err)
+	}
+	moved("a policy", true)
+	if err := s.Delete(t.Context(), Ref{"m", 2}); err != nil {
+		t.Fatal(err)
+	}
+	moved("a version deleted", true)
+	if names, err := s.Names(t.Context()); err != nil || !cmp.Equal(names, []string{"m"}) {
+		t.Errorf("names %v, %v", names, err)
+	}
+
+	// Asking costs a conditional GET and no body.
+	var answers sync.Map
+	f.inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		rec := &recorder{ResponseWriter: w}
+		next.ServeHTTP(rec, r)
+		answers.Store(r.Method+" "+r.Header.Get("If-None-Match"), rec.status)
+	})
+	moved("nothing", false)
+	if status, ok := answers.Load("GET " + at); !ok || status != http.StatusNotModified {
+		t.Errorf("status %v", status)
+	}
+	f.inject(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { w.WriteHeader(http.StatusForbidden) })
+	if _, err := s.Generation(t.Context(), at); problem.CodeOf(err) != problem.Unavailable {
+		t.Errorf("error %v", err)
+	}
+}
+
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// TestANoticeThatFailsUndoesNothing holds that what is committed is published.
+func TestANoticeThatFailsUndoesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFakeS3(t)
+	s := f.store(t)
+	f.inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if strings.HasSuffix(r.URL.Path, generationKey) {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	began := time.Now()
+	publish(t, s, draft(t, "m", noise(1, 100)), Publishing{})
+	if took := time.Since(began); took > announceTime {
+		t.Errorf("took %v", took)
+	}
+	if v, err := s.Versions(t.Context(), "m"); err != nil || len(v) != 1 {
+		t.Errorf("%v, %v", v, err)
+	}
+}

@@ -1,0 +1,127 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+)
+
+// PolicyReader is a Store whose policies are held to a key: one that was
+// altered, or put back to an older state, is not followed. Calls go on by the
+// last good one, and the log says so. It is safe for concurrent use.
+type PolicyReader struct {
+	*Store
+
+	verifier *Verifier
+	logger   *slog.Logger
+
+	mu    sync.Mutex
+	known map[string]*knownPolicy
+}
+
+// knownPolicy is the last good policy of a model.
+type knownPolicy struct {
+	policy     *Policy
+	generation int64
+	fault      string // of what was there last, as it was told; "" is none
+}
+
+// maxKnown bounds the policies that are remembered.
+const maxKnown = 10_000
+
+// NewPolicyReader reads policies of store. A nil verifier follows every policy
+// that can be read.
+func NewPolicyReader(store *Store, verifier *Verifier, logger *slog.Logger) *PolicyReader {
+	return &PolicyReader{Store: store, verifier: verifier, logger: logger, known: map[string]*knownPolicy{}}
+}
+
+// Policy reads a model's policy; without one, or with none that was ever good,
+// it is the zero policy. An error is one of S3 alone.
+func (r *PolicyReader) Policy(ctx context.Context, name string) (*Policy, error) {
+	have, err := r.check(ctx, name)
+	if errors.Is(err, errOlder) {
+		have, err = r.check(ctx, name) // two read at once, and the later was the faster
+	}
+	switch {
+	case err == nil:
+		return r.follow(name, have), nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case notToFollow(err):
+		return r.refuse(ctx, name, err), nil
+	default:
+		return nil, err
+	}
+}
+
+// notToFollow reports whether the fault is the policy's own.
+func notToFollow(err error) bool {
+	var bad unreadable
+	return errors.As(err, &bad) || errors.Is(err, errOlder) || errors.Is(err, ErrUnsigned) || errors.Is(err, ErrWrongSignature)
+}
+
+// errOlder is a good policy that is older than one seen before.
+var errOlder = errors.New("it is older than the one before it: somebody put it back")
+
+// check reads a policy and says what speaks against following it.
+func (r *PolicyReader) check(ctx context.Context, name string) (*policyVersion, error) {
+	have, err := r.policy(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := have.verify(r.verifier); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known := r.known[name]; r.verifier != nil && known != nil && have.tag != "" && have.body.Generation < known.generation {
+		return nil, fmt.Errorf("%s: %w", PolicyFile, errOlder)
+	}
+	return have, nil
+}
+
+// follow remembers a good policy. One that was deleted leaves its generation
+// behind, so that an older one does not come back by that way.
+func (r *PolicyReader) follow(name string, have *policyVersion) *Policy {
+	policy := &have.body.Policy
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.entry(name, have.tag != "")
+	if known != nil {
+		known.policy, known.generation, known.fault = policy, max(known.generation, have.body.Generation), ""
+	}
+	return policy
+}
+
+// refuse is the last good policy, in place of one that is not to be followed.
+func (r *PolicyReader) refuse(ctx context.Context, name string, err error) *Policy {
+	r.mu.Lock()
+	known := r.entry(name, true)
+	policy, told := known.policy, known.fault == err.Error()
+	known.fault = err.Error()
+	r.mu.Unlock()
+	if !told {
+		r.logger.ErrorContext(ctx, "a model's policy is not followed; the last good one stays in force", "model", name, "error", err)
+	}
+	return policy
+}
+
+// entry finds what is known of a model, and makes room for it where add says
+// so. The caller holds mu.
+func (r *PolicyReader) entry(name string, add bool) *knownPolicy {
+	known := r.known[name]
+	if known != nil || !add {
+		return known
+	}
+	if len(r.known) >= maxKnown {
+		for other := range r.known { // any: map order is random
+			delete(r.known, other)
+			break
+		}
+	}
+	known = &knownPolicy{policy: &Policy{}}
+	r.known[name] = known
+	return known
+}
