@@ -205,9 +205,11 @@ func TestAnAlteredPolicyIsNotFollowed(t *testing.T) {
 			}
 			f.setObject(t, key, f.object(t, "models/n/policy.json"))
 		}, "it is that of"},
-		"no policy":  {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.setObject(t, key, "{}") }, PolicyFile},
-		"no JSON":    {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.setObject(t, key, "\x00") }, PolicyFile},
-		"more in it": {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.setObject(t, key, strings.Replace(f.object(t, key), `"schema"`, `"more":1,"schema"`, 1)) }, "more"},
+		"no policy": {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.setObject(t, key, "{}") }, PolicyFile},
+		"no JSON":   {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.setObject(t, key, "\x00") }, PolicyFile},
+		"more in it": {func(t *testing.T, f *fakeS3, _ *Store, _ string) {
+			f.setObject(t, key, strings.Replace(f.object(t, key), `"schema"`, `"more":1,"schema"`, 1))
+		}, "more"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -20,8 +20,9 @@ import (
 type Backend interface {
 	// Acquire resolves a model's name and version, loads it when it must, and
 	// holds that one version until the lease is released, whatever is swapped or
-	// evicted meanwhile. An empty version is the newest, or the alias "stable".
-	// A full queue is problem.Overloaded, an unknown model problem.ModelNotFound,
+	// evicted meanwhile. A version is a number or an alias, as the request has
+	// it; an empty one is for the model's policy to choose: its split, the alias
+	// "stable", or the newest. The lease may be Aliased. A full queue is problem.Overloaded, an unknown model problem.ModelNotFound,
 	// one that will not load problem.ModelUnavailable with the reason.
 	Acquire(ctx context.Context, name, version string) (Lease, error)
 }
@@ -40,10 +41,20 @@ type Lease interface {
 	Release()
 }
 
+// Aliased is what a Lease may also be: it tells the alias that decided on its
+// version, which answers carry. It is not part of Info, which all leases of a
+// version share.
+type Aliased interface {
+	// Alias is the name that the version was found by, or "stable" where that
+	// answered a call without a version; "" when no alias decided.
+	Alias() string
+}
+
 // Repository tells of models and manages their memory. None of its methods but
 // Load loads anything.
 type Repository interface {
-	// Model tells of one model; an empty version is the one Acquire would take.
+	// Model tells of one model; versions are as for Acquire, and an empty one is
+	// the one Acquire would take, or, in a split, one of those.
 	Model(ctx context.Context, name, version string) (*ModelInfo, error)
 
 	// Index lists every version that could be called, by name, newest first.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"sync"
 
 	"connectrpc.com/connect"
@@ -17,7 +18,6 @@ import (
 func (i *inference) ModelInfer(ctx context.Context, in *inferpb.ModelInferRequest) (*inferpb.ModelInferResponse, error) {
 	c := i.s.metrics.begin(protocolGRPC)
 	info, _ := connect.CallInfoForHandlerContext(ctx)
-	tenant := info.RequestHeader().Get(TenantHeader)
 	t := below(ctx)
 	var out *inferpb.ModelInferResponse
 	err := i.s.guard(ctx, func() error {
@@ -26,7 +26,7 @@ func (i *inference) ModelInfer(ctx context.Context, in *inferpb.ModelInferReques
 				return err
 			}
 		}
-		answer, release, err := i.infer(ctx, c, tenant, in)
+		answer, release, err := i.infer(ctx, c, info.RequestHeader(), in)
 		if err != nil {
 			return err
 		}
@@ -41,15 +41,18 @@ func (i *inference) ModelInfer(ctx context.Context, in *inferpb.ModelInferReques
 	return out, i.s.grpcFail(ctx, err)
 }
 
-// infer runs one request. The response shares the outputs' memory until release
+// infer runs one request, whose metadata is h. The response shares the outputs' memory until release
 // is called.
-func (i *inference) infer(ctx context.Context, c *call, tenant string, in *inferpb.ModelInferRequest) (out *inferpb.ModelInferResponse, release func(), err error) {
+func (i *inference) infer(ctx context.Context, c *call, h http.Header, in *inferpb.ModelInferRequest) (out *inferpb.ModelInferResponse, release func(), err error) {
 	c.received = int64(proto.Size(in))
 	req, err := decodeGRPC(in)
 	if err != nil {
 		return nil, nil, err
 	}
-	req.Tenant = tenant
+	req.Tenant = h.Get(TenantHeader)
+	if req.Version, err = versionOf(req.Version, h); err != nil {
+		return nil, nil, err
+	}
 	lease, err := i.s.acquire(ctx, c, req.Model, req.Version)
 	if err != nil {
 		return nil, nil, err
@@ -109,7 +112,7 @@ func (i *inference) ModelStreamInfer(ctx context.Context, stream *connect.BidiSt
 		queue <- next // has room: there are as many slots
 		owned.Go(func() {
 			defer close(next.done)
-			next.answer, next.release = i.inferStreamed(ctx, stream.RequestHeader().Get(TenantHeader), in)
+			next.answer, next.release = i.inferStreamed(ctx, stream.RequestHeader(), in)
 		})
 	})
 	close(queue)
@@ -174,12 +177,12 @@ func (i *inference) receive(ctx context.Context, t *transport, stream *connect.B
 }
 
 // inferStreamed answers one request of a stream.
-func (i *inference) inferStreamed(ctx context.Context, tenant string, in *inferpb.ModelInferRequest) (*inferpb.ModelStreamInferResponse, func()) {
+func (i *inference) inferStreamed(ctx context.Context, h http.Header, in *inferpb.ModelInferRequest) (*inferpb.ModelStreamInferResponse, func()) {
 	c := i.s.metrics.begin(protocolStream)
 	var out *inferpb.ModelInferResponse
 	var release func()
 	err := i.s.guard(ctx, func() (err error) {
-		out, release, err = i.infer(ctx, c, tenant, in)
+		out, release, err = i.infer(ctx, c, h, in)
 		return err
 	})
 	i.s.metrics.end(ctx, c, err)

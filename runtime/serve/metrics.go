@@ -97,6 +97,7 @@ type call struct {
 	protocol string
 	start    time.Time
 	info     *ModelInfo // nil while no model was leased
+	alias    string     // that decided on the version; "" when none did
 	timing   infer.Timing
 	received int64
 	sent     int64
@@ -181,6 +182,9 @@ func (c *call) writeTiming(h http.Header) {
 	if c.info != nil {
 		h.Set(ModelHeader, c.info.Name+"@"+c.info.Version+";digest="+c.info.Digest)
 		h.Set(DeviceHeader, c.info.Device)
+	}
+	if c.alias != "" {
+		h.Set(AliasHeader, c.alias)
 	}
 }
 

@@ -73,7 +73,11 @@ func mediaType(contentType string) string {
 // answer runs the codec on a payload and returns its answer as JSON. A panic in
 // it is an error.
 func (s *Server) answer(ctx context.Context, c *call, hold *hold, r *http.Request, in Payload) ([]byte, error) {
-	lease, err := s.acquire(ctx, c, s.cfg.Model, "")
+	version, err := versionOf("", r.Header)
+	if err != nil {
+		return nil, err
+	}
+	lease, err := s.acquire(ctx, c, s.cfg.Model, version)
 	if err != nil {
 		return nil, err
 	}

@@ -123,7 +123,11 @@ func (s *Server) serveInfer(w http.ResponseWriter, r *http.Request) (err error) 
 }
 
 func (s *Server) inferREST(ctx context.Context, c *call, hold *hold, w http.ResponseWriter, r *http.Request) error {
-	name, version := r.PathValue("model"), r.PathValue("version")
+	name := r.PathValue("model")
+	version, err := versionOf(r.PathValue("version"), r.Header)
+	if err != nil {
+		return err
+	}
 	if err := checkRef(name, version); err != nil {
 		return err
 	}

@@ -154,7 +154,7 @@ func TestInferRefuses(t *testing.T) {
 		"failed model":         {path: "bad/infer", code: problem.ModelUnavailable},
 		"a path for a name":    {path: "..%2f..%2fetc%2fpasswd/infer", code: problem.InvalidArgument, field: "model_name"},
 		"upper case":           {path: "Double/infer", code: problem.InvalidArgument, field: "model_name"},
-		"version is a word":    {path: "double/versions/latest/infer", code: problem.InvalidArgument, field: "model_version"},
+		"version is no label":  {path: "double/versions/Latest/infer", code: problem.InvalidArgument, field: "model_version"},
 		"version zero":         {path: "double/versions/01/infer", code: problem.InvalidArgument, field: "model_version"},
 		"dots":                 {path: "../models/double/infer", code: problem.NotFound},
 		"two slashes":          {path: "/double/infer", code: problem.NotFound},

@@ -33,7 +33,13 @@ const (
 	ModelHeader = "Modelserve-Model"
 	// DeviceHeader is where it ran: "cpu", "cuda:0".
 	DeviceHeader = "Modelserve-Device"
+	// AliasHeader is the alias that decided on the version; absent when none did.
+	AliasHeader = "Modelserve-Alias"
 )
+
+// VersionHeader names the version that an inference is for, a number or an
+// alias, where its URL or message does not.
+const VersionHeader = "X-Model-Version"
 
 // headerLengthHeader is the binary tensor extension's: how many bytes of the
 // body are JSON.
@@ -285,12 +291,15 @@ func (s *Server) acquire(ctx context.Context, c *call, name, version string) (Le
 	if err != nil {
 		return nil, err
 	}
-	info := lease.Info()
-	c.info = info
+	c.info = lease.Info()
+	if l, ok := lease.(Aliased); ok {
+		c.alias = l.Alias()
+	}
 	return lease, nil
 }
 
-// checkRef checks a model's name and its version, which may be empty.
+// checkRef checks a model's name and its version, which may be empty, a number
+// or an alias.
 func checkRef(name, version string) error {
 	if _, err := infer.ParseName(name); err != nil {
 		return err
@@ -298,8 +307,26 @@ func checkRef(name, version string) error {
 	if version == "" {
 		return nil
 	}
-	_, err := infer.ParseVersion(version)
-	return err
+	return infer.CheckVersion("model_version", version)
+}
+
+// versionOf is the version an inference is for: as its URL or message names it,
+// else as its header does. Both may, when they agree.
+func versionOf(named string, h http.Header) (string, error) {
+	values := h.Values(VersionHeader)
+	switch {
+	case len(values) == 0:
+		return named, nil
+	case len(values) > 1:
+		return "", problem.Invalid(VersionHeader, "expected the header once; got it %d times", len(values))
+	}
+	if err := infer.CheckVersion(VersionHeader, values[0]); err != nil {
+		return "", err
+	}
+	if named != "" && named != values[0] {
+		return "", problem.Invalid(VersionHeader, "the request is for version %q already; got %q", shorten(named), values[0])
+	}
+	return values[0], nil
 }
 
 // run runs one V2 request in a lease, bounded by the request's own timeout from
