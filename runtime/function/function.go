@@ -87,7 +87,7 @@ func serveUntil(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Tele
 	if err != nil {
 		return fmt.Errorf("listen on PORT: %w", err)
 	}
-	src, err := newSource(ctx, cfg)
+	src, err := newSource(ctx, cfg, tel.Logger)
 	if err != nil {
 		listener.Close()
 		return err

@@ -20,6 +20,7 @@ import (
 type source struct {
 	cfg      *config
 	store    *artifact.Store
+	policies *artifact.PolicyReader
 	verifier *artifact.Verifier           // nil when no key is configured
 	library  func() (*ort.Library, error) // started once, in the background
 	fetcher  func() (*artifact.Fetcher, error)
@@ -27,7 +28,7 @@ type source struct {
 
 // newSource checks what can be checked at once and begins starting ONNX
 // Runtime, which takes as long as the first answers from S3.
-func newSource(ctx context.Context, cfg *config) (*source, error) {
+func newSource(ctx context.Context, cfg *config, logger *slog.Logger) (*source, error) {
 	store, err := artifact.NewStore(ctx, cfg.S3)
 	if err != nil {
 		return nil, err
@@ -42,7 +43,10 @@ func newSource(ctx context.Context, cfg *config) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("MODELSERVE_CACHE_DIR: %w", err)
 	}
-	s := &source{cfg: cfg, store: store, verifier: verifier, library: sync.OnceValues(openLibrary)}
+	s := &source{
+		cfg: cfg, store: store, verifier: verifier, library: sync.OnceValues(openLibrary),
+		policies: artifact.NewPolicyReader(store, verifier, logger),
+	}
 	s.fetcher = sync.OnceValues(func() (*artifact.Fetcher, error) {
 		library, err := s.library()
 		if err != nil {
@@ -77,6 +81,19 @@ func (s *source) Names(ctx context.Context) ([]string, error) { return s.store.N
 // Versions implements pool.Source.
 func (s *source) Versions(ctx context.Context, name string) ([]int, error) {
 	return s.store.Versions(ctx, name)
+}
+
+// Policy says which version of a model a call is for that names none by its
+// number. One that was altered is not followed, and the last good one stays in
+// force.
+func (s *source) Policy(ctx context.Context, name string) (*artifact.Policy, error) {
+	return s.policies.Policy(ctx, name)
+}
+
+// Generation asks whether anything published changed since an earlier
+// generation, which it returns when nothing did.
+func (s *source) Generation(ctx context.Context, since string) (string, error) {
+	return s.store.Generation(ctx, since)
 }
 
 // Describe implements pool.Source.
