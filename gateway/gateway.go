@@ -19,6 +19,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/telemetry"
+	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -45,7 +46,7 @@ type Deps struct {
 	Ready func(context.Context) error
 }
 
-// Catalog tells what is published. Answers are at most a second old.
+// Catalog tells what is published. A change is seen within two seconds.
 type Catalog interface {
 	// Names lists the published models, sorted.
 	Names(ctx context.Context) ([]string, error)
@@ -53,6 +54,10 @@ type Catalog interface {
 	// Versions lists a model's published versions, newest first; none when it is
 	// not published.
 	Versions(ctx context.Context, name string) ([]int, error)
+
+	// Policy says which version a call is for that names none by its number; the
+	// zero one where nobody said. It is shared: the caller does not change it.
+	Policy(ctx context.Context, name string) (*artifact.Policy, error)
 
 	// Model returns one version, or problem.ModelNotFound. It is shared: the
 	// caller does not change it.

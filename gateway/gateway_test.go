@@ -31,7 +31,7 @@ func TestWhereRequestsGo(t *testing.T) {
 		"V2 by host, its own version":   {"POST", "ocr.default.localhost", "/v2/models/text-recognize/infer", `ocr POST /v2/models/text-recognize/infer "hi"`, ""},
 		"V2 by host, another's model":   {"POST", "ocr.default.localhost", "/v2/models/iris/infer", "", "model_not_found"},
 		"by path, the function pins it": {"POST", "", "/v2/models/text-recognize/infer", `ocr POST /v2/models/text-recognize/versions/2/infer "hi"`, ""},
-		"by path, newest in the pool":   {"POST", "", "/v2/models/text-detect/infer", `pool POST /v2/models/text-detect/versions/2/infer "hi"`, ""},
+		"by path, newest in the pool":   {"POST", "", "/v2/models/text-detect/infer", `pool POST /v2/models/text-detect/infer "hi"`, ""},
 		"by path, an older version":     {"POST", "", "/v2/models/text-detect/versions/1/infer", `text-detect POST /v2/models/text-detect/versions/1/infer "hi"`, ""},
 		"by path, in the pool":          {"POST", "", "/v2/models/iris/versions/2/infer", `pool POST /v2/models/iris/versions/2/infer "hi"`, ""},
 		"unknown model":                 {"POST", "", "/v2/models/nope/infer", "", "model_not_found"},

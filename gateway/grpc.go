@@ -16,6 +16,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/deflate"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
 )
 
@@ -188,11 +189,21 @@ func (s *grpcService) checkHealth(ctx context.Context, service *wrapperspb.Strin
 
 // modelInfer hands an inference on, to the version it resolves to.
 func (s *grpcService) modelInfer(ctx context.Context, req *connect.Request[frame]) (*connect.Response[frame], error) {
-	a, err := req.Msg.address()
+	return s.inference(ctx, req.Header(), req.Msg)
+}
+
+// inference hands on one inference, whose metadata may name the version that
+// the message does not.
+func (s *grpcService) inference(ctx context.Context, h http.Header, message *frame) (*connect.Response[frame], error) {
+	a, err := message.address()
 	if err != nil {
 		return nil, err
 	}
-	return s.forward(ctx, s.infer, auth.DoInfer, a, req.Msg)
+	version, err := infer.VersionOf(a.version, h.Values(infer.VersionHeader))
+	if err != nil {
+		return nil, err
+	}
+	return s.forward(ctx, s.infer, auth.DoInfer, a, version, message)
 }
 
 // modelConfig hands on too: the configuration tells where the model runs,
@@ -202,15 +213,15 @@ func (s *grpcService) modelConfig(ctx context.Context, req *connect.Request[fram
 	if err != nil {
 		return nil, err
 	}
-	return s.forward(ctx, s.config, auth.DoRead, a, req.Msg)
+	return s.forward(ctx, s.config, auth.DoRead, a, a.version, req.Msg)
 }
 
-// forward sends a message to the function that it resolves to, and returns
-// that one's answer with the headers meant for callers.
+// forward sends a message, which is for a version, to the function that it
+// resolves to, and returns that one's answer with the headers meant for callers.
 func (s *grpcService) forward(
-	ctx context.Context, client *connect.Client[frame, frame], verb auth.Verb, a addressed, message *frame,
+	ctx context.Context, client *connect.Client[frame, frame], verb auth.Verb, a addressed, version string, message *frame,
 ) (*connect.Response[frame], error) {
-	t, err := s.g.resolve(ctx, verb, boundOf(ctx), a.name, a.version)
+	t, err := s.g.resolve(ctx, verb, boundOf(ctx), a.name, version)
 	if err != nil {
 		return nil, err
 	}
@@ -230,6 +241,7 @@ func (s *grpcService) forward(
 			answer.Header()[name] = values
 		}
 	}
+	t.tellAlias(answer.Header())
 	return answer, nil
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/internal/telemetry"
+	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -250,9 +251,17 @@ func (n *network) sleep(names ...string) {
 
 // fakeCatalog publishes models with one input and one output.
 type fakeCatalog struct {
-	mu     sync.Mutex
-	models map[string][]int
-	err    error
+	mu       sync.Mutex
+	models   map[string][]int
+	policies map[string]artifact.Policy
+	err      error
+}
+
+func (c *fakeCatalog) Policy(_ context.Context, name string) (*artifact.Policy, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.policies[name]
+	return &p, c.err
 }
 
 func (c *fakeCatalog) Names(context.Context) ([]string, error) {

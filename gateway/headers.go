@@ -15,6 +15,9 @@ const (
 	timeoutHeader = "Modelserve-Timeout" // what is left of the request's budget, in ms
 )
 
+// aliasHeader tells callers which alias decided on the version that answered.
+const aliasHeader = "Modelserve-Alias"
+
 const forwardedHost = "X-Forwarded-Host"
 
 // cleanHeaders is outermost: nothing behind it sees a header that speaks for

@@ -90,22 +90,22 @@ func (g *gateway) modelMetadata(c *call) error {
 
 // describe tells of a model from its manifest.
 func (g *gateway) describe(ctx context.Context, bound *route.Bound, name, version string) (*metadata, error) {
-	name, number, err := g.locate(ctx, auth.DoRead, bound, name, version)
+	found, err := g.locate(ctx, auth.DoRead, bound, name, version)
 	if err != nil {
 		return nil, err
 	}
-	model, err := g.deps.Catalog.Model(ctx, name, number)
+	model, err := g.deps.Catalog.Model(ctx, found.Name, found.Version)
 	if err != nil {
 		return nil, err
 	}
-	versions, err := g.versions(ctx, bound, name)
+	versions, err := g.versions(ctx, bound, found.Name)
 	if err != nil {
 		return nil, err
 	}
 	m := &metadata{
-		Name: name, Platform: model.Platform,
+		Name: found.Name, Platform: model.Platform,
 		Inputs: tensors(model.Signature.Inputs), Outputs: tensors(model.Signature.Outputs),
-		Parameters: map[string]string{"version": strconv.Itoa(number), "digest": model.Digest},
+		Parameters: map[string]string{"version": strconv.Itoa(found.Version), "digest": model.Digest},
 	}
 	setDefault(&m.Platform, modelPlatform)
 	for _, v := range versions {
@@ -128,13 +128,7 @@ func (g *gateway) versions(ctx context.Context, bound *route.Bound, name string)
 	if bound == nil {
 		return g.deps.Catalog.Versions(ctx, name)
 	}
-	var own []int
-	for _, pin := range bound.Function.Models {
-		if pin.Name == name {
-			own = append(own, pin.Version)
-		}
-	}
-	return own, nil
+	return bound.Versions(name), nil
 }
 
 func (g *gateway) modelReady(c *call) error {
@@ -151,15 +145,14 @@ func (g *gateway) modelReady(c *call) error {
 // readiness tells why a call to a model would not be answered, "" if it would.
 // It wakes nothing: a model at zero is ready.
 func (g *gateway) readiness(ctx context.Context, bound *route.Bound, name, version string) (model, reason string, err error) {
-	model, number, err := g.locate(ctx, auth.DoRead, bound, name, version)
+	found, err := g.locate(ctx, auth.DoRead, bound, name, version)
 	if err != nil {
 		return "", "", err
 	}
-	pin := route.Pin{Name: model, Version: number}
 	if bound == nil {
-		bound = g.deps.Routes.Model(pin)
+		bound = g.deps.Routes.Model(found.Pin)
 	}
-	return model, g.unavailable(bound, pin), nil
+	return found.Name, g.unavailable(bound, found.Pin), nil
 }
 
 // unavailable is why a call to a version would fail at the function it goes to,

@@ -18,17 +18,27 @@ import (
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/internal/telemetry"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // infer hands a V2 inference on, to the version it resolves to.
-func (g *gateway) infer(c *call) error { return g.toModel(c, auth.DoInfer, "/infer") }
+func (g *gateway) infer(c *call) error {
+	version, err := infer.VersionOf(c.param("version"), c.r.Header.Values(infer.VersionHeader))
+	if err != nil {
+		return err
+	}
+	c.r.Header.Del(infer.VersionHeader) // the path says it from here on
+	return g.toModel(c, auth.DoInfer, version, "/infer")
+}
 
 // modelConfig hands on too: the configuration tells where the model runs,
 // which only its function knows.
-func (g *gateway) modelConfig(c *call) error { return g.toModel(c, auth.DoRead, "/config") }
+func (g *gateway) modelConfig(c *call) error {
+	return g.toModel(c, auth.DoRead, c.param("version"), "/config")
+}
 
-func (g *gateway) toModel(c *call, verb auth.Verb, leaf string) error {
-	t, err := g.resolve(c.r.Context(), verb, c.bound, c.param("model"), c.param("version"))
+func (g *gateway) toModel(c *call, verb auth.Verb, version, leaf string) error {
+	t, err := g.resolve(c.r.Context(), verb, c.bound, c.param("model"), version)
 	if err != nil {
 		return err
 	}
@@ -36,8 +46,21 @@ func (g *gateway) toModel(c *call, verb auth.Verb, leaf string) error {
 	if t.version != "" {
 		path += "/versions/" + t.version
 	}
-	g.forward(c, t.url, path+leaf, func(res *http.Response) error { return g.learn(t.pin, res) })
+	g.forward(c, t.url, path+leaf, func(res *http.Response) error {
+		if res.StatusCode < http.StatusBadRequest {
+			t.tellAlias(res.Header)
+		}
+		return g.learn(t.pin, res)
+	})
 	return nil
+}
+
+// tellAlias says in an answer which alias decided on the version, if the
+// function has not.
+func (t *target) tellAlias(h http.Header) {
+	if t.alias != "" && h.Get(aliasHeader) == "" {
+		h.Set(aliasHeader, t.alias)
+	}
 }
 
 // native hands anything else on a function's host on as it is.

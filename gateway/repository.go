@@ -17,7 +17,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/problem"
 )
 
-// load hands the call to the function that the model's newest version goes to,
+// load hands the call to the function that calls without a version go to,
 // waking it.
 func (g *gateway) load(c *call) error {
 	ctx := c.r.Context()
@@ -52,11 +52,11 @@ func (g *gateway) loadModel(ctx context.Context, bound *route.Bound, name string
 func loadPath(model string) string { return "/v2/repository/models/" + model + "/load" }
 
 func (g *gateway) loadTarget(ctx context.Context, bound *route.Bound, name string) (*route.Bound, route.Pin, error) {
-	model, number, err := g.locate(ctx, auth.DoLoad, bound, name, "")
+	found, err := g.locate(ctx, auth.DoLoad, bound, name, "")
 	if err != nil {
 		return nil, route.Pin{}, err
 	}
-	pin := route.Pin{Name: model, Version: number}
+	pin := found.Pin
 	at := bound
 	if at == nil {
 		if at = g.deps.Routes.Model(pin); at == nil {
@@ -77,10 +77,11 @@ func (g *gateway) unload(c *call) error {
 // unloadModel frees a model's memory wherever it may be. A function at zero
 // has freed it already, and stays there.
 func (g *gateway) unloadModel(ctx context.Context, bound *route.Bound, name string) error {
-	model, _, err := g.locate(ctx, auth.DoLoad, bound, name, "")
+	found, err := g.locate(ctx, auth.DoLoad, bound, name, "")
 	if err != nil {
 		return err
 	}
+	model := found.Name
 	return g.each(ctx, g.holders(bound, model), func(ctx context.Context, at *route.Bound) error {
 		res, err := g.ask(ctx, at, http.MethodPost, "/v2/repository/models/"+model+"/unload")
 		if err != nil || res == nil {
@@ -120,12 +121,13 @@ func (g *gateway) statistics(c *call) error {
 // collect gathers statistics from the functions that are awake. A model none
 // of them knows has counted nothing since they began, so it gets zeros.
 func (g *gateway) collect(ctx context.Context, bound *route.Bound, name, version string) ([]modelStats, error) {
-	path, number := "/v2/models/stats", 0
+	path, number := "/v2/models/stats", ""
 	if name != "" {
-		var err error
-		if name, number, err = g.locate(ctx, auth.DoRead, bound, name, version); err != nil {
+		found, err := g.locate(ctx, auth.DoRead, bound, name, version)
+		if err != nil {
 			return nil, err
 		}
+		name, number = found.Name, strconv.Itoa(found.Version)
 		path = "/v2/models/" + name + "/stats"
 	}
 	holders := g.holders(bound, name)
@@ -147,13 +149,13 @@ func (g *gateway) collect(ctx context.Context, bound *route.Bound, name, version
 	var all []modelStats
 	for _, rows := range answers {
 		for _, s := range rows {
-			if (name == "" && g.mayRead(ctx, s.name)) || (s.name == name && (version == "" || s.version == version)) {
+			if (name == "" && g.mayRead(ctx, s.name)) || (s.name == name && (version == "" || s.version == number)) {
 				all = append(all, s)
 			}
 		}
 	}
 	if name != "" && len(all) == 0 {
-		all = append(all, noStats(name, strconv.Itoa(number)))
+		all = append(all, noStats(name, number))
 	}
 	return all, nil
 }

@@ -2,13 +2,14 @@ package gateway
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/url"
-	"slices"
 	"strconv"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -18,6 +19,7 @@ type target struct {
 	function string
 	model    string
 	version  string    // as the function is to be asked; "" leaves the choice to it
+	alias    string    // that decided on the version here; "" when none did
 	pin      route.Pin // what is known to be asked for, to remember failures by
 }
 
@@ -28,67 +30,99 @@ type target struct {
 // What a caller may not do is answered before whether it is there, so that he
 // learns nothing of models that are not his.
 func (g *gateway) resolve(ctx context.Context, verb auth.Verb, bound *route.Bound, name, version string) (*target, error) {
-	model, number, err := g.locate(ctx, verb, bound, name, version)
+	found, err := g.locate(ctx, verb, bound, name, version)
 	if err != nil {
 		return nil, err
 	}
-	t := &target{model: model, version: strconv.Itoa(number), pin: route.Pin{Name: model, Version: number}}
+	t := &target{model: found.Name, version: strconv.Itoa(found.Version), alias: found.alias, pin: found.Pin}
 	at := bound
-	if bound != nil {
-		// Its own version is the function's affair: revisions of it differ.
-		t.version = version
-	} else if at = g.deps.Routes.Model(t.pin); at == nil {
-		return nil, problem.New(problem.Unavailable, "no function serves %s@%d and there is no pool", model, number)
+	if at == nil {
+		if at = g.deps.Routes.Model(found.Pin); at == nil {
+			return nil, problem.New(problem.Unavailable, "no function serves %s and there is no pool", found.Pin)
+		}
+	}
+	// Without a version, and without a split's choice, which one answers is the
+	// function's affair: revisions of one differ, and the pool goes on with an
+	// older version until the one that is due has warmed up.
+	if !found.chosen && (bound != nil || at.Function.Pool) {
+		t.version = ""
 	}
 	t.url, t.function = at.URL, at.Function.Name
 	observed(ctx).function = t.function
 	return t, nil
 }
 
+// located is the version of a model that a call is for.
+type located struct {
+	route.Pin
+
+	alias  string // that decided; "" when none did
+	chosen bool   // by the caller or by a split; else the policy's word for all calls
+}
+
 // locate parses, authorises and resolves the version of a model. Without a
-// version that is the function's own by host, else the newest published one.
-func (g *gateway) locate(ctx context.Context, verb auth.Verb, bound *route.Bound, name, version string) (string, int, error) {
+// version that is the function's own by host, else what the model's policy
+// says: its split, the alias stable, or the newest.
+func (g *gateway) locate(ctx context.Context, verb auth.Verb, bound *route.Bound, name, version string) (located, error) {
 	model, err := infer.ParseName(name)
 	if err != nil {
-		return "", 0, err
+		return located{}, err
 	}
-	number := 0
 	if version != "" {
-		if number, err = infer.ParseVersion(version); err != nil {
-			return "", 0, err
+		if err := infer.CheckVersion("model_version", version); err != nil {
+			return located{}, err
 		}
 	}
 	if err := g.authorizer.Authorize(ctx, auth.PrincipalOf(ctx), auth.Action{Verb: verb, On: model}); err != nil {
-		return "", 0, err
+		return located{}, err
 	}
 	if bound != nil {
-		pinned, ok := bound.Serves(model)
-		switch {
-		case !ok:
-			return "", 0, problem.New(problem.ModelNotFound, "model %q is not one of function %s; call it by the gateway's own host", model, bound.Function.Name)
-		case number == 0:
-			number = pinned
-		}
-		return model, number, nil
+		return g.ofFunction(ctx, bound, model, version)
 	}
-	number, err = g.version(ctx, model, number)
-	return model, number, err
-}
-
-// version resolves a published version; 0 is the newest. Aliases ("stable")
-// will have their say here.
-func (g *gateway) version(ctx context.Context, model string, number int) (int, error) {
 	versions, err := g.deps.Catalog.Versions(ctx, model)
 	switch {
 	case err != nil:
-		return 0, err
+		return located{}, err
 	case len(versions) == 0:
-		return 0, problem.New(problem.ModelNotFound, "model %q is not published", model)
-	case number == 0:
-		return versions[0], nil
-	case !slices.Contains(versions, number):
-		return 0, problem.New(problem.ModelNotFound, "model %q has no version %d", model, number)
-	default:
-		return number, nil
+		return located{}, problem.New(problem.ModelNotFound, "model %q is not published", model)
 	}
+	policy, err := g.deps.Catalog.Policy(ctx, model)
+	if err != nil {
+		return located{}, err
+	}
+	return pick(policy, versions, verb, model, version)
+}
+
+// ofFunction resolves a version at a function's own host. A number may be that
+// of a revision we know nothing of; an alias is of the versions that we know.
+func (g *gateway) ofFunction(ctx context.Context, bound *route.Bound, model, version string) (located, error) {
+	versions := bound.Versions(model)
+	if len(versions) == 0 {
+		return located{}, problem.New(problem.ModelNotFound, "model %q is not one of function %s; call it by the gateway's own host", model, bound.Function.Name)
+	}
+	switch {
+	case version == "":
+		return located{Pin: route.Pin{Name: model, Version: versions[0]}}, nil
+	case infer.IsNumber(version):
+		number, err := infer.ParseVersion(version)
+		return located{Pin: route.Pin{Name: model, Version: number}, chosen: true}, err
+	}
+	policy, err := g.deps.Catalog.Policy(ctx, model)
+	if err != nil {
+		return located{}, err
+	}
+	return pick(policy, versions, auth.DoInfer, model, version)
+}
+
+// pick asks a policy. Only inferences are shared in a split: what is told of a
+// model is always told of the same version.
+func pick(policy *artifact.Policy, versions []int, verb auth.Verb, model, version string) (located, error) {
+	roll := rand.IntN
+	if verb != auth.DoInfer {
+		roll = func(int) int { return 0 }
+	}
+	number, alias, err := policy.Pick(model, versions, version, roll)
+	return located{
+		Pin: route.Pin{Name: model, Version: number}, alias: alias, chosen: version != "" || policy.Splits(versions),
+	}, err
 }

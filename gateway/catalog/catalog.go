@@ -1,9 +1,10 @@
 // Package catalog tells the gateway what is published, out of the store that
 // models are published to.
 //
-// It remembers: what is listed for a second, what cannot change for longer. It
-// reads manifests only, and does not check their signatures: the runtimes that
-// load models do.
+// It remembers, and asks the store once a second, while it is asked itself,
+// whether anything changed: what it remembers is good until then. It reads
+// manifests only, and does not check their signatures: the runtimes that load
+// models do.
 package catalog
 
 import (
@@ -17,22 +18,23 @@ import (
 	"github.com/modelserveai/modelserve/runtime/artifact"
 )
 
-// Store is what the catalog needs of an artifact.Store.
+// Store is what the catalog needs of an artifact.PolicyReader.
 type Store interface {
 	Names(ctx context.Context) ([]string, error)
 	Versions(ctx context.Context, name string) ([]int, error)
+	Policy(ctx context.Context, name string) (*artifact.Policy, error)
 	Manifest(ctx context.Context, ref artifact.Ref) (*artifact.Manifest, string, error)
+	Generation(ctx context.Context, since string) (string, error)
 }
 
-// How long and how much is remembered. While the store fails, lists are used
-// for a minute more: a call to a model that is loaded needs no store.
+// How long and how much is remembered, in one generation of the store. Its
+// notice of a change may have got lost, so a minute bounds that; and while the
+// store fails, everything is used for a minute more: a call to a model that is
+// loaded needs no store.
 const (
-	fresh   = time.Second
+	fresh   = time.Minute
 	stale   = time.Minute
 	timeout = 10 * time.Second
-
-	// A version never changes, but one may be deleted and its number used again.
-	modelFresh = 10 * time.Second
 
 	maxModels   = 10_000
 	maxVersions = 10_000
@@ -40,42 +42,56 @@ const (
 
 // Catalog implements gateway.Catalog.
 type Catalog struct {
+	watch    *watch
 	names    *memo.Cache[struct{}, []string]
 	versions *memo.Cache[string, []int]
+	policies *memo.Cache[string, *artifact.Policy]
 	models   *memo.Cache[artifact.Ref, *gateway.Model]
 }
 
 var _ gateway.Catalog = (*Catalog)(nil)
 
-// New makes the catalog of a store.
+// New makes the catalog of a store. It asks nothing as long as nobody does.
 func New(store Store) *Catalog {
-	return &Catalog{
-		names: memo.New(memo.Options{Fresh: fresh, Stale: stale, Max: 1, Timeout: timeout},
-			func(ctx context.Context, _ struct{}) ([]string, error) { return store.Names(ctx) }),
-		versions: memo.New(memo.Options{Fresh: fresh, Stale: stale, Max: maxModels, Timeout: timeout},
-			func(ctx context.Context, name string) ([]int, error) {
-				versions, err := store.Versions(ctx, name)
-				if problem.CodeOf(err) == problem.ModelNotFound {
-					return nil, nil // none is an answer, and remembered
-				}
-				return versions, err
-			}),
-		models: memo.New(memo.Options{Fresh: modelFresh, Stale: stale, Max: maxVersions, Timeout: timeout},
-			func(ctx context.Context, ref artifact.Ref) (*gateway.Model, error) {
-				manifest, digest, err := store.Manifest(ctx, ref)
-				if err != nil {
-					return nil, err
-				}
-				return &gateway.Model{
-					Name: ref.Name, Version: ref.Version, Platform: manifest.Platform, Digest: digest, Signature: manifest.Signature,
-				}, nil
-			}),
+	bounds := func(most int) memo.Options {
+		return memo.Options{Fresh: fresh, Stale: stale, Max: most, Timeout: timeout}
 	}
+	return &Catalog{
+		watch: &watch{ask: store.Generation},
+		names: memo.New(bounds(1), func(ctx context.Context, _ struct{}) ([]string, error) { return store.Names(ctx) }),
+		versions: memo.New(bounds(maxModels), func(ctx context.Context, name string) ([]int, error) {
+			versions, err := store.Versions(ctx, name)
+			if problem.CodeOf(err) == problem.ModelNotFound {
+				return nil, nil // none is an answer, and remembered
+			}
+			return versions, err
+		}),
+		policies: memo.New(bounds(maxModels), store.Policy),
+		models: memo.New(bounds(maxVersions), func(ctx context.Context, ref artifact.Ref) (*gateway.Model, error) {
+			manifest, digest, err := store.Manifest(ctx, ref)
+			if err != nil {
+				return nil, err
+			}
+			return &gateway.Model{
+				Name: ref.Name, Version: ref.Version, Platform: manifest.Platform, Digest: digest, Signature: manifest.Signature,
+			}, nil
+		}),
+	}
+}
+
+// get reads from one of the memories, in the store's generation of now.
+func get[K comparable, V any](ctx context.Context, c *Catalog, from *memo.Cache[K, V], key K) (V, error) {
+	generation, err := c.watch.current(ctx)
+	if err != nil {
+		var none V
+		return none, err
+	}
+	return from.GetIn(ctx, generation, key)
 }
 
 // Names implements gateway.Catalog.
 func (c *Catalog) Names(ctx context.Context) ([]string, error) {
-	names, err := c.names.Get(ctx, struct{}{})
+	names, err := get(ctx, c, c.names, struct{}{})
 	if err != nil {
 		return nil, fmt.Errorf("list published models: %w", err)
 	}
@@ -84,17 +100,26 @@ func (c *Catalog) Names(ctx context.Context) ([]string, error) {
 
 // Versions implements gateway.Catalog.
 func (c *Catalog) Versions(ctx context.Context, name string) ([]int, error) {
-	versions, err := c.versions.Get(ctx, name)
+	versions, err := get(ctx, c, c.versions, name)
 	if err != nil {
 		return nil, fmt.Errorf("list versions of model %s: %w", name, err)
 	}
 	return versions, nil
 }
 
+// Policy implements gateway.Catalog.
+func (c *Catalog) Policy(ctx context.Context, name string) (*artifact.Policy, error) {
+	policy, err := get(ctx, c, c.policies, name)
+	if err != nil {
+		return nil, fmt.Errorf("read the policy of model %s: %w", name, err)
+	}
+	return policy, nil
+}
+
 // Model implements gateway.Catalog.
 func (c *Catalog) Model(ctx context.Context, name string, version int) (*gateway.Model, error) {
 	ref := artifact.Ref{Name: name, Version: version}
-	model, err := c.models.Get(ctx, ref)
+	model, err := get(ctx, c, c.models, ref)
 	if err != nil {
 		return nil, fmt.Errorf("read the manifest of %s: %w", ref, err)
 	}

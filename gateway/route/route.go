@@ -71,15 +71,17 @@ type Bound struct {
 	URL      *url.URL // of the function, or of its tag
 }
 
-// Serves reports whether the function has a model of its own by that name, and
-// its newest pinned version.
-func (b *Bound) Serves(model string) (version int, ok bool) {
+// Versions lists the versions of a model that the function pins, newest first;
+// none when it has no model of its own by that name.
+func (b *Bound) Versions(model string) []int {
+	var versions []int
 	for _, p := range b.Function.Models {
 		if p.Name == model {
-			version, ok = max(version, p.Version), true
+			versions = append(versions, p.Version)
 		}
 	}
-	return version, ok
+	slices.SortFunc(versions, func(a, b int) int { return b - a })
+	return versions
 }
 
 // Routes is the table in force. Replacing it never disturbs a request.

@@ -53,6 +53,30 @@ func CheckVersion(field, s string) error {
 	return nil
 }
 
+// VersionHeader is the header (in gRPC, the metadata) that names the version an
+// inference is for, a number or an alias, where its URL or message does not.
+const VersionHeader = "X-Model-Version"
+
+// VersionOf is the version an inference is for: as its URL or message names it,
+// else as the values of its VersionHeader do. Both may, when they agree; named
+// is checked by CheckVersion, not here.
+func VersionOf(named string, header []string) (string, error) {
+	switch len(header) {
+	case 0:
+		return named, nil
+	case 1:
+	default:
+		return "", problem.Invalid(VersionHeader, "expected the header once; got it %d times", len(header))
+	}
+	if err := CheckVersion(VersionHeader, header[0]); err != nil {
+		return "", err
+	}
+	if named != "" && named != header[0] {
+		return "", problem.Invalid(VersionHeader, "the request is for version %s already; got %q", quote(named), header[0])
+	}
+	return header[0], nil
+}
+
 // IsNumber reports whether s is digits alone, which no alias is.
 func IsNumber(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""

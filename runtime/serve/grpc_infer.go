@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 )
 
@@ -50,7 +51,7 @@ func (i *inference) infer(ctx context.Context, c *call, h http.Header, in *infer
 		return nil, nil, err
 	}
 	req.Tenant = h.Get(TenantHeader)
-	if req.Version, err = versionOf(req.Version, h); err != nil {
+	if req.Version, err = infer.VersionOf(req.Version, h.Values(infer.VersionHeader)); err != nil {
 		return nil, nil, err
 	}
 	lease, err := i.s.acquire(ctx, c, req.Model, req.Version)

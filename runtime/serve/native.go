@@ -73,7 +73,7 @@ func mediaType(contentType string) string {
 // answer runs the codec on a payload and returns its answer as JSON. A panic in
 // it is an error.
 func (s *Server) answer(ctx context.Context, c *call, hold *hold, r *http.Request, in Payload) ([]byte, error) {
-	version, err := versionOf("", r.Header)
+	version, err := infer.VersionOf("", r.Header.Values(infer.VersionHeader))
 	if err != nil {
 		return nil, err
 	}

@@ -124,7 +124,7 @@ func (s *Server) serveInfer(w http.ResponseWriter, r *http.Request) (err error) 
 
 func (s *Server) inferREST(ctx context.Context, c *call, hold *hold, w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("model")
-	version, err := versionOf(r.PathValue("version"), r.Header)
+	version, err := infer.VersionOf(r.PathValue("version"), r.Header.Values(infer.VersionHeader))
 	if err != nil {
 		return err
 	}

@@ -37,10 +37,6 @@ const (
 	AliasHeader = "Modelserve-Alias"
 )
 
-// VersionHeader names the version that an inference is for, a number or an
-// alias, where its URL or message does not.
-const VersionHeader = "X-Model-Version"
-
 // headerLengthHeader is the binary tensor extension's: how many bytes of the
 // body are JSON.
 const headerLengthHeader = "Inference-Header-Content-Length"
@@ -308,25 +304,6 @@ func checkRef(name, version string) error {
 		return nil
 	}
 	return infer.CheckVersion("model_version", version)
-}
-
-// versionOf is the version an inference is for: as its URL or message names it,
-// else as its header does. Both may, when they agree.
-func versionOf(named string, h http.Header) (string, error) {
-	values := h.Values(VersionHeader)
-	switch {
-	case len(values) == 0:
-		return named, nil
-	case len(values) > 1:
-		return "", problem.Invalid(VersionHeader, "expected the header once; got it %d times", len(values))
-	}
-	if err := infer.CheckVersion(VersionHeader, values[0]); err != nil {
-		return "", err
-	}
-	if named != "" && named != values[0] {
-		return "", problem.Invalid(VersionHeader, "the request is for version %q already; got %q", shorten(named), values[0])
-	}
-	return values[0], nil
 }
 
 // run runs one V2 request in a lease, bounded by the request's own timeout from

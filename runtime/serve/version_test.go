@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
@@ -78,7 +79,7 @@ func TestVersionOfREST(t *testing.T) {
 			}
 			var headers []string
 			if tc.header != "" {
-				headers = []string{serve.VersionHeader, tc.header}
+				headers = []string{infer.VersionHeader, tc.header}
 			}
 			got := send(t, http.MethodPost, url+"/infer", []byte(inferBody), headers...)
 			natively := got
@@ -113,7 +114,7 @@ func TestVersionHeaderTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header[serve.VersionHeader] = []string{"3", "3"}
+	req.Header[infer.VersionHeader] = []string{"3", "3"}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)

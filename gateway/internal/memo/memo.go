@@ -37,10 +37,12 @@ type Cache[K comparable, V any] struct {
 type entry[V any] struct {
 	value V
 	at    time.Time // when the load that gave value began; zero before the first
+	epoch string    // of that load
 	call  *call[V]  // the load under way
 }
 
 type call[V any] struct {
+	epoch string
 	done  chan struct{}
 	value V
 	err   error
@@ -55,6 +57,12 @@ func New[K comparable, V any](options Options, load func(context.Context, K) (V,
 // who ask while it loads wait for the same load; one who goes away does not end
 // it for the others. Errors are not remembered.
 func (c *Cache[K, V]) Get(ctx context.Context, key K) (V, error) {
+	return c.GetIn(ctx, "", key)
+}
+
+// GetIn is Get over a source that tells when it changed: a value is used in the
+// epoch in which its load began, and in no other, but for Stale.
+func (c *Cache[K, V]) GetIn(ctx context.Context, epoch string, key K) (V, error) {
 	c.mu.Lock()
 	e := c.entries[key]
 	if e == nil {
@@ -62,13 +70,13 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K) (V, error) {
 		e = &entry[V]{}
 		c.entries[key] = e
 	}
-	if !e.at.IsZero() && time.Since(e.at) < c.options.Fresh {
+	if !e.at.IsZero() && e.epoch == epoch && time.Since(e.at) < c.options.Fresh {
 		value := e.value
 		c.mu.Unlock()
 		return value, nil
 	}
-	if e.call == nil {
-		e.call = &call[V]{done: make(chan struct{})}
+	if e.call == nil || e.call.epoch != epoch {
+		e.call = &call[V]{epoch: epoch, done: make(chan struct{})}
 		// Bounded by Options.Timeout, and waited for by everyone who asks.
 		go c.run(context.WithoutCancel(ctx), key, e, e.call)
 	}
@@ -100,14 +108,19 @@ func (c *Cache[K, V]) run(ctx context.Context, key K, e *entry[V], current *call
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e.call = nil
+	latest := e.call == current
+	if latest {
+		e.call = nil
+	}
 	switch {
 	case err == nil:
-		e.value, e.at = value, began
+		if latest || e.at.IsZero() { // else a load of a later epoch has its own word
+			e.value, e.at, e.epoch = value, began, current.epoch
+		}
 	case !e.at.IsZero() && began.Sub(e.at) < c.options.Fresh+c.options.Stale:
 		value, err = e.value, nil
 	default:
-		if c.entries[key] == e {
+		if latest && c.entries[key] == e {
 			delete(c.entries, key)
 		}
 	}

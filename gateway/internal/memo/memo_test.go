@@ -103,3 +103,35 @@ func TestItIsBounded(t *testing.T) {
 		t.Errorf("only %d of 10,000 had to be loaded again: more than 100 are kept", again)
 	}
 }
+
+// TestAnEpochEndsWhatWasLoadedInIt, also while its last load is under way.
+func TestAnEpochEndsWhatWasLoadedInIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		value, loads := 1, 0
+		c := memo.New(memo.Options{Fresh: time.Minute, Max: 10, Timeout: time.Minute}, func(context.Context, int) (int, error) {
+			v := value
+			loads++
+			time.Sleep(time.Duration(3-v) * time.Second) // the later is the faster
+			return v, nil
+		})
+		early := make(chan int, 1)
+		go func() {
+			v, _ := c.GetIn(t.Context(), "a", 1)
+			early <- v
+		}()
+		synctest.Wait()
+		value = 2
+		for range 3 {
+			if v, err := c.GetIn(t.Context(), "b", 1); err != nil || v != 2 {
+				t.Errorf("%d, %v", v, err)
+			}
+		}
+		if v := <-early; v != 1 {
+			t.Errorf("the early one got %d", v)
+		}
+		if v, err := c.GetIn(t.Context(), "b", 1); err != nil || v != 2 || loads != 2 {
+			t.Errorf("and later %d, %v, after %d loads", v, err, loads)
+		}
+	})
+}

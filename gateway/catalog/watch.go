@@ -1,0 +1,79 @@
+package catalog
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// How often the store is asked whether anything changed, and how old its answer
+// may be. A push is seen within patience and one listing.
+const (
+	interval = time.Second // while somebody asks, a quarter more or less; never otherwise
+	patience = 1500 * time.Millisecond
+	askTime  = 3 * time.Second // of one question
+)
+
+// watch knows the store's generation. It asks when it is asked, once however
+// many ask, and answers with what it knows while it does; only after a pause,
+// when that may be old, those who ask wait.
+type watch struct {
+	ask func(ctx context.Context, since string) (string, error)
+
+	mu     sync.Mutex
+	now    string
+	at     time.Time     // when the last question was put; zero before the first
+	next   time.Duration // after at, when the next is due
+	failed bool          // the last had no answer
+	asking chan struct{} // closed when the question under way is answered; nil is none
+}
+
+// current is the generation. It is no error that the store does not tell: what
+// is remembered is bounded in time by itself.
+func (w *watch) current(ctx context.Context) (string, error) {
+	w.mu.Lock()
+	age := time.Since(w.at)
+	if !w.at.IsZero() && age < w.next {
+		defer w.mu.Unlock()
+		return w.now, nil
+	}
+	if w.asking == nil {
+		w.asking = make(chan struct{})
+		// Bounded by askTime, and waited for by those who need the answer.
+		go w.put(context.WithoutCancel(ctx), w.now, w.asking)
+	}
+	if !w.at.IsZero() && (age < patience || w.failed) {
+		defer w.mu.Unlock()
+		return w.now, nil
+	}
+	asking := w.asking
+	w.mu.Unlock()
+	select {
+	case <-asking:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now, nil
+}
+
+// put puts one question to the store.
+func (w *watch) put(ctx context.Context, since string, answered chan<- struct{}) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	began := time.Now()
+	now, err := w.ask(ctx, since)
+
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.failed = err != nil; w.failed {
+		began = time.Now() // one that does not answer is not asked without a break
+	} else {
+		w.now = now
+	}
+	w.at, w.next = began, interval*3/4+rand.N(interval/2)
+	w.asking = nil
+	close(answered)
+}
