@@ -42,6 +42,8 @@ type config struct {
 	// hash) when its id is not there yet.
 	AdminKey string `env:"MODELSERVE_ADMIN_KEY,unset"`
 
+	PublicKeyFile string `env:"MODELSERVE_PUBLIC_KEY_FILE"` // PEM; set, policies that it did not sign are not followed
+
 	Gateway   gateway.Config
 	Storage   artifact.Config
 	Telemetry telemetry.Config
@@ -111,7 +113,7 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 	if err := adopt(ctx, keys, cfg.AdminKey); err != nil {
 		return err
 	}
-	store, err := artifact.NewStore(ctx, cfg.Storage)
+	store, err := openStore(ctx, cfg, tel)
 	if err != nil {
 		return err
 	}
@@ -141,6 +143,21 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 	return serve(ctx, cfg, tel, handler, listening, func() { draining.Store(true) }, func(ctx context.Context) {
 		routes.Watch(ctx, cfg.Routes, routesInterval, tel.Logger)
 	})
+}
+
+// openStore opens the published models, whose policies decide where calls go.
+func openStore(ctx context.Context, cfg config, tel *telemetry.Telemetry) (*artifact.PolicyReader, error) {
+	store, err := artifact.NewStore(ctx, cfg.Storage)
+	if err != nil {
+		return nil, err
+	}
+	var verifier *artifact.Verifier
+	if cfg.PublicKeyFile != "" {
+		if verifier, err = artifact.ReadVerifier(cfg.PublicKeyFile); err != nil {
+			return nil, fmt.Errorf("MODELSERVE_PUBLIC_KEY_FILE: %w", err)
+		}
+	}
+	return artifact.NewPolicyReader(store, verifier, tel.Logger), nil
 }
 
 // serve runs the two listeners and the watch, and waits for all of them.

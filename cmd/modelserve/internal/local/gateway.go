@@ -55,6 +55,11 @@ func (f *front) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reach the objects: %w", err)
 	}
+	verifier, err := artifact.ReadVerifier(p.dir.public())
+	if err != nil {
+		return fmt.Errorf("reach the objects: %w", err)
+	}
+	published := artifact.NewPolicyReader(objects, verifier, told.Logger)
 	routes, err := route.New(hostTemplate)
 	if err != nil {
 		return fmt.Errorf("route: %w", err)
@@ -63,7 +68,7 @@ func (f *front) open(ctx context.Context) error {
 		return routes.Replace(functions(status)) //nolint:wrapcheck // it names the function
 	}
 	f.handler, err = gateway.New(config, gateway.Deps{
-		Keys: keys, Catalog: catalog.New(objects), Routes: routes, Transport: p.services.table, Telemetry: told,
+		Keys: keys, Catalog: catalog.New(published), Routes: routes, Transport: p.services.table, Telemetry: told,
 		Ready: p.ready,
 	})
 	if err != nil {
