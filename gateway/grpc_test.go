@@ -127,20 +127,20 @@ func TestGRPCInfer(t *testing.T) {
 		code                      codes.Code
 		reason                    problem.Code
 	}{
-		"newest, in the pool":         {"", w.admin, "iris", "", "pool/iris", "", codes.OK, ""},
-		"a version":                   {"", w.admin, "iris", "2", "pool/iris", "2", codes.OK, ""},
-		"pinned by a function":        {"", w.admin, "text-recognize", "", "ocr/text-recognize", "2", codes.OK, ""},
-		"by host, its own version":    {"text-detect.default.localhost:80", w.admin, "text-detect", "", "text-detect/text-detect", "", codes.OK, ""},
-		"by host, another's model":    {"text-detect.default.localhost", w.admin, "iris", "", "", "", codes.NotFound, problem.ModelNotFound},
-		"no such host":                {"nope.default.localhost", w.admin, "iris", "", "", "", codes.NotFound, problem.NotFound},
-		"a key for it":                {"", narrow, "iris", "", "pool/iris", "", codes.OK, ""},
-		"a key for another":           {"", narrow, "text-detect", "", "", "", codes.PermissionDenied, problem.PermissionDenied},
-		"and not for what is not":     {"", narrow, "nope", "", "", "", codes.PermissionDenied, problem.PermissionDenied},
-		"no key":                      {"", "", "iris", "", "", "", codes.Unauthenticated, problem.Unauthenticated},
-		"unknown model":               {"", w.admin, "nope", "", "", "", codes.NotFound, problem.ModelNotFound},
-		"a path in the model's name":  {"", w.admin, "../iris", "", "", "", codes.InvalidArgument, problem.InvalidArgument},
-		"no alias of it":              {"", w.admin, "iris", "beta", "", "", codes.NotFound, problem.ModelNotFound},
-		"a version of no form":        {"", w.admin, "iris", "Newest", "", "", codes.InvalidArgument, problem.InvalidArgument},
+		"newest, in the pool":        {"", w.admin, "iris", "", "pool/iris", "", codes.OK, ""},
+		"a version":                  {"", w.admin, "iris", "2", "pool/iris", "2", codes.OK, ""},
+		"pinned by a function":       {"", w.admin, "text-recognize", "", "ocr/text-recognize", "2", codes.OK, ""},
+		"by host, its own version":   {"text-detect.default.localhost:80", w.admin, "text-detect", "", "text-detect/text-detect", "", codes.OK, ""},
+		"by host, another's model":   {"text-detect.default.localhost", w.admin, "iris", "", "", "", codes.NotFound, problem.ModelNotFound},
+		"no such host":               {"nope.default.localhost", w.admin, "iris", "", "", "", codes.NotFound, problem.NotFound},
+		"a key for it":               {"", narrow, "iris", "", "pool/iris", "", codes.OK, ""},
+		"a key for another":          {"", narrow, "text-detect", "", "", "", codes.PermissionDenied, problem.PermissionDenied},
+		"and not for what is not":    {"", narrow, "nope", "", "", "", codes.PermissionDenied, problem.PermissionDenied},
+		"no key":                     {"", "", "iris", "", "", "", codes.Unauthenticated, problem.Unauthenticated},
+		"unknown model":              {"", w.admin, "nope", "", "", "", codes.NotFound, problem.ModelNotFound},
+		"a path in the model's name": {"", w.admin, "../iris", "", "", "", codes.InvalidArgument, problem.InvalidArgument},
+		"no alias of it":             {"", w.admin, "iris", "beta", "", "", codes.NotFound, problem.ModelNotFound},
+		"a version of no form":       {"", w.admin, "iris", "Newest", "", "", codes.InvalidArgument, problem.InvalidArgument},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -74,9 +74,24 @@ type unreadable struct{ error }
 func (u unreadable) Unwrap() error { return u.error }
 
 // Policy reads a model's policy; a model without one has the zero policy. Its
-// signature is not looked at: see PolicyReader.
+// signature is not looked at: see SignedPolicy and PolicyReader.
 func (s *Store) Policy(ctx context.Context, name string) (*Policy, error) {
 	have, err := s.policy(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return &have.body.Policy, nil
+}
+
+// SignedPolicy is Policy, and refuses what v does not accept; a nil v accepts
+// everything.
+func (s *Store) SignedPolicy(ctx context.Context, name string, v *Verifier) (*Policy, error) {
+	have, err := s.policy(ctx, name)
+	if err == nil {
+		if wrong := have.verify(v); wrong != nil {
+			err = problem.New(problem.Conflict, "the policy of model %s: %w", name, wrong)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,8 @@ import (
 
 func (a *app) modelsCommand() *cobra.Command {
 	return group("models", "Publish models, and see, check and delete published ones",
-		a.pushCommand(), a.pushShippedCommand(), a.listCommand(), a.showCommand(), a.verifyCommand(), a.deleteCommand())
+		a.pushCommand(), a.pushShippedCommand(), a.listCommand(), a.showCommand(), a.verifyCommand(), a.deleteCommand(),
+		a.aliasCommand(), a.splitCommand())
 }
 
 // withStore runs do over the published models.
@@ -38,6 +39,10 @@ type modelSummary struct {
 	Size     int64  `json:"size"` // bytes of the newest, as pushed
 	Digest   string `json:"digest"`
 	Fault    string `json:"fault,omitempty"` // why its manifest cannot be read
+
+	artifact.Policy
+
+	PolicyFault string `json:"policy_fault,omitempty"` // why its policy is not followed
 }
 
 func (a *app) listCommand() *cobra.Command {
@@ -82,6 +87,10 @@ func (s *store) summaries(ctx context.Context) ([]modelSummary, error) {
 		default:
 			row.Digest, row.Size = digest, pushedSize(m)
 		}
+		policy, err := s.policyInForce(ctx, name)
+		if row.Policy = *policy; err != nil {
+			row.PolicyFault = err.Error()
+		}
 		all = append(all, row)
 	}
 	return all, nil
@@ -102,15 +111,29 @@ func summaryTable(models []modelSummary) string {
 	if len(models) == 0 {
 		return "No model is published yet. `modelserve models push NAME FILE.onnx` publishes one.\n"
 	}
-	t := table{head: []string{"NAME", "NEWEST", "VERSIONS", "SIZE", "DIGEST"}}
+	t := table{head: []string{"NAME", "NEWEST", "VERSIONS", "ALIASES", "SIZE", "DIGEST"}}
 	for _, m := range models {
 		if m.Fault != "" {
-			t.add(m.Name, strconv.Itoa(m.Version), strconv.Itoa(len(m.Versions)), "-", "unreadable: "+m.Fault)
+			t.add(m.Name, strconv.Itoa(m.Version), strconv.Itoa(len(m.Versions)), m.calls(), "-", "unreadable: "+m.Fault)
 			continue
 		}
-		t.add(m.Name, strconv.Itoa(m.Version), strconv.Itoa(len(m.Versions)), size(m.Size), shortDigest(m.Digest))
+		t.add(m.Name, strconv.Itoa(m.Version), strconv.Itoa(len(m.Versions)), m.calls(), size(m.Size), shortDigest(m.Digest))
 	}
 	return t.String()
+}
+
+// calls tells on one line which versions calls reach that name no number.
+func (m *modelSummary) calls() string {
+	switch {
+	case m.PolicyFault != "":
+		return "not followed"
+	case len(m.Split) > 0:
+		return strings.TrimSpace(aliasList(m.Aliases) + " split " + shareList(m.Split))
+	case len(m.Aliases) > 0:
+		return aliasList(m.Aliases)
+	default:
+		return "-"
+	}
 }
 
 // shortDigest keeps what tells digests apart at a glance.
@@ -121,6 +144,7 @@ type modelDetails struct {
 	Digest   string `json:"digest"`
 	Versions []int  `json:"versions"`
 
+	artifact.Policy
 	*artifact.Manifest
 }
 
@@ -149,8 +173,12 @@ func (a *app) showCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				d := modelDetails{Digest: digest, Versions: versions, Manifest: m}
-				if ref.Version == versions[0] {
+				policy, err := s.policyInForce(cmd.Context(), ref.Name)
+				if err != nil {
+					a.notef("note: its policy is not followed: %s", explain(err))
+				}
+				d := modelDetails{Digest: digest, Versions: versions, Policy: *policy, Manifest: m}
+				if reached, _ := defaultOf(ref.Name, versions, policy); reached == ref.Version && !policy.Splits(versions) {
 					ref.Version = 0 // what a call without a version reaches
 				}
 				curl := curlLine(m, inferURL(ref, addr), addr)
@@ -166,6 +194,13 @@ func describeModel(d *modelDetails) string {
 	if d.Cost != nil {
 		fmt.Fprintf(&b, "  memory   %s, loaded and warm\n", size(d.Cost.Memory))
 	}
+	if len(d.Aliases) > 0 {
+		fmt.Fprintf(&b, "  aliases  %s\n", aliasList(d.Aliases))
+	}
+	if len(d.Split) > 0 {
+		fmt.Fprintf(&b, "  split    %s\n", shareList(d.Split))
+	}
+	b.WriteString("\n")
 	ports := table{head: []string{"", "NAME", "TYPE", "SHAPE", ""}}
 	for _, side := range []struct {
 		word  string
@@ -231,8 +266,9 @@ func (a *app) deleteCommand() *cobra.Command {
 		Use:   "delete NAME[@VERSION]",
 		Short: "Delete a published version, or a model with all of them",
 		Long: `Delete a version, or all versions of a model. It asks first; where nobody can
-answer it wants --yes. Functions that have the version in memory answer with it
-until they stop.`,
+answer it wants --yes. A version that an alias or the split names is not deleted
+before those name another, but with the whole model. Functions that have the
+version in memory answer with it until they stop.`,
 		Example: `  modelserve models delete churn@2
   modelserve models delete churn --yes`,
 		Args: args(cobra.ExactArgs(1)),
@@ -247,11 +283,11 @@ until they stop.`,
 						return err
 					}
 				}
+				if refs, err = s.delete(cmd.Context(), args[0], refs); err != nil {
+					return err
+				}
 				gone := deleted{}
 				for _, ref := range refs {
-					if err := s.Delete(cmd.Context(), ref); err != nil {
-						return notPublished(err)
-					}
 					gone.Deleted = append(gone.Deleted, ref.String())
 				}
 				a.tellOfServices(refs)
@@ -261,6 +297,15 @@ until they stop.`,
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
+}
+
+// delete deletes what a ref means: one version, or the model.
+func (s *store) delete(ctx context.Context, text string, refs []artifact.Ref) ([]artifact.Ref, error) {
+	if strings.Contains(text, "@") {
+		return refs, inUse(refs[0].Name, s.Delete(ctx, refs[0]))
+	}
+	refs, err := s.DeleteAll(ctx, text)
+	return refs, notPublished(err)
 }
 
 // tellOfServices says which local service is left without its model.

@@ -155,20 +155,42 @@ func (a *app) pushedOf(ctx context.Context, s *store, done *publish.Result, addr
 	if !done.Unchanged {
 		p.Measured = measuredText(done.Manifest)
 	}
-	newest, err := s.Newest(ctx, done.Ref.Name)
+	versions, err := s.Versions(ctx, done.Ref.Name)
 	if err != nil {
 		return p, fmt.Errorf("%s is published, but not to be read again: %w", done.Ref, err)
 	}
 	called := artifact.Ref{Name: done.Ref.Name}
-	if newest.Version != done.Ref.Version {
+	if note := s.passedBy(ctx, done.Ref, versions); note != "" {
 		called = done.Ref
-		p.Notes = append(p.Notes, fmt.Sprintf("the newest is %s, which calls without a version reach", newest))
+		p.Notes = append(p.Notes, note)
 	} else if note := a.pinNote(ctx, done.Ref, addr); note != "" {
 		p.Notes = append(p.Notes, note)
 	}
 	p.URL = inferURL(called, addr)
 	p.Curl = curlLine(done.Manifest, p.URL, addr)
 	return p, nil
+}
+
+// passedBy says where calls without a version go if not all to this one; "" if
+// they do.
+func (s *store) passedBy(ctx context.Context, ref artifact.Ref, versions []int) string {
+	policy, err := s.policyInForce(ctx, ref.Name)
+	if err != nil {
+		return fmt.Sprintf("the policy is not followed: %s", explain(err))
+	}
+	if policy.Splits(versions) {
+		return fmt.Sprintf("calls without a version are split (%s): `modelserve models split %s` changes that", shareList(policy.Split), ref.Name)
+	}
+	version, alias := defaultOf(ref.Name, versions, policy)
+	reached := artifact.Ref{Name: ref.Name, Version: version}
+	switch {
+	case reached == ref:
+		return ""
+	case alias != "":
+		return fmt.Sprintf("calls without a version reach %s, which is %s: `modelserve models alias %s %s=%d` moves them", reached, alias, ref.Name, alias, ref.Version)
+	default:
+		return fmt.Sprintf("the newest is %s, which calls without a version reach", reached)
+	}
 }
 
 // askTime bounds a question whose answer is only good to know.
