@@ -73,7 +73,7 @@ func (w *watch) put(ctx context.Context, since string, answered chan<- struct{})
 	} else {
 		w.now = now
 	}
-	w.at, w.next = began, interval*3/4+rand.N(interval/2)
+	w.at, w.next = began, interval*3/4+rand.N(interval/2) //nolint:gosec // a jitter, no secret
 	w.asking = nil
 	close(answered)
 }

@@ -90,10 +90,10 @@ func (p *Policy) Uses(version int) string {
 // goes on between the others, and calls without a version fall back to the
 // newest, but an alias asked for by name is an error.
 func (p *Policy) Pick(name string, versions []int, want string, roll func(n int) int) (version int, alias string, err error) {
-	switch {
-	case want == Latest:
+	switch want {
+	case Latest:
 		return versions[0], Latest, nil
-	case want == "":
+	case "":
 		if v := p.draw(versions, roll); v != 0 {
 			return v, "", nil
 		}

@@ -213,7 +213,7 @@ func (s *Store) ChangePolicy(ctx context.Context, name string, how Changing, cha
 			return &next.Policy, nil
 		}
 		select {
-		case <-time.After(rand.N(policyWait)):
+		case <-time.After(rand.N(policyWait)): //nolint:gosec // a jitter, no secret
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
