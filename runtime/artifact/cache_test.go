@@ -32,6 +32,7 @@ func TestCacheEvictsTheLeastRecentlyUsed(t *testing.T) {
 	}
 	for i, name := range []string{"a", "b", "a"} {
 		local := fetch(name)
+		settled(t, cache)
 		age(t, local.Path, time.Duration(10-i)*time.Minute)
 		local.Release()
 	}
@@ -104,12 +105,14 @@ func TestCacheChecksAgainWhatChanged(t *testing.T) {
 			t.Parallel()
 			store := newFakeS3(t).store(t)
 			publish(t, store, draft(t, "iris", model), Publishing{})
-			f := NewFetcher(store, newCache(t, 0), here, nil, quick)
+			cache := newCache(t, 0)
+			f := NewFetcher(store, cache, here, nil, quick)
 			first, err := f.Fetch(t.Context(), Ref{"iris", 1})
 			if err != nil {
 				t.Fatal(err)
 			}
 			first.Release()
+			settled(t, cache)
 			tc.change(t, first.Path)
 			second, err := f.Fetch(t.Context(), Ref{"iris", 1})
 			if err != nil {
@@ -147,6 +150,7 @@ func TestCacheReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	local.Release()
+	settled(t, cache)
 	before := contents(t, cache)
 	frozen, err := OpenCache(CacheConfig{Dir: cache.dir, ReadOnly: true})
 	if err != nil {
@@ -198,10 +202,7 @@ func TestCacheUnderPressure(t *testing.T) {
 	dir := t.TempDir()
 	var wg sync.WaitGroup
 	for worker := range 4 {
-		cache, err := OpenCache(CacheConfig{Dir: dir, MaxBytes: 17_000})
-		if err != nil {
-			t.Fatal(err)
-		}
+		cache := openCache(t, CacheConfig{Dir: dir, MaxBytes: 17_000})
 		f := NewFetcher(store, cache, here, nil, quick)
 		wg.Go(func() {
 			for i := range 25 {

@@ -9,22 +9,20 @@ import (
 	"hash"
 	"io"
 	"math/rand/v2"
-	"os"
-	"strconv"
-	"strings"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
 // Transfer bounds a download. The zero value takes the defaults.
 type Transfer struct {
-	RangeBytes int64         // of one GET; 8 MiB
-	Ranges     int           // GETs at once, of all files together; 4. Each holds RangeBytes of memory
+	RangeBytes int64         // of one GET; 8 MiB, and less for a file that has fewer than Ranges of them
+	Ranges     int           // GETs at once, of all files together; 4
 	Attempts   int           // per range; 5
 	Stall      time.Duration // a range without a byte for so long is tried again; 15 s
 	Backoff    time.Duration // before the second attempt; doubles; 100 ms
+
+	// Memory is the largest file that is kept in memory when the cache's disk
+	// takes none; 0 is never.
+	Memory int64
 }
 
 func (t Transfer) withDefaults() Transfer {
@@ -46,190 +44,208 @@ func (t Transfer) withDefaults() Transfer {
 	return t
 }
 
-// chunk is one range of a file on its way.
-type chunk struct {
-	data []byte
-	err  error
+// minRange is what a range has at least: below it, requests cost more than
+// what running them at once saves.
+const minRange = 1 << 20
+
+// span is the length of the ranges of a file of size bytes: the hash takes them
+// in order, so it lags behind by the ranges that are under way at once.
+func (t Transfer) span(size int64) int64 {
+	return min(t.RangeBytes, max(minRange, size/int64(2*t.Ranges)))
 }
 
-// download gets an object in parallel ranges and writes it, hashing each range
-// in its turn. What was read is counted in got, also when it fails.
-func (f *Fetcher) download(ctx context.Context, key string, file File, dst io.Writer) (sum string, err error) {
+// pieceBytes is what a range reads before it is written and told to the hash:
+// it stays in the processor's cache for all three.
+const pieceBytes = 256 << 10
+
+// sink is where a download goes: pieces are written where they belong as they
+// come, and read again once, in order, to be hashed.
+type sink interface {
+	io.WriterAt
+	io.ReaderAt
+}
+
+// ring is a sink that keeps the ranges under way and nothing else.
+type ring []byte
+
+// WriteAt implements sink.
+func (r ring) WriteAt(p []byte, off int64) (int, error) {
+	n := copy(r[off%int64(len(r)):], p)
+	return n + copy(r, p[n:]), nil
+}
+
+// ReadAt implements sink.
+func (r ring) ReadAt(p []byte, off int64) (int, error) {
+	n := copy(p, r[off%int64(len(r)):])
+	return n + copy(p[n:], r), nil
+}
+
+// part is one range of a file on its way.
+type part struct {
+	first, length int64
+	pieces        chan int // their lengths as they are in place, in order; closed at the end
+	err           error    // set before that
+}
+
+// download gets an object in parallel ranges into dst, and hashes what is in
+// place while the rest arrives. A range keeps its turn until it is hashed, so
+// what is under way never spans more than Ranges of them. arrived is when the
+// last byte was there.
+func (f *Fetcher) download(ctx context.Context, key string, file File, dst sink) (sum string, arrived time.Time, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-
-	n := (file.Size + f.transfer.RangeBytes - 1) / f.transfer.RangeBytes
-	pending := make(chan chan chunk, f.transfer.Ranges)
-	producing := make(chan struct{})
+	parts := make(chan *part, f.transfer.Ranges)
+	started := make(chan struct{})
 	go func() {
-		defer close(producing)
-		defer close(pending)
-		for i := range n {
-			if f.ranges.Acquire(ctx, 1) != nil {
-				return
-			}
-			result := make(chan chunk, 1)
-			go func() {
-				first := i * f.transfer.RangeBytes
-				data, err := f.fetchRange(ctx, key, first, min(f.transfer.RangeBytes, file.Size-first), file.Size)
-				result <- chunk{data, err}
-			}()
-			select {
-			case pending <- result:
-			case <-ctx.Done():
-				<-result
-				f.ranges.Release(1)
-				return
-			}
-		}
+		defer close(started)
+		defer close(parts)
+		f.begin(ctx, key, file, dst, parts)
 	}()
 	h := sha256.New()
-	err = f.write(pending, dst, h)
-	if err != nil {
-		cancel()
-		for result := range pending { // wait for what is still on its way
-			<-result
-			f.ranges.Release(1)
+	for p := range parts {
+		if err == nil {
+			if err = f.hash(p, dst, h, &arrived); err != nil {
+				cancel()
+			}
 		}
+		for range p.pieces { // wait for what is still on its way
+		}
+		f.ranges.Release(1)
 	}
-	<-producing
+	<-started
 	if err == nil {
 		err = ctx.Err()
 	}
-	return hex.EncodeToString(h.Sum(nil)), err
+	return hex.EncodeToString(h.Sum(nil)), arrived, err
 }
 
-// write takes the ranges in order.
-func (f *Fetcher) write(pending <-chan chan chunk, dst io.Writer, h hash.Hash) error {
-	for result := range pending {
-		c := <-result
-		err := c.err
-		if err == nil {
-			h.Write(c.data)
-			if _, werr := dst.Write(c.data); werr != nil {
-				err = onDisk(werr)
-			}
+// begin starts a file's ranges in order, as turns come free.
+func (f *Fetcher) begin(ctx context.Context, key string, file File, dst sink, parts chan<- *part) {
+	span := f.transfer.span(file.Size)
+	for first := int64(0); first < file.Size; first += span {
+		if f.ranges.Acquire(ctx, 1) != nil {
+			return
 		}
-		f.ranges.Release(1)
-		if err != nil {
-			return err
-		}
+		length := min(span, file.Size-first)
+		// As many pieces as there can be: an attempt may end in the middle of one.
+		p := &part{first: first, length: length, pieces: make(chan int, int(length/pieceBytes)+1+f.transfer.Attempts)}
+		go func() {
+			defer close(p.pieces)
+			p.err = f.fetchRange(ctx, key, p, file.Size, dst)
+		}()
+		parts <- p // never blocks for long: there are as many places as turns, and download takes all
 	}
-	return nil
 }
 
-// fetchRange gets length bytes from first on, and goes on where an attempt
-// broke off.
-func (f *Fetcher) fetchRange(ctx context.Context, key string, first, length, size int64) ([]byte, error) {
-	data := make([]byte, length)
+// hash takes a range's pieces as they come into place.
+func (f *Fetcher) hash(p *part, dst sink, h hash.Hash, arrived *time.Time) error {
+	buffer := f.buffer()
+	defer f.buffers.Put(buffer)
+	at := p.first
+	for n := range p.pieces {
+		*arrived = time.Now()
+		piece := (*buffer)[:n]
+		if _, err := dst.ReadAt(piece, at); err != nil {
+			return permanent{fmt.Errorf("read again what was written: %w", err)}
+		}
+		h.Write(piece)
+		at += int64(n)
+	}
+	return p.err
+}
+
+// buffer is room for a piece; put it back into buffers.
+func (f *Fetcher) buffer() *[]byte {
+	if b, ok := f.buffers.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, pieceBytes)
+	return &b
+}
+
+// fetchRange gets a range, and goes on where an attempt broke off.
+func (f *Fetcher) fetchRange(ctx context.Context, key string, p *part, size int64, dst sink) error {
+	buffer := f.buffer()
+	defer f.buffers.Put(buffer)
 	got := int64(0)
 	var err error
 	for attempt := range f.transfer.Attempts {
 		if attempt > 0 {
-			if waitErr := sleep(ctx, backoff(f.transfer.Backoff, attempt)); waitErr != nil {
-				return nil, waitErr
+			if err := sleep(ctx, backoff(f.transfer.Backoff, attempt)); err != nil {
+				return err
 			}
 		}
 		var n int64
-		n, err = f.attempt(ctx, key, data[got:], first+got, size)
+		n, err = f.attempt(ctx, key, p, got, size, dst, *buffer)
 		got += n
-		if got == length {
-			return data, nil
+		if got == p.length {
+			return nil
 		}
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 		if !again(err) {
-			return nil, err
+			return err
 		}
 	}
-	return nil, fmt.Errorf("interrupted: got %d of %d bytes from byte %d in %d attempts: %w",
-		got, length, first, f.transfer.Attempts, err)
+	return fmt.Errorf("interrupted: got %d of %d bytes from byte %d in %d attempts: %w",
+		got, p.length, p.first, f.transfer.Attempts, err)
 }
 
-// attempt reads into data from an offset of the object until an error or the
-// end; a body that stalls is an error.
-func (f *Fetcher) attempt(ctx context.Context, key string, data []byte, first, size int64) (int64, error) {
+// attempt reads a range from its byte from on until an error or the end; a body
+// that stalls is an error.
+func (f *Fetcher) attempt(ctx context.Context, key string, p *part, from, size int64, dst sink, buffer []byte) (got int64, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stall := time.AfterFunc(f.transfer.Stall, func() {
 		cancel(fmt.Errorf("%w: no byte in %v", errUnreachable, f.transfer.Stall))
 	})
 	defer stall.Stop()
-
-	out, err := f.store.client.GetObject(ctx, &s3.GetObjectInput{
-		Bucket: &f.store.bucket, Key: &key,
-		Range: aws.String(fmt.Sprintf("bytes=%d-%d", first, first+int64(len(data))-1)),
-	}, func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
+	body, err := f.store.openRange(ctx, key, p.first+from, p.length-from, size)
 	if err != nil {
-		return 0, stalled(ctx, outOfRange(explain(err), first, size))
+		return 0, stalled(ctx, err)
 	}
-	defer out.Body.Close()
-	if err := checkRange(out, first, size); err != nil {
-		return 0, err
+	defer body.Close()
+	for got < p.length-from && err == nil {
+		var n int
+		n, err = readPiece(body, buffer[:min(int64(len(buffer)), p.length-from-got)], func() { stall.Reset(f.transfer.Stall) })
+		if n == 0 {
+			continue
+		}
+		if _, err := dst.WriteAt(buffer[:n], p.first+from+got); err != nil {
+			return got, permanent{onDisk(err)}
+		}
+		got += int64(n)
+		p.pieces <- n
 	}
-	got := 0
-	for got < len(data) {
-		n, err := out.Body.Read(data[got:])
-		got += n
-		if n > 0 {
-			stall.Reset(f.transfer.Stall)
-		}
-		if errors.Is(err, io.EOF) && got < len(data) {
-			return int64(got), io.ErrUnexpectedEOF
-		}
-		if err != nil && got < len(data) {
-			return int64(got), stalled(ctx, err)
+	return got, stalled(ctx, err)
+}
+
+// readPiece fills b, or as much of it as there is before an error.
+func readPiece(r io.Reader, b []byte, alive func()) (n int, err error) {
+	for n < len(b) && err == nil {
+		var m int
+		m, err = r.Read(b[n:])
+		if n += m; m > 0 {
+			alive()
 		}
 	}
-	return int64(got), nil
+	switch {
+	case n == len(b):
+		return n, nil
+	case errors.Is(err, io.EOF):
+		return n, io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 // stalled prefers the reason for which the attempt was ended.
 func stalled(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
 	if cause := context.Cause(ctx); cause != nil && errors.Is(cause, errUnreachable) {
 		return cause
-	}
-	return err
-}
-
-// checkRange compares what S3 says of an object with the manifest.
-func checkRange(out *s3.GetObjectOutput, first, size int64) error {
-	var total int64
-	if r := aws.ToString(out.ContentRange); r != "" {
-		span, n, ok := strings.Cut(strings.TrimPrefix(r, "bytes "), "/")
-		start, _, _ := strings.Cut(span, "-")
-		begin, err1 := strconv.ParseInt(start, 10, 64)
-		have, err2 := strconv.ParseInt(n, 10, 64)
-		if !ok || err1 != nil || err2 != nil || begin != first {
-			return permanent{fmt.Errorf("S3 answers the range %.50q where byte %d was asked for", r, first)}
-		}
-		total = have
-	} else {
-		// A server without ranges answers the whole object.
-		if first != 0 {
-			return permanent{errors.New("S3 answers without the range that was asked for")}
-		}
-		total = aws.ToInt64(out.ContentLength)
-	}
-	return wrongSize(total, size)
-}
-
-// wrongSize is the error of an object that has not the manifest's size.
-func wrongSize(have, want int64) error {
-	switch {
-	case have < want:
-		return permanent{fmt.Errorf("truncated: got %d of %d bytes", have, want)}
-	case have > want:
-		return permanent{fmt.Errorf("altered: it has %d bytes, expected %d", have, want)}
-	}
-	return nil
-}
-
-// outOfRange explains the refusal of a range: the object ends before it.
-func outOfRange(err error, first, size int64) error {
-	if err != nil && strings.Contains(err.Error(), "416") {
-		return permanent{fmt.Errorf("truncated: it ends before byte %d of %d", first, size)}
 	}
 	return err
 }
@@ -248,49 +264,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// fill downloads a file into the cache. Another process that is at the same
-// file is waited for.
-func (f *Fetcher) fill(ctx context.Context, key string, file File) (read int64, err error) {
-	c := f.cache
-	if c.readOnly {
-		return 0, errors.New("it is not in the cache, and the cache is read-only")
-	}
-	tmp, err := os.OpenFile(c.partial(file.SHA256), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return 0, onDisk(err)
-	}
-	defer tmp.Close()
-	if err := waitLock(ctx, tmp); err != nil {
-		return 0, err
-	}
-	if current, err := sameFile(tmp, tmp.Name()); err != nil || !current {
-		// The other process finished, or gave up: the caller looks again.
-		return 0, err
-	}
-	committed := false
-	defer func() {
-		if !committed {
-			err = errors.Join(err, os.Remove(tmp.Name()))
-		}
-	}()
-	if err := c.reserve(ctx, file.Size); err != nil {
-		return 0, err
-	}
-	if err := errors.Join(tmp.Truncate(0), tmp.Truncate(file.Size)); err != nil { // counted from now on
-		return 0, onDisk(err)
-	}
-	sum, err := f.download(ctx, key, file, f.writer(tmp))
-	if err != nil {
-		return 0, err
-	}
-	if sum != file.SHA256 {
-		return file.Size, permanent{fmt.Errorf("altered: sha256 %s, expected %s", sum, file.SHA256)}
-	}
-	if err := c.commit(tmp, file); err != nil {
-		return file.Size, err
-	}
-	committed = true
-	return file.Size, nil
 }

@@ -81,6 +81,19 @@ func onDisk(err error) error {
 	return err
 }
 
+// diskTrouble reports whether the cache's disk is why a file could not be kept,
+// and not S3, the file, or the bound that the cache was given.
+func diskTrouble(err error) bool {
+	for _, reason := range []error{
+		syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EPERM, syscall.EIO,
+	} {
+		if errors.Is(err, reason) {
+			return true
+		}
+	}
+	return false
+}
+
 // unavailable is a version that is published and cannot be loaded. Callers who
 // gave up see that instead.
 func unavailable(ref Ref, err error) error {

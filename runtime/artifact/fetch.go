@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,25 +19,32 @@ type Fetcher struct {
 	store    *Store
 	cache    *Cache
 	verifier *Verifier
-	target   Target
+	target   func() (Target, error)
 	transfer Transfer
 	ranges   *semaphore.Weighted
+	buffers  sync.Pool // of *[]byte, pieceBytes long
 
 	mu      sync.Mutex
-	flights map[string]*flight // by sha256
+	flights map[flightKey]*flight
 
-	writer func(*os.File) io.Writer // where downloads go; tests make it fail
+	sink func(*os.File) sink // where downloads go; tests make it fail
 }
 
 // NewFetcher makes a fetcher. target is this node's ONNX Runtime and CPU. With
 // a verifier, unsigned and altered manifests are refused; nil checks none.
 func NewFetcher(store *Store, cache *Cache, target Target, verifier *Verifier, transfer Transfer) *Fetcher {
+	return NewFetcherFor(store, cache, func() (Target, error) { return target, nil }, verifier, transfer)
+}
+
+// NewFetcherFor is NewFetcher for a node whose ONNX Runtime is still starting:
+// target is asked, and may be waited for, while a manifest is on its way.
+func NewFetcherFor(store *Store, cache *Cache, target func() (Target, error), verifier *Verifier, transfer Transfer) *Fetcher {
 	transfer = transfer.withDefaults()
 	return &Fetcher{
 		store: store, cache: cache, target: target, verifier: verifier, transfer: transfer,
 		ranges:  semaphore.NewWeighted(int64(transfer.Ranges)),
-		flights: map[string]*flight{},
-		writer:  func(f *os.File) io.Writer { return f },
+		flights: map[flightKey]*flight{},
+		sink:    func(f *os.File) sink { return f },
 	}
 }
 
@@ -80,10 +85,11 @@ func (s *Store) checkSignature(ctx context.Context, ref Ref, manifest []byte, v 
 	return nil
 }
 
-// Fetch brings a version's files into the cache and holds them there until the
-// Local is released: the .ort file that fits this node, or else the model and
-// its external data. Everything is verified by its hash, and the hashes by the
-// manifest's signature.
+// Fetch brings a version's files onto this node and holds them there until the
+// Local is released: the .ort file that fits, or else the model and its external
+// data. Everything is verified by its hash, and the hashes by the manifest's
+// signature, which is read while the files are and decides before any of them
+// is kept.
 //
 // An unknown version is problem.ModelNotFound; one that cannot be had whole is
 // problem.ModelUnavailable with file and reason, and leaves nothing behind.
@@ -93,71 +99,139 @@ func (f *Fetcher) Fetch(ctx context.Context, ref Ref) (*Local, error) {
 	if err != nil {
 		return nil, err
 	}
-	verifying := time.Now()
-	if err := f.store.checkSignature(ctx, ref, data, f.verifier); err != nil {
+	target, err := f.target()
+	if err != nil {
 		return nil, err
 	}
-	verify := time.Since(verifying)
-	files, ort := m.choose(f.target)
-	leases := make([]*lease, len(files))
-	release := func() {
-		for _, l := range leases {
-			if l != nil {
-				l.release()
-			}
-		}
+	files, ort := m.choose(target)
+	got, err := f.files(ctx, ref, data, files)
+	if err != nil {
+		return nil, err
 	}
-	var read atomic.Int64
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(f.transfer.Ranges)
-	for i, file := range files {
-		g.Go(func() error {
-			l, n, err := f.file(gctx, ref, file)
-			read.Add(n)
-			leases[i] = l
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		release()
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return nil, unavailable(ref, err)
-	}
-	local := &Local{
-		Manifest: *m, Digest: DigestOf(data), ORT: ort, Path: leases[0].path,
-		Timing: Timing{Fetch: time.Since(start) - verify, Verify: verify, Bytes: read.Load()},
-	}
+	local := &Local{Manifest: *m, Digest: DigestOf(data), ORT: ort, Path: got.leases[0].path, leases: got.leases}
+	release := got.release
 	if len(files) > 1 {
-		dir, remove, err := f.cache.link(files, leases)
+		dir, remove, err := f.cache.link(files, got.leases)
 		if err != nil {
 			release()
 			return nil, unavailable(ref, err)
 		}
 		local.Path = filepath.Join(dir, files[0].Path)
-		unlinked := release
-		release = func() { remove(); unlinked() }
+		release = func() { remove(); got.release() }
 	}
 	local.release = sync.OnceFunc(release)
+	local.Timing = Timing{Fetch: got.arrived.Sub(start), Verify: time.Since(got.arrived), Bytes: got.read}
 	return local, nil
 }
 
-// file leases one file, downloading it when it is not there.
-func (f *Fetcher) file(ctx context.Context, ref Ref, file File) (*lease, int64, error) {
-	read := int64(0)
-	for range 8 { // it may be evicted between download and lease
-		l, err := f.cache.acquire(file)
-		if l != nil || err != nil {
-			return l, read, err
-		}
-		n, err := f.once(ctx, ref, file)
-		read += n
-		if err != nil {
-			return nil, read, fmt.Errorf("%s: %w", file.Path, err)
+// fetched is what Fetch holds of a version's files.
+type fetched struct {
+	leases  []*lease
+	read    int64     // bytes from S3
+	arrived time.Time // of the last byte
+}
+
+func (g *fetched) release() {
+	for _, l := range g.leases {
+		if l != nil {
+			l.release()
 		}
 	}
-	return nil, read, fmt.Errorf("%s: cache: evicted as often as it was fetched", file.Path)
+}
+
+// files leases every file while the signature is checked.
+func (f *Fetcher) files(ctx context.Context, ref Ref, manifest []byte, files []File) (*fetched, error) {
+	got := &fetched{leases: make([]*lease, len(files))}
+	arrivals, reads := make([]time.Time, len(files)), make([]int64, len(files))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(f.transfer.Ranges + 1)
+	t := &trust{done: make(chan struct{})}
+	g.Go(func() error {
+		defer close(t.done)
+		t.err = f.store.checkSignature(gctx, ref, manifest, f.verifier)
+		return t.err
+	})
+	for i, file := range files {
+		g.Go(func() (err error) {
+			got.leases[i], reads[i], arrivals[i], err = f.file(gctx, ref, file, t)
+			return err
+		})
+	}
+	err := g.Wait()
+	switch {
+	case err == nil:
+		for i := range files {
+			got.read += reads[i]
+			if arrivals[i].After(got.arrived) {
+				got.arrived = arrivals[i]
+			}
+		}
+		return got, nil
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case t.err != nil && !errors.Is(t.err, context.Canceled):
+		got.release()
+		return nil, t.err // whatever else it stopped
+	}
+	got.release()
+	return nil, unavailable(ref, err)
+}
+
+// trust is what is not known yet of a manifest: whether its signature holds.
+type trust struct {
+	done chan struct{}
+	err  error // set before done is closed
+}
+
+// wait returns nil once the signature holds.
+func (t *trust) wait(ctx context.Context) error {
+	select {
+	case <-t.done:
+		return t.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// file leases one file, downloading it when it is not there. Where the disk
+// takes none, it is held in memory.
+func (f *Fetcher) file(ctx context.Context, ref Ref, file File, t *trust) (l *lease, read int64, arrived time.Time, err error) {
+	for range 8 { // it may be evicted between download and lease
+		l, err = f.cache.acquire(ctx, file)
+		if l != nil {
+			if arrived.IsZero() {
+				arrived = time.Now()
+			}
+			return l, read, arrived, nil
+		}
+		var n int64
+		if err == nil {
+			n, arrived, err = f.once(ctx, ref, file, t)
+			read += n
+		}
+		if err != nil && diskTrouble(err) && file.Size <= f.transfer.Memory {
+			f.cache.logger.WarnContext(ctx, "the cache takes no file: it is loaded from memory",
+				"model", ref.String(), "file", file.Path, "bytes", file.Size, "error", err)
+			l, n, arrived, err = f.intoMemory(ctx, ref.key(file.Object), file, t)
+			read += n
+		}
+		switch {
+		case l != nil:
+			return l, read, arrived, nil
+		case errors.Is(err, context.Canceled) && ctx.Err() == nil:
+			// Whoever began the download left before the signature was there.
+		case err != nil:
+			return nil, read, arrived, fmt.Errorf("%s: %w", file.Path, err)
+		}
+	}
+	return nil, read, arrived, fmt.Errorf("%s: cache: evicted as often as it was fetched", file.Path)
+}
+
+// flightKey names a download: of one file, under one manifest, so that all who
+// wait for it wait for the same signature.
+type flightKey struct {
+	ref Ref
+	sum string
 }
 
 // flight is one download that several wait for.
@@ -166,24 +240,26 @@ type flight struct {
 	cancel  context.CancelFunc
 	waiting int // under Fetcher.mu
 	read    int64
+	arrived time.Time
 	err     error
 }
 
 // once joins the download of a file, or starts it. The download ends when
 // nobody waits for it any more, and not with the first who asked.
-func (f *Fetcher) once(ctx context.Context, ref Ref, file File) (int64, error) {
+func (f *Fetcher) once(ctx context.Context, ref Ref, file File, t *trust) (int64, time.Time, error) {
+	key := flightKey{ref, file.SHA256}
 	f.mu.Lock()
-	fl := f.flights[file.SHA256]
+	fl := f.flights[key]
 	if fl == nil {
 		flying, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		fl = &flight{done: make(chan struct{}), cancel: cancel}
-		f.flights[file.SHA256] = fl
+		f.flights[key] = fl
 		go func() {
 			defer cancel()
-			fl.read, fl.err = f.fill(flying, ref.key(file.Object), file)
+			fl.read, fl.arrived, fl.err = f.fill(flying, ref.key(file.Object), file, t)
 			f.mu.Lock()
-			if f.flights[file.SHA256] == fl {
-				delete(f.flights, file.SHA256)
+			if f.flights[key] == fl {
+				delete(f.flights, key)
 			}
 			f.mu.Unlock()
 			close(fl.done)
@@ -194,20 +270,20 @@ func (f *Fetcher) once(ctx context.Context, ref Ref, file File) (int64, error) {
 
 	select {
 	case <-fl.done:
-		return fl.read, fl.err
+		return fl.read, fl.arrived, fl.err
 	case <-ctx.Done():
 		f.mu.Lock()
 		fl.waiting--
 		abandoned := fl.waiting == 0
-		if abandoned && f.flights[file.SHA256] == fl {
-			delete(f.flights, file.SHA256)
+		if abandoned && f.flights[key] == fl {
+			delete(f.flights, key)
 		}
 		f.mu.Unlock()
 		if abandoned {
 			fl.cancel()
 			<-fl.done // what it had written is gone when Fetch returns
 		}
-		return 0, ctx.Err()
+		return 0, time.Time{}, ctx.Err()
 	}
 }
 
@@ -230,8 +306,9 @@ func (s *Store) Verify(ctx context.Context, ref Ref, v *Verifier) ([]FileFault, 
 		faults = append(faults, FileFault{Path: ManifestFile, Reason: err})
 	}
 	f := NewFetcher(s, nil, Target{}, v, Transfer{})
+	window := make(ring, int64(f.transfer.Ranges)*f.transfer.RangeBytes)
 	for _, file := range m.Files {
-		sum, err := f.download(ctx, ref.key(file.Object), file, io.Discard)
+		sum, _, err := f.download(ctx, ref.key(file.Object), file, window)
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()

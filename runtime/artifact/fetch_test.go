@@ -93,7 +93,7 @@ func TestFetchFaults(t *testing.T) {
 	for name, tc := range map[string]struct {
 		prepare func(t *testing.T, s3 *fakeS3)
 		fault   func(w http.ResponseWriter, r *http.Request, next http.Handler)
-		writer  func(*os.File) io.Writer
+		sink    func(*os.File) sink
 		code    problem.Code // "" is success
 		want    string
 	}{
@@ -156,8 +156,8 @@ func TestFetchFaults(t *testing.T) {
 			code:    problem.ModelUnavailable, want: "model iris@1: model.json: schema: expected 1, got 0",
 		},
 		"disk full": {
-			writer: func(*os.File) io.Writer { return fullDisk{} },
-			code:   problem.ModelUnavailable, want: "model iris@1: model.onnx: disk full: ",
+			sink: func(f *os.File) sink { return fullDisk{f} },
+			code: problem.ModelUnavailable, want: "model iris@1: model.onnx: disk full: ",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -171,8 +171,8 @@ func TestFetchFaults(t *testing.T) {
 			s3.inject(tc.fault)
 			cache := newCache(t, 0)
 			f := NewFetcher(store, cache, here, nil, quick)
-			if tc.writer != nil {
-				f.writer = tc.writer
+			if tc.sink != nil {
+				f.sink = tc.sink
 			}
 			local, err := f.Fetch(t.Context(), Ref{"iris", 1})
 			if tc.code == "" {
@@ -195,9 +195,9 @@ func TestFetchFaults(t *testing.T) {
 	}
 }
 
-type fullDisk struct{}
+type fullDisk struct{ *os.File }
 
-func (fullDisk) Write([]byte) (int, error) {
+func (fullDisk) WriteAt([]byte, int64) (int, error) {
 	return 0, &os.PathError{Op: "write", Path: "/cache", Err: syscall.ENOSPC}
 }
 
@@ -350,10 +350,7 @@ func TestFetchManyAtOnceDownloadsOnce(t *testing.T) {
 	model := noise(1, 10_000)
 	publish(t, store, draft(t, "iris", model), Publishing{})
 	cache := newCache(t, 0)
-	other, err := OpenCache(CacheConfig{Dir: cache.dir}) // as another process would
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := openCache(t, CacheConfig{Dir: cache.dir}) // as another process would
 	fetchers := []*Fetcher{
 		NewFetcher(store, cache, here, nil, quick),
 		NewFetcher(store, other, here, nil, quick),

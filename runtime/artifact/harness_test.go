@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"context"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -136,11 +137,26 @@ var quick = Transfer{RangeBytes: 1 << 10, Ranges: 4, Attempts: 3, Stall: 200 * t
 
 func newCache(t testing.TB, most int64) *Cache {
 	t.Helper()
-	c, err := OpenCache(CacheConfig{Dir: t.TempDir(), MaxBytes: most})
+	return openCache(t, CacheConfig{Dir: t.TempDir(), MaxBytes: most})
+}
+
+// openCache opens a cache that is settled when the test ends.
+func openCache(t testing.TB, cfg CacheConfig) *Cache {
+	t.Helper()
+	c, err := OpenCache(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { settled(t, c) })
 	return c
+}
+
+// settled returns when the disk has what was fetched.
+func settled(t testing.TB, c *Cache) {
+	t.Helper()
+	if err := c.Close(context.Background()); err != nil {
+		t.Error(err)
+	}
 }
 
 // contents lists the files of a cache, without those that only describe.

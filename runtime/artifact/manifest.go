@@ -6,6 +6,7 @@
 package artifact
 
 import (
+	"os"
 	"time"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -100,7 +101,18 @@ type Local struct {
 	ORT      bool   // Path is an .ort that fits this library and CPU
 	Timing   Timing
 
+	leases  []*lease
 	release func()
+}
+
+// Suspect makes the next Fetch hash the files again: they did not load, though
+// they look as they did when they were verified.
+func (l *Local) Suspect() {
+	for _, lease := range l.leases {
+		// Without a stamp a file is hashed before it is used. One that cannot
+		// be removed is in a cache that this process does not write to.
+		_ = os.Remove(lease.path + ".ok")
+	}
 }
 
 // Release lets the cache evict the files. Releasing twice is safe.
@@ -110,8 +122,8 @@ func (l *Local) Release() {
 	}
 }
 
-// Timing is where fetching a version went. Hashing overlaps the download;
-// Verify is only what was left of it, and the signature.
+// Timing is where fetching a version went. Hashing and the signature overlap the
+// download; Verify is only what was left of both once the last byte was there.
 type Timing struct {
 	Fetch, Verify time.Duration
 	Bytes         int64 // read from S3; 0 when the cache had it all

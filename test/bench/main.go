@@ -100,7 +100,7 @@ func (o *options) onPlatform(ctx context.Context, parts []string) (rows []row, e
 	for _, part := range []struct {
 		name    string
 		measure func(context.Context, *platform, string) ([]row, error)
-	}{{"throughput", o.throughput}, {"gateway", o.gateway}, {"cold", o.cold}, {"idle", o.idle}} {
+	}{{"throughput", o.throughput}, {"gateway", o.gateway}, {"load", o.loading}, {"cold", o.cold}, {"idle", o.idle}} {
 		if !slices.Contains(parts, part.name) {
 			continue
 		}

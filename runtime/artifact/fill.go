@@ -1,0 +1,81 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// fill downloads a file into the cache. Another process that is at the same
+// file is waited for.
+func (f *Fetcher) fill(ctx context.Context, key string, file File, t *trust) (read int64, arrived time.Time, err error) {
+	c := f.cache
+	if c.readOnly {
+		return 0, arrived, errors.New("it is not in the cache, and the cache is read-only")
+	}
+	tmp, err := c.begin(ctx, file)
+	if tmp == nil || err != nil {
+		// Without an error the other process finished, or gave up: the caller
+		// looks again.
+		return 0, arrived, err
+	}
+	defer func() {
+		if tmp != nil {
+			err = errors.Join(err, removeThere(tmp.Name()), tmp.Close())
+		}
+	}()
+	err = c.reserve(ctx, tmp, file.Size, false)
+	if errors.Is(err, errCrowded) {
+		// What nobody vouches for makes nothing go.
+		if err = t.wait(ctx); err == nil {
+			err = c.reserve(ctx, tmp, file.Size, true)
+		}
+	}
+	if err != nil {
+		return 0, arrived, err
+	}
+	arrived, err = f.verified(ctx, key, file, f.sink(tmp), t)
+	if err != nil {
+		return 0, arrived, err
+	}
+	if err := c.commit(ctx, tmp, file); err != nil {
+		return file.Size, arrived, err
+	}
+	tmp = nil // the cache's now
+	return file.Size, arrived, nil
+}
+
+// verified downloads a file and returns once its hash and the manifest's
+// signature hold.
+func (f *Fetcher) verified(ctx context.Context, key string, file File, dst sink, t *trust) (arrived time.Time, err error) {
+	sum, arrived, err := f.download(ctx, key, file, dst)
+	if err != nil {
+		return arrived, err
+	}
+	if sum != file.SHA256 {
+		return arrived, permanent{fmt.Errorf("altered: sha256 %s, expected %s", sum, file.SHA256)}
+	}
+	return arrived, t.wait(ctx)
+}
+
+// intoMemory downloads a file into memory that has a path while the lease is
+// held, and stays for as long as somebody maps it.
+func (f *Fetcher) intoMemory(ctx context.Context, key string, file File, t *trust) (l *lease, read int64, arrived time.Time, err error) {
+	fd, err := unix.MemfdCreate("model", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, 0, arrived, fmt.Errorf("memory for it: %w", err)
+	}
+	path := fmt.Sprintf("/proc/self/fd/%d", fd)
+	tmp := os.NewFile(uintptr(fd), path)
+	if err = tmp.Truncate(file.Size); err == nil {
+		arrived, err = f.verified(ctx, key, file, tmp, t)
+	}
+	if err != nil {
+		return nil, 0, arrived, errors.Join(fmt.Errorf("into memory: %w", err), tmp.Close())
+	}
+	return &lease{path: path, file: tmp}, file.Size, arrived, nil
+}

@@ -1,0 +1,70 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// openRange asks for length bytes of an object of size bytes, from first on. It
+// asks once: who downloads goes on where it broke off.
+func (s *Store) openRange(ctx context.Context, key string, first, length, size int64) (io.ReadCloser, error) {
+	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{
+		Bucket: &s.bucket, Key: &key,
+		Range: aws.String(fmt.Sprintf("bytes=%d-%d", first, first+length-1)),
+	}, func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
+	if err != nil {
+		return nil, outOfRange(explain(err), first, size)
+	}
+	if err := checkRange(out, first, size); err != nil {
+		return nil, errors.Join(err, out.Body.Close())
+	}
+	return out.Body, nil
+}
+
+// checkRange compares what S3 says of an object with the manifest.
+func checkRange(out *s3.GetObjectOutput, first, size int64) error {
+	var total int64
+	if r := aws.ToString(out.ContentRange); r != "" {
+		span, n, ok := strings.Cut(strings.TrimPrefix(r, "bytes "), "/")
+		start, _, _ := strings.Cut(span, "-")
+		begin, err1 := strconv.ParseInt(start, 10, 64)
+		have, err2 := strconv.ParseInt(n, 10, 64)
+		if !ok || err1 != nil || err2 != nil || begin != first {
+			return permanent{fmt.Errorf("S3 answers the range %.50q where byte %d was asked for", r, first)}
+		}
+		total = have
+	} else {
+		// A server without ranges answers the whole object.
+		if first != 0 {
+			return permanent{errors.New("S3 answers without the range that was asked for")}
+		}
+		total = aws.ToInt64(out.ContentLength)
+	}
+	return wrongSize(total, size)
+}
+
+// wrongSize is the error of an object that has not the manifest's size.
+func wrongSize(have, want int64) error {
+	switch {
+	case have < want:
+		return permanent{fmt.Errorf("truncated: got %d of %d bytes", have, want)}
+	case have > want:
+		return permanent{fmt.Errorf("altered: it has %d bytes, expected %d", have, want)}
+	}
+	return nil
+}
+
+// outOfRange explains the refusal of a range: the object ends before it.
+func outOfRange(err error, first, size int64) error {
+	if err != nil && strings.Contains(err.Error(), "416") {
+		return permanent{fmt.Errorf("truncated: it ends before byte %d of %d", first, size)}
+	}
+	return err
+}

@@ -1,0 +1,220 @@
+package artifact
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// errCrowded is a cache in which files would have to go.
+var errCrowded = errors.New("the cache is full")
+
+// reserve gives a download its room on the disk; with evict, what was used
+// longest ago makes place for it. It holds the node's eviction lock, so that
+// processes do not count each other's room twice.
+func (c *Cache) reserve(ctx context.Context, tmp *os.File, need int64, evict bool) error {
+	if c.maxBytes == 0 {
+		return allocate(tmp, need)
+	}
+	if need > c.maxBytes {
+		return fmt.Errorf("cache: the file has %d bytes, and the cache may hold %d in all", need, c.maxBytes)
+	}
+	c.evicting.Lock()
+	defer c.evicting.Unlock()
+	lock, err := os.OpenFile(filepath.Join(c.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("cache: %w", onDisk(err))
+	}
+	defer lock.Close()
+	if err := waitLock(ctx, lock, unix.LOCK_EX); err != nil {
+		return fmt.Errorf("cache: wait for another process: %w", err)
+	}
+	if err := c.makeRoom(need, evict); err != nil {
+		return err
+	}
+	return allocate(tmp, need) // counted from now on
+}
+
+// makeRoom returns when need more bytes fit.
+func (c *Cache) makeRoom(need int64, evict bool) error {
+	files, total, err := c.usage()
+	if err != nil {
+		return fmt.Errorf("cache: %w", err)
+	}
+	if total+need <= c.maxBytes {
+		return nil
+	}
+	if !evict {
+		return errCrowded
+	}
+	// What processes that died left half-done goes first.
+	if err := c.sweep(); err != nil {
+		return fmt.Errorf("cache: %w", err)
+	}
+	if files, total, err = c.usage(); err != nil {
+		return fmt.Errorf("cache: %w", err)
+	}
+	for _, f := range files {
+		if total+need <= c.maxBytes {
+			return nil
+		}
+		evicted, err := c.evict(f.sum)
+		if err != nil {
+			return fmt.Errorf("cache: evict %s: %w", f.sum, err)
+		}
+		if evicted {
+			total -= f.size
+		}
+	}
+	if total+need > c.maxBytes {
+		return fmt.Errorf("cache: %d bytes are needed, %d of %d are in use", need, total, c.maxBytes)
+	}
+	return nil
+}
+
+// allocate gives a file its size, and its room on disks that can, so that a
+// full one says so before anything is downloaded.
+func allocate(f *os.File, size int64) error {
+	err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
+		err = f.Truncate(size)
+	}
+	if err != nil {
+		return onDisk(fmt.Errorf("room for %d bytes: %w", size, err))
+	}
+	return nil
+}
+
+type cached struct {
+	sum  string
+	size int64
+	used time.Time
+}
+
+// usage lists the files, the one used longest ago first, and counts all bytes,
+// those still to be downloaded included.
+func (c *Cache) usage() ([]cached, int64, error) {
+	var files []cached
+	var total int64
+	for _, sub := range []string{"files", "partial"} {
+		entries, err := os.ReadDir(filepath.Join(c.dir, sub))
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, e := range entries {
+			info, err := e.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return nil, 0, err
+			}
+			total += info.Size()
+			if sub != "files" || !isHash(e.Name()) {
+				continue
+			}
+			used := info.ModTime()
+			if stamp, err := os.Stat(c.path(e.Name()) + ".ok"); err == nil {
+				used = stamp.ModTime()
+			}
+			files = append(files, cached{sum: e.Name(), size: info.Size(), used: used})
+		}
+	}
+	slices.SortFunc(files, func(a, b cached) int { return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.sum, b.sum)) })
+	return files, total, nil
+}
+
+// evict removes a file unless somebody holds it.
+func (c *Cache) evict(sum string) (bool, error) {
+	file, err := os.Open(c.path(sum))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	if err := flock(file, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return false, nil
+	}
+	if current, err := sameFile(file, c.path(sum)); !current || err != nil {
+		return false, err // another one is there by now
+	}
+	return true, c.remove(sum)
+}
+
+func (c *Cache) remove(sum string) error {
+	return errors.Join(removeThere(c.path(sum)), removeThere(c.path(sum)+".ok"))
+}
+
+// removeThere removes a file that may be gone already.
+func removeThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// abandoned is the age of a stamp that nobody is writing any more.
+const abandoned = time.Hour
+
+// sweep removes downloads, sets and stamps whose process is gone.
+func (c *Cache) sweep() error {
+	for _, sub := range []string{"partial", "sets"} {
+		entries, err := os.ReadDir(filepath.Join(c.dir, sub))
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if err := removeUnlocked(filepath.Join(c.dir, sub, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	entries, err := os.ReadDir(filepath.Join(c.dir, "files"))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if isHash(e.Name()) {
+			continue
+		}
+		if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < abandoned {
+			continue
+		}
+		if sum, ok := strings.CutSuffix(e.Name(), ".ok"); ok && isHash(sum) {
+			if _, err := os.Stat(c.path(sum)); err == nil {
+				continue // that of a file that is there
+			}
+		}
+		if err := removeThere(filepath.Join(c.dir, "files", e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeUnlocked removes a file or folder unless a process holds its lock.
+func removeUnlocked(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if flock(f, unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return nil
+	}
+	return os.RemoveAll(path)
+}

@@ -1,0 +1,123 @@
+package artifact
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxSettling is how many verified files may wait for the disk at once. The
+// next commit waits for one of them.
+const maxSettling = 4
+
+// begin makes a download's file and locks it. Nil means that another process
+// had it, and has finished or given up.
+func (c *Cache) begin(ctx context.Context, f File) (*os.File, error) {
+	if err := c.make(); err != nil {
+		return nil, err
+	}
+	tmp, err := os.OpenFile(c.partial(f.SHA256), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, onDisk(err)
+	}
+	if err = waitLock(ctx, tmp, unix.LOCK_EX); err == nil {
+		var current bool
+		current, err = sameFile(tmp, tmp.Name())
+		if current {
+			err = tmp.Truncate(0) // what a process that died had of it
+		}
+		if current && err == nil {
+			return tmp, nil
+		}
+	}
+	return nil, errors.Join(err, tmp.Close())
+}
+
+// commit moves a whole, verified download into place, where it may be used at
+// once, and begins to bring it onto the disk. The file is the cache's from here
+// on, unless commit fails.
+func (c *Cache) commit(ctx context.Context, tmp *os.File, f File) error {
+	path := c.path(f.SHA256)
+	if err := errors.Join(tmp.Chmod(0o440), removeThere(path+".ok")); err != nil {
+		return onDisk(err)
+	}
+	info, err := tmp.Stat()
+	if err != nil {
+		return err
+	}
+	if err := c.settling.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	v := verified{Size: info.Size(), Mtime: info.ModTime().UnixNano()}
+	c.remember(f.SHA256, v)
+	err = os.Rename(tmp.Name(), path)
+	if err == nil {
+		// Others may have it now, and none may evict it until it is on the disk.
+		err = flock(tmp, unix.LOCK_SH)
+	}
+	if err != nil {
+		c.forget(f.SHA256, v)
+		c.settling.Release(1)
+		return onDisk(err)
+	}
+	go func() {
+		defer c.settling.Release(1)
+		defer tmp.Close()
+		c.settle(tmp, path, v)
+		c.forget(f.SHA256, v)
+	}()
+	return nil
+}
+
+// settle brings a verified file onto the disk and then stamps it. A file that
+// the disk does not take is not kept; a stamp that it does not take costs the
+// next process a hash.
+func (c *Cache) settle(file *os.File, path string, v verified) {
+	if err := file.Sync(); err != nil {
+		c.logger.Error("a file in the cache cannot be brought onto the disk, and is not kept", "file", path, "error", onDisk(err))
+		if current, _ := sameFile(file, path); current {
+			_ = errors.Join(removeThere(path), removeThere(path+".ok")) // without a stamp it is hashed before it is used
+		}
+		return
+	}
+	if err := errors.Join(syncDir(filepath.Dir(path)), stamp(path, v)); err != nil {
+		c.logger.Warn("a file in the cache has no stamp, and is hashed again by the next process", "file", path, "error", onDisk(err))
+	}
+}
+
+func stamp(path string, v verified) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return writeNew(path+".ok", data, true)
+}
+
+func (c *Cache) remember(sum string, v verified) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unsynced[sum] = v
+}
+
+func (c *Cache) forget(sum string, v verified) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.unsynced[sum] == v { // and not a later download
+		delete(c.unsynced, sum)
+	}
+}
+
+// Close waits until the disk has every file that was fetched, for as long as
+// ctx lasts. A file that it left behind is hashed before it is used again.
+func (c *Cache) Close(ctx context.Context) error {
+	if err := c.settling.Acquire(ctx, maxSettling); err != nil {
+		return fmt.Errorf("close cache: files are still on their way to the disk: %w", err)
+	}
+	c.settling.Release(maxSettling)
+	return nil
+}
