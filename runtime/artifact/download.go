@@ -6,16 +6,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"time"
 )
 
 // Transfer bounds a download. The zero value takes the defaults.
 type Transfer struct {
-	RangeBytes int64         // of one GET; 8 MiB, and less for a file that has fewer than Ranges of them
-	Ranges     int           // GETs at once, of all files together; 4
+	RangeBytes int64         // of one GET; 8 MiB, and less for a file of fewer than Ranges of them
+	Ranges     int           // GETs at once, of all files together; 4. Each may hold its range in memory
 	Attempts   int           // per range; 5
 	Stall      time.Duration // a range without a byte for so long is tried again; 15 s
 	Backoff    time.Duration // before the second attempt; doubles; 100 ms
@@ -48,113 +48,127 @@ func (t Transfer) withDefaults() Transfer {
 // what running them at once saves.
 const minRange = 1 << 20
 
-// span is the length of the ranges of a file of size bytes: the hash takes them
-// in order, so it lags behind by the ranges that are under way at once.
+// span is the length of the ranges of a file of size bytes: all turns at once
+// where it is small.
 func (t Transfer) span(size int64) int64 {
-	return min(t.RangeBytes, max(minRange, size/int64(2*t.Ranges)))
+	turns := int64(t.Ranges)
+	return min(t.RangeBytes, max(minRange, (size+turns-1)/turns))
 }
 
-// pieceBytes is what a range reads before it is written and told to the hash:
+// pieceBytes is what a range reads before it is written and handed to the hash:
 // it stays in the processor's cache for all three.
 const pieceBytes = 256 << 10
 
-// sink is where a download goes: pieces are written where they belong as they
-// come, and read again once, in order, to be hashed.
-type sink interface {
-	io.WriterAt
-	io.ReaderAt
-}
-
-// ring is a sink that keeps the ranges under way and nothing else.
-type ring []byte
-
-// WriteAt implements sink.
-func (r ring) WriteAt(p []byte, off int64) (int, error) {
-	n := copy(r[off%int64(len(r)):], p)
-	return n + copy(r, p[n:]), nil
-}
-
-// ReadAt implements sink.
-func (r ring) ReadAt(p []byte, off int64) (int, error) {
-	n := copy(p, r[off%int64(len(r)):])
-	return n + copy(p[n:], r), nil
-}
+// idle is how long the hash waits for bytes before another range is begun. A
+// network that keeps it busy by one is only slowed by more; on any other they
+// are all under way after a few milliseconds.
+const idle = 2 * time.Millisecond
 
 // part is one range of a file on its way.
 type part struct {
 	first, length int64
-	pieces        chan int // their lengths as they are in place, in order; closed at the end
-	err           error    // set before that
+	pieces        chan piece    // in order, written; closed at the end
+	err           error         // set before that
+	nearly        chan struct{} // closed when its end is near
 }
 
-// download gets an object in parallel ranges into dst, and hashes what is in
-// place while the rest arrives. A range keeps its turn until it is hashed, so
-// what is under way never spans more than Ranges of them. arrived is when the
-// last byte was there.
-func (f *Fetcher) download(ctx context.Context, key string, file File, dst sink) (sum string, arrived time.Time, err error) {
+// piece is some bytes of a range, in a buffer that goes back where it came from.
+type piece struct {
+	buffer *[]byte
+	n      int
+}
+
+// download gets an object in ranges into dst, several at once where that is
+// faster, and hashes them in order while the rest arrives. A range keeps its
+// turn until it is hashed, so that no more than Ranges of them are in memory.
+// arrived is when the last byte was there.
+func (f *Fetcher) download(ctx context.Context, key string, file File, dst io.WriterAt) (sum string, arrived time.Time, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	parts := make(chan *part, f.transfer.Ranges)
-	started := make(chan struct{})
+	more := make(chan struct{}, 1)
+	begun := make(chan struct{})
 	go func() {
-		defer close(started)
+		defer close(begun)
 		defer close(parts)
-		f.begin(ctx, key, file, dst, parts)
+		f.begin(ctx, key, file, dst, parts, more)
 	}()
 	h := sha256.New()
 	for p := range parts {
-		if err == nil {
-			if err = f.hash(p, dst, h, &arrived); err != nil {
-				cancel()
+		for c := range p.take(more) {
+			arrived = time.Now()
+			if err == nil {
+				h.Write((*c.buffer)[:c.n])
 			}
+			f.buffers.Put(c.buffer)
 		}
-		for range p.pieces { // wait for what is still on its way
+		if err == nil && p.err != nil {
+			err = p.err
+			cancel()
 		}
 		f.ranges.Release(1)
 	}
-	<-started
+	<-begun
 	if err == nil {
 		err = ctx.Err()
 	}
 	return hex.EncodeToString(h.Sum(nil)), arrived, err
 }
 
-// begin starts a file's ranges in order, as turns come free.
-func (f *Fetcher) begin(ctx context.Context, key string, file File, dst sink, parts chan<- *part) {
+// begin begins a file's ranges in order: the next one when the last is nearly
+// there, or when more says that the hash has nothing to do.
+func (f *Fetcher) begin(ctx context.Context, key string, file File, dst io.WriterAt, parts chan<- *part, more <-chan struct{}) {
 	span := f.transfer.span(file.Size)
 	for first := int64(0); first < file.Size; first += span {
 		if f.ranges.Acquire(ctx, 1) != nil {
 			return
 		}
 		length := min(span, file.Size-first)
-		// As many pieces as there can be: an attempt may end in the middle of one.
-		p := &part{first: first, length: length, pieces: make(chan int, int(length/pieceBytes)+1+f.transfer.Attempts)}
+		p := &part{
+			first: first, length: length, nearly: make(chan struct{}),
+			// There is room for all, as an attempt may end in the middle of one.
+			pieces: make(chan piece, int(length/pieceBytes)+1+f.transfer.Attempts),
+		}
 		go func() {
 			defer close(p.pieces)
-			p.err = f.fetchRange(ctx, key, p, file.Size, dst)
+			end := sync.OnceFunc(func() { close(p.nearly) })
+			defer end()
+			p.err = f.fetchRange(ctx, key, p, file.Size, dst, end)
 		}()
-		parts <- p // never blocks for long: there are as many places as turns, and download takes all
-	}
-}
-
-// hash takes a range's pieces as they come into place.
-func (f *Fetcher) hash(p *part, dst sink, h hash.Hash, arrived *time.Time) error {
-	buffer := f.buffer()
-	defer f.buffers.Put(buffer)
-	at := p.first
-	for n := range p.pieces {
-		*arrived = time.Now()
-		piece := (*buffer)[:n]
-		if _, err := dst.ReadAt(piece, at); err != nil {
-			return permanent{fmt.Errorf("read again what was written: %w", err)}
+		parts <- p // as many as there are turns have room
+		select {
+		case <-more:
+		case <-p.nearly:
+		case <-ctx.Done():
+			return
 		}
-		h.Write(piece)
-		at += int64(n)
 	}
-	return p.err
 }
 
-// buffer is room for a piece; put it back into buffers.
+// take yields a range's pieces as they come, and asks for more while there are
+// none.
+func (p *part) take(more chan<- struct{}) func(yield func(piece) bool) {
+	return func(yield func(piece) bool) {
+		timer := time.NewTimer(idle)
+		defer timer.Stop()
+		for {
+			select {
+			case c, ok := <-p.pieces:
+				if !ok || !yield(c) {
+					return
+				}
+			case <-timer.C:
+				select {
+				case more <- struct{}{}:
+				default: // it was asked for already
+				}
+			}
+			timer.Reset(idle)
+		}
+	}
+}
+
+// buffer is room for a piece.
 func (f *Fetcher) buffer() *[]byte {
 	if b, ok := f.buffers.Get().(*[]byte); ok {
 		return b
@@ -163,11 +177,21 @@ func (f *Fetcher) buffer() *[]byte {
 	return &b
 }
 
-// fetchRange gets a range, and goes on where an attempt broke off.
-func (f *Fetcher) fetchRange(ctx context.Context, key string, p *part, size int64, dst sink) error {
-	buffer := f.buffer()
-	defer f.buffers.Put(buffer)
+// fetchRange gets a range, and goes on where an attempt broke off. It calls
+// nearly when less than an eighth of it is missing.
+func (f *Fetcher) fetchRange(ctx context.Context, key string, p *part, size int64, dst io.WriterAt, nearly func()) error {
 	got := int64(0)
+	put := func(c piece) error {
+		if _, err := dst.WriteAt((*c.buffer)[:c.n], p.first+got); err != nil {
+			f.buffers.Put(c.buffer)
+			return permanent{onDisk(err)}
+		}
+		if got += int64(c.n); p.length-got < p.length/8 {
+			nearly()
+		}
+		p.pieces <- c
+		return nil
+	}
 	var err error
 	for attempt := range f.transfer.Attempts {
 		if attempt > 0 {
@@ -175,9 +199,7 @@ func (f *Fetcher) fetchRange(ctx context.Context, key string, p *part, size int6
 				return err
 			}
 		}
-		var n int64
-		n, err = f.attempt(ctx, key, p, got, size, dst, *buffer)
-		got += n
+		err = f.attempt(ctx, key, p.first+got, p.length-got, size, put)
 		if got == p.length {
 			return nil
 		}
@@ -192,33 +214,33 @@ func (f *Fetcher) fetchRange(ctx context.Context, key string, p *part, size int6
 		got, p.length, p.first, f.transfer.Attempts, err)
 }
 
-// attempt reads a range from its byte from on until an error or the end; a body
+// attempt reads length bytes from first on until an error or the end; a body
 // that stalls is an error.
-func (f *Fetcher) attempt(ctx context.Context, key string, p *part, from, size int64, dst sink, buffer []byte) (got int64, err error) {
+func (f *Fetcher) attempt(ctx context.Context, key string, first, length, size int64, put func(piece) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stall := time.AfterFunc(f.transfer.Stall, func() {
 		cancel(fmt.Errorf("%w: no byte in %v", errUnreachable, f.transfer.Stall))
 	})
 	defer stall.Stop()
-	body, err := f.store.openRange(ctx, key, p.first+from, p.length-from, size)
+	body, err := f.store.openRange(ctx, key, first, length, size)
 	if err != nil {
-		return 0, stalled(ctx, err)
+		return stalled(ctx, err)
 	}
 	defer body.Close()
-	for got < p.length-from && err == nil {
-		var n int
-		n, err = readPiece(body, buffer[:min(int64(len(buffer)), p.length-from-got)], func() { stall.Reset(f.transfer.Stall) })
-		if n == 0 {
+	for length > 0 && err == nil {
+		c := piece{buffer: f.buffer()}
+		c.n, err = readPiece(body, (*c.buffer)[:min(pieceBytes, length)], func() { stall.Reset(f.transfer.Stall) })
+		if c.n == 0 {
+			f.buffers.Put(c.buffer)
 			continue
 		}
-		if _, err := dst.WriteAt(buffer[:n], p.first+from+got); err != nil {
-			return got, permanent{onDisk(err)}
+		length -= int64(c.n)
+		if err := put(c); err != nil {
+			return err
 		}
-		got += int64(n)
-		p.pieces <- n
 	}
-	return got, stalled(ctx, err)
+	return stalled(ctx, err)
 }
 
 // readPiece fills b, or as much of it as there is before an error.

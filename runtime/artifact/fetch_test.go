@@ -93,7 +93,7 @@ func TestFetchFaults(t *testing.T) {
 	for name, tc := range map[string]struct {
 		prepare func(t *testing.T, s3 *fakeS3)
 		fault   func(w http.ResponseWriter, r *http.Request, next http.Handler)
-		sink    func(*os.File) sink
+		writer  func(*os.File) io.WriterAt
 		code    problem.Code // "" is success
 		want    string
 	}{
@@ -156,8 +156,8 @@ func TestFetchFaults(t *testing.T) {
 			code:    problem.ModelUnavailable, want: "model iris@1: model.json: schema: expected 1, got 0",
 		},
 		"disk full": {
-			sink: func(f *os.File) sink { return fullDisk{f} },
-			code: problem.ModelUnavailable, want: "model iris@1: model.onnx: disk full: ",
+			writer: func(*os.File) io.WriterAt { return fullDisk{} },
+			code:   problem.ModelUnavailable, want: "model iris@1: model.onnx: disk full: ",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -171,8 +171,8 @@ func TestFetchFaults(t *testing.T) {
 			s3.inject(tc.fault)
 			cache := newCache(t, 0)
 			f := NewFetcher(store, cache, here, nil, quick)
-			if tc.sink != nil {
-				f.sink = tc.sink
+			if tc.writer != nil {
+				f.writer = tc.writer
 			}
 			local, err := f.Fetch(t.Context(), Ref{"iris", 1})
 			if tc.code == "" {
@@ -195,7 +195,7 @@ func TestFetchFaults(t *testing.T) {
 	}
 }
 
-type fullDisk struct{ *os.File }
+type fullDisk struct{}
 
 func (fullDisk) WriteAt([]byte, int64) (int, error) {
 	return 0, &os.PathError{Op: "write", Path: "/cache", Err: syscall.ENOSPC}

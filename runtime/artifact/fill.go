@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -38,7 +39,7 @@ func (f *Fetcher) fill(ctx context.Context, key string, file File, t *trust) (re
 	if err != nil {
 		return 0, arrived, err
 	}
-	arrived, err = f.verified(ctx, key, file, f.sink(tmp), t)
+	arrived, err = f.verified(ctx, key, file, f.writer(tmp), t)
 	if err != nil {
 		return 0, arrived, err
 	}
@@ -51,7 +52,7 @@ func (f *Fetcher) fill(ctx context.Context, key string, file File, t *trust) (re
 
 // verified downloads a file and returns once its hash and the manifest's
 // signature hold.
-func (f *Fetcher) verified(ctx context.Context, key string, file File, dst sink, t *trust) (arrived time.Time, err error) {
+func (f *Fetcher) verified(ctx context.Context, key string, file File, dst io.WriterAt, t *trust) (arrived time.Time, err error) {
 	sum, arrived, err := f.download(ctx, key, file, dst)
 	if err != nil {
 		return arrived, err
