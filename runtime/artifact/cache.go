@@ -68,8 +68,11 @@ func OpenCache(cfg CacheConfig) (*Cache, error) {
 		}
 		return c, nil
 	}
-	if err := errors.Join(c.make(), c.sweep()); err != nil {
+	if err := c.make(); err != nil {
 		return nil, fmt.Errorf("open cache: %w", err)
+	}
+	if err := c.sweep(); err != nil { // a disk in trouble is no reason not to serve
+		c.logger.Warn("what others left in the cache cannot be removed", "error", err)
 	}
 	return c, nil
 }

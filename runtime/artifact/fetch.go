@@ -100,10 +100,12 @@ func (f *Fetcher) Fetch(ctx context.Context, ref Ref) (*Local, error) {
 	if err != nil {
 		return nil, err
 	}
+	asked := time.Now()
 	target, err := f.target()
 	if err != nil {
 		return nil, err
 	}
+	waited := time.Since(asked)
 	files, ort := m.choose(target)
 	got, err := f.files(ctx, ref, data, files)
 	if err != nil {
@@ -121,7 +123,9 @@ func (f *Fetcher) Fetch(ctx context.Context, ref Ref) (*Local, error) {
 		release = func() { remove(); got.release() }
 	}
 	local.release = sync.OnceFunc(release)
-	local.Timing = Timing{Fetch: got.arrived.Sub(start), Verify: time.Since(got.arrived), Bytes: got.read}
+	local.Timing = Timing{
+		Fetch: got.arrived.Sub(start) - waited, Verify: time.Since(got.arrived), Target: waited, Bytes: got.read,
+	}
 	return local, nil
 }
 

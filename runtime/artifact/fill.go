@@ -73,7 +73,7 @@ func (f *Fetcher) intoMemory(ctx context.Context, key string, file File, t *trus
 	path := fmt.Sprintf("/proc/self/fd/%d", fd)
 	tmp := os.NewFile(uintptr(fd), path)
 	if err = tmp.Truncate(file.Size); err == nil {
-		arrived, err = f.verified(ctx, key, file, tmp, t)
+		arrived, err = f.verified(ctx, key, file, f.writer(tmp), t)
 	}
 	if err != nil {
 		return nil, 0, arrived, errors.Join(fmt.Errorf("into memory: %w", err), tmp.Close())

@@ -126,5 +126,6 @@ func (l *Local) Release() {
 // download; Verify is only what was left of both once the last byte was there.
 type Timing struct {
 	Fetch, Verify time.Duration
-	Bytes         int64 // read from S3; 0 when the cache had it all
+	Target        time.Duration // waited for what this node is, which is in neither
+	Bytes         int64         // read from S3; 0 when the cache had it all
 }

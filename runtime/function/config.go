@@ -23,9 +23,10 @@ type config struct {
 	Models []string `env:"MODELSERVE_MODELS,required"` // name@version, or * for every published one
 
 	S3            artifact.Config
-	CacheDir      string   `env:"MODELSERVE_CACHE_DIR"`                    // "" is a folder in the system's temporary one
-	CacheSize     env.Size `env:"MODELSERVE_CACHE_SIZE" envDefault:"4GiB"` // bytes of model files kept on the node
-	PublicKeyFile string   `env:"MODELSERVE_PUBLIC_KEY_FILE"`              // PEM; set, unsigned models are refused
+	CacheDir      string   `env:"MODELSERVE_CACHE_DIR"`                        // "" is a folder in the system's temporary one
+	CacheSize     env.Size `env:"MODELSERVE_CACHE_SIZE" envDefault:"4GiB"`     // bytes of model files kept on the node
+	CacheMemory   env.Size `env:"MODELSERVE_CACHE_MEMORY" envDefault:"512MiB"` // the largest model file that is loaded from memory when the cache's disk takes none; 0 is never
+	PublicKeyFile string   `env:"MODELSERVE_PUBLIC_KEY_FILE"`                  // PEM; set, unsigned models are refused
 
 	Device      string `env:"MODELSERVE_DEVICE" envDefault:"auto"` // auto or cpu
 	Threads     int    `env:"MODELSERVE_THREADS" envDefault:"1"`   // of one run

@@ -2,6 +2,7 @@ package function
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,7 +24,8 @@ type source struct {
 	policies *artifact.PolicyReader
 	verifier *artifact.Verifier           // nil when no key is configured
 	library  func() (*ort.Library, error) // started once, in the background
-	fetcher  func() (*artifact.Fetcher, error)
+	cache    *artifact.Cache
+	fetcher  *artifact.Fetcher
 }
 
 // newSource checks what can be checked at once and begins starting ONNX
@@ -39,22 +41,23 @@ func newSource(ctx context.Context, cfg *config, logger *slog.Logger) (*source, 
 			return nil, fmt.Errorf("MODELSERVE_PUBLIC_KEY_FILE: %w", err)
 		}
 	}
-	cache, err := artifact.OpenCache(artifact.CacheConfig{Dir: cfg.CacheDir, MaxBytes: int64(cfg.CacheSize)})
+	cache, err := artifact.OpenCache(artifact.CacheConfig{Dir: cfg.CacheDir, MaxBytes: int64(cfg.CacheSize), Logger: logger})
 	if err != nil {
 		return nil, fmt.Errorf("MODELSERVE_CACHE_DIR: %w", err)
 	}
 	s := &source{
-		cfg: cfg, store: store, verifier: verifier, library: sync.OnceValues(openLibrary),
+		cfg: cfg, store: store, verifier: verifier, cache: cache, library: sync.OnceValues(openLibrary),
 		policies: artifact.NewPolicyReader(store, verifier, logger),
 	}
-	s.fetcher = sync.OnceValues(func() (*artifact.Fetcher, error) {
+	target := func() (artifact.Target, error) {
 		library, err := s.library()
 		if err != nil {
-			return nil, err
+			return artifact.Target{}, err
 		}
-		target := artifact.Target{ONNXRuntime: library.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()}
-		return artifact.NewFetcher(store, cache, target, verifier, artifact.Transfer{}), nil
-	})
+		return artifact.Target{ONNXRuntime: library.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()}, nil
+	}
+	s.fetcher = artifact.NewFetcherFor(store, cache, target, verifier, artifact.Transfer{Memory: int64(cfg.CacheMemory)})
+	go func() { _, _ = s.library() }() // close waits for it, and whoever needs it is told
 	return s, nil
 }
 
@@ -66,13 +69,20 @@ func openLibrary() (*ort.Library, error) {
 	return ort.Open(path)
 }
 
+// settleLimit is how long a process that ends waits for the disk to have what
+// it fetched. What it leaves is hashed before it is used again.
+const settleLimit = 5 * time.Second
+
 // close ends ONNX Runtime; every session has been closed before.
 func (s *source) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), settleLimit)
+	defer cancel()
+	unsettled := s.cache.Close(ctx)
 	library, err := s.library()
 	if err != nil {
-		return nil //nolint:nilerr // it never started, and whoever needed it was told
+		return unsettled // it never started, and whoever needed it was told
 	}
-	return library.Close()
+	return errors.Join(unsettled, library.Close())
 }
 
 // Names implements pool.Source.
@@ -103,22 +113,19 @@ func (s *source) Describe(ctx context.Context, ref artifact.Ref) (*artifact.Mani
 
 // Load implements pool.Source.
 func (s *source) Load(ctx context.Context, ref artifact.Ref) (*pool.Loaded, error) {
-	fetcher, err := s.fetcher()
-	if err != nil {
-		return nil, err
-	}
-	library, err := s.library()
-	if err != nil {
-		return nil, err
-	}
-	local, err := fetcher.Fetch(ctx, ref)
+	local, err := s.fetcher.Fetch(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
 	defer local.Release()
+	library, err := s.library() // Fetch has waited for it
+	if err != nil {
+		return nil, err
+	}
 	began := time.Now()
 	session, err := library.Open(local.Path, ort.Options{Threads: s.cfg.Threads})
 	if err != nil {
+		local.Suspect()
 		return nil, fmt.Errorf("create a session of %s: %w", ref, err)
 	}
 	return &pool.Loaded{
@@ -129,7 +136,7 @@ func (s *source) Load(ctx context.Context, ref artifact.Ref) (*pool.Loaded, erro
 		Timing: infer.Timing{
 			Fetch:  local.Timing.Fetch,
 			Verify: local.Timing.Verify,
-			Load:   time.Since(began),
+			Load:   local.Timing.Target + time.Since(began),
 		},
 	}, nil
 }
@@ -144,14 +151,15 @@ func (s *source) open(ctx context.Context, ref string) (io.ReadCloser, error) {
 // function of every model is ready as soon as ONNX Runtime is.
 func (s *source) load(ctx context.Context, models *pool.Pool, health *serve.Health, logger *slog.Logger) {
 	health.Loading("starting ONNX Runtime")
-	if _, err := s.library(); err != nil {
-		logger.ErrorContext(ctx, "cannot start ONNX Runtime", "error", err)
-		health.Fail(err.Error())
+	if len(s.cfg.refs) == 0 && !s.started(ctx, health, logger) {
 		return
 	}
 	for _, ref := range s.cfg.refs {
 		health.Loading("loading model " + ref.String())
 		for !s.loadOne(ctx, ref, models, health) {
+			if !s.started(ctx, health, logger) {
+				return
+			}
 			select {
 			case <-time.After(time.Second):
 			case <-ctx.Done():
@@ -160,6 +168,16 @@ func (s *source) load(ctx context.Context, models *pool.Pool, health *serve.Heal
 		}
 	}
 	health.Ready()
+}
+
+// started waits for ONNX Runtime, and says so when it cannot start: that stays.
+func (s *source) started(ctx context.Context, health *serve.Health, logger *slog.Logger) bool {
+	_, err := s.library()
+	if err != nil {
+		logger.ErrorContext(ctx, "cannot start ONNX Runtime", "error", err)
+		health.Fail(err.Error())
+	}
+	return err == nil
 }
 
 func (s *source) loadOne(ctx context.Context, ref artifact.Ref, models *pool.Pool, health *serve.Health) bool {
