@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -94,7 +95,8 @@ func TestFetchFaults(t *testing.T) {
 		prepare func(t *testing.T, s3 *fakeS3)
 		fault   func(w http.ResponseWriter, r *http.Request, next http.Handler)
 		writer  func(*os.File) io.WriterAt
-		code    problem.Code // "" is success
+		stall   time.Duration // 0 is long
+		code    problem.Code  // "" is success
 		want    string
 	}{
 		"truncated object": {
@@ -123,7 +125,8 @@ func TestFetchFaults(t *testing.T) {
 		},
 		"hangs": {
 			fault: onModel(func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() }),
-			code:  problem.ModelUnavailable, want: "S3 unreachable: no byte in 200ms",
+			stall: 20 * time.Millisecond,
+			code:  problem.ModelUnavailable, want: "S3 unreachable: no byte in 20ms",
 		},
 		"always drops in the middle": {
 			fault: onModel(func(w http.ResponseWriter, r *http.Request, next http.Handler) { drop(w, r, next, 1) }),
@@ -170,7 +173,11 @@ func TestFetchFaults(t *testing.T) {
 			}
 			s3.inject(tc.fault)
 			cache := newCache(t, 0)
-			f := NewFetcher(store, cache, here, nil, quick)
+			transfer := quick
+			if tc.stall != 0 {
+				transfer.Stall = tc.stall
+			}
+			f := NewFetcher(store, cache, here, nil, transfer)
 			if tc.writer != nil {
 				f.writer = tc.writer
 			}
@@ -390,9 +397,7 @@ func TestFetchCancelled(t *testing.T) {
 		next.ServeHTTP(w, r)
 	})
 	cache := newCache(t, 0)
-	slow := quick
-	slow.Stall = 0
-	_, err := NewFetcher(store, cache, here, nil, slow).Fetch(ctx, Ref{"iris", 1})
+	_, err := NewFetcher(store, cache, here, nil, quick).Fetch(ctx, Ref{"iris", 1})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("Fetch: %v", err)
 	}

@@ -29,14 +29,7 @@ func (f *Fetcher) fill(ctx context.Context, key string, file File, t *trust) (re
 			err = errors.Join(err, removeThere(tmp.Name()), tmp.Close())
 		}
 	}()
-	err = c.reserve(ctx, tmp, file.Size, false)
-	if errors.Is(err, errCrowded) {
-		// What nobody vouches for makes nothing go.
-		if err = t.wait(ctx); err == nil {
-			err = c.reserve(ctx, tmp, file.Size, true)
-		}
-	}
-	if err != nil {
+	if err = f.room(ctx, tmp, file.Size, t); err != nil {
 		return 0, arrived, err
 	}
 	arrived, err = f.verified(ctx, key, file, f.writer(tmp), t)
@@ -48,6 +41,26 @@ func (f *Fetcher) fill(ctx context.Context, key string, file File, t *trust) (re
 	}
 	tmp = nil // the cache's now
 	return file.Size, arrived, nil
+}
+
+// room gives a download its place on the disk. What nobody vouches for yet makes
+// nothing go.
+func (f *Fetcher) room(ctx context.Context, tmp *os.File, size int64, t *trust) error {
+	err := f.cache.reserve(ctx, tmp, size, false)
+	if !errors.Is(err, errCrowded) {
+		return err
+	}
+	if err := t.wait(ctx); err != nil {
+		return err
+	}
+	if err = f.cache.reserve(ctx, tmp, size, true); !errors.Is(err, errInUse) {
+		return err
+	}
+	// It may be that only the disk still has to get what is held.
+	if err := f.cache.Close(ctx); err != nil {
+		return err
+	}
+	return f.cache.reserve(ctx, tmp, size, true)
 }
 
 // verified downloads a file and returns once its hash and the manifest's

@@ -15,8 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errCrowded is a cache in which files would have to go.
-var errCrowded = errors.New("the cache is full")
+// The two ways in which a cache has no room: files would have to go, and those
+// that are held cannot.
+var (
+	errCrowded = errors.New("the cache is full")
+	errInUse   = errors.New("are in use")
+)
 
 // reserve gives a download its room on the disk; with evict, what was used
 // longest ago makes place for it. It holds the node's eviction lock, so that
@@ -76,7 +80,7 @@ func (c *Cache) makeRoom(need int64, evict bool) error {
 		}
 	}
 	if total+need > c.maxBytes {
-		return fmt.Errorf("cache: %d bytes are needed, %d of %d are in use", need, total, c.maxBytes)
+		return fmt.Errorf("cache: %d bytes are needed, %d of %d %w", need, total, c.maxBytes, errInUse)
 	}
 	return nil
 }

@@ -217,6 +217,19 @@ func TestCacheSuspect(t *testing.T) {
 	holds(t, f, "iris", model)
 }
 
+// TestCacheWaitsForTheDisk needs the room of a file that nobody holds but the
+// disk, which does not have it yet.
+func TestCacheWaitsForTheDisk(t *testing.T) {
+	t.Parallel()
+	store := newFakeS3(t).store(t)
+	f := NewFetcher(store, newCache(t, 1500), here, nil, quick)
+	for i, name := range []string{"a", "b", "c", "d"} {
+		model := noise(uint64(i), 1000)
+		publish(t, store, draft(t, name, model), Publishing{})
+		holds(t, f, name, model).Release()
+	}
+}
+
 // TestCacheRoomIsNotGivenTwice has two processes fetch at once into room for
 // one: what is held never has more bytes than the bound.
 func TestCacheRoomIsNotGivenTwice(t *testing.T) {
