@@ -50,21 +50,21 @@ func (c *Cache) reserve(ctx context.Context, tmp *os.File, need int64, evict boo
 
 // makeRoom returns when need more bytes fit.
 func (c *Cache) makeRoom(need int64, evict bool) error {
-	files, total, err := c.usage()
-	if err != nil {
+	_, total, err := c.usage()
+	switch {
+	case err != nil:
 		return fmt.Errorf("cache: %w", err)
-	}
-	if total+need <= c.maxBytes {
+	case total+need <= c.maxBytes:
 		return nil
-	}
-	if !evict {
+	case !evict:
 		return errCrowded
 	}
 	// What processes that died left half-done goes first.
 	if err := c.sweep(); err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
-	if files, total, err = c.usage(); err != nil {
+	files, total, err := c.usage()
+	if err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
 	for _, f := range files {
