@@ -18,6 +18,7 @@ const (
 	NotFound         Code = "not_found"          // no such URL or object
 	ModelNotFound    Code = "model_not_found"    // no such published model or version
 	ModelUnavailable Code = "model_unavailable"  // published, but it failed to load; the reason is given
+	ModelFailed      Code = "model_failed"       // it ran and broke its own signature, or did not run
 	MethodNotAllowed Code = "method_not_allowed" // the URL exists, with other methods
 	Conflict         Code = "conflict"           // the object is there already, or has changed
 	VersionExists    Code = "version_exists"     // a published version is immutable
@@ -58,6 +59,7 @@ var table = map[Code]Row{
 	NotFound:         {http.StatusNotFound, 5, "Not found"},
 	ModelNotFound:    {http.StatusNotFound, 5, "Model not found"},
 	ModelUnavailable: {http.StatusServiceUnavailable, 14, "Model unavailable"},
+	ModelFailed:      {http.StatusInternalServerError, 13, "Model failed"},
 	MethodNotAllowed: {http.StatusMethodNotAllowed, 12, "Method not allowed"},
 	Conflict:         {http.StatusConflict, 10, "Conflict"},
 	VersionExists:    {http.StatusConflict, 6, "Version exists"},

@@ -37,6 +37,28 @@ func checkOutput(sig *infer.Signature, inputs []infer.Tensor, wanted []string, m
 	return e
 }
 
+// checkOutputs holds what a run gave to the model's own signature: each output
+// is one of it, with its data type, as many axes, and the sizes that it fixes.
+func checkOutputs(sig *infer.Signature, outputs []infer.Tensor) error {
+	for i := range outputs {
+		got := &outputs[i]
+		at := slices.IndexFunc(sig.Outputs, func(s infer.TensorSpec) bool { return s.Name == got.Name })
+		if at < 0 {
+			return problem.New(problem.ModelFailed, "the model gave an output %q that its signature has not", got.Name)
+		}
+		if spec := &sig.Outputs[at]; got.DataType != spec.DataType || !fits(spec.Shape, got.Shape) {
+			return problem.New(problem.ModelFailed, "the model broke its signature: output %q is %s %v; expected %s %v, -1 being any size",
+				got.Name, got.DataType, got.Shape, spec.DataType, spec.Shape)
+		}
+	}
+	return nil
+}
+
+// fits reports whether a shape is as a signature has it.
+func fits(spec []infer.Dim, shape []int64) bool {
+	return slices.EqualFunc(spec, shape, func(want, got int64) bool { return want == infer.Dynamic || want == got })
+}
+
 // leastBytes is the smallest size that an output can have for so many rows:
 // what each request chooses counts as 1.
 func leastBytes(spec *infer.TensorSpec, axis int, rows int64) int64 {

@@ -61,3 +61,37 @@ func TestCheckOutput(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckOutputs(t *testing.T) {
+	t.Parallel()
+	sig := infer.Signature{Outputs: []infer.TensorSpec{
+		{Name: "y", DataType: infer.FP32, Shape: []int64{-1, 3}},
+		{Name: "n", DataType: infer.Int64, Shape: []int64{}},
+	}}
+	for name, tc := range map[string]struct {
+		outputs []infer.Tensor
+		says    string // "" is allowed
+	}{
+		"as it says": {[]infer.Tensor{{Name: "n", DataType: infer.Int64}, {Name: "y", DataType: infer.FP32, Shape: []int64{0, 3}}}, ""},
+		"one of two": {[]infer.Tensor{{Name: "y", DataType: infer.FP32, Shape: []int64{9, 3}}}, ""},
+		"another data type": {
+			[]infer.Tensor{{Name: "y", DataType: infer.FP64, Shape: []int64{9, 3}}},
+			`the model broke its signature: output "y" is FP64 [9 3]; expected FP32 [-1 3], -1 being any size`,
+		},
+		"another size":      {[]infer.Tensor{{Name: "y", DataType: infer.FP32, Shape: []int64{3, 9}}}, `output "y" is FP32 [3 9]`},
+		"an axis too many":  {[]infer.Tensor{{Name: "n", DataType: infer.Int64, Shape: []int64{1}}}, `output "n" is INT64 [1]; expected INT64 []`},
+		"an axis too few":   {[]infer.Tensor{{Name: "y", DataType: infer.FP32, Shape: []int64{3}}}, `output "y" is FP32 [3]`},
+		"an unknown output": {[]infer.Tensor{{Name: "z"}}, `an output "z" that its signature has not`},
+	} {
+		err := checkOutputs(&sig, tc.outputs)
+		if tc.says == "" {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		if problem.CodeOf(err) != problem.ModelFailed || !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("%s: got %v, want %q", name, err, tc.says)
+		}
+	}
+}

@@ -19,11 +19,14 @@ func warmUp(ctx context.Context, l *Loaded) error {
 		}
 		inputs = append(inputs, zeros(spec))
 	}
-	_, release, err := l.Session.Run(ctx, inputs, names(l.Manifest.Outputs))
+	outputs, release, err := l.Session.Run(ctx, inputs, names(l.Manifest.Outputs))
 	if err != nil {
 		return fmt.Errorf("warm up: %w", err)
 	}
-	release()
+	defer release()
+	if err := checkOutputs(&l.Manifest.Signature, outputs); err != nil {
+		return fmt.Errorf("warm up: %w", err)
+	}
 	return nil
 }
 
