@@ -32,7 +32,9 @@ type config struct {
 	Threads     int    `env:"MODELSERVE_THREADS" envDefault:"1"`   // of one run
 	Concurrency int    `env:"MODELSERVE_CONCURRENCY"`              // runs at once; 0 is one for each processor
 	Queue       int    `env:"MODELSERVE_QUEUE" envDefault:"256"`   // requests waiting for a run
-	MaxLoaded   int    `env:"MODELSERVE_MAX_LOADED" envDefault:"8"`
+
+	Memory    env.Size `env:"MODELSERVE_MEMORY"`                     // bytes that models may take; 0 follows from the machine
+	MaxLoaded int      `env:"MODELSERVE_MAX_LOADED" envDefault:"64"` // versions in memory at once
 
 	LoadTimeout time.Duration `env:"MODELSERVE_LOAD_TIMEOUT" envDefault:"5m"`
 	MaxBody     env.Size      `env:"MODELSERVE_MAX_BODY" envDefault:"32MiB"`

@@ -92,16 +92,7 @@ func serveUntil(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Tele
 		listener.Close()
 		return err
 	}
-	models, err := pool.New(pool.Config{
-		Models:    cfg.refs,
-		MaxLoaded: max(cfg.MaxLoaded, len(cfg.refs)),
-		Slots:     cfg.Concurrency,
-		Queue:     cfg.Queue,
-		Fresh:     time.Second,
-		LoadLimit: cfg.LoadTimeout,
-		MaxOutput: int64(cfg.MaxOutput),
-		Device:    "cpu",
-	}, src, tel.Logger)
+	models, err := newPool(cfg, src, tel)
 	if err != nil {
 		listener.Close()
 		return err
@@ -130,6 +121,28 @@ func serveUntil(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Tele
 	<-loaded
 	models.Close()
 	return errors.Join(err, src.close())
+}
+
+func newPool(cfg *config, src *source, tel *telemetry.Telemetry) (*pool.Pool, error) {
+	memory, why := int64(cfg.Memory), "MODELSERVE_MEMORY"
+	if memory == 0 {
+		var err error
+		if memory, why, err = modelMemory(os.DirFS("/")); err != nil {
+			why = "no bound, for MODELSERVE_MEMORY is not set: " + err.Error()
+		}
+	}
+	tel.Logger.Info("memory for models", "bytes", memory, "from", why)
+	return pool.New(pool.Config{
+		Models:     cfg.refs,
+		Memory:     memory,
+		MaxLoaded:  max(cfg.MaxLoaded, len(cfg.refs)),
+		Slots:      cfg.Concurrency,
+		Queue:      cfg.Queue,
+		LoadLimit:  cfg.LoadTimeout,
+		MaxOutput:  int64(cfg.MaxOutput),
+		Device:     "cpu",
+		Registerer: tel.Registry,
+	}, src, tel.Logger)
 }
 
 // serveMetrics answers /metrics on its own port until stopped.

@@ -194,6 +194,21 @@ func TestFunctionTellsWhyItCannotLoadAndTriesAgain(t *testing.T) {
 	}
 }
 
+func TestFunctionTellsWhatItsModelNeeds(t *testing.T) {
+	t.Parallel()
+	environment := storage(t)
+	environment["MODELSERVE_MEMORY"] = "10"
+	publish(t, environment)
+	p := begin(t, Spec{Name: "double"}, environment)
+	if reason := p.waitFor(serve.PhaseFailed); !strings.Contains(reason, "and models may take 10 bytes: raise MODELSERVE_MEMORY") {
+		t.Errorf("reason %q", reason)
+	}
+	p.stop()
+	if err := <-p.done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFunctionOfEveryModel(t *testing.T) {
 	t.Parallel()
 	environment := storage(t)

@@ -112,12 +112,15 @@ func (s *source) Describe(ctx context.Context, ref artifact.Ref) (*artifact.Mani
 }
 
 // Load implements pool.Source.
-func (s *source) Load(ctx context.Context, ref artifact.Ref) (*pool.Loaded, error) {
+func (s *source) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (*pool.Loaded, error) {
 	local, err := s.fetcher.Fetch(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
 	defer local.Release()
+	if err := admit(&local.Manifest); err != nil {
+		return nil, err
+	}
 	library, err := s.library() // Fetch has waited for it
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 type lease struct {
 	pool  *Pool
 	entry *entry
+	alias string
 	stats *modelStats
 	once  sync.Once
 }
@@ -21,7 +22,20 @@ type lease struct {
 func (l *lease) Info() *serve.ModelInfo { return l.entry.info }
 
 // Release implements serve.Lease.
-func (l *lease) Release() { l.once.Do(func() { l.pool.release(l.entry) }) }
+func (l *lease) Release() { l.once.Do(func() { l.pool.release(l.entry, l.measure()) }) }
+
+// Alias is the alias that chose the version ("latest", "stable"); "" is none.
+func (l *lease) Alias() string { return l.alias }
+
+// measure asks the session what it takes, now and then; else it is 0.
+func (l *lease) measure() int64 {
+	s, ok := l.entry.loaded.Session.(sized)
+	last, now := l.entry.measured.Load(), time.Now().UnixNano()
+	if !ok || now-last < int64(measureEvery) || !l.entry.measured.CompareAndSwap(last, now) {
+		return 0
+	}
+	return s.Memory()
+}
 
 // Run implements serve.Lease.
 func (l *lease) Run(ctx context.Context, req *infer.Request) (*infer.Response, error) {

@@ -1,7 +1,11 @@
-// Package pool keeps models loaded in one process and runs them: it loads a
-// version once however many ask, holds it while a request uses it, lets the
-// least recently used go when there are too many, and bounds how many runs are
-// under way and waiting.
+// Package pool keeps models loaded in one process and runs them: it finds the
+// version a call is for, loads it once however many ask, holds it while a
+// request uses it, lets the least recently used go when memory is short, and
+// bounds how many runs are under way and waiting.
+//
+// A newer version loads beside the one it replaces, which answers meanwhile;
+// when it has warmed up it takes over between two requests. One that fails to
+// load never does.
 //
 // It implements serve.Backend and serve.Repository. It knows neither S3 nor
 // ONNX Runtime: a Source loads, and hands it Sessions.
@@ -10,21 +14,19 @@ package pool
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
-	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
-// Source is where models come from.
-type Source interface {
+// Catalog tells what is published.
+type Catalog interface {
 	// Names lists the published models.
 	Names(ctx context.Context) ([]string, error)
 
@@ -32,15 +34,36 @@ type Source interface {
 	// problem.ModelNotFound.
 	Versions(ctx context.Context, name string) ([]int, error)
 
+	// Policy says which of them answers a call that names none; a model without
+	// one has the zero Policy.
+	Policy(ctx context.Context, name string) (*artifact.Policy, error)
+
+	// Generation names the catalog's present state: it is another one after
+	// every change of a version or a policy, and since when there was none. It
+	// is cheap. "" is a catalog that cannot tell.
+	Generation(ctx context.Context, since string) (now string, err error)
+}
+
+// Source is where models come from.
+type Source interface {
+	Catalog
+
 	// Describe reads a version's manifest and its digest.
 	Describe(ctx context.Context, ref artifact.Ref) (*artifact.Manifest, string, error)
 
-	// Load fetches a version and makes it ready to run.
-	Load(ctx context.Context, ref artifact.Ref) (*Loaded, error)
+	// Load fetches a version and makes it ready to run. It calls admit once, when
+	// the files are there and before they take memory; admit waits for room, and
+	// its error ends the load.
+	Load(ctx context.Context, ref artifact.Ref, admit Admit) (*Loaded, error)
 }
+
+// Admit makes room in memory for the version that a manifest describes.
+type Admit func(*artifact.Manifest) error
 
 // Session runs one loaded model. Run may be called from many goroutines; the
 // outputs are valid until release is called.
+//
+// One that knows the bytes it takes has a method Memory() int64 too.
 type Session interface {
 	Run(ctx context.Context, inputs []infer.Tensor, outputs []string) (results []infer.Tensor, release func(), err error)
 	Close() error
@@ -57,42 +80,43 @@ type Loaded struct {
 
 // Config bounds a pool.
 type Config struct {
-	// Models are the versions to serve; empty serves whatever is published.
+	// Models are the versions to serve, which stay in memory once loaded; empty
+	// serves whatever is published.
 	Models []artifact.Ref
 
-	MaxLoaded int           // versions in memory at once
+	Memory    int64         // bytes that all versions in memory may take; 0 is no bound
+	MaxLoaded int           // versions in memory at once, and loads at once
 	Slots     int           // runs at once, of all models together
 	Queue     int           // requests waiting for a slot; more are refused
-	Fresh     time.Duration // how long a listing of versions is believed
 	LoadLimit time.Duration // one load may take this long
 	MaxOutput int64         // bytes of the smallest answer that a run may have; 0 is no bound
 	Device    string        // where models run: "cpu"
-}
 
-// The waits between attempts to load what failed to load.
-const (
-	firstRetry = time.Second
-	lastRetry  = 30 * time.Second
-)
+	Registerer prometheus.Registerer // of the pool's metrics; nil is none
+}
 
 // Pool is the models of one process.
 type Pool struct {
-	cfg    Config
-	source Source
-	logger *slog.Logger
-	slots  *slots
+	cfg     Config
+	pinned  map[artifact.Ref]bool // Config.Models
+	source  Source
+	logger  *slog.Logger
+	slots   *slots
+	metrics *metrics
 
 	ctx    context.Context //nolint:containedctx // the pool's own life, which loads outlive callers by
 	cancel context.CancelFunc
-	work   sync.WaitGroup // loads, unloads and leases
+	work   sync.WaitGroup // loads, unloads, listings and leases
 
-	listings singleflight.Group
-
-	mu       sync.Mutex
-	closed   bool
-	entries  map[artifact.Ref]*entry
-	stats    map[artifact.Ref]*modelStats
-	versions map[string]listing
+	mu      sync.Mutex
+	closed  bool
+	entries map[artifact.Ref]*entry
+	loads   int // under way
+	memory  ledger
+	models  map[string]*model
+	flights map[string]*flight // listings under way, by name
+	notice  notice
+	stats   map[artifact.Ref]*modelStats
 }
 
 // New makes an empty pool.
@@ -100,6 +124,8 @@ func New(cfg Config, source Source, logger *slog.Logger) (*Pool, error) {
 	switch {
 	case cfg.MaxLoaded < 1:
 		return nil, errors.New("pool: MaxLoaded must be at least 1")
+	case cfg.Memory < 0:
+		return nil, errors.New("pool: Memory must not be negative")
 	case cfg.Slots < 1:
 		return nil, errors.New("pool: Slots must be at least 1")
 	case cfg.Queue < 0:
@@ -108,203 +134,43 @@ func New(cfg Config, source Source, logger *slog.Logger) (*Pool, error) {
 		return nil, errors.New("pool: MaxOutput must not be negative")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Pool{
-		cfg:      cfg,
-		source:   source,
-		logger:   logger,
-		slots:    newSlots(cfg.Slots, cfg.Queue),
-		ctx:      ctx,
-		cancel:   cancel,
-		entries:  map[artifact.Ref]*entry{},
-		stats:    map[artifact.Ref]*modelStats{},
-		versions: map[string]listing{},
-	}, nil
-}
-
-// entry is a version that is loading, loaded, or failed to load. Its fields
-// are under Pool.mu; loaded and info do not change once done is closed.
-type entry struct {
-	ref    artifact.Ref
-	done   chan struct{} // closed when the load has ended
-	loaded *Loaded
-	info   *serve.ModelInfo
-	err    error
-
-	leases   int
-	used     time.Time
-	evicted  bool          // out of the map; closed with its last lease
-	cold     *infer.Timing // told once, with the first answer
-	retryAt  time.Time     // after a failure
-	failures int
-}
-
-func (e *entry) loading() bool {
-	select {
-	case <-e.done:
-		return false
-	default:
-		return true
+	p := &Pool{
+		cfg:     cfg,
+		pinned:  map[artifact.Ref]bool{},
+		source:  source,
+		logger:  logger,
+		slots:   newSlots(cfg.Slots, cfg.Queue),
+		ctx:     ctx,
+		cancel:  cancel,
+		entries: map[artifact.Ref]*entry{},
+		memory:  ledger{budget: cfg.Memory, most: cfg.MaxLoaded, changed: make(chan struct{})},
+		models:  map[string]*model{},
+		flights: map[string]*flight{},
+		stats:   map[artifact.Ref]*modelStats{},
 	}
-}
-
-// Acquire implements serve.Backend.
-func (p *Pool) Acquire(ctx context.Context, name, version string) (serve.Lease, error) {
-	ref, err := p.resolve(ctx, name, version)
-	if err != nil {
+	for _, ref := range cfg.Models {
+		p.pinned[ref] = true
+	}
+	var err error
+	if p.metrics, err = newMetrics(cfg.Registerer, p); err != nil {
+		cancel()
 		return nil, err
 	}
-	e, err := p.hold(ref)
-	if err != nil {
-		return nil, err
-	}
-	select {
-	case <-e.done:
-	case <-ctx.Done():
-		p.release(e)
-		return nil, fmt.Errorf("wait for model %s@%d to load: %w", ref.Name, ref.Version, ctx.Err())
-	}
-	if e.err != nil {
-		p.release(e)
-		return nil, unavailable(e)
-	}
-	return &lease{pool: p, entry: e, stats: p.statsOf(ref)}, nil
+	return p, nil
 }
 
-// hold finds or begins the entry of ref and counts one lease on it.
-func (p *Pool) hold(ref artifact.Ref) (*entry, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// spawn runs f as the pool's own work. It is called under Pool.mu, and reports
+// whether the pool still takes work.
+func (p *Pool) spawn(f func()) bool {
 	if p.closed {
-		return nil, problem.New(problem.Unavailable, "this server is stopping; call again")
+		return false
 	}
-	e := p.entries[ref]
-	failures := 0
-	if e != nil && !e.loading() && e.err != nil {
-		if time.Now().Before(e.retryAt) {
-			return nil, unavailable(e)
-		}
-		failures, e = e.failures, nil
-	}
-	if e == nil {
-		if err := p.makeRoom(ref); err != nil {
-			return nil, err
-		}
-		e = &entry{ref: ref, done: make(chan struct{}), failures: failures}
-		p.entries[ref] = e
-		p.work.Go(func() { p.load(e) })
-	}
-	e.leases++
-	p.work.Add(1)
-	e.used = time.Now()
-	return e, nil
+	p.work.Go(f)
+	return true
 }
 
-// makeRoom lets go of the least recently used version nobody holds, if one more
-// would be too many. Failed entries take no memory and do not count.
-func (p *Pool) makeRoom(ref artifact.Ref) error {
-	live := 0
-	var oldest *entry
-	for _, e := range p.entries {
-		if e.ref == ref || (!e.loading() && e.err != nil) {
-			continue
-		}
-		live++
-		if e.leases == 0 && !e.loading() && (oldest == nil || e.used.Before(oldest.used)) {
-			oldest = e
-		}
-	}
-	if live < p.cfg.MaxLoaded {
-		return nil
-	}
-	if oldest == nil {
-		return problem.New(problem.Overloaded, "all %d models that fit in memory are in use, and %s@%d is not one of them; call again",
-			p.cfg.MaxLoaded, ref.Name, ref.Version).WithRetryAfter(time.Second)
-	}
-	p.evict(oldest)
-	return nil
-}
-
-// evict takes e out of the map and closes it when nobody holds it.
-func (p *Pool) evict(e *entry) {
-	if p.entries[e.ref] == e {
-		delete(p.entries, e.ref)
-	}
-	e.evicted = true
-	if e.leases == 0 {
-		p.destroy(e)
-	}
-}
-
-// destroy closes an entry's session in the background: nobody holds it.
-func (p *Pool) destroy(e *entry) {
-	if e.loaded == nil {
-		return
-	}
-	session := e.loaded.Session
-	e.loaded = nil
-	p.work.Go(func() {
-		if err := session.Close(); err != nil {
-			p.logger.Error("cannot unload a model", "model", e.ref.Name, "version", e.ref.Version, "error", err)
-		}
-	})
-}
-
-// release takes one lease off e.
-func (p *Pool) release(e *entry) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	defer p.work.Done()
-	e.leases--
-	if e.leases == 0 && e.evicted {
-		p.destroy(e)
-	}
-}
-
-// load fills e. It runs on the pool's own time: the caller that began it may
-// go away, others wait for it too.
-func (p *Pool) load(e *entry) {
-	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.LoadLimit)
-	defer cancel()
-	loaded, err := p.source.Load(ctx, e.ref)
-	if err == nil {
-		began := time.Now()
-		if err = warmUp(ctx, loaded); err != nil {
-			err = errors.Join(err, loaded.Session.Close())
-		}
-		loaded.Timing.Warm = time.Since(began)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	defer close(e.done)
-	if err != nil {
-		e.err = err
-		e.failures++
-		e.retryAt = time.Now().Add(min(lastRetry, firstRetry<<min(e.failures-1, 5)))
-		p.logger.Error("cannot load a model", "model", e.ref.Name, "version", e.ref.Version,
-			"error", err, "retry_in", time.Until(e.retryAt).Round(time.Millisecond))
-		return
-	}
-	e.loaded, e.cold = loaded, &loaded.Timing
-	e.info = describe(&loaded.Manifest, loaded.Digest, loaded.Device)
-	if e.leases == 0 && e.evicted {
-		p.destroy(e)
-	}
-	p.logger.Info("model loaded", "model", e.ref.Name, "version", e.ref.Version, "digest", loaded.Digest,
-		"device", loaded.Device, "fetch", rounded(loaded.Timing.Fetch), "verify", rounded(loaded.Timing.Verify),
-		"load", rounded(loaded.Timing.Load), "warm", rounded(loaded.Timing.Warm))
-}
-
-// rounded is a duration as people read it: JSON would have nanoseconds.
-func rounded(d time.Duration) string { return d.Round(100 * time.Microsecond).String() }
-
-// unavailable is what a caller is told of a version that failed to load.
-func unavailable(e *entry) error {
-	var known *problem.Error
-	if errors.As(e.err, &known) && known.Code == problem.ModelNotFound {
-		return e.err
-	}
-	return problem.New(problem.ModelUnavailable, "model %s@%d failed to load: %w", e.ref.Name, e.ref.Version, e.err).
-		WithRetryAfter(max(time.Second, time.Until(e.retryAt)))
+func errStopping() error {
+	return problem.New(problem.Unavailable, "this server is stopping; call again")
 }
 
 // Close unloads everything and waits for loads under way and leases held.
@@ -312,7 +178,7 @@ func (p *Pool) Close() {
 	p.mu.Lock()
 	p.closed = true
 	for _, e := range p.entries {
-		p.evict(e)
+		p.evict(e, "")
 	}
 	p.mu.Unlock()
 	p.cancel()

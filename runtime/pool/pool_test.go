@@ -3,7 +3,6 @@ package pool_test
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -21,128 +20,6 @@ import (
 	"github.com/modelserveai/modelserve/runtime/pool"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
-
-// source publishes models that double a float, and counts what is done to them.
-type source struct {
-	mu       sync.Mutex
-	versions map[string][]int
-	fail     map[artifact.Ref]error
-	loads    map[artifact.Ref]int
-	open     atomic.Int64
-	delay    time.Duration
-	runTime  time.Duration
-}
-
-func newSource() *source {
-	return &source{
-		versions: map[string][]int{"a": {2, 1}, "b": {1}, "c": {1}},
-		fail:     map[artifact.Ref]error{},
-		loads:    map[artifact.Ref]int{},
-		delay:    time.Second,
-		runTime:  10 * time.Millisecond,
-	}
-}
-
-func (s *source) Names(context.Context) ([]string, error) { return []string{"a", "b", "c"}, nil }
-
-func (s *source) Versions(_ context.Context, name string) ([]int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.versions[name]), nil
-}
-
-func (s *source) Describe(_ context.Context, ref artifact.Ref) (*artifact.Manifest, string, error) {
-	axis := 0
-	spec := []infer.TensorSpec{{Name: "x", DataType: infer.FP32, Shape: []int64{infer.Dynamic, 1}}}
-	return &artifact.Manifest{
-		Name: ref.Name, Version: ref.Version, Platform: "onnxruntime_onnx",
-		Signature: infer.Signature{Inputs: spec, Outputs: []infer.TensorSpec{{Name: "y", DataType: infer.FP32, Shape: []int64{infer.Dynamic, 1}}}, BatchAxis: &axis},
-	}, "sha256:" + ref.Name + strconv.Itoa(ref.Version), nil
-}
-
-func (s *source) Load(ctx context.Context, ref artifact.Ref) (*pool.Loaded, error) {
-	s.mu.Lock()
-	s.loads[ref]++
-	err := s.fail[ref]
-	s.mu.Unlock()
-	select {
-	case <-time.After(s.delay):
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if err != nil {
-		return nil, err
-	}
-	manifest, digest, _ := s.Describe(ctx, ref)
-	s.open.Add(1)
-	return &pool.Loaded{
-		Session: &session{source: s}, Manifest: *manifest, Digest: digest, Device: "cpu",
-		Timing: infer.Timing{Load: s.delay},
-	}, nil
-}
-
-func (s *source) loadsOf(ref artifact.Ref) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.loads[ref]
-}
-
-type session struct {
-	source *source
-	closed atomic.Bool
-	runs   atomic.Int64
-}
-
-func (s *session) Run(ctx context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
-	s.runs.Add(1)
-	defer s.runs.Add(-1)
-	select {
-	case <-time.After(s.source.runTime):
-	case <-ctx.Done():
-		return nil, nil, ctx.Err()
-	}
-	if s.closed.Load() {
-		return nil, nil, errors.New("run on a closed session")
-	}
-	y := inputs[0]
-	y.Name = "y"
-	return []infer.Tensor{y}, func() {}, nil
-}
-
-func (s *session) Close() error {
-	if s.runs.Load() != 0 {
-		return errors.New("closed under a run")
-	}
-	if s.closed.Swap(true) {
-		return errors.New("closed twice")
-	}
-	s.source.open.Add(-1)
-	return nil
-}
-
-func newPool(t *testing.T, src *source, change func(*pool.Config)) *pool.Pool {
-	t.Helper()
-	cfg := pool.Config{MaxLoaded: 2, Slots: 2, Queue: 4, Fresh: time.Second, LoadLimit: time.Minute, Device: "cpu"}
-	if change != nil {
-		change(&cfg)
-	}
-	p, err := pool.New(cfg, src, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-func call(ctx context.Context, p *pool.Pool, name, version string) (*infer.Response, error) {
-	lease, err := p.Acquire(ctx, name, version)
-	if err != nil {
-		return nil, err
-	}
-	defer lease.Release()
-	return lease.Run(ctx, &infer.Request{
-		Model: name, Inputs: []infer.Tensor{infer.NewTensor("x", []int64{1, 1}, []float32{21})},
-	})
-}
 
 func TestManyCallersLoadOnce(t *testing.T) {
 	t.Parallel()
@@ -367,9 +244,7 @@ func TestResolve(t *testing.T) {
 		if info, err := open.Model(t.Context(), "a", ""); err != nil || !slices.Equal(info.Versions, []string{"2", "1"}) {
 			t.Errorf("versions of a loaded model: %+v, %v", info, err)
 		}
-		src.mu.Lock()
-		src.versions["a"] = []int{3, 2, 1}
-		src.mu.Unlock()
+		src.publish("a", 3, 2, 1)
 		time.Sleep(2 * time.Second)
 		if info, err := open.Model(t.Context(), "a", ""); err != nil || info.Version != "3" {
 			t.Errorf("2 s after a push: %+v, %v", info, err)

@@ -7,58 +7,61 @@ import (
 	"slices"
 	"strconv"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
-// Model implements serve.Repository.
+// Model implements serve.Repository. In a split the first version is told.
 func (p *Pool) Model(ctx context.Context, name, version string) (*serve.ModelInfo, error) {
-	ref, err := p.resolve(ctx, name, version)
+	c, err := p.resolve(ctx, name, version, false)
 	if err != nil {
 		return nil, err
 	}
-	versions, err := p.versionsOf(ctx, name)
-	if err != nil {
+	if c, err = c.from.pick(version, func(int) int { return 0 }); err != nil {
 		return nil, err
 	}
 	var info serve.ModelInfo
-	if held := p.infoOf(ref); held != nil {
+	ref, held := p.told(c)
+	if held != nil {
 		info = *held
 	} else {
 		manifest, digest, err := p.source.Describe(ctx, ref)
 		if err != nil {
-			return nil, fmt.Errorf("describe model %s@%d: %w", ref.Name, ref.Version, err)
+			return nil, fmt.Errorf("describe model %s: %w", ref, err)
 		}
 		info = *describe(manifest, digest, p.cfg.Device)
 	}
 	info.ModelStatus = p.status(ref)
 	info.Versions = nil // the held one knows of itself alone
-	for _, v := range versions {
+	for _, v := range c.from.versions {
 		info.Versions = append(info.Versions, strconv.Itoa(v))
 	}
 	return &info, nil
 }
 
+// told is the version that a call would get, with what is known of it in memory.
+func (p *Pool) told(c choice) (artifact.Ref, *serve.ModelInfo) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.entries[c.ref]; e.ready() {
+		return c.ref, e.info
+	}
+	if before, ok := p.before(c); ok && p.entries[before].ready() {
+		return before, p.entries[before].info
+	}
+	return c.ref, nil
+}
+
 // Index implements serve.Repository.
 func (p *Pool) Index(ctx context.Context) ([]serve.ModelStatus, error) {
 	refs := slices.Clone(p.cfg.Models)
-	if len(refs) == 0 {
-		models, err := p.source.Names(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("list models: %w", err)
-		}
-		for _, name := range models {
-			versions, err := p.versionsOf(ctx, name)
-			if problem.CodeOf(err) == problem.ModelNotFound {
-				continue // deleted since the listing
-			}
-			if err != nil {
-				return nil, err
-			}
-			for _, v := range versions {
-				refs = append(refs, artifact.Ref{Name: name, Version: v})
-			}
+	if !p.static() {
+		var err error
+		if refs, err = p.published(ctx); err != nil {
+			return nil, err
 		}
 	}
 	slices.SortFunc(refs, func(a, b artifact.Ref) int {
@@ -71,27 +74,69 @@ func (p *Pool) Index(ctx context.Context) ([]serve.ModelStatus, error) {
 	return out, nil
 }
 
-// Load implements serve.Repository.
+// published lists every version there is.
+func (p *Pool) published(ctx context.Context) ([]artifact.Ref, error) {
+	models, err := p.source.Names(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list models: %w", err)
+	}
+	versions := make([][]int, len(models))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(renewals)
+	for i, name := range models {
+		g.Go(func() error {
+			l, err := p.listingOf(ctx, name, false)
+			if problem.CodeOf(err) == problem.ModelNotFound {
+				return nil // deleted since the listing
+			}
+			if err == nil {
+				versions[i] = l.versions
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var refs []artifact.Ref
+	for i, name := range models {
+		for _, v := range versions[i] {
+			refs = append(refs, artifact.Ref{Name: name, Version: v})
+		}
+	}
+	return refs, nil
+}
+
+// Load implements serve.Repository: every version that calls without one get is
+// loaded when it returns.
 func (p *Pool) Load(ctx context.Context, name string) error {
-	l, err := p.Acquire(ctx, name, "")
+	c, err := p.resolve(ctx, name, "", false)
 	if err != nil {
 		return err
 	}
-	l.Release()
+	c.wait = true
+	for _, v := range c.from.reach("") {
+		c.ref.Version = v
+		held, err := p.acquire(ctx, c)
+		if err != nil {
+			return err
+		}
+		held.Release()
+	}
 	return nil
 }
 
 // Unload implements serve.Repository: every version of the model goes, those in
 // use as soon as their last request has its answer.
 func (p *Pool) Unload(ctx context.Context, name string) error {
-	if _, err := p.versionsOf(ctx, name); err != nil {
+	if _, err := p.listingOf(ctx, name, false); err != nil {
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for ref, e := range p.entries {
-		if ref.Name == name && !e.loading() {
-			p.evict(e)
+		if ref.Name == name && (!e.loading() || e.leases == 0) {
+			p.evict(e, evictedUnload)
 		}
 	}
 	return nil
@@ -100,14 +145,16 @@ func (p *Pool) Unload(ctx context.Context, name string) error {
 // Stats implements serve.Repository.
 func (p *Pool) Stats(ctx context.Context, name, version string) ([]serve.ModelStats, error) {
 	if name != "" {
-		ref, err := p.resolve(ctx, name, version)
+		c, err := p.resolve(ctx, name, version, false)
 		if err != nil {
 			return nil, err
 		}
+		p.mu.Lock()
+		s := p.statsOf(c.ref) // a model never called has counts too: zeros
+		p.mu.Unlock()
 		if version != "" {
-			return []serve.ModelStats{p.statsOf(ref).snapshot()}, nil
+			return []serve.ModelStats{s.snapshot()}, nil
 		}
-		p.statsOf(ref) // a model never called has counts too: zeros
 	}
 	p.mu.Lock()
 	var used []*modelStats
@@ -131,9 +178,8 @@ func (p *Pool) Stats(ctx context.Context, name, version string) ([]serve.ModelSt
 // versions not in memory are forgotten.
 const maxStats = 4096
 
+// statsOf is what counts a version's runs. It is called under Pool.mu.
 func (p *Pool) statsOf(ref artifact.Ref) *modelStats {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if s := p.stats[ref]; s != nil {
 		return s
 	}
@@ -150,15 +196,6 @@ func (p *Pool) statsOf(ref artifact.Ref) *modelStats {
 	}
 	p.stats[ref] = s
 	return s
-}
-
-func (p *Pool) infoOf(ref artifact.Ref) *serve.ModelInfo {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if e := p.entries[ref]; e != nil && !e.loading() {
-		return e.info
-	}
-	return nil
 }
 
 // status tells whether a call would be answered: a version that is not loaded

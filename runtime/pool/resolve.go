@@ -2,110 +2,318 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
-	"strconv"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-// maxListings bounds the names whose versions are remembered.
-const maxListings = 4096
+const (
+	// maxListings bounds the names whose versions are remembered.
+	maxListings = 4096
 
-// listing is a model's versions, newest first, as of a moment.
-type listing struct {
-	versions []int
-	read     time.Time
+	// listLimit bounds the reading of one.
+	listLimit = 10 * time.Second
+
+	// mostBelieved is how long a listing is believed while the catalog says that
+	// nothing changed, and blindlyBelieved where it cannot say.
+	mostBelieved    = time.Minute
+	blindlyBelieved = longestPoll + 100*time.Millisecond
+)
+
+// model is what the pool knows of a name. It is under Pool.mu; the listing
+// itself does not change.
+type model struct {
+	listing *listing
+
+	// serving are the versions that last answered calls without a version (""),
+	// and for an alias. They are what stands in while another is loaded.
+	serving map[string]int
 }
 
-// resolve turns what a request names into one version.
-func (p *Pool) resolve(ctx context.Context, name, version string) (artifact.Ref, error) {
+// listing is a model's versions, newest first, at least one, and the policy
+// that picks among them.
+type listing struct {
+	name       string
+	versions   []int
+	policy     *artifact.Policy
+	generation string    // of the catalog, before it was read
+	read       time.Time // zero is doubted
+	until      time.Time // believed until then in any case
+}
+
+// choice is the version that a call is for.
+type choice struct {
+	ref   artifact.Ref
+	want  string // as the call has it
+	alias string // that decided
+	named bool   // want is the version's number
+	wait  bool   // nothing may stand in for the version
+	from  *listing
+}
+
+// flight is a listing being read, for everyone who asks meanwhile.
+type flight struct {
+	done    chan struct{} // closed at its end
+	listing *listing
+	err     error
+}
+
+// resolve turns what a request names into one version. fresh reads the listing
+// anew whatever is believed of it.
+func (p *Pool) resolve(ctx context.Context, name, want string, fresh bool) (choice, error) {
 	name, err := infer.ParseName(name)
 	if err != nil {
-		return artifact.Ref{}, err
+		return choice{}, err
 	}
-	versions, err := p.versionsOf(ctx, name)
+	if _, err := infer.ParseVersion(want); err == nil && p.static() {
+		return p.resolveFixed(name, want)
+	}
+	l, err := p.listingOf(ctx, name, fresh)
 	if err != nil {
-		return artifact.Ref{}, err
+		return choice{}, err
 	}
-	if version == "" {
-		return artifact.Ref{Name: name, Version: versions[0]}, nil
+	c, err := l.pick(want, rand.IntN)
+	if problem.CodeOf(err) == problem.ModelNotFound && !fresh {
+		return p.resolve(ctx, name, want, true) // it may have been published a moment ago
 	}
-	n, err := infer.ParseVersion(version)
-	if err != nil {
-		return artifact.Ref{}, err
-	}
-	if !slices.Contains(versions, n) {
-		return artifact.Ref{}, problem.New(problem.ModelNotFound, "model %q has no version %d here; it has %s", name, n, list(versions))
-	}
-	return artifact.Ref{Name: name, Version: n}, nil
+	return c, err
 }
 
-// versionsOf is a model's versions callable here, newest first, at least one.
-func (p *Pool) versionsOf(ctx context.Context, name string) ([]int, error) {
-	if len(p.cfg.Models) > 0 {
-		var versions []int
-		for _, ref := range p.cfg.Models {
-			if ref.Name == name {
-				versions = append(versions, ref.Version)
-			}
-		}
-		if versions == nil {
-			return nil, problem.New(problem.ModelNotFound, "model %q is not served here", name)
-		}
-		slices.SortFunc(versions, func(a, b int) int { return b - a })
-		return versions, nil
-	}
-	p.mu.Lock()
-	known, ok := p.versions[name]
-	p.mu.Unlock()
-	if ok && time.Since(known.read) < p.cfg.Fresh {
-		return known.versions, nil
-	}
-	// One listing serves everyone who asks meanwhile; it must not die with the
-	// caller that happened to come first.
-	v, err, _ := p.listings.Do(name, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.LoadLimit)
-		defer cancel()
-		return p.list(ctx, name)
-	})
-	if err != nil {
-		return nil, err
-	}
-	versions, _ := v.([]int)
-	return versions, nil
-}
-
-func (p *Pool) list(ctx context.Context, name string) ([]int, error) {
-	versions, err := p.source.Versions(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("list versions of model %q: %w", name, err)
-	}
-	if len(versions) == 0 {
-		return nil, problem.New(problem.ModelNotFound, "no model %q is published", name)
+// resolveFixed finds a version of Config.Models by its number, which waits for
+// nothing: a function loads its own so. The policy comes meanwhile.
+func (p *Pool) resolveFixed(name, want string) (choice, error) {
+	l := &listing{name: name, versions: p.fixed(name), policy: new(artifact.Policy)}
+	if len(l.versions) == 0 {
+		return choice{}, notServed(name)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.versions) >= maxListings {
-		clear(p.versions)
+	p.attend()
+	if p.models[name] == nil {
+		p.read(name, p.notice.generation)
 	}
-	p.versions[name] = listing{versions: versions, read: time.Now()}
-	return versions, nil
+	return l.pick(want, nil)
 }
 
-func list(versions []int) string {
-	out := ""
-	for i, v := range versions {
-		if i == 10 {
-			return out + ", …"
-		}
-		if i > 0 {
-			out += ", "
-		}
-		out += strconv.Itoa(v)
+func notServed(name string) error {
+	return problem.New(problem.ModelNotFound, "model %q is not served here", name)
+}
+
+func (l *listing) pick(want string, roll func(n int) int) (choice, error) {
+	version, alias, err := l.policy.Pick(l.name, l.versions, want, roll)
+	if err != nil {
+		return choice{}, err
 	}
-	return out
+	return choice{
+		ref:   artifact.Ref{Name: l.name, Version: version},
+		want:  want,
+		alias: alias,
+		named: want != "" && alias == "",
+		from:  l,
+	}, nil
+}
+
+// splits reports whether a version has a part of a split.
+func (l *listing) splits(version int) bool {
+	return slices.ContainsFunc(l.policy.Split, func(s artifact.Share) bool { return s.Version == version })
+}
+
+// reach are the versions that calls for want may get; none when it means
+// nothing any more.
+func (l *listing) reach(want string) []int {
+	if want == "" {
+		var versions []int
+		for _, s := range l.policy.Split {
+			if slices.Contains(l.versions, s.Version) {
+				versions = append(versions, s.Version)
+			}
+		}
+		if len(versions) > 0 {
+			return versions
+		}
+	}
+	c, err := l.pick(want, func(int) int { return 0 })
+	if err != nil {
+		return nil
+	}
+	return []int{c.ref.Version}
+}
+
+// static reports whether the versions served are those of Config.Models.
+func (p *Pool) static() bool { return len(p.cfg.Models) > 0 }
+
+// listingOf is what is known of a model, read anew where it is not believed any
+// more, or fresh is wanted.
+func (p *Pool) listingOf(ctx context.Context, name string, fresh bool) (*listing, error) {
+	if p.static() && len(p.fixed(name)) == 0 {
+		return nil, notServed(name)
+	}
+	p.mu.Lock()
+	news := p.attend()
+	var known *listing
+	if m := p.models[name]; m != nil {
+		if news != nil {
+			p.mu.Unlock()
+			select {
+			case <-news:
+			case <-ctx.Done():
+			}
+			p.mu.Lock()
+		}
+		known = m.listing
+		if !fresh && p.believed(known) {
+			p.mu.Unlock()
+			return known, nil
+		}
+	}
+	f := p.read(name, p.notice.generation)
+	p.mu.Unlock()
+	if f == nil {
+		return nil, errStopping()
+	}
+	var enough <-chan time.Time // what was known is better than a long wait
+	if known != nil {
+		enough = time.After(blindlyBelieved)
+	}
+	select {
+	case <-f.done:
+		return f.listing, f.err
+	case <-enough:
+		return known, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("list versions of model %q: %w", name, ctx.Err())
+	}
+}
+
+// believed reports whether a listing needs no reading. While the catalog does
+// not answer, it is kept for models in memory, which need nothing else of it.
+func (p *Pool) believed(l *listing) bool {
+	age := time.Since(l.read)
+	switch {
+	case time.Now().Before(l.until):
+		return true
+	case p.notice.failing:
+		return age < mostBelieved || p.inMemory(l.name)
+	case p.notice.generation == "":
+		return age < blindlyBelieved
+	default:
+		return age < mostBelieved && l.generation == p.notice.generation
+	}
+}
+
+// read begins reading a model's listing, or joins who does. generation is the
+// catalog's as last seen. It is called under Pool.mu; nil is a pool that stops.
+func (p *Pool) read(name, generation string) *flight {
+	if f := p.flights[name]; f != nil {
+		return f
+	}
+	f := &flight{done: make(chan struct{})}
+	if !p.spawn(func() {
+		l := &listing{name: name, generation: generation}
+		err := p.list(l)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.flights, name)
+		f.listing, f.err = p.learn(l, err)
+		close(f.done)
+		if err == nil && l.generation == "" && p.notice.generation != "" {
+			p.read(name, p.notice.generation) // the first was not to wait for that
+		}
+	}) {
+		return nil
+	}
+	p.flights[name] = f
+	return f
+}
+
+// list fills a listing from the catalog.
+func (p *Pool) list(l *listing) error {
+	ctx, cancel := context.WithTimeout(p.ctx, listLimit)
+	defer cancel()
+	l.read = time.Now()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		if l.versions = p.fixed(l.name); l.versions == nil {
+			l.versions, err = p.source.Versions(ctx, l.name)
+		}
+		return err
+	})
+	g.Go(func() (err error) {
+		l.policy, err = p.source.Policy(ctx, l.name)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("list versions of model %q: %w", l.name, err)
+	}
+	if len(l.versions) == 0 {
+		return problem.New(problem.ModelNotFound, "model %q is not published", l.name)
+	}
+	return nil
+}
+
+// learn takes a listing in, or what is known when it could not be read. What is
+// loaded follows it.
+func (p *Pool) learn(l *listing, err error) (*listing, error) {
+	m := p.models[l.name]
+	if err != nil && m == nil && p.static() {
+		p.logger.Warn("cannot read a model's policy: its newest version answers", "model", l.name, "error", err)
+		l.policy, err = new(artifact.Policy), nil
+	}
+	if l.generation == "" {
+		l.until = time.Now().Add(blindlyBelieved) // the catalog is being asked
+	}
+	switch {
+	case problem.CodeOf(err) == problem.ModelNotFound && !p.static():
+		delete(p.models, l.name)
+		p.dropDeleted(l.name, nil)
+		return nil, err
+	case err != nil && m != nil:
+		kept := *m.listing
+		kept.until = time.Now().Add(blindlyBelieved)
+		m.listing = &kept
+		return m.listing, nil
+	case err != nil && !errors.As(err, new(*problem.Error)):
+		return nil, problem.New(problem.Unavailable, "models cannot be looked up now: %w", err).WithRetryAfter(time.Second)
+	case err != nil:
+		return nil, err
+	case m == nil:
+		p.forgetSome()
+		p.models[l.name] = &model{listing: l, serving: map[string]int{}}
+	default:
+		m.listing = l
+		p.follow(m)
+	}
+	return l, nil
+}
+
+// forgetSome keeps the number of names bounded; those in memory stay known.
+func (p *Pool) forgetSome() {
+	if len(p.models) < maxListings {
+		return
+	}
+	for name := range p.models {
+		if !p.inMemory(name) {
+			delete(p.models, name)
+		}
+	}
+}
+
+// fixed are the versions of Config.Models of one name, newest first.
+func (p *Pool) fixed(name string) []int {
+	var versions []int
+	for _, ref := range p.cfg.Models {
+		if ref.Name == name {
+			versions = append(versions, ref.Version)
+		}
+	}
+	slices.SortFunc(versions, func(a, b int) int { return b - a })
+	return versions
 }

@@ -1,0 +1,261 @@
+package pool
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/artifact"
+)
+
+const (
+	// roomWait is how long a load waits for a lease to end when all memory is in
+	// use.
+	roomWait = time.Second
+
+	// measureEvery is how often a session is asked what it takes: its arenas grow
+	// with what it is asked to run.
+	measureEvery = time.Second
+)
+
+// The reasons for letting a version go, as metrics and the log tell them.
+const (
+	evictedMemory     = "memory"
+	evictedCount      = "count"
+	evictedSuperseded = "superseded"
+	evictedDeleted    = "deleted"
+	evictedUnload     = "unload"
+)
+
+// sized is a Session that knows the bytes it takes.
+type sized interface{ Memory() int64 }
+
+// ledger counts what versions take, from the moment room was made for them
+// until their session is closed. It is under Pool.mu.
+type ledger struct {
+	budget int64 // bytes; 0 is no bound
+	most   int   // versions
+
+	used    int64
+	held    int
+	coming  int64 // of used: sessions that are being closed
+	closing int   // of held: the same
+
+	waiting int
+	changed chan struct{} // closed when there may be room, if anyone waits
+}
+
+// take counts a version. Counting one twice counts it once, anew.
+func (l *ledger) take(e *entry, bytes int64) {
+	l.free(e)
+	e.counted, e.bytes = true, bytes
+	l.used += bytes
+	l.held++
+}
+
+func (l *ledger) resize(e *entry, bytes int64) {
+	l.used += bytes - e.bytes
+	e.bytes = bytes
+	l.signal()
+}
+
+// free counts e no more, once nothing of it is in memory.
+func (l *ledger) free(e *entry) {
+	if !e.counted {
+		return
+	}
+	l.used -= e.bytes
+	l.held--
+	e.counted, e.bytes = false, 0
+	l.signal()
+}
+
+// over is what is too much if need more bytes and one more version come in and
+// what is closing has gone: bytes and versions, neither when not positive.
+func (l *ledger) over(need int64) (bytes int64, versions int) {
+	if l.budget > 0 {
+		bytes = sum(l.used-l.coming, need) - l.budget
+	}
+	return bytes, l.held - l.closing + 1 - l.most
+}
+
+// String is what is in use, of what there is.
+func (l *ledger) String() string {
+	text := fmt.Sprintf("%d of %d models", l.held, l.most)
+	if l.budget > 0 {
+		text += fmt.Sprintf(" with %s of %s", size(l.used), size(l.budget))
+	}
+	return text
+}
+
+// signal wakes who waits for room.
+func (l *ledger) signal() {
+	if l.waiting > 0 {
+		close(l.changed)
+		l.changed = make(chan struct{})
+	}
+}
+
+// estimate is what a version will take, before it is there to be measured.
+func estimate(m *artifact.Manifest) int64 {
+	if m.Cost != nil && m.Cost.Memory > 0 {
+		return m.Cost.Memory
+	}
+	var files int64
+	for i := range m.Files {
+		if m.Files[i].Optimized == nil { // an optimised file is loaded in place of the model, and is as large
+			files = sum(files, max(0, m.Files[i].Size))
+		}
+	}
+	return files
+}
+
+// admit reserves memory for e: it lets go of the least recently used that nobody
+// holds, waits a short while for a lease to end where that is not enough, and
+// returns when what had to go is gone.
+func (p *Pool) admit(ctx context.Context, e *entry, m *artifact.Manifest) error {
+	need := estimate(m)
+	patience, stop := context.WithTimeout(ctx, roomWait)
+	defer stop()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		if err := p.tooLarge(e, need); err != nil {
+			return err
+		}
+		if p.makeRoom(e, need) {
+			break
+		}
+		if !p.waitForRoom(patience) {
+			return p.noRoom(ctx, e, need)
+		}
+	}
+	p.memory.take(e, need)
+	for p.memory.closing > 0 && (p.memory.held > p.memory.most || p.memory.budget > 0 && p.memory.used > p.memory.budget) {
+		if !p.waitForRoom(ctx) {
+			return fmt.Errorf("wait for memory: %w", ctx.Err())
+		}
+	}
+	return nil
+}
+
+// waitForRoom lets go of Pool.mu until the ledger changes or ctx ends, which is
+// false.
+func (p *Pool) waitForRoom(ctx context.Context) bool {
+	changed := p.memory.changed
+	p.memory.waiting++
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		p.memory.waiting--
+	}()
+	select {
+	case <-changed:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// tooLarge is the error of a version that never fits beside those that stay.
+func (p *Pool) tooLarge(e *entry, need int64) error {
+	if p.memory.budget == 0 {
+		return nil
+	}
+	var stay int64
+	for _, other := range p.entries {
+		if other != e && p.pinned[other.ref] {
+			stay += other.bytes
+		}
+	}
+	if need <= p.memory.budget-stay {
+		return nil
+	}
+	beside := ""
+	if stay > 0 {
+		beside = fmt.Sprintf(", of which %s are taken by models that stay", size(stay))
+	}
+	return problem.New(problem.ModelUnavailable, "it needs %s of memory, and models may take %s%s: raise MODELSERVE_MEMORY",
+		size(need), size(p.memory.budget), beside)
+}
+
+// noRoom is the error of a version that would fit if others were not in use.
+func (p *Pool) noRoom(ctx context.Context, e *entry, need int64) error {
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("wait for memory: %w", ctx.Err())
+	case e.beside:
+		e.crowded = true
+		return problem.New(problem.ModelUnavailable,
+			"it needs %s of memory beside the version that it replaces, and %s are in use: raise MODELSERVE_MEMORY or MODELSERVE_MAX_LOADED, or unload the model",
+			size(need), &p.memory)
+	default:
+		return problem.New(problem.Overloaded, "model %s needs %s of memory, and %s are in use; call again",
+			e.ref, size(need), &p.memory).WithRetryAfter(time.Second)
+	}
+}
+
+// makeRoom lets go of what it takes to let e in, or of nothing when all of it
+// would not be enough.
+func (p *Pool) makeRoom(e *entry, need int64) bool {
+	bytes, versions := p.memory.over(need)
+	idle := p.idle(e)
+	n := 0
+	reasons := make([]string, 0, len(idle))
+	for ; n < len(idle) && (bytes > 0 || versions > 0); n++ {
+		if bytes > 0 {
+			reasons = append(reasons, evictedMemory)
+		} else {
+			reasons = append(reasons, evictedCount)
+		}
+		bytes -= idle[n].bytes
+		versions--
+	}
+	if bytes > 0 || versions > 0 {
+		return false
+	}
+	for i, reason := range reasons {
+		p.evict(idle[i], reason)
+	}
+	return true
+}
+
+// shrink lets go of what it can when e grew past the budget.
+func (p *Pool) shrink(e *entry) {
+	for _, other := range p.idle(e) {
+		bytes, _ := p.memory.over(0)
+		if bytes <= 0 {
+			return
+		}
+		p.evict(other, evictedMemory)
+	}
+}
+
+// idle are the versions that may go for e, least recently used first: nobody
+// holds them, they need not stay, and e does not load to replace them.
+func (p *Pool) idle(e *entry) []*entry {
+	var out []*entry
+	for ref, other := range p.entries {
+		if other == e || other.leases > 0 || !other.ready() || p.pinned[ref] ||
+			e.beside && ref.Name == e.ref.Name && p.serves(ref) {
+			continue
+		}
+		out = append(out, other)
+	}
+	slices.SortFunc(out, func(a, b *entry) int {
+		return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.ref.Name, b.ref.Name), a.ref.Version-b.ref.Version)
+	})
+	return out
+}
+
+// size writes bytes as people read them.
+func size(n int64) string {
+	const mib = 1 << 20
+	if n < 10*mib {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	return fmt.Sprintf("%d MiB", n/mib)
+}

@@ -1,0 +1,139 @@
+package pool
+
+import (
+	"slices"
+	"time"
+
+	"github.com/modelserveai/modelserve/runtime/artifact"
+)
+
+// numberKept is how long a version that another took over from stays for calls
+// that name its number.
+const numberKept = time.Minute
+
+// before is the version that calls like c got before the one that they are for,
+// if it is another and still published. It stands in. Calls that name a number
+// get no other.
+func (p *Pool) before(c choice) (artifact.Ref, bool) {
+	m := p.models[c.ref.Name]
+	if m == nil || c.named || c.wait {
+		return artifact.Ref{}, false
+	}
+	v := m.serving[c.want]
+	if v == c.ref.Version || !slices.Contains(m.listing.versions, v) {
+		return artifact.Ref{}, false
+	}
+	return artifact.Ref{Name: c.ref.Name, Version: v}, true
+}
+
+// answers remembers that e answers a call, and returns what counts its runs. A
+// number that a split names may have been chosen by it, before the call came
+// here.
+func (p *Pool) answers(c choice, e *entry) *modelStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.named {
+		e.byNumber = time.Now()
+		c.want = ""
+	}
+	if m := p.models[e.ref.Name]; m != nil && e.ref == c.ref && (!c.named || c.from.splits(e.ref.Version)) {
+		e.byPolicy = true
+		m.serving[c.want] = e.ref.Version
+	}
+	return p.statsOf(e.ref)
+}
+
+// serves reports whether calls that leave the version to the policy get this
+// one.
+func (p *Pool) serves(ref artifact.Ref) bool {
+	m := p.models[ref.Name]
+	if m == nil {
+		return false
+	}
+	for _, v := range m.serving {
+		if v == ref.Version {
+			return true
+		}
+	}
+	return false
+}
+
+// follow brings what is loaded of a model in line with a new listing: versions
+// that calls will now get begin to load beside those that they got, and what is
+// of no use any more goes.
+func (p *Pool) follow(m *model) {
+	name := m.listing.name
+	p.dropDeleted(name, m.listing.versions)
+	if !p.inMemory(name) {
+		return // the next call loads what it needs
+	}
+	for want := range m.serving {
+		reached := m.listing.reach(want)
+		if len(reached) == 0 {
+			delete(m.serving, want)
+		}
+		for _, v := range reached {
+			_, _ = p.begin(artifact.Ref{Name: name, Version: v}, true) // a call that needs it is told
+		}
+	}
+	p.retire(m)
+}
+
+// retire lets go of versions from which another took over, when the last request
+// inside has its answer.
+func (p *Pool) retire(m *model) {
+	for ref, e := range p.entries {
+		if ref.Name != m.listing.name || !e.ready() || !e.byPolicy || time.Since(e.byNumber) < numberKept || p.pinned[ref] || p.needed(m, ref.Version) {
+			continue
+		}
+		if e.leases > 0 {
+			e.superseded = true
+			continue
+		}
+		p.evict(e, evictedSuperseded)
+	}
+}
+
+// needed reports whether calls that leave the version to the policy may get
+// this one, or it stands in for one that is not loaded.
+func (p *Pool) needed(m *model, version int) bool {
+	for want, last := range m.serving {
+		for _, v := range m.listing.reach(want) {
+			if v == version || last == version && !p.entries[artifact.Ref{Name: m.listing.name, Version: v}].ready() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// dropDeleted lets go of the versions of a model that are not published any
+// more.
+func (p *Pool) dropDeleted(name string, published []int) {
+	for ref, e := range p.entries {
+		if ref.Name == name && !p.pinned[ref] && !slices.Contains(published, ref.Version) && (!e.loading() || e.leases == 0) {
+			p.evict(e, evictedDeleted)
+		}
+	}
+}
+
+// settle is follow's second half, once a version has come in: it may have been
+// deleted since its load began, or be what others were kept for.
+func (p *Pool) settle(name string) {
+	if m := p.models[name]; m != nil {
+		p.dropDeleted(name, m.listing.versions)
+		p.retire(m)
+	} else {
+		p.dropDeleted(name, nil)
+	}
+}
+
+// inMemory reports whether any version of a model is loaded, or being so.
+func (p *Pool) inMemory(name string) bool {
+	for ref, e := range p.entries {
+		if ref.Name == name && (e.loading() || e.err == nil) {
+			return true
+		}
+	}
+	return false
+}
