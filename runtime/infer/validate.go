@@ -81,8 +81,12 @@ func (s *Signature) validateInput(faults *faults, inputs []Tensor, i int) {
 	}
 }
 
-// matches reports whether a shape fits a signature's.
+// matches reports whether a shape fits a signature's; nil is one that the model
+// does not declare.
 func matches(spec []Dim, shape []int64) bool {
+	if spec == nil {
+		return true
+	}
 	if len(spec) != len(shape) {
 		return false
 	}
