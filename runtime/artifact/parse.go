@@ -118,27 +118,49 @@ func (c *checker) ports(field string, specs []infer.TensorSpec) {
 		for j, d := range s.Shape {
 			c.require(d >= infer.Dynamic, at+".shape["+strconv.Itoa(j)+"]", "expected -1 or more, got %d", d)
 		}
-		c.require(s.Example == nil || fitsExample(s), at+".example", "%v is no shape of a tensor of shape %v with at most %d elements",
-			s.Example, s.Shape, maxExample)
+		c.require(s.Example == nil || fitsExample(s), at+".example", "%v is no shape of a tensor of shape %v", s.Example, s.Shape)
+		if field == "inputs" {
+			c.require(isSmall(s.ExampleShape()), at+".example", "%v has more than %d elements", s.ExampleShape(), maxExample)
+			c.require(s.ExampleData == nil || fitsData(s), at+".example_data", "%d bytes are no %s of shape %v",
+				len(s.ExampleData), s.DataType, s.ExampleShape())
+		}
 		c.require(fitsBounds(s), at+".min_shape", "%v and %v are no bounds of a tensor of shape %v", s.MinShape, s.MaxShape, s.Shape)
 		c.require(s.Min == nil || s.Max == nil || *s.Min <= *s.Max, at+".min", "is more than max")
 	}
 }
 
-// fitsExample reports whether an input's example is one of its shapes, and small
-// enough to be made for a warm-up.
+// fitsExample reports whether an input's example is one of its shapes.
 func fitsExample(s infer.TensorSpec) bool {
 	if len(s.Example) > maxRank || (s.Shape != nil && len(s.Example) != len(s.Shape)) {
 		return false
 	}
-	n := int64(1)
 	for i, d := range s.Example {
-		if d < 1 || d > maxExample/n || (s.Shape != nil && s.Shape[i] != infer.Dynamic && s.Shape[i] != d) {
+		if d < 0 || (s.Shape != nil && s.Shape[i] != infer.Dynamic && s.Shape[i] != d) {
+			return false
+		}
+	}
+	return true
+}
+
+// isSmall reports whether a shape is small enough for an input of it to be made
+// for a warm-up.
+func isSmall(shape []int64) bool {
+	n := int64(1)
+	for _, d := range shape {
+		if d < 0 || d > maxExample/max(n, 1) {
 			return false
 		}
 		n *= d
 	}
 	return true
+}
+
+// fitsData reports whether an input's example data is that of its example.
+func fitsData(s infer.TensorSpec) bool {
+	spec := infer.Signature{Inputs: []infer.TensorSpec{{Name: s.Name, DataType: s.DataType, Shape: s.ExampleShape()}}}
+	return spec.Validate(&infer.Request{Inputs: []infer.Tensor{{
+		Name: s.Name, DataType: s.DataType, Shape: s.ExampleShape(), Data: s.ExampleData,
+	}}}) == nil
 }
 
 // fitsBounds reports whether the bounds on an input's shape leave it one.

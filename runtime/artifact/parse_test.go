@@ -105,6 +105,46 @@ func TestParseManifestRefuses(t *testing.T) {
 	}
 }
 
+func TestExamplesOfAManifest(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		spec infer.TensorSpec
+		want string // "" is none
+	}{
+		"data":                {infer.TensorSpec{DataType: infer.Int16, Shape: []int64{-1, 2}, Example: []int64{1, 2}, ExampleData: []byte{1, 0, 2, 0}}, ""},
+		"data of any shape":   {infer.TensorSpec{DataType: infer.Int16, Example: []int64{1, 2}, ExampleData: []byte{1, 0, 2, 0}}, ""},
+		"strings":             {infer.TensorSpec{DataType: infer.Bytes, Shape: []int64{1}, ExampleData: []byte{1, 0, 0, 0, 'a'}}, ""},
+		"no elements":         {infer.TensorSpec{DataType: infer.FP32, Shape: []int64{-1, 2}, Example: []int64{0, 2}}, ""},
+		"none, then too many": {infer.TensorSpec{DataType: infer.FP32, Shape: []int64{0, 1 << 40}}, "inputs[0].example"},
+		"too little data":     {infer.TensorSpec{DataType: infer.Int16, Shape: []int64{2}, ExampleData: []byte{1, 0}}, "inputs[0].example_data"},
+		"broken strings":      {infer.TensorSpec{DataType: infer.Bytes, Shape: []int64{1}, ExampleData: []byte{9, 0, 0, 0, 'a'}}, "inputs[0].example_data"},
+		"no bool":             {infer.TensorSpec{DataType: infer.Bool, Shape: []int64{1}, ExampleData: []byte{2}}, "inputs[0].example_data"},
+		"too large to make":   {infer.TensorSpec{DataType: infer.Int8, Shape: []int64{1 << 20, 1 << 20}}, "inputs[0].example"},
+		"overflowing":         {infer.TensorSpec{DataType: infer.Int8, Shape: []int64{-1, 1 << 40, 1 << 40}}, "inputs[0].example"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := manifest()
+			m.BatchAxis = nil
+			tc.spec.Name = "x"
+			m.Inputs = []infer.TensorSpec{tc.spec}
+			data, err := m.Marshal()
+			if tc.want != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.want) {
+					t.Errorf("got %v, want %q", err, tc.want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if again, err := ParseManifest(data); err != nil || !cmp.Equal(again.Inputs, m.Inputs) {
+				t.Errorf("read again: %v, %v", again, err)
+			}
+		})
+	}
+}
+
 func FuzzParseManifest(f *testing.F) {
 	good, err := manifest().Marshal()
 	if err != nil {

@@ -27,6 +27,10 @@ type TensorSpec struct {
 	// it when it was published. Warm-up uses it; nil where nothing is dynamic.
 	Example []int64 `json:"example,omitempty"`
 
+	// ExampleData is the data of an input of that shape, for a model that does
+	// not run with zeros: a shape to reshape to, an index that counts from 1.
+	ExampleData []byte `json:"example_data,omitempty"`
+
 	// MinShape and MaxShape bound the sizes of an input's dynamic axes,
 	// inclusive; -1 is no bound, and nil is none on any axis. A network may take
 	// far more memory for many rows of one pixel than for one image of as many
@@ -64,6 +68,46 @@ type Ragged struct {
 	// that input's size divided by Divide, rounded up. Divide 0 is 1.
 	Of     string `json:"of,omitempty"`
 	Divide int64  `json:"divide,omitempty"`
+}
+
+// ExampleInputs are inputs that the model is known to run with, those that it
+// must have: of the shape Example, or else Shape, and with ExampleData, or else
+// zeros and empty strings.
+func (s *Signature) ExampleInputs() []Tensor {
+	var inputs []Tensor
+	for i := range s.Inputs {
+		if !s.Inputs[i].Optional {
+			inputs = append(inputs, s.Inputs[i].example())
+		}
+	}
+	return inputs
+}
+
+// ExampleShape is a shape that the model is known to run with; a dynamic axis
+// that nobody tried is 1.
+func (t *TensorSpec) ExampleShape() []int64 {
+	if t.Example != nil {
+		return t.Example
+	}
+	shape := make([]int64, len(t.Shape))
+	for i, d := range t.Shape {
+		if shape[i] = d; d == Dynamic {
+			shape[i] = 1
+		}
+	}
+	return shape
+}
+
+func (t *TensorSpec) example() Tensor {
+	out := Tensor{Name: t.Name, DataType: t.DataType, Shape: t.ExampleShape(), Data: t.ExampleData}
+	if out.Data == nil {
+		size := int64(t.DataType.Size())
+		if t.DataType == Bytes {
+			size = 4 // an empty element is its length alone
+		}
+		out.Data = make([]byte, out.Elements()*size)
+	}
+	return out
 }
 
 // Dim is the size of an axis in a signature, -1 where it is dynamic.

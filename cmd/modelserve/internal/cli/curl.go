@@ -8,10 +8,11 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-// Bounds on the call that is printed: how many elements are written out, and
-// what a body may hold by default.
+// Bounds on the call that is printed: how many elements are written out, how
+// many bytes of inputs whose values matter, and what a body may hold by default.
 const (
 	maxWritten = 128
+	maxKept    = 8 << 10
 	maxBody    = 32 << 20
 )
 
@@ -34,56 +35,56 @@ func callText(line string, addr address) string {
 	return line + "\n"
 }
 
-// curlLine is a shell line that calls the model at the URL with zeros of a
-// shape that it runs with: written out when they are few, else in the
-// protocol's binary form from /dev/zero.
+// curlLine is a shell line that calls the model at the URL with inputs that it
+// runs with: written out when they are few; else zeros go in the protocol's
+// binary form, from /dev/zero.
 func curlLine(m *artifact.Manifest, url string, addr address) string {
 	curl := `curl -fsS -H "X-API-Key: ` + addr.keyText + `" `
 	url = shellQuote(url)
 	req := infer.Request{}
-	var elements, bytes int64
+	kept := map[string]bool{} // inputs whose values matter
+	var elements, bytes, keptBytes int64
 	for i := range m.Inputs {
 		spec := &m.Inputs[i]
 		if spec.Optional {
 			continue
 		}
-		t := infer.Tensor{Name: spec.Name, DataType: spec.DataType, Shape: callShape(spec)}
+		t := infer.Tensor{Name: spec.Name, DataType: spec.DataType, Shape: spec.ExampleShape(), Data: spec.ExampleData}
 		n := t.Elements()
 		if n < 0 || n > maxBody {
 			return fmt.Sprintf("# the input %q is too large for a shell line", spec.Name)
 		}
-		width := int64(spec.DataType.Size())
-		if spec.DataType == infer.Bytes {
-			width = 4 // an empty string is its length, zero
+		elements += n
+		if kept[t.Name] = t.Data != nil; kept[t.Name] {
+			keptBytes += int64(len(t.Data))
+		} else {
+			t.Data = make([]byte, n*elementSize(t.DataType))
+			bytes += int64(len(t.Data))
 		}
-		t.Data = make([]byte, n*width)
-		elements, bytes = elements+n, bytes+int64(len(t.Data))
+		if keptBytes > maxKept {
+			return fmt.Sprintf("# the input %q is too long for a shell line: it takes particular values", spec.Name)
+		}
 		if bytes > maxBody {
 			return fmt.Sprintf("# its inputs of %s are over the gateway's bound on a body", size(bytes))
 		}
 		req.Inputs = append(req.Inputs, t)
 	}
-	written := elements <= maxWritten
-	encoded, err := infer.EncodeRequest(&req, func(*infer.Tensor) bool { return !written })
+	encoded, err := infer.EncodeRequest(&req, func(t *infer.Tensor) bool { return elements > maxWritten && !kept[t.Name] })
 	if err != nil {
 		return "# " + err.Error()
 	}
 	header := shellQuote(string(encoded.JSON))
-	if written {
+	if encoded.HeaderLength() == infer.NoHeader {
 		return curl + "-H 'Content-Type: application/json' -d " + header + " " + url
 	}
 	return "{ printf %s " + header + "; head -c " + strconv.FormatInt(bytes, 10) + " /dev/zero; } | " + curl +
 		"-H 'Content-Type: application/octet-stream' -H 'Inference-Header-Content-Length: " + strconv.Itoa(len(encoded.JSON)) + "' --data-binary @- " + url
 }
 
-// callShape is a shape that the model runs with.
-func callShape(spec *infer.TensorSpec) []int64 {
-	if spec.Example != nil {
-		return spec.Example
+// elementSize is the bytes of an element that is zero or an empty string.
+func elementSize(d infer.DataType) int64 {
+	if d == infer.Bytes {
+		return 4 // its length
 	}
-	shape := make([]int64, len(spec.Shape))
-	for i, d := range spec.Shape {
-		shape[i] = max(d, 1)
-	}
-	return shape
+	return int64(d.Size())
 }
