@@ -14,6 +14,15 @@ func Identity(e Element, shape ...any) Model {
 	return unary("Identity", e, e, shape, shape)
 }
 
+// Reshape gives "x" of [n, 2, width] in the two axes that "shape" names as "y":
+// it does not run with most of the values that "shape" may have.
+func Reshape(width int) Model {
+	m := unary("Reshape", Float, Float, []any{"n", 2, width}, []any{"a", "b"})
+	m.Graph.Nodes[0].Inputs = []string{"x", "shape"}
+	m.Graph.Inputs = append(m.Graph.Inputs, Value{Name: "shape", Element: Int64, Shape: []any{2}})
+	return m
+}
+
 // NonZero gives the indices of the elements of "x" that are not zero, as
 // int64 "y" of [1, n]: its shape depends on the data.
 func NonZero() Model { return unary("NonZero", Float, Int64, []any{"n"}, []any{1, "m"}) }

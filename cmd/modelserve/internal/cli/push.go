@@ -34,6 +34,7 @@ type pushed struct {
 func (a *app) pushCommand() *cobra.Command {
 	var version string
 	var shapes []string
+	var example string
 	var maxElements int64
 	var words batchFlags
 	cmd := &cobra.Command{
@@ -46,6 +47,11 @@ upload it. From then on every Open Inference Protocol client can call it.
 The version is the next free one. The same bytes again change nothing; other
 bytes for a version that exists are refused. External data lies beside FILE and
 goes with it.
+
+A model that runs only with particular values (a shape to reshape to, an index)
+is proven with --example: a file with the inputs of an inference request in JSON,
+{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}. What of it
+the model cannot do without is kept, to warm it up with.
 
 How much memory a run takes follows from the sizes that a request chooses. A
 model with axes of any size is called with no more than --max-elements in each
@@ -63,6 +69,7 @@ is.`,
   modelserve models push churn churn.onnx --version 7
   modelserve models push vision vision.onnx --shape image=1,3,224,224
   modelserve models push vision vision.onnx --max-elements 2408448
+  modelserve models push resize resize.onnx --example request.json
   modelserve models push churn churn.onnx --max-batch-size 16 --max-delay 2ms
   modelserve models push bert bert.onnx --ragged input_ids=1 --ragged attention_mask=1`,
 		Args: args(cobra.ExactArgs(2)),
@@ -87,6 +94,14 @@ is.`,
 			if err := words.apply(cmd, &req); err != nil {
 				return err
 			}
+			if example != "" {
+				if len(shapes) > 0 {
+					return usagef("--example has shapes of its own: leave --shape out")
+				}
+				if req.Example, err = publish.ReadExample(a.abs(example)); err != nil {
+					return err
+				}
+			}
 			addr, err := a.address()
 			if err != nil {
 				return err
@@ -106,6 +121,7 @@ is.`,
 	}
 	cmd.Flags().StringVar(&version, "version", "", "the version `N` (the next free one)")
 	cmd.Flags().StringArrayVar(&shapes, "shape", nil, "a shape to try the model with, as `INPUT=1,3,224,224` (repeatable)")
+	cmd.Flags().StringVar(&example, "example", "", "a `FILE` with an inference request in JSON that the model answers")
 	cmd.Flags().Int64Var(&maxElements, "max-elements", 0, "the most elements `N` of each input that a request may hold (as many as its body)")
 	words.add(cmd)
 	return cmd

@@ -82,7 +82,7 @@ func isBatched(spec *infer.TensorSpec) bool {
 // rowPair makes two different rows of an input, and both joined. An unbatched
 // input is the same in all three.
 func rowPair(spec *infer.TensorSpec, shape []int64) (one, two, both infer.Tensor, err error) {
-	one, err = generate(spec, shape, 1)
+	one, err = row(spec, shape, 1)
 	if err != nil || !isBatched(spec) {
 		return one, one, one, err
 	}
@@ -103,6 +103,15 @@ func rowPair(spec *infer.TensorSpec, shape []int64) (one, two, both infer.Tensor
 	both.Shape[batchAxis] = 2
 	both.Data = slices.Concat(one.Data, two.Data)
 	return one, two, both, nil
+}
+
+// row is an input of a shape: the one that the model was proven with where its
+// values matter and the shape is that one's, else a generated one.
+func row(spec *infer.TensorSpec, shape []int64, fill byte) (infer.Tensor, error) {
+	if spec.ExampleData != nil && slices.Equal(shape, spec.ExampleShape()) {
+		return infer.Tensor{Name: spec.Name, DataType: spec.DataType, Shape: shape, Data: spec.ExampleData}, nil
+	}
+	return generate(spec, shape, fill)
 }
 
 // judge compares the answers to one row, another, and both.

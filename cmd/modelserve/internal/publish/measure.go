@@ -267,11 +267,7 @@ func takesRows(sig *infer.Signature, rows int) bool {
 // rowsOf is an input's example shape with as many rows; without a batch axis,
 // or with 0 rows, the example itself.
 func rowsOf(sig *infer.Signature, spec *infer.TensorSpec, rows int) []int64 {
-	shape := spec.Example
-	if shape == nil {
-		shape = spec.Shape
-	}
-	shape = slices.Clone(shape)
+	shape := slices.Clone(spec.ExampleShape())
 	if sig.BatchAxis != nil && rows > 0 && !spec.Optional && !spec.Unbatched {
 		shape[*sig.BatchAxis] = int64(rows)
 	}
@@ -286,7 +282,7 @@ func batchInputs(sig *infer.Signature, rows int, fill byte) ([]infer.Tensor, err
 		if spec.Optional {
 			continue
 		}
-		t, err := generate(spec, rowsOf(sig, spec, rows), fill)
+		t, err := row(spec, rowsOf(sig, spec, rows), fill)
 		if err != nil {
 			return nil, err
 		}

@@ -61,7 +61,8 @@ func findExamples(ctx context.Context, model runner, sig infer.Signature, fixed 
 		}
 	}
 	return sig, fmt.Errorf("the model loads, but does not run with inputs of its signature: %w; "+
-		"if it wants other shapes, name them: --shape INPUT=1,3,224,224", last)
+		"if it wants other shapes, name them: --shape INPUT=1,3,224,224; "+
+		"if particular values, give a request that it answers: --example request.json", last)
 }
 
 func searchEnded(ctx context.Context, tries int, last error) error {
@@ -182,7 +183,7 @@ func hasIntegers(sig *infer.Signature) bool {
 	})
 }
 
-// try runs the model once with the shapes. An answer without elements is none.
+// try runs the model once with the shapes.
 func try(ctx context.Context, model runner, sig *infer.Signature, shapes [][]int64, fill byte) error {
 	var inputs []infer.Tensor
 	for i := range sig.Inputs {
@@ -195,17 +196,7 @@ func try(ctx context.Context, model runner, sig *infer.Signature, shapes [][]int
 		}
 		inputs = append(inputs, t)
 	}
-	outputs, release, err := model.Run(ctx, inputs, nil)
-	if err != nil {
-		return err
-	}
-	defer release()
-	for i := range outputs {
-		if outputs[i].Elements() > 0 {
-			return nil
-		}
-	}
-	return errors.New("every output is empty")
+	return answers(ctx, model, inputs)
 }
 
 // generate makes an input: floats spread over [0, 1), integers all fill (an

@@ -36,6 +36,11 @@ type Request struct {
 	// any or better ones are known.
 	Shapes map[string][]int64
 
+	// Example is a request's inputs, which the model is run with in place of
+	// generated ones; nil generates them. Some models run only with particular
+	// values: a shape, an index, a mode.
+	Example []infer.Tensor
+
 	// Bounds on what requests may ask of the model.
 	Bounds Bounds
 
@@ -150,7 +155,8 @@ func learn(ctx context.Context, req *Request, lib *ort.Library, draft *artifact.
 	if draft.Metadata, err = session.Metadata(); err != nil {
 		return nil, fmt.Errorf("read the model: %w", err)
 	}
-	if notes, err = describe(ctx, req, session, draft); err != nil {
+	notes, inputs, err := describe(ctx, req, session, draft)
+	if err != nil {
 		return nil, err
 	}
 	for _, left := range session.LeftOut() {
@@ -158,7 +164,7 @@ func learn(ctx context.Context, req *Request, lib *ort.Library, draft *artifact.
 	}
 
 	req.Stage("optimising")
-	if why := optimize(ctx, lib, session, &draft.Signature, req.File, optimized); why != nil {
+	if why := optimize(ctx, lib, session, inputs, req.File, optimized); why != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -172,40 +178,40 @@ func learn(ctx context.Context, req *Request, lib *ort.Library, draft *artifact.
 }
 
 // describe runs the model, and writes its signature and the publisher's words
-// into the draft.
-func describe(ctx context.Context, req *Request, session *ort.Session, draft *artifact.Draft) (notes []string, err error) {
+// into the draft. It returns inputs that the model runs with, too.
+func describe(ctx context.Context, req *Request, session *ort.Session, draft *artifact.Draft) (notes []string, inputs []infer.Tensor, err error) {
 	req.Stage("running")
-	sig, err := findExamples(ctx, session, *session.Signature(), req.Shapes)
+	sig, inputs, err := demonstrate(ctx, session, *session.Signature(), req)
 	if err != nil {
-		return nil, refuse("%w", err)
+		return nil, nil, refuse("%w", err)
 	}
 	sig, why, err := findBatchAxis(ctx, session, sig)
 	if err != nil {
-		return nil, fmt.Errorf("look for a batch axis: %w", err)
+		return nil, nil, fmt.Errorf("look for a batch axis: %w", err)
 	}
 	if why != "" {
 		notes = append(notes, "no batch axis: "+why)
 	}
 	if sig, err = req.Bounds.Apply(sig); err != nil {
-		return nil, refuse("%w", err)
+		return nil, nil, refuse("%w", err)
 	}
 	if req.Batching != (artifact.Batching{}) {
 		if why != "" && (req.Batching.MaxBatchSize > 1 || req.Batching.MaxDelay > 0) {
-			return nil, refuse("requests cannot be joined as --max-batch-size or --max-delay say: %s", why)
+			return nil, nil, refuse("requests cannot be joined as --max-batch-size or --max-delay say: %s", why)
 		}
 		draft.Batching = &req.Batching
 	}
 	if len(req.Ragged) > 0 {
 		if why != "" {
-			return nil, refuse("--ragged: requests cannot be joined at all: %s", why)
+			return nil, nil, refuse("--ragged: requests cannot be joined at all: %s", why)
 		}
 		req.Stage("padding")
 		if sig, err = proveRagged(ctx, session, sig, req.Ragged); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	draft.Signature = sig
-	return notes, nil
+	return notes, inputs, nil
 }
 
 // costOf measures the file that will be served.
@@ -227,7 +233,7 @@ func costOf(ctx context.Context, lib *ort.Library, file string, sig *infer.Signa
 
 // optimize writes the copy that loads fast, and holds its answer to the
 // model's own.
-func optimize(ctx context.Context, lib *ort.Library, session *ort.Session, sig *infer.Signature, src, dst string) (err error) {
+func optimize(ctx context.Context, lib *ort.Library, session *ort.Session, inputs []infer.Tensor, src, dst string) (err error) {
 	if err := lib.Optimize(src, dst); err != nil {
 		return err
 	}
@@ -236,15 +242,11 @@ func optimize(ctx context.Context, lib *ort.Library, session *ort.Session, sig *
 		return err
 	}
 	defer func() { err = errors.Join(err, fast.Close()) }()
-	fill, want, release, err := runExample(ctx, session, sig)
+	want, release, err := session.Run(ctx, inputs, nil)
 	if err != nil {
 		return err
 	}
 	defer release()
-	inputs, err := batchInputs(sig, 0, fill)
-	if err != nil {
-		return err
-	}
 	got, releaseFast, err := fast.Run(ctx, inputs, nil)
 	if err != nil {
 		return err
