@@ -9,7 +9,7 @@ tool := $(GO) tool -modfile=tools/go.mod
 
 .PHONY: help
 help: ## List the commands.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## Fetch the ONNX Runtime library and the models, once, checked.
@@ -33,6 +33,11 @@ models: deps build ## Publish the shipped models into the platform's S3, as vers
 .PHONY: test
 test: deps test-deps ## Prove everything but the cluster.
 	@$(GO) test -race -timeout 30m ./...
+
+.PHONY: conformance
+conformance: deps test-deps ## Serve every model of the ONNX project's node tests (UPDATE=1 writes the exceptions again).
+	@# Of each model only what went wrong, and the summary.
+	@$(GO) test -race -count=1 -timeout 30m -v ./test/conformance -all $(if $(UPDATE),-update) | grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|    --- PASS)'
 
 .PHONY: test-deps
 test-deps:

@@ -1,22 +1,28 @@
 #!/usr/bin/env bash
 # Brings what the tests use and the platform does not: a client nobody here
-# wrote, in Python, beside the other things that are fetched. Does nothing when
-# it is there.
+# wrote, in Python, beside the other things that are fetched, and the ONNX
+# project's node tests from Debian. Does nothing when they are there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+# debian installs a package: by itself as root on Debian, else it says how.
+debian() { # package, what for
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "test: install $1"
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null
+  else
+    echo "$2 Install it first: sudo apt-get install $1" >&2
+    exit 1
+  fi
+}
+
+[ -d /usr/share/libonnx-testdata/data/node ] || debian libonnx-testdata "The tests take the ONNX project's node tests from Debian."
 
 stamp=.deps/python/.requirements
 wanted=test/e2e/requirements.txt
 cmp -s "$wanted" "$stamp" && exit 0
 
-if ! python3 -m pip --version >/dev/null 2>&1; then
-  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-pip
-  else
-    echo "The tests use a client in Python. Install pip first: sudo apt-get install python3-pip" >&2
-    exit 1
-  fi
-fi
+python3 -m pip --version >/dev/null 2>&1 || debian python3-pip "The tests use a client in Python, which pip brings."
 echo "test: fetch the Python client into .deps/python"
 rm -rf .deps/python
 python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .deps/python -r "$wanted"
