@@ -59,7 +59,12 @@ generate: ## Make the generated code again (needs protoc).
 
 .PHONY: bench
 bench: deps build ## Measure against bare ONNX Runtime, in ratios within one run.
-	@$(GO) run ./test/bench
+	@$(GO) run ./test/bench $(BENCHFLAGS)
+
+.PHONY: bench-peers
+bench-peers: deps build ## Measure against other servers, each fetched into an environment of its own.
+	@test/bench/peers/setup.sh
+	@$(GO) run ./test/bench -run peers -rounds 3 $(BENCHFLAGS)
 
 .PHONY: golden
 golden: deps ## Make the golden files again from the reference implementations in Python.

@@ -1,198 +1,160 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"os"
-	"os/exec"
-	"runtime"
-	"strconv"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/modelserveai/modelserve/runtime/infer"
-	"github.com/modelserveai/modelserve/runtime/ort"
 )
 
-// recognizeInput is one line of text as the model takes it: [1, 3, 48, 320].
-func recognizeInput() infer.Tensor {
-	values := make([]float32, 3*48*320)
-	for i := range values {
-		values[i] = float32(i%97)/48 - 1
+// outcome is what clients saw in one turn.
+type outcome struct {
+	rate    float64         // answers per second, while every client was at it
+	answers int             // in all, those before and after that included
+	each    []time.Duration // how long each answer took
+}
+
+// percentile of the answers' times.
+func (o *outcome) percentile(p float64) time.Duration {
+	sorted := slices.Sorted(slices.Values(o.each))
+	return sorted[min(len(sorted)-1, int(p*float64(len(sorted))))]
+}
+
+// A turn goes on until every client had this many answers on average, but not
+// longer than so many turns: a batch may take longer than a turn.
+const (
+	leastAnswers = 4
+	longestTurn  = 15
+)
+
+// load keeps clients sending, each its next request when it has its answer,
+// for a turn.
+func (t *target) load(ctx context.Context, clients int, turn time.Duration) (*outcome, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	conns := make([]*conn, clients)
+	defer func() {
+		for _, c := range conns {
+			if c != nil {
+				c.Close()
+			}
+		}
+	}()
+	for i := range conns {
+		var err error
+		if conns[i], err = t.dial(ctx); err != nil {
+			return nil, err
+		}
+		if err := conns[i].SetDeadline(time.Now().Add(longestTurn*turn + longestAnswer)); err != nil {
+			return nil, err
+		}
 	}
-	return infer.NewTensor("x", []int64{1, 3, 48, 320}, values)
-}
-
-// call is a prepared V2 request, sent again and again.
-type call struct {
-	url    string
-	host   string // "" is the URL's
-	header http.Header
-	body   []byte
-}
-
-func newCall(url, key string, binary bool, inputs ...infer.Tensor) (*call, error) {
-	encoded, err := infer.EncodeRequest(&infer.Request{Inputs: inputs, BinaryOutput: binary}, func(*infer.Tensor) bool { return binary })
-	if err != nil {
+	l := &loading{ends: make([][]time.Duration, clients), took: make([][]time.Duration, clients), began: time.Now()}
+	errs := make([]error, clients)
+	var wg sync.WaitGroup
+	for i, c := range conns {
+		wg.Go(func() {
+			if errs[i] = l.client(i, c, t.request); errs[i] != nil {
+				cancel()
+			}
+		})
+	}
+	stopped := l.wait(ctx, clients, turn)
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("%d clients: %w", clients, err)
+	}
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	c := &call{url: url, header: http.Header{"Content-Type": {encoded.ContentType()}}, body: encoded.Bytes()}
-	if binary {
-		c.header.Set("Inference-Header-Content-Length", strconv.Itoa(encoded.HeaderLength()))
-	}
-	if key != "" {
-		c.header.Set("X-API-Key", key)
-	}
-	return c, nil
+	return l.outcome(clients, stopped), nil
 }
 
-// send sends the call once and reads its whole answer.
-func (c *call) send(ctx context.Context, client *http.Client, buffer []byte) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(c.body))
-	if err != nil {
-		return err
-	}
-	req.Header = c.header
-	if c.host != "" {
-		req.Host = c.host
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(res.Body, 1000))
-		return fmt.Errorf("%s: status %d: %s", c.url, res.StatusCode, body)
-	}
-	// As a client that keeps the answer would read it: in large pieces.
-	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, res.Body, buffer)
-	return err
-}
-
-// load keeps clients sending for a while; rate is answers per second, each the
-// latency of every answer of the first client.
-func (c *call) load(ctx context.Context, clients int, turn time.Duration) (rate float64, n int64, each []time.Duration, err error) {
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients, DisableCompression: true}}
-	defer client.CloseIdleConnections()
-	var answers atomic.Int64
+// times has clients send so many requests in all, for what comes of the server
+// and not for how long it takes.
+func (t *target) times(ctx context.Context, clients int, requests int64) error {
+	var sent atomic.Int64
 	errs := make([]error, clients)
-	began := time.Now()
 	var wg sync.WaitGroup
 	for i := range clients {
 		wg.Go(func() {
-			buffer := make([]byte, 256<<10)
-			for time.Since(began) < turn && errs[i] == nil {
-				sent := time.Now()
-				errs[i] = c.send(ctx, client, buffer)
-				answers.Add(1)
-				if i == 0 {
-					each = append(each, time.Since(sent))
-				}
+			c, err := t.dial(ctx)
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			defer c.Close()
+			errs[i] = c.SetDeadline(time.Now().Add(longestAnswer))
+			for errs[i] == nil && sent.Add(1) <= requests {
+				errs[i] = c.exchange(t.request)
 			}
 		})
 	}
 	wg.Wait()
-	return float64(answers.Load()) / time.Since(began).Seconds(), answers.Load(), each, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
-// bareResult is what the bare loop prints.
-type bareResult struct {
-	Rate   float64 // runs per second
-	PerRun float64 // seconds of processor time for one run
+// loading is a turn under way. Each client writes what is its own.
+type loading struct {
+	began time.Time
+	stop  atomic.Bool
+	count atomic.Int64
+	ends  [][]time.Duration // by client: when each answer came
+	took  [][]time.Duration // by client: how long it took
 }
 
-// bareLoop runs a model in a loop, one goroutine for each processor as the
-// function has slots, and prints a bareResult.
-func bareLoop(ctx context.Context, path string, turn time.Duration) error {
-	found, err := ort.FindLibrary()
-	if err != nil {
-		return err
-	}
-	library, err := ort.Open(found)
-	if err != nil {
-		return err
-	}
-	session, err := library.Open(path, ort.Options{})
-	if err != nil {
-		return err
-	}
-	run := func() error {
-		_, release, err := session.Run(ctx, []infer.Tensor{recognizeInput()}, []string{"fetch_name_0"})
-		if err == nil {
-			release()
+func (l *loading) client(i int, c *conn, request []byte) error {
+	last := time.Since(l.began)
+	for !l.stop.Load() {
+		if err := c.exchange(request); err != nil {
+			return err
 		}
-		return err
+		now := time.Since(l.began)
+		l.ends[i], l.took[i] = append(l.ends[i], now), append(l.took[i], now-last)
+		last = now
+		l.count.Add(1)
 	}
-	if err := run(); err != nil {
-		return err
-	}
-	self := &process{cmd: &exec.Cmd{Process: &os.Process{Pid: os.Getpid()}}}
-	before, err := self.cpu()
-	if err != nil {
-		return err
-	}
-	var runs atomic.Int64
-	errs := make([]error, runtime.GOMAXPROCS(0))
-	began := time.Now()
-	var wg sync.WaitGroup
-	for i := range errs {
-		wg.Go(func() {
-			for time.Since(began) < turn && errs[i] == nil {
-				errs[i] = run()
-				runs.Add(1)
-			}
-		})
-	}
-	wg.Wait()
-	took := time.Since(began).Seconds()
-	after, err := self.cpu()
-	if err := errors.Join(err, errors.Join(errs...)); err != nil {
-		return err
-	}
-	n := float64(runs.Load())
-	if err := json.NewEncoder(os.Stdout).Encode(bareResult{Rate: n / took, PerRun: (after - before).Seconds() / n}); err != nil {
-		return err
-	}
-	return errors.Join(session.Close(), library.Close())
+	return nil
 }
 
-// bare runs the bare loop as a process of its own.
-func (o *options) runBare(ctx context.Context, model string) (r bareResult, err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return r, err
-	}
-	out, err := exec.CommandContext(ctx, self, "-bare", model, "-turn", o.turn.String()).Output()
-	if err != nil {
-		return r, fmt.Errorf("the bare loop: %w", err)
-	}
-	return r, json.Unmarshal(out, &r)
-}
-
-// allocations reads how many objects a process has ever allocated.
-func allocations(ctx context.Context, metrics string) (float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metrics+"/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer res.Body.Close()
-	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), "go_memstats_mallocs_total "); ok {
-			return strconv.ParseFloat(value, 64)
+// wait ends the turn, and says when.
+func (l *loading) wait(ctx context.Context, clients int, turn time.Duration) time.Duration {
+	defer l.stop.Store(true)
+	timer := time.NewTimer(turn)
+	defer timer.Stop()
+	for since := time.Duration(0); ; {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return time.Since(l.began)
 		}
+		since = time.Since(l.began)
+		if l.count.Load() >= int64(leastAnswers*clients) || since > longestTurn*turn {
+			return since
+		}
+		timer.Reset(turn / 4)
 	}
-	return 0, errors.New("no go_memstats_mallocs_total in the metrics")
+}
+
+func (l *loading) outcome(clients int, stopped time.Duration) *outcome {
+	ends := slices.Sorted(slices.Values(slices.Concat(l.ends...)))
+	return &outcome{rate: steadyRate(ends, clients, stopped), answers: len(ends), each: slices.Concat(l.took...)}
+}
+
+// steadyRate counts from the answer that ends the clients' first lap to the
+// last one before they were told to stop. Between the two every client had a
+// request under way, and whole batches lie between them: counting over the
+// turn's own time would charge a large batch for being cut at both ends.
+func steadyRate(ends []time.Duration, clients int, stopped time.Duration) float64 {
+	upTo, _ := slices.BinarySearch(ends, stopped+1)
+	if upTo <= clients { // every lap is under way until its end
+		upTo = len(ends)
+	}
+	if upTo <= clients || ends[upTo-1] == ends[clients-1] {
+		return float64(upTo) / max(stopped, ends[len(ends)-1]).Seconds()
+	}
+	return float64(upTo-clients) / (ends[upTo-1] - ends[clients-1]).Seconds()
 }

@@ -1,10 +1,12 @@
-// Command bench measures the platform against what bounds it: a bare loop of
-// ONNX Runtime, a function called directly, a function that loads nothing.
-// Machines differ and are noisy, so every figure is a ratio of two things
-// measured in turn within one run, and the median of several turns.
+// Command bench measures the platform against what bounds it: the best fixed
+// batch size, a bare loop of ONNX Runtime, a function called directly, a
+// function that loads nothing, other servers. Machines differ and are noisy, so
+// every figure is a ratio of two things measured in short turns within one run,
+// and the median of several rounds.
 //
-//	make bench                     everything, some minutes
-//	go run ./test/bench -run cold  one part: throughput, gateway, cold, idle or fresh
+//	make bench                     everything but what follows, some 20 minutes
+//	make bench-peers               against other servers, in Python
+//	go run ./test/bench -run cold  one part; fresh and peers run only when named
 package main
 
 import (
@@ -12,11 +14,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,27 +28,53 @@ import (
 
 func main() {
 	var o options
-	flag.StringVar(&o.run, "run", "throughput,gateway,cold,idle", "the parts to run, of throughput, gateway, cold, idle and fresh")
-	flag.IntVar(&o.rounds, "rounds", 5, "turns of each pair")
-	flag.DurationVar(&o.turn, "turn", 4*time.Second, "length of a turn under load")
-	flag.IntVar(&o.clients, "clients", 8, "clients under load")
-	flag.StringVar(&o.bare, "bare", "", "run the bare loop on this model file (used by the benchmark itself)")
+	var clients string
+	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,gateway,load,cold,idle", "the parts to run: these, fresh and peers")
+	flag.IntVar(&o.rounds, "rounds", 5, "turns of each")
+	flag.DurationVar(&o.turn, "turn", time.Second, "length of a turn under load")
+	flag.StringVar(&o.models, "models", "", "the models to run under load (all)")
+	flag.StringVar(&clients, "clients", "1,8,32", "clients under load, in turn")
+	flag.StringVar(&o.peers, "peers", "", "the peers to run (all)")
+	flag.StringVar(&o.bare, "bare", "", "run a bare loop of this model as told on the input (used by the benchmark itself, as what follows)")
+	flag.StringVar(&o.file, "file", "", "the model's file")
+	flag.BoolVar(&o.flood, "flood", false, "flood a function as told on the input")
+	flag.StringVar(&o.decoder, "decoder", "", "serve, on this address, a handler that only decodes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := o.main(ctx); err != nil {
+	if err := errors.Join(o.parse(clients), o.main(ctx)); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // stop only unhooks a signal
 	}
 }
 
 type options struct {
-	run     string
-	rounds  int
-	turn    time.Duration
-	clients int
-	bare    string
+	run    string
+	rounds int
+	turn   time.Duration
+	models string
+	peers  string
+
+	clients []int
+
+	bare, file string
+	flood      bool
+	decoder    string
 }
+
+func (o *options) parse(clients string) error {
+	for text := range strings.SplitSeq(clients, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return fmt.Errorf("-clients: expected positive numbers such as 1,8,32, got %q", clients)
+		}
+		o.clients = append(o.clients, n)
+	}
+	return nil
+}
+
+// has says whether a part is to run.
+func (o *options) has(part string) bool { return slices.Contains(strings.Split(o.run, ","), part) }
 
 // row is one line of the table: a figure against another, and what is wanted.
 type row struct {
@@ -52,27 +82,45 @@ type row struct {
 	holds                        bool
 }
 
+// part is one of the things to measure; dir is a folder that goes with the run.
+type part struct {
+	name    string
+	measure func(ctx context.Context, p *platform, dir string) ([]row, error)
+}
+
+func (o *options) parts() []part {
+	return []part{
+		{"batching", o.batching},
+		{"bare", o.bareLoops},
+		{"fair", o.fair},
+		{"memory", o.memory},
+		{"gateway", o.gateway},
+		{"load", o.loading},
+		{"cold", o.cold},
+		{"idle", o.idle},
+		{"peers", o.againstPeers},
+		{"fresh", fresh},
+	}
+}
+
 func (o *options) main(ctx context.Context) error {
-	if o.bare != "" {
-		return bareLoop(ctx, o.bare, o.turn)
+	switch {
+	case o.bare != "":
+		return serveBare(ctx, o.bare, o.file, os.Stdin, os.Stdout)
+	case o.flood:
+		return serveFlood(ctx, os.Stdin, os.Stdout)
+	case o.decoder != "":
+		return serveDecoder(ctx, o.decoder)
 	}
-	parts := strings.Split(o.run, ",")
-	var rows []row
-	if slices.Contains(parts, "fresh") {
-		measured, err := fresh(ctx)
-		if err != nil {
-			return err
+	for name := range strings.SplitSeq(o.run, ",") {
+		if !slices.ContainsFunc(o.parts(), func(p part) bool { return p.name == name }) {
+			return fmt.Errorf("-run: there is no part %q", name)
 		}
-		rows = append(rows, measured...)
 	}
-	if slices.ContainsFunc(parts, func(p string) bool { return p != "fresh" }) {
-		measured, err := o.onPlatform(ctx, parts)
-		if err != nil {
-			return err
-		}
-		rows = append(rows, measured...)
-	}
-	fmt.Printf("\n%s, %s/%s, %d processors, %d rounds\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.rounds)
+	began := time.Now()
+	rows, err := o.measure(ctx)
+	fmt.Printf("\n%s, %s/%s, %d processors, %d rounds of %s, %s in all\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH,
+		runtime.NumCPU(), o.rounds, o.turn, time.Since(began).Round(time.Second))
 	fmt.Println("| what | against | measured | reach | |\n| --- | --- | --- | --- | --- |")
 	for _, r := range rows {
 		verdict := "holds"
@@ -81,34 +129,36 @@ func (o *options) main(ctx context.Context) error {
 		}
 		fmt.Printf("| %s | %s | %s | %s | %s |\n", r.what, r.against, r.figure, r.reach, verdict)
 	}
-	return nil
+	return err
 }
 
-// onPlatform starts one platform and measures the parts on it.
-func (o *options) onPlatform(ctx context.Context, parts []string) (rows []row, err error) {
+// measure runs the parts on one platform. What was measured before a part
+// failed is returned with its error.
+func (o *options) measure(ctx context.Context) (rows []row, err error) {
 	dir, err := os.MkdirTemp("", "modelserve-bench-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	progress("start the platform")
-	p, err := startPlatform(ctx, filepath.Join(dir, ".modelserve"))
-	if err != nil {
-		return nil, err
+	var p *platform
+	if o.run != "fresh" { // which brings its own
+		progress("start the platform")
+		if p, err = startPlatform(ctx, filepath.Join(dir, ".modelserve")); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, p.stop()) }()
 	}
-	defer func() { err = errors.Join(err, p.stop()) }()
-	for _, part := range []struct {
-		name    string
-		measure func(context.Context, *platform, string) ([]row, error)
-	}{{"throughput", o.throughput}, {"gateway", o.gateway}, {"load", o.loading}, {"cold", o.cold}, {"idle", o.idle}} {
-		if !slices.Contains(parts, part.name) {
+	for _, part := range o.parts() {
+		if !o.has(part.name) {
 			continue
 		}
+		began := time.Now()
 		measured, err := part.measure(ctx, p, dir)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w\n%s", part.name, err, p.tail())
-		}
 		rows = append(rows, measured...)
+		if err != nil {
+			return rows, fmt.Errorf("%s: %w", part.name, err)
+		}
+		progress("%s took %s", part.name, time.Since(began).Round(time.Second))
 	}
 	return rows, nil
 }
@@ -119,9 +169,20 @@ func progress(format string, args ...any) {
 
 // median of a list that is not empty.
 func median[T float64 | time.Duration](values []T) T {
-	sorted := slices.Clone(values)
-	slices.Sort(sorted)
+	sorted := slices.Sorted(slices.Values(values))
 	return sorted[len(sorted)/2]
+}
+
+// rounded is a list's median as spread shows it, which is what is judged.
+func rounded(values []float64) float64 { return math.Round(median(values)*100) / 100 }
+
+// ratios holds the turns of one against those of another, round by round.
+func ratios(a, b []float64) []float64 {
+	out := make([]float64, len(a))
+	for i := range a {
+		out[i] = a[i] / b[i]
+	}
+	return out
 }
 
 // spread shows a list's median with its extremes.

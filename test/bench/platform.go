@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const cli = "bin/modelserve"
@@ -31,8 +34,14 @@ type process struct {
 func (p *process) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.out.Len() > maxOutput {
+		p.out.Next(p.out.Len() / 2)
+	}
 	return p.out.Write(b)
 }
+
+// maxOutput bounds what is kept of a child's output: the end of it.
+const maxOutput = 64 << 10
 
 func (p *process) tail() string {
 	p.mu.Lock()
@@ -65,23 +74,30 @@ func (p *process) stop() error {
 	return nil
 }
 
-// cpu is the processor time the process has used, of user and system.
+// cpu is the processor time the process has used, of user and system, read
+// from its own clock: the ticks in /proc are too coarse for a short turn.
 func (p *process) cpu() (time.Duration, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	const scheduled = 2 // CPUCLOCK_SCHED, of the whole process
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|scheduled), &t); err != nil {
+		return 0, fmt.Errorf("read the processor clock of %d: %w", p.cmd.Process.Pid, err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// resident is the memory the process has in RAM, in bytes.
+func (p *process) resident() (int64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
-	_, rest, _ := strings.Cut(string(data), ") ")
-	fields := strings.Fields(rest)
-	ticks := 0
-	for _, i := range []int{11, 12} { // utime and stime, in ticks of 10 ms
-		n, err := strconv.Atoi(fields[i])
-		if err != nil {
-			return 0, err
+	for line := range strings.Lines(string(data)) {
+		if text, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.ParseInt(strings.Fields(text)[0], 10, 64)
+			return kb << 10, err
 		}
-		ticks += n
 	}
-	return time.Duration(ticks) * 10 * time.Millisecond, nil
+	return 0, errors.New("no VmRSS")
 }
 
 // platform is a running `modelserve dev`.
@@ -178,32 +194,47 @@ func waitReady(ctx context.Context, url string) error {
 	}
 }
 
-// startFunction runs a function by itself, without gateway or activator, and
-// returns its address and its metrics' address.
-func (p *platform) startFunction(ctx context.Context, dir, pkg, models string) (child *process, address, metrics string, err error) {
+// function is a function that runs by itself, without gateway or activator.
+type function struct {
+	*process
+	address, metrics string
+}
+
+// startFunction builds a function, once, and runs it with the models given.
+func (p *platform) startFunction(ctx context.Context, dir, pkg, models string) (f *function, err error) {
 	binary := filepath.Join(dir, filepath.Base(pkg))
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, pkg)
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, "", "", fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+	if _, err := os.Stat(binary); err != nil {
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, pkg)
+		if out, err := build.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+		}
 	}
-	if address, err = freeAddress(ctx); err != nil {
-		return nil, "", "", err
+	f = new(function)
+	if f.address, err = freeAddress(ctx); err != nil {
+		return nil, err
 	}
-	if metrics, err = freeAddress(ctx); err != nil {
-		return nil, "", "", err
+	if f.metrics, err = freeAddress(ctx); err != nil {
+		return nil, err
 	}
-	_, port, _ := net.SplitHostPort(address)
-	env := map[string]string{"MODELSERVE_MODELS": models, "MODELSERVE_HOST": "127.0.0.1", "PORT": port, "MODELSERVE_METRICS_ADDRESS": metrics}
-	for k, v := range p.s3 {
-		env[k] = v
+	_, port, _ := net.SplitHostPort(f.address)
+	env := map[string]string{"MODELSERVE_MODELS": models, "MODELSERVE_HOST": "127.0.0.1", "PORT": port, "MODELSERVE_METRICS_ADDRESS": f.metrics}
+	maps.Copy(env, p.s3)
+	if f.process, err = startProcess(binary, env); err != nil {
+		return nil, err
 	}
-	if child, err = startProcess(binary, env); err != nil {
-		return nil, "", "", err
+	if err := waitReady(ctx, "http://"+f.address+"/readyz"); err != nil {
+		return nil, errors.Join(err, f.stop())
 	}
-	if err := waitReady(ctx, "http://"+address+"/readyz"); err != nil {
-		return nil, "", "", errors.Join(err, child.stop())
+	return f, nil
+}
+
+// knowsBatchSizes says whether the CLI can publish a maximum batch size.
+func (p *platform) knowsBatchSizes(ctx context.Context) (bool, error) {
+	help, err := exec.CommandContext(ctx, cli, "models", "push", "--help").Output()
+	if err != nil {
+		return false, fmt.Errorf("modelserve models push --help: %w", err)
 	}
-	return child, address, metrics, nil
+	return strings.Contains(string(help), "--max-batch-size"), nil
 }
 
 // modelserve runs the CLI against the platform.
