@@ -70,6 +70,7 @@ type peer struct {
 	*process
 	target *target
 	rates  []float64 // by round
+	failed bool      // at this number of clients
 	ended  chan error
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // tiny is the model whose run costs next to nothing: 16 numbers in, 4 out. It
@@ -53,6 +54,14 @@ type match struct {
 	subject *subject
 	asJSON  bool
 	servers []*peer // ours first
+	notes   []string
+}
+
+// note tells of a peer that does not do it; the others go on.
+func (m *match) note(v variant, err error) {
+	progress("NOTE: %s, %s: %v", m.subject.name, v, err)
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	m.notes = append(m.notes, fmt.Sprintf("%s: %s", v, text))
 }
 
 func (m *match) run(ctx context.Context, p *platform, dir string) (rows []row, err error) {
@@ -95,7 +104,10 @@ func (m *match) start(ctx context.Context, p *platform, dir string) error {
 		}
 		progress("%s: start %s", m.subject.name, v)
 		one, err := startPeer(ctx, dir, v, m.subject, m.asJSON)
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
+			m.note(v, err)
+			continue
+		} else if err != nil {
 			return err
 		}
 		m.servers = append(m.servers, one)
@@ -121,29 +133,43 @@ func (m *match) at(ctx context.Context, clients int) ([]row, error) {
 	var running []*peer
 	for _, one := range m.servers {
 		if one.batch <= clients {
-			one.rates = nil
+			one.rates, one.failed = nil, false
 			running = append(running, one)
 		}
 	}
 	for round := range m.rounds + 1 { // the first is to warm up
 		for i := range running {
 			one := running[(round+i)%len(running)]
-			turn := m.turn
-			if round == 0 {
-				turn /= 2
+			if one.failed {
+				continue
 			}
-			out, err := one.target.load(ctx, clients, turn)
-			if err != nil {
+			err := one.turn(ctx, clients, m.turn, round == 0)
+			switch {
+			case err == nil:
+			case ctx.Err() != nil || one == running[0]:
 				return nil, fmt.Errorf("%s: %w\n%s", one.variant, err, one.tail())
-			}
-			if round > 0 {
-				one.rates = append(one.rates, out.rate)
+			default:
+				one.failed = true
+				m.note(one.variant, err)
 			}
 		}
 		progress("%s, %d clients, round %d of %d", m.subject.name, clients, round, m.rounds)
 	}
+	running = slices.DeleteFunc(running, func(one *peer) bool { return one.failed })
 	m.print(running, clients)
 	return m.rows(running, clients), nil
+}
+
+// turn loads the server; a warm-up is shorter and does not count.
+func (p *peer) turn(ctx context.Context, clients int, turn time.Duration, warmUp bool) error {
+	if warmUp {
+		turn /= 2
+	}
+	out, err := p.target.load(ctx, clients, turn)
+	if err == nil && !warmUp {
+		p.rates = append(p.rates, out.rate)
+	}
+	return err
 }
 
 // print writes what every server did.
@@ -151,6 +177,9 @@ func (m *match) print(running []*peer, clients int) {
 	fmt.Fprintf(os.Stdout, "\n%s, %d clients, answers per second:\n", m.subject.name, clients)
 	for _, one := range running {
 		fmt.Fprintf(os.Stdout, "  %9.1f  %s\n", median(one.rates), one.variant)
+	}
+	for _, text := range m.notes {
+		fmt.Fprintln(os.Stdout, "    failed   ", text)
 	}
 }
 

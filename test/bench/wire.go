@@ -1,14 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -17,7 +18,7 @@ import (
 // target is a server's address and a request as it goes over the wire, written
 // again and again over one connection. The client shares its processors with
 // the server it measures, so it does no more than it must: one write, reads
-// into one buffer, and of the answer only the status and the length.
+// into one buffer, of which it looks at the status and the length.
 type target struct {
 	address string
 	request []byte
@@ -65,11 +66,15 @@ func (e *statusError) Error() string { return fmt.Sprintf("status %d: %s", e.sta
 type conn struct {
 	net.Conn
 	buffer []byte
+	chunks *bufio.Reader // for servers that do not say an answer's length
 }
 
 // answerBuffer holds every header there is, and is small enough to stay in the
 // processor's cache while a large answer passes through it.
 const answerBuffer = 256 << 10
+
+// chunked is the length of an answer that comes in chunks.
+const chunked = -1
 
 func (t *target) dial(ctx context.Context) (*conn, error) {
 	var d net.Dialer
@@ -106,16 +111,50 @@ func (c *conn) exchange(request []byte) error {
 	if status != 200 {
 		failed = &statusError{status, string(body[:min(len(body), 500)])}
 	}
-	for rest := length - len(body); rest > 0; {
-		m, err := c.Read(c.buffer[:min(rest, len(c.buffer))])
-		if rest -= m; err != nil {
-			return fmt.Errorf("read the answer: %w", err)
-		}
+	if length == chunked {
+		err = c.skipChunks(body)
+	} else {
+		err = c.skip(length - len(body))
+	}
+	if err != nil {
+		return fmt.Errorf("read the answer: %w", err)
 	}
 	return failed
 }
 
-// parseHead reads the status and the Content-Length of an answer's head.
+// skip reads what is left of an answer.
+func (c *conn) skip(rest int) error {
+	for rest > 0 {
+		m, err := c.Read(c.buffer[:min(rest, len(c.buffer))])
+		if rest -= m; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// skipChunks reads an answer in chunks, whose beginning was read already.
+func (c *conn) skipChunks(body []byte) error {
+	source := io.MultiReader(bytes.NewReader(bytes.Clone(body)), c.Conn)
+	if c.chunks == nil {
+		c.chunks = bufio.NewReaderSize(source, answerBuffer)
+	}
+	for c.chunks.Reset(source); ; {
+		line, err := c.chunks.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		size, err := strconv.ParseInt(string(bytes.TrimSpace(line)), 16, 32)
+		if err != nil {
+			return fmt.Errorf("expected the size of a chunk, got %q", line)
+		}
+		if _, err := c.chunks.Discard(int(size) + len("\r\n")); err != nil || size == 0 {
+			return err
+		}
+	}
+}
+
+// parseHead reads the status and the length of an answer's head.
 func parseHead(head []byte) (status, length int, err error) {
 	line, fields, _ := bytes.Cut(head, []byte("\r\n"))
 	if len(line) < 12 || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
@@ -126,13 +165,17 @@ func parseHead(head []byte) (status, length int, err error) {
 	}
 	for len(fields) > 0 {
 		line, fields, _ = bytes.Cut(fields, []byte("\r\n"))
-		const name = "content-length:"
-		if len(line) > len(name) && strings.EqualFold(string(line[:len(name)]), name) {
-			length, err = strconv.Atoi(string(bytes.TrimSpace(line[len(name):])))
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		value = bytes.TrimSpace(value)
+		switch {
+		case bytes.EqualFold(name, []byte("content-length")):
+			length, err = strconv.Atoi(string(value))
 			return status, length, err
+		case bytes.EqualFold(name, []byte("transfer-encoding")) && bytes.EqualFold(value, []byte("chunked")):
+			return status, chunked, nil
 		}
 	}
-	return 0, 0, fmt.Errorf("status %d without a Content-Length: %w", status, errors.ErrUnsupported)
+	return 0, 0, fmt.Errorf("status %d without a length", status)
 }
 
 // once sends the target's request once, over a connection of its own.

@@ -27,13 +27,16 @@ func TestExchange(t *testing.T) {
 			fmt.Fprint(w, "too many")
 			return
 		}
-		w.Header().Set("Content-Length", fmt.Sprint(len(large)))
+		if r.URL.Path != "/chunked" {
+			w.Header().Set("Content-Length", fmt.Sprint(len(large)))
+		}
 		fmt.Fprint(w, large)
 	}))
 	t.Cleanup(server.Close)
 	address := strings.TrimPrefix(server.URL, "http://")
 	good := newTarget(address, "/", []byte("question"), "X-Its", "own", "Host", "other")
 	refused := newTarget(address, "/refused", []byte("question"), "X-Its", "own", "Host", "other")
+	inChunks := newTarget(address, "/chunked", []byte("question"), "X-Its", "own", "Host", "other")
 	c, err := good.dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -41,6 +44,9 @@ func TestExchange(t *testing.T) {
 	defer c.Close()
 	for range 3 { // on one connection
 		if err := c.exchange(good.request); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.exchange(inChunks.request); err != nil {
 			t.Fatal(err)
 		}
 		var status *statusError
@@ -53,7 +59,9 @@ func TestExchange(t *testing.T) {
 func TestExchangeRefusesWhatItCannotRead(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]string{
-		"no length":    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"no length":    "HTTP/1.1 200 OK\r\n\r\n",
+		"no chunk":     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+		"short chunk":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nonly",
 		"no HTTP":      "SSH-2.0-OpenSSH_9.2\r\n\r\n",
 		"short answer": "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nonly",
 		"no end":       "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", answerBuffer),

@@ -13,6 +13,7 @@ from kserve import InferOutput, InferResponse
 from kserve import Model as KServeModel
 from kserve import ModelServer
 from kserve.logging import KSERVE_LOG_CONFIG
+from kserve.protocol.rest.multiprocess.server import RESTServerProcess
 from kserve.utils.numpy_codec import from_np_dtype
 from kserve.utils.utils import generate_uuid
 
@@ -41,6 +42,12 @@ class ONNX(KServeModel):
         return InferResponse(payload.id or generate_uuid(), self.name, outputs, use_binary_outputs=payload.use_binary_outputs)
 
 
+def patiently():
+    """A worker that is still importing answers no ping: with the 5 s that it
+    comes with, a busy machine restarts its workers for ever."""
+    RESTServerProcess.is_alive.__defaults__ = (60,)
+
+
 def on_loopback():
     original = uvicorn.Config.__init__
 
@@ -53,6 +60,7 @@ def on_loopback():
 
 if __name__ == "__main__":
     on_loopback()
+    patiently()
     ModelServer(
         http_port=int(os.environ["PORT"]), enable_grpc=False, workers=int(os.environ["WORKERS"]), enable_latency_logging=False
     ).start([ONNX(Model())])
