@@ -125,13 +125,13 @@ func (l *loading) wait(ctx context.Context, clients int, turn time.Duration) tim
 	defer l.stop.Store(true)
 	timer := time.NewTimer(turn)
 	defer timer.Stop()
-	for since := time.Duration(0); ; {
+	for {
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			return time.Since(l.began)
 		}
-		since = time.Since(l.began)
+		since := time.Since(l.began)
 		if l.count.Load() >= int64(leastAnswers*clients) || since > longestTurn*turn {
 			return since
 		}

@@ -69,9 +69,9 @@ type peer struct {
 	variant
 	*process
 	target *target
-	rates  []float64 // by round
-	failed bool      // at this number of clients
-	ended  chan error
+	rates  []float64     // by round
+	failed bool          // at this number of clients
+	ended  chan struct{} // closed when it has ended
 }
 
 // spec is the file that tells a handler in Python its model.
@@ -130,7 +130,7 @@ func startPeer(ctx context.Context, dir string, v variant, s *subject, asJSON bo
 	if asJSON {
 		format = "json"
 	}
-	p := &peer{variant: v, process: &process{cmd: exec.Command(args[0], args[1:]...)}, ended: make(chan error, 1)}
+	p := &peer{variant: v, process: &process{cmd: exec.Command(args[0], args[1:]...)}, ended: make(chan struct{})}
 	handlers := filepath.Join(root, peersDir)
 	p.cmd.Dir = work
 	p.cmd.Env = append(os.Environ(), "SPEC="+specFile, "FORMAT="+format, "PORT="+port, "WORKERS="+strconv.Itoa(v.workers), "BATCH="+strconv.Itoa(v.batch),
@@ -144,7 +144,10 @@ func startPeer(ctx context.Context, dir string, v variant, s *subject, asJSON bo
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w (`make bench-peers` fetches it)", v, err)
 	}
-	go func() { p.ended <- p.cmd.Wait() }()
+	go func() {
+		defer close(p.ended)
+		_ = p.cmd.Wait() // how it ended is not our business
+	}()
 	if err := p.ready(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w\n%s", v, err, p.tail()), p.stop())
 	}
@@ -226,9 +229,8 @@ func (p *peer) ready(ctx context.Context) error {
 	for {
 		select {
 		case <-tick.C:
-		case err := <-p.ended:
-			p.ended <- err
-			return fmt.Errorf("it has ended: %w", errors.Join(err, failure))
+		case <-p.ended:
+			return errors.Join(errors.New("it has ended"), failure)
 		case <-ctx.Done():
 			return fmt.Errorf("it is not ready: %w", errors.Join(ctx.Err(), failure))
 		}
@@ -279,8 +281,7 @@ func groupCPU(group int) (time.Duration, error) {
 	return time.Duration(ticks) * 10 * time.Millisecond, nil
 }
 
-// stop ends the server and its workers, if need be by force. How it ended is
-// not our business.
+// stop ends the server and its workers, if need be by force.
 func (p *peer) stop() error {
 	pid := p.cmd.Process.Pid
 	if err := syscall.Kill(pid, syscall.SIGTERM); err == nil {

@@ -198,7 +198,7 @@ func (m *match) rows(running []*peer, clients int) []row {
 	peers := slices.DeleteFunc(slices.Clone(running[1:]), func(one *peer) bool { return one.server == decoderOnly })
 	if len(peers) > 0 {
 		best := slices.MaxFunc(peers, func(a, b *peer) int { return cmp.Compare(median(a.rates), median(b.rates)) })
-		against(best, "the best peer: "+best.variant.String(), 1, ">")
+		against(best, "the best peer: "+best.String(), 1, ">")
 	}
 	if !m.asJSON {
 		return rows

@@ -15,7 +15,7 @@ func MLP(seed uint64, widths ...int) Model {
 	last := len(widths) - 1
 	m := unary("", Float, Float, []any{"n", widths[0]}, []any{"n", widths[last]})
 	m.Graph.Nodes = nil
-	random := rand.New(rand.NewPCG(seed, 0))
+	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // the same weights from the same seed are wanted
 	at := "x"
 	for i := range last {
 		in, out := widths[i], widths[i+1]
