@@ -164,36 +164,6 @@ void ms_free(const OrtApi *a, OrtAllocator *alloc, void *p) {
   if (s != NULL) a->ReleaseStatus(s);  // Freeing what the allocator gave does not fail.
 }
 
-OrtStatus *ms_run_options(const OrtApi *a, OrtRunOptions **o) { return a->CreateRunOptions(o); }
-OrtStatus *ms_run_terminate(const OrtApi *a, OrtRunOptions *o) { return a->RunOptionsSetTerminate(o); }
-void ms_run_options_free(const OrtApi *a, OrtRunOptions *o) { a->ReleaseRunOptions(o); }
-
-OrtStatus *ms_tensor(const OrtApi *a, const OrtMemoryInfo *info, void *data, size_t len, const int64_t *shape,
-                     size_t rank, int element, OrtValue **v) {
-  return a->CreateTensorWithDataAsOrtValue(info, data, len, shape, rank, (ONNXTensorElementDataType)element, v);
-}
-
-OrtStatus *ms_string_tensor(const OrtApi *a, OrtAllocator *alloc, const uint8_t *data, size_t count,
-                            const int64_t *shape, size_t rank, OrtValue **v) {
-  TRY(a->CreateTensorAsOrtValue(alloc, shape, rank, ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING, v));
-  for (size_t i = 0; i < count; i++) {
-    size_t len = (size_t)data[0] | (size_t)data[1] << 8 | (size_t)data[2] << 16 | (size_t)data[3] << 24;
-    data += 4;
-    if (len > 0) {
-      char *buffer = NULL;
-      TRY(a->GetResizedStringTensorElementBuffer(*v, i, len, &buffer));
-      memcpy(buffer, data, len);
-    }
-    data += len;
-  }
-  return NULL;
-}
-
-OrtStatus *ms_run(const OrtApi *a, OrtSession *s, OrtRunOptions *o, const char **in_names, OrtValue **in, size_t n_in,
-                  const char **out_names, OrtValue **out, size_t n_out) {
-  return a->Run(s, o, in_names, (const OrtValue *const *)in, n_in, out_names, n_out, out);
-}
-
 OrtStatus *ms_value_type(const OrtApi *a, const OrtValue *v, int *kind, int *element, size_t *rank) {
   enum ONNXType t;
   TRY(a->GetValueType(v, &t));
@@ -226,8 +196,6 @@ OrtStatus *ms_value_strings_len(const OrtApi *a, const OrtValue *v, size_t *len)
 OrtStatus *ms_value_strings(const OrtApi *a, const OrtValue *v, void *data, size_t len, size_t *offsets, size_t count) {
   return a->GetStringTensorContent(v, data, len, offsets, count);
 }
-
-void ms_value_free(const OrtApi *a, OrtValue *v) { a->ReleaseValue(v); }
 
 void ms_trim(void) {
 #ifdef __GLIBC__

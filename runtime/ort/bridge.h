@@ -55,21 +55,63 @@ OrtStatus *ms_metadata_value(const OrtApi *a, OrtAllocator *alloc, OrtModelMetad
 void ms_metadata_free(const OrtApi *a, OrtAllocator *alloc, OrtModelMetadata *m, char **keys, int64_t count);
 void ms_free(const OrtApi *a, OrtAllocator *alloc, void *p);
 
-OrtStatus *ms_run_options(const OrtApi *a, OrtRunOptions **o);
-OrtStatus *ms_run_terminate(const OrtApi *a, OrtRunOptions *o);
-void ms_run_options_free(const OrtApi *a, OrtRunOptions *o);
+// MS_RANK is the rank up to which a slot keeps its shape in itself.
+enum { MS_RANK = 8 };
 
-// ms_tensor makes a tensor over memory that stays the caller's.
-OrtStatus *ms_tensor(const OrtApi *a, const OrtMemoryInfo *info, void *data, size_t len, const int64_t *shape,
-                     size_t rank, int element, OrtValue **v);
+// ms_slot is one input or output of a call.
+typedef struct {
+  const char *name;  // the session's
+  void *data;        // where the elements lie; NULL is an output that ONNX Runtime allocates
+  size_t len;        // bytes at data
+  OrtValue *value;   // a string tensor before the run; an output that ONNX Runtime allocated after it
+  int64_t *heap;     // the shape, when it is longer than dims
+  size_t rank;
+  int element;
+  int given;         // the value is made of data, which is the caller's
+  int64_t dims[MS_RANK];
+} ms_slot;
 
-// ms_string_tensor copies count strings, each behind its length as four
-// little-endian bytes, into a new tensor. The caller has checked data.
-OrtStatus *ms_string_tensor(const OrtApi *a, OrtAllocator *alloc, const uint8_t *data, size_t count,
-                            const int64_t *shape, size_t rank, OrtValue **v);
+// ms_call is what one run needs, kept from run to run: a run is one crossing.
+typedef struct {
+  OrtSession *session;
+  const OrtMemoryInfo *memory;  // of the memory at every slot's data
+  const OrtMemoryInfo *host;    // of strings, when there is a binding
+  OrtAllocator *allocator;      // of the list of bound outputs
+  OrtIoBinding *binding;        // NULL: run without one
+  OrtRunOptions *options;       // NULL until a run can be cancelled
+  size_t n_in, n_out;
+  ms_slot *in, *out;
+  const char **names;  // room for both lists
+  OrtValue **values;
+  size_t live;  // values that are allocated now
+} ms_call;
 
-OrtStatus *ms_run(const OrtApi *a, OrtSession *s, OrtRunOptions *o, const char **in_names, OrtValue **in, size_t n_in,
-                  const char **out_names, OrtValue **out, size_t n_out);
+// ms_call_new makes a call with room for so many slots; NULL without memory.
+ms_call *ms_call_new(OrtSession *s, const OrtMemoryInfo *memory, size_t max_in, size_t max_out);
+void ms_call_free(const OrtApi *a, ms_call *c);
+
+// ms_call_bind makes the call run through an I/O binding from now on.
+OrtStatus *ms_call_bind(const OrtApi *a, ms_call *c, const OrtMemoryInfo *host, OrtAllocator *allocator);
+
+// ms_call_options makes the run options, by which a run is told to stop.
+OrtStatus *ms_call_options(const OrtApi *a, ms_call *c);
+OrtStatus *ms_call_terminate(const OrtApi *a, ms_call *c);
+OrtStatus *ms_call_resume(const OrtApi *a, ms_call *c);
+
+// ms_call_run makes values of the slots and runs. What it made over the
+// caller's memory is freed when it returns; inputs are kept when it fails, so
+// that the call can be run again.
+OrtStatus *ms_call_run(const OrtApi *a, ms_call *c);
+
+// ms_call_strings copies count strings, each behind its length as four
+// little-endian bytes, into an input. The caller has checked data.
+OrtStatus *ms_call_strings(const OrtApi *a, ms_call *c, ms_slot *slot, OrtAllocator *alloc, const uint8_t *data,
+                           size_t count);
+void ms_call_drop(const OrtApi *a, ms_call *c, ms_slot *slot);
+void ms_call_reset(const OrtApi *a, ms_call *c);
+
+// ms_slot_shape gives room for a shape of that rank; NULL without memory.
+int64_t *ms_slot_shape(ms_slot *slot, size_t rank);
 
 // ms_value_type reads a value's kind and, for a tensor, its element type and
 // rank; ms_value_dims its shape; ms_value_data where its elements are.
@@ -78,7 +120,13 @@ OrtStatus *ms_value_dims(const OrtApi *a, const OrtValue *v, int64_t *dims, size
 OrtStatus *ms_value_data(const OrtApi *a, OrtValue *v, void **data);
 OrtStatus *ms_value_strings(const OrtApi *a, const OrtValue *v, void *data, size_t len, size_t *offsets, size_t count);
 OrtStatus *ms_value_strings_len(const OrtApi *a, const OrtValue *v, size_t *len);
-void ms_value_free(const OrtApi *a, OrtValue *v);
+
+// ms_bound finds the host memory that a session's device copies from, by name
+// and device number, and an allocator of it.
+OrtStatus *ms_bound(const OrtApi *a, OrtSession *s, const char *name, int number, OrtMemoryInfo **info,
+                    OrtAllocator **alloc);
+void ms_bound_free(const OrtApi *a, OrtMemoryInfo *info, OrtAllocator *alloc);
+OrtStatus *ms_alloc(const OrtApi *a, OrtAllocator *alloc, size_t size, void **p);
 
 // ms_trim gives freed memory back to the system where the C library can.
 void ms_trim(void);

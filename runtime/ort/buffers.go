@@ -51,3 +51,6 @@ func (b *buffer) bytes(n int) []byte {
 	//nolint:gosec // words seen as the bytes they are
 	return unsafe.Slice((*byte)(unsafe.Pointer(&b.words[0])), len(b.words)*8)[:n:n]
 }
+
+// data is where its bytes lie.
+func (b *buffer) data() unsafe.Pointer { return unsafe.Pointer(&b.words[0]) }

@@ -24,7 +24,7 @@ const (
 // that the protocol cannot carry are left out where another remains.
 func (s *Session) describe() error {
 	s.names = map[string]*C.char{}
-	s.inputs, s.outputs = map[string]infer.DataType{}, map[string]infer.DataType{}
+	s.inputs, s.outputs = map[string]port{}, map[string]port{}
 	var faults []error
 	for _, list := range []C.int{C.MS_INPUT, C.MS_OPTIONAL, C.MS_OUTPUT} {
 		var count C.size_t
@@ -56,10 +56,11 @@ func (s *Session) add(list C.int, spec infer.TensorSpec, known bool) {
 	if s.names[spec.Name] == nil {
 		s.names[spec.Name] = C.CString(spec.Name)
 	}
+	p := port{name: s.names[spec.Name], dataType: spec.DataType, element: elementOf(spec.DataType)}
 	if list == C.MS_OUTPUT {
 		s.signature.Outputs = append(s.signature.Outputs, spec)
 		s.unknown = append(s.unknown, !known)
-		s.outputs[spec.Name] = spec.DataType
+		s.outputs[spec.Name] = p
 		s.allOutputs = append(s.allOutputs, spec.Name)
 		return
 	}
@@ -68,7 +69,8 @@ func (s *Session) add(list C.int, spec infer.TensorSpec, known bool) {
 		s.required++
 	}
 	s.signature.Inputs = append(s.signature.Inputs, spec)
-	s.inputs[spec.Name] = spec.DataType
+	p.optional = spec.Optional
+	s.inputs[spec.Name] = p
 }
 
 // port reads the i-th input or output; known is false where it declares no

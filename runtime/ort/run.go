@@ -9,8 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
+	"sync/atomic"
 
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -43,10 +42,12 @@ func (s *Session) Run(ctx context.Context, inputs []infer.Tensor, outputs []stri
 	if len(outputs) == 0 {
 		outputs = s.allOutputs
 	}
-	c := &call{s: s}
-	defer c.destroy()
-	err := c.setInputs(inputs)
-	if err == nil {
+	c, err := s.newCall()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer c.finish()
+	if err = c.setInputs(inputs); err == nil {
 		err = c.setOutputs(outputs)
 	}
 	if err != nil {
@@ -54,9 +55,9 @@ func (s *Session) Run(ctx context.Context, inputs []infer.Tensor, outputs []stri
 	}
 	var scratch [256]byte
 	key := s.shapes.key(scratch[:0], inputs, outputs)
-	results, err := c.run(ctx, key)
+	a, err := c.run(ctx, key, inputs)
 	if err != nil {
-		c.dropOutputs()
+		c.dropBuffers()
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
 		}
@@ -66,124 +67,128 @@ func (s *Session) Run(ctx context.Context, inputs []infer.Tensor, outputs []stri
 		}
 		return nil, nil, err
 	}
-	return results, c.releaser(), nil
+	return a.tensors, a.release, nil
 }
 
 // run tries preallocated outputs where the shapes are known, and outputs that
 // ONNX Runtime allocates otherwise.
-func (c *call) run(ctx context.Context, key []byte) ([]infer.Tensor, error) {
+func (c *call) run(ctx context.Context, key []byte, inputs []infer.Tensor) (*answer, error) {
 	known := c.s.shapes.get(key)
 	if known != nil {
 		err := c.preallocate(known)
 		if err == nil {
-			err = c.invoke(ctx)
+			err = c.start(ctx, inputs)
 		}
 		if err == nil {
-			return c.results(known)
+			return c.answer(known)
 		}
 		if ctx.Err() != nil {
 			return nil, err
 		}
 		// Either the run is wrong or the shapes were: without them it fails
 		// again, or proves that they depend on the data.
-		c.dropOutputs()
+		c.dropBuffers()
 	}
-	if err := c.invoke(ctx); err != nil {
+	if err := c.start(ctx, inputs); err != nil {
 		return nil, err
 	}
-	results, err := c.results(nil)
+	a, err := c.answer(nil)
 	if err != nil {
 		return nil, err
 	}
 	if known != nil {
 		c.s.shapes.disprove()
 	} else {
-		c.s.shapes.put(key, results)
+		c.s.shapes.put(key, a.tensors)
 	}
-	return results, nil
+	return a, nil
 }
 
-// invoke runs with the terminate flag tied to ctx.
-func (c *call) invoke(ctx context.Context) error {
-	var options *C.OrtRunOptions
-	l := c.s.lib
-	if ctx.Done() != nil {
-		if err := l.check(C.ms_run_options(l.api, &options)); err != nil {
-			return fmt.Errorf("run options: %w", err)
-		}
-		l.live.runs.Add(1)
-		terminated := make(chan struct{})
-		stop := context.AfterFunc(ctx, func() {
-			defer close(terminated)
-			// The flag is a plain store: what else could be done if it failed?
-			_ = l.check(C.ms_run_terminate(l.api, options))
-		})
-		defer func() {
-			if !stop() {
-				<-terminated
-			}
-			C.ms_run_options_free(l.api, options)
-			l.live.runs.Add(-1)
-		}()
+// start runs, by way of the staging memory where the device has one.
+func (c *call) start(ctx context.Context, inputs []infer.Tensor) error {
+	if c.staging == nil {
+		return c.invoke(ctx)
 	}
-	err := l.check(C.ms_run(l.api, c.s.ptr, options,
-		first(c.inNames), first(c.in), C.size_t(len(c.in)),
-		first(c.outNames), first(c.out), C.size_t(len(c.out))))
-	if err == nil {
-		c.adopt()
+	if err := c.stage(inputs); err != nil {
+		return err
 	}
-	return err
-}
-
-// first is a slice's address for C; nil when it is empty.
-func first[T any](s []T) *T {
-	if len(s) == 0 {
-		return nil
+	if err := c.invoke(ctx); err != nil {
+		return err
 	}
-	return &s[0]
-}
-
-// releaser returns the outputs' memory once.
-func (c *call) releaser() func() {
-	lib, held := c.s.lib, c.buffers
-	c.buffers = nil
-	return sync.OnceFunc(func() {
-		for _, b := range held {
-			if b != nil {
-				lib.buffers.put(b)
-			}
-		}
-	})
+	c.unstage()
+	return nil
 }
 
 // preallocate gives ONNX Runtime memory for the outputs whose shape is known.
 func (c *call) preallocate(known []knownShape) error {
-	for i, k := range known {
+	for i := range known {
+		k, slot := &known[i], &c.outputs()[i]
 		if k.dims == nil {
 			continue
 		}
-		b := c.s.lib.buffers.get(k.bytes)
-		c.buffers[i] = b
-		data := b.bytes(k.bytes)
-		v, err := c.tensor(infer.Tensor{DataType: c.s.outputs[c.wanted[i]], Shape: k.dims, Data: data})
-		if err != nil {
+		if err := setShape(slot, k.dims); err != nil {
 			return fmt.Errorf("output %q: %w", c.wanted[i], err)
 		}
-		c.out[i] = v
+		b := c.s.lib.buffers.get(k.bytes)
+		c.buffers[i] = b
+		slot.len = C.size_t(k.bytes)
+		if c.staging == nil {
+			c.point(slot, b.data())
+		}
 	}
 	return nil
 }
 
-// results gathers the outputs: those of known shape are in their buffers
-// already, the others are copied out of ONNX Runtime's memory.
-func (c *call) results(known []knownShape) ([]infer.Tensor, error) {
-	tensors := make([]infer.Tensor, len(c.out))
+// dropBuffers takes the outputs' memory from the slots.
+func (c *call) dropBuffers() {
+	for i, b := range c.buffers {
+		if b != nil {
+			c.outputs()[i].data, c.buffers[i] = nil, nil
+			c.s.lib.buffers.put(b)
+		}
+	}
+}
+
+// answer is a run's outputs. Those of a usual model fit in its own arrays, so
+// that they cost one allocation.
+type answer struct {
+	lib      *Library
+	tensors  []infer.Tensor
+	held     []*buffer
+	released atomic.Bool
+
+	tensors2 [2]infer.Tensor
+	held2    [2]*buffer
+	dims8    [8]int64
+}
+
+// release returns the outputs' memory once.
+func (a *answer) release() {
+	if a.released.Swap(true) {
+		return
+	}
+	for _, b := range a.held {
+		if b != nil {
+			a.lib.buffers.put(b)
+		}
+	}
+}
+
+// answer gathers the outputs: those of known shape are in their buffers
+// already, the others are copied out of ONNX Runtime's memory. The buffers are
+// the answer's from then on.
+func (c *call) answer(known []knownShape) (*answer, error) {
+	a := &answer{lib: c.s.lib}
+	a.tensors, a.held = a.tensors2[:0], a.held2[:0]
+	dims := a.dims8[:0]
 	for i, name := range c.wanted {
 		if known != nil && known[i].dims != nil {
-			tensors[i] = infer.Tensor{
-				Name: name, DataType: c.s.outputs[name],
-				Shape: slices.Clone(known[i].dims), Data: c.buffers[i].bytes(known[i].bytes),
-			}
+			dims = append(dims, known[i].dims...)
+			shape := dims[len(dims)-len(known[i].dims) : len(dims) : len(dims)]
+			a.tensors = append(a.tensors, infer.Tensor{
+				Name: name, DataType: c.s.outputs[name].dataType,
+				Shape: shape, Data: c.buffers[i].bytes(known[i].bytes),
+			})
 			continue
 		}
 		t, err := c.read(i)
@@ -191,7 +196,9 @@ func (c *call) results(known []knownShape) ([]infer.Tensor, error) {
 			return nil, fmt.Errorf("output %q: %w", name, err)
 		}
 		t.Name = name
-		tensors[i] = t
+		a.tensors = append(a.tensors, t)
 	}
-	return tensors, nil
+	a.held = append(a.held, c.buffers...)
+	clear(c.buffers)
+	return a, nil
 }

@@ -30,16 +30,26 @@ type Session struct {
 	signature  infer.Signature
 	unknown    []bool // per output: the model declares no shape at all
 	names      map[string]*C.char
-	inputs     map[string]infer.DataType
-	outputs    map[string]infer.DataType
+	inputs     map[string]port
+	outputs    map[string]port
 	required   int // inputs without a default
 	allOutputs []string
 	left       []error // why each output that is not served is not
 
 	shapes shapeCache
+	calls  calls
+	bound  *bound // of a device with memory of its own; nil runs in place
 
 	closed  atomic.Bool
 	running sync.RWMutex // held shared by each use of ptr
+}
+
+// port is an input or output as runs need it.
+type port struct {
+	name     *C.char
+	dataType infer.DataType
+	element  C.int
+	optional bool
 }
 
 // Open loads the model at path: an ONNX file, with its external data beside
@@ -145,6 +155,7 @@ func (s *Session) Close() error {
 	if s.ptr == nil {
 		return nil
 	}
+	s.endCalls()
 	C.ms_session_free(s.lib.api, s.ptr)
 	s.ptr = nil
 	for _, name := range s.names {
@@ -155,6 +166,25 @@ func (s *Session) Close() error {
 	err := s.unmap()
 	C.ms_trim()
 	return err
+}
+
+// endCalls frees what runs have left for later ones.
+func (s *Session) endCalls() {
+	for c := s.calls.get(); c != nil; c = s.calls.get() {
+		c.free()
+	}
+	if s.bound != nil {
+		s.bound.free()
+		s.bound = nil
+	}
+}
+
+// memory is the kind of memory that runs read and write.
+func (s *Session) memory() *C.OrtMemoryInfo {
+	if s.bound != nil {
+		return s.bound.memory
+	}
+	return s.lib.memory
 }
 
 func (s *Session) unmap() error {
