@@ -39,6 +39,16 @@ OrtStatus *ms_options_entry(const OrtApi *a, OrtSessionOptions *o, const char *k
 OrtStatus *ms_options_save(const OrtApi *a, OrtSessionOptions *o, const char *path);
 void ms_options_free(const OrtApi *a, OrtSessionOptions *o);
 
+// ms_options_cuda adds the CUDA provider with its options by name.
+OrtStatus *ms_options_cuda(const OrtApi *a, OrtSessionOptions *o, char **keys, char **values, size_t count);
+
+// ms_open_global loads a library for all to see; NULL with a message otherwise.
+void *ms_open_global(const char *path, char *message, size_t message_len);
+
+// ms_cuda_devices counts the GPUs by the CUDA runtime library that is open as
+// cudart; without any the message is CUDA's own.
+int ms_cuda_devices(void *cudart, char *message, size_t message_len);
+
 OrtStatus *ms_session_file(const OrtApi *a, OrtEnv *env, const char *path, OrtSessionOptions *o, OrtSession **s);
 OrtStatus *ms_session_bytes(const OrtApi *a, OrtEnv *env, const void *data, size_t len, OrtSessionOptions *o,
                             OrtSession **s);

@@ -65,6 +65,7 @@ type Library struct {
 	version   string
 	buffers   buffers
 	live      liveCounts
+	cuda      func() cudaState // looked for once
 
 	mu     sync.RWMutex // held shared by what uses the environment
 	closed bool
@@ -104,6 +105,7 @@ func Open(path string) (*Library, error) {
 		return nil, fmt.Errorf("open ONNX Runtime at %s: %s", abs, C.GoString(&message[0]))
 	}
 	l := &Library{api: api, path: abs, version: C.GoString(version)}
+	l.cuda = sync.OnceValue(func() cudaState { return findCUDA(abs) })
 	if err := l.check(C.ms_env(api, &l.env)); err != nil {
 		return nil, fmt.Errorf("start ONNX Runtime %s: %w", l.version, err)
 	}

@@ -284,19 +284,6 @@ func TestCPUFeatures(t *testing.T) {
 	}
 }
 
-func TestDevices(t *testing.T) {
-	t.Parallel()
-	l := open(t)
-	path := onnxtest.Scale(2, 3).Write(t)
-	for _, d := range []ort.Device{"cuda", "cuda:0", "tpu"} {
-		_, err := l.Open(path, ort.Options{Device: d})
-		var e *ort.DeviceError
-		if !errors.As(err, &e) || e.Device != d {
-			t.Errorf("device %q: %v", d, err)
-		}
-	}
-}
-
 func BenchmarkRun(b *testing.B) {
 	l := open(b)
 	s := load(b, l, onnxtest.Scale(4, 2).Write(b))

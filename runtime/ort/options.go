@@ -23,6 +23,10 @@ type Options struct {
 	// optimised when it was made and is run as it is.
 	Optimization Optimization
 
+	// GPUMemory bounds what the session takes of a GPU's memory, in bytes; 0 is
+	// no bound. The CPU has none.
+	GPUMemory int64
+
 	// NoMemoryPattern saves memory on models whose intermediate tensors are
 	// large, about half of the peak, for some speed.
 	NoMemoryPattern bool
@@ -60,12 +64,15 @@ type sessionOptions struct {
 
 // newOptions makes the options that every session shares.
 func (l *Library) newOptions(opts Options) (*sessionOptions, Device, error) {
-	p, err := providerOf(opts.Device)
+	p, err := providerOf(&opts)
 	if err != nil {
 		return nil, "", err
 	}
 	if opts.Threads < 0 {
 		return nil, "", fmt.Errorf("threads: expected 0 or more, got %d", opts.Threads)
+	}
+	if opts.GPUMemory < 0 {
+		return nil, "", fmt.Errorf("GPU memory: expected 0 or more, got %d", opts.GPUMemory)
 	}
 	o := &sessionOptions{lib: l}
 	pattern := C.int(1)

@@ -59,6 +59,8 @@ type port struct {
 // A model whose inputs or outputs are not tensors of the protocol's types, or
 // whose external data lies outside its own folder, is refused by name. Where
 // some outputs are, the others are left out: see LeftOut.
+//
+// For a GPU, give the ONNX file: an ORT-format model was optimised for a CPU.
 func (l *Library) Open(path string, opts Options) (*Session, error) {
 	s, err := l.open(path, opts)
 	if err != nil {
@@ -98,7 +100,11 @@ func (l *Library) open(path string, opts Options) (*Session, error) {
 		return nil, errors.Join(err, s.unmap())
 	}
 	l.live.sessions.Add(1)
-	if err := s.describe(); err != nil {
+	err = s.describe()
+	if number, ok := device.cuda(); err == nil && ok {
+		s.bound, err = s.newBound("CudaPinned", number)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil

@@ -1,0 +1,33 @@
+package ort
+
+// Parts that the tests look at.
+
+// ProbeModel is the model that a GPU must run to be chosen.
+func ProbeModel() []byte { return probeModel }
+
+// Probe runs it on a device.
+func (l *Library) Probe(d Device) error { return l.probe(Options{Device: d}) }
+
+// CUDAOptions are the provider options of a device.
+func CUDAOptions(d Device, memory int64) map[string]string {
+	number, _ := d.cuda()
+	m := map[string]string{}
+	for _, e := range (cudaProvider{number: number, memory: memory}).options() {
+		m[e[0]] = e[1]
+	}
+	return m
+}
+
+// FindCUDA looks for CUDA beside a library.
+func FindCUDA(library string) (devices int, reason string) {
+	s := findCUDA(library)
+	return s.devices, s.reason
+}
+
+// Bind makes a session run as one on a GPU does, through an I/O binding over
+// staging memory, with the CPU's own memory in the place of the page-locked.
+func (s *Session) Bind() error {
+	var err error
+	s.bound, err = s.newBound("Cpu", 0)
+	return err
+}
