@@ -212,8 +212,15 @@ func TestPins(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		paths := map[string]bool{}
+		if gpu, err := deps.GPUWheels(platform); err == nil {
+			wheels = append(wheels, gpu...)
+		}
+		paths, packages := map[string]bool{}, map[string]bool{}
 		for _, w := range wheels {
+			if packages[w.Package] {
+				t.Errorf("%s: %s is pinned twice", platform, w.Package)
+			}
+			packages[w.Package] = true
 			if !hash.MatchString(w.SHA256) || w.Size == 0 || len(w.Members) == 0 {
 				t.Errorf("%s: bad pin of %s", platform, w.Package)
 			}
@@ -223,6 +230,9 @@ func TestPins(t *testing.T) {
 				}
 				paths[m.Path] = true
 			}
+		}
+		if paths[deps.GPULibrary] != (platform == "linux/amd64") {
+			t.Errorf("%s: the library for CUDA is pinned: %v", platform, paths[deps.GPULibrary])
 		}
 	}
 	if _, err := deps.Wheels("plan9/386"); err == nil || !strings.Contains(err.Error(), "linux/amd64") {
