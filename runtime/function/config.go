@@ -12,6 +12,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/ort"
 )
 
 // config is everything a function reads from its environment.
@@ -28,10 +29,11 @@ type config struct {
 	CacheMemory   env.Size `env:"MODELSERVE_CACHE_MEMORY" envDefault:"512MiB"` // the largest model file that is loaded from memory when the cache's disk takes none; 0 is never
 	PublicKeyFile string   `env:"MODELSERVE_PUBLIC_KEY_FILE"`                  // PEM; set, unsigned models are refused
 
-	Device      string `env:"MODELSERVE_DEVICE" envDefault:"auto"` // auto or cpu
-	Threads     int    `env:"MODELSERVE_THREADS" envDefault:"1"`   // of one run
-	Concurrency int    `env:"MODELSERVE_CONCURRENCY"`              // runs at once; 0 is one for each processor
-	Queue       int    `env:"MODELSERVE_QUEUE" envDefault:"256"`   // requests waiting for a run
+	Device      string   `env:"MODELSERVE_DEVICE" envDefault:"auto"`  // auto, cpu, cuda or cuda:N
+	GPUMemory   env.Size `env:"MODELSERVE_GPU_MEMORY" envDefault:"0"` // bytes that one model may take of a GPU; 0 is no bound
+	Threads     int      `env:"MODELSERVE_THREADS" envDefault:"1"`    // of one run
+	Concurrency int      `env:"MODELSERVE_CONCURRENCY"`               // runs at once; 0 is one for each processor
+	Queue       int      `env:"MODELSERVE_QUEUE" envDefault:"256"`    // requests waiting for a run
 
 	Memory    env.Size `env:"MODELSERVE_MEMORY"`                     // bytes that models may take; 0 follows from the machine
 	MaxLoaded int      `env:"MODELSERVE_MAX_LOADED" envDefault:"64"` // versions in memory at once
@@ -45,8 +47,13 @@ type config struct {
 
 	Telemetry telemetry.Config
 
-	refs []artifact.Ref // Models, parsed; nil is every one
+	refs   []artifact.Ref // Models, parsed; nil is every one
+	device ort.Device     // Device, parsed
 }
+
+// minGPUMemory is less than any model takes of a GPU: a bound below it is a
+// mistake of the unit.
+const minGPUMemory = 64 * env.MiB
 
 // Check implements env.Checker.
 func (c *config) Check() []error {
@@ -72,10 +79,12 @@ func (c *config) Check() []error {
 	if c.Queue < 0 {
 		fault("MODELSERVE_QUEUE", "expected 0 or more, got %d", c.Queue)
 	}
-	switch c.Device {
-	case "auto", "cpu":
-	default:
-		fault("MODELSERVE_DEVICE", "expected auto or cpu, the devices that this build runs on; got %q", c.Device)
+	var err error
+	if c.device, err = ort.ParseDevice(c.Device); err != nil {
+		fault("MODELSERVE_DEVICE", "%v", err)
+	}
+	if c.GPUMemory < 0 || c.GPUMemory > 0 && c.GPUMemory < minGPUMemory {
+		fault("MODELSERVE_GPU_MEMORY", "expected 0 (no bound) or at least %v, got %v", minGPUMemory, c.GPUMemory)
 	}
 	if !slices.Equal(c.Models, []string{"*"}) {
 		for _, text := range c.Models {

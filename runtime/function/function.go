@@ -87,7 +87,7 @@ func serveUntil(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Tele
 	if err != nil {
 		return fmt.Errorf("listen on PORT: %w", err)
 	}
-	src, err := newSource(ctx, cfg, tel.Logger)
+	src, err := newSource(ctx, cfg, tel)
 	if err != nil {
 		listener.Close()
 		return err
@@ -140,7 +140,7 @@ func newPool(cfg *config, src *source, tel *telemetry.Telemetry) (*pool.Pool, er
 		Queue:      cfg.Queue,
 		LoadLimit:  cfg.LoadTimeout,
 		MaxOutput:  int64(cfg.MaxOutput),
-		Device:     "cpu",
+		Device:     src.device.would(),
 		Registerer: tel.Registry,
 	}, src, tel.Logger)
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
@@ -24,13 +25,14 @@ type source struct {
 	policies *artifact.PolicyReader
 	verifier *artifact.Verifier           // nil when no key is configured
 	library  func() (*ort.Library, error) // started once, in the background
+	device   *device
 	cache    *artifact.Cache
 	fetcher  *artifact.Fetcher
 }
 
 // newSource checks what can be checked at once and begins starting ONNX
 // Runtime, which takes as long as the first answers from S3.
-func newSource(ctx context.Context, cfg *config, logger *slog.Logger) (*source, error) {
+func newSource(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (*source, error) {
 	store, err := artifact.NewStore(ctx, cfg.S3)
 	if err != nil {
 		return nil, err
@@ -41,18 +43,26 @@ func newSource(ctx context.Context, cfg *config, logger *slog.Logger) (*source, 
 			return nil, fmt.Errorf("MODELSERVE_PUBLIC_KEY_FILE: %w", err)
 		}
 	}
-	cache, err := artifact.OpenCache(artifact.CacheConfig{Dir: cfg.CacheDir, MaxBytes: int64(cfg.CacheSize), Logger: logger})
+	cache, err := artifact.OpenCache(artifact.CacheConfig{Dir: cfg.CacheDir, MaxBytes: int64(cfg.CacheSize), Logger: tel.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("MODELSERVE_CACHE_DIR: %w", err)
 	}
 	s := &source{
 		cfg: cfg, store: store, verifier: verifier, cache: cache, library: sync.OnceValues(openLibrary),
-		policies: artifact.NewPolicyReader(store, verifier, logger),
+		policies: artifact.NewPolicyReader(store, verifier, tel.Logger),
 	}
+	s.device = newDevice(cfg, s.library, tel.Registry, tel.Logger)
 	target := func() (artifact.Target, error) {
 		library, err := s.library()
 		if err != nil {
 			return artifact.Target{}, err
+		}
+		choice, err := s.device.choose()
+		if err != nil {
+			return artifact.Target{}, err
+		}
+		if choice.Device.IsGPU() {
+			return artifact.Target{}, nil // no .ort file fits: each was optimised for a CPU
 		}
 		return artifact.Target{ONNXRuntime: library.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()}, nil
 	}
@@ -126,16 +136,17 @@ func (s *source) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (
 		return nil, err
 	}
 	began := time.Now()
-	session, err := library.Open(local.Path, ort.Options{Threads: s.cfg.Threads})
+	session, reason, err := s.device.open(library, local.Path, s.cfg.Threads)
 	if err != nil {
 		local.Suspect()
 		return nil, fmt.Errorf("create a session of %s: %w", ref, err)
 	}
 	return &pool.Loaded{
-		Session:  session,
-		Manifest: local.Manifest,
-		Digest:   local.Digest,
-		Device:   string(session.Device()),
+		Session:      session,
+		Manifest:     local.Manifest,
+		Digest:       local.Digest,
+		Device:       string(session.Device()),
+		DeviceReason: reason,
 		Timing: infer.Timing{
 			Fetch:  local.Timing.Fetch,
 			Verify: local.Timing.Verify,
@@ -173,9 +184,13 @@ func (s *source) load(ctx context.Context, models *pool.Pool, health *serve.Heal
 	health.Ready()
 }
 
-// started waits for ONNX Runtime, and says so when it cannot start: that stays.
+// started waits for ONNX Runtime and its device, and says so when either cannot
+// be had: that stays.
 func (s *source) started(ctx context.Context, health *serve.Health, logger *slog.Logger) bool {
 	_, err := s.library()
+	if err == nil {
+		_, err = s.device.choose()
+	}
 	if err != nil {
 		logger.ErrorContext(ctx, "cannot start ONNX Runtime", "error", err)
 		health.Fail(err.Error())

@@ -5,7 +5,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 )
 
@@ -25,7 +28,7 @@ func TestSourceFollowsSignedPoliciesOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := &log{}
-	src, err := newSource(t.Context(), &cfg, slog.New(slog.NewTextHandler(told, nil)))
+	src, err := newSource(t.Context(), &cfg, &telemetry.Telemetry{Registry: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(told, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,12 +51,10 @@ type cudaState struct {
 func findCUDA(library string) cudaState {
 	dir := filepath.Dir(library)
 	provider := filepath.Join(dir, cudaProviderFile)
-	for _, path := range []string{provider, filepath.Join(dir, sharedProviderFile)} {
-		if _, err := os.Stat(path); err != nil {
-			return cudaState{reason: fmt.Sprintf("this ONNX Runtime runs on the CPU only: %s is not beside %s. "+
-				"The image base-ort-cuda has the build for GPUs; elsewhere name its library in %s",
-				filepath.Base(path), library, LibraryVariable)}
-		}
+	if missing := missingProvider(library); missing != "" {
+		return cudaState{reason: fmt.Sprintf("this ONNX Runtime is built for the CPU: %s is not beside its library. "+
+			"The image base-ort-cuda has the build for GPUs; elsewhere name its library in %s",
+			missing, LibraryVariable)}
 	}
 	if _, err := openGlobal(driverFile); err != nil {
 		return cudaState{reason: fmt.Sprintf("there is no NVIDIA driver here (%v). A machine needs a GPU and its driver, "+
@@ -84,6 +82,20 @@ func findCUDA(library string) cudaState {
 		}
 	}
 	return countDevices(cudart)
+}
+
+// HasCUDA reports whether the ONNX Runtime library at path is built for GPUs.
+func HasCUDA(path string) bool { return missingProvider(path) == "" }
+
+// missingProvider is the file of the provider that does not lie beside a
+// library, or "".
+func missingProvider(library string) string {
+	for _, name := range []string{cudaProviderFile, sharedProviderFile} {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(library), name)); err != nil {
+			return name
+		}
+	}
+	return ""
 }
 
 // neededLibraries are those that the provider is linked to and that are not

@@ -49,6 +49,14 @@ func (d Device) cuda() (number int, ok bool) {
 	return n, true
 }
 
+// Numbered is d with its number where it is a GPU without one.
+func (d Device) Numbered() Device {
+	if d == CUDA {
+		return "cuda:0"
+	}
+	return d
+}
+
 // IsGPU reports whether d is a GPU.
 func (d Device) IsGPU() bool {
 	_, ok := d.cuda()
@@ -69,8 +77,9 @@ func (e *DeviceError) Error() string {
 // Choice is a device that was chosen, and why it is not the one that would
 // have been better; Reason is "" where there is nothing to explain.
 type Choice struct {
-	Device Device
-	Reason string
+	Device   Device
+	Reason   string
+	CPUBuild bool // the reason is that the library knows no GPU
 }
 
 // Choose finds the device that is to be used where want is asked for. A GPU is
@@ -89,7 +98,7 @@ func (l *Library) Choose(want Device) (Choice, error) {
 		if !errors.As(err, &unusable) {
 			return Choice{}, err
 		}
-		return Choice{Device: CPU, Reason: unusable.Reason}, nil
+		return Choice{Device: CPU, Reason: unusable.Reason, CPUBuild: !HasCUDA(l.path)}, nil
 	default:
 		d, err := l.tryCUDA(want)
 		return Choice{Device: d}, err

@@ -76,6 +76,8 @@ type Loaded struct {
 	Digest   string
 	Device   string
 	Timing   infer.Timing // Fetch, Verify and Load
+
+	DeviceReason string // why it is not a device that would have been better
 }
 
 // Config bounds a pool.

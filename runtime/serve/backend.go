@@ -77,9 +77,11 @@ type ModelInfo struct {
 	Versions  []string // published and callable here, newest first
 	Platform  string   // "onnxruntime_onnx"
 	Digest    string   // "sha256:…" of the version's model.json
-	Device    string   // where it runs, or would: "cpu", "cuda:0"
+	Device    string   // where it runs, or would: "cpu", "cuda:0"; "auto" before that is known
 	Signature infer.Signature
 	Metadata  map[string]string // the model's own key-value metadata
+
+	DeviceReason string // why it is not a device that would have been better; "" without one
 }
 
 // ModelStatus is one row of the repository index.

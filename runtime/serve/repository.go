@@ -54,17 +54,21 @@ func (s *Server) serveModelMetadata(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
+	parameters := map[string]string{
+		"version": info.Version,
+		"digest":  info.Digest,
+		"device":  info.Device,
+	}
+	if info.DeviceReason != "" {
+		parameters["device_reason"] = info.DeviceReason
+	}
 	writeJSON(w, http.StatusOK, modelMetadata{
-		Name:     info.Name,
-		Versions: info.Versions,
-		Platform: info.Platform,
-		Inputs:   tensorsMetadata(info.Signature.Inputs),
-		Outputs:  tensorsMetadata(info.Signature.Outputs),
-		Parameters: map[string]string{
-			"version": info.Version,
-			"digest":  info.Digest,
-			"device":  info.Device,
-		},
+		Name:       info.Name,
+		Versions:   info.Versions,
+		Platform:   info.Platform,
+		Inputs:     tensorsMetadata(info.Signature.Inputs),
+		Outputs:    tensorsMetadata(info.Signature.Outputs),
+		Parameters: parameters,
 	})
 	return nil
 }
@@ -219,7 +223,10 @@ func (s *Server) serveConfig(w http.ResponseWriter, r *http.Request) error {
 // axis, so max_batch_size is 0.
 func modelConfig(info *ModelInfo) *inferpb.ModelConfig {
 	kind := inferpb.ModelInstanceGroup_KIND_CPU
-	if info.Device != "cpu" && info.Device != "" {
+	switch {
+	case info.Device == "auto":
+		kind = inferpb.ModelInstanceGroup_KIND_AUTO
+	case info.Device != "cpu" && info.Device != "":
 		kind = inferpb.ModelInstanceGroup_KIND_GPU
 	}
 	config := &inferpb.ModelConfig{
