@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -16,7 +17,15 @@
     if (ms_status != NULL) return ms_status; \
   } while (0)
 
+// Blocks of this size are mapped each by itself, and so go back to the system
+// when they are freed. Without a fixed size the C library raises it up to
+// 32 MiB as such blocks come and go, and keeps what is freed.
+#define MS_MMAP_THRESHOLD (256 * 1024)
+
 const OrtApi *ms_open(const char *path, char *message, size_t message_len, const char **version) {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, MS_MMAP_THRESHOLD);
+#endif
   void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (handle == NULL) {
     snprintf(message, message_len, "%s", dlerror());
@@ -195,6 +204,32 @@ OrtStatus *ms_value_strings_len(const OrtApi *a, const OrtValue *v, size_t *len)
 
 OrtStatus *ms_value_strings(const OrtApi *a, const OrtValue *v, void *data, size_t len, size_t *offsets, size_t count) {
   return a->GetStringTensorContent(v, data, len, offsets, count);
+}
+
+OrtStatus *ms_allocator(const OrtApi *a, OrtSession *s, const OrtMemoryInfo *info, OrtAllocator **alloc) {
+  return a->CreateAllocator(s, info, alloc);
+}
+
+void ms_allocator_free(const OrtApi *a, OrtAllocator *alloc) {
+  if (alloc != NULL) a->ReleaseAllocator(alloc);
+}
+
+OrtStatus *ms_arena(const OrtApi *a, const OrtAllocator *alloc, int64_t *total) {
+  OrtKeyValuePairs *stats = NULL;
+  TRY(a->AllocatorGetStats(alloc, &stats));
+  const char *value = a->GetKeyValue(stats, "TotalAllocated");
+  *total = value == NULL ? 0 : strtoll(value, NULL, 10);
+  a->ReleaseKeyValuePairs(stats);
+  return NULL;
+}
+
+int64_t ms_heap(void) {
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+  struct mallinfo2 info = mallinfo2();
+  return (int64_t)(info.uordblks + info.hblkhd);
+#else
+  return -1;
+#endif
 }
 
 void ms_trim(void) {

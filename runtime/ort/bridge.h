@@ -103,8 +103,12 @@ void ms_call_free(const OrtApi *a, ms_call *c);
 // ms_call_bind makes the call run through an I/O binding from now on.
 OrtStatus *ms_call_bind(const OrtApi *a, ms_call *c, const OrtMemoryInfo *host, OrtAllocator *allocator);
 
-// ms_call_options makes the run options, by which a run is told to stop.
+// ms_call_options makes the run options, by which a run is told to stop, and
+// ms_call_shrink has the next run give back what of the arena no run uses;
+// ms_call_forget frees the options.
 OrtStatus *ms_call_options(const OrtApi *a, ms_call *c);
+OrtStatus *ms_call_shrink(const OrtApi *a, ms_call *c);
+void ms_call_forget(const OrtApi *a, ms_call *c);
 OrtStatus *ms_call_terminate(const OrtApi *a, ms_call *c);
 OrtStatus *ms_call_resume(const OrtApi *a, ms_call *c);
 
@@ -137,6 +141,16 @@ OrtStatus *ms_bound(const OrtApi *a, OrtSession *s, const char *name, int number
                     OrtAllocator **alloc);
 void ms_bound_free(const OrtApi *a, OrtMemoryInfo *info, OrtAllocator *alloc);
 OrtStatus *ms_alloc(const OrtApi *a, OrtAllocator *alloc, size_t size, void **p);
+
+// ms_allocator finds the arena that a session's operators use; ms_arena reads
+// its bytes.
+OrtStatus *ms_allocator(const OrtApi *a, OrtSession *s, const OrtMemoryInfo *info, OrtAllocator **alloc);
+void ms_allocator_free(const OrtApi *a, OrtAllocator *alloc);
+OrtStatus *ms_arena(const OrtApi *a, const OrtAllocator *alloc, int64_t *total);
+
+// ms_heap is how many bytes of the C heap are in use; -1 where it cannot be
+// known.
+int64_t ms_heap(void);
 
 // ms_trim gives freed memory back to the system where the C library can.
 void ms_trim(void);

@@ -38,6 +38,13 @@ OrtStatus *ms_call_bind(const OrtApi *a, ms_call *c, const OrtMemoryInfo *host, 
 }
 
 OrtStatus *ms_call_options(const OrtApi *a, ms_call *c) { return a->CreateRunOptions(&c->options); }
+OrtStatus *ms_call_shrink(const OrtApi *a, ms_call *c) {
+  return a->AddRunConfigEntry(c->options, "memory.enable_memory_arena_shrinkage", "cpu:0");
+}
+void ms_call_forget(const OrtApi *a, ms_call *c) {
+  a->ReleaseRunOptions(c->options);
+  c->options = NULL;
+}
 OrtStatus *ms_call_terminate(const OrtApi *a, ms_call *c) { return a->RunOptionsSetTerminate(c->options); }
 OrtStatus *ms_call_resume(const OrtApi *a, ms_call *c) { return a->RunOptionsUnsetTerminate(c->options); }
 

@@ -33,6 +33,7 @@ type call struct {
 	wanted  []string
 	buffers []*buffer // of outputs, where they have one
 
+	shrink     bool   // the arena, after this run
 	fire       func() // tells the run to stop
 	terminated chan struct{}
 }
@@ -109,7 +110,7 @@ func (c *call) finish() {
 // free ends a call that no run has.
 func (c *call) free() {
 	if c.c.options != nil {
-		c.s.lib.live.runs.Add(-1)
+		c.forgetOptions()
 	}
 	C.ms_call_free(c.s.lib.api, c.c)
 	c.c = nil
@@ -245,16 +246,37 @@ func (c *call) aligned(t *infer.Tensor) unsafe.Pointer {
 	return b.data()
 }
 
+// setOptions makes the run options where the run needs any.
+func (c *call) setOptions(ctx context.Context) error {
+	l := c.s.lib
+	if c.c.options == nil && (c.shrink || ctx.Done() != nil) {
+		if err := l.check(C.ms_call_options(l.api, c.c)); err != nil {
+			return err
+		}
+		l.live.runs.Add(1)
+	}
+	if c.shrink {
+		return l.check(C.ms_call_shrink(l.api, c.c))
+	}
+	return nil
+}
+
+// forgetOptions frees them: ONNX Runtime can add an entry and not remove it.
+func (c *call) forgetOptions() {
+	C.ms_call_forget(c.s.lib.api, c.c)
+	c.s.lib.live.runs.Add(-1)
+}
+
 // invoke runs with the terminate flag tied to ctx.
 func (c *call) invoke(ctx context.Context) error {
 	l := c.s.lib
+	if err := c.setOptions(ctx); err != nil {
+		return fmt.Errorf("run options: %w", err)
+	}
+	if c.shrink {
+		defer c.forgetOptions()
+	}
 	if ctx.Done() != nil {
-		if c.c.options == nil {
-			if err := l.check(C.ms_call_options(l.api, c.c)); err != nil {
-				return fmt.Errorf("run options: %w", err)
-			}
-			l.live.runs.Add(1)
-		}
 		stop := context.AfterFunc(ctx, c.fire)
 		defer func() {
 			if !stop() {

@@ -27,9 +27,9 @@ type Options struct {
 	// no bound. The CPU has none.
 	GPUMemory int64
 
-	// NoMemoryPattern saves memory on models whose intermediate tensors are
-	// large, about half of the peak, for some speed.
-	NoMemoryPattern bool
+	// MemoryPattern lays the tensors of each shape out in one block, on top of
+	// what the arena has: docs/adr/0010 has what it costs and gains.
+	MemoryPattern bool
 }
 
 // Optimization is how far ONNX Runtime rewrites a graph when it loads it.
@@ -75,9 +75,9 @@ func (l *Library) newOptions(opts Options) (*sessionOptions, Device, error) {
 		return nil, "", fmt.Errorf("GPU memory: expected 0 or more, got %d", opts.GPUMemory)
 	}
 	o := &sessionOptions{lib: l}
-	pattern := C.int(1)
-	if opts.NoMemoryPattern {
-		pattern = 0
+	var pattern C.int
+	if opts.MemoryPattern {
+		pattern = 1
 	}
 	l.live.options.Add(1)
 	err = l.check(C.ms_options(l.api, &o.ptr, C.int(max(opts.Threads, 1)), pattern, opts.Optimization.level()))

@@ -55,6 +55,7 @@ func (s *Session) Run(ctx context.Context, inputs []infer.Tensor, outputs []stri
 	}
 	var scratch [256]byte
 	key := s.shapes.key(scratch[:0], inputs, outputs)
+	c.shrink = s.use.ran(sizeOf(inputs))
 	a, err := c.run(ctx, key, inputs)
 	if err != nil {
 		c.dropBuffers()

@@ -24,6 +24,8 @@ import (
 type Session struct {
 	lib     *Library
 	ptr     *C.OrtSession
+	arena   *C.OrtAllocator
+	heap    int64  // bytes outside of the arena that creating it took
 	mapping []byte // an ORT-format model, used in place while the session lives
 	device  Device
 
@@ -38,6 +40,7 @@ type Session struct {
 
 	shapes shapeCache
 	calls  calls
+	use    usage
 	bound  *bound // of a device with memory of its own; nil runs in place
 
 	closed  atomic.Bool
@@ -91,6 +94,7 @@ func (l *Library) open(path string, opts Options) (*Session, error) {
 	defer o.destroy()
 
 	s := &Session{lib: l, device: device}
+	heap := int64(C.ms_heap())
 	if inPlace {
 		err = s.createMapped(path, o)
 	} else {
@@ -100,7 +104,8 @@ func (l *Library) open(path string, opts Options) (*Session, error) {
 		return nil, errors.Join(err, s.unmap())
 	}
 	l.live.sessions.Add(1)
-	err = s.describe()
+	C.ms_trim() // of what reading the model took
+	err = errors.Join(s.describe(), s.measure(path, heap))
 	if number, ok := device.cuda(); err == nil && ok {
 		s.bound, err = s.newBound("CudaPinned", number)
 	}
@@ -136,8 +141,17 @@ func (s *Session) createMapped(path string, o *sessionOptions) error {
 	}
 	s.mapping = data
 	s.lib.live.mappings.Add(1)
-	return s.lib.check(C.ms_session_bytes(s.lib.api, s.lib.env,
+	err = s.lib.check(C.ms_session_bytes(s.lib.api, s.lib.env,
 		unsafe.Pointer(&data[0]), C.size_t(len(data)), o.ptr, &s.ptr))
+	if err != nil {
+		return err
+	}
+	// Weights that were packed for the kernels are not read again. What is
+	// comes back from the page cache.
+	if err := unix.Madvise(data, unix.MADV_DONTNEED); err != nil {
+		return fmt.Errorf("let go of the model's pages: %w", err)
+	}
+	return nil
 }
 
 // Signature is what the model declares: its inputs, optional ones last, and
@@ -183,6 +197,8 @@ func (s *Session) endCalls() {
 		s.bound.free()
 		s.bound = nil
 	}
+	C.ms_allocator_free(s.lib.api, s.arena)
+	s.arena = nil
 }
 
 // memory is the kind of memory that runs read and write.

@@ -1,0 +1,186 @@
+package ort_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/ort"
+)
+
+// zeros is an image for the models that read x.
+func zeros(shape ...int64) []infer.Tensor {
+	t := infer.Tensor{Name: "x", DataType: infer.FP32, Shape: shape}
+	t.Data = make([]byte, t.Elements()*4)
+	return []infer.Tensor{t}
+}
+
+func runOnce(s *ort.Session, inputs []infer.Tensor) error {
+	_, release, err := s.Run(context.Background(), inputs, nil)
+	if err != nil {
+		return err
+	}
+	release()
+	return nil
+}
+
+func TestMemoryIsGivenBack(t *testing.T) {
+	t.Parallel()
+	out, err := child(t, "cycles").CombinedOutput()
+	if err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// cycles loads, runs and unloads shipped models a hundred times, with a large
+// image now and then, and compares what is resident.
+func cycles() error {
+	l, err := ort.Open(os.Getenv(ort.LibraryVariable))
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "ort")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	models := filepath.Dir(filepath.Dir(os.Getenv("MODEL")))
+	var paths []string
+	for i, name := range shipped {
+		paths = append(paths, filepath.Join(dir, strconv.Itoa(i)+".ort"))
+		if err := l.Optimize(filepath.Join(models, name), paths[i]); err != nil {
+			return err
+		}
+	}
+	cycle := func(i int) error {
+		which := i % len(paths)
+		inputs := samples(shipped[which])
+		if which == 0 && i%(8*len(paths)) == 0 {
+			inputs = zeros(1, 3, 736, 992)
+		}
+		s, err := l.Open(paths[which], ort.Options{})
+		if err != nil {
+			return err
+		}
+		return errors.Join(runOnce(s, inputs), s.Close())
+	}
+	// The library's own code comes into memory with its first use.
+	for i := range 2 * len(paths) {
+		if err := cycle(i); err != nil {
+			return err
+		}
+	}
+	before := resident()
+	for i := range 100 {
+		if err := cycle(i); err != nil {
+			return err
+		}
+	}
+	after := resident()
+	os.Stdout.WriteString(fmt.Sprintf("resident before 100 cycles: %.1f MB, after: %.1f MB\n", float64(before)/1e6, float64(after)/1e6))
+	if after > before+before/10 {
+		return errors.New("more than a tenth above")
+	}
+	return l.Close()
+}
+
+func TestMemoryIsWhatASessionTakes(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		return // what is resident is read from /proc
+	}
+	for i, name := range shipped[:3:3] {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, err := child(t, "memory", "WHICH="+strconv.Itoa([]int{0, 1, 2}[i])).CombinedOutput()
+			if err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+			t.Logf("%s", out)
+		})
+	}
+}
+
+// memory compares what a session says it takes with what the process grew by.
+func memory() error {
+	l, err := ort.Open(os.Getenv(ort.LibraryVariable))
+	if err != nil {
+		return err
+	}
+	which, err := strconv.Atoi(os.Getenv("WHICH"))
+	if err != nil {
+		return err
+	}
+	inputs := samples(shipped[which])
+	if which == 0 {
+		inputs = zeros(1, 3, 480, 480)
+	}
+	path := filepath.Join(filepath.Dir(filepath.Dir(os.Getenv("MODEL"))), shipped[which])
+	for i := range 2 { // the first brings the library's own code into memory
+		before := resident()
+		s, err := l.Open(path, ort.Options{})
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(runOnce(s, inputs), runOnce(s, inputs)); err != nil {
+			return err
+		}
+		grown, told := resident()-before, s.Memory()
+		if err := s.Close(); err != nil {
+			return err
+		}
+		os.Stdout.WriteString(fmt.Sprintf("grown by %.1f MB, told %.1f MB\n", float64(grown)/1e6, float64(told)/1e6))
+		if s.Memory() != 0 {
+			return errors.New("a closed session takes memory")
+		}
+		if diff := max(told-grown, grown-told); i > 0 && diff > 4<<20+grown/4 {
+			return errors.New("that is not what it took")
+		}
+	}
+	return l.Close()
+}
+
+func TestALargeRunIsForgotten(t *testing.T) {
+	t.Parallel()
+	s := load(t, open(t), model(t, shipped[0]))
+	run := func(times int, shape ...int64) int64 {
+		t.Helper()
+		for range times {
+			if err := runOnce(s, zeros(shape...)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return s.Memory()
+	}
+	small := run(2, 1, 3, 64, 96)
+	if left := run(1, 1, 3, 480, 480) - small; left > 8<<20 {
+		t.Errorf("%d bytes are left of one large run", left)
+	}
+	if kept := run(4, 1, 3, 480, 480) - small; kept < 16<<20 {
+		t.Errorf("large runs as a rule keep %d bytes: each pays for its memory", kept)
+	}
+	if left := run(128, 1, 3, 64, 96) - small; left > 8<<20 {
+		t.Errorf("%d bytes are left of them after many small runs", left)
+	}
+}
+
+func BenchmarkMemoryTold(b *testing.B) {
+	l := open(b)
+	path := filepath.Join(b.TempDir(), "model.ort")
+	if err := l.Optimize(model(b, shipped[2]), path); err != nil {
+		b.Fatal(err)
+	}
+	s := load(b, l, path)
+	for b.Loop() {
+		if s.Memory() == 0 {
+			b.Fatal("it takes nothing")
+		}
+	}
+}
