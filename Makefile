@@ -66,6 +66,11 @@ bench-peers: deps build ## Measure against other servers, each fetched into an e
 	@test/bench/peers/setup.sh
 	@$(GO) run ./test/bench -run peers -rounds 3 $(BENCHFLAGS)
 
+.PHONY: gpu-check
+gpu-check: ## Check CUDA on a machine that has a GPU (fetches 1.6 GB, once).
+	@$(GO) run ./cmd/deps -gpu
+	@$(GO) run ./test/gpu
+
 .PHONY: golden
 golden: deps ## Make the golden files again from the reference implementations in Python.
 	@test/golden/make.sh
