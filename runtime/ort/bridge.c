@@ -223,8 +223,14 @@ OrtStatus *ms_arena(const OrtApi *a, const OrtAllocator *alloc, int64_t *total) 
   return NULL;
 }
 
+#ifdef __GLIBC__
+#if __GLIBC_PREREQ(2, 33)
+#define MS_HAS_MALLINFO2
+#endif
+#endif
+
 int64_t ms_heap(void) {
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+#ifdef MS_HAS_MALLINFO2
   struct mallinfo2 info = mallinfo2();
   return (int64_t)(info.uordblks + info.hblkhd);
 #else

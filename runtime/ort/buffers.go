@@ -53,4 +53,6 @@ func (b *buffer) bytes(n int) []byte {
 }
 
 // data is where its bytes lie.
-func (b *buffer) data() unsafe.Pointer { return unsafe.Pointer(&b.words[0]) }
+func (b *buffer) data() unsafe.Pointer {
+	return unsafe.Pointer(&b.words[0]) //nolint:gosec // for C
+}

@@ -31,3 +31,9 @@ func (s *Session) Bind() error {
 	s.bound, err = s.newBound("Cpu", 0)
 	return err
 }
+
+// Usage is what tells unusually large runs.
+type Usage = usage
+
+// Ran counts a run.
+func (u *Usage) Ran(size int) bool { return u.ran(size) }

@@ -100,6 +100,7 @@ const (
 func (u *usage) ran(size int) (shrink bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	size = max(size, 1)
 	if u.usual == 0 {
 		u.usual = size
 	}
@@ -116,7 +117,7 @@ func (u *usage) ran(size int) (shrink bool) {
 		return false
 	}
 	shrink = u.recent*usageFactor < u.usual
-	u.usual, u.recent, u.runs, u.large = max(u.recent, 1), 0, 0, 0
+	u.usual, u.recent, u.runs, u.large = u.recent, 0, 0, 0
 	return shrink
 }
 

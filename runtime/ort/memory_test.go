@@ -84,7 +84,7 @@ func cycles() error {
 		}
 	}
 	after := resident()
-	os.Stdout.WriteString(fmt.Sprintf("resident before 100 cycles: %.1f MB, after: %.1f MB\n", float64(before)/1e6, float64(after)/1e6))
+	fmt.Fprintf(os.Stdout, "resident before 100 cycles: %.1f MB, after: %.1f MB\n", float64(before)/1e6, float64(after)/1e6)
 	if after > before+before/10 {
 		return errors.New("more than a tenth above")
 	}
@@ -136,7 +136,7 @@ func memory() error {
 		if err := s.Close(); err != nil {
 			return err
 		}
-		os.Stdout.WriteString(fmt.Sprintf("grown by %.1f MB, told %.1f MB\n", float64(grown)/1e6, float64(told)/1e6))
+		fmt.Fprintf(os.Stdout, "grown by %.1f MB, told %.1f MB\n", float64(grown)/1e6, float64(told)/1e6)
 		if s.Memory() != 0 {
 			return errors.New("a closed session takes memory")
 		}
@@ -182,5 +182,37 @@ func BenchmarkMemoryTold(b *testing.B) {
 		if s.Memory() == 0 {
 			b.Fatal("it takes nothing")
 		}
+	}
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	type runs struct {
+		times, size int
+		shrinks     int // how many of them shrink the arena
+	}
+	for name, tc := range map[string][]runs{
+		"always the same":           {{1000, 100, 0}},
+		"within four times":         {{10, 100, 0}, {500, 400, 0}, {500, 100, 0}},
+		"one large":                 {{10, 100, 0}, {1, 401, 1}, {500, 100, 0}},
+		"large from then on":        {{10, 100, 0}, {500, 1000, 3}},
+		"large for a while":         {{10, 100, 0}, {10, 1000, 3}, {500, 100, 1}},
+		"nothing, and nothing more": {{1000, 0, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var u ort.Usage
+			for _, r := range tc {
+				shrinks := 0
+				for range r.times {
+					if u.Ran(r.size) {
+						shrinks++
+					}
+				}
+				if shrinks != r.shrinks {
+					t.Errorf("%d runs of %d bytes shrank %d times, want %d", r.times, r.size, shrinks, r.shrinks)
+				}
+			}
+		})
 	}
 }
