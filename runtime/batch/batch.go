@@ -69,8 +69,8 @@ type Model struct {
 	// together than to each alone, so that its requests run alone from now on.
 	Unbatched func(why error)
 
-	// Executed, when set, is told of each run: its rows and its time.
-	Executed func(rows int, took time.Duration)
+	// Executed, when set, is told of each run: its rows (BatchSize) and its times.
+	Executed func(infer.Timing)
 }
 
 // Result is one caller's part of a run.

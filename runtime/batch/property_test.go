@@ -113,10 +113,10 @@ func compare(t *testing.T, session *ort.Session, s subject) {
 	together := 0
 	queue := scheduler.NewQueue(batch.Model{
 		Name: "subject", Signature: &sig, Runner: session, MaxRows: 8, MaxDelay: 2 * time.Millisecond,
-		Executed: func(rows int, _ time.Duration) {
+		Executed: func(timing infer.Timing) {
 			mu.Lock()
 			defer mu.Unlock()
-			if rows > 1 {
+			if timing.BatchSize > 3 {
 				together++
 			}
 		},

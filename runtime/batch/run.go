@@ -75,11 +75,9 @@ func (r *run) alone() (*Result, error) {
 		return nil, err
 	}
 	report = ended{ok: true, bytes: size(outputs)}
-	q.executed(it.rows, took)
-	return &Result{
-		Outputs: outputs, Release: release,
-		Timing: infer.Timing{Queue: began.Sub(it.arrived), Infer: took, BatchSize: it.rows},
-	}, nil
+	timing := infer.Timing{Queue: began.Sub(it.arrived), Infer: took, BatchSize: it.rows}
+	q.executed(timing)
+	return &Result{Outputs: outputs, Release: release, Timing: timing}, nil
 }
 
 func (q *Queue) check(outputs []infer.Tensor) error {
@@ -89,10 +87,10 @@ func (q *Queue) check(outputs []infer.Tensor) error {
 	return q.m.Check(outputs)
 }
 
-func (q *Queue) executed(rows int, took time.Duration) {
-	q.metrics.ran(rows, took)
+func (q *Queue) executed(t infer.Timing) {
+	q.metrics.ran(t.BatchSize, t.Infer)
 	if q.m.Executed != nil {
-		q.m.Executed(rows, took)
+		q.m.Executed(t)
 	}
 }
 
@@ -139,8 +137,9 @@ func (r *run) try(members []*item, inputs []infer.Tensor, input time.Duration, o
 	outputs, release, err := q.m.Runner.Run(r.ctx, inputs, r.class.wanted)
 	took := time.Since(began)
 	if err == nil {
-		if err = r.deal(members, outputs, release, infer.Timing{Input: input, Infer: took}, outcomes); err == nil {
-			q.executed(rowsOf(members), took)
+		timing := &infer.Timing{Input: input, Infer: took, BatchSize: rowsOf(members)}
+		if err = r.deal(members, outputs, release, timing, outcomes); err == nil {
+			q.executed(*timing)
 			return ended{ok: true, bytes: size(outputs), answers: len(members)}
 		}
 		release()
@@ -189,7 +188,7 @@ func (r *run) halves(members []*item, inputs []infer.Tensor, outcomes []outcome)
 
 // deal gives each member its rows of the outputs. An error means that they are
 // not what the members' rows make; the outputs are still the caller's then.
-func (r *run) deal(members []*item, outputs []infer.Tensor, release func(), timing infer.Timing, outcomes []outcome) error {
+func (r *run) deal(members []*item, outputs []infer.Tensor, release func(), timing *infer.Timing, outcomes []outcome) error {
 	q := r.class.q
 	if err := q.check(outputs); err != nil {
 		return &misfit{err}
@@ -200,10 +199,10 @@ func (r *run) deal(members []*item, outputs []infer.Tensor, release func(), timi
 		return err
 	}
 	timing.Output = time.Since(began)
-	timing.BatchSize = rowsOf(members)
 	for i, it := range members {
-		timing.Queue = r.started.Sub(it.arrived)
-		outcomes[i] = outcome{result: &Result{Outputs: parts[i], Timing: timing, Release: sync.OnceFunc(release)}}
+		own := *timing
+		own.Queue = r.started.Sub(it.arrived)
+		outcomes[i] = outcome{result: &Result{Outputs: parts[i], Timing: own, Release: sync.OnceFunc(release)}}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/batch"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
@@ -22,16 +23,19 @@ type entry struct {
 	info   *serve.ModelInfo
 	err    error
 
+	queue   *batch.Queue
+	cold    atomic.Pointer[infer.Timing] // told once, with the first answer
+	outputs []string                     // all of them, by name
+
 	leases     int
 	used       time.Time
-	evicted    bool          // out of the map; closed with its last lease
-	superseded bool          // another version took over; evicted with its last lease
-	beside     bool          // began to load while another version answered in its place
-	crowded    bool          // failed for want of memory beside that one
-	byPolicy   bool          // calls got it, or will, that left the version to the policy
-	byNumber   time.Time     // when a call last named it
-	cold       *infer.Timing // told once, with the first answer
-	retryAt    time.Time     // after a failure
+	evicted    bool      // out of the map; closed with its last lease
+	superseded bool      // another version took over; evicted with its last lease
+	beside     bool      // began to load while another version answered in its place
+	crowded    bool      // failed for want of memory beside that one
+	byPolicy   bool      // calls got it, or will, that left the version to the policy
+	byNumber   time.Time // when a call last named it
+	retryAt    time.Time // after a failure
 	failures   int
 
 	counted  bool // in the ledger, with bytes

@@ -41,7 +41,7 @@ func (l *lease) measure() int64 {
 func (l *lease) Run(ctx context.Context, req *infer.Request) (*infer.Response, error) {
 	began := time.Now()
 	res, err := l.run(ctx, req)
-	l.stats.record(began, res, err)
+	l.stats.record(began, rows(&l.entry.loaded.Manifest.Signature, req.Inputs), res, err)
 	return res, err
 }
 
@@ -50,7 +50,7 @@ func (l *lease) run(ctx context.Context, req *infer.Request) (*infer.Response, e
 	if err := loaded.Manifest.Validate(req); err != nil {
 		return nil, err
 	}
-	wanted := names(loaded.Manifest.Outputs)
+	wanted := l.entry.outputs
 	if len(req.Outputs) > 0 {
 		wanted = make([]string, len(req.Outputs))
 		for i, o := range req.Outputs {
@@ -60,40 +60,32 @@ func (l *lease) run(ctx context.Context, req *infer.Request) (*infer.Response, e
 	if err := checkOutput(&loaded.Manifest.Signature, req.Inputs, wanted, l.pool.cfg.MaxOutput); err != nil {
 		return nil, err
 	}
-	queued := time.Now()
-	free, err := l.pool.slots.take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	running := time.Now()
-	outputs, release, err := loaded.Session.Run(ctx, req.Inputs, wanted)
-	free()
+	result, err := l.entry.queue.Run(ctx, req, wanted)
 	if err != nil {
 		return nil, err
 	}
 	timing := l.takeCold()
-	timing.Queue, timing.Infer = running.Sub(queued), time.Since(running)
-	timing.BatchSize = rows(&loaded.Manifest.Signature, req.Inputs)
+	timing.Queue, timing.Input, timing.Infer, timing.Output = result.Timing.Queue, result.Timing.Input, result.Timing.Infer, result.Timing.Output
+	timing.BatchSize = result.Timing.BatchSize
 	return &infer.Response{
 		Model:     l.entry.info.Name,
 		Version:   l.entry.info.Version,
 		ID:        req.ID,
-		Outputs:   outputs,
+		Outputs:   result.Outputs,
 		Timing:    timing,
-		OnRelease: release,
+		OnRelease: result.Release,
 	}, nil
 }
 
 // takeCold returns what the load took, to the first run after it only.
 func (l *lease) takeCold() infer.Timing {
-	l.pool.mu.Lock()
-	defer l.pool.mu.Unlock()
-	if l.entry.cold == nil {
+	if l.entry.cold.Load() == nil { // nearly always
 		return infer.Timing{}
 	}
-	t := *l.entry.cold
-	l.entry.cold = nil
-	return t
+	if t := l.entry.cold.Swap(nil); t != nil {
+		return *t
+	}
+	return infer.Timing{}
 }
 
 // rows is how many rows of the batch axis the inputs hold; 1 without one.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/batch"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -89,7 +90,7 @@ type Config struct {
 	Memory    int64         // bytes that all versions in memory may take; 0 is no bound
 	MaxLoaded int           // versions in memory at once, and loads at once
 	Slots     int           // runs at once, of all models together
-	Queue     int           // requests waiting for a slot; more are refused
+	Queue     int           // requests of one version waiting for a run; more are refused
 	LoadLimit time.Duration // one load may take this long
 	MaxOutput int64         // bytes of the smallest answer that a run may have; 0 is no bound
 	Device    string        // where models run: "cpu"
@@ -103,7 +104,7 @@ type Pool struct {
 	pinned  map[artifact.Ref]bool // Config.Models
 	source  Source
 	logger  *slog.Logger
-	slots   *slots
+	runs    *batch.Scheduler
 	metrics *metrics
 
 	ctx    context.Context //nolint:containedctx // the pool's own life, which loads outlive callers by
@@ -141,7 +142,6 @@ func New(cfg Config, source Source, logger *slog.Logger) (*Pool, error) {
 		pinned:  map[artifact.Ref]bool{},
 		source:  source,
 		logger:  logger,
-		slots:   newSlots(cfg.Slots, cfg.Queue),
 		ctx:     ctx,
 		cancel:  cancel,
 		entries: map[artifact.Ref]*entry{},
@@ -154,11 +154,22 @@ func New(cfg Config, source Source, logger *slog.Logger) (*Pool, error) {
 		p.pinned[ref] = true
 	}
 	var err error
-	if p.metrics, err = newMetrics(cfg.Registerer, p); err != nil {
+	if p.metrics, err = newMetrics(cfg.Registerer, p); err == nil {
+		p.runs, err = newScheduler(cfg)
+	}
+	if err != nil {
 		cancel()
 		return nil, err
 	}
 	return p, nil
+}
+
+func newScheduler(cfg Config) (*batch.Scheduler, error) {
+	measures, err := batch.NewMetrics(cfg.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	return batch.New(batch.Config{Slots: cfg.Slots, Queue: cfg.Queue, Metrics: measures})
 }
 
 // spawn runs f as the pool's own work. It is called under Pool.mu, and reports
@@ -185,4 +196,5 @@ func (p *Pool) Close() {
 	p.mu.Unlock()
 	p.cancel()
 	p.work.Wait()
+	p.runs.Close()
 }

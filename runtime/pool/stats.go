@@ -21,7 +21,8 @@ type modelStats struct {
 	batches map[int]*serve.BatchStats
 }
 
-func (s *modelStats) record(began time.Time, res *infer.Response, err error) {
+// record counts a request of so many rows.
+func (s *modelStats) record(began time.Time, rows int, res *infer.Response, err error) {
 	took := time.Since(began)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -31,13 +32,19 @@ func (s *modelStats) record(began time.Time, res *infer.Response, err error) {
 	}
 	t := &res.Timing
 	s.total.LastInference = began
-	s.total.InferenceCount += uint64(max(t.BatchSize, 0))
-	s.total.ExecutionCount++
+	s.total.InferenceCount += uint64(max(rows, 0))
 	add(&s.total.Success, took)
 	add(&s.total.Queue, t.Queue)
 	add(&s.total.ComputeInput, t.Input)
 	add(&s.total.ComputeInfer, t.Infer)
 	add(&s.total.ComputeOutput, t.Output)
+}
+
+// executed counts a run of the model, of one request or several.
+func (s *modelStats) executed(t infer.Timing) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total.ExecutionCount++
 	b := s.batches[t.BatchSize]
 	if b == nil {
 		if len(s.batches) >= maxBatchSizes {

@@ -1,0 +1,50 @@
+package pool
+
+import (
+	"time"
+
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/batch"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// newQueue makes the queue of a version that was loaded.
+func (p *Pool) newQueue(e *entry, l *Loaded, stats *modelStats) *batch.Queue {
+	sig := &l.Manifest.Signature
+	m := batch.Model{
+		Name: e.ref.Name, Signature: sig, Runner: l.Session, Points: pointsOf(l.Manifest.Cost), MaxOutput: p.cfg.MaxOutput,
+		Check:    func(outputs []infer.Tensor) error { return checkOutputs(sig, outputs) },
+		Executed: stats.executed,
+		Hold:     func() func() { return p.keep(e) },
+		Unbatched: func(why error) {
+			p.logger.Error("a model gives other answers to rows together than to each alone: its requests are not joined any more",
+				"model", e.ref.Name, "version", e.ref.Version, "error", why)
+		},
+	}
+	if word := l.Manifest.Batching; word != nil {
+		m.MaxRows, m.MaxDelay = word.MaxBatchSize, time.Duration(word.MaxDelay)*time.Microsecond
+	}
+	return p.runs.NewQueue(m)
+}
+
+// pointsOf is a manifest's cost as the scheduler begins with it.
+func pointsOf(cost *artifact.Cost) []batch.Point {
+	if cost == nil {
+		return nil
+	}
+	points := make([]batch.Point, len(cost.Batches))
+	for i, b := range cost.Batches {
+		points[i] = batch.Point{Size: b.Size, Alone: time.Duration(b.Alone), Busy: time.Duration(b.Busy)}
+	}
+	return points
+}
+
+// keep holds a version for a shared run, whose callers hold it now but may go
+// before it ends.
+func (p *Pool) keep(e *entry) (release func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e.leases++
+	p.work.Add(1)
+	return func() { p.release(e, 0) }
+}
