@@ -530,6 +530,27 @@ func TestUnequalSharedInputsAreNotJoined(t *testing.T) {
 	}
 }
 
+func TestLengthsThatDifferAreNotJoinedWithEqualOnes(t *testing.T) {
+	t.Parallel()
+	axis := 0
+	spec := func(name string) infer.TensorSpec {
+		return infer.TensorSpec{Name: name, DataType: infer.Int64, Shape: []int64{-1, -1}, Ragged: &infer.Ragged{Axis: 1}}
+	}
+	q := &Queue{m: Model{Signature: &infer.Signature{Inputs: []infer.TensorSpec{spec("ids"), spec("mask")}, BatchAxis: &axis}}}
+	key := func(ids, mask int64) string {
+		f := q.formOf(nil, []infer.Tensor{
+			infer.NewTensor("ids", []int64{1, ids}, make([]int64, ids)), infer.NewTensor("mask", []int64{1, mask}, make([]int64, mask)),
+		}, nil)
+		return string(f.key)
+	}
+	if key(5, 5) != key(6, 6) {
+		t.Error("lengths of one class are kept apart")
+	}
+	if key(5, 6) == key(6, 6) {
+		t.Error("ids and mask of different lengths are joined with equal ones")
+	}
+}
+
 func TestStringsAreCutByElements(t *testing.T) {
 	t.Parallel()
 	tensor := infer.NewBytes("s", []int64{3, 2}, "a", "bb", "", "dddd", "e", "f\x00")

@@ -34,6 +34,8 @@ func (q *Queue) formOf(buf []byte, inputs []infer.Tensor, wanted []string) form 
 	axis := sig.BatchAxis != nil && *sig.BatchAxis == batchAxis
 	f.joins = axis
 	rows := int64(-1)
+	lengths := [8]int64{} // of ragged axes, as they come
+	ragged := 0
 	for i := range sig.Inputs {
 		spec := &sig.Inputs[i]
 		t := find(inputs, spec.Name)
@@ -53,6 +55,17 @@ func (q *Queue) formOf(buf []byte, inputs []infer.Tensor, wanted []string) form 
 				rows = n
 				continue
 			case batched && spec.Ragged != nil && d == spec.Ragged.Axis:
+				// Axes of one length, such as tokens and their mask, must be so in
+				// each request: padding would hide where one's are not.
+				same := 0
+				for same < ragged && lengths[same] != n {
+					same++
+				}
+				if same == ragged && ragged < len(lengths) {
+					lengths[ragged] = n
+					ragged++
+				}
+				f.key = append(f.key, byte(same))
 				n = rounded(n)
 			}
 			size *= n
