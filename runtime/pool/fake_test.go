@@ -265,6 +265,11 @@ func (s *session) Close() error {
 
 func newPool(t *testing.T, src *source, change func(*pool.Config)) *pool.Pool {
 	t.Helper()
+	return newPoolOf(t, src, change)
+}
+
+func newPoolOf(t *testing.T, src pool.Source, change func(*pool.Config)) *pool.Pool {
+	t.Helper()
 	cfg := pool.Config{MaxLoaded: 2, Slots: 2, Queue: 4, LoadLimit: time.Minute, Device: "cpu"}
 	if change != nil {
 		change(&cfg)

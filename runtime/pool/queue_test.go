@@ -1,0 +1,141 @@
+package pool_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/pool"
+)
+
+// wording is a source whose manifests say how to batch.
+type wording struct {
+	*source
+	word *artifact.Batching
+	cost *artifact.Cost
+}
+
+func (w *wording) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (*pool.Loaded, error) {
+	l, err := w.source.Load(ctx, ref, admit)
+	if err == nil {
+		l.Manifest.Batching, l.Manifest.Cost = w.word, w.cost
+	}
+	return l, err
+}
+
+// sameTime is the cost of a model whose runs take as long for any rows.
+func sameTime() *artifact.Cost {
+	c := &artifact.Cost{Memory: 1}
+	for _, size := range []int{1, 2, 4, 8, 16} {
+		c.Batches = append(c.Batches, artifact.BatchCost{Size: size, Alone: int64(10 * time.Millisecond), Busy: int64(10 * time.Millisecond)})
+	}
+	return c
+}
+
+// TestRequestsAreJoined holds that requests run together as the manifest's cost
+// says it pays, or as its publisher says, and are counted as Triton counts them.
+func TestRequestsAreJoined(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		word *artifact.Batching
+		runs []uint64 // rows of each size of run
+	}{
+		"as it pays":             {nil, []uint64{1, 9}},
+		"not at all":             {&artifact.Batching{MaxBatchSize: 1}, []uint64{1}},
+		"in threes":              {&artifact.Batching{MaxBatchSize: 3}, []uint64{1, 3}},
+		"whoever comes in 20 ms": {&artifact.Batching{MaxBatchSize: 16, MaxDelay: 20_000}, []uint64{10}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				src := newSource()
+				p := newPoolOf(t, &wording{src, tc.word, sameTime()}, func(c *pool.Config) { c.Slots, c.Queue = 1, 64 })
+				defer p.Close()
+				if err := p.Load(t.Context(), "a"); err != nil {
+					t.Fatal(err)
+				}
+				var wg sync.WaitGroup
+				for range 10 {
+					wg.Go(func() {
+						if _, err := call(t.Context(), p, "a", ""); err != nil {
+							t.Error(err)
+						}
+					})
+					synctest.Wait()
+				}
+				wg.Wait()
+				stats, err := p.Stats(t.Context(), "a", "")
+				if err != nil || len(stats) != 1 {
+					t.Fatalf("%+v, %v", stats, err)
+				}
+				var sizes []uint64
+				var runs uint64
+				for _, b := range stats[0].Batches {
+					sizes = append(sizes, b.BatchSize)
+					runs += b.ComputeInfer.Count
+				}
+				if diff := cmp.Diff(tc.runs, sizes); diff != "" || runs != stats[0].ExecutionCount || stats[0].InferenceCount != 10 {
+					t.Errorf("%d runs, %+v; sizes -want +got\n%s", runs, stats[0], diff)
+				}
+			})
+		})
+	}
+}
+
+// TestASharedRunHoldsItsModel holds that a model is not closed under a batch
+// whose callers all went away.
+func TestASharedRunHoldsItsModel(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		src := newSource()
+		src.runTime = time.Second
+		p := newPoolOf(t, &stubborn{&wording{src, nil, sameTime()}}, func(c *pool.Config) { c.Slots, c.Queue = 1, 64 })
+		if err := p.Load(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for range 5 {
+			wg.Go(func() { _, _ = call(ctx, p, "a", "") })
+			synctest.Wait()
+		}
+		time.Sleep(1500 * time.Millisecond) // the first is answered, and four run
+		cancel()
+		wg.Wait()
+		if err := p.Unload(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n := src.open.Load(); n != 1 {
+			t.Errorf("%d sessions are open under the run", n)
+		}
+		p.Close()
+		if n := src.open.Load(); n != 0 {
+			t.Errorf("%d sessions left open", n)
+		}
+	})
+}
+
+// stubborn is a source whose sessions finish what they began, whatever is
+// cancelled.
+type stubborn struct{ *wording }
+
+func (s *stubborn) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (*pool.Loaded, error) {
+	l, err := s.wording.Load(ctx, ref, admit)
+	if err == nil {
+		l.Session = deaf{l.Session}
+	}
+	return l, err
+}
+
+type deaf struct{ pool.Session }
+
+func (d deaf) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+	return d.Session.Run(context.WithoutCancel(ctx), inputs, outputs)
+}
