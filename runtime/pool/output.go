@@ -54,9 +54,10 @@ func checkOutputs(sig *infer.Signature, outputs []infer.Tensor) error {
 	return nil
 }
 
-// fits reports whether a shape is as a signature has it.
+// fits reports whether a shape is as a signature has it; one without a shape
+// takes any.
 func fits(spec []infer.Dim, shape []int64) bool {
-	return slices.EqualFunc(spec, shape, func(want, got int64) bool { return want == infer.Dynamic || want == got })
+	return spec == nil || slices.EqualFunc(spec, shape, func(want, got int64) bool { return want == infer.Dynamic || want == got })
 }
 
 // leastBytes is the smallest size that an output can have for so many rows:

@@ -67,12 +67,14 @@ func TestCheckOutputs(t *testing.T) {
 	sig := infer.Signature{Outputs: []infer.TensorSpec{
 		{Name: "y", DataType: infer.FP32, Shape: []int64{-1, 3}},
 		{Name: "n", DataType: infer.Int64, Shape: []int64{}},
+		{Name: "any", DataType: infer.Int64}, // the model declares no shape
 	}}
 	for name, tc := range map[string]struct {
 		outputs []infer.Tensor
 		says    string // "" is allowed
 	}{
 		"as it says": {[]infer.Tensor{{Name: "n", DataType: infer.Int64}, {Name: "y", DataType: infer.FP32, Shape: []int64{0, 3}}}, ""},
+		"any shape":  {[]infer.Tensor{{Name: "any", DataType: infer.Int64, Shape: []int64{4, 2}}}, ""},
 		"one of two": {[]infer.Tensor{{Name: "y", DataType: infer.FP32, Shape: []int64{9, 3}}}, ""},
 		"another data type": {
 			[]infer.Tensor{{Name: "y", DataType: infer.FP64, Shape: []int64{9, 3}}},

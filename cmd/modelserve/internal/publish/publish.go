@@ -185,6 +185,9 @@ func describe(ctx context.Context, req *Request, session *ort.Session, draft *ar
 	if err != nil {
 		return nil, nil, refuse("%w", err)
 	}
+	if sig, notes, err = openOutputs(ctx, session, sig, inputs); err != nil {
+		return nil, nil, refuse("%w", err)
+	}
 	sig, why, err := findBatchAxis(ctx, session, sig)
 	if err != nil {
 		return nil, nil, fmt.Errorf("look for a batch axis: %w", err)
