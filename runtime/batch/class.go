@@ -290,7 +290,7 @@ const probe = 64
 // long run, and in parts they use every slot.
 func (c *class) part(rows int) int {
 	switch {
-	case !c.joins || rows < 2:
+	case !c.joins || rows < 2 || c.q.whole:
 		return rows
 	case c.q.m.MaxRows > 0:
 		return min(rows, c.most)
