@@ -200,7 +200,6 @@ func describeModel(d *modelDetails) string {
 	if len(d.Split) > 0 {
 		fmt.Fprintf(&b, "  split    %s\n", shareList(d.Split))
 	}
-	b.WriteString("\n")
 	ports := table{head: []string{"", "NAME", "TYPE", "SHAPE", ""}}
 	for _, side := range []struct {
 		word  string
