@@ -18,8 +18,9 @@ const batchAxis = 0
 // findBatchAxis proves that requests may be joined along the first axis, and
 // returns the signature with what it found. A model that names the axis
 // dynamic may still mix rows (a recurrent one over time does), so it is run:
-// two rows alone, and both together, must give the same answers. why says what
-// spoke against a batch axis.
+// two rows alone, and both together, must give the same answers, and so must
+// one beside rows that somebody may send to harm others. why says what spoke
+// against a batch axis.
 //
 // Inputs whose first axis is not dynamic are unbatched, and so are outputs
 // that no row changes.
@@ -51,7 +52,14 @@ func findBatchAxis(ctx context.Context, model runner, sig infer.Signature) (foun
 		defer release()
 		answers[i] = out
 	}
-	return judge(sig, answers)
+	found, why = judge(sig, answers)
+	if why == "" {
+		why, err = withstands(ctx, model, &found, rows[0], answers[0])
+	}
+	if why != "" || err != nil {
+		return sig, why, err
+	}
+	return found, "", nil
 }
 
 // rowShapes are the shapes of one row; nil when no input could be batched.
@@ -115,7 +123,7 @@ func row(spec *infer.TensorSpec, shape []int64, fill byte) (infer.Tensor, error)
 }
 
 // judge compares the answers to one row, another, and both.
-func judge(sig infer.Signature, answers [3][]infer.Tensor) (infer.Signature, string, error) {
+func judge(sig infer.Signature, answers [3][]infer.Tensor) (found infer.Signature, why string) {
 	one, two, both := answers[0], answers[1], answers[2]
 	outputs := slices.Clone(sig.Outputs)
 	batched := false
@@ -126,11 +134,11 @@ func judge(sig infer.Signature, answers [3][]infer.Tensor) (infer.Signature, str
 		case alike(a, b) && alike(a, ab):
 			outputs[i].Unbatched = true
 		default:
-			return sig, fmt.Sprintf("output %q of two rows together is not that of each alone", outputs[i].Name), nil
+			return sig, fmt.Sprintf("output %q of two rows together is not that of each alone", outputs[i].Name)
 		}
 	}
 	if !batched {
-		return sig, "no output has a row for each row of the inputs", nil
+		return sig, "no output has a row for each row of the inputs"
 	}
 	axis := batchAxis
 	sig.BatchAxis, sig.Outputs = &axis, outputs
@@ -138,7 +146,7 @@ func judge(sig infer.Signature, answers [3][]infer.Tensor) (infer.Signature, str
 	for i := range sig.Inputs {
 		sig.Inputs[i].Unbatched = !isBatched(&sig.Inputs[i])
 	}
-	return sig, "", nil
+	return sig, ""
 }
 
 // isJoined reports whether ab is a followed by b along the batch axis.

@@ -116,10 +116,7 @@ func (p *prover) differs(o, row int, alone, together *infer.Tensor, lengths []in
 		if len(got.Shape) == 0 || got.Shape[batchAxis] != 2 {
 			return fmt.Sprintf("has the shape %v for two rows", got.Shape)
 		}
-		got.Shape = slices.Clone(got.Shape)
-		got.Shape[batchAxis] = 1
-		half := halfOf(&got)
-		got.Data = [][]byte{got.Data[:half], got.Data[half:]}[row]
+		got = oneOfTwo(&got, row)
 	}
 	if f := p.follow[o]; f.Of != "" {
 		i := slices.IndexFunc(p.asked, func(r Ragged) bool { return r.Input == f.Of })
@@ -256,7 +253,7 @@ func (p *prover) fill(t *infer.Tensor, fill filling) {
 func (p *prover) join(rows [2][]infer.Tensor, lengths []int64) []infer.Tensor {
 	joined := slices.Clone(rows[0])
 	for i := range joined {
-		spec := p.input(joined[i].Name)
+		spec := specOf(p.sig, joined[i].Name)
 		if spec.Unbatched {
 			continue
 		}

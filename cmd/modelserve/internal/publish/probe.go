@@ -2,10 +2,8 @@ package publish
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -217,16 +215,9 @@ func generate(spec *infer.TensorSpec, shape []int64, fill byte) (infer.Tensor, e
 		element := t.Data[i*width : (i+1)*width]
 		// A Weyl sequence: the same each time, and no two neighbours alike.
 		u := float64(uint32(i)*2654435769>>8) / (1 << 24)
-		switch spec.DataType {
-		case infer.FP16:
-			binary.LittleEndian.PutUint16(element, infer.Float16(u))
-		case infer.BF16:
-			binary.LittleEndian.PutUint16(element, infer.BFloat16(u))
-		case infer.FP32:
-			binary.LittleEndian.PutUint32(element, math.Float32bits(float32(u)))
-		case infer.FP64:
-			binary.LittleEndian.PutUint64(element, math.Float64bits(u))
-		default:
+		if tolerance(spec.DataType) > 0 {
+			putFloat(element, spec.DataType, u)
+		} else {
 			element[0] = fill
 		}
 	}

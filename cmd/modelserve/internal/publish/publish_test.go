@@ -88,6 +88,7 @@ func TestShapesAndBatchAxis(t *testing.T) {
 		"half floats":               {path: write(onnxtest.Identity(onnxtest.Float16, "n", 4)), examples: map[string][]int64{"x": {1, 4}}, batched: true},
 		"text-detect":               {path: file("text-detect/PP-OCRv6_det_small.onnx"), examples: map[string][]int64{"x": {1, 3, 32, 32}}, batched: true},
 		"text-recognize":            {path: file("text-recognize/PP-OCRv6_rec_small.onnx"), examples: map[string][]int64{"x": {1, 3, 48, 32}}, batched: true},
+		"text-orient":               {path: file("text-orient/ch_ppocr_mobile_v2.0_cls_mobile.onnx"), examples: map[string][]int64{"x": {1, 3, 32, 32}}, batched: true},
 		"content-detect":            {path: file("content-detect/model.onnx"), examples: map[string][]int64{"bytes": {1, 2048}}, batched: true},
 		"windows over time":         {path: file("speech-detect/silero_vad_16k_sequence.onnx"), examples: map[string][]int64{"input": {1, 576}}, why: "two rows together"},
 		"a state on its other axis": {path: file("speech-detect/silero_vad.onnx"), fixed: map[string][]int64{"input": {1, 288}, "state": {2, 1, 128}}, examples: map[string][]int64{"input": {1, 288}, "state": {2, 1, 128}}, why: "does not run with 2 rows"},

@@ -106,7 +106,7 @@ func checkRagged(sig *infer.Signature, asked []Ragged) error {
 func (p *prover) base(ctx context.Context) (int64, error) {
 	var candidates []int64
 	for _, r := range p.asked {
-		shape := rowsOf(p.sig, p.input(r.Input), 1)
+		shape := rowsOf(p.sig, specOf(p.sig, r.Input), 1)
 		if shape[r.Axis] >= 4 {
 			candidates = append(candidates, shape[r.Axis])
 		}
@@ -310,11 +310,6 @@ func (p *prover) found() infer.Signature {
 		}
 	}
 	return sig
-}
-
-func (p *prover) input(name string) *infer.TensorSpec {
-	i := slices.IndexFunc(p.sig.Inputs, func(s infer.TensorSpec) bool { return s.Name == name })
-	return &p.sig.Inputs[i]
 }
 
 // names lists ragged inputs and their axes; nil are all.
