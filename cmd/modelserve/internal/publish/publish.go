@@ -222,11 +222,15 @@ func costOf(ctx context.Context, lib *ort.Library, file string, sig *infer.Signa
 	if budget == 0 {
 		budget = measureTime
 	}
-	session, memory, fill, err := openMeasured(ctx, lib, file, sig)
+	session, memory, err := openMeasured(ctx, lib, file, sig)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, session.Close()) }()
+	fill, err := runExample(ctx, session, sig)
+	if err != nil {
+		return nil, err
+	}
 	batches, err := measure(ctx, session, sig, fill, budget)
 	if err != nil {
 		return nil, err
@@ -265,17 +269,17 @@ func optimize(ctx context.Context, lib *ort.Library, session *ort.Session, input
 
 // runExample runs the model with the example shapes, and with the integers that
 // the search for them found it to run with: all of them fill.
-func runExample(ctx context.Context, model runner, sig *infer.Signature) (fill byte, outputs []infer.Tensor, release func(), err error) {
+func runExample(ctx context.Context, model runner, sig *infer.Signature) (fill byte, err error) {
 	for fill = range byte(2) {
 		var inputs []infer.Tensor
 		if inputs, err = batchInputs(sig, 0, fill); err != nil {
 			break
 		}
-		if outputs, release, err = model.Run(ctx, inputs, nil); err == nil {
-			return fill, outputs, release, nil
+		if _, err = answer(ctx, model, inputs); err == nil {
+			return fill, nil
 		}
 	}
-	return 0, nil, nil, err
+	return 0, err
 }
 
 // trimmed is an error of ONNX Runtime, whose messages may end in a new line,
