@@ -51,6 +51,7 @@ type Telemetry struct {
 	Tracer   trace.Tracer
 
 	provider *sdktrace.TracerProvider
+	exports  bool // spans; else requests have only their ids
 }
 
 // New starts telemetry, logging to w. Spans are exported only when an OTLP
@@ -62,7 +63,8 @@ func New(ctx context.Context, cfg Config, w io.Writer) (*Telemetry, error) {
 		return nil, fmt.Errorf("describe the service to OpenTelemetry: %w", err)
 	}
 	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(res)}
-	if cfg.Endpoint != "" || cfg.TracesEndpoint != "" {
+	exports := cfg.Endpoint != "" || cfg.TracesEndpoint != ""
+	if exports {
 		exporter, err := otlptracehttp.New(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("start the OTLP exporter: %w", err)
@@ -86,6 +88,7 @@ func New(ctx context.Context, cfg Config, w io.Writer) (*Telemetry, error) {
 		Registry: registry,
 		Tracer:   provider.Tracer("github.com/modelserveai/modelserve"),
 		provider: provider,
+		exports:  exports,
 	}, nil
 }
 
