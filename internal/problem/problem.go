@@ -75,6 +75,9 @@ func From(err error) *Error {
 
 // CodeOf is the code From would give err.
 func CodeOf(err error) Code {
+	if err == nil { // nearly always
+		return ""
+	}
 	if e := From(err); e != nil {
 		return e.Code
 	}

@@ -73,8 +73,10 @@ func (p *Pool) resolve(ctx context.Context, name, want string, fresh bool) (choi
 	if err != nil {
 		return choice{}, err
 	}
-	if _, err := infer.ParseVersion(want); err == nil && p.static() {
-		return p.resolveFixed(name, want)
+	if p.static() && infer.IsNumber(want) {
+		if _, err := infer.ParseVersion(want); err == nil {
+			return p.resolveFixed(name, want)
+		}
 	}
 	l, err := p.listingOf(ctx, name, fresh)
 	if err != nil {
@@ -153,7 +155,7 @@ func (p *Pool) static() bool { return len(p.cfg.Models) > 0 }
 // listingOf is what is known of a model, read anew where it is not believed any
 // more, or fresh is wanted.
 func (p *Pool) listingOf(ctx context.Context, name string, fresh bool) (*listing, error) {
-	if p.static() && len(p.fixed(name)) == 0 {
+	if p.static() && !p.hasFixed(name) {
 		return nil, notServed(name)
 	}
 	p.mu.Lock()
@@ -304,6 +306,11 @@ func (p *Pool) forgetSome() {
 			delete(p.models, name)
 		}
 	}
+}
+
+// hasFixed reports whether Config.Models has a version of a name.
+func (p *Pool) hasFixed(name string) bool {
+	return slices.ContainsFunc(p.cfg.Models, func(ref artifact.Ref) bool { return ref.Name == name })
 }
 
 // fixed are the versions of Config.Models of one name, newest first.
