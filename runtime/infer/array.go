@@ -24,9 +24,9 @@ type array struct {
 // text has been through the tokenizer: it is one well-formed value.
 type arrayReader struct {
 	dataType DataType
-	path     string // of the array, for errors
-	depth    int    // of JSON values the array lies in
-	limit    int64  // most elements; 0 is none
+	path     where // of the array, for errors
+	depth    int   // of JSON values the array lies in
+	limit    int64 // most elements; 0 is none
 	reserve  func(bytes int64) error
 	shape    []int64 // nil while not known
 }
@@ -34,7 +34,7 @@ type arrayReader struct {
 // read reads the array in text.
 func (r *arrayReader) read(text []byte) (array, error) {
 	if len(text) == 0 || text[0] != '[' {
-		return array{}, problem.Invalid(r.path, "expected an array; got %s", excerpt(text))
+		return array{}, problem.Invalid(r.path.String(), "expected an array; got %s", excerpt(text))
 	}
 	out, err := r.allocate(text)
 	if err != nil {
@@ -49,7 +49,7 @@ func (r *arrayReader) read(text []byte) (array, error) {
 			i++
 		case '[':
 			if len(at)+r.depth >= MaxDepth {
-				return array{}, problem.Invalid(r.path, "nested deeper than %d", MaxDepth)
+				return array{}, problem.Invalid(r.path.String(), "nested deeper than %d", MaxDepth)
 			}
 			if leaf > 0 && len(at) >= leaf {
 				return array{}, r.ragged(at)
@@ -160,7 +160,7 @@ func (r *arrayReader) ragged(at []int64) error {
 // element words the fault of one element.
 func (r *arrayReader) element(err error, at []int64, text []byte) error {
 	if errors.Is(err, errTooMany) {
-		return tooMany(r.path, r.limit)
+		return tooMany(r.path.String(), r.limit)
 	}
 	field := r.indexed(at)
 	got := excerpt(text)
@@ -177,7 +177,7 @@ func (r *arrayReader) element(err error, at []int64, text []byte) error {
 // indexed is the array's path with the index of one of its elements.
 func (r *arrayReader) indexed(at []int64) string {
 	var b strings.Builder
-	b.WriteString(r.path)
+	b.WriteString(r.path.String())
 	for _, i := range at {
 		b.WriteString("[" + strconv.FormatInt(i, 10) + "]")
 	}
@@ -186,21 +186,21 @@ func (r *arrayReader) indexed(at []int64) string {
 
 // fits checks that the array has the shape: flat with as many elements, or
 // nested just so.
-func (a *array) fits(path string, shape []int64) error {
+func (a *array) fits(path where, shape []int64) error {
 	want := elements(shape)
 	if a.elements != want {
-		return problem.Invalid(path, "expected %s for the shape %v; got %d", count(want, "element"), shape, a.elements)
+		return problem.Invalid(path.String(), "expected %s for the shape %v; got %d", count(want, "element"), shape, a.elements)
 	}
 	if len(a.dims) <= 1 {
 		return nil
 	}
 	// Nested and empty: below the first empty axis the text says nothing.
 	if len(a.dims) > len(shape) || a.elements > 0 && len(a.dims) < len(shape) {
-		return problem.Invalid(path, "expected a flat array, or one nested as the shape %v; got one nested as %v", shape, a.dims)
+		return problem.Invalid(path.String(), "expected a flat array, or one nested as the shape %v; got one nested as %v", shape, a.dims)
 	}
 	for i, n := range a.dims {
 		if n != shape[i] {
-			return problem.Invalid(path, "expected a flat array, or one nested as the shape %v; got one nested as %v", shape, a.dims)
+			return problem.Invalid(path.String(), "expected a flat array, or one nested as the shape %v; got one nested as %v", shape, a.dims)
 		}
 		if n == 0 {
 			break

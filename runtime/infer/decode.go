@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -50,11 +51,11 @@ func DecodeRequest(body []byte, headerLength int, limits Limits) (*Request, erro
 	err = d.document(func(name string) error {
 		switch name {
 		case "id":
-			return d.text("id", &req.ID)
+			return d.text(at("id"), &req.ID)
 		case "parameters":
 			return d.requestParameters(req)
 		case "inputs":
-			req.Inputs, err = d.tensors("inputs")
+			req.Inputs, err = d.tensors(at("inputs"))
 			return err
 		case "outputs":
 			return d.requestedOutputs(req)
@@ -79,21 +80,21 @@ func DecodeResponse(body []byte, headerLength int, limits Limits) (*Response, er
 	err = d.document(func(name string) error {
 		switch name {
 		case "model_name":
-			return d.text(name, &resp.Model)
+			return d.text(at(name), &resp.Model)
 		case "model_version":
-			return d.text(name, &resp.Version)
+			return d.text(at(name), &resp.Version)
 		case "id":
-			return d.text(name, &resp.ID)
+			return d.text(at(name), &resp.ID)
 		case "parameters":
-			return d.object(name, func(key string) error {
-				v, err := d.parameter("parameters." + key)
+			return d.object(at(name), func(key string) error {
+				v, err := d.parameter(at(name).member("." + key))
 				if err == nil {
 					resp.Parameters = resp.Parameters.with(key, v)
 				}
 				return err
 			})
 		case "outputs":
-			resp.Outputs, err = d.tensors(name)
+			resp.Outputs, err = d.tensors(at(name))
 			return err
 		default:
 			return d.skip()
@@ -144,16 +145,37 @@ func newDecoder(body []byte, headerLength int, limits Limits) (*decoder, error) 
 		return nil, problem.New(problem.MalformedBody, "expected JSON; the body is empty")
 	}
 	return &decoder{
-		json:   jsontext.NewDecoder(bytes.NewBuffer(text)),
+		json:   tokenizer(text),
 		rest:   rest,
 		limits: limits,
 		isJSON: headerLength == NoHeader,
 	}, nil
 }
 
-// document reads the one object a body is, and nothing behind it.
+// tokenizers are kept from body to body: what they hold by then is grown to
+// what bodies need.
+//
+//nolint:gochecknoglobals // memory for any goroutine, as sync.Pool is for
+var tokenizers = sync.Pool{New: func() any { return jsontext.NewDecoder(new(bytes.Buffer)) }}
+
+func tokenizer(text []byte) *jsontext.Decoder {
+	t := tokenizers.Get().(*jsontext.Decoder) //nolint:forcetypeassert // nothing else is put there
+	t.Reset(bytes.NewBuffer(text))
+	return t
+}
+
+// close gives the tokenizer back.
+func (d *decoder) close() {
+	d.json.Reset(new(bytes.Buffer)) // the body is not its own
+	tokenizers.Put(d.json)
+	d.json = nil
+}
+
+// document reads the one object a body is, and nothing behind it. It is the
+// last that is read of it.
 func (d *decoder) document(member func(name string) error) error {
-	if err := d.object("", member); err != nil {
+	defer d.close()
+	if err := d.object(at(""), member); err != nil {
 		return err
 	}
 	return d.end()
@@ -173,7 +195,7 @@ func (d *decoder) end() error {
 
 // object reads an object and calls member with each name, which must read its
 // value.
-func (d *decoder) object(path string, member func(name string) error) error {
+func (d *decoder) object(path where, member func(name string) error) error {
 	if err := d.open(path, '{', "an object"); err != nil {
 		return err
 	}
@@ -194,15 +216,15 @@ func (d *decoder) object(path string, member func(name string) error) error {
 
 // array reads an array and calls element with each index and its path, which
 // must read it.
-func (d *decoder) array(path string, most int, element func(i int, path string) error) error {
+func (d *decoder) array(path where, most int, element func(i int, path where) error) error {
 	if err := d.open(path, '[', "an array"); err != nil {
 		return err
 	}
 	for i := 0; d.json.PeekKind() != ']'; i++ {
 		if i == most {
-			return tooMany(path, int64(most))
+			return tooMany(path.String(), int64(most))
 		}
-		if err := element(i, path+"["+strconv.Itoa(i)+"]"); err != nil {
+		if err := element(i, path.of(i)); err != nil {
 			return err
 		}
 	}
@@ -213,7 +235,7 @@ func (d *decoder) array(path string, most int, element func(i int, path string) 
 }
 
 // open reads the delimiter that begins an object or array.
-func (d *decoder) open(path string, kind jsontext.Kind, what string) error {
+func (d *decoder) open(path where, kind jsontext.Kind, what string) error {
 	if got := d.json.PeekKind(); got != kind && got != 0 {
 		return d.unexpected(path, what)
 	}
@@ -221,22 +243,22 @@ func (d *decoder) open(path string, kind jsontext.Kind, what string) error {
 		return d.syntax(err)
 	}
 	if d.json.StackDepth() > MaxDepth {
-		return problem.Invalid(orBody(path), "nested deeper than %d", MaxDepth)
+		return problem.Invalid(path.String(), "nested deeper than %d", MaxDepth)
 	}
 	return nil
 }
 
 // unexpected is the fault of a value of another kind than what.
-func (d *decoder) unexpected(path, what string) error {
+func (d *decoder) unexpected(path where, what string) error {
 	value, err := d.json.ReadValue()
 	if err != nil {
 		return d.syntax(err)
 	}
-	return problem.Invalid(orBody(path), "expected %s; got %s", what, excerpt(value))
+	return problem.Invalid(path.String(), "expected %s; got %s", what, excerpt(value))
 }
 
 // text reads a string.
-func (d *decoder) text(path string, into *string) error {
+func (d *decoder) text(path where, into *string) error {
 	if got := d.json.PeekKind(); got != '"' && got != 0 {
 		return d.unexpected(path, "a string")
 	}
@@ -273,8 +295,8 @@ func (d *decoder) skip() error {
 // requestParameters reads a request's parameters; those the protocol gives a
 // meaning go into fields of their own.
 func (d *decoder) requestParameters(req *Request) error {
-	return d.object("parameters", func(name string) error {
-		path := "parameters." + name
+	return d.object(at("parameters"), func(name string) error {
+		path := at("parameters").member("." + name)
 		switch name {
 		case "timeout":
 			µs, err := d.natural(path, "a number of microseconds")
@@ -304,31 +326,31 @@ func microseconds(µs int64) time.Duration {
 
 // requestedOutputs reads the names of the outputs wanted.
 func (d *decoder) requestedOutputs(req *Request) error {
-	return d.array("outputs", maxTensors, func(_ int, path string) error {
+	return d.array(at("outputs"), maxTensors, func(_ int, path where) error {
 		var out RequestedOutput
 		named := false
 		err := d.object(path, func(name string) error {
 			switch name {
 			case "name":
 				named = true
-				return d.text(path+".name", &out.Name)
+				return d.text(path.member(".name"), &out.Name)
 			case "parameters":
-				return d.outputParameters(path+".parameters", &out)
+				return d.outputParameters(path.member(".parameters"), &out)
 			default:
 				return d.skip()
 			}
 		})
 		if err == nil && !named {
-			err = problem.Invalid(path+".name", "expected the name of an output; it is missing")
+			err = problem.Invalid(path.member(".name").String(), "expected the name of an output; it is missing")
 		}
 		req.Outputs = append(req.Outputs, out)
 		return err
 	})
 }
 
-func (d *decoder) outputParameters(path string, out *RequestedOutput) error {
+func (d *decoder) outputParameters(path where, out *RequestedOutput) error {
 	return d.object(path, func(name string) error {
-		field := path + "." + name
+		field := path.member("." + name)
 		switch name {
 		case "binary_data":
 			out.Binary = new(bool)
@@ -336,7 +358,7 @@ func (d *decoder) outputParameters(path string, out *RequestedOutput) error {
 		case "classification":
 			n, err := d.natural(field, "a number of classes")
 			if err == nil && n > 0 {
-				err = unsupported(field, "the classification extension")
+				err = unsupported(field.String(), "the classification extension")
 			}
 			return err
 		default:
@@ -358,15 +380,15 @@ func unsupported(path, what string) error {
 
 // refuseShared refuses Triton's shared memory parameters: the memory named is
 // on another machine.
-func refuseShared(path, name string) error {
+func refuseShared(path where, name string) error {
 	if strings.HasPrefix(name, "shared_memory_") {
-		return unsupported(path, "shared memory")
+		return unsupported(path.String(), "shared memory")
 	}
 	return nil
 }
 
 // parameter reads one parameter: a bool, int64, float64 or string.
-func (d *decoder) parameter(path string) (any, error) {
+func (d *decoder) parameter(path where) (any, error) {
 	switch d.json.PeekKind() {
 	case '{', '[', 'n':
 		return nil, d.unexpected(path, "a boolean, number or string")
@@ -389,13 +411,13 @@ func (d *decoder) parameter(path string) (any, error) {
 	}
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil || !strings.ContainsAny(text, ".eE") {
-		return nil, problem.Invalid(path, "%s is out of range", text)
+		return nil, problem.Invalid(path.String(), "%s is out of range", text)
 	}
 	return f, nil
 }
 
 // natural reads an integer that is not negative.
-func (d *decoder) natural(path, what string) (int64, error) {
+func (d *decoder) natural(path where, what string) (int64, error) {
 	if got := d.json.PeekKind(); got != '0' && got != 0 {
 		return 0, d.unexpected(path, what)
 	}
@@ -405,13 +427,13 @@ func (d *decoder) natural(path, what string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(token.String(), 10, 64)
 	if err != nil || n < 0 {
-		return 0, problem.Invalid(path, "expected %s, an integer not below 0; got %s", what, token.String())
+		return 0, problem.Invalid(path.String(), "expected %s, an integer not below 0; got %s", what, token.String())
 	}
 	return n, nil
 }
 
 // boolean reads true or false.
-func (d *decoder) boolean(path string, into *bool) error {
+func (d *decoder) boolean(path where, into *bool) error {
 	switch d.json.PeekKind() {
 	case 't', 'f', 0:
 	default:
@@ -447,14 +469,6 @@ func (d *decoder) syntax(err error) error {
 	return e
 }
 
-// orBody names the whole body where a path is empty.
-func orBody(path string) string {
-	if path == "" {
-		return "body"
-	}
-	return path
-}
-
 // fieldPath words a JSON pointer as the paths of errors are: inputs[0].shape.
 func fieldPath(pointer jsontext.Pointer) string {
 	var b strings.Builder
@@ -477,7 +491,7 @@ func fieldPath(pointer jsontext.Pointer) string {
 		}
 		b.WriteString(token)
 	}
-	return orBody(b.String())
+	return at(b.String()).String()
 }
 
 // with sets one parameter, making the map when it is the first.

@@ -9,9 +9,9 @@ import (
 )
 
 // tensors reads the array of a body's inputs or outputs.
-func (d *decoder) tensors(path string) ([]Tensor, error) {
+func (d *decoder) tensors(path where) ([]Tensor, error) {
 	var out []Tensor
-	err := d.array(path, maxTensors, func(_ int, path string) error {
+	err := d.array(path, maxTensors, func(_ int, path where) error {
 		t, size, err := d.tensor(path)
 		out = append(out, t)
 		d.sizes = append(d.sizes, size)
@@ -31,7 +31,7 @@ type tensorText struct {
 
 // tensor reads one tensor. The size is its binary_data_size, -1 when its data
 // is in the JSON.
-func (d *decoder) tensor(path string) (Tensor, int64, error) {
+func (d *decoder) tensor(path where) (Tensor, int64, error) {
 	var t Tensor
 	seen := tensorText{size: -1}
 	var values array
@@ -39,18 +39,18 @@ func (d *decoder) tensor(path string) (Tensor, int64, error) {
 		switch name {
 		case "name":
 			seen.name = true
-			return d.text(path+".name", &t.Name)
+			return d.text(path.member(".name"), &t.Name)
 		case "datatype":
 			seen.dataType = true
-			return d.tensorType(path+".datatype", &t.DataType)
+			return d.tensorType(path.member(".datatype"), &t.DataType)
 		case "shape":
 			seen.shape = true
-			t.Shape, err = d.tensorShape(path + ".shape")
+			t.Shape, err = d.tensorShape(path.member(".shape"))
 			return err
 		case "parameters":
-			return d.tensorParameters(path+".parameters", &seen.size)
+			return d.tensorParameters(path.member(".parameters"), &seen.size)
 		case "data":
-			return d.tensorData(path+".data", &t, &seen, &values)
+			return d.tensorData(path.member(".data"), &t, &seen, &values)
 		default:
 			return d.skip()
 		}
@@ -63,7 +63,7 @@ func (d *decoder) tensor(path string) (Tensor, int64, error) {
 
 // tensorData reads the data member: at once when the type is known, which is
 // the order every client writes, else it is kept for finish.
-func (d *decoder) tensorData(path string, t *Tensor, seen *tensorText, values *array) error {
+func (d *decoder) tensorData(path where, t *Tensor, seen *tensorText, values *array) error {
 	text, err := d.json.ReadValue()
 	if err != nil {
 		return d.syntax(err)
@@ -77,7 +77,7 @@ func (d *decoder) tensorData(path string, t *Tensor, seen *tensorText, values *a
 	return err
 }
 
-func (d *decoder) arrayReader(path string, t *Tensor, seen *tensorText) *arrayReader {
+func (d *decoder) arrayReader(path where, t *Tensor, seen *tensorText) *arrayReader {
 	r := &arrayReader{
 		dataType: t.DataType,
 		path:     path,
@@ -93,42 +93,42 @@ func (d *decoder) arrayReader(path string, t *Tensor, seen *tensorText) *arrayRe
 
 // finish checks that a tensor was whole, and reads data that stood before its
 // type.
-func (d *decoder) finish(path string, t *Tensor, seen *tensorText, values array) (err error) {
+func (d *decoder) finish(path where, t *Tensor, seen *tensorText, values array) (err error) {
 	switch {
 	case !seen.name || t.Name == "":
-		return problem.Invalid(path+".name", "expected the tensor's name; it is missing")
+		return problem.Invalid(path.member(".name").String(), "expected the tensor's name; it is missing")
 	case !seen.dataType:
-		return problem.Invalid(path+".datatype", "expected the tensor's data type; it is missing")
+		return problem.Invalid(path.member(".datatype").String(), "expected the tensor's data type; it is missing")
 	case !seen.shape:
-		return problem.Invalid(path+".shape", "expected the tensor's shape; it is missing")
+		return problem.Invalid(path.member(".shape").String(), "expected the tensor's shape; it is missing")
 	}
 	hasData := seen.read || seen.data != nil
 	if seen.size >= 0 {
 		if hasData {
-			return problem.Invalid(path+".data", "expected either data or parameters.binary_data_size, not both")
+			return problem.Invalid(path.member(".data").String(), "expected either data or parameters.binary_data_size, not both")
 		}
 		return nil
 	}
 	if !hasData {
-		return problem.Invalid(path+".data", "expected the tensor's data, or parameters.binary_data_size; both are missing")
+		return problem.Invalid(path.member(".data").String(), "expected the tensor's data, or parameters.binary_data_size; both are missing")
 	}
 	if !seen.read {
-		if values, err = d.arrayReader(path+".data", t, seen).read(seen.data); err != nil {
+		if values, err = d.arrayReader(path.member(".data"), t, seen).read(seen.data); err != nil {
 			return err
 		}
 	}
 	t.Data = values.data
-	return values.fits(path+".data", t.Shape)
+	return values.fits(path.member(".data"), t.Shape)
 }
 
-func (d *decoder) tensorType(path string, into *DataType) error {
+func (d *decoder) tensorType(path where, into *DataType) error {
 	var name string
 	if err := d.text(path, &name); err != nil {
 		return err
 	}
 	*into = dataType(name)
 	if *into == "" {
-		return badType(path, name)
+		return badType(path.String(), name)
 	}
 	return nil
 }
@@ -149,24 +149,24 @@ func badType(path, name string) error {
 	return problem.Invalid(path, "expected one of BOOL, UINT8 to UINT64, INT8 to INT64, FP16, BF16, FP32, FP64, BYTES; got %s", quote(name))
 }
 
-func (d *decoder) tensorShape(path string) ([]int64, error) {
+func (d *decoder) tensorShape(path where) ([]int64, error) {
 	shape := make([]int64, 0, 4)
-	err := d.array(path, maxRank, func(_ int, path string) error {
+	err := d.array(path, maxRank, func(_ int, path where) error {
 		n, err := d.natural(path, "a size")
 		shape = append(shape, n)
 		return err
 	})
 	if err == nil && elements(shape) < 0 {
-		err = problem.Invalid(path, "the number of elements of %v overflows", shape)
+		err = problem.Invalid(path.String(), "the number of elements of %v overflows", shape)
 	}
 	return shape, err
 }
 
 // tensorParameters reads a tensor's parameters, of which only its size in the
 // binary section means something.
-func (d *decoder) tensorParameters(path string, size *int64) error {
+func (d *decoder) tensorParameters(path where, size *int64) error {
 	return d.object(path, func(name string) error {
-		field := path + "." + name
+		field := path.member("." + name)
 		if name == "binary_data_size" {
 			n, err := d.natural(field, "a number of bytes")
 			*size = n
