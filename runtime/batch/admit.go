@@ -18,9 +18,15 @@ func (q *Queue) runOne(ctx context.Context, c *class, req *infer.Request, rows i
 		return nil, err
 	}
 	inline := s.dispatch(it)
+	if inline == nil && it.early == nil {
+		it.done = make(chan outcome, 1)
+	}
 	s.mu.Unlock()
-	if inline != nil {
+	switch {
+	case inline != nil:
 		return inline.alone()
+	case it.early != nil:
+		return it.take(*it.early)
 	}
 	return it.await()
 }
@@ -40,7 +46,7 @@ func (q *Queue) enter(ctx context.Context, c *class, req *infer.Request, rows in
 	}
 	s.seq++
 	it := &item{
-		ctx: ctx, class: c, tenant: t, inputs: req.Inputs, rows: rows, done: make(chan outcome, 1),
+		ctx: ctx, class: c, tenant: t, inputs: req.Inputs, rows: rows,
 		priority: urgency(req.Priority), seq: s.seq, arrived: time.Now(),
 	}
 	if d, ok := ctx.Deadline(); ok {

@@ -199,7 +199,8 @@ func (s *Scheduler) start(leader *item, now time.Time) *run {
 			"%s: %s are left of the request's time, and a run takes longer", c.q.m.Name, max(leader.deadline.Sub(now), 0).Round(time.Microsecond))})
 		return nil
 	}
-	r := &run{class: c, started: now}
+	r := &leader.solo
+	r.class, r.started = c, now
 	r.only[0] = leader
 	members := c.gather(leader, now, r.only[:])
 	r.members, r.live, r.shared = members, len(members), len(members) > 1

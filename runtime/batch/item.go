@@ -26,8 +26,12 @@ type item struct {
 	run  *run // that it is part of; nil while it waits
 	gone bool // its caller went away
 
-	// done has room for the one outcome.
-	done chan outcome
+	// done has room for the one outcome. It is made when the caller begins to
+	// wait; what it is told before that is in early.
+	done  chan outcome
+	early *outcome
+
+	solo run // the memory of a run that it leads
 }
 
 // outcome is what an item's caller is told: its result, or to run a run of its
@@ -45,8 +49,15 @@ func (it *item) before(other *item) bool {
 	return it.seq < other.seq
 }
 
-// finish tells the caller how it ended. It is told once.
-func (it *item) finish(o outcome) { it.done <- o }
+// finish tells the caller how it ended. It is told once, under Scheduler.mu.
+func (it *item) finish(o outcome) {
+	if it.done == nil {
+		early := o // which the compiler would else have on the heap in any case
+		it.early = &early
+		return
+	}
+	it.done <- o
+}
 
 // await waits for the item's turn and answer.
 func (it *item) await() (*Result, error) {
