@@ -84,13 +84,14 @@ func (q *Queue) formOf(buf []byte, inputs []infer.Tensor, wanted []string) form 
 	default:
 		f.key = append(f.key, 1)
 		f.rows = int(min(rows, 1<<30))
-		f.addShared(sig, inputs)
+		return f.withShared(sig, inputs)
 	}
 	return f
 }
 
-// addShared adds what requests must have equal: the inputs without a batch axis.
-func (f *form) addShared(sig *infer.Signature, inputs []infer.Tensor) {
+// withShared is the form with what requests must have equal, the inputs without a
+// batch axis. By a pointer to f, the key's memory would be on the heap.
+func (f form) withShared(sig *infer.Signature, inputs []infer.Tensor) form {
 	for i := range sig.Inputs {
 		if !sig.Inputs[i].Unbatched {
 			continue
@@ -108,6 +109,7 @@ func (f *form) addShared(sig *infer.Signature, inputs []infer.Tensor) {
 			f.key[f.shape] = 0
 		}
 	}
+	return f
 }
 
 // rounded is the class of sizes that may be padded to one another: 1, 2, 3, 4,

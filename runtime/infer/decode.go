@@ -200,11 +200,11 @@ func (d *decoder) object(path where, member func(name string) error) error {
 		return err
 	}
 	for d.json.PeekKind() != '}' {
-		token, err := d.json.ReadToken()
+		name, err := d.readString()
 		if err != nil {
-			return d.syntax(err)
+			return err
 		}
-		if err := member(token.String()); err != nil {
+		if err := member(name); err != nil {
 			return err
 		}
 	}
@@ -262,12 +262,57 @@ func (d *decoder) text(path where, into *string) error {
 	if got := d.json.PeekKind(); got != '"' && got != 0 {
 		return d.unexpected(path, "a string")
 	}
-	token, err := d.json.ReadToken()
+	var err error
+	*into, err = d.readString()
+	return err
+}
+
+// readString reads a member's name, or a string. The protocol's own words cost no
+// memory.
+func (d *decoder) readString() (string, error) {
+	quoted, err := d.json.ReadValue()
 	if err != nil {
-		return d.syntax(err)
+		return "", d.syntax(err)
 	}
-	*into = token.String()
-	return nil
+	inner := quoted[1 : len(quoted)-1]
+	if bytes.IndexByte(inner, '\\') < 0 {
+		if word := known(inner); word != "" {
+			return word, nil
+		}
+		return string(inner), nil
+	}
+	text, err := jsontext.AppendUnquote(nil, quoted)
+	if err != nil {
+		return "", d.syntax(err)
+	}
+	return string(text), nil
+}
+
+// known is text as a constant where it is a word that nearly every body has.
+func known(text []byte) string {
+	switch string(text) {
+	case "inputs":
+		return "inputs"
+	case "outputs":
+		return "outputs"
+	case "name":
+		return "name"
+	case "datatype":
+		return "datatype"
+	case "shape":
+		return "shape"
+	case "data":
+		return "data"
+	case "parameters":
+		return "parameters"
+	case "binary_data_size":
+		return "binary_data_size"
+	case "binary_data_output":
+		return "binary_data_output"
+	case "id":
+		return "id"
+	}
+	return string(dataType(text))
 }
 
 // skip reads a value that means nothing here, but keeps the rules all the same.
@@ -421,13 +466,13 @@ func (d *decoder) natural(path where, what string) (int64, error) {
 	if got := d.json.PeekKind(); got != '0' && got != 0 {
 		return 0, d.unexpected(path, what)
 	}
-	token, err := d.json.ReadToken()
+	text, err := d.json.ReadValue()
 	if err != nil {
 		return 0, d.syntax(err)
 	}
-	n, err := strconv.ParseInt(token.String(), 10, 64)
+	n, err := strconv.ParseInt(string(text), 10, 64)
 	if err != nil || n < 0 {
-		return 0, problem.Invalid(path.String(), "expected %s, an integer not below 0; got %s", what, token.String())
+		return 0, problem.Invalid(path.String(), "expected %s, an integer not below 0; got %s", what, string(text))
 	}
 	return n, nil
 }

@@ -126,7 +126,7 @@ func (d *decoder) tensorType(path where, into *DataType) error {
 	if err := d.text(path, &name); err != nil {
 		return err
 	}
-	*into = dataType(name)
+	*into = dataType([]byte(name))
 	if *into == "" {
 		return badType(path.String(), name)
 	}
@@ -135,9 +135,9 @@ func (d *decoder) tensorType(path where, into *DataType) error {
 
 // dataType is the data type of that name, without keeping the client's string;
 // "" when there is none.
-func dataType(name string) DataType {
+func dataType(name []byte) DataType {
 	for _, d := range [...]DataType{FP32, Int64, Uint8, Bytes, Int32, FP64, FP16, BF16, Bool, Uint16, Uint32, Uint64, Int8, Int16} {
-		if string(d) == name {
+		if string(d) == string(name) {
 			return d
 		}
 	}
