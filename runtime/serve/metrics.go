@@ -2,9 +2,11 @@ package serve
 
 import (
 	"context"
+	"math/bits"
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +19,9 @@ import (
 // maxModels bounds the model versions that get label values of their own; the
 // others share one.
 const maxModels = 1000
+
+// leastBucket is the first bucket of durations, each next being twice as long.
+const leastBucket = 500 * time.Microsecond
 
 // The protocols a call may come by, as metrics label them.
 const (
@@ -37,12 +42,24 @@ type metrics struct {
 	received *prometheus.CounterVec
 	sent     *prometheus.CounterVec
 
-	mu    sync.Mutex
-	known map[[2]string]struct{}
+	mu     sync.Mutex
+	known  map[[2]string]struct{}
+	series map[seriesKey]*series
+}
+
+// seriesKey is whose series they are.
+type seriesKey struct{ model, version, protocol string }
+
+// series are what a call that was answered counts in, looked up once.
+type series struct {
+	requests, received, sent prometheus.Counter
+	duration                 prometheus.Observer
+	parts                    [alwaysTold]prometheus.Observer
+	exemplars                [exemplarKinds]atomic.Int64 // when each kind last had one, in ns
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
-	buckets := prometheus.ExponentialBuckets(0.0005, 2, 18) // 0.5 ms to 65 s
+	buckets := prometheus.ExponentialBuckets(leastBucket.Seconds(), 2, 18) // to 65 s
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "modelserve_requests_total", Help: "Inference requests answered, by the code of their outcome.",
@@ -62,7 +79,8 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		sent: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "modelserve_response_bytes_total", Help: "Bytes of inference answers, before compression.",
 		}, []string{"model", "protocol"}),
-		known: map[[2]string]struct{}{},
+		known:  map[[2]string]struct{}{},
+		series: map[seriesKey]*series{},
 	}
 	if registerer == nil {
 		return m, nil
@@ -92,6 +110,32 @@ func (m *metrics) labels(info *ModelInfo) (model, version string) {
 	return info.Name, info.Version
 }
 
+// of finds the series of a call that was answered.
+func (m *metrics) of(c *call) *series {
+	model, version := m.labels(c.info)
+	key := seriesKey{model, version, c.protocol}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.series[key]
+	if s == nil {
+		s = &series{
+			requests: m.requests.WithLabelValues(model, version, c.protocol, codeOK),
+			received: m.received.WithLabelValues(model, c.protocol),
+			sent:     m.sent.WithLabelValues(model, c.protocol),
+			duration: m.duration.WithLabelValues(model, c.protocol),
+		}
+		told := parts(&c.timing)
+		for i := range s.parts {
+			s.parts[i] = m.parts.WithLabelValues(model, told[i].name)
+		}
+		m.series[key] = s
+	}
+	return s
+}
+
+// codeOK is the code of a call that was answered.
+const codeOK = "ok"
+
 // call is what is measured of one inference.
 type call struct {
 	protocol string
@@ -108,12 +152,16 @@ func (m *metrics) begin(protocol string) *call {
 	return &call{protocol: protocol, start: time.Now()}
 }
 
-// end counts the call with its outcome. A sampled trace's id goes with its
-// duration as an exemplar.
+// end counts the call with its outcome. A trace's id goes with its duration as
+// an exemplar.
 func (m *metrics) end(ctx context.Context, c *call, err error) {
 	m.inflight.WithLabelValues(c.protocol).Dec()
+	if err == nil && c.info != nil {
+		m.answered(ctx, c)
+		return
+	}
 	model, version := m.labels(c.info)
-	code := "ok"
+	code := codeOK
 	if err != nil {
 		code = string(problem.CodeOf(err))
 	}
@@ -121,15 +169,44 @@ func (m *metrics) end(ctx context.Context, c *call, err error) {
 	m.received.WithLabelValues(model, c.protocol).Add(float64(c.received))
 	m.sent.WithLabelValues(model, c.protocol).Add(float64(c.sent))
 	observe(ctx, m.duration.WithLabelValues(model, c.protocol), time.Since(c.start))
-	if err != nil || c.info == nil {
-		return
+}
+
+// answered counts a call that a model answered.
+func (m *metrics) answered(ctx context.Context, c *call) {
+	s := m.of(c)
+	s.requests.Inc()
+	s.received.Add(float64(c.received))
+	s.sent.Add(float64(c.sent))
+	if now := time.Now(); s.wantsExemplar(now, now.Sub(c.start)) {
+		observe(ctx, s.duration, now.Sub(c.start))
+	} else {
+		s.duration.Observe(now.Sub(c.start).Seconds())
 	}
 	for i, p := range parts(&c.timing) {
-		if i >= alwaysTold && p.time == 0 {
-			continue
+		switch {
+		case i < alwaysTold:
+			s.parts[i].Observe(p.time.Seconds())
+		case p.time > 0:
+			model, _ := m.labels(c.info)
+			m.parts.WithLabelValues(model, p.name).Observe(p.time.Seconds())
 		}
-		m.parts.WithLabelValues(model, p.name).Observe(p.time.Seconds())
 	}
+}
+
+// A bucket of the durations holds one exemplar, the last: one that would be
+// replaced before anybody reads it is not made. Durations of a kind lie in one
+// bucket.
+const (
+	exemplarKinds = 20
+	exemplarEvery = 100 * time.Millisecond
+)
+
+// wantsExemplar reports whether a call that took so long gives an exemplar.
+func (s *series) wantsExemplar(now time.Time, took time.Duration) bool {
+	kind := bits.Len64(uint64(max(took, 0) / leastBucket))
+	last, at := &s.exemplars[min(kind, exemplarKinds-1)], now.UnixNano()
+	before := last.Load()
+	return at-before >= int64(exemplarEvery) && last.CompareAndSwap(before, at)
 }
 
 func observe(ctx context.Context, o prometheus.Observer, d time.Duration) {
@@ -166,7 +243,8 @@ func parts(t *infer.Timing) [7]part {
 
 // writeTiming sets the headers every answered inference carries.
 func (c *call) writeTiming(h http.Header) {
-	b := make([]byte, 0, 64)
+	var scratch [128]byte
+	b := scratch[:0]
 	for i, p := range parts(&c.timing) {
 		if i >= alwaysTold && p.time == 0 {
 			continue
@@ -178,13 +256,18 @@ func (c *call) writeTiming(h http.Header) {
 		b = append(b, ";dur="...)
 		b = strconv.AppendFloat(b, float64(p.time)/float64(time.Millisecond), 'f', 3, 64)
 	}
-	h.Set("Server-Timing", string(b))
+	values := make([]string, 0, 4) // of all, in one piece of memory
+	set := func(name, value string) {
+		values = append(values, value)
+		h[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	set("Server-Timing", string(b))
 	if c.info != nil {
-		h.Set(ModelHeader, c.info.Name+"@"+c.info.Version+";digest="+c.info.Digest)
-		h.Set(DeviceHeader, c.info.Device)
+		set(ModelHeader, c.info.Name+"@"+c.info.Version+";digest="+c.info.Digest)
+		set(DeviceHeader, c.info.Device)
 	}
 	if c.alias != "" {
-		h.Set(AliasHeader, c.alias)
+		set(AliasHeader, c.alias)
 	}
 }
 

@@ -266,8 +266,7 @@ func (w *trackedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func deadline(ctx context.Context, h http.Header) (context.Context, context.CancelFunc, error) {
 	text := h.Get(TimeoutHeader)
 	if text == "" {
-		ctx, cancel := context.WithCancel(ctx)
-		return ctx, cancel, nil
+		return ctx, func() {}, nil // the request's own ends with its handler
 	}
 	ms, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || ms < 0 {
