@@ -66,6 +66,10 @@ bench-peers: deps build ## Measure against other servers, each fetched into an e
 	@test/bench/peers/setup.sh
 	@$(GO) run ./test/bench -run peers -rounds 3 $(BENCHFLAGS)
 
+.PHONY: soak
+soak: deps build ## Push, swap, evict and infer at once, with no failure and no growth (SOAKTIME=3m).
+	@$(GO) run ./test/bench -run soak -turn $(or $(SOAKTIME),3m)
+
 .PHONY: gpu-check
 gpu-check: ## Check CUDA on a machine that has a GPU (fetches 1.6 GB, once).
 	@$(GO) run ./cmd/deps -gpu

@@ -6,7 +6,8 @@
 //
 //	make bench                     everything but what follows, some 20 minutes
 //	make bench-peers               against other servers, in Python
-//	go run ./test/bench -run cold  one part; fresh and peers run only when named
+//	make soak                      everything at once for minutes, with no failure
+//	go run ./test/bench -run cold  one part; fresh, peers and soak run only when named
 package main
 
 import (
@@ -29,7 +30,7 @@ import (
 func main() {
 	var o options
 	var clients string
-	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,gateway,load,cold,idle", "the parts to run: these, fresh and peers")
+	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,gateway,load,cold,idle", "the parts to run: these, fresh, peers and soak")
 	flag.IntVar(&o.rounds, "rounds", 5, "turns of each")
 	flag.DurationVar(&o.turn, "turn", time.Second, "length of a turn under load")
 	flag.StringVar(&o.models, "models", "", "the models to run under load (all)")
@@ -100,6 +101,7 @@ func (o *options) parts() []part {
 		{"idle", o.idle},
 		{"peers", o.againstPeers},
 		{"fresh", fresh},
+		{"soak", o.soak},
 	}
 }
 
@@ -141,7 +143,7 @@ func (o *options) measure(ctx context.Context) (rows []row, err error) {
 	}
 	defer os.RemoveAll(dir)
 	var p *platform
-	if o.run != "fresh" { // which brings its own
+	if o.run != "fresh" && o.run != "soak" { // which bring their own
 		progress("start the platform")
 		if p, err = startPlatform(ctx, filepath.Join(dir, ".modelserve")); err != nil {
 			return nil, err

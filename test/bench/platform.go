@@ -119,12 +119,12 @@ func freeAddress(ctx context.Context) (string, error) {
 	return l.Addr().String(), nil
 }
 
-func startPlatform(ctx context.Context, data string) (*platform, error) {
+func startPlatform(ctx context.Context, data string, flags ...string) (*platform, error) {
 	address, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
-	child, err := startProcess(cli, nil, "dev", "--address", address, "--data", data, "--plain")
+	child, err := startProcess(cli, nil, append([]string{"dev", "--address", address, "--data", data, "--plain"}, flags...)...)
 	if err != nil {
 		return nil, fmt.Errorf("start the platform: %w (run `make build` first)", err)
 	}
