@@ -62,6 +62,10 @@ type Catalog interface {
 	// Model returns one version, or problem.ModelNotFound. It is shared: the
 	// caller does not change it.
 	Model(ctx context.Context, name string, version int) (*Model, error)
+
+	// Renew asks now whether anything was published: what the others tell may be
+	// a second or two old, and is of now after it.
+	Renew(ctx context.Context)
 }
 
 // Model is one published version, as its manifest tells it.

@@ -254,7 +254,14 @@ type fakeCatalog struct {
 	mu       sync.Mutex
 	models   map[string][]int
 	policies map[string]artifact.Policy
+	coming   map[string][]int // what Renew finds published
 	err      error
+}
+
+func (c *fakeCatalog) Renew(context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.Copy(c.models, c.coming)
 }
 
 func (c *fakeCatalog) Policy(_ context.Context, name string) (*artifact.Policy, error) {

@@ -79,6 +79,16 @@ func (g *gateway) locate(ctx context.Context, verb auth.Verb, bound *route.Bound
 	if bound != nil {
 		return g.ofFunction(ctx, bound, model, version)
 	}
+	found, err := g.published(ctx, verb, model, version)
+	if problem.CodeOf(err) == problem.ModelNotFound { // it may have been published a moment ago
+		g.deps.Catalog.Renew(ctx)
+		return g.published(ctx, verb, model, version)
+	}
+	return found, err
+}
+
+// published resolves a version by what is known to be published.
+func (g *gateway) published(ctx context.Context, verb auth.Verb, model, version string) (located, error) {
 	versions, err := g.deps.Catalog.Versions(ctx, model)
 	switch {
 	case err != nil:

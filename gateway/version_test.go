@@ -106,6 +106,20 @@ func TestWhichVersionAnswers(t *testing.T) {
 	}
 }
 
+// TestWhatWasJustPublishedIsFound although the catalog has not noticed: by its
+// number, and under a name that was none.
+func TestWhatWasJustPublishedIsFound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.serve("pool", func(rw http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(rw, r.URL.Path) })
+	w.catalog.coming = map[string][]int{"iris": {4, 3, 2, 1}, "fresh": {1}}
+	for _, path := range []string{"/v2/models/iris/versions/4/infer", "/v2/models/fresh/infer"} {
+		if got := w.do(request{method: http.MethodPost, path: path, key: w.admin, body: "hi"}); got.status != http.StatusOK || got.body != path {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
+}
+
 func TestWhichVersionAnswersGRPC(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, withPolicies)

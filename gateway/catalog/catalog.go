@@ -89,6 +89,9 @@ func get[K comparable, V any](ctx context.Context, c *Catalog, from *memo.Cache[
 	return from.GetIn(ctx, generation, key)
 }
 
+// Renew implements gateway.Catalog.
+func (c *Catalog) Renew(ctx context.Context) { c.watch.renew(ctx) }
+
 // Names implements gateway.Catalog.
 func (c *Catalog) Names(ctx context.Context) ([]string, error) {
 	names, err := get(ctx, c, c.names, struct{}{})

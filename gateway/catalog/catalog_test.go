@@ -223,6 +223,41 @@ func TestALostNoticeCostsAMinute(t *testing.T) {
 	})
 }
 
+// TestRenewIsOfNow whatever was asked a moment ago, or is being asked, with one
+// question however many want it; a store that just failed is not asked.
+func TestRenewIsOfNow(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		s := newStore(1)
+		c := catalog.New(s)
+		ask := asker(t, c)
+		ask(1)
+		s.change(func() { s.versions = []int{2, 1} })
+		ask(1)
+		c.Renew(t.Context())
+		ask(2, 1)
+		before := s.counted("generation")
+		var group sync.WaitGroup
+		for range 1000 {
+			group.Go(func() { c.Renew(t.Context()) })
+		}
+		group.Wait()
+		if n := s.counted("generation") - before; n > 2 {
+			t.Errorf("%d questions for a thousand at once", n)
+		}
+		s.change(func() { s.err = errors.New("S3 is away") })
+		c.Renew(t.Context())
+		before = s.counted("generation")
+		for range 10 {
+			c.Renew(t.Context())
+		}
+		if n := s.counted("generation") - before; n > 0 {
+			t.Errorf("a store that fails is asked %d times more", n)
+		}
+		ask(2, 1)
+	})
+}
+
 func TestWhileTheStoreFailsListsAreUsed(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T) {

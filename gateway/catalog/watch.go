@@ -59,6 +59,28 @@ func (w *watch) current(ctx context.Context) (string, error) {
 	return w.now, nil
 }
 
+// renew asks the store now, one question at a time however many want it. One
+// that was under way already may have been answered too early, so another is
+// waited for. A store that failed a moment ago is left alone.
+func (w *watch) renew(ctx context.Context) {
+	called := time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.at.Before(called) && ctx.Err() == nil && (!w.failed || called.Sub(w.at) >= w.next) {
+		if w.asking == nil {
+			w.asking = make(chan struct{})
+			go w.put(context.WithoutCancel(ctx), w.now, w.asking) // bounded by askTime
+		}
+		asking := w.asking
+		w.mu.Unlock()
+		select {
+		case <-asking:
+		case <-ctx.Done():
+		}
+		w.mu.Lock()
+	}
+}
+
 // put puts one question to the store.
 func (w *watch) put(ctx context.Context, since string, answered chan<- struct{}) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
