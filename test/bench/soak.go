@@ -210,7 +210,7 @@ func (s *soaking) callers(ctx context.Context, wg *sync.WaitGroup) {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				s.tally.one(ctx, call, next())
-				_ = pause(ctx, rand.N(rest)) //nolint:gosec // a load, no secret
+				_ = pause(ctx, rand.N(rest))
 			}
 		})
 	}
@@ -230,7 +230,7 @@ func (s *soaking) callers(ctx context.Context, wg *sync.WaitGroup) {
 		}
 		start(call, 60*time.Millisecond, func() question { return s.split.ask("", nil) })
 		start(call, 60*time.Millisecond, func() question {
-			return []*lineage{s.stable, s.split}[rand.IntN(2)].askNumber() //nolint:gosec // a load, no secret
+			return []*lineage{s.stable, s.split}[rand.IntN(2)].askNumber()
 		})
 	}
 	var fillers []*fixed

@@ -73,12 +73,12 @@ func (l *lineage) now() []int {
 func (l *lineage) may(version int, began time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i, e := range slices.Backward(l.eras) {
+	for _, e := range slices.Backward(l.eras) {
 		if slices.Contains(e.may, version) {
 			return nil
 		}
 		if e.from.Before(began.Add(-lag)) {
-			return fmt.Errorf("version %d answered, and since %s it is one of %v", version, time.Since(e.from).Round(time.Millisecond), l.eras[i].may)
+			return fmt.Errorf("version %d answered, and since %s it is one of %v", version, time.Since(e.from).Round(time.Millisecond), e.may)
 		}
 	}
 	return fmt.Errorf("version %d answered, which was never published", version)
@@ -109,7 +109,7 @@ func (l *lineage) known(version int) {
 func (l *lineage) hold() (version int, release func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	version = l.named[rand.IntN(len(l.named))] //nolint:gosec // a load, no secret
+	version = l.named[rand.IntN(len(l.named))]
 	l.uses[version]++
 	return version, func() {
 		l.mu.Lock()

@@ -12,9 +12,6 @@ import (
 // soakKept are the versions of a lineage that stay published.
 const soakKept = 3
 
-// noticed is how long after a push the gateway may not know its number.
-const noticed = 3 * time.Second
-
 // publisher changes what is published while callers call.
 type publisher struct {
 	*platform
@@ -34,10 +31,7 @@ func (p *publisher) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := p.point(ctx, p.stable, "alias", []int{1}, "stable=1"); err != nil {
-		return err
-	}
-	return pause(ctx, noticed+time.Second)
+	return p.point(ctx, p.stable, "alias", []int{1}, "stable=1")
 }
 
 // push publishes the next version, after which calls without a number get next;
@@ -51,7 +45,7 @@ func (p *publisher) push(ctx context.Context, l *lineage, next []int) error {
 		if err != nil {
 			return err
 		}
-		time.AfterFunc(noticed, func() { l.known(version) })
+		l.known(version)
 		p.pushed++
 		return nil
 	})
@@ -122,15 +116,12 @@ func (p *publisher) publish(ctx context.Context) error {
 
 // unload unloads one model after the other until ctx ends.
 func (p *platform) unload(ctx context.Context, client *http.Client, models []string, every time.Duration) (n int, err error) {
-	for {
-		if pause(ctx, every) != nil {
-			return n, nil
-		}
+	for ; pause(ctx, every) == nil; n++ {
 		if err := p.unloadOne(context.WithoutCancel(ctx), client, models[rand.IntN(len(models))]); err != nil { //nolint:gosec // a load, no secret
 			return n, err
 		}
-		n++
 	}
+	return n, nil
 }
 
 func (p *platform) unloadOne(ctx context.Context, client *http.Client, model string) error {
