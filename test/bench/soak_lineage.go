@@ -174,10 +174,10 @@ func (l *lineage) askNumber() question {
 }
 
 func (l *lineage) question(want string, check func(version int) error) question {
-	n := 1 + rand.IntN(soakRows) //nolint:gosec // a load, no secret
+	n := 1 + rand.IntN(soakRows)
 	values := make([]float32, n*soakWidth)
 	for i := range values {
-		values[i] = float32(1 + rand.IntN(1000)) //nolint:gosec // a load, no secret
+		values[i] = float32(1 + rand.IntN(1000))
 	}
 	return question{
 		model: l.name, version: want,

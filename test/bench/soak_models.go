@@ -108,24 +108,24 @@ func (in *input) random() infer.Tensor {
 	if in.datatype == infer.Int32 {
 		values := make([]int32, t.Elements())
 		for i := range values {
-			values[i] = rand.Int32N(256) //nolint:gosec // a load, no secret
+			values[i] = rand.Int32N(256)
 		}
 		return infer.NewTensor(in.name, in.shape, values)
 	}
 	values := make([]float32, t.Elements())
 	for i := range values {
-		values[i] = 2*rand.Float32() - 1 //nolint:gosec // a load, no secret
+		values[i] = 2*rand.Float32() - 1
 	}
 	return infer.NewTensor(in.name, in.shape, values)
 }
 
 // ask is a request of some rows with a check of its answer.
 func (m *fixed) ask() question {
-	n := 1 + rand.IntN(soakRows) //nolint:gosec // a load, no secret
+	n := 1 + rand.IntN(soakRows)
 	chosen := make([]int, n)
 	var data []byte
 	for i := range chosen {
-		chosen[i] = rand.IntN(len(m.rows)) //nolint:gosec // a load, no secret
+		chosen[i] = rand.IntN(len(m.rows))
 		data = append(data, m.rows[chosen[i]]...)
 	}
 	in := &m.inputs[0]

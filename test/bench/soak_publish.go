@@ -117,7 +117,7 @@ func (p *publisher) publish(ctx context.Context) error {
 // unload unloads one model after the other until ctx ends.
 func (p *platform) unload(ctx context.Context, client *http.Client, models []string, every time.Duration) (n int, err error) {
 	for ; pause(ctx, every) == nil; n++ {
-		if err := p.unloadOne(context.WithoutCancel(ctx), client, models[rand.IntN(len(models))]); err != nil { //nolint:gosec // a load, no secret
+		if err := p.unloadOne(context.WithoutCancel(ctx), client, models[rand.IntN(len(models))]); err != nil {
 			return n, err
 		}
 	}

@@ -41,9 +41,9 @@ func (t *tally) one(ctx context.Context, call caller, q question) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerLimit)
 	defer cancel()
 	gaveUp := false
-	if rand.IntN(cancelOf) == 0 { //nolint:gosec // a load, no secret
+	if rand.IntN(cancelOf) == 0 {
 		gaveUp = true
-		stop := time.AfterFunc(rand.N(20*time.Millisecond), cancel) //nolint:gosec // a load, no secret
+		stop := time.AfterFunc(rand.N(20*time.Millisecond), cancel)
 		defer stop.Stop()
 	}
 	began := time.Now()
