@@ -247,22 +247,8 @@ func (p *platform) waitAtZero(ctx context.Context, name string) error {
 
 // functionRuns looks for a process whose K_SERVICE is name ("" is any).
 func (p *platform) functionRuns(name string) (bool, error) {
-	environs, err := filepath.Glob("/proc/[0-9]*/environ")
-	if err != nil {
-		return false, err
-	}
-	for _, path := range environs {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has ended
-		}
-		env := "\x00" + string(data)
-		if strings.Contains(env, "\x00MODELSERVE_S3_ENDPOINT="+p.s3["MODELSERVE_S3_ENDPOINT"]+"\x00") &&
-			strings.Contains(env, "\x00K_SERVICE="+name) {
-			return true, nil
-		}
-	}
-	return false, nil
+	pids, err := p.processes(name)
+	return len(pids) > 0, err
 }
 
 // idle sums the resident memory of the platform when everything is at zero.

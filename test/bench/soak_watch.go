@@ -51,7 +51,7 @@ func (p *platform) findPool(ctx context.Context) (*watched, error) {
 	return nil, fmt.Errorf("the pool listens on %v, and shows no metrics there", addresses)
 }
 
-// processes are those of a function of this platform.
+// processes are those of a function of this platform ("" is any).
 func (p *platform) processes(name string) (pids []int, err error) {
 	environs, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
@@ -63,7 +63,10 @@ func (p *platform) processes(name string) (pids []int, err error) {
 			continue // it has ended
 		}
 		vars := strings.Split(string(data), "\x00")
-		if slices.Contains(vars, "MODELSERVE_S3_ENDPOINT="+p.s3["MODELSERVE_S3_ENDPOINT"]) && slices.Contains(vars, "K_SERVICE="+name) {
+		if slices.Contains(vars, "MODELSERVE_S3_ENDPOINT="+p.s3["MODELSERVE_S3_ENDPOINT"]) && slices.ContainsFunc(vars, func(v string) bool {
+			service, ok := strings.CutPrefix(v, "K_SERVICE=")
+			return ok && (name == "" || service == name)
+		}) {
 			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 			if err != nil {
 				return nil, err
