@@ -123,7 +123,7 @@ func loadFrom(ctx context.Context, dir string) (err error) {
 			return err
 		}
 		fmt.Fprintf(os.Stdout, "published with %.2f MB, model %d of a server has %.2f MB\n", float64(p.Memory)/1e6, i+1, float64(got)/1e6)
-		allowed := 64<<10 + got/50
+		allowed := 512<<10 + got/20
 		if i == 0 {
 			allowed += 2 << 20 // what ONNX Runtime makes once for all models
 		}
