@@ -1,0 +1,173 @@
+package infer
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+// requestParameters reads a request's parameters; those the protocol gives a
+// meaning go into fields of their own.
+func (d *decoder) requestParameters(req *Request) error {
+	return d.object(at("parameters"), func(name string) error {
+		path := at("parameters").member("." + name)
+		switch name {
+		case "timeout":
+			µs, err := d.natural(path, "a number of microseconds")
+			req.Timeout = microseconds(µs)
+			return err
+		case "priority":
+			p, err := d.natural(path, "a priority")
+			req.Priority = uint64(p)
+			return err
+		case "binary_data_output":
+			return d.boolean(path, &req.BinaryOutput)
+		}
+		v, err := d.parameter(path)
+		if err == nil {
+			req.Parameters = req.Parameters.with(name, v)
+		}
+		return err
+	})
+}
+
+// microseconds makes a Duration of a number of µs; one too large for it is the
+// longest there is, some 292 years.
+func microseconds(µs int64) time.Duration {
+	const most = int64(1<<63-1) / int64(time.Microsecond)
+	return time.Duration(min(µs, most)) * time.Microsecond
+}
+
+// requestedOutputs reads the names of the outputs wanted.
+func (d *decoder) requestedOutputs(req *Request) error {
+	return d.array(at("outputs"), maxTensors, func(_ int, path where) error {
+		var out RequestedOutput
+		named := false
+		err := d.object(path, func(name string) error {
+			switch name {
+			case "name":
+				named = true
+				return d.text(path.member(".name"), &out.Name)
+			case "parameters":
+				return d.outputParameters(path.member(".parameters"), &out)
+			default:
+				return d.skip()
+			}
+		})
+		if err == nil && !named {
+			err = problem.Invalid(path.member(".name").String(), "expected the name of an output; it is missing")
+		}
+		req.Outputs = append(req.Outputs, out)
+		return err
+	})
+}
+
+func (d *decoder) outputParameters(path where, out *RequestedOutput) error {
+	return d.object(path, func(name string) error {
+		field := path.member("." + name)
+		switch name {
+		case "binary_data":
+			out.Binary = new(bool)
+			return d.boolean(field, out.Binary)
+		case "classification":
+			n, err := d.natural(field, "a number of classes")
+			if err == nil && n > 0 {
+				err = unsupported(field.String(), "the classification extension")
+			}
+			return err
+		default:
+			if err := refuseShared(field, name); err != nil {
+				return err
+			}
+			_, err := d.parameter(field)
+			return err
+		}
+	})
+}
+
+// unsupported refuses an extension of the protocol that is not served here.
+func unsupported(path, what string) error {
+	e := problem.Invalid(path, "%s is not supported", what)
+	e.Code = problem.Unimplemented
+	return e
+}
+
+// refuseShared refuses Triton's shared memory parameters: the memory named is
+// on another machine.
+func refuseShared(path where, name string) error {
+	if strings.HasPrefix(name, "shared_memory_") {
+		return unsupported(path.String(), "shared memory")
+	}
+	return nil
+}
+
+// parameter reads one parameter: a bool, int64, float64 or string.
+func (d *decoder) parameter(path where) (any, error) {
+	switch d.json.PeekKind() {
+	case '{', '[', 'n':
+		return nil, d.unexpected(path, "a boolean, number or string")
+	default:
+	}
+	token, err := d.json.ReadToken()
+	if err != nil {
+		return nil, d.syntax(err)
+	}
+	switch token.Kind() {
+	case 't', 'f':
+		return token.Bool(), nil
+	case '"':
+		return token.String(), nil
+	default:
+	}
+	text := token.String()
+	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return i, nil
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || !strings.ContainsAny(text, ".eE") {
+		return nil, problem.Invalid(path.String(), "%s is out of range", text)
+	}
+	return f, nil
+}
+
+// natural reads an integer that is not negative.
+func (d *decoder) natural(path where, what string) (int64, error) {
+	if got := d.json.PeekKind(); got != '0' && got != 0 {
+		return 0, d.unexpected(path, what)
+	}
+	text, err := d.json.ReadValue()
+	if err != nil {
+		return 0, d.syntax(err)
+	}
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil || n < 0 {
+		return 0, problem.Invalid(path.String(), "expected %s, an integer not below 0; got %s", what, string(text))
+	}
+	return n, nil
+}
+
+// boolean reads true or false.
+func (d *decoder) boolean(path where, into *bool) error {
+	switch d.json.PeekKind() {
+	case 't', 'f', 0:
+	default:
+		return d.unexpected(path, "true or false")
+	}
+	token, err := d.json.ReadToken()
+	if err != nil {
+		return d.syntax(err)
+	}
+	*into = token.Bool()
+	return nil
+}
+
+// with sets one parameter, making the map when it is the first.
+func (p Parameters) with(name string, value any) Parameters {
+	if p == nil {
+		p = Parameters{}
+	}
+	p[name] = value
+	return p
+}
