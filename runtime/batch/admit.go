@@ -35,18 +35,15 @@ func (q *Queue) runOne(ctx context.Context, c *class, req *infer.Request, rows i
 // before is not refused for a full queue.
 func (q *Queue) enter(ctx context.Context, c *class, req *infer.Request, rows int, admitted bool) (*item, error) {
 	s := q.s
-	t := s.fair.tenant(req.Tenant)
-	// The running requests do not count: a queue of 0 still serves what finds a
-	// free slot.
-	if !admitted && q.waiting >= s.cfg.Queue && (s.free == 0 || q.waiting > 0) {
-		if err := q.makeRoom(t); err != nil {
-			s.fair.forget(t)
+	if !admitted {
+		if err := q.admit(req.Tenant); err != nil {
 			return nil, err
 		}
 	}
+	t := s.fair.tenant(req.Tenant)
 	s.seq++
 	it := &item{
-		ctx: ctx, class: c, tenant: t, inputs: req.Inputs, rows: rows,
+		ctx: ctx, class: c, tenant: t, inputs: req.Inputs, rows: rows, admitted: admitted,
 		priority: urgency(req.Priority), seq: s.seq, arrived: time.Now(),
 	}
 	if d, ok := ctx.Deadline(); ok {
@@ -54,6 +51,18 @@ func (q *Queue) enter(ctx context.Context, c *class, req *infer.Request, rows in
 	}
 	c.join(it)
 	return it, nil
+}
+
+// admit finds place for a tenant's request. Those that run do not count: a queue
+// of 0 still serves what finds a free slot.
+func (q *Queue) admit(tenant string) error {
+	s := q.s
+	if q.waiting < s.cfg.Queue || s.free > 0 && q.waiting == 0 {
+		return nil
+	}
+	t := s.fair.tenant(tenant)
+	defer s.fair.forget(t)
+	return q.makeRoom(t)
 }
 
 // defaultPriority is where a request without a priority stands: those with a
@@ -85,16 +94,33 @@ func (q *Queue) makeRoom(t *tenant) error {
 		q.metrics.refused("queue_full")
 		return q.full()
 	}
-	var last *item
-	for _, l := range most.lines {
-		if it := l.items[len(l.items)-1]; l.class.q == q && (last == nil || last.before(it)) {
-			last = it
-		}
+	last := q.last(most)
+	if last == nil {
+		q.metrics.refused("queue_full")
+		return q.full()
 	}
 	last.class.leave(last)
 	q.metrics.refused("pushed_out")
 	last.finish(outcome{err: q.full()})
 	return nil
+}
+
+// last is a tenant's request that would run last, of those that can be refused.
+func (q *Queue) last(t *tenant) (last *item) {
+	for _, l := range t.lines {
+		if l.class.q != q {
+			continue
+		}
+		for i := len(l.items) - 1; i >= 0; i-- {
+			if it := l.items[i]; !it.admitted {
+				if last == nil || last.before(it) {
+					last = it
+				}
+				break
+			}
+		}
+	}
+	return last
 }
 
 // full is the error of a request that finds no place. It knows how fast the

@@ -151,7 +151,11 @@ func (q *Queue) Run(ctx context.Context, req *infer.Request, wanted []string) (*
 	s.mu.Lock()
 	c := q.class(&form, wanted, req.Inputs)
 	if per := c.part(form.rows); per < form.rows {
+		err := c.admitParts(ctx, req, form.rows, per)
 		s.mu.Unlock()
+		if err != nil {
+			return nil, err
+		}
 		return q.runParts(ctx, req, wanted, form.rows, per)
 	}
 	return q.runOne(ctx, c, req, form.rows, false)

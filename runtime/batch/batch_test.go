@@ -28,7 +28,7 @@ type fake struct {
 	sizes   []int
 	poison  float32 // a value that makes a run fail; 0 is none
 	broken  bool    // answers one row whatever it is asked
-	panics  bool
+	panics  atomic.Bool
 }
 
 func (f *fake) Run(ctx context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
@@ -42,7 +42,7 @@ func (f *fake) Run(ctx context.Context, inputs []infer.Tensor, _ []string) ([]in
 	f.mu.Lock()
 	f.sizes = append(f.sizes, rows)
 	f.mu.Unlock()
-	if f.panics {
+	if f.panics.Load() {
 		panic("a model's mistake")
 	}
 	if f.cost != nil {
@@ -301,7 +301,7 @@ func TestAPanicIsAnErrorOfItsRun(t *testing.T) {
 			})
 			synctest.Wait()
 		}
-		f.panics = true
+		f.panics.Store(true)
 		wg.Wait()
 		if failed.Load() != 3 {
 			t.Errorf("%d failed", failed.Load())
@@ -314,11 +314,82 @@ func TestAPanicIsAnErrorOfItsRun(t *testing.T) {
 			}()
 			_, _ = q.Run(t.Context(), request("", 1), []string{"y"})
 		}()
-		f.panics = false
-		if _, err := ask(t.Context(), t, q, request("", 1)); err != nil || s.free != 1 {
-			t.Errorf("after the panics: %v, %d slots", err, s.free)
+		f.panics.Store(false)
+		if _, err := ask(t.Context(), t, q, request("", 1)); err != nil {
+			t.Errorf("after the panics: %v", err)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.free != 1 {
+			t.Errorf("after the panics: %d slots", s.free)
 		}
 	})
+}
+
+func TestAPanicInAPartIsItsRequestsError(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{}
+		_, q := newQueue(t, 2, 64, f, func(m *Model) { m.MaxRows = 2 })
+		f.panics.Store(true)
+		if _, err := q.Run(t.Context(), request("", 1, 2, 3, 4, 5, 6), []string{"y"}); !errors.Is(err, errPanic) {
+			t.Errorf("got %v", err)
+		}
+		f.panics.Store(false)
+		if _, err := ask(t.Context(), t, q, request("", 1, 2, 3)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAFullQueueWaitsForNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{cost: linear(time.Millisecond, 0)}
+		_, q := newQueue(t, 1, 4, f, func(m *Model) { m.MaxRows, m.MaxDelay = 64, time.Hour })
+		began := time.Now()
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() {
+				if _, err := ask(t.Context(), t, q, request("", float32(i))); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("a full queue waited %v for more", took)
+		}
+	})
+}
+
+// TestDeadlinesInRealTime holds that a wait ends early enough for timers that
+// are late, as real ones are: of some, one at least, however busy the machine.
+func TestDeadlinesInRealTime(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	_, q := newQueue(t, 1, 4, f, func(m *Model) { m.MaxRows, m.MaxDelay = 8, time.Minute })
+	var last error
+	for range 10 {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		_, last = ask(ctx, t, q, request("", 1))
+		cancel()
+		if last == nil {
+			return
+		}
+	}
+	t.Errorf("none of 10 waits ended in time: %v", last)
+}
+
+func TestEmptyRowsAreOneRun(t *testing.T) {
+	t.Parallel()
+	sig := doubling()
+	sig.Inputs[0].Shape = []int64{infer.Dynamic, infer.Dynamic}
+	q := &Queue{m: Model{Signature: sig}}
+	f := q.formOf(nil, []infer.Tensor{{Name: "x", DataType: infer.FP32, Shape: []int64{60_000_000, 0}}}, nil)
+	if f.joins || f.rows != 1 {
+		t.Errorf("%d rows of nothing are %+v", 60_000_000, f)
+	}
 }
 
 func TestFullQueue(t *testing.T) {
@@ -405,6 +476,12 @@ func TestADeadlineDoesNotStayImpossible(t *testing.T) {
 	})
 }
 
+func waiting(q *Queue) int {
+	q.s.mu.Lock()
+	defer q.s.mu.Unlock()
+	return q.waiting
+}
+
 func TestCancelled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -421,8 +498,8 @@ func TestCancelled(t *testing.T) {
 		}
 		ctxs[1]() // while it waits
 		synctest.Wait()
-		if !errors.Is(errs[1], context.Canceled) || q.waiting != 4 {
-			t.Errorf("%v, %d wait", errs[1], q.waiting)
+		if n := waiting(q); !errors.Is(errs[1], context.Canceled) || n != 4 {
+			t.Errorf("%v, %d wait", errs[1], n)
 		}
 		time.Sleep(1500 * time.Millisecond) // now 2 to 5 run together
 		ctxs[2]()
@@ -439,6 +516,8 @@ func TestCancelled(t *testing.T) {
 		if time.Since(began) != 0 {
 			t.Errorf("a run without callers went on for %v", time.Since(began))
 		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		if s.free != 1 || q.waiting != 0 || len(s.fair.active) != 0 {
 			t.Errorf("%d slots, %d wait, %d active", s.free, q.waiting, len(s.fair.active))
 		}

@@ -15,11 +15,11 @@ type class struct {
 	most   int // rows of one run
 	costs  *costs
 
-	lines  map[*tenant]*line
-	items  int // waiting
-	rows   int // waiting
-	runs   int // under way
-	inRuns int // rows under way
+	lines  map[string]*line // by tenant
+	items  int              // waiting
+	rows   int              // waiting
+	runs   int              // under way
+	inRuns int              // rows under way
 	used   time.Time
 	linger linger
 	light  time.Time // until when small batches are kept for a tenant with little
@@ -50,7 +50,7 @@ func (q *Queue) class(f *form, wanted []string, inputs []infer.Tensor) *class {
 		}
 		c = &class{
 			q: q, wanted: wanted, joins: f.joins, most: q.most(f, inputs),
-			costs: q.costsOf(f), lines: map[*tenant]*line{},
+			costs: q.costsOf(f), lines: map[string]*line{},
 		}
 		q.classes[string(f.key)] = c
 	}
@@ -183,11 +183,7 @@ func (c *costs) pays(most int) (low, high int) {
 
 // join puts an item into its tenant's line.
 func (c *class) join(it *item) {
-	l := c.lines[it.tenant]
-	if l == nil {
-		l = &line{class: c, tenant: it.tenant}
-		c.lines[it.tenant] = l
-	}
+	l := c.lineOf(it.tenant)
 	if len(l.items) == 0 {
 		it.tenant.lines = append(it.tenant.lines, l)
 		if c.rows+c.inRuns >= c.low() && it.tenant.waiting == 0 && it.tenant.running == 0 {
@@ -224,13 +220,25 @@ func (c *class) leave(it *item) {
 	c.q.s.fair.forget(it.tenant)
 }
 
+// lineOf finds or makes a tenant's line. A tenant that was forgotten meanwhile
+// finds what is known of it.
+func (c *class) lineOf(t *tenant) *line {
+	l := c.lines[t.name]
+	if l == nil {
+		l = &line{class: c}
+		c.lines[t.name] = l
+	}
+	l.tenant = t
+	return l
+}
+
 // keptLines are kept when they are empty, for the next request.
 const keptLines = 16
 
 // forgetLine drops an empty line that says nothing of its tenant.
 func (c *class) forgetLine(l *line) {
 	if len(l.items) == 0 && l.alone == 0 && len(c.lines) > keptLines {
-		delete(c.lines, l.tenant)
+		delete(c.lines, l.tenant.name)
 	}
 }
 
@@ -290,7 +298,7 @@ const probe = 64
 // long run, and in parts they use every slot.
 func (c *class) part(rows int) int {
 	switch {
-	case !c.joins || rows < 2 || c.q.whole:
+	case !c.joins || rows < 2 || c.q.whole || c.q.m.MaxRows == 1:
 		return rows
 	case c.q.m.MaxRows > 0:
 		return min(rows, c.most)
@@ -300,8 +308,12 @@ func (c *class) part(rows int) int {
 	if rows <= c.most && (!curve.known || curve.run(rows) < float64(worthSplitting)) {
 		return rows
 	}
-	return min(rows, max(low, min(high, ceilDiv(rows, c.q.s.cfg.Slots))))
+	per := max(low, min(high, ceilDiv(rows, c.q.s.cfg.Slots)), ceilDiv(rows, maxParts))
+	return min(rows, per)
 }
+
+// maxParts bounds the parts of one request.
+const maxParts = 1024
 
 // worthSplitting is the time of a run below which its parts would cost more than
 // they save.

@@ -96,15 +96,15 @@ func (c *class) ready(now time.Time) (bool, time.Time) {
 	if c.rows == 0 {
 		return false, time.Time{}
 	}
-	if c.q.m.MaxDelay > 0 && c.q.m.MaxRows != 1 && c.joins {
+	if c.q.waiting >= c.q.s.cfg.Queue || c.allAlone() {
+		return true, time.Time{} // nobody else can come, or nobody may be joined
+	}
+	if c.q.m.MaxDelay > 0 {
 		at := c.oldest().Add(c.q.m.MaxDelay)
 		if must := c.mustStart(); !must.IsZero() && must.Before(at) {
 			at = must
 		}
 		return c.rows >= c.limit(now) || !now.Before(at), at
-	}
-	if !c.joins || c.most == 1 || c.q.whole {
-		return true, time.Time{}
 	}
 	away := c.linger.away(now)
 	target, parallel := c.plan(now, c.rows+c.inRuns+away, c.q.s.free+c.runs)
@@ -177,8 +177,25 @@ func (c *class) mustStart() time.Time {
 	if earliest.IsZero() {
 		return earliest
 	}
-	// A run takes longer now and then than it mostly does.
-	return earliest.Add(-time.Duration(1.5 * c.costs.cost(2).run(min(c.rows, c.most))))
+	// A run takes longer now and then than it mostly does, and timers are late.
+	return earliest.Add(-time.Duration(1.5*c.costs.cost(2).run(min(c.rows, c.most))) - lateness)
+}
+
+// lateness is what a timer, and what comes before and after a run, may take
+// beside it.
+const lateness = 5 * time.Millisecond
+
+// allAlone reports whether what waits runs alone in any case.
+func (c *class) allAlone() bool {
+	if !c.joins || c.most == 1 || c.q.whole {
+		return true
+	}
+	for _, l := range c.lines {
+		if len(l.items) > 0 && l.alone == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *class) pressed(now time.Time) bool {
@@ -195,8 +212,7 @@ func (s *Scheduler) start(leader *item, now time.Time) *run {
 		c.costs.alone.impatient()
 		c.costs.busy.impatient()
 		c.q.metrics.refused("deadline")
-		leader.finish(outcome{err: problem.New(problem.DeadlineExceeded,
-			"%s: %s are left of the request's time, and a run takes longer", c.q.m.Name, max(leader.deadline.Sub(now), 0).Round(time.Microsecond))})
+		leader.finish(outcome{err: tooLate(c.q, leader.deadline.Sub(now))})
 		return nil
 	}
 	r := &leader.solo
@@ -224,6 +240,12 @@ func (s *Scheduler) start(leader *item, now time.Time) *run {
 		r.prepare()
 	}
 	return r
+}
+
+// tooLate is the error of a request whose deadline cannot be met any more.
+func tooLate(q *Queue, left time.Duration) error {
+	return problem.New(problem.DeadlineExceeded, "%s: %s are left of the request's time, and its run takes longer",
+		q.m.Name, max(left, 0).Round(time.Microsecond))
 }
 
 // gather chooses the members of a batch: the leader, then others of its class,

@@ -78,7 +78,7 @@ func (q *Queue) formOf(buf []byte, inputs []infer.Tensor, wanted []string) form 
 	}
 	f.shape = len(f.key)
 	switch {
-	case !f.joins || rows <= 0:
+	case !f.joins || rows <= 0 || f.elements == 0:
 		f.joins = false
 		f.key = append(f.key, 0)
 	default:

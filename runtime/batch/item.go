@@ -2,6 +2,7 @@ package batch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,6 +18,7 @@ type item struct {
 	line     *line
 	inputs   []infer.Tensor
 	rows     int
+	admitted bool // a part of a request that is under way
 	priority uint64
 	seq      uint64
 	arrived  time.Time
@@ -72,7 +74,7 @@ func (it *item) await() (*Result, error) {
 	switch {
 	case r == nil && it.line != nil: // still waiting
 		it.class.leave(it)
-		it.class.q.metrics.refused("cancelled")
+		it.class.q.metrics.refused(goneBecause(it.ctx))
 		s.dispatch(nil) // what waited for it may go now
 		s.mu.Unlock()
 		return nil, fmt.Errorf("wait for a run: %w", it.ctx.Err())
@@ -86,6 +88,14 @@ func (it *item) await() (*Result, error) {
 	s.mu.Unlock()
 	// It was told already: to run by itself, or how it ended.
 	return it.take(<-it.done)
+}
+
+// goneBecause is why a caller did not wait any longer.
+func goneBecause(ctx context.Context) string {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return "deadline"
+	}
+	return "cancelled"
 }
 
 func (it *item) take(o outcome) (*Result, error) {

@@ -164,7 +164,8 @@ func cutOutputs(sig *infer.Signature, members []*item, outputs []infer.Tensor, r
 		if specs[i] == nil || specs[i].Unbatched {
 			continue
 		}
-		if len(o.Shape) == 0 || o.Shape[batchAxis] != int64(rows) {
+		// Alone, a request gets whatever the model makes of it.
+		if len(members) > 1 && (len(o.Shape) == 0 || o.Shape[batchAxis] != int64(rows)) {
 			return nil, release, &misfit{fmt.Errorf("output %q of %d rows together has the shape %v", o.Name, rows, o.Shape)}
 		}
 	}

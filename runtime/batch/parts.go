@@ -4,11 +4,35 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
+
+// admitParts finds place for a request that will run in parts of so many rows,
+// as a whole, and refuses one that would end too late. It is called under mu.
+func (c *class) admitParts(ctx context.Context, req *infer.Request, rows, per int) error {
+	q := c.q
+	if n := ceilDiv(rows, per); n > maxParts {
+		q.metrics.refused("too_large")
+		e := problem.Invalid("inputs[0].shape", "expected at most %d rows, for batches of at most %d; got %d", maxParts*per, per, rows)
+		e.Code = problem.PayloadTooLarge
+		return e
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		least := c.costs.cost(1).least(per) * time.Duration(rows/per) / time.Duration(q.s.cfg.Slots)
+		if left := time.Until(deadline); least > left {
+			c.costs.alone.impatient()
+			c.costs.busy.impatient()
+			q.metrics.refused("deadline")
+			return tooLate(q, left)
+		}
+	}
+	return q.admit(req.Tenant)
+}
 
 // runParts runs a request of many rows in parts of at most so many, several at
 // once, and joins their outputs. It fails whole with the first part that does.
@@ -19,13 +43,17 @@ func (q *Queue) runParts(ctx context.Context, req *infer.Request, wanted []strin
 	group.SetLimit(2 * q.s.cfg.Slots)
 	sig := q.m.Signature
 	for i := range results {
-		group.Go(func() error {
+		group.Go(func() (err error) {
+			defer func() { // nobody above recovers here
+				if p := recover(); p != nil {
+					err = fmt.Errorf("%w: %v", errPanic, p)
+				}
+			}()
 			from := i * per
 			count := min(per, rows-from)
 			part := *req
 			part.Inputs = cutInputs(sig, req.Inputs, from, count)
-			var err error
-			results[i], err = q.runPart(gctx, &part, wanted, count, i > 0)
+			results[i], err = q.runPart(gctx, &part, wanted, count)
 			return err
 		})
 	}
@@ -46,15 +74,15 @@ func (q *Queue) runParts(ctx context.Context, req *infer.Request, wanted []strin
 	return joinResults(sig, results, rows)
 }
 
-// runPart runs one part. Those after the first are not refused for a full
-// queue: the request is under way.
-func (q *Queue) runPart(ctx context.Context, req *infer.Request, wanted []string, rows int, admitted bool) (*Result, error) {
+// runPart runs one part. None is refused for a full queue: the request is under
+// way.
+func (q *Queue) runPart(ctx context.Context, req *infer.Request, wanted []string, rows int) (*Result, error) {
 	var scratch [512]byte
 	form := q.formOf(scratch[:0], req.Inputs, wanted)
 	s := q.s
 	s.mu.Lock()
 	c := q.class(&form, wanted, req.Inputs)
-	return q.runOne(ctx, c, req, rows, admitted)
+	return q.runOne(ctx, c, req, rows, true)
 }
 
 // joinResults makes one result of parts'.
@@ -71,13 +99,13 @@ func joinResults(sig *infer.Signature, parts []*Result, rows int) (*Result, erro
 		for _, p := range parts {
 			t := &p.Outputs[i]
 			if len(t.Shape) == 0 || !slices.Equal(t.Shape[batchAxis+1:], o.Shape[batchAxis+1:]) {
-				return nil, fmt.Errorf("output %q of a part has the shape %v, and that of another %v", o.Name, t.Shape, o.Shape)
+				return nil, problem.New(problem.ModelFailed, "output %q of some rows has the shape %v, and that of others %v", o.Name, t.Shape, o.Shape)
 			}
 			total += len(t.Data)
 			count += t.Shape[batchAxis]
 		}
 		if count != int64(rows) {
-			return nil, fmt.Errorf("output %q of %d rows has %d", o.Name, rows, count)
+			return nil, problem.New(problem.ModelFailed, "output %q of %d rows has %d", o.Name, rows, count)
 		}
 		data := make([]byte, 0, max(total, 8))
 		for _, p := range parts {

@@ -212,15 +212,20 @@ func (r *run) deal(members []*item, outputs []infer.Tensor, release func(), timi
 const suspects = 16
 
 func (c *class) suspect(it *item) {
-	l := c.lines[it.tenant]
-	if l == nil {
-		if len(c.lines) >= maxClasses {
+	if len(c.lines) >= maxClasses {
+		c.forgetSuspect()
+	}
+	c.lineOf(it.tenant).alone = suspects
+}
+
+// forgetSuspect makes room for another: of those with nothing waiting, any.
+func (c *class) forgetSuspect() {
+	for name, l := range c.lines {
+		if len(l.items) == 0 {
+			delete(c.lines, name)
 			return
 		}
-		l = &line{class: c, tenant: it.tenant}
-		c.lines[it.tenant] = l
 	}
-	l.alone = suspects
 }
 
 // isRefusal reports whether the model refused the inputs, which may be one
@@ -301,7 +306,7 @@ func (r *run) tell(e ended, outcomes []outcome) (answers int) {
 
 // trust counts a run alone of a tenant who is suspected.
 func (c *class) trust(it *item, refused bool) {
-	l := c.lines[it.tenant]
+	l := c.lines[it.tenant.name]
 	if l == nil || l.alone == 0 {
 		return
 	}
