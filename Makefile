@@ -31,11 +31,11 @@ models: deps build ## Publish the shipped models into the platform's S3, as vers
 	@bin/modelserve models publish-shipped
 
 .PHONY: test
-test: deps test-deps ## Prove everything but the cluster.
+test: test-deps deps ## Prove everything but the cluster.
 	@$(GO) test -race -timeout 30m ./...
 
 .PHONY: conformance
-conformance: deps test-deps ## Serve every model of the ONNX project's node tests (UPDATE=1 writes the exceptions again).
+conformance: test-deps deps ## Serve every model of the ONNX project's node tests (UPDATE=1 writes the exceptions again).
 	@# Of each model only what went wrong, and the summary.
 	@$(GO) test -race -count=1 -timeout 30m -v ./test/conformance -all $(if $(UPDATE),-update) | grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|    --- PASS)'
 

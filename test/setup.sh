@@ -16,6 +16,7 @@ debian() { # package, what for
   fi
 }
 
+command -v curl >/dev/null || debian curl "The tests paste the curl lines that the platform prints."
 [ -d /usr/share/libonnx-testdata/data/node ] || debian libonnx-testdata "The tests take the ONNX project's node tests from Debian."
 
 stamp=.deps/python/.requirements

@@ -69,7 +69,12 @@ func OpenCache(cfg CacheConfig) (*Cache, error) {
 		return c, nil
 	}
 	if err := c.make(); err != nil {
-		return nil, fmt.Errorf("open cache: %w", err)
+		if !diskTrouble(err) {
+			return nil, fmt.Errorf("open cache: %w", err)
+		}
+		// Each fetch tries again, and loads from memory meanwhile.
+		c.logger.Warn("the cache's folder takes no files", "error", err)
+		return c, nil
 	}
 	if err := c.sweep(); err != nil { // a disk in trouble is no reason not to serve
 		c.logger.Warn("what others left in the cache cannot be removed", "error", err)

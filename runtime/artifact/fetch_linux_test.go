@@ -1,6 +1,8 @@
 package artifact
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -58,6 +60,41 @@ func TestFetchReadOnlyDisk(t *testing.T) {
 	holds(t, NewFetcher(store, cache, here, nil, fromMemory), "rosa", rosa).Release()
 	remount(0)
 	holds(t, f, "rosa", rosa).Release()
+}
+
+// TestOpenCacheOnAReadOnlyDisk holds that a folder that takes no files from the
+// beginning keeps nobody from serving.
+func TestOpenCacheOnAReadOnlyDisk(t *testing.T) {
+	t.Parallel()
+	dir, ok := smallDisk(t)
+	if !ok {
+		return // what such a disk answers is held by TestDiskTrouble
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	cache, err := OpenCache(CacheConfig{Dir: filepath.Join(dir, "cache")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cache.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := OpenCache(CacheConfig{Dir: filepath.Join(os.Args[0], "cache")}); err == nil {
+		t.Error("a path through a file is a folder")
+	}
+}
+
+func TestDiskTrouble(t *testing.T) {
+	t.Parallel()
+	for err, want := range map[error]bool{
+		syscall.EROFS: true, syscall.EACCES: true, syscall.ENOSPC: true, syscall.EIO: true,
+		syscall.ENOTDIR: false, syscall.ENAMETOOLONG: false, errUnreachable: false,
+	} {
+		if diskTrouble(&os.PathError{Op: "mkdir", Path: "/x", Err: err}) != want {
+			t.Errorf("%v: want %v", err, want)
+		}
+	}
 }
 
 // smallDisk is a disk of 64 KiB; false where this process may not mount one.

@@ -22,7 +22,7 @@ type batchFlags struct {
 
 func (f *batchFlags) add(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&f.size, "max-batch-size", 0, "the most rows `N` of a batch; 1 is no batching (as many as pays)")
-	cmd.Flags().DurationVar(&f.delay, "max-delay", 0, "how `long` to wait for more rows, such as 2ms (not at all)")
+	cmd.Flags().DurationVar(&f.delay, "max-delay", 0, "how long (`DURATION`) to wait for more rows, such as 2ms (not at all)")
 	cmd.Flags().StringArrayVar(&f.ragged, "ragged", nil, "an axis that shorter requests are padded along, as `INPUT=AXIS[:PAD]` (repeatable)")
 }
 
@@ -34,6 +34,9 @@ func (f *batchFlags) apply(cmd *cobra.Command, req *publish.Request) (err error)
 	most := artifact.MaxDelay * time.Microsecond
 	if f.delay < 0 || f.delay > most || f.delay%time.Microsecond != 0 {
 		return usagef("--max-delay: expected whole microseconds up to %s, such as 2ms, got %s", most, f.delay)
+	}
+	if f.size == 1 && f.delay > 0 {
+		return usagef("--max-delay: there is nobody to wait for with --max-batch-size 1")
 	}
 	req.Batching = artifact.Batching{MaxBatchSize: f.size, MaxDelay: f.delay.Microseconds()}
 	req.Ragged, err = parseRagged(f.ragged)

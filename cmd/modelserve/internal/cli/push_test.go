@@ -54,13 +54,16 @@ func TestPushBatches(t *testing.T) {
 	s.model("a.onnx", onnxtest.Embed(5, 3))
 	s.model("mean.onnx", onnxtest.ReduceTokens("ReduceMean", 4))
 	for flags, want := range map[string]string{
-		"--max-batch-size 0":      "--max-batch-size: expected 1 to 4096, got 0",
-		"--max-batch-size 4097":   "--max-batch-size: expected 1 to 4096, got 4097",
-		"--max-batch-size some":   "--max-batch-size",
-		"--max-delay -1ms":        "--max-delay: expected whole microseconds up to 10s",
-		"--max-delay 11s":         "--max-delay: expected whole microseconds up to 10s",
-		"--max-delay 5ns":         "--max-delay: expected whole microseconds",
-		"--max-delay 5":           "--max-delay",
+		"--max-batch-size 0":    "--max-batch-size: expected 1 to 4096, got 0",
+		"--max-batch-size 4097": "--max-batch-size: expected 1 to 4096, got 4097",
+		"--max-batch-size some": "--max-batch-size",
+		"--max-delay -1ms":      "--max-delay: expected whole microseconds up to 10s",
+		"--max-delay 11s":       "--max-delay: expected whole microseconds up to 10s",
+		"--max-delay 5ns":       "--max-delay: expected whole microseconds",
+		"--max-delay 5":         "--max-delay",
+
+		"--max-batch-size 1 --max-delay 5ms": "there is nobody to wait for",
+
 		"--ragged ids":            "--ragged: expected INPUT=AXIS or INPUT=AXIS:PAD",
 		"--ragged =1":             "--ragged: expected INPUT=AXIS",
 		"--ragged ids=0":          "axis 0 is the batch's",
