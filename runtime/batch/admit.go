@@ -15,6 +15,7 @@ func (q *Queue) runOne(ctx context.Context, c *class, req *infer.Request, rows i
 	it, err := q.enter(ctx, c, req, rows, admitted)
 	if err != nil {
 		s.mu.Unlock()
+		s.pace(ctx, req.Inputs)
 		return nil, err
 	}
 	inline := s.dispatch(it)

@@ -84,14 +84,16 @@ type Result struct {
 type Scheduler struct {
 	cfg Config
 
-	mu     sync.Mutex
-	free   int // slots
-	busy   occupancy
-	fair   fairness
-	seq    uint64
-	timer  *time.Timer
-	wakeAt time.Time // when the timer goes off; zero when it is stopped
-	work   sync.WaitGroup
+	mu   sync.Mutex
+	free int // slots
+	busy occupancy
+	fair fairness
+	seq  uint64
+
+	refusals pacing
+	timer    *time.Timer
+	wakeAt   time.Time // when the timer goes off; zero when it is stopped
+	work     sync.WaitGroup
 }
 
 // New makes a scheduler.
@@ -154,6 +156,7 @@ func (q *Queue) Run(ctx context.Context, req *infer.Request, wanted []string) (*
 		err := c.admitParts(ctx, req, form.rows, per)
 		s.mu.Unlock()
 		if err != nil {
+			s.pace(ctx, req.Inputs)
 			return nil, err
 		}
 		return q.runParts(ctx, req, wanted, form.rows, per)

@@ -432,6 +432,46 @@ func TestFullQueue(t *testing.T) {
 	})
 }
 
+// TestRefusalsOfAFloodAreHeld holds that a few refusals are told at once, those
+// of a flood when its callers were to come back, and no more of them are kept
+// than the bound says.
+func TestRefusalsOfAFloodAreHeld(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{cost: linear(time.Hour, 0)}
+		_, q := newQueue(t, 1, 1, f, func(m *Model) { m.MaxRows = 1 })
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for range 2 { // one runs and one waits
+			wg.Go(func() { _, _ = q.Run(ctx, request("", 1), []string{"y"}) })
+			synctest.Wait()
+		}
+		var now, later atomic.Int32
+		began := time.Now()
+		var refused sync.WaitGroup
+		for range 1000 {
+			refused.Go(func() {
+				_, err := q.Run(t.Context(), request("", 1), []string{"y"})
+				if problem.CodeOf(err) != problem.Overloaded {
+					t.Error(err)
+				}
+				switch time.Since(began) {
+				case 0:
+					now.Add(1)
+				case refusalHold:
+					later.Add(1)
+				}
+			})
+		}
+		refused.Wait()
+		if n, l := now.Load(), later.Load(); n != 1000-maxHeld || l != maxHeld {
+			t.Errorf("%d are told at once and %d held", n, l)
+		}
+		cancel()
+		wg.Wait()
+	})
+}
+
 func TestDeadlines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
