@@ -43,6 +43,7 @@ const OrtApi *ms_open(const char *path, char *message, size_t message_len, const
     snprintf(message, message_len, "ONNX Runtime %s is too old: 1.%d or newer is needed", *version, MS_API_VERSION);
     return NULL;  // The library stays loaded: its destructors are not safe to run.
   }
+  ms_fpe();
   return api;
 }
 

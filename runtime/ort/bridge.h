@@ -24,6 +24,10 @@ typedef struct {
 // ms_open loads a library and returns its table; NULL with a message otherwise.
 const OrtApi *ms_open(const char *path, char *message, size_t message_len, const char **version);
 
+// ms_fpe has the smallest integer divided by -1 wrap around, once for the
+// process, where the processor would raise SIGFPE.
+void ms_fpe(void);
+
 OrtStatus *ms_env(const OrtApi *a, OrtEnv **env);
 void ms_env_free(const OrtApi *a, OrtEnv *env);
 
