@@ -188,7 +188,7 @@ func describe(ctx context.Context, req *Request, session *ort.Session, draft *ar
 	if sig, notes, err = openOutputs(ctx, session, sig, inputs); err != nil {
 		return nil, nil, refuse("%w", err)
 	}
-	sig, why, err := findBatchAxis(ctx, session, sig)
+	sig, why, err := batchAxisOf(ctx, req.File, session, sig)
 	if err != nil {
 		return nil, nil, fmt.Errorf("look for a batch axis: %w", err)
 	}
