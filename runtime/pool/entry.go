@@ -55,10 +55,13 @@ func (e *entry) loading() bool {
 // ready reports whether e answers calls at once; nil does not.
 func (e *entry) ready() bool { return e != nil && !e.loading() && e.err == nil }
 
+// broken reports whether e failed to load; nil did not.
+func (e *entry) broken() bool { return e != nil && !e.loading() && e.err != nil }
+
 // Acquire implements serve.Backend.
 func (p *Pool) Acquire(ctx context.Context, name, version string) (serve.Lease, error) {
 	deleted := false
-	for again := true; ; again = false {
+	for tries := 1; ; tries++ {
 		c, err := p.resolve(ctx, name, version, deleted)
 		if err != nil {
 			return nil, err
@@ -68,10 +71,14 @@ func (p *Pool) Acquire(ctx context.Context, name, version string) (serve.Lease, 
 			return l, nil
 		}
 		// The version was deleted since the listing was read, and another is meant;
-		// or it failed to load, and the one before it may answer.
+		// or it failed to load, and one before it may answer.
 		code := problem.CodeOf(err)
 		deleted = code == problem.ModelNotFound
-		if !again || c.named || !deleted && code != problem.ModelUnavailable {
+		most := 1
+		if c.first {
+			most = maxOlder
+		}
+		if tries > most || c.named || !deleted && code != problem.ModelUnavailable {
 			return nil, err
 		}
 	}
@@ -104,15 +111,7 @@ func (p *Pool) hold(c choice) (*entry, error) {
 	if p.closed {
 		return nil, errStopping()
 	}
-	before, known := p.before(c)
-	old := p.entries[before]
-	e, err := p.begin(c.ref, old.ready())
-	switch {
-	case old.ready() && (err != nil || !e.ready()):
-		e, err = old, nil
-	case err != nil && known:
-		e, err = p.begin(before, false)
-	}
+	e, err := p.find(c)
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +120,25 @@ func (p *Pool) hold(c choice) (*entry, error) {
 	p.work.Add(1)
 	e.used = time.Now()
 	return e, nil
+}
+
+// find is the version that answers a call, whose load may begin with it.
+func (p *Pool) find(c choice) (*entry, error) {
+	before, known := p.before(c)
+	old := p.entries[before]
+	if known && c.first && !old.ready() && p.entries[c.ref].broken() {
+		if e, err := p.begin(before, false); err == nil {
+			return e, nil // what failed is tried again beside it
+		}
+	}
+	e, err := p.begin(c.ref, old.ready())
+	switch {
+	case old.ready() && (err != nil || !e.ready()):
+		return old, nil
+	case err != nil && known:
+		return p.begin(before, false)
+	}
+	return e, err
 }
 
 // release takes one lease off e. bytes is what its session now takes; 0 is not

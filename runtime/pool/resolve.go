@@ -55,6 +55,7 @@ type choice struct {
 	want  string // as the call has it
 	alias string // that decided
 	named bool   // want is the version's number
+	first bool   // it is the newest, which neither an alias nor a split decided
 	wait  bool   // nothing may stand in for the version
 	from  *listing
 }
@@ -119,6 +120,7 @@ func (l *listing) pick(want string, roll func(n int) int) (choice, error) {
 		want:  want,
 		alias: alias,
 		named: want != "" && alias == "",
+		first: want == "" && alias == "" && !l.policy.Splits(l.versions),
 		from:  l,
 	}, nil
 }

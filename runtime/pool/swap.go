@@ -11,6 +11,10 @@ import (
 // that name its number.
 const numberKept = time.Minute
 
+// maxOlder bounds the older versions that are tried in place of a newest one
+// that does not load.
+const maxOlder = 2
+
 // before is the version that calls like c got before the one that they are for,
 // if it is another and still published. It stands in. Calls that name a number
 // get no other.
@@ -21,14 +25,30 @@ func (p *Pool) before(c choice) (artifact.Ref, bool) {
 	}
 	v := m.serving[c.want]
 	if v == c.ref.Version || !slices.Contains(m.listing.versions, v) {
-		return artifact.Ref{}, false
+		return p.older(c)
 	}
 	return artifact.Ref{Name: c.ref.Name, Version: v}, true
 }
 
+// older is the version before a newest one that failed to load, for a pool that
+// had none before: one of a few that did not fail too.
+func (p *Pool) older(c choice) (artifact.Ref, bool) {
+	if !c.first || !p.entries[c.ref].broken() {
+		return artifact.Ref{}, false
+	}
+	rest := c.from.versions[slices.Index(c.from.versions, c.ref.Version)+1:]
+	for _, v := range rest[:min(maxOlder, len(rest))] {
+		if ref := (artifact.Ref{Name: c.ref.Name, Version: v}); !p.entries[ref].broken() {
+			return ref, true
+		}
+	}
+	return artifact.Ref{}, false
+}
+
 // answers remembers that e answers a call, and returns what counts its runs. A
 // number that a split names may have been chosen by it, before the call came
-// here.
+// here. What stands in is remembered too, or the next call would wait for what
+// failed.
 func (p *Pool) answers(c choice, e *entry) *modelStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -36,7 +56,10 @@ func (p *Pool) answers(c choice, e *entry) *modelStats {
 		e.byNumber = time.Now()
 		c.want = ""
 	}
-	if m := p.models[e.ref.Name]; m != nil && e.ref == c.ref && (!c.named || c.from.splits(e.ref.Version)) {
+	m := p.models[e.ref.Name]
+	switch {
+	case m == nil:
+	case e.ref == c.ref && (!c.named || c.from.splits(e.ref.Version)), !c.named && !p.entries[c.ref].ready():
 		e.byPolicy = true
 		m.serving[c.want] = e.ref.Version
 	}
