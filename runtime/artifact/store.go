@@ -193,25 +193,54 @@ func (s *Store) Names(ctx context.Context) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
+// Version is a published version as a listing has it.
+type Version struct {
+	Number int
+	Tag    string // another one when other bytes are published under the number
+}
+
 // Versions lists a model's published versions, newest first; none at all is
 // problem.ModelNotFound.
 func (s *Store) Versions(ctx context.Context, name string) ([]int, error) {
-	versions, err := s.versions(ctx, name)
+	listed, err := s.Tagged(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	if len(versions) == 0 {
+	return numbers(listed), nil
+}
+
+// Tagged is Versions, with what tells a version from another that had its
+// number before: the ETag of its manifest.
+func (s *Store) Tagged(ctx context.Context, name string) ([]Version, error) {
+	listed, err := s.tagged(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(listed) == 0 {
 		return nil, problem.New(problem.ModelNotFound, "model %q is not published", name)
 	}
-	return versions, nil
+	return listed, nil
 }
 
 func (s *Store) versions(ctx context.Context, name string) ([]int, error) {
+	listed, err := s.tagged(ctx, name)
+	return numbers(listed), err
+}
+
+func numbers(listed []Version) []int {
+	var versions []int
+	for _, v := range listed {
+		versions = append(versions, v.Number)
+	}
+	return versions
+}
+
+func (s *Store) tagged(ctx context.Context, name string) ([]Version, error) {
 	if _, err := infer.ParseName(name); err != nil {
 		return nil, err
 	}
 	prefix := modelsPrefix + name + "/"
-	var versions []int
+	var listed []Version
 	err := s.list(ctx, prefix, "", func(page *s3.ListObjectsV2Output) {
 		for _, o := range page.Contents {
 			number, file := path.Split(strings.TrimPrefix(aws.ToString(o.Key), prefix))
@@ -219,16 +248,15 @@ func (s *Store) versions(ctx context.Context, name string) ([]int, error) {
 				continue
 			}
 			if v, err := infer.ParseVersion(strings.TrimSuffix(number, "/")); err == nil {
-				versions = append(versions, v)
+				listed = append(listed, Version{Number: v, Tag: aws.ToString(o.ETag)})
 			}
 		}
 	})
 	if err != nil {
 		return nil, problem.New(problem.Unavailable, "list versions of model %s: %w", name, err)
 	}
-	slices.Sort(versions)
-	slices.Reverse(versions)
-	return versions, nil
+	slices.SortFunc(listed, func(a, b Version) int { return b.Number - a.Number })
+	return listed, nil
 }
 
 // Newest is the newest published version of a model.

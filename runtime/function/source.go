@@ -99,8 +99,8 @@ func (s *source) close() error {
 func (s *source) Names(ctx context.Context) ([]string, error) { return s.store.Names(ctx) }
 
 // Versions implements pool.Source.
-func (s *source) Versions(ctx context.Context, name string) ([]int, error) {
-	return s.store.Versions(ctx, name)
+func (s *source) Versions(ctx context.Context, name string) ([]artifact.Version, error) {
+	return s.store.Tagged(ctx, name)
 }
 
 // Policy says which version of a model a call is for that names none by its

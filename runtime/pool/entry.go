@@ -18,6 +18,7 @@ import (
 // as long as anyone holds it.
 type entry struct {
 	ref    artifact.Ref
+	tag    string        // of what was published when the load began; "" is not known
 	done   chan struct{} // closed when the load has ended
 	loaded *Loaded
 	info   *serve.ModelInfo

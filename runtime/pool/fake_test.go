@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -25,6 +24,7 @@ var errGone = errors.New("S3 unreachable")
 type source struct {
 	mu         sync.Mutex
 	versions   map[string][]int
+	tags       map[artifact.Ref]string // of versions; "" where nothing is
 	policies   map[string]*artifact.Policy
 	generation int  // 0 is a catalog that cannot tell
 	gone       bool // no call is answered
@@ -49,6 +49,7 @@ var errShape = errors.New("a wrong shape")
 func newSource() *source {
 	return &source{
 		versions:   map[string][]int{"a": {2, 1}, "b": {1}, "c": {1}},
+		tags:       map[artifact.Ref]string{},
 		policies:   map[string]*artifact.Policy{},
 		generation: 1,
 		fail:       map[artifact.Ref]error{},
@@ -100,7 +101,7 @@ func (s *source) Names(ctx context.Context) ([]string, error) {
 	return []string{"a", "b", "c"}, nil
 }
 
-func (s *source) Versions(ctx context.Context, name string) ([]int, error) {
+func (s *source) Versions(ctx context.Context, name string) ([]artifact.Version, error) {
 	if err := s.answers(ctx); err != nil {
 		return nil, err
 	}
@@ -110,7 +111,11 @@ func (s *source) Versions(ctx context.Context, name string) ([]int, error) {
 	if len(s.versions[name]) == 0 {
 		return nil, problem.New(problem.ModelNotFound, "model %q is not published", name)
 	}
-	return slices.Clone(s.versions[name]), nil
+	var listed []artifact.Version
+	for _, v := range s.versions[name] {
+		listed = append(listed, artifact.Version{Number: v, Tag: s.tags[artifact.Ref{Name: name, Version: v}]})
+	}
+	return listed, nil
 }
 
 func (s *source) Policy(ctx context.Context, name string) (*artifact.Policy, error) {
@@ -154,7 +159,7 @@ func (s *source) Describe(_ context.Context, ref artifact.Ref) (*artifact.Manife
 			{Path: "model.onnx", Size: size},
 			{Path: "model.ort", Size: 1 << 40, Optimized: &artifact.Target{}},
 		},
-	}, "sha256:" + ref.Name + strconv.Itoa(ref.Version), nil
+	}, "sha256:" + ref.Name + strconv.Itoa(ref.Version) + s.tags[ref], nil
 }
 
 func (s *source) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (*pool.Loaded, error) {

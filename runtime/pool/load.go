@@ -35,6 +35,9 @@ func (p *Pool) begin(ref artifact.Ref, beside bool) (*entry, error) {
 		ref: ref, done: make(chan struct{}), failures: failures, used: time.Now(),
 		beside: beside, byPolicy: beside,
 	}
+	if m := p.models[ref.Name]; m != nil {
+		e.tag = m.listing.tags[ref.Version]
+	}
 	if !p.spawn(func() { p.load(e) }) {
 		return nil, errStopping()
 	}

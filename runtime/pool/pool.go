@@ -32,8 +32,9 @@ type Catalog interface {
 	Names(ctx context.Context) ([]string, error)
 
 	// Versions lists a model's published versions, newest first; none is
-	// problem.ModelNotFound.
-	Versions(ctx context.Context, name string) ([]int, error)
+	// problem.ModelNotFound. What is in memory under another tag than the listed
+	// one goes; no tag is one that nobody knows.
+	Versions(ctx context.Context, name string) ([]artifact.Version, error)
 
 	// Policy says which of them answers a call that names none; a model without
 	// one has the zero Policy.

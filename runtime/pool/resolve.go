@@ -43,6 +43,7 @@ type model struct {
 type listing struct {
 	name       string
 	versions   []int
+	tags       map[int]string // of versions; none of Config.Models
 	policy     *artifact.Policy
 	generation string    // of the catalog, before it was read
 	read       time.Time // zero is doubted
@@ -244,9 +245,15 @@ func (p *Pool) list(l *listing) error {
 	defer cancel()
 	l.read = time.Now()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) {
-		if l.versions = p.fixed(l.name); l.versions == nil {
-			l.versions, err = p.source.Versions(ctx, l.name)
+	g.Go(func() error {
+		if l.versions = p.fixed(l.name); l.versions != nil {
+			return nil
+		}
+		published, err := p.source.Versions(ctx, l.name)
+		l.tags = make(map[int]string, len(published))
+		for _, v := range published {
+			l.versions = append(l.versions, v.Number)
+			l.tags[v.Number] = v.Tag
 		}
 		return err
 	})
@@ -277,7 +284,7 @@ func (p *Pool) learn(l *listing, err error) (*listing, error) {
 	switch {
 	case problem.CodeOf(err) == problem.ModelNotFound && !p.static():
 		delete(p.models, l.name)
-		p.dropDeleted(l.name, nil)
+		p.dropOthers(l.name, nil)
 		return nil, err
 	case err != nil && m != nil:
 		kept := *m.listing

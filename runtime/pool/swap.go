@@ -86,7 +86,7 @@ func (p *Pool) serves(ref artifact.Ref) bool {
 // of no use any more goes.
 func (p *Pool) follow(m *model) {
 	name := m.listing.name
-	p.dropDeleted(name, m.listing.versions)
+	p.dropOthers(name, m.listing)
 	if !p.inMemory(name) {
 		return // the next call loads what it needs
 	}
@@ -130,24 +130,34 @@ func (p *Pool) needed(m *model, version int) bool {
 	return false
 }
 
-// dropDeleted lets go of the versions of a model that are not published any
-// more.
-func (p *Pool) dropDeleted(name string, published []int) {
+// dropOthers lets go of the versions of a model that are not published any more
+// as they are in memory: deleted, or deleted and published with other bytes. l
+// is its listing; nil is none.
+func (p *Pool) dropOthers(name string, l *listing) {
 	for ref, e := range p.entries {
-		if ref.Name == name && !p.pinned[ref] && !slices.Contains(published, ref.Version) && (!e.loading() || e.leases == 0) {
+		if ref.Name == name && !p.pinned[ref] && !l.has(e) && (!e.loading() || e.leases == 0) {
 			p.evict(e, evictedDeleted)
 		}
 	}
 }
 
+// has reports whether e is of what is published under its number.
+func (l *listing) has(e *entry) bool {
+	if l == nil || !slices.Contains(l.versions, e.ref.Version) {
+		return false
+	}
+	tag := l.tags[e.ref.Version]
+	return e.tag == tag || e.tag == "" || tag == ""
+}
+
 // settle is follow's second half, once a version has come in: it may have been
-// deleted since its load began, or be what others were kept for.
+// deleted or replaced since its load began, or be what others were kept for.
 func (p *Pool) settle(name string) {
 	if m := p.models[name]; m != nil {
-		p.dropDeleted(name, m.listing.versions)
+		p.dropOthers(name, m.listing)
 		p.retire(m)
 	} else {
-		p.dropDeleted(name, nil)
+		p.dropOthers(name, nil)
 	}
 }
 

@@ -1,0 +1,38 @@
+package artifact
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestATagIsOfTheBytes holds that a listing tells a version from another that
+// had its number before.
+func TestATagIsOfTheBytes(t *testing.T) {
+	t.Parallel()
+	s := newFakeS3(t).store(t)
+	publish(t, s, draft(t, "m", noise(1, 100)), Publishing{})
+	publish(t, s, draft(t, "m", noise(2, 100)), Publishing{})
+	tagged := func() []Version {
+		t.Helper()
+		listed, err := s.Tagged(t.Context(), "m")
+		if err != nil || len(listed) != 2 || listed[0].Number != 2 || listed[1].Number != 1 || listed[0].Tag == "" || listed[0].Tag == listed[1].Tag {
+			t.Fatalf("%+v, %v", listed, err)
+		}
+		return listed
+	}
+	first := tagged()
+	if diff := cmp.Diff(first, tagged()); diff != "" {
+		t.Errorf("nothing changed: -first +again\n%s", diff)
+	}
+	if err := s.Delete(t.Context(), Ref{"m", 1}); err != nil {
+		t.Fatal(err)
+	}
+	other := draft(t, "m", noise(3, 100))
+	other.Version = 1
+	publish(t, s, other, Publishing{})
+	second := tagged()
+	if second[0] != first[0] || second[1].Tag == first[1].Tag {
+		t.Errorf("before %+v, after %+v", first, second)
+	}
+}
