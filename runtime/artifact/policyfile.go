@@ -106,14 +106,31 @@ func (s *Store) policy(ctx context.Context, name string) (*policyVersion, error)
 	if errors.Is(err, errMissing) {
 		return &policyVersion{}, nil
 	}
-	if err != nil {
+	p, err := parseRead(name, data, err)
+	var bad unreadable
+	if err != nil && !errors.As(err, &bad) {
 		return nil, problem.New(problem.Unavailable, "read the policy of model %s: %w", name, err)
+	}
+	if err != nil {
+		return nil, problem.New(problem.Unavailable, "the policy of model %s: %w", name, bad)
+	}
+	p.tag = tag
+	return p, nil
+}
+
+// parseRead is parsePolicy of what readTagged returned; a fault of the object
+// itself is unreadable.
+func parseRead(name string, data []byte, err error) (*policyVersion, error) {
+	if large := (tooLarge{}); errors.As(err, &large) {
+		return nil, unreadable{fmt.Errorf("%s: it %w", PolicyFile, large)}
+	}
+	if err != nil {
+		return nil, err
 	}
 	p, err := parsePolicy(name, data)
 	if err != nil {
-		return nil, problem.New(problem.Unavailable, "the policy of model %s: %w", name, unreadable{err})
+		return nil, unreadable{err}
 	}
-	p.tag = tag
 	return p, nil
 }
 
@@ -246,11 +263,12 @@ func (s *Store) discarded(ctx context.Context, name string) (*policyVersion, err
 	if errors.Is(err, errMissing) {
 		return &policyVersion{}, nil
 	}
-	if err != nil {
+	old, err := parseRead(name, data, err)
+	if err != nil && !errors.As(err, new(unreadable)) {
 		return nil, problem.New(problem.Unavailable, "read the policy of model %s: %w", name, err)
 	}
 	p := &policyVersion{tag: tag}
-	if old, err := parsePolicy(name, data); err == nil {
+	if err == nil {
 		p.body.Generation = min(old.body.Generation, time.Now().Add(time.Hour).UnixMilli()) // or who altered it would have used them up
 	}
 	return p, nil

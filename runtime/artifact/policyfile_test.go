@@ -207,6 +207,9 @@ func TestAnAlteredPolicyIsNotFollowed(t *testing.T) {
 		}, "it is that of"},
 		"no policy": {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.setObject(t, key, "{}") }, PolicyFile},
 		"no JSON":   {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.setObject(t, key, "\x00") }, PolicyFile},
+		"too large": {func(t *testing.T, f *fakeS3, _ *Store, _ string) {
+			f.setObject(t, key, f.object(t, key)+strings.Repeat(" ", maxPolicy))
+		}, "policy.json: it has more than 65536 bytes"},
 		"more in it": {func(t *testing.T, f *fakeS3, _ *Store, _ string) {
 			f.setObject(t, key, strings.Replace(f.object(t, key), `"schema"`, `"more":1,"schema"`, 1))
 		}, "more"},

@@ -157,7 +157,12 @@ func (s *Store) read(ctx context.Context, key string, most int64) ([]byte, error
 	return data, err
 }
 
-// readTagged is read, and tells the object's ETag.
+// tooLarge is an object with more bytes than one of its kind may have.
+type tooLarge struct{ most int64 }
+
+func (t tooLarge) Error() string { return fmt.Sprintf("has more than %d bytes", t.most) }
+
+// readTagged is read, and tells the object's ETag, of one that is tooLarge too.
 func (s *Store) readTagged(ctx context.Context, key string, most int64) (data []byte, tag string, err error) {
 	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: &key})
 	if err != nil {
@@ -169,7 +174,7 @@ func (s *Store) readTagged(ctx context.Context, key string, most int64) (data []
 		return nil, "", fmt.Errorf("interrupted: %w", err)
 	}
 	if int64(len(data)) > most {
-		return nil, "", fmt.Errorf("has more than %d bytes", most)
+		return nil, aws.ToString(out.ETag), tooLarge{most}
 	}
 	return data, aws.ToString(out.ETag), nil
 }
