@@ -40,7 +40,7 @@ type config struct {
 
 	LoadTimeout time.Duration `env:"MODELSERVE_LOAD_TIMEOUT" envDefault:"5m"`
 	MaxBody     env.Size      `env:"MODELSERVE_MAX_BODY" envDefault:"32MiB"`
-	MaxOutput   env.Size      `env:"MODELSERVE_MAX_OUTPUT" envDefault:"256MiB"` // bytes of one answer, as far as known before it runs
+	MaxOutput   env.Size      `env:"MODELSERVE_MAX_OUTPUT" envDefault:"256MiB"` // bytes of one answer
 	MaxPixels   int64         `env:"MODELSERVE_MAX_PIXELS" envDefault:"64000000"`
 	Inflight    env.Size      `env:"MODELSERVE_MAX_INFLIGHT" envDefault:"512MiB"` // bytes of bodies and decoded images at once
 	BodyTimeout time.Duration `env:"MODELSERVE_BODY_TIMEOUT" envDefault:"30s"`

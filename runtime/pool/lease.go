@@ -64,6 +64,10 @@ func (l *lease) run(ctx context.Context, req *infer.Request) (*infer.Response, e
 	if err != nil {
 		return nil, err
 	}
+	if err := checkAnswer(result.Outputs, l.pool.cfg.MaxOutput); err != nil {
+		result.Release()
+		return nil, err
+	}
 	timing := l.takeCold()
 	timing.Queue, timing.Input, timing.Infer, timing.Output = result.Timing.Queue, result.Timing.Input, result.Timing.Infer, result.Timing.Output
 	timing.BatchSize = result.Timing.BatchSize

@@ -10,7 +10,7 @@ import (
 )
 
 // checkOutput refuses what is sure to be answered with more than most bytes.
-// What a run takes is known only once it runs, but an answer has a row for each
+// What a run takes is known only once it ran (see checkAnswer), but an answer has a row for each
 // row of the inputs, and each takes at least what the signature fixes of it.
 // most 0 is no bound.
 func checkOutput(sig *infer.Signature, inputs []infer.Tensor, wanted []string, most int64) error {
@@ -35,6 +35,20 @@ func checkOutput(sig *infer.Signature, inputs []infer.Tensor, wanted []string, m
 		Detail: "expected an answer of at most " + strconv.FormatInt(most, 10) + " bytes; these rows make at least " + strconv.FormatInt(least, 10),
 	}}
 	return e
+}
+
+// checkAnswer refuses one request's outputs when they take more than most bytes,
+// which nothing told before the run. Its rows of a shared run are held to that
+// and not the run's own outputs, for the others' rows are no fault of it.
+func checkAnswer(outputs []infer.Tensor, most int64) error {
+	var bytes int64
+	for i := range outputs {
+		bytes = sum(bytes, int64(len(outputs[i].Data)))
+	}
+	if most == 0 || bytes <= most {
+		return nil
+	}
+	return problem.New(problem.PayloadTooLarge, "the answer has %d bytes; expected at most %d (MODELSERVE_MAX_OUTPUT): ask for fewer rows, or for fewer of the outputs", bytes, most)
 }
 
 // checkOutputs holds what a run gave to the model's own signature: each output

@@ -93,7 +93,7 @@ type Config struct {
 	Slots     int           // runs at once, of all models together
 	Queue     int           // requests of one version waiting for a run; more are refused
 	LoadLimit time.Duration // one load may take this long
-	MaxOutput int64         // bytes of the smallest answer that a run may have; 0 is no bound
+	MaxOutput int64         // bytes of one answer; 0 is no bound
 	Device    string        // where models run: "cpu"
 
 	Registerer prometheus.Registerer // of the pool's metrics; nil is none

@@ -2,13 +2,19 @@ package pool_test
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
+	"math"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/pool"
@@ -138,4 +144,84 @@ type deaf struct{ pool.Session }
 
 func (d deaf) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
 	return d.Session.Run(context.WithoutCancel(ctx), inputs, outputs)
+}
+
+// TestAnAnswerIsBounded holds that what a run gave is not answered when it is
+// more than answers may have, alone or in a shared run, and holds nothing then.
+func TestAnAnswerIsBounded(t *testing.T) {
+	t.Parallel()
+	for name, word := range map[string]*artifact.Batching{"alone": {MaxBatchSize: 1}, "joined": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				src := newSource()
+				p := newPoolOf(t, &swelling{&wording{src, word, sameTime()}}, func(c *pool.Config) { c.Slots, c.Queue, c.MaxOutput = 1, 64, 1000 })
+				defer p.Close()
+				if err := p.Load(t.Context(), "a"); err != nil {
+					t.Fatal(err)
+				}
+				var wg sync.WaitGroup
+				var refused atomic.Int64
+				for i := range 10 {
+					wg.Go(func() {
+						_, err := callWith(t.Context(), p, float32(i%2*997))
+						switch known := (*problem.Error)(nil); {
+						case i%2 == 0 && err != nil:
+							t.Error(err)
+						case i%2 == 1 && (!errors.As(err, &known) || known.Code != problem.PayloadTooLarge ||
+							!strings.HasPrefix(known.Detail, "the answer has 1001 bytes; expected at most 1000 (MODELSERVE_MAX_OUTPUT)")):
+							t.Errorf("got %v", err)
+						case i%2 == 1:
+							refused.Add(1)
+						}
+					})
+					synctest.Wait()
+				}
+				wg.Wait()
+				if refused.Load() != 5 {
+					t.Errorf("%d were refused", refused.Load())
+				}
+			})
+		})
+	}
+}
+
+func callWith(ctx context.Context, p *pool.Pool, x float32) (*infer.Response, error) {
+	lease, err := p.Acquire(ctx, "a", "")
+	if err != nil {
+		return nil, err
+	}
+	defer lease.Release()
+	return lease.Run(ctx, &infer.Request{
+		Model: "a", Inputs: []infer.Tensor{infer.NewTensor("x", []int64{1, 1}, []float32{x})},
+	})
+}
+
+// swelling is a source whose models give texts of as many bytes as their inputs
+// say, which nobody knows before.
+type swelling struct{ *wording }
+
+func (s *swelling) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (*pool.Loaded, error) {
+	l, err := s.wording.Load(ctx, ref, admit)
+	if err == nil {
+		l.Session = texts{l.Session}
+		l.Manifest.Signature.Outputs[0].DataType = infer.Bytes
+	}
+	return l, err
+}
+
+type texts struct{ pool.Session }
+
+func (s texts) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+	given, release, err := s.Session.Run(ctx, inputs, outputs)
+	if err != nil {
+		return nil, nil, err
+	}
+	y := infer.Tensor{Name: "y", DataType: infer.Bytes, Shape: given[0].Shape}
+	for x := given[0].Data; len(x) > 0; x = x[4:] {
+		n := int(math.Float32frombits(binary.LittleEndian.Uint32(x)))
+		y.Data = binary.LittleEndian.AppendUint32(y.Data, uint32(n)) //nolint:gosec // a few bytes
+		y.Data = append(y.Data, make([]byte, n)...)
+	}
+	return []infer.Tensor{y}, release, nil
 }
