@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // failures are the models known not to load: what functions said of them, for
@@ -14,9 +17,12 @@ type failures struct {
 	reasons map[route.Pin]failure
 }
 
+// failure is why a version does not load; under version 0, which one the pool
+// answers calls without a version by meanwhile.
 type failure struct {
-	reason string
-	until  time.Time
+	reason  string
+	standIn int
+	until   time.Time
 }
 
 // A failure is remembered for failureFor, and failureMax of them at most.
@@ -27,7 +33,9 @@ const (
 
 func newFailures() *failures { return &failures{reasons: map[route.Pin]failure{}} }
 
-func (f *failures) remember(pin route.Pin, reason string) {
+func (f *failures) remember(pin route.Pin, reason string) { f.put(pin, failure{reason: reason}) }
+
+func (f *failures) put(pin route.Pin, known failure) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := time.Now()
@@ -38,8 +46,9 @@ func (f *failures) remember(pin route.Pin, reason string) {
 			}
 		}
 	}
-	if _, known := f.reasons[pin]; known || len(f.reasons) < failureMax {
-		f.reasons[pin] = failure{reason, now.Add(failureFor)}
+	if _, again := f.reasons[pin]; again || len(f.reasons) < failureMax {
+		known.until = now.Add(failureFor)
+		f.reasons[pin] = known
 	}
 }
 
@@ -47,6 +56,50 @@ func (f *failures) forget(pin route.Pin) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.reasons, pin)
+}
+
+// failed remembers that a call to t had no answer since a version does not load.
+func (f *failures) failed(t *target, reason string) {
+	if t.open {
+		f.forget(route.Pin{Name: t.model})
+	}
+	f.remember(t.pin, reason)
+}
+
+// answered remembers that a call to t had one, by the version that its header
+// names: the pool may have another stand in for the one that is due, of which
+// nothing better is known then.
+func (f *failures) answered(t *target, h http.Header) {
+	by := ranOf(t.pin, h)
+	switch whole := (route.Pin{Name: t.model}); {
+	case !t.open:
+	case by == t.pin:
+		f.forget(whole)
+	default:
+		f.put(whole, failure{standIn: by.Version})
+	}
+	f.forget(by)
+}
+
+// ranOf is the version of a pin's model that an answer says it is of, else the
+// pin.
+func ranOf(pin route.Pin, h http.Header) route.Pin {
+	ref, _, _ := strings.Cut(h.Get(modelHeader), ";")
+	name, version, _ := strings.Cut(ref, "@")
+	if number, err := infer.ParseVersion(version); err == nil && name == pin.Name {
+		return route.Pin{Name: name, Version: number}
+	}
+	return pin
+}
+
+// answering is the version that answers calls without one, which pin is due for.
+func (f *failures) answering(pin route.Pin) route.Pin {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if known, ok := f.reasons[route.Pin{Name: pin.Name}]; ok && time.Now().Before(known.until) {
+		return route.Pin{Name: pin.Name, Version: known.standIn}
+	}
+	return pin
 }
 
 // reason tells why a model would not answer; "" if nothing is known against it.

@@ -232,9 +232,9 @@ func (s *grpcService) forward(
 	handOn(ctx, out.Header())
 	res, err := client.CallUnary(context.WithValue(ctx, toFunctionKey{}, t.url), out)
 	if err != nil {
-		return nil, s.g.learnGRPC(ctx, t.pin, err)
+		return nil, s.g.learnGRPC(ctx, t, err)
 	}
-	s.g.failures.forget(t.pin)
+	s.g.failures.answered(t, res.Header())
 	answer := connect.NewResponse(res.Msg)
 	for name, values := range res.Header() {
 		if name == "Server-Timing" || strings.HasPrefix(name, "Modelserve-") {
@@ -247,7 +247,7 @@ func (s *grpcService) forward(
 
 // learnGRPC is what a caller is told of a failed call to a function, and what
 // is remembered of it.
-func (g *gateway) learnGRPC(ctx context.Context, pin route.Pin, err error) error {
+func (g *gateway) learnGRPC(ctx context.Context, t *target, err error) error {
 	var e *connect.Error
 	if !errors.As(err, &e) || !connect.IsWireError(err) {
 		return upstream(ctx, err) // the transport's, or a function that speaks no gRPC
@@ -257,7 +257,7 @@ func (g *gateway) learnGRPC(ctx context.Context, pin route.Pin, err error) error
 		told.AddDetail(d)
 	}
 	if problemgrpc.Code(told) == problem.ModelUnavailable {
-		g.failures.remember(pin, e.Message())
+		g.failures.failed(t, e.Message())
 	}
 	return problemgrpc.WithCode(told)
 }

@@ -15,6 +15,9 @@ const (
 	timeoutHeader = "Modelserve-Timeout" // what is left of the request's budget, in ms
 )
 
+// modelHeader tells which version answered: "name@version;digest=sha256:…".
+const modelHeader = "Modelserve-Model"
+
 // aliasHeader tells callers which alias decided on the version that answered.
 const aliasHeader = "Modelserve-Alias"
 

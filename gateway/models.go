@@ -150,7 +150,9 @@ func (g *gateway) readiness(ctx context.Context, bound *route.Bound, name, versi
 		return "", "", err
 	}
 	if bound == nil {
-		bound = g.deps.Routes.Model(found.Pin)
+		if bound = g.deps.Routes.Model(found.Pin); bound != nil && bound.Function.Pool && !found.chosen {
+			found.Pin = g.failures.answering(found.Pin)
+		}
 	}
 	return found.Name, g.unavailable(bound, found.Pin), nil
 }

@@ -50,7 +50,7 @@ func (g *gateway) toModel(c *call, verb auth.Verb, version, leaf string) error {
 		if res.StatusCode < http.StatusBadRequest {
 			t.tellAlias(res.Header)
 		}
-		return g.learn(t.pin, res)
+		return g.learn(t, res)
 	})
 	return nil
 }
@@ -161,10 +161,10 @@ func (u unspoken) Unwrap() error { return u.cause }
 const errorBody = 64 << 10
 
 // learn remembers from an answer whether a model loads.
-func (g *gateway) learn(pin route.Pin, res *http.Response) error {
+func (g *gateway) learn(t *target, res *http.Response) error {
 	switch {
 	case res.StatusCode < http.StatusBadRequest:
-		g.failures.forget(pin)
+		g.failures.answered(t, res.Header)
 	case res.StatusCode == problem.ModelUnavailable.Row().Status:
 		start, err := io.ReadAll(io.LimitReader(res.Body, errorBody))
 		if err != nil {
@@ -179,7 +179,7 @@ func (g *gateway) learn(pin route.Pin, res *http.Response) error {
 			Code  problem.Code `json:"code"`
 		}
 		if json.Unmarshal(start, &told) == nil && told.Code == problem.ModelUnavailable {
-			g.failures.remember(pin, told.Error)
+			g.failures.failed(t, told.Error)
 		}
 	}
 	return nil

@@ -25,7 +25,7 @@ func (g *gateway) load(c *call) error {
 	if err != nil {
 		return err
 	}
-	g.forward(c, at.URL, loadPath(pin.Name), func(res *http.Response) error { return g.learn(pin, res) })
+	g.forward(c, at.URL, loadPath(pin.Name), func(res *http.Response) error { return g.learn(&target{model: pin.Name, pin: pin}, res) })
 	return nil
 }
 
@@ -40,7 +40,7 @@ func (g *gateway) loadModel(ctx context.Context, bound *route.Bound, name string
 		return err
 	}
 	defer closeBody(res)
-	if err := g.learn(pin, res); err != nil {
+	if err := g.learn(&target{model: pin.Name, pin: pin}, res); err != nil {
 		return err
 	}
 	if res.StatusCode >= http.StatusBadRequest {

@@ -20,6 +20,7 @@ type target struct {
 	model    string
 	version  string    // as the function is to be asked; "" leaves the choice to it
 	alias    string    // that decided on the version here; "" when none did
+	open     bool      // the pool chooses, and may have an older version stand in
 	pin      route.Pin // what is known to be asked for, to remember failures by
 }
 
@@ -45,7 +46,7 @@ func (g *gateway) resolve(ctx context.Context, verb auth.Verb, bound *route.Boun
 	// function's affair: revisions of one differ, and the pool goes on with an
 	// older version until the one that is due has warmed up.
 	if !found.chosen && (bound != nil || at.Function.Pool) {
-		t.version = ""
+		t.version, t.open = "", bound == nil
 	}
 	t.url, t.function = at.URL, at.Function.Name
 	observed(ctx).function = t.function
