@@ -103,7 +103,7 @@ func (t *Telemetry) Stop(ctx context.Context) error {
 // NewLogger makes a logger whose records carry the request id and trace id of
 // their context.
 func NewLogger(cfg Config, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.Level}
+	options := &slog.HandlerOptions{Level: cfg.Level, ReplaceAttr: spellDurations}
 	var handler slog.Handler = slog.NewJSONHandler(w, options)
 	if cfg.Format == "text" {
 		handler = slog.NewTextHandler(w, options)
@@ -113,6 +113,15 @@ func NewLogger(cfg Config, w io.Writer) *slog.Logger {
 		logger = logger.With("service", cfg.Service)
 	}
 	return logger
+}
+
+// spellDurations writes durations as people read them: JSON would have
+// nanoseconds.
+func spellDurations(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 // Version is the module version the binary was built from, as Go stamps it:

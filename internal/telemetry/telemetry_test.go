@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/internal/telemetry"
@@ -65,6 +66,17 @@ func TestMiddleware(t *testing.T) {
 				t.Errorf("traceparent in %q, out %q", tc.traceparent, got)
 			}
 		})
+	}
+}
+
+func TestDurationsAreWrittenAsText(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"json", "text"} {
+		var log bytes.Buffer
+		telemetry.NewLogger(telemetry.Config{Format: format}, &log).Info("x", "retry_in", 1500*time.Millisecond)
+		if got := strings.ReplaceAll(log.String(), `"`, ""); !strings.Contains(strings.ReplaceAll(got, ":", "="), "retry_in=1.5s") {
+			t.Errorf("%s: %s", format, log.String())
+		}
 	}
 }
 

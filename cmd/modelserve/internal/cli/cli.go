@@ -124,8 +124,9 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "modelserve",
 		Short: "Serve models as functions that cost nothing while nobody calls them",
-		Long: `modelserve publishes models, deploys them as functions, manages keys, and runs
-the whole platform on this machine.
+		Long: `modelserve publishes models, says which of their versions answers (aliases and
+splits), deploys them as functions, manages keys, and runs the whole platform on
+this machine.
 
 It finds the platform by --server and --key or MODELSERVE_SERVER and
 MODELSERVE_KEY, else by the folder .modelserve/ here or above, which

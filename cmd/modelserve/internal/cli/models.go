@@ -266,8 +266,8 @@ func (a *app) deleteCommand() *cobra.Command {
 		Short: "Delete a published version, or a model with all of them",
 		Long: `Delete a version, or all versions of a model. It asks first; where nobody can
 answer it wants --yes. A version that an alias or the split names is not deleted
-before those name another, but with the whole model. Functions that have the
-version in memory answer with it until they stop.`,
+before those name another, but with the whole model. The pool lets it go within
+two seconds; a function that pins it answers with it until it stops.`,
 		Example: `  modelserve models delete churn@2
   modelserve models delete churn --yes`,
 		Args: args(cobra.ExactArgs(1)),

@@ -66,7 +66,8 @@ func (a *app) splitCommand() *cobra.Command {
 		Short: "Share calls without a version between versions; without any, show how",
 		Long: `Share the calls that name no version between several, by weight: any numbers from
 1 to 1000. It goes before the alias stable, until --clear ends it. Calls that
-name a version, in the URL or by X-Model-Version, are not shared.`,
+name a version, in the URL or by X-Model-Version, are not shared. A version that
+cannot be loaded fails its part of the calls: no other answers them.`,
 		Example: `  modelserve models split churn 3=90 4=10
   modelserve models split churn --clear
   modelserve models split churn`,
