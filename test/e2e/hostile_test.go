@@ -73,7 +73,7 @@ func hostileInput(t *testing.T, p *platform) {
 		"an unknown encoding":          {request{path: infer, body: []byte("{}"), header: map[string]string{"Content-Encoding": "br"}}, 415, "br"},
 		"an unknown model":             {request{path: "/v2/models/never/infer", body: []byte("{}")}, 404, "never"},
 		"an unknown version":           {request{path: "/v2/models/text-orient/versions/99/infer", body: []byte("{}")}, 404, "99"},
-		"a version that is none":       {request{path: "/v2/models/text-orient/versions/latest", body: nil}, 400, "version"},
+		"a version that is none":       {request{path: "/v2/models/text-orient/versions/No.1", body: nil}, 400, "version"},
 		"a path in a model's name":     {request{path: "/v2/models/..%2f..%2fetc/infer", body: []byte("{}")}, 400, "name"},
 		"capitals in a model's name":   {request{path: "/v2/models/Text/infer", body: []byte("{}")}, 400, "name"},
 		"an unknown function":          {request{host: p.host("never"), path: "/", body: []byte("x")}, 404, "host"},
