@@ -134,12 +134,14 @@ func (p *Pool) find(c choice) (*entry, error) {
 	}
 	e, err := p.begin(c.ref, old.ready())
 	switch {
-	case old.ready() && (err != nil || !e.ready()):
+	case err == nil && (e.ready() || !old.ready()):
+		return e, nil
+	case old.ready(): // the new one is on its way, or its failure is remembered
 		return old, nil
-	case err != nil && known:
+	case known:
 		return p.begin(before, false)
 	}
-	return e, err
+	return nil, err
 }
 
 // release takes one lease off e. bytes is what its session now takes; 0 is not

@@ -220,7 +220,7 @@ func (s texts) Run(ctx context.Context, inputs []infer.Tensor, outputs []string)
 	y := infer.Tensor{Name: "y", DataType: infer.Bytes, Shape: given[0].Shape}
 	for x := given[0].Data; len(x) > 0; x = x[4:] {
 		n := int(math.Float32frombits(binary.LittleEndian.Uint32(x)))
-		y.Data = binary.LittleEndian.AppendUint32(y.Data, uint32(n)) //nolint:gosec // a few bytes
+		y.Data = binary.LittleEndian.AppendUint32(y.Data, uint32(n))
 		y.Data = append(y.Data, make([]byte, n)...)
 	}
 	return []infer.Tensor{y}, release, nil
