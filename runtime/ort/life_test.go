@@ -296,8 +296,11 @@ func loadOnce(l *ort.Library, path string) error {
 
 // resident is the process's resident bytes, after a collection.
 func resident() int64 {
-	for range 2 { // a sync.Pool keeps what it has over one collection
+	// A sync.Pool keeps what it has over one collection, a finalizer what it is
+	// for over another, and a goroutine that has ended its stack for a moment.
+	for range 6 {
 		runtime.GC()
+		runtime.Gosched()
 	}
 	debug.FreeOSMemory()
 	data, err := os.ReadFile("/proc/self/statm")
