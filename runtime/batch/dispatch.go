@@ -134,18 +134,36 @@ func (c *class) plan(now time.Time, rows, slots int) (target, parallel int) {
 	if c.q.m.MaxRows > 0 {
 		return limit, slots
 	}
-	best := 0.0
+	best, second := 0.0, 0.0
+	var other [2]int
 	for k := 1; k <= max(slots, 1) && k <= rows; k++ {
 		size := min(ceilDiv(rows, k), limit)
 		rate := float64(min(rows, k*size)) / c.costs.run(k, size)
 		// The curves are known to some hundredths only: of what is as good, the
 		// more at once, which makes nobody wait.
 		if rate >= nearBest*best || best == 0 {
+			if target > 0 {
+				second, other = best, [2]int{target, parallel}
+			}
 			best, target, parallel = max(rate, best), size, k
+		} else if rate > second {
+			second, other = rate, [2]int{size, k}
 		}
+	}
+	// What is not done is not seen: now and then the next best has its chance,
+	// for a few runs.
+	if c.costs.runs%probe >= probe-probing && second >= worthTrying*best && second > 0 {
+		target, parallel = other[0], other[1]
 	}
 	return max(target, 1), max(parallel, 1)
 }
+
+// probing is how many runs in a row are tried another way, and worthTrying how
+// good that has to be, as far as known.
+const (
+	probing     = 2
+	worthTrying = 0.85
+)
 
 // saved is what a request's joining what waits would save.
 func (c *class) saved() time.Duration { return c.costs.cost(1).saved(c.rows) }
