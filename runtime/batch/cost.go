@@ -1,7 +1,6 @@
 package batch
 
 import (
-	"math"
 	"math/bits"
 	"time"
 )
@@ -231,4 +230,4 @@ func (c *curve) saved(rows int) time.Duration {
 }
 
 // ceilDiv is a/b, rounded up, at least 1.
-func ceilDiv(a, b int) int { return max(1, int(math.Ceil(float64(a)/float64(b)))) }
+func ceilDiv(a, b int) int { return max(1, (a+b-1)/b) }
