@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -108,6 +109,7 @@ func serveUntil(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Tele
 	go func() {
 		defer close(loaded)
 		src.load(loading, models, health, tel.Logger)
+		giveBackAtRest(loading, debug.FreeOSMemory)
 	}()
 	stopMetrics, err := serveMetrics(ctx, cfg, tel)
 	if err == nil {
