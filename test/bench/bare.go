@@ -20,7 +20,7 @@ import (
 )
 
 // bare is a process that has nothing but ONNX Runtime and one model, and runs
-// it in a loop when it is told to: one goroutine for each processor, as a
+// it in a loop when it is told to: as many runs at once as it is told, as a
 // function has slots. Between its turns it only waits.
 type bare struct {
 	*process
@@ -29,11 +29,21 @@ type bare struct {
 }
 
 // order tells the bare process to run batches of Rows for a Turn, or until
-// Runs were made where that is not 0.
+// Runs were made where that is not 0, in so many Loops at once: those that so
+// many callers can fill. 0 is one for each processor.
 type order struct {
-	Rows int
-	Turn time.Duration
-	Runs int64
+	Rows  int
+	Loops int
+	Turn  time.Duration
+	Runs  int64
+}
+
+// loops are no more than there are processors.
+func (o order) loops() int {
+	if o.Loops == 0 {
+		return runtime.GOMAXPROCS(0)
+	}
+	return min(o.Loops, runtime.GOMAXPROCS(0))
 }
 
 // loop is what one order gave.
@@ -122,7 +132,7 @@ func (o order) loop(ctx context.Context, session *ort.Session, model *subject) (
 	}
 	began := time.Now()
 	var wanted atomic.Int64
-	ends := make([][]time.Duration, runtime.GOMAXPROCS(0))
+	ends := make([][]time.Duration, o.loops())
 	errs := make([]error, len(ends))
 	var wg sync.WaitGroup
 	for i := range ends {
@@ -149,7 +159,7 @@ func (o order) more(n int64, since time.Duration) bool {
 	if o.Runs > 0 {
 		return n <= o.Runs
 	}
-	return since < o.Turn || n <= int64(leastAnswers*runtime.GOMAXPROCS(0))
+	return since < o.Turn || n <= int64(leastAnswers*o.loops())
 }
 
 func runOnce(ctx context.Context, session *ort.Session, inputs []infer.Tensor) error {

@@ -13,13 +13,38 @@ import (
 // learned is the size of the contestant that finds its own.
 const learned = 0
 
-// contestant is a function that serves a model with one maximum batch size.
+// contestant is a function that serves a model with one maximum batch size. It
+// is another process in each round: where the kernel puts a model's memory makes
+// a tenth of difference, and lasts as long as the process.
 type contestant struct {
 	*function
+	model  string // as published
 	size   int
 	target *target
 	rates  []float64 // by round
 	costs  []float64 // by round: seconds of the server's processor time for an answer
+}
+
+// begin starts the function, and warms it up.
+func (c *contest) begin(ctx context.Context, one *contestant, clients int) (err error) {
+	if one.function, err = c.platform.startFunction(ctx, c.dir, "./functions/onnx", one.model+"@1"); err != nil {
+		return err
+	}
+	if one.target, err = v2(one.address, one.model, true, c.subject.tensors(1)); err != nil {
+		return err
+	}
+	_, err = one.target.load(ctx, clients, c.turn)
+	return err
+}
+
+// end stops the function, if it runs.
+func (c *contestant) end() error {
+	if c.function == nil {
+		return nil
+	}
+	f := c.function
+	c.function = nil
+	return f.stop()
 }
 
 func (c *contestant) turn(ctx context.Context, clients int, turn time.Duration) error {
@@ -69,8 +94,8 @@ func (o *options) contests(ctx context.Context, p *platform, dir string, batchin
 		return nil, err
 	}
 	for _, s := range models {
-		c := &contest{options: o, subject: s, batching: batching}
-		measured, err := c.run(ctx, p, dir)
+		c := &contest{options: o, subject: s, batching: batching, platform: p, dir: dir}
+		measured, err := c.run(ctx)
 		if err != nil {
 			return rows, fmt.Errorf("%s: %w", s.name, err)
 		}
@@ -83,14 +108,16 @@ func (o *options) contests(ctx context.Context, p *platform, dir string, batchin
 type contest struct {
 	*options
 	subject  *subject
+	platform *platform
+	dir      string
 	batching bool
 	all      []*contestant // the learned one first
 	bare     *bare
 }
 
-func (c *contest) run(ctx context.Context, p *platform, dir string) (rows []row, err error) {
+func (c *contest) run(ctx context.Context) (rows []row, err error) {
 	defer func() { err = errors.Join(err, c.stop()) }()
-	if err := c.start(ctx, p, dir); err != nil {
+	if err := c.publish(ctx); err != nil {
 		return nil, err
 	}
 	for _, clients := range c.clients {
@@ -103,27 +130,19 @@ func (c *contest) run(ctx context.Context, p *platform, dir string) (rows []row,
 	return rows, nil
 }
 
-// start publishes the model once for each size, and starts a function for each.
-func (c *contest) start(ctx context.Context, p *platform, dir string) error {
-	sizes, err := c.sizes(ctx, p)
+// publish publishes the model once for each size.
+func (c *contest) publish(ctx context.Context) error {
+	sizes, err := c.sizes(ctx, c.platform)
 	if err != nil {
 		return err
 	}
-	progress("%s: publish and start %d functions", c.subject.name, len(sizes))
+	progress("%s: publish %d times", c.subject.name, len(sizes))
 	for _, size := range sizes {
-		name, err := p.push(ctx, c.subject, size)
+		name, err := c.platform.push(ctx, c.subject, size)
 		if err != nil {
 			return err
 		}
-		f, err := p.startFunction(ctx, dir, "./functions/onnx", name+"@1")
-		if err != nil {
-			return err
-		}
-		one := &contestant{function: f, size: size}
-		c.all = append(c.all, one)
-		if one.target, err = v2(f.address, name, true, c.subject.tensors(1)); err != nil {
-			return err
-		}
+		c.all = append(c.all, &contestant{model: name, size: size})
 	}
 	if c.has("bare") {
 		c.bare, err = startBare(c.subject)
@@ -134,7 +153,7 @@ func (c *contest) start(ctx context.Context, p *platform, dir string) error {
 func (c *contest) stop() error {
 	var errs []error
 	for _, one := range c.all {
-		errs = append(errs, one.stop())
+		errs = append(errs, one.end())
 	}
 	if c.bare != nil {
 		errs = append(errs, c.bare.stop())
@@ -190,14 +209,14 @@ func (c *contest) at(ctx context.Context, clients int) ([]row, error) {
 		return nil, err
 	}
 	self := running[0]
-	best := slices.MaxFunc(running[1:], func(a, b *contestant) int { return cmp.Compare(median(a.rates), median(b.rates)) })
+	best := bestOf(running[1:], -1)
 	what := fmt.Sprintf("%s, %d clients", c.subject.name, clients)
 	var rows []row
 	if c.batching {
 		none := ratios(self.rates, running[1].rates)
 		rows = append(rows, row{"throughput, " + what, "no batching", spread(none), "≥ 1.00", rounded(none) >= 1})
 		if len(running) > 2 {
-			fixed := ratios(self.rates, best.rates)
+			fixed := againstBest(self, running[1:])
 			rows = append(rows, row{"throughput, " + what, "the best fixed size, " + best.label(), spread(fixed), "≥ 0.97", rounded(fixed) >= 0.97})
 		}
 	}
@@ -208,26 +227,61 @@ func (c *contest) at(ctx context.Context, clients int) ([]row, error) {
 	return append(rows, measured...), err
 }
 
-// rounds gives each contestant its turns: one after the other, beginning with
-// another one in each round, after a turn to warm up.
+// againstBest holds each round of one against the fixed size that was best in
+// the other rounds. The best of many that were measured in the same round is
+// the luckiest of those that are as good: of six that do not differ, it seems a
+// tenth better than each of them is.
+func againstBest(self *contestant, fixed []*contestant) []float64 {
+	out := make([]float64, len(self.rates))
+	for i, rate := range self.rates {
+		out[i] = rate / bestOf(fixed, i).rates[i]
+	}
+	return out
+}
+
+// bestOf is the one with the best median, without a round where that is not -1.
+func bestOf(all []*contestant, without int) *contestant {
+	of := func(c *contestant) float64 {
+		rates := slices.Clone(c.rates)
+		if without >= 0 && len(rates) > 1 {
+			rates = slices.Delete(rates, without, without+1)
+		}
+		return median(rates)
+	}
+	return slices.MaxFunc(all, func(a, b *contestant) int { return cmp.Compare(of(a), of(b)) })
+}
+
+// rounds gives each contestant its turns, one after the other, beginning with
+// another one in each round.
 func (c *contest) rounds(ctx context.Context, running []*contestant, clients int) error {
 	rounds := c.options.rounds
 	if !c.batching {
 		rounds = 1 // only to find the best size
 	}
-	for _, one := range running {
-		if err := one.turn(ctx, clients, c.turn/2); err != nil {
+	for round := range rounds {
+		if err := c.round(ctx, running, clients, round); err != nil {
 			return err
 		}
-		one.rates, one.costs = nil, nil
-	}
-	for round := range rounds {
-		for i := range running {
-			if err := running[(round+i)%len(running)].turn(ctx, clients, c.turn); err != nil {
-				return err
-			}
-		}
 		progress("%s, %d clients, round %d of %d: %s", c.subject.name, clients, round+1, rounds, standing(running))
+	}
+	return nil
+}
+
+func (c *contest) round(ctx context.Context, running []*contestant, clients, round int) (err error) {
+	defer func() {
+		for _, one := range running {
+			err = errors.Join(err, one.end())
+		}
+	}()
+	for i := range running {
+		if err := c.begin(ctx, running[(round+i)%len(running)], clients); err != nil {
+			return err
+		}
+	}
+	for i := range running {
+		if err := running[(round+i)%len(running)].turn(ctx, clients, c.turn); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -237,11 +291,15 @@ func (c *contest) againstBare(ctx context.Context, self *contestant, size, clien
 	self.rates, self.costs = nil, nil
 	var rate, cpu []float64
 	for round := range c.options.rounds {
-		l, err := c.bare.run(order{Rows: size, Turn: c.turn})
+		l, err := c.bare.run(order{Rows: size, Loops: (clients + size - 1) / size, Turn: c.turn})
 		if err != nil {
 			return nil, err
 		}
-		if err := self.turn(ctx, clients, c.turn); err != nil {
+		err = c.begin(ctx, self, clients)
+		if err == nil {
+			err = self.turn(ctx, clients, c.turn)
+		}
+		if err = errors.Join(err, self.end()); err != nil {
 			return nil, err
 		}
 		rate = append(rate, self.rates[round]/l.Rate)

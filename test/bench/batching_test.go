@@ -1,0 +1,35 @@
+package main
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+// Of contestants that do not differ none is better: what noise lends to the
+// luckiest is not held against the learned size.
+func TestAgainstBestIsNotTheLuckiest(t *testing.T) {
+	t.Parallel()
+	noise := rand.New(rand.NewPCG(1, 2))
+	draw := func() *contestant {
+		c := &contestant{}
+		for range 5 {
+			c.rates = append(c.rates, 100*(1+0.1*noise.NormFloat64()))
+		}
+		return c
+	}
+	var all []float64
+	for range 500 {
+		fixed := []*contestant{draw(), draw(), draw(), draw(), draw(), draw()}
+		all = append(all, againstBest(draw(), fixed)...)
+	}
+	if m := median(all); m < 0.98 || m > 1.02 {
+		t.Errorf("equal contestants: ratio %.3f, expected about 1", m)
+	}
+	better := draw()
+	for i := range better.rates {
+		better.rates[i] = 200
+	}
+	if r := median(againstBest(draw(), []*contestant{draw(), better, draw()})); r > 0.6 {
+		t.Errorf("against one twice as good: ratio %.3f", r)
+	}
+}

@@ -1,0 +1,240 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+)
+
+// conf has what the daemons are configured with, as templates over settings.
+//
+//go:embed conf
+var conf embed.FS
+
+const (
+	nodeName = "node0"
+	registry = "localhost:5000" // on the machine, for ko; and in the node, for containerd
+	cgroup   = "modelserve-cluster"
+)
+
+// settings are what the templates say.
+type settings struct {
+	Dir, Run, PKI              string
+	NodeIP, NodeName, Registry string
+	PodCIDR, Cgroup            string
+}
+
+func (c *cluster) settings() settings {
+	return settings{
+		Dir: c.dir, Run: c.run, PKI: filepath.Join(c.run, "pki"),
+		NodeIP: nodeIP, NodeName: nodeName, Registry: registry, PodCIDR: podCIDR, Cgroup: cgroup,
+	}
+}
+
+// configure writes a template's outcome into the run folder, and returns it.
+func (c *cluster) configure(name string) (string, error) {
+	text, err := conf.ReadFile("conf/" + name)
+	if err != nil {
+		return "", err
+	}
+	t, err := template.New(name).Option("missingkey=error").Parse(string(text))
+	if err != nil {
+		return "", err
+	}
+	var out bytes.Buffer
+	if err := t.Execute(&out, c.settings()); err != nil {
+		return "", err
+	}
+	file := filepath.Join(c.run, name)
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return "", err
+	}
+	return out.String(), os.WriteFile(file, out.Bytes(), 0o600)
+}
+
+// registries serve one folder: to the machine, where ko pushes, and in the
+// node, where containerd pulls under the same name and cannot write.
+func (c *cluster) registries(ctx context.Context) error {
+	for _, r := range []daemon{
+		{name: "registry", args: []string{c.bin("registry"), "serve", filepath.Join(c.run, "registry.yaml")}},
+		{name: "registry-node", args: []string{c.bin("registry"), "serve", filepath.Join(c.run, "registry-node.yaml")}, node: true},
+	} {
+		text, err := c.configure(r.name + ".yaml")
+		if err != nil {
+			return err
+		}
+		r.more = []string{"OTEL_TRACES_EXPORTER=none"}
+		if err := c.start(ctx, r, text); err != nil {
+			return err
+		}
+	}
+	return c.until(ctx, 20*time.Second, "the registry", func(ctx context.Context) error {
+		if err := errors.Join(c.check("registry"), c.check("registry-node")); err != nil {
+			return err
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+registry+"/v2/", nil)
+		if err != nil {
+			return err
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		return res.Body.Close()
+	})
+}
+
+// controlPlane starts etcd and the API server with its controllers.
+func (c *cluster) controlPlane(ctx context.Context) error {
+	pki := func(name string) string { return filepath.Join(c.run, "pki", name) }
+	if _, err := c.configure("kubeconfig"); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(c.dir, "state"), 0o700); err != nil {
+		return err
+	}
+	err := c.start(ctx, daemon{name: "etcd", node: true, args: []string{
+		c.bin("etcd"), "--data-dir", filepath.Join(c.dir, "state/etcd"), "--log-level", "warn",
+		"--listen-client-urls", "http://127.0.0.1:2379", "--advertise-client-urls", "http://127.0.0.1:2379",
+		"--listen-peer-urls", "http://127.0.0.1:2380",
+		"--unsafe-no-fsync", // nothing here outlives the machine
+	}})
+	if err != nil {
+		return err
+	}
+	err = c.start(ctx, daemon{name: "apiserver", node: true, args: []string{
+		c.bin("kube-apiserver"), "--etcd-servers", "http://127.0.0.1:2379",
+		"--service-cluster-ip-range", serviceIP, "--advertise-address", nodeIP, "--bind-address", nodeIP, "--secure-port", "6443",
+		"--tls-cert-file", pki("apiserver.crt"), "--tls-private-key-file", pki("apiserver.key"), "--client-ca-file", pki("ca.crt"),
+		"--service-account-key-file", pki("sa.pub"), "--service-account-signing-key-file", pki("sa.key"),
+		"--service-account-issuer", "https://kubernetes.default.svc",
+		"--authorization-mode", "Node,RBAC", "--allow-privileged",
+		"--kubelet-client-certificate", pki("admin.crt"), "--kubelet-client-key", pki("admin.key"),
+		"--kubelet-certificate-authority", pki("ca.crt"), "--kubelet-preferred-address-types", "InternalIP",
+	}})
+	if err != nil {
+		return err
+	}
+	err = c.until(ctx, 2*time.Minute, "the API server", func(ctx context.Context) error {
+		if err := errors.Join(c.check("etcd"), c.check("apiserver")); err != nil {
+			return err
+		}
+		_, err := c.kubectl(ctx, "", "get", "--raw", "/readyz")
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	kubeconfig := c.kubeconfig()
+	return errors.Join(
+		c.start(ctx, daemon{name: "controller-manager", node: true, args: []string{
+			c.bin("kube-controller-manager"), "--kubeconfig", kubeconfig, "--leader-elect=false", "--use-service-account-credentials",
+			"--service-account-private-key-file", pki("sa.key"), "--root-ca-file", pki("ca.crt"),
+			"--cluster-signing-cert-file", pki("ca.crt"), "--cluster-signing-key-file", pki("ca.key"),
+		}}),
+		c.start(ctx, daemon{name: "scheduler", node: true, args: []string{
+			c.bin("kube-scheduler"), "--kubeconfig", kubeconfig, "--leader-elect=false",
+		}}),
+	)
+}
+
+// node starts what a node has: containerd, the kubelet, the proxy and DNS.
+func (c *cluster) node(ctx context.Context) error {
+	files := map[string]string{}
+	for _, name := range []string{"containerd.toml", "kubelet.yaml", "cni/10-pods.conflist", "Corefile"} {
+		text, err := c.configure(name)
+		if err != nil {
+			return err
+		}
+		files[name] = text
+	}
+	if err := c.makeCgroups(); err != nil {
+		return err
+	}
+	in := func(name string) string { return filepath.Join(c.run, name) }
+	err := c.start(ctx, daemon{name: "containerd", node: true, args: []string{"containerd", "-c", in("containerd.toml")}}, files["containerd.toml"])
+	if err != nil {
+		return err
+	}
+	err = c.until(ctx, 30*time.Second, "containerd", func(context.Context) error {
+		if err := c.check("containerd"); err != nil {
+			return err
+		}
+		_, err := os.Stat(in("containerd.sock"))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = errors.Join(
+		c.start(ctx, daemon{name: "kubelet", node: true, args: []string{
+			c.bin("kubelet"), "--config", in("kubelet.yaml"), "--kubeconfig", c.kubeconfig(),
+			"--hostname-override", nodeName, "--node-ip", nodeIP, "--root-dir", filepath.Join(c.dir, "state/kubelet"),
+		}}, files["kubelet.yaml"], files["cni/10-pods.conflist"]),
+		c.start(ctx, daemon{name: "proxy", node: true, args: []string{
+			c.bin("kube-proxy"), "--kubeconfig", c.kubeconfig(), "--proxy-mode", "nftables", "--cluster-cidr", podCIDR,
+			"--hostname-override", nodeName, "--nodeport-addresses", nodeIP + "/32",
+			"--conntrack-max-per-core=0", // cannot be written in a network namespace
+		}}),
+		c.start(ctx, daemon{name: "coredns", node: true, args: []string{c.bin("coredns"), "-conf", in("Corefile")}}, files["Corefile"]),
+	)
+	if err != nil {
+		return err
+	}
+	return c.until(ctx, 2*time.Minute, "the node", func(ctx context.Context) error {
+		if err := errors.Join(c.check("kubelet"), c.check("proxy"), c.check("coredns"), c.check("controller-manager"), c.check("scheduler")); err != nil {
+			return err
+		}
+		ready, err := c.kubectl(ctx, "", "get", "node", nodeName, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+		if err == nil && ready != "True" {
+			err = errors.New("the node is not Ready")
+		}
+		return err
+	})
+}
+
+func (c *cluster) kubeconfig() string { return filepath.Join(c.run, "kubeconfig") }
+
+// kubectl runs kubectl with an input and returns what it printed.
+func (c *cluster) kubectl(ctx context.Context, input string, args ...string) (string, error) {
+	return output(ctx, input, append([]string{c.bin("kubectl"), "--kubeconfig", c.kubeconfig(), "--cache-dir", filepath.Join(c.run, "cache")}, args...)...)
+}
+
+// apply applies manifests as ours, whoever had the fields before.
+func (c *cluster) apply(ctx context.Context, manifests string) error {
+	_, err := c.kubectl(ctx, manifests, "apply", "--server-side", "--force-conflicts", "--field-manager=modelserve-cluster", "-f", "-")
+	return err
+}
+
+// available waits until every Deployment and StatefulSet of a namespace is.
+func (c *cluster) available(ctx context.Context, namespace string) error {
+	return c.until(ctx, 5*time.Minute, "what runs in "+namespace, func(ctx context.Context) error {
+		lines, err := c.kubectl(ctx, "", "-n", namespace, "get", "deployments,statefulsets", "-o",
+			`jsonpath={range .items[*]}{.kind}/{.metadata.name} {.spec.replicas} {.status.readyReplicas}{"\n"}{end}`)
+		if err != nil {
+			return err
+		}
+		var waiting []string
+		for line := range strings.Lines(lines) {
+			fields := strings.Fields(line)
+			if len(fields) < 2 || fields[1] != "0" && (len(fields) < 3 || fields[1] != fields[2]) {
+				waiting = append(waiting, strings.ToLower(fields[0]))
+			}
+		}
+		if len(waiting) > 0 {
+			c.waitFor("wait in %s for %s", namespace, strings.Join(waiting, ", "))
+			return fmt.Errorf("not ready: %s; kubectl -n %s get pods tells more", strings.Join(waiting, ", "), namespace)
+		}
+		return nil
+	})
+}
