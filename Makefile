@@ -39,6 +39,25 @@ conformance: test-deps deps ## Serve every model of the ONNX project's node test
 	@# Of each model only what went wrong, and the summary.
 	@$(GO) test -race -count=1 -timeout 30m -v ./test/conformance -all $(if $(UPDATE),-update) | grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|    --- PASS)'
 
+.PHONY: cluster
+cluster: ## Bring up Kubernetes and Knative on this Linux machine (as root).
+	@mkdir -p .cluster/bin && $(GO) build -o .cluster/bin/cluster ./test/cluster
+	@.cluster/bin/cluster up
+
+.PHONY: cluster-down
+cluster-down: ## Stop it, and leave nothing behind but what was built.
+	@mkdir -p .cluster/bin && $(GO) build -o .cluster/bin/cluster ./test/cluster
+	@.cluster/bin/cluster down
+
+.PHONY: deploy
+deploy: ## Deploy everything to the current cluster (OVERLAY=dev).
+	@test/deploy.sh $(or $(OVERLAY),dev)
+
+.PHONY: e2e
+e2e: cluster test-deps ## Prove it on a cluster, which this brings up.
+	@. .cluster/env && test/deploy.sh dev
+	@. .cluster/env && $(GO) test -tags e2e -count=1 -timeout 40m -p 1 ./test/e2e
+
 .PHONY: test-deps
 test-deps:
 	@test/setup.sh
@@ -65,6 +84,10 @@ bench: deps build ## Measure against bare ONNX Runtime, in ratios within one run
 bench-peers: deps build ## Measure against other servers, each fetched into an environment of its own.
 	@test/bench/peers/setup.sh
 	@$(GO) run ./test/bench -run peers -rounds 3 $(BENCHFLAGS)
+
+.PHONY: bench-cluster
+bench-cluster: ## Measure first answers from zero on the cluster, part by part.
+	@. .cluster/env && $(GO) run ./test/bench -run cluster -rounds 8 $(BENCHFLAGS)
 
 .PHONY: soak
 soak: deps build ## Push, swap, evict and infer at once, with no failure and no growth (SOAKTIME=3m).

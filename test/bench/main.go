@@ -7,7 +7,8 @@
 //	make bench                     everything but what follows, some 20 minutes
 //	make bench-peers               against other servers, in Python
 //	make soak                      everything at once for minutes, with no failure
-//	go run ./test/bench -run cold  one part; fresh, peers and soak run only when named
+//	make bench-cluster             first answers from zero on a cluster
+//	go run ./test/bench -run cold  one part; what is not make bench's runs only when named
 package main
 
 import (
@@ -30,7 +31,7 @@ import (
 func main() {
 	var o options
 	var clients string
-	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,gateway,load,cold,idle", "the parts to run: these, fresh, peers and soak")
+	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,gateway,load,cold,idle", "the parts to run: these, fresh, peers, soak and cluster")
 	flag.IntVar(&o.rounds, "rounds", 5, "turns of each")
 	flag.DurationVar(&o.turn, "turn", time.Second, "length of a turn under load")
 	flag.StringVar(&o.models, "models", "", "the models to run under load (all)")
@@ -102,6 +103,7 @@ func (o *options) parts() []part {
 		{"peers", o.againstPeers},
 		{"fresh", fresh},
 		{"soak", o.soak},
+		{"cluster", o.coldCluster},
 	}
 }
 
@@ -143,7 +145,7 @@ func (o *options) measure(ctx context.Context) (rows []row, err error) {
 	}
 	defer os.RemoveAll(dir)
 	var p *platform
-	if o.run != "fresh" && o.run != "soak" { // which bring their own
+	if o.run != "fresh" && o.run != "soak" && o.run != "cluster" { // which bring their own
 		progress("start the platform")
 		if p, err = startPlatform(ctx, filepath.Join(dir, ".modelserve")); err != nil {
 			return nil, err

@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -28,7 +30,7 @@ const kubernetesVersion = "v1.35.4"
 func programs() []program {
 	version := "k8s.io/component-base/version"
 	return []program{
-		{module: "registry", packages: []string{"github.com/distribution/distribution/v3/cmd/registry"}},
+		{module: "registry", packages: []string{"."}, name: "registry"},
 		{module: "ko", packages: []string{"github.com/google/ko"}},
 		{module: "kubernetes", packages: []string{
 			"k8s.io/kubernetes/cmd/kube-apiserver", "k8s.io/kubernetes/cmd/kube-controller-manager",
@@ -37,7 +39,6 @@ func programs() []program {
 		}, ldflags: fmt.Sprintf("-X %s.gitVersion=%s -X %[1]s.gitMajor=1 -X %[1]s.gitMinor=35", version, kubernetesVersion)},
 		{module: "kubernetes", packages: []string{"go.etcd.io/etcd/server/v3"}, name: "etcd"},
 		{module: "coredns", packages: []string{"github.com/coredns/coredns"}},
-		{module: "traefik", packages: []string{"github.com/traefik/traefik/v3/cmd/traefik"}},
 		{module: "kn", packages: []string{"knative.dev/client/cmd/kn"}},
 	}
 }
@@ -67,7 +68,10 @@ func (c *cluster) buildProgram(ctx context.Context, p program) error {
 		out, title = filepath.Join(out, p.name), p.name
 	}
 	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-v", "-ldflags", strings.TrimSpace("-s -w " + p.ldflags), "-o", out}, p.packages...)
-	return c.once("built-"+title, func() (string, error) { return c.sumOf(dir, args) }, func() error {
+	made := func() bool {
+		return !slices.ContainsFunc(c.made(p), func(file string) bool { _, err := os.Stat(file); return err != nil })
+	}
+	return c.once("built-"+title, made, func() (string, error) { return c.sumOf(dir, args) }, func() error {
 		c.say("  build %s", title)
 		cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // ours
 		cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
@@ -77,11 +81,27 @@ func (c *cluster) buildProgram(ctx context.Context, p program) error {
 	})
 }
 
+// made are the files that a program is built into.
+func (c *cluster) made(p program) []string {
+	if p.name != "" {
+		return []string{c.bin(p.name)}
+	}
+	files := make([]string, len(p.packages))
+	for i, name := range p.packages {
+		files[i] = c.bin(path.Base(name))
+	}
+	return files
+}
+
 // sumOf is of a module and of what is done with it.
 func (c *cluster) sumOf(dir string, args []string) (string, error) {
 	sum := sha256.New()
-	for _, name := range []string{"go.mod", "go.sum"} {
-		data, err := os.ReadFile(filepath.Join(dir, name))
+	files, err := filepath.Glob(filepath.Join(dir, "*.*"))
+	if err != nil {
+		return "", err
+	}
+	for _, file := range files { // go.mod, go.sum and what main there is
+		data, err := os.ReadFile(file)
 		if err != nil {
 			return "", err
 		}
@@ -91,8 +111,9 @@ func (c *cluster) sumOf(dir string, args []string) (string, error) {
 	return fmt.Sprintf("%x", sum.Sum(nil)), nil
 }
 
-// once does f unless it was done before with the same sum.
-func (c *cluster) once(name string, sum func() (string, error), f func() error) error {
+// once does f unless it was done before with the same sum, and what it made is
+// there.
+func (c *cluster) once(name string, made func() bool, sum func() (string, error), f func() error) error {
 	stamp := filepath.Join(c.dir, "stamp", name)
 	if err := os.MkdirAll(filepath.Dir(stamp), 0o755); err != nil {
 		return err
@@ -101,7 +122,7 @@ func (c *cluster) once(name string, sum func() (string, error), f func() error) 
 	if err != nil {
 		return err
 	}
-	if had, err := os.ReadFile(stamp); err == nil && string(had) == wanted {
+	if had, err := os.ReadFile(stamp); err == nil && string(had) == wanted && made() {
 		return nil
 	}
 	if err := f(); err != nil {

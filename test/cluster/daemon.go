@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,26 +11,26 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// daemon is a process that outlives the command that started it.
+// daemon is a process that outlives the command that started it. All but the
+// node itself end with the node.
 type daemon struct {
 	name string
 	args []string // the program first
-	node bool     // in the node's network namespace
-	more []string // of its environment
-	grace time.Duration
+	host bool     // in the machine's network, not the node's
 }
 
-// record is what is known of a daemon that was started. The start time tells a
-// process from a later one with its number.
+// record is what is known of a process that was started. The start time tells
+// it from a later one with its number.
 type record struct {
-	PID     int    `json:"pid"`
-	Started string `json:"started"` // in clock ticks since the machine's start
-	Sum     string `json:"sum"`     // of its arguments and configuration
+	PID     int      `json:"pid"`
+	Started string   `json:"started"` // in clock ticks since the machine's start
+	Args    []string `json:"args"`
 }
 
 func (c *cluster) recordFile(name string) string { return filepath.Join(c.run, name+".pid.json") }
@@ -44,7 +43,12 @@ func (c *cluster) recorded(name string) (r record, err error) {
 	return r, json.Unmarshal(data, &r)
 }
 
-// alive reports whether the very process still runs.
+// up reports whether the very process that was started still runs.
+func (c *cluster) up(name string) bool {
+	r, err := c.recorded(name)
+	return err == nil && r.alive()
+}
+
 func (r record) alive() bool {
 	started, err := startTime(r.PID)
 	return err == nil && started == r.Started
@@ -56,92 +60,117 @@ func startTime(pid int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, rest, ok := strings.Cut(string(data), ") ") // the name may have spaces
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 20 || fields[0] == "Z" {
+	end := strings.LastIndex(string(data), ") ") // the name may have anything
+	if end < 0 {
+		return "", errors.New("not a process's stat")
+	}
+	fields := strings.Fields(string(data)[end+2:])
+	if len(fields) < 20 || fields[0] == "Z" {
 		return "", errors.New("not a living process")
 	}
 	return fields[19], nil
 }
 
-// daemon starts d, unless it runs already as it should; what it depends on
-// besides its arguments is in config. It says whether it started it.
-func (c *cluster) start(ctx context.Context, d daemon, config ...string) error {
-	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Join(slices.Concat(d.args, d.more, config), "\x00"))))
-	if r, err := c.recorded(d.name); err == nil && r.alive() {
-		if r.Sum == sum {
-			return nil
-		}
-		c.say("  %s changed: start it again", d.name)
-		if err := c.stop(ctx, d.name, d.grace); err != nil {
-			return err
-		}
-	}
-	args := d.args
-	if d.node {
-		// Only its network: `ip netns exec` would also remount /sys, and hide the
-		// cgroups from the kubelet and runc.
-		args = append([]string{"nsenter", "--net=" + netnsFile}, args...)
-	}
-	if err := os.MkdirAll(filepath.Join(c.dir, "log"), 0o755); err != nil {
+// start starts a daemon in the node's namespaces.
+func (c *cluster) start(d daemon) error {
+	n, err := c.recorded(node)
+	if err != nil {
 		return err
 	}
-	log, err := os.OpenFile(c.logFile(d.name), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	args := []string{"nsenter", "--target", strconv.Itoa(n.PID), "--pid", "--mount", "--uts", "--ipc"}
+	if !d.host {
+		args = append(args, "--net")
+	}
+	return c.spawn(d.name, append(append(args, "--"), d.args...), nil)
+}
+
+// spawn starts a process with its log, and keeps record of it.
+func (c *cluster) spawn(name string, args []string, attr *syscall.SysProcAttr) error {
+	log, err := os.Create(c.logFile(name))
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // ours, and to outlive us
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, "/"
-	cmd.Env = slices.Concat(os.Environ(), []string{"PATH=" + filepath.Join(c.dir, "bin") + ":" + os.Getenv("PATH")}, d.more)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PATH=") }),
+		"PATH="+filepath.Join(c.dir, "bin")+":"+os.Getenv("PATH"), "OTEL_TRACES_EXPORTER=none")
+	if attr == nil {
+		attr = &syscall.SysProcAttr{}
+	}
+	attr.Setsid = true
+	cmd.SysProcAttr = attr
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", d.name, err)
+		return fmt.Errorf("start %s: %w", name, err)
 	}
 	started, err := startTime(cmd.Process.Pid)
 	if err != nil {
-		return fmt.Errorf("start %s: %w\n%s", d.name, err, c.logTail(d.name))
+		return fmt.Errorf("start %s: %w\n%s", name, err, c.logTail(name))
 	}
-	data, err := json.Marshal(record{cmd.Process.Pid, started, sum})
+	data, err := json.Marshal(record{cmd.Process.Pid, started, args})
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(c.recordFile(d.name), data, 0o600), cmd.Process.Release())
+	return errors.Join(os.WriteFile(c.recordFile(name), data, 0o600), cmd.Process.Release())
 }
 
-// check fails when the daemon has ended, with the end of its log.
-func (c *cluster) check(name string) error {
+// restart kills a daemon, as a crash would, and starts it again.
+func (c *cluster) restart(ctx context.Context, name string) error {
 	r, err := c.recorded(name)
-	if err == nil && r.alive() {
-		return nil
+	if err != nil || name == node {
+		return fmt.Errorf("expected one of %s, got %q", strings.Join(daemons()[1:], ", "), name)
 	}
-	return fmt.Errorf("%s has ended: %s\n%s", name, c.logFile(name), c.logTail(name))
+	// What was started is nsenter; the daemon is its child, in the node.
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", r.PID))
+	if err != nil {
+		return err
+	}
+	for child := range strings.FieldsSeq(string(children)) {
+		pid, err := strconv.Atoi(child)
+		if err != nil {
+			return err
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return err
+		}
+	}
+	err = c.until(ctx, 10*time.Second, name+" to end", func(context.Context) error {
+		if r.alive() {
+			return errors.New("it has not")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.spawn(name, r.Args, nil)
 }
 
-// stop ends a daemon, if it is there, and its record.
-func (c *cluster) stop(ctx context.Context, name string, grace time.Duration) error {
+// check fails when a daemon has ended, with the end of its log.
+func (c *cluster) check(names ...string) error {
+	for _, name := range names {
+		if !c.up(name) {
+			return fatalError{fmt.Errorf("%s has ended; the end of %s:\n%s", name, c.logFile(name), c.logTail(name))}
+		}
+	}
+	return nil
+}
+
+// fatalError is one that waiting does not mend.
+type fatalError struct{ error }
+
+// kill ends a process that was started, and its record.
+func (c *cluster) kill(name string) error {
 	r, err := c.recorded(name)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	if grace <= 0 {
-		grace = 10 * time.Second
-	}
-	if r.alive() {
-		_ = syscall.Kill(r.PID, syscall.SIGTERM) // it may end meanwhile
-		deadline := time.Now().Add(grace)
-		for r.alive() && time.Now().Before(deadline) && ctx.Err() == nil {
-			time.Sleep(20 * time.Millisecond)
-		}
-		if r.alive() {
-			_ = syscall.Kill(r.PID, syscall.SIGKILL)
-		}
-		for end := time.Now().Add(5 * time.Second); r.alive(); time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(end) {
-				return fmt.Errorf("%s, process %d, does not end", name, r.PID)
-			}
+	for end := time.Now().Add(20 * time.Second); r.alive(); time.Sleep(20 * time.Millisecond) {
+		_ = syscall.Kill(r.PID, syscall.SIGKILL) // it may end meanwhile
+		if time.Now().After(end) {
+			return fmt.Errorf("%s, process %d, does not end", name, r.PID)
 		}
 	}
 	return os.Remove(c.recordFile(name))

@@ -17,9 +17,56 @@ import (
 	"time"
 )
 
-// makeCgroups makes the root below which the kubelet keeps its pods: one of our
-// own, so that what is below it is ours.
-func (c *cluster) makeCgroups() error {
+// down ends everything, whatever state it is in, and looks that nothing is left.
+// What was built, the images and the logs stay.
+func (c *cluster) down(ctx context.Context) error {
+	err := c.step(ctx, step{"end the node, and all in it", c.end})
+	if err != nil {
+		return err
+	}
+	if left := c.leftovers(); len(left) > 0 {
+		return fmt.Errorf("this is left:\n  %s", strings.Join(left, "\n  "))
+	}
+	c.say("nothing is left but .cluster/, with what was built")
+	return nil
+}
+
+// end kills the node's first process, upon which the kernel ends all others in
+// it, and removes what is not a process.
+func (c *cluster) end(ctx context.Context) error {
+	if err := c.kill(node); err != nil {
+		return err
+	}
+	err := c.until(ctx, 30*time.Second, "the kernel to end the node's processes", func(context.Context) error {
+		if left := c.leftProcesses(); len(left) > 0 {
+			return fmt.Errorf("processes %v", left)
+		}
+		if _, err := os.Stat("/sys/class/net/" + cable); err == nil {
+			return errors.New("the cable is still there")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(removeCgroups(), c.removeState())
+}
+
+func (c *cluster) removeState() error {
+	made, err := os.ReadFile(filepath.Join(c.run, "folders"))
+	if err == nil {
+		for folder := range strings.Lines(string(made)) {
+			_ = os.Remove(strings.TrimSpace(folder)) // only if nobody else put something there
+		}
+	}
+	return errors.Join(os.RemoveAll(c.state), os.RemoveAll(c.run), os.RemoveAll(filepath.Join(c.dir, "env")))
+}
+
+// cgroup is the root below which the kubelet keeps its pods: one of our own, so
+// that what is below it is ours.
+const cgroup = "modelserve-cluster"
+
+func makeCgroups() error {
 	for _, dir := range hierarchies() {
 		dir = filepath.Join(dir, cgroup)
 		if err := os.Mkdir(dir, 0o755); errors.Is(err, os.ErrExist) {
@@ -30,10 +77,10 @@ func (c *cluster) makeCgroups() error {
 		// A new group of a cpuset hierarchy (version 1) has no processors.
 		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
 			whole, err := os.ReadFile(filepath.Join(filepath.Dir(dir), name))
-			if err != nil || len(strings.TrimSpace(string(whole))) == 0 {
+			if err != nil || strings.TrimSpace(string(whole)) == "" {
 				continue
 			}
-			if err := os.WriteFile(filepath.Join(dir, name), whole, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, name), whole, 0o600); err != nil {
 				return err
 			}
 		}
@@ -68,85 +115,8 @@ func mounts() []mount {
 	return found
 }
 
-// down stops everything, whatever state it is in, and looks that nothing is
-// left. What was built stays, and so do the images and the published models.
-func (c *cluster) down(ctx context.Context) error {
-	err := c.steps(ctx,
-		step{"stop the node's and Kubernetes' processes", c.stopDaemons},
-		step{"end the containers", c.endContainers},
-		step{"unmount, and remove network and state", func(ctx context.Context) error {
-			return errors.Join(c.stopLast(ctx), c.unmount(), c.removePodNetworks(ctx), c.removeNetwork(ctx), c.removeCgroups(), c.removeState())
-		}},
-	)
-	if err != nil {
-		return err
-	}
-	if left := c.leftovers(); len(left) > 0 {
-		return fmt.Errorf("this is left:\n  %s", strings.Join(left, "\n  "))
-	}
-	c.say("nothing is left but .cluster/, with what was built and published")
-	return nil
-}
-
-// stopDaemons stops what would start containers again, then containerd.
-func (c *cluster) stopDaemons(ctx context.Context) error {
-	var errs []error
-	for _, name := range []string{"kubelet", "proxy", "scheduler", "controller-manager", "coredns"} {
-		errs = append(errs, c.stop(ctx, name, 5*time.Second))
-	}
-	return errors.Join(errs...)
-}
-
-// stopLast stops what others needed to end: an API server without its etcd
-// never does.
-func (c *cluster) stopLast(ctx context.Context) error {
-	var errs []error
-	for _, name := range []string{"containerd", "apiserver", "etcd", "registry-node", "registry"} {
-		errs = append(errs, c.stop(ctx, name, 3*time.Second))
-	}
-	return errors.Join(errs...)
-}
-
-// endContainers kills what is in our cgroups, then the shims, which end when
-// their containers have.
-func (c *cluster) endContainers(ctx context.Context) error {
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		pids := append(c.contained(), c.shims()...)
-		if len(pids) == 0 {
-			return nil
-		}
-		if time.Now().After(deadline) || ctx.Err() != nil {
-			return fmt.Errorf("processes that do not end: %v", pids)
-		}
-		for _, pid := range pids {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended meanwhile
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
-
-// contained are the processes in our cgroups.
-func (c *cluster) contained() []int {
-	var pids []int
-	for _, dir := range c.cgroups() {
-		file, err := os.Open(filepath.Join(dir, "cgroup.procs"))
-		if err != nil {
-			continue
-		}
-		for scan := bufio.NewScanner(file); scan.Scan(); {
-			if pid, err := strconv.Atoi(scan.Text()); err == nil {
-				pids = append(pids, pid)
-			}
-		}
-		file.Close()
-	}
-	slices.Sort(pids)
-	return slices.Compact(pids)
-}
-
 // cgroups are ours, the innermost first.
-func (c *cluster) cgroups() []string {
+func cgroups() []string {
 	var found []string
 	for _, dir := range hierarchies() {
 		_ = filepath.WalkDir(filepath.Join(dir, cgroup), func(path string, d fs.DirEntry, err error) error {
@@ -160,13 +130,36 @@ func (c *cluster) cgroups() []string {
 	return found
 }
 
-// shims are containerd's processes that hold containers of ours: they name our
-// socket.
-func (c *cluster) shims() []int {
-	socket := filepath.Join(c.run, "containerd.sock")
-	return processes(func(args []string) bool {
-		return strings.Contains(filepath.Base(args[0]), "containerd-shim") && slices.Contains(args, socket)
-	})
+func removeCgroups() error {
+	var errs []error
+	for _, dir := range cgroups() {
+		if err := syscall.Rmdir(dir); err != nil && !errors.Is(err, syscall.ENOENT) {
+			errs = append(errs, fmt.Errorf("remove %s: %w", dir, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ours reports whether a path is one of the cluster's.
+func (c *cluster) ours(path string) bool { return strings.HasPrefix(path, c.dir+"/") }
+
+// leftProcesses are those in our cgroups, and those that name our files.
+func (c *cluster) leftProcesses() []int {
+	pids := processes(func(args []string) bool { return slices.ContainsFunc(args, c.ours) })
+	for _, dir := range cgroups() {
+		file, err := os.Open(filepath.Join(dir, "cgroup.procs"))
+		if err != nil {
+			continue // it has gone
+		}
+		for scan := bufio.NewScanner(file); scan.Scan(); {
+			if pid, err := strconv.Atoi(scan.Text()); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+		file.Close()
+	}
+	slices.Sort(pids)
+	return slices.Compact(slices.DeleteFunc(pids, func(pid int) bool { return pid == os.Getpid() }))
 }
 
 func processes(wanted func(args []string) bool) []int {
@@ -181,85 +174,30 @@ func processes(wanted func(args []string) bool) []int {
 			continue
 		}
 		line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		if err != nil || len(line) == 0 {
-			continue
-		}
-		if wanted(strings.Split(strings.TrimRight(string(line), "\x00"), "\x00")) {
+		if err == nil && wanted(strings.Split(strings.TrimRight(string(line), "\x00"), "\x00")) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
 }
 
-// ours reports whether a path is one of the cluster's.
-func (c *cluster) ours(path string) bool {
-	return strings.HasPrefix(path, c.dir+"/") || strings.HasPrefix(path, c.run+"/")
-}
-
-func (c *cluster) unmount() error {
-	var errs []error
-	for _, m := range slices.Backward(mounts()) {
-		if c.ours(m.at) {
-			errs = append(errs, syscall.Unmount(m.at, syscall.MNT_DETACH))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// podNetworks are the namespaces of pods, which have our node's bridge at their
-// other end: containerd's CNI names them so.
-func podNetworks() []string {
-	found, _ := filepath.Glob("/run/netns/cni-*") // the pattern is right
-	return found
-}
-
-func (c *cluster) removePodNetworks(ctx context.Context) error {
-	var errs []error
-	for _, path := range podNetworks() {
-		errs = append(errs, run(ctx, "ip", "netns", "del", filepath.Base(path)))
-	}
-	return errors.Join(errs...)
-}
-
-func (c *cluster) removeCgroups() error {
-	var errs []error
-	for _, dir := range c.cgroups() {
-		if err := syscall.Rmdir(dir); err != nil && !errors.Is(err, syscall.ENOENT) {
-			errs = append(errs, fmt.Errorf("remove %s: %w", dir, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (c *cluster) removeState() error {
-	return errors.Join(
-		os.RemoveAll(filepath.Join(c.dir, "state")),
-		os.RemoveAll(filepath.Join(c.dir, "env")),
-		os.RemoveAll(c.run),
-	)
-}
-
 // leftovers are what down should have ended or removed.
 func (c *cluster) leftovers() []string {
 	var left []string
-	for _, pid := range processes(func(args []string) bool {
-		return slices.ContainsFunc(args, c.ours)
-	}) {
-		if pid != os.Getpid() {
-			left = append(left, fmt.Sprintf("process %d", pid))
-		}
+	for _, pid := range c.leftProcesses() {
+		left = append(left, fmt.Sprintf("process %d", pid))
 	}
 	for _, m := range mounts() {
 		if c.ours(m.at) {
 			left = append(left, "mount "+m.at)
 		}
 	}
-	for _, path := range append(podNetworks(), netnsFile, "/sys/class/net/"+cable, c.run) {
+	for _, path := range []string{"/sys/class/net/" + cable, c.run, c.state} {
 		if _, err := os.Lstat(path); err == nil {
 			left = append(left, path)
 		}
 	}
-	return append(left, c.cgroups()...)
+	return append(left, cgroups()...)
 }
 
 // status says what runs.
@@ -269,14 +207,14 @@ func (c *cluster) status() error {
 		return err
 	}
 	if len(files) == 0 {
-		fmt.Println("there is no cluster on this machine: make cluster")
+		fmt.Println("there is no cluster of this checkout: make cluster")
 		return nil
 	}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".pid.json")
 		state := "runs"
-		if err := c.check(name); err != nil {
-			state = "has ended; make cluster starts it again"
+		if !c.up(name) {
+			state = "has ended; make cluster starts all anew"
 		}
 		fmt.Printf("  %-20s %s\n", name, state)
 	}

@@ -24,62 +24,57 @@ var conf embed.FS
 const (
 	nodeName = "node0"
 	registry = "localhost:5000" // on the machine, for ko; and in the node, for containerd
-	cgroup   = "modelserve-cluster"
 )
 
 // settings are what the templates say.
 type settings struct {
-	Dir, Run, PKI              string
-	NodeIP, NodeName, Registry string
-	PodCIDR, Cgroup            string
+	Dir, Run, State, PKI               string
+	NodeIP, NodeName, Registry, Cgroup string
+	PodCIDR                            string
 }
 
 func (c *cluster) settings() settings {
 	return settings{
-		Dir: c.dir, Run: c.run, PKI: filepath.Join(c.run, "pki"),
-		NodeIP: nodeIP, NodeName: nodeName, Registry: registry, PodCIDR: podCIDR, Cgroup: cgroup,
+		Dir: c.dir, Run: c.run, State: c.state, PKI: filepath.Join(c.run, "pki"),
+		NodeIP: nodeIP, NodeName: nodeName, Registry: registry, Cgroup: cgroup, PodCIDR: podCIDR,
 	}
 }
 
-// configure writes a template's outcome into the run folder, and returns it.
-func (c *cluster) configure(name string) (string, error) {
+// configure writes what comes of a template into the run folder.
+func (c *cluster) configure(name string) error {
 	text, err := conf.ReadFile("conf/" + name)
 	if err != nil {
-		return "", err
+		return err
 	}
 	t, err := template.New(name).Option("missingkey=error").Parse(string(text))
 	if err != nil {
-		return "", err
+		return err
 	}
 	var out bytes.Buffer
 	if err := t.Execute(&out, c.settings()); err != nil {
-		return "", err
+		return err
 	}
 	file := filepath.Join(c.run, name)
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return "", err
+		return err
 	}
-	return out.String(), os.WriteFile(file, out.Bytes(), 0o600)
+	return os.WriteFile(file, out.Bytes(), 0o600)
 }
 
 // registries serve one folder: to the machine, where ko pushes, and in the
 // node, where containerd pulls under the same name and cannot write.
 func (c *cluster) registries(ctx context.Context) error {
-	for _, r := range []daemon{
-		{name: "registry", args: []string{c.bin("registry"), "serve", filepath.Join(c.run, "registry.yaml")}},
-		{name: "registry-node", args: []string{c.bin("registry"), "serve", filepath.Join(c.run, "registry-node.yaml")}, node: true},
-	} {
-		text, err := c.configure(r.name + ".yaml")
-		if err != nil {
+	for _, name := range []string{"registry", "registry-node"} {
+		if err := c.configure(name + ".yaml"); err != nil {
 			return err
 		}
-		r.more = []string{"OTEL_TRACES_EXPORTER=none"}
-		if err := c.start(ctx, r, text); err != nil {
+		err := c.start(daemon{name, []string{c.bin("registry"), "serve", filepath.Join(c.run, name+".yaml")}, name == "registry"})
+		if err != nil {
 			return err
 		}
 	}
 	return c.until(ctx, 20*time.Second, "the registry", func(ctx context.Context) error {
-		if err := errors.Join(c.check("registry"), c.check("registry-node")); err != nil {
+		if err := c.check("registry", "registry-node"); err != nil {
 			return err
 		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+registry+"/v2/", nil)
@@ -97,14 +92,14 @@ func (c *cluster) registries(ctx context.Context) error {
 // controlPlane starts etcd and the API server with its controllers.
 func (c *cluster) controlPlane(ctx context.Context) error {
 	pki := func(name string) string { return filepath.Join(c.run, "pki", name) }
-	if _, err := c.configure("kubeconfig"); err != nil {
+	if err := c.configure("kubeconfig"); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(c.dir, "state"), 0o700); err != nil {
+	if err := os.MkdirAll(c.state, 0o700); err != nil {
 		return err
 	}
-	err := c.start(ctx, daemon{name: "etcd", node: true, args: []string{
-		c.bin("etcd"), "--data-dir", filepath.Join(c.dir, "state/etcd"), "--log-level", "warn",
+	err := c.start(daemon{name: "etcd", args: []string{
+		c.bin("etcd"), "--data-dir", filepath.Join(c.state, "etcd"), "--log-level", "warn",
 		"--listen-client-urls", "http://127.0.0.1:2379", "--advertise-client-urls", "http://127.0.0.1:2379",
 		"--listen-peer-urls", "http://127.0.0.1:2380",
 		"--unsafe-no-fsync", // nothing here outlives the machine
@@ -112,7 +107,7 @@ func (c *cluster) controlPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = c.start(ctx, daemon{name: "apiserver", node: true, args: []string{
+	err = c.start(daemon{name: "apiserver", args: []string{
 		c.bin("kube-apiserver"), "--etcd-servers", "http://127.0.0.1:2379",
 		"--service-cluster-ip-range", serviceIP, "--advertise-address", nodeIP, "--bind-address", nodeIP, "--secure-port", "6443",
 		"--tls-cert-file", pki("apiserver.crt"), "--tls-private-key-file", pki("apiserver.key"), "--client-ca-file", pki("ca.crt"),
@@ -126,7 +121,7 @@ func (c *cluster) controlPlane(ctx context.Context) error {
 		return err
 	}
 	err = c.until(ctx, 2*time.Minute, "the API server", func(ctx context.Context) error {
-		if err := errors.Join(c.check("etcd"), c.check("apiserver")); err != nil {
+		if err := c.check("etcd", "apiserver"); err != nil {
 			return err
 		}
 		_, err := c.kubectl(ctx, "", "get", "--raw", "/readyz")
@@ -137,12 +132,12 @@ func (c *cluster) controlPlane(ctx context.Context) error {
 	}
 	kubeconfig := c.kubeconfig()
 	return errors.Join(
-		c.start(ctx, daemon{name: "controller-manager", node: true, args: []string{
+		c.start(daemon{name: "controller-manager", args: []string{
 			c.bin("kube-controller-manager"), "--kubeconfig", kubeconfig, "--leader-elect=false", "--use-service-account-credentials",
 			"--service-account-private-key-file", pki("sa.key"), "--root-ca-file", pki("ca.crt"),
 			"--cluster-signing-cert-file", pki("ca.crt"), "--cluster-signing-key-file", pki("ca.key"),
 		}}),
-		c.start(ctx, daemon{name: "scheduler", node: true, args: []string{
+		c.start(daemon{name: "scheduler", args: []string{
 			c.bin("kube-scheduler"), "--kubeconfig", kubeconfig, "--leader-elect=false",
 		}}),
 	)
@@ -150,19 +145,16 @@ func (c *cluster) controlPlane(ctx context.Context) error {
 
 // node starts what a node has: containerd, the kubelet, the proxy and DNS.
 func (c *cluster) node(ctx context.Context) error {
-	files := map[string]string{}
 	for _, name := range []string{"containerd.toml", "kubelet.yaml", "cni/10-pods.conflist", "Corefile"} {
-		text, err := c.configure(name)
-		if err != nil {
+		if err := c.configure(name); err != nil {
 			return err
 		}
-		files[name] = text
 	}
-	if err := c.makeCgroups(); err != nil {
+	if err := makeCgroups(); err != nil {
 		return err
 	}
 	in := func(name string) string { return filepath.Join(c.run, name) }
-	err := c.start(ctx, daemon{name: "containerd", node: true, args: []string{"containerd", "-c", in("containerd.toml")}}, files["containerd.toml"])
+	err := c.start(daemon{name: "containerd", args: []string{"containerd", "-c", in("containerd.toml")}})
 	if err != nil {
 		return err
 	}
@@ -177,22 +169,22 @@ func (c *cluster) node(ctx context.Context) error {
 		return err
 	}
 	err = errors.Join(
-		c.start(ctx, daemon{name: "kubelet", node: true, args: []string{
+		c.start(daemon{name: "kubelet", args: []string{
 			c.bin("kubelet"), "--config", in("kubelet.yaml"), "--kubeconfig", c.kubeconfig(),
-			"--hostname-override", nodeName, "--node-ip", nodeIP, "--root-dir", filepath.Join(c.dir, "state/kubelet"),
-		}}, files["kubelet.yaml"], files["cni/10-pods.conflist"]),
-		c.start(ctx, daemon{name: "proxy", node: true, args: []string{
+			"--hostname-override", nodeName, "--node-ip", nodeIP, "--root-dir", filepath.Join(c.state, "kubelet"),
+		}}),
+		c.start(daemon{name: "proxy", args: []string{
 			c.bin("kube-proxy"), "--kubeconfig", c.kubeconfig(), "--proxy-mode", "nftables", "--cluster-cidr", podCIDR,
 			"--hostname-override", nodeName, "--nodeport-addresses", nodeIP + "/32",
 			"--conntrack-max-per-core=0", // cannot be written in a network namespace
 		}}),
-		c.start(ctx, daemon{name: "coredns", node: true, args: []string{c.bin("coredns"), "-conf", in("Corefile")}}, files["Corefile"]),
+		c.start(daemon{name: "coredns", args: []string{c.bin("coredns"), "-conf", in("Corefile")}}),
 	)
 	if err != nil {
 		return err
 	}
 	return c.until(ctx, 2*time.Minute, "the node", func(ctx context.Context) error {
-		if err := errors.Join(c.check("kubelet"), c.check("proxy"), c.check("coredns"), c.check("controller-manager"), c.check("scheduler")); err != nil {
+		if err := c.check("kubelet", "proxy", "coredns", "controller-manager", "scheduler"); err != nil {
 			return err
 		}
 		ready, err := c.kubectl(ctx, "", "get", "node", nodeName, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)

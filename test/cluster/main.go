@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -20,9 +21,10 @@ import (
 
 const usage = `Usage: go run ./test/cluster COMMAND
 
-  up      bring up Kubernetes, Knative, PostgreSQL, Redis and an S3 server
-  down    stop all of it and leave nothing behind but what was built
-  status  say what runs
+  up            bring up Kubernetes, Knative, PostgreSQL, Redis and an S3 server
+  down          stop all of it and leave nothing behind but what was built
+  status        say what runs
+  restart NAME  kill one of its processes, and start it again
 
 make cluster and make cluster-down call the first two. What was built stays in
 .cluster/, so that the next time takes a minute or two; make cluster-clean
@@ -30,15 +32,11 @@ removes that too.
 `
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprint(os.Stderr, usage)
-		os.Exit(2)
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	c, err := open()
 	if err == nil {
-		err = c.command(ctx, os.Args[1])
+		err = c.command(ctx, os.Args[1:])
 	}
 	switch {
 	case errors.Is(err, errUsage):
@@ -50,16 +48,24 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("expected up, down or status")
+var errUsage = errors.New("expected up, down, status or restart")
 
-func (c *cluster) command(ctx context.Context, name string) error {
-	switch name {
+func (c *cluster) command(ctx context.Context, args []string) error {
+	if len(args) == 2 && args[0] == "restart" {
+		return c.locked(func() error { return c.restart(ctx, args[1]) })
+	}
+	if len(args) != 1 {
+		return errUsage
+	}
+	switch args[0] {
 	case "up":
-		return c.locked(func() error { return c.up(ctx) })
+		return c.locked(func() error { return c.bringUp(ctx) })
 	case "down":
 		return c.locked(func() error { return c.down(ctx) })
 	case "status":
 		return c.status()
+	case nodeCommand: // not for people
+		return c.beNode()
 	case "help", "-h", "--help":
 		fmt.Print(usage)
 		return nil
@@ -71,14 +77,15 @@ func (c *cluster) command(ctx context.Context, name string) error {
 // cluster is what one machine can have one of.
 type cluster struct {
 	source string // the checkout
-	dir    string // what is kept: programs, images, logs, data
-	run    string // what ends with it: sockets, configuration, records of processes
+	dir    string // all that it makes: .cluster
+	run    string // in it, what ends with the cluster: keys, configuration, records of processes
+	state  string // in it, what Kubernetes keeps; ends with the cluster too
 	*progress
 }
 
-// runDir is the same for every checkout: the namespace and the addresses are
-// the machine's, and there can be one of each.
-const runDir = "/run/modelserve-cluster"
+// lockFile is the machine's: the addresses are, and there can be one of each. It
+// names the checkout whose cluster runs.
+const lockFile = "/run/modelserve-cluster.lock"
 
 func open() (*cluster, error) {
 	source, err := os.Getwd()
@@ -88,20 +95,22 @@ func open() (*cluster, error) {
 	if _, err := os.Stat(filepath.Join(source, "test/cluster/main.go")); err != nil {
 		return nil, errors.New("run it from the repository's root")
 	}
-	return &cluster{source: source, dir: filepath.Join(source, ".cluster"), run: runDir, progress: newProgress(os.Stderr)}, nil
+	dir := filepath.Join(source, ".cluster")
+	return &cluster{
+		source: source, dir: dir, run: filepath.Join(dir, "run"), state: filepath.Join(dir, "state"),
+		progress: newProgress(os.Stderr),
+	}, nil
 }
 
 func (c *cluster) bin(name string) string { return filepath.Join(c.dir, "bin", name) }
 
-// locked runs f while nobody else changes the cluster.
+// locked runs f while nobody else changes this machine's cluster, which must be
+// this checkout's.
 func (c *cluster) locked(f func() error) (err error) {
 	if os.Getuid() != 0 {
 		return errNotRoot
 	}
-	if err := os.MkdirAll(c.run, 0o700); err != nil {
-		return err
-	}
-	lock, err := os.OpenFile(c.run+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(lockFile, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
@@ -109,17 +118,23 @@ func (c *cluster) locked(f func() error) (err error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return errors.New("another make cluster, or make cluster-down, is at work on this machine; wait for it")
 	}
+	owner, err := io.ReadAll(lock)
+	if err != nil {
+		return err
+	}
+	if other := string(owner); other != "" && other != c.source {
+		theirs := &cluster{run: filepath.Join(other, ".cluster/run")}
+		if theirs.up(node) {
+			return fmt.Errorf("this machine's cluster is that of %s: make cluster-down there first", other)
+		}
+	}
+	if err := errors.Join(lock.Truncate(0), writeAt(lock, c.source)); err != nil {
+		return err
+	}
 	return f()
 }
 
-// own claims the machine for this checkout, or says whose it is.
-func (c *cluster) own() error {
-	file := filepath.Join(c.run, "owner")
-	owner, err := os.ReadFile(file)
-	if err == nil && string(owner) != c.source {
-		if _, gone := os.Stat(string(owner)); gone == nil {
-			return fmt.Errorf("this machine has a cluster already, of %s: make cluster-down there first", owner)
-		}
-	}
-	return os.WriteFile(file, []byte(c.source), 0o600)
+func writeAt(file *os.File, text string) error {
+	_, err := file.WriteAt([]byte(text), 0)
+	return err
 }

@@ -19,15 +19,14 @@ var errNotRoot = errors.New("this needs root: it makes a network namespace and r
 // needed are Debian's packages that have what is not built here.
 func needed() map[string]string {
 	return map[string]string{
-		"containerd":            "containerd",
-		"runc":                  "runc",
-		"ip":                    "iproute2",
-		"nft":                   "nftables",
-		"/usr/lib/cni/bridge":   "containernetworking-plugins",
-		"iptables":              "iptables", // of the portmap plugin
-		"nsenter":               "util-linux",
-		"sysctl":                "procps",
-		"conntrack":             "conntrack",
+		"containerd":          "containerd",
+		"runc":                "runc",
+		"ip":                  "iproute2",
+		"nft":                 "nftables",
+		"/usr/lib/cni/bridge": "containernetworking-plugins",
+		"iptables":            "iptables", // the portmap plugin's
+		"nsenter":             "util-linux",
+		"sysctl":              "procps",
 	}
 }
 
@@ -45,7 +44,7 @@ func (c *cluster) preflight(ctx context.Context) error {
 	if _, err := os.Stat("/sys/fs/cgroup"); err != nil {
 		faults = append(faults, errors.New("no cgroups at /sys/fs/cgroup"))
 	}
-	if r, err := c.recorded("registry"); err != nil || !r.alive() {
+	if !c.up("registry") {
 		if l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", registry); err != nil {
 			faults = append(faults, fmt.Errorf("the registry's address %s is taken: stop what listens there (%w)", registry, err))
 		} else {

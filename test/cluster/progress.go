@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -96,8 +97,9 @@ func (p *progress) until(ctx context.Context, limit time.Duration, what string, 
 	defer tick.Stop()
 	for {
 		err := ask(ctx)
-		if err == nil {
-			return nil
+		var fatal fatalError
+		if err == nil || errors.As(err, &fatal) {
+			return err
 		}
 		select {
 		case <-ctx.Done():

@@ -1,6 +1,7 @@
-// Package e2e uses the local platform as its users do: it builds the CLI,
-// starts `modelserve dev` on a folder and port of its own, and speaks to it
-// over the network alone.
+// Package e2e uses a platform as its users do, over the network alone: the local
+// one, for which it builds the CLI and starts `modelserve dev` on a folder and
+// port of its own; and, with the build tag e2e, the one on the cluster that
+// `make cluster` brings up.
 package e2e
 
 import (
@@ -23,14 +24,16 @@ import (
 	"time"
 )
 
-// platform is a running `modelserve dev`.
+// platform is a running `modelserve dev`, or a cluster's.
 type platform struct {
-	address string // host:port
-	key     string
-	dir     string // holds .modelserve
-	cli     string
-	cmd     *exec.Cmd
-	output  *buffer
+	address     string // host:port
+	domain      string // below which functions have their names
+	key         string
+	dir         string // where the CLI runs; holds .modelserve locally
+	environment []string
+	cli         string
+	cmd         *exec.Cmd // of the local one
+	output      *buffer
 }
 
 // buffer is what the platform prints, readable while it does.
@@ -77,6 +80,8 @@ func buildCLI(t *testing.T) string {
 func start(t *testing.T, cli, data string) *platform {
 	t.Helper()
 	p := &platform{address: freeAddress(t), dir: filepath.Dir(data), cli: cli, output: new(buffer)}
+	_, port, _ := net.SplitHostPort(p.address)
+	p.domain = "default.localhost:" + port
 	p.cmd = exec.Command(cli, "dev", "--address", p.address, "--data", data, "--plain")
 	p.cmd.Dir = root(t)
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
@@ -225,17 +230,14 @@ func (p *platform) must(t *testing.T, r request) *response {
 }
 
 // host is a function's own host name.
-func (p *platform) host(function string) string {
-	_, port, _ := net.SplitHostPort(p.address)
-	return function + ".default.localhost:" + port
-}
+func (p *platform) host(function string) string { return function + "." + p.domain }
 
 // run runs the CLI against the platform.
 func (p *platform) run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), p.cli, args...)
 	cmd.Dir = p.dir
-	cmd.Env = append(os.Environ(), "MODELSERVE_ORT_LIBRARY="+library(t))
+	cmd.Env = append(append(os.Environ(), p.environment...), "MODELSERVE_ORT_LIBRARY="+library(t))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()

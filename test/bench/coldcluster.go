@@ -1,0 +1,311 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// floor is the service that loads nothing, in the same image base, with the same
+// probes and limits as a function's.
+const floor = "bench-nothing"
+
+// floorManifest is content-detect's own, with another program.
+const floorManifest = "test/bench/nothing/service.yaml"
+
+// sleeper is a service that is woken, again and again.
+type sleeper struct {
+	name, file, contentType string
+	starts                  []coldStart
+}
+
+// coldStart is one first answer from zero, and where its time went, as seen from
+// outside; the last are the function's own words.
+type coldStart struct {
+	total time.Duration
+	parts [5]time.Duration // of coldParts
+	own   map[string]time.Duration
+}
+
+// coldParts end when: the pod is there; it has a node; its containers run; it is
+// ready; the answer is here.
+var coldParts = [5]string{"wake", "schedule", "sandbox, image and process", "load until ready", "first answer"} //nolint:gochecknoglobals // a table
+
+func sleepers() []*sleeper {
+	return []*sleeper{
+		{name: floor, file: "go.mod", contentType: "application/octet-stream"},
+		{name: "text-recognize", file: "functions/text-recognize/testdata/line.png", contentType: "image/png"},
+		{name: "text-detect", file: "functions/text-detect/testdata/page.png", contentType: "image/png"},
+		{name: "text-orient", file: "functions/text-orient/testdata/line.png", contentType: "image/png"},
+		{name: "speech-detect", file: "functions/speech-detect/testdata/speech.wav", contentType: "audio/wav"},
+		{name: "content-detect", file: "go.mod", contentType: "application/octet-stream"},
+	}
+}
+
+// coldCluster wakes the functions of a cluster from zero, one after the other in
+// each round, beside one that loads nothing.
+func (o *options) coldCluster(ctx context.Context, _ *platform, _ string) (rows []row, err error) {
+	if os.Getenv("KUBECONFIG") == "" || os.Getenv("GATEWAY_URL") == "" {
+		return nil, errors.New("KUBECONFIG and GATEWAY_URL are not set: make cluster && . .cluster/env && make deploy")
+	}
+	defer func() {
+		_, failed := command(context.WithoutCancel(ctx), "", "kubectl", "delete", "ksvc", floor, "--ignore-not-found")
+		err = errors.Join(err, failed)
+	}()
+	if err := applyFloor(ctx); err != nil {
+		return nil, err
+	}
+	all := sleepers()
+	for round := range o.rounds {
+		for i := range all {
+			one := all[(round+i)%len(all)]
+			start, err := one.wake(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", one.name, err)
+			}
+			one.starts = append(one.starts, start)
+			progress("%s, round %d of %d: %s", one.name, round+1, o.rounds, start)
+		}
+	}
+	printStarts(all)
+	return coldRows(all), nil
+}
+
+func applyFloor(ctx context.Context) error {
+	manifest, err := os.ReadFile(floorManifest)
+	if err != nil {
+		return err
+	}
+	resolved, err := command(ctx, string(manifest), "ko", "resolve", "--sbom=none", "-f", "-")
+	if err != nil {
+		return err
+	}
+	if _, err := command(ctx, resolved, "kubectl", "apply", "-f", "-"); err != nil {
+		return err
+	}
+	_, err = command(ctx, "", "kubectl", "wait", "--for=condition=Ready", "--timeout=120s", "ksvc/"+floor)
+	return err
+}
+
+// wake waits until the service has no pod at all, and calls it.
+func (s *sleeper) wake(ctx context.Context) (start coldStart, err error) {
+	if err := s.asleep(ctx); err != nil {
+		return start, err
+	}
+	body, err := os.ReadFile(s.file)
+	if err != nil {
+		return start, err
+	}
+	watching, stop := context.WithCancel(ctx)
+	seen, err := s.watch(watching)
+	if err != nil {
+		stop()
+		return start, err
+	}
+	began := time.Now()
+	header, err := s.call(ctx, body)
+	answered := time.Now()
+	stop()
+	moments := <-seen
+	if err != nil {
+		return start, err
+	}
+	start.total = answered.Sub(began)
+	start.own = ownParts(header.Get("Server-Timing"))
+	last := began
+	for i, at := range append(moments[:], answered) {
+		if at.IsZero() || at.Before(last) {
+			at = last // not seen, or seen late
+		}
+		start.parts[i] = at.Sub(last)
+		last = at
+	}
+	return start, nil
+}
+
+// call calls the service by the gateway; the floor, which is no model's, past it.
+func (s *sleeper) call(ctx context.Context, body []byte) (http.Header, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, os.Getenv("GATEWAY_URL")+"/", bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Host = s.name + ".default.models.test"
+	req.Header.Set("X-API-Key", os.Getenv("MODELSERVE_KEY"))
+	req.Header.Set("Content-Type", s.contentType)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %.300s", res.Status, text)
+	}
+	return res.Header, err
+}
+
+// pod is what is looked at of one.
+type pod struct {
+	Metadata struct{ Name string }
+	Spec     struct{ NodeName string }
+	Status   struct {
+		Conditions        []struct{ Type, Status string }
+		ContainerStatuses []struct {
+			State struct{ Running *struct{} }
+		}
+	}
+}
+
+// asleep waits until no pod of the service is left.
+func (s *sleeper) asleep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		out, err := command(ctx, "", "kubectl", "get", "pods", "-l", "serving.knative.dev/service="+s.name, "-o", "name")
+		if err != nil || strings.TrimSpace(out) == "" {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.New("not at zero within five minutes")
+		}
+	}
+}
+
+// watch tells when the service's first pod was first seen at each of its steps.
+// The API server says no time finer than a second; that a watch sees them says
+// it to a millisecond.
+func (s *sleeper) watch(ctx context.Context) (<-chan [4]time.Time, error) {
+	cmd := exec.CommandContext(ctx, "kubectl", "get", "pods", "-l", "serving.knative.dev/service="+s.name, "--watch", "-o", "json") //nolint:gosec // a name of ours
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	seen := make(chan [4]time.Time, 1)
+	go func() {
+		var moments [4]time.Time
+		for in := json.NewDecoder(out); ; {
+			var p pod
+			if in.Decode(&p) != nil { // ended
+				break
+			}
+			p.mark(&moments, time.Now())
+		}
+		_ = cmd.Wait() // it was killed
+		seen <- moments
+	}()
+	return seen, nil
+}
+
+func (p *pod) mark(moments *[4]time.Time, now time.Time) {
+	running := len(p.Status.ContainerStatuses) > 0
+	for _, c := range p.Status.ContainerStatuses {
+		running = running && c.State.Running != nil
+	}
+	ready := false
+	for _, c := range p.Status.Conditions {
+		ready = ready || c.Type == "Ready" && c.Status == "True"
+	}
+	for i, reached := range []bool{true, p.Spec.NodeName != "", running, ready} {
+		if reached && moments[i].IsZero() {
+			moments[i] = now
+		}
+	}
+}
+
+var timing = regexp.MustCompile(`(\w+);dur=([\d.]+)`)
+
+// ownParts reads a Server-Timing: what the function says of its own time.
+func ownParts(header string) map[string]time.Duration {
+	parts := map[string]time.Duration{}
+	for _, m := range timing.FindAllStringSubmatch(header, -1) {
+		if ms, err := strconv.ParseFloat(m[2], 64); err == nil {
+			parts[m[1]] = time.Duration(ms * float64(time.Millisecond))
+		}
+	}
+	return parts
+}
+
+// ours is what of a cold start is the product's own: bringing the model, loading
+// it, the warm-up and the run.
+func (c *coldStart) ours() time.Duration {
+	return c.own["fetch"] + c.own["verify"] + c.own["load"] + c.own["warm"] + c.own["infer"]
+}
+
+func (c coldStart) String() string {
+	text := fmt.Sprintf("%d ms:", c.total.Milliseconds())
+	for i, name := range coldParts {
+		text += fmt.Sprintf(" %s %d,", name, c.parts[i].Milliseconds())
+	}
+	return strings.TrimSuffix(text, ",")
+}
+
+// printStarts prints the table of parts, medians in milliseconds.
+func printStarts(all []*sleeper) {
+	own := []string{"fetch", "verify", "load", "warm", "infer"}
+	fmt.Printf("\n| ms | total | %s | %s |\n|%s\n", strings.Join(coldParts[:], " | "), strings.Join(own, " | "), strings.Repeat(" --- |", 2+len(coldParts)+len(own)))
+	for _, s := range all {
+		fmt.Printf("| %s | %s ", s.name, s.column(func(c coldStart) time.Duration { return c.total }, true))
+		for i := range coldParts {
+			fmt.Printf("| %s ", s.column(func(c coldStart) time.Duration { return c.parts[i] }, false))
+		}
+		for _, name := range own {
+			fmt.Printf("| %s ", s.column(func(c coldStart) time.Duration { return c.own[name] }, false))
+		}
+		fmt.Println("|")
+	}
+}
+
+func (s *sleeper) column(of func(coldStart) time.Duration, extremes bool) string {
+	var values []time.Duration
+	for _, c := range s.starts {
+		values = append(values, of(c))
+	}
+	text := strconv.FormatInt(median(values).Milliseconds(), 10)
+	if extremes {
+		text += fmt.Sprintf(" (%d to %d)", slices.Min(values).Milliseconds(), slices.Max(values).Milliseconds())
+	}
+	return text
+}
+
+func coldRows(all []*sleeper) (rows []row) {
+	for _, s := range all[1:] {
+		var ratio, share []float64
+		for i := range s.starts {
+			ratio = append(ratio, float64(s.starts[i].total)/float64(all[0].starts[i].total))
+			share = append(share, float64(s.starts[i].ours())/float64(s.starts[i].total))
+		}
+		rows = append(rows,
+			row{"first answer from zero on the cluster, " + s.name, "a function that loads nothing", spread(ratio), "≤ 1.05", rounded(ratio) <= 1.05},
+			row{"the model's own share of it, " + s.name, "the whole", spread(share), "≤ 0.10 each part", rounded(share) <= 0.10})
+	}
+	return rows
+}
+
+// command runs a tool with an input.
+func command(ctx context.Context, input, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // the cluster's tools
+	var out, errs strings.Builder
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, errs.String())
+	}
+	return out.String(), nil
+}

@@ -1,0 +1,236 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+)
+
+//go:embed manifest
+var manifests embed.FS
+
+const (
+	namespace = "modelserve" // of what the platform stands on
+	bucket    = "modelserve"
+	region    = "us-east-1"
+	s3URL     = "http://" + nodeIP + ":30070" // from the machine
+	ingress   = "http://" + nodeIP
+	gatewayAt = "gateway.default.models.test"
+)
+
+// images makes those of PostgreSQL and Redis out of Debian's packages.
+func (c *cluster) images(ctx context.Context) error {
+	for _, name := range []string{"postgres", "redis"} {
+		c.waitFor("make the image of %s", name)
+		if err := c.inSource(ctx, "go", "run", "./cmd/images", "-push", ownImages, "-spec", "test/cluster/images/"+name+".yaml"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ingress starts Traefik, which answers at the node's own port 80.
+func (c *cluster) ingress(ctx context.Context) error {
+	return c.deploy(ctx, "traefik", "traefik", "traefik", "")
+}
+
+// services starts what the platform stands on, each with credentials made up for
+// this cluster.
+func (c *cluster) services(ctx context.Context) error {
+	for _, name := range []string{"s3", "postgres", "redis"} {
+		if err := c.dataFolder(name); err != nil {
+			return err
+		}
+	}
+	secrets, err := c.secrets()
+	if err != nil {
+		return err
+	}
+	if err := c.deploy(ctx, "services", "versitygw", namespace, secrets); err != nil {
+		return err
+	}
+	return c.until(ctx, time.Minute, "the S3 server", c.makeBucket)
+}
+
+// deploy applies one of our own manifests, with its images made, and waits for
+// what it starts.
+func (c *cluster) deploy(ctx context.Context, name, module, namespace, secrets string) error {
+	raw, err := manifests.ReadFile("manifest/" + name + ".yaml")
+	if err != nil {
+		return err
+	}
+	text, err := c.resolve(ctx, name, module, strings.ReplaceAll(string(raw), "{{.State}}", c.state))
+	if err != nil {
+		return err
+	}
+	first, rest, err := split(text + "\n---\n" + secrets)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(c.apply(ctx, first), c.apply(ctx, rest)); err != nil {
+		return err
+	}
+	return c.available(ctx, namespace)
+}
+
+// dataFolder is where a pod keeps its data, as the user it runs as.
+func (c *cluster) dataFolder(name string) error {
+	dir := filepath.Join(c.state, "data", name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.Chown(dir, 65532, 65532)
+}
+
+// credential reads a secret of this cluster, made at its first use.
+func (c *cluster) credential(name string) (string, error) {
+	file := filepath.Join(c.run, "credentials", name)
+	data, err := os.ReadFile(file)
+	if !errors.Is(err, os.ErrNotExist) {
+		return string(data), err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return "", err
+	}
+	made := make([]byte, 32)
+	_, _ = rand.Read(made) // never fails (crypto/rand)
+	text := hex.EncodeToString(made)
+	return text, os.WriteFile(file, []byte(text), 0o600)
+}
+
+// adminKey is the gateway's first key, in the form of contracts: ms_<id>_<secret>.
+func (c *cluster) adminKey() (string, error) {
+	secret, err := c.credential("gateway")
+	return "ms_cluster_" + secret, err
+}
+
+// secrets are the credentials as Kubernetes has them: for what keeps the data,
+// and for the platform in the namespace it is deployed to.
+func (c *cluster) secrets() (string, error) {
+	var text strings.Builder
+	secret := func(namespace, name string, pairs ...string) {
+		fmt.Fprintf(&text, "apiVersion: v1\nkind: Secret\nmetadata: {name: %s, namespace: %s}\nstringData:\n", name, namespace)
+		for i := 0; i < len(pairs); i += 2 {
+			fmt.Fprintf(&text, "  %s: %q\n", pairs[i], pairs[i+1])
+		}
+		text.WriteString("---\n")
+	}
+	postgres, err := c.credential("postgres")
+	redis, errRedis := c.credential("redis")
+	store, errStore := c.credential("s3")
+	admin, errAdmin := c.adminKey()
+	if err := errors.Join(err, errRedis, errStore, errAdmin); err != nil {
+		return "", err
+	}
+	secret(namespace, "postgres", "POSTGRES_PASSWORD", postgres)
+	secret(namespace, "redis", "REDIS_PASSWORD", redis)
+	secret(namespace, "s3", "ROOT_ACCESS_KEY_ID", bucket, "ROOT_SECRET_ACCESS_KEY", store)
+	secret("default", "modelserve-s3", "MODELSERVE_S3_ACCESS_KEY_ID", bucket, "MODELSERVE_S3_SECRET_ACCESS_KEY", store)
+	secret("default", "modelserve-gateway", "MODELSERVE_ADMIN_KEY", admin)
+	return text.String(), nil
+}
+
+func (c *cluster) makeBucket(ctx context.Context) error {
+	secret, err := c.credential("s3")
+	if err != nil {
+		return err
+	}
+	client := s3.New(s3.Options{
+		BaseEndpoint: aws.String(s3URL), Region: region, UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider(bucket, secret, ""),
+	})
+	_, err = client.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(bucket)})
+	var mine *types.BucketAlreadyOwnedByYou
+	var there *types.BucketAlreadyExists
+	if errors.As(err, &mine) || errors.As(err, &there) {
+		return nil
+	}
+	return err
+}
+
+// models publishes the shipped models, as anyone would: with the CLI.
+func (c *cluster) models(ctx context.Context) error {
+	c.waitFor("build bin/modelserve, and fetch what it publishes")
+	if err := c.inSource(ctx, "make", "--no-print-directory", "deps", "build"); err != nil {
+		return err
+	}
+	environment, err := c.environment()
+	if err != nil {
+		return err
+	}
+	c.waitFor("publish the models: each is run and measured first")
+	cmd := exec.CommandContext(ctx, "bin/modelserve", "models", "publish-shipped")
+	cmd.Dir, cmd.Env = c.source, os.Environ()
+	for _, pair := range environment {
+		cmd.Env = append(cmd.Env, pair[0]+"="+pair[1])
+	}
+	_, err = finish(cmd, "")
+	return err
+}
+
+// environment is what tells tools of the cluster.
+func (c *cluster) environment() ([][2]string, error) {
+	key, err := c.adminKey()
+	secret, errStore := c.credential("s3")
+	if err := errors.Join(err, errStore); err != nil {
+		return nil, err
+	}
+	return [][2]string{
+		{"KUBECONFIG", c.kubeconfig()},
+		{"KO_DOCKER_REPO", registry},
+		{"MODELSERVE_CLUSTER", c.bin("cluster")},
+		{"GATEWAY_URL", ingress},
+		{"MODELSERVE_SERVER", ingress},
+		{"MODELSERVE_KEY", key},
+		{"MODELSERVE_S3_ENDPOINT", s3URL},
+		{"MODELSERVE_S3_BUCKET", bucket},
+		{"MODELSERVE_S3_REGION", region},
+		{"MODELSERVE_S3_PATH_STYLE", "true"},
+		{"MODELSERVE_S3_ACCESS_KEY_ID", bucket},
+		{"MODELSERVE_S3_SECRET_ACCESS_KEY", secret},
+	}, nil
+}
+
+// tell writes .cluster/env, and says what to do with it.
+func (c *cluster) tell() error {
+	environment, err := c.environment()
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	text.WriteString("# Of this checkout's cluster: . .cluster/env\n")
+	for _, pair := range environment {
+		fmt.Fprintf(&text, "export %s='%s'\n", pair[0], pair[1])
+	}
+	fmt.Fprintf(&text, "case \":$PATH:\" in *':%[1]s:'*) ;; *) export PATH='%[1]s':$PATH ;; esac\n", filepath.Join(c.dir, "bin"))
+	if err := os.WriteFile(filepath.Join(c.dir, "env"), []byte(text.String()), 0o600); err != nil {
+		return err
+	}
+	c.say("the cluster is up\n\n  . .cluster/env && make deploy\n  kubectl get pods -A\n  make cluster-down\n")
+	return nil
+}
+
+func get(ctx context.Context, url string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json")
+	return http.DefaultClient.Do(req)
+}

@@ -1,0 +1,116 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// bringUp brings up what does not run yet. What was interrupted goes on where it
+// was; a node that lost a process is made anew.
+func (c *cluster) bringUp(ctx context.Context) error {
+	if err := os.MkdirAll(filepath.Join(c.dir, "log"), 0o755); err != nil {
+		return err
+	}
+	err := c.steps(ctx,
+		step{"look what this machine has", c.preflight},
+		step{"build the programs (a quarter of an hour the first time)", c.build},
+	)
+	if err != nil {
+		return err
+	}
+	if whole, err := c.whole(); err != nil || !whole {
+		if err = errors.Join(err, c.renew(ctx)); err != nil {
+			return err
+		}
+	}
+	err = c.steps(ctx,
+		step{"make the images of PostgreSQL and Redis", c.images},
+		step{"install Knative (some minutes the first time)", c.knative},
+		step{"start the ingress", c.ingress},
+		step{"start PostgreSQL, Redis and the S3 server", c.services},
+		step{"publish the shipped models", c.models},
+	)
+	if err != nil {
+		return err
+	}
+	return c.tell()
+}
+
+// whole reports whether the node of this configuration runs, with all its
+// processes.
+func (c *cluster) whole() (bool, error) {
+	sum, err := c.nodeSum()
+	if err != nil {
+		return false, err
+	}
+	had, err := os.ReadFile(filepath.Join(c.run, "sum"))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return string(had) == sum && c.check(daemons()...) == nil, err
+}
+
+// daemons are the node's processes, in the order they start.
+func daemons() []string {
+	return []string{
+		node, "registry", "registry-node", "etcd", "apiserver", "controller-manager", "scheduler",
+		"containerd", "kubelet", "proxy", "coredns",
+	}
+}
+
+// renew starts the node, after removing what is left of one before.
+func (c *cluster) renew(ctx context.Context) error {
+	if _, err := os.Stat(c.run); err == nil {
+		if err := c.step(ctx, step{"remove what is left of the node before", c.end}); err != nil {
+			return err
+		}
+	}
+	sum, err := c.nodeSum()
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{c.run, c.state} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	err = c.steps(ctx,
+		step{"start the node's namespaces", c.startNode},
+		step{"start the registry", c.registries},
+		step{"make the base images", c.bases},
+		step{"start Kubernetes", func(ctx context.Context) error {
+			return errors.Join(c.pki(), c.controlPlane(ctx))
+		}},
+		step{"start the node", c.node},
+	)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(c.run, "sum"), []byte(sum), 0o600)
+}
+
+// nodeSum is of what the node is made of: it is started anew when that changes.
+func (c *cluster) nodeSum() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	sums := ""
+	files := []string{self} // has the configuration in it
+	for _, p := range programs() {
+		files = append(files, c.made(p)...)
+	}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			return "", err
+		}
+		sums += fmt.Sprintln(filepath.Base(file), info.Size(), info.ModTime().UnixNano())
+	}
+	return sums, nil
+}

@@ -1,0 +1,202 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// cluster is the platform of the cluster that .cluster/env tells of.
+func cluster(t *testing.T) *platform {
+	t.Helper()
+	for _, name := range []string{"KUBECONFIG", "GATEWAY_URL", "MODELSERVE_KEY", "MODELSERVE_S3_ENDPOINT"} {
+		if os.Getenv(name) == "" {
+			t.Fatalf("%s is not set: run `make e2e`, or `. .cluster/env` first", name)
+		}
+	}
+	at, err := url.Parse(os.Getenv("GATEWAY_URL"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &platform{
+		address: at.Host, domain: "default.models.test", key: os.Getenv("MODELSERVE_KEY"),
+		dir: t.TempDir(), cli: buildCLI(t), output: new(buffer),
+	}
+}
+
+// TestClusterPlatform uses the cluster's platform in the ways of the local one.
+func TestClusterPlatform(t *testing.T) {
+	p := cluster(t)
+	for name, use := range map[string]func(*testing.T, *platform){
+		"functions answer":         functionsAnswer,
+		"functions answer V2 too":  functionsAnswerV2,
+		"functions answer events":  functionsAnswerEvents,
+		"a pushed model answers":   pushedModelAnswers,
+		"a model refused":          modelsRefused,
+		"the Triton client":        tritonClient,
+		"keys":                     keys,
+		"hostile input":            hostileInput,
+		"slow and broken clients":  slowClients,
+		"a deployed model answers": deployedToCluster,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			use(t, p)
+		})
+	}
+}
+
+// kubectl runs kubectl and returns what it printed.
+func kubectl(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	return tool(t, "", "kubectl", args...)
+}
+
+// tool runs one of the cluster's programs with an input.
+func tool(t *testing.T, input, name string, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = root(t)
+	cmd.Stdin = strings.NewReader(input)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return out.String() + errs.String(), fmt.Errorf("%s %s: %w\n%s%s", name, strings.Join(args, " "), err, out.String(), errs.String())
+	}
+	return out.String(), nil
+}
+
+// mustTool runs a tool that has to succeed.
+func mustTool(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := tool(t, "", name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// podsOf counts a service's pods that are not ending.
+func podsOf(t *testing.T, service string) (int, error) {
+	t.Helper()
+	out, err := kubectl(t, "get", "pods", "-l", "serving.knative.dev/service="+service, "-o", "json")
+	if err != nil {
+		return 0, err
+	}
+	var list struct {
+		Items []struct {
+			Metadata struct {
+				DeletionTimestamp *string `json:"deletionTimestamp"`
+			} `json:"metadata"`
+		} `json:"items"`
+	}
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, pod := range list.Items {
+		if pod.Metadata.DeletionTimestamp == nil {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// atZero waits until a service has no pod.
+func (p *platform) atZero(t *testing.T, service string) {
+	t.Helper()
+	p.eventually(t, service+" is at zero", func() error {
+		n, err := podsOf(t, service)
+		if err == nil && n > 0 {
+			err = fmt.Errorf("%d pods", n)
+		}
+		return err
+	})
+}
+
+// TestFromZero wakes each function, and waits until it sleeps again.
+func TestFromZero(t *testing.T) {
+	p := cluster(t)
+	for _, tc := range []struct{ function, contentType, file, want string }{
+		{"text-detect", "image/png", "functions/text-detect/testdata/page.png", `"boxes":\[\{"polygon"`},
+		{"content-detect", "application/octet-stream", "go.mod", `"label":"\w+"`},
+		{"speech-detect", "audio/wav", speechFile(t), `"segments":\[\{"start"`},
+		{"text-recognize", "image/png", lineFile(t), `"lines":\[\{"text":"[^"]+"`},
+		{"text-orient", "image/png", lineFile(t), `"orientation":(0|180)`},
+	} {
+		t.Run(tc.function, func(t *testing.T) {
+			t.Parallel()
+			mustTool(t, "kubectl", "wait", "--for=condition=Ready", "ksvc/"+tc.function, "--timeout=120s")
+			p.atZero(t, tc.function)
+			res := p.must(t, request{host: p.host(tc.function), path: "/", body: testdata(t, tc.file), header: map[string]string{"Content-Type": tc.contentType}})
+			if res.status != http.StatusOK || !regexp.MustCompile(tc.want).Match(res.body) {
+				t.Fatalf("from zero: %d %s, want it to match %s", res.status, res.body, tc.want)
+			}
+			if n, err := podsOf(t, tc.function); err != nil || n < 1 {
+				t.Errorf("%d pods after an answer (%v)", n, err)
+			}
+			p.atZero(t, tc.function)
+		})
+	}
+}
+
+// TestNothingReachesAFunctionPastTheGateway asks without a key, in every way the
+// ingress has.
+func TestNothingReachesAFunctionPastTheGateway(t *testing.T) {
+	p := cluster(t)
+	for name, r := range map[string]request{
+		"by its public name":          {host: "content-detect.default.models.test"},
+		"by its name in the cluster":  {host: "content-detect.default.svc.cluster.local"},
+		"by a shorter one":            {host: "content-detect.default"},
+		"with a host for the gateway": {host: "gateway.default.models.test", header: map[string]string{"X-Forwarded-Host": "content-detect.default.models.test"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.path, r.body, r.noKey = "/", []byte("package main"), true
+			res, err := p.do(t, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.status == http.StatusOK || bytes.Contains(res.body, []byte("label")) {
+				t.Errorf("answered %d %s", res.status, res.body)
+			}
+		})
+	}
+}
+
+// deployedToCluster gives a model a service of its own.
+func deployedToCluster(t *testing.T, p *platform) {
+	path := save(t, "churn.onnx", echo(infer.FP32, "n", 2))
+	if out, err := p.run(t, "models", "push", "churn", path); err != nil {
+		t.Fatalf("push: %v\n%s", err, out)
+	}
+	t.Cleanup(func() { _, _ = tool(t, "", "kubectl", "delete", "ksvc", "churn", "--ignore-not-found") })
+	cmd := exec.CommandContext(t.Context(), p.cli, "deploy", "churn", "--output-dir", t.TempDir(), "--apply", "ko")
+	cmd.Dir = root(t)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("deploy: %v\n%s", err, out)
+	}
+	body := []byte(`{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}`)
+	p.eventually(t, "the deployed model answers", func() error {
+		res, err := p.do(t, request{host: p.host("churn"), path: "/v2/models/churn/infer", body: body})
+		if err == nil && (res.status != http.StatusOK || !bytes.Contains(res.body, []byte(`"data":[1,2]`))) {
+			err = errors.New(string(res.body))
+		}
+		return err
+	})
+}
+
+// bodyOf is a request's body.
+func bodyOf(data []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(data)) }
