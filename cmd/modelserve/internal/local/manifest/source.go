@@ -8,9 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	sigsyaml "sigs.k8s.io/yaml"
@@ -41,7 +43,7 @@ func (r *recorder) ReadFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if filepath.Dir(path) == r.kustomization && strings.HasPrefix(filepath.Base(path), "kustomization.") {
+	if filepath.Dir(path) == r.kustomization && slices.Contains(konfig.RecognizedKustomizationFileNames(), filepath.Base(path)) {
 		return withOrigins(text)
 	}
 	return text, nil
