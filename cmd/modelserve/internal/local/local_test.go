@@ -336,8 +336,8 @@ func TestBadEditsChangeNothing(t *testing.T) {
 	if a := p.must("echo"); a.Revision != "echo-00001" {
 		t.Errorf("answer %+v", a)
 	}
-	p.edit("timeoutSeconds", "volumes: []\n      serviceAccountName: x\n      timeoutSeconds")
-	p.log.wait(t, "Service echo: spec.template.spec.serviceAccountName: not supported by the local platform", 1)
+	p.edit("timeoutSeconds", "volumes: []\n      runtimeClassName: x\n      timeoutSeconds")
+	p.log.wait(t, "Service echo: spec.template.spec.runtimeClassName: not supported by the local platform", 1)
 	if a := p.must("echo"); a.Revision != "echo-00001" {
 		t.Errorf("answer %+v", a)
 	}

@@ -3,9 +3,9 @@
 // folder of single manifests that commands write.
 //
 // Types, defaults and validation are knative.dev/serving's own. What this
-// package adds is a list of the fields that one machine can honour: any other
-// field that is set is an error that names it, so nothing in a manifest is
-// ever ignored.
+// package adds is a list of the fields that one machine can honour, and one of
+// those that confine a container and not a process: any other field that is set
+// is an error that names it, so nothing else in a manifest is ever ignored.
 package manifest
 
 import (
@@ -176,6 +176,12 @@ func decodeAll(ctx context.Context, documents []document) (Set, []fault) {
 				wrong(d, "%s %s: %w", h.Kind, h.Metadata.Name, err)
 			}
 		default:
+			if object := identity(h.APIVersion, h.Kind); object != nil {
+				if err := checkIdentity(d, h, object); err != nil {
+					wrong(d, "%s %s: %w", h.Kind, h.Metadata.Name, err)
+				}
+				continue
+			}
 			wrong(d, "%s %s of %s: not supported by the local platform; "+
 				"it runs Service of serving.knative.dev/v1, and reads ConfigMap and Secret", h.Kind, h.Metadata.Name, h.APIVersion)
 		}

@@ -80,14 +80,13 @@ var honouredValues = map[string][]string{ //nolint:gochecknoglobals // a constan
 // instead says what there is in place of a field that is not honoured; the
 // longest prefix of its path counts.
 var instead = map[string]string{ //nolint:gochecknoglobals // a constant, but Go has no constant maps
-	"spec.template.spec.volumes":                      "a function is a process here and sees this machine's files",
-	"spec.template.spec.containers[].volumeMounts":    "a function is a process here and sees this machine's files",
+	"spec.template.spec.volumes":                      "emptyDir may be said; a function is a process here and sees this machine's files",
+	"spec.template.spec.containers[].volumeMounts":    "name and mountPath may be said; a function is a process here and sees this machine's files",
 	"spec.template.spec.initContainers":               "a function is one process here",
 	"spec.template.spec.containers[].command":         "the command is the program that is built from the image's import path; args are passed on",
 	"spec.template.spec.containers[].workingDir":      "functions run in the folder of the platform",
-	"spec.template.spec.containers[].securityContext": "functions run as the user who runs the platform",
+	"spec.template.spec.containers[].securityContext": "what confines a container may be said; functions run as the user who runs the platform",
 	"spec.template.spec.securityContext":              "functions run as the user who runs the platform",
-	"spec.template.spec.serviceAccountName":           "functions run as the user who runs the platform",
 	"spec.template.spec.containers[].resources":       "cpu and memory are honoured; for a GPU set MODELSERVE_DEVICE",
 	"spec.template.spec.containers[].livenessProbe":   "a process that ends is started again; readinessProbe is honoured",
 	"spec.template.spec.containers[].startupProbe":    "readinessProbe is honoured",
@@ -199,9 +198,11 @@ func opaqueAt(pattern string) (where string, opaque bool) {
 			where = prefix
 		}
 	}
-	for _, h := range honoured {
-		if strings.HasPrefix(h, pattern) || pattern == "" {
-			return where, false
+	for _, list := range [][]string{honoured, confining} {
+		for _, h := range list {
+			if strings.HasPrefix(h, pattern) || pattern == "" {
+				return where, false
+			}
 		}
 	}
 	return where, true
@@ -209,9 +210,11 @@ func opaqueAt(pattern string) (where string, opaque bool) {
 
 // matches says whether pattern may be set.
 func matches(pattern string) bool {
-	for _, h := range honoured {
-		if match(strings.Split(h, "."), pattern) {
-			return true
+	for _, list := range [][]string{honoured, confining} {
+		for _, h := range list {
+			if match(strings.Split(h, "."), pattern) {
+				return true
+			}
 		}
 	}
 	return false
