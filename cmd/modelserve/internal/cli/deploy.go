@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,8 +32,26 @@ type service struct {
 	Version     int
 	Image       string
 	MinScale    int
-	MaxScale    int // 0 is the platform's own bound
-	Concurrency int
+	MaxScale    int   // 0 is the platform's own bound
+	Concurrency int   // 0 until it is derived
+	Target      int   // 0 is Knative's part of Concurrency
+	Deadline    int   // seconds
+	Memory      int64 // MiB requested; 0 is the namespace's default
+}
+
+// destination is where a manifest goes.
+type destination struct {
+	dir, apply string
+	wait       time.Duration
+}
+
+// fit fills in what follows from the model.
+func (s *service) fit(m *artifact.Manifest) {
+	if s.Concurrency == 0 {
+		fitting := scaleOf(m, 1)
+		s.Concurrency, s.Target = fitting.concurrency, fitting.target
+	}
+	s.Deadline, s.Memory = int(deadlineOf(m).Seconds()), memoryOf(m)
 }
 
 // manifest writes the service as a Knative Service.
@@ -57,8 +74,8 @@ func (s *service) check(apply string) error {
 		return usagef("--min-scale: expected 0 or more, got %d", s.MinScale)
 	case s.MaxScale < 0 || s.MaxScale > 0 && s.MaxScale < s.MinScale:
 		return usagef("--max-scale: expected --min-scale or more, or 0 for no bound of its own, got %d", s.MaxScale)
-	case s.Concurrency < 1 || s.Concurrency > 1000:
-		return usagef("--concurrency: expected 1 to 1000, got %d", s.Concurrency)
+	case s.Concurrency < 0 || s.Concurrency > 1000:
+		return usagef("--concurrency: expected 1 to 1000, or 0 for what follows from the model's measurements, got %d", s.Concurrency)
 	case s.Image == "" || strings.ContainsAny(s.Image, " \t\r\n'\"#"):
 		return usagef("--image: expected an image or ko://IMPORT/PATH, got %q", s.Image)
 	case apply != "" && apply != "kubectl" && apply != "ko":
@@ -82,9 +99,7 @@ func (a *app) deployCommand() *cobra.Command {
 	s := service{}
 	var (
 		dryRun bool
-		dir    string
-		apply  string
-		wait   time.Duration
+		to     destination
 	)
 	cmd := &cobra.Command{
 		Use:   "deploy NAME[@VERSION]",
@@ -94,20 +109,25 @@ is named, and apply it.
 
 Locally the manifest goes to .modelserve/services/, which the platform watches,
 and deploy waits until the platform serves it. For a cluster, --output-dir
-writes it elsewhere, and --apply hands it to ko or kubectl.`,
+writes it elsewhere, and --apply hands it to ko or kubectl and waits until the
+service is ready, or says why it is not.
+
+How many requests an instance takes at once, and from how many another one
+starts, follow from what was measured when the model was pushed.`,
 		Example: `  modelserve deploy churn                       # here
   modelserve deploy churn@3 --min-scale 1       # one instance always ready
   modelserve deploy churn --dry-run             # only show the manifest
   modelserve deploy churn --output-dir deploy/ --apply ko`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := s.check(apply); err != nil {
+			if err := s.check(to.apply); err != nil {
 				return err
 			}
 			m, err := a.published(cmd.Context(), args[0], &s)
 			if err != nil {
 				return err
 			}
+			s.fit(m)
 			text, err := s.manifest()
 			if err != nil {
 				return err
@@ -115,20 +135,20 @@ writes it elsewhere, and --apply hands it to ko or kubectl.`,
 			if dryRun {
 				return a.print(map[string]any{"manifest": text}, func() string { return text })
 			}
-			if dir == "" && apply == "" {
-				return a.deployHere(cmd.Context(), &s, m, text, wait)
+			if to.dir == "" && to.apply == "" {
+				return a.deployHere(cmd.Context(), &s, m, text, to.wait)
 			}
-			return a.deployCluster(cmd.Context(), &s, text, firstOf(dir, "."), apply)
+			return a.deployCluster(cmd.Context(), &s, m, text, to)
 		},
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the manifest, write and apply nothing")
 	cmd.Flags().IntVar(&s.MinScale, "min-scale", 0, "instances that are always there")
 	cmd.Flags().IntVar(&s.MaxScale, "max-scale", 0, "instances at most (0: the platform's own bound)")
-	cmd.Flags().IntVar(&s.Concurrency, "concurrency", 32, "requests at once in one instance")
+	cmd.Flags().IntVar(&s.Concurrency, "concurrency", 0, "requests at once in one instance (0: what follows from the model's measurements)")
 	cmd.Flags().StringVar(&s.Image, "image", onnxImage, "what serves it")
-	cmd.Flags().StringVar(&dir, "output-dir", "", "write the manifest to this folder, for a cluster")
-	cmd.Flags().StringVar(&apply, "apply", "", "apply the manifest with ko or kubectl")
-	cmd.Flags().DurationVar(&wait, "timeout", 3*time.Minute, "how long to wait for the platform, which may build first")
+	cmd.Flags().StringVar(&to.dir, "output-dir", "", "write the manifest to this folder, for a cluster")
+	cmd.Flags().StringVar(&to.apply, "apply", "", "apply the manifest with ko or kubectl, and wait until the service is ready")
+	cmd.Flags().DurationVar(&to.wait, "timeout", 3*time.Minute, "how long to wait for the platform, which may build first")
 	return cmd
 }
 
@@ -207,30 +227,6 @@ func (a *app) printDeploy(r deployResult, next string) error {
 		}
 		return text
 	})
-}
-
-// deployCluster writes the manifest for a cluster and applies it if asked to.
-func (a *app) deployCluster(ctx context.Context, s *service, text, dir, apply string) error {
-	path := filepath.Join(dir, s.Name+".yaml")
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(a.Dir, path)
-	}
-	if err := writeManifest(path, text); err != nil {
-		return err
-	}
-	result := deployResult{Name: s.Name, Version: s.Version, File: path}
-	if apply == "" {
-		return a.printDeploy(result, "apply it with: ko apply -f "+shellQuote(path)+"\n")
-	}
-	cmd := exec.CommandContext(ctx, apply, "apply", "-f", path) //nolint:gosec // ko or kubectl, checked
-	cmd.Dir, cmd.Stdout, cmd.Stderr = a.Dir, a.Err, a.Err       // ours is what is printed on Out
-	if err := cmd.Run(); err != nil {
-		if errors.Is(err, exec.ErrNotFound) {
-			return fmt.Errorf("%s is written, but %s is not in PATH: install it, or apply the file by other means", path, apply)
-		}
-		return fmt.Errorf("%s is written, but `%s apply -f` failed: %w", path, apply, err)
-	}
-	return a.printDeploy(result, "")
 }
 
 // writeManifest writes a file whole or not at all: the platform watches.

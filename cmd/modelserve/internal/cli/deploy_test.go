@@ -7,10 +7,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local"
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/objectstore"
@@ -39,14 +42,22 @@ func TestDeploy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.wants(string(want), "deploy", "churn@1", "--dry-run", "--min-scale", "1", "--max-scale", "3")
+	out := s.must("deploy", "churn@1", "--dry-run", "--min-scale", "1", "--max-scale", "3", "--concurrency", "16")
+	out = regexp.MustCompile(`memory: [0-9]+Mi`).ReplaceAllString(out, "memory: …") // as measured here
+	if diff := cmp.Diff(string(want), out); diff != "" {
+		t.Errorf("the manifest (-want +got):\n%s", diff)
+	}
+	if out := s.must("deploy", "churn", "--dry-run"); !regexp.MustCompile(`autoscaling.knative.dev/target: "[1-9][0-9]*"\n`).MatchString(out) {
+		t.Errorf("nothing follows from the measurements:\n%s", out)
+	}
+	s.fails(exitUsage, "--concurrency: expected 1 to 1000, or 0", "deploy", "churn", "--concurrency", "-1")
 	s.fails(exitFailed, `no published version 9`, "deploy", "churn@9")
 	s.fails(exitFailed, "begins with a letter", "deploy", "7up")
 	s.fails(exitUsage, "--max-scale", "deploy", "churn", "--min-scale", "2", "--max-scale", "1")
 	s.fails(exitUsage, "--image", "deploy", "churn", "--image", "a\nb")
 	s.fails(exitUsage, "--apply=ko builds", "deploy", "churn", "--apply", "kubectl")
 
-	out := s.steady(s.must("deploy", "churn"))
+	out = s.steady(s.must("deploy", "churn"))
 	if !strings.Contains(out, "churn@2\n  manifest  DIR/.modelserve/services/churn.yaml\n") || !strings.Contains(out, "`make run` will serve it") {
 		t.Errorf("without a platform: %s", out)
 	}

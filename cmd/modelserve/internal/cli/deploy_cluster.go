@@ -1,0 +1,212 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/modelserveai/modelserve/runtime/artifact"
+)
+
+// gatewayService is the gateway's name in a cluster, and gatewayVariable the one
+// that `make cluster` puts its address into.
+const (
+	gatewayService  = "gateway"
+	gatewayVariable = "GATEWAY_URL"
+)
+
+// cluster asks the current cluster by kubectl, which every user of one has.
+type cluster struct {
+	kubectl string        // the command
+	dir     string        // where it runs
+	every   time.Duration // between two questions
+	settle  time.Duration // for which a service must stay failed, the reason the same
+}
+
+func (a *app) cluster() cluster {
+	return cluster{kubectl: "kubectl", dir: a.Dir, every: time.Second, settle: 3 * time.Second}
+}
+
+// deployCluster writes the manifest for a cluster, and if asked to applies it and
+// waits until the service is ready.
+func (a *app) deployCluster(ctx context.Context, s *service, m *artifact.Manifest, text string, to destination) error {
+	path := filepath.Join(firstOf(to.dir, "."), s.Name+".yaml")
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(a.Dir, path)
+	}
+	if err := writeManifest(path, text); err != nil {
+		return err
+	}
+	result := deployResult{Name: s.Name, Version: s.Version, File: path}
+	if to.apply == "" {
+		return a.printDeploy(result, "apply it with: ko apply -f "+shellQuote(path)+"\n")
+	}
+	if err := a.apply(ctx, to.apply, path); err != nil {
+		return err
+	}
+	c := a.cluster()
+	shown := a.progress(s.Name + ": ")
+	url, err := c.waitReady(ctx, s.Name, to.wait, shown)
+	shown.clear()
+	if err != nil {
+		return fmt.Errorf("%s is applied, but %s is not ready: %w", path, s.Name, err)
+	}
+	result.URL = url
+	gateway, known, err := a.gateway(ctx, c)
+	if err != nil {
+		return err
+	}
+	if !known {
+		return a.printDeploy(result, "call it through the gateway, whose URL --server gives\n")
+	}
+	result.Curl = curlLine(m, inferURL(artifact.Ref{Name: s.Name}, gateway), gateway)
+	return a.printDeploy(result, callText(result.Curl, gateway))
+}
+
+// apply hands the manifest to ko or kubectl.
+func (a *app) apply(ctx context.Context, command, path string) error {
+	cmd := exec.CommandContext(ctx, command, "apply", "-f", path) //nolint:gosec // ko or kubectl, checked
+	cmd.Dir, cmd.Stdout, cmd.Stderr = a.Dir, a.Err, a.Err         // ours is what is printed on Out
+	err := cmd.Run()
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, exec.ErrNotFound):
+		return fmt.Errorf("%s is written, but %s is not in PATH: install it, or apply the file by other means", path, command)
+	}
+	return fmt.Errorf("%s is written, but `%s apply -f` failed: %w", path, command, err)
+}
+
+// gateway is where the cluster's models are called: where flags and variables
+// say, else the gateway's own public URL. known is false when nothing says.
+func (a *app) gateway(ctx context.Context, c cluster) (addr address, known bool, err error) {
+	there := *a
+	if there.server == "" && a.Getenv("MODELSERVE_SERVER") == "" {
+		there.server = a.Getenv(gatewayVariable)
+		if there.server == "" {
+			if state, err := c.get(ctx, gatewayService); err == nil {
+				there.server = state.Status.URL
+			}
+		}
+		if there.server == "" {
+			return address{}, false, ctx.Err()
+		}
+	}
+	addr, err = there.address()
+	return addr, err == nil, err
+}
+
+// knativeService is what is read of a Knative Service.
+type knativeService struct {
+	Metadata struct {
+		Generation int64 `json:"generation"`
+	} `json:"metadata"`
+	Status struct {
+		ObservedGeneration int64       `json:"observedGeneration"`
+		URL                string      `json:"url"`
+		LatestReady        string      `json:"latestReadyRevisionName"`
+		Conditions         []condition `json:"conditions"`
+	} `json:"status"`
+}
+
+// condition is a condition of a Kubernetes object.
+type condition struct {
+	Type    string `json:"type"`
+	Status  string `json:"status"` // True, False or Unknown
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
+
+// ready reports what the service says of the template it has now: True, False or
+// Unknown, and why.
+func (k *knativeService) ready() (status, why string) {
+	if k.Status.ObservedGeneration < k.Metadata.Generation {
+		return "Unknown", "Knative has not looked at it"
+	}
+	status, why = "Unknown", "Knative has not said anything of it"
+	for _, c := range k.Status.Conditions {
+		if c.Type == "Ready" {
+			status, why = c.Status, strings.TrimSpace(firstOf(c.Message, c.Reason, "it is starting"))
+		}
+	}
+	return status, why
+}
+
+// get reads a Knative Service of the current namespace.
+func (c *cluster) get(ctx context.Context, name string) (*knativeService, error) {
+	cmd := exec.CommandContext(ctx, c.kubectl, "get", "ksvc", name, "-o", "json") //nolint:gosec // its name is fixed, and that of the service a DNS label
+	cmd.Dir = c.dir
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
+			err = errors.New(strings.TrimSpace(string(exit.Stderr)))
+		}
+		return nil, fmt.Errorf("kubectl get ksvc %s: %w", name, err)
+	}
+	state := &knativeService{}
+	if err := json.Unmarshal(out, state); err != nil {
+		return nil, fmt.Errorf("kubectl get ksvc %s: %w", name, err)
+	}
+	return state, nil
+}
+
+// waitReady asks until the service is ready, and returns its URL. Knative takes
+// some failures back, so one counts when it lasts. An error says why, and what
+// still answers.
+func (c *cluster) waitReady(ctx context.Context, name string, wait time.Duration, shown *progress) (url string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	tick := time.NewTicker(c.every)
+	defer tick.Stop()
+	last := "Knative has not said anything of it"
+	var failed string // the reason that is being watched
+	var since time.Time
+	for {
+		state, err := c.get(ctx, name)
+		switch {
+		case errors.Is(err, exec.ErrNotFound):
+			return "", errors.New("kubectl is not in PATH, so nobody can say; install it")
+		case err != nil && ctx.Err() == nil:
+			last, failed = err.Error(), ""
+		case err == nil:
+			var status string
+			if status, last = state.ready(); status == "True" {
+				return state.Status.URL, nil
+			}
+			if status != "False" {
+				failed = ""
+			} else if failed != last {
+				failed, since = last, time.Now()
+			}
+			if failed != "" && time.Since(since) >= c.settle {
+				return "", errors.New(failed + stillAnswers(state))
+			}
+		}
+		shown.stage(last)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return "", ctx.Err()
+			}
+			return "", fmt.Errorf("%s after %s; `kubectl describe ksvc %s` says more", last, wait, name)
+		}
+	}
+}
+
+// stillAnswers says which revision keeps the traffic of a service whose newest is
+// not ready.
+func stillAnswers(k *knativeService) string {
+	if k.Status.LatestReady == "" {
+		return ""
+	}
+	return "\n" + k.Status.LatestReady + " answers as before"
+}

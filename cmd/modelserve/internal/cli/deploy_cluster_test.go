@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
+)
+
+// State of a Knative Service as kubectl prints it.
+const (
+	unseen   = `{"metadata":{"generation":2},"status":{"observedGeneration":1,"url":"http://old","conditions":[{"type":"Ready","status":"True"}]}}`
+	starting = `{"metadata":{"generation":2},"status":{"observedGeneration":2,"conditions":[{"type":"ConfigurationsReady","status":"True"},{"type":"Ready","status":"Unknown","reason":"Deploying"}]}}`
+	failed   = `{"metadata":{"generation":2},"status":{"observedGeneration":2,"latestReadyRevisionName":"churn-00001","conditions":[{"type":"Ready","status":"False","reason":"RevisionFailed","message":"Revision \"churn-00002\" failed with message: Container failed with: load model churn@2: no such file."}]}}`
+	served   = `{"metadata":{"generation":2},"status":{"observedGeneration":2,"url":"http://churn.default.svc.cluster.local","conditions":[{"type":"Ready","status":"True"}]}}`
+	door     = `{"metadata":{"generation":1},"status":{"observedGeneration":1,"url":"http://gateway.default.models.test","conditions":[{"type":"Ready","status":"True"}]}}`
+)
+
+// fakeKubectl makes a folder with a kubectl and a ko. What is asked of the Service
+// churn is answered by states in turn, the last again and again; "" is a failure.
+// Each command line goes into its file log.
+func fakeKubectl(t *testing.T, gateway string, states ...string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for i, s := range states {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("state.%d", i+1)), []byte(s), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "gateway"), []byte(gateway), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf(`#!/bin/sh
+cd %q
+echo "${0##*/} $*" >>log
+case "$1 $3" in
+"apply "*) echo "service applied" ;;
+"get gateway") [ -s gateway ] || { echo "not found" >&2; exit 1; }; cat gateway ;;
+"get churn")
+	n=$(($(cat count 2>/dev/null || echo 0) + 1)); [ -e state.$n ] || n=%d
+	echo $n >count
+	[ -s state.$n ] || { echo "the server is away" >&2; exit 1; }
+	cat state.$n ;;
+*) echo "what?" >&2; exit 1 ;;
+esac
+`, dir, len(states))
+	for _, name := range []string{"kubectl", "ko"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// onPath makes commands of a folder the first that are found.
+func onPath(t *testing.T, dir string) {
+	t.Helper()
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+}
+
+func TestDeployToACluster(t *testing.T) {
+	s := newShell(t).withPlatform()
+	s.model("a.onnx", onnxtest.Scale(3, 2))
+	s.must("models", "push", "churn", "a.onnx")
+	s.vars = map[string]string{keyVariable: "ms_test_key"}
+	model := []string{"deploy", "churn", "--output-dir", "out", "--apply"}
+
+	dir := fakeKubectl(t, door, served)
+	onPath(t, dir)
+	out := s.must(append(model, "ko")...)
+	for _, want := range []string{
+		"churn@1\n", "URL       http://churn.default.svc.cluster.local\n",
+		`curl -fsS -H "X-API-Key: $MODELSERVE_KEY"`, " http://gateway.default.models.test/v2/models/churn/infer\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in:\n%s", want, out)
+		}
+	}
+	said, err := os.ReadFile(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "ko apply -f " + filepath.Join(s.dir, "out", "churn.yaml") + "\nkubectl get ksvc churn -o json\nkubectl get ksvc gateway -o json\n"
+	if diff := cmp.Diff(want, string(said)); diff != "" {
+		t.Errorf("commands (-want +got):\n%s", diff)
+	}
+
+	// Who says where the gateway is need not be asked.
+	s.vars[gatewayVariable] = "http://198.18.0.2:30080"
+	onPath(t, fakeKubectl(t, "", served))
+	if out := s.must(append(model, "kubectl", "--image", "localhost:5000/onnx")...); !strings.Contains(out, " http://198.18.0.2:30080/v2/models/churn/infer\n") {
+		t.Errorf("with %s: %s", gatewayVariable, out)
+	}
+	delete(s.vars, gatewayVariable)
+	if out := s.must(append(model, "ko")...); !strings.Contains(out, "call it through the gateway") || strings.Contains(out, "curl") {
+		t.Errorf("without a gateway: %s", out)
+	}
+	onPath(t, fakeKubectl(t, door, starting))
+	s.fails(exitFailed, "churn is not ready: Knative has not said anything of it after 1ns; `kubectl describe ksvc churn`", append(model, "ko", "--timeout", "1ns")...)
+	t.Setenv("PATH", t.TempDir())
+	s.fails(exitFailed, "ko is not in PATH", append(model, "ko")...)
+}
+
+func TestWaitReady(t *testing.T) {
+	t.Parallel()
+	const short = 2 * time.Second // enough to ask once, on a busy machine
+	for name, tc := range map[string]struct {
+		states []string
+		settle time.Duration
+		wait   time.Duration
+		url    string
+		want   string // of the error
+	}{
+		"at once":             {states: []string{served}, url: "http://churn.default.svc.cluster.local"},
+		"the old one first":   {states: []string{unseen, starting, served}, url: "http://churn.default.svc.cluster.local"},
+		"the server was away": {states: []string{"", served}, url: "http://churn.default.svc.cluster.local"},
+		"taken back":          {states: []string{failed, starting, failed, served}, settle: time.Minute, url: "http://churn.default.svc.cluster.local"},
+		"failed":              {states: []string{starting, failed}, want: "failed with message: Container failed with: load model churn@2: no such file.\nchurn-00001 answers as before"},
+		"never ready":         {states: []string{starting}, wait: short, want: "Deploying after 2s; `kubectl describe ksvc churn` says more"},
+		"never looked at":     {states: []string{unseen}, wait: short, want: "Knative has not looked at it after 2s"},
+		"always away":         {states: []string{""}, wait: short, want: "kubectl get ksvc churn: the server is away after 2s"},
+		"no answer":           {states: []string{"<html>"}, wait: short, want: "kubectl get ksvc churn: invalid character"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := cluster{kubectl: filepath.Join(fakeKubectl(t, "", tc.states...), "kubectl"), dir: t.TempDir(), every: 100 * time.Millisecond, settle: tc.settle}
+			if tc.wait == 0 {
+				tc.wait = time.Minute
+			}
+			url, err := c.waitReady(t.Context(), "churn", tc.wait, (&app{}).progress(""))
+			if url != tc.url || (tc.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%q, %v, want %q and %q", url, err, tc.url, tc.want)
+			}
+		})
+	}
+	c := cluster{kubectl: "no-such-kubectl", dir: t.TempDir(), every: time.Second}
+	if _, err := c.waitReady(t.Context(), "churn", time.Minute, (&app{}).progress("")); err == nil || !strings.Contains(err.Error(), "kubectl is not in PATH") {
+		t.Error(err)
+	}
+}
+
+// What deploy writes is confined as what ships is: by the same account, context,
+// volumes and port.
+func TestDeployConfinesAsWeDo(t *testing.T) {
+	t.Parallel()
+	m := &artifact.Manifest{Name: "churn", Version: 1, Signature: infer.Signature{}, Cost: &artifact.Cost{Memory: 100 << 20}}
+	s := service{Name: "churn", Version: 1, Image: onnxImage}
+	s.fit(m)
+	text, err := s.manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ships, err := os.ReadFile("../../../../config/base/text-detect.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := confinement(t, ships), confinement(t, []byte(text))
+	if diff := cmp.Diff(ours, theirs); diff != "" {
+		t.Errorf("confinement (-ships +deploy writes):\n%s", diff)
+	}
+}
+
+// confinement is what a manifest says of it, as JSON.
+func confinement(t *testing.T, text []byte) string {
+	t.Helper()
+	var object servingv1.Service
+	if err := yaml.UnmarshalStrict(text, &object); err != nil {
+		t.Fatal(err)
+	}
+	spec := object.Spec.Template.Spec
+	c := spec.Containers[0]
+	said, err := json.MarshalIndent(map[string]any{
+		"account": spec.ServiceAccountName, "context": c.SecurityContext, "volumes": spec.Volumes, "mounts": c.VolumeMounts,
+		"ports": c.Ports, "cache": c.Env[1:], "from": c.EnvFrom, "probe": c.ReadinessProbe, "message": c.TerminationMessagePolicy,
+		"visibility": object.Labels["networking.knative.dev/visibility"],
+	}, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(said)
+}
