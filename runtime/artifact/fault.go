@@ -33,6 +33,24 @@ func again(err error) bool {
 		!errors.Is(err, context.Canceled) && !errors.Is(err, syscall.ENOSPC)
 }
 
+// Lasting reports whether a version that failed to load will fail again as long
+// as nobody publishes it anew or changes the configuration: it is not there, its
+// manifest or a file is not what it was, its signature is none of a trusted key,
+// or S3 refuses access to it. It is false where S3 cannot be reached, is slow or
+// breaks off, where the node's disk is at fault, and where nobody knows.
+func Lasting(err error) bool {
+	var p permanent
+	var large tooLarge
+	switch {
+	case diskTrouble(err):
+		return false
+	case errors.As(err, &p), errors.As(err, &large), errors.Is(err, errMissing), errors.Is(err, ErrUnsigned), errors.Is(err, ErrWrongSignature):
+		return true
+	default:
+		return problem.CodeOf(err) == problem.ModelNotFound
+	}
+}
+
 // explain turns an error of the S3 client into a sentence of ours: the
 // client's own hold request ids and host names that help nobody who reads
 // which model did not load.

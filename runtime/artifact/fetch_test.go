@@ -98,6 +98,7 @@ func TestFetchFaults(t *testing.T) {
 		stall   time.Duration // 0 is long
 		code    problem.Code  // "" is success
 		want    string
+		again   bool // it is not Lasting
 	}{
 		"truncated object": {
 			prepare: change(func(b []byte) []byte { return b[:7_000] }),
@@ -118,6 +119,7 @@ func TestFetchFaults(t *testing.T) {
 		"server errors": {
 			fault: onModel(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { http.Error(w, "", http.StatusBadGateway) }),
 			code:  problem.ModelUnavailable, want: "S3 unreachable: it answers 502",
+			again: true,
 		},
 		"no access": {
 			fault: onModel(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { http.Error(w, "", http.StatusForbidden) }),
@@ -127,10 +129,12 @@ func TestFetchFaults(t *testing.T) {
 			fault: onModel(func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() }),
 			stall: 20 * time.Millisecond,
 			code:  problem.ModelUnavailable, want: "S3 unreachable: no byte in 20ms",
+			again: true,
 		},
 		"always drops in the middle": {
 			fault: onModel(func(w http.ResponseWriter, r *http.Request, next http.Handler) { drop(w, r, next, 1) }),
 			code:  problem.ModelUnavailable, want: "model iris@1: model.onnx: interrupted: got 3 of ",
+			again: true,
 		},
 		"drops, and goes on": {
 			fault: onModel(func(w http.ResponseWriter, r *http.Request, next http.Handler) { drop(w, r, next, 500) }),
@@ -161,6 +165,7 @@ func TestFetchFaults(t *testing.T) {
 		"disk full": {
 			writer: func(*os.File) io.WriterAt { return fullDisk{} },
 			code:   problem.ModelUnavailable, want: "model iris@1: model.onnx: disk full: ",
+			again: true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -194,6 +199,9 @@ func TestFetchFaults(t *testing.T) {
 			}
 			if problem.CodeOf(err) != tc.code || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("Fetch: %v, want %s: %s", err, tc.code, tc.want)
+			}
+			if Lasting(err) == tc.again {
+				t.Errorf("%v: lasting %v", err, !tc.again)
 			}
 			if left := contents(t, cache); len(left) > 0 {
 				t.Errorf("left in the cache: %v", left)
@@ -276,7 +284,7 @@ func TestFetchUnreachable(t *testing.T) {
 	gone := s3.store(t)
 	_ = store
 	_, err := NewFetcher(gone, newCache(t, 0), here, nil, quick).Fetch(t.Context(), Ref{"iris", 1})
-	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "S3 unreachable") {
+	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "S3 unreachable") || Lasting(err) {
 		t.Errorf("Fetch: %v", err)
 	}
 }
@@ -330,7 +338,7 @@ func TestFetchSigned(t *testing.T) {
 			}
 			f := NewFetcher(store, newCache(t, 0), here, tc.verifier, quick)
 			local, err := f.Fetch(t.Context(), Ref{"iris", 1})
-			if !errors.Is(err, tc.want) || (tc.want != nil && problem.CodeOf(err) != problem.ModelUnavailable) {
+			if !errors.Is(err, tc.want) || (tc.want != nil && (problem.CodeOf(err) != problem.ModelUnavailable || !Lasting(err))) {
 				t.Fatalf("Fetch: %v, want %v", err, tc.want)
 			}
 			if err == nil {

@@ -30,7 +30,7 @@ func (c *Cache) reserve(ctx context.Context, tmp *os.File, need int64, evict boo
 		return allocate(tmp, need)
 	}
 	if need > c.maxBytes {
-		return fmt.Errorf("cache: the file has %d bytes, and the cache may hold %d in all", need, c.maxBytes)
+		return permanent{fmt.Errorf("cache: the file has %d bytes, and the cache may hold %d in all", need, c.maxBytes)}
 	}
 	c.evicting.Lock()
 	defer c.evicting.Unlock()

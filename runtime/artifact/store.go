@@ -143,10 +143,10 @@ func (s *Store) manifest(ctx context.Context, ref Ref) (*Manifest, []byte, error
 	}
 	m, err := ParseManifest(data)
 	if err != nil {
-		return nil, nil, unavailable(ref, err)
+		return nil, nil, unavailable(ref, permanent{err})
 	}
 	if m.Name != ref.Name || m.Version != ref.Version {
-		return nil, nil, unavailable(ref, fmt.Errorf("%s: it is that of %s@%d", ManifestFile, m.Name, m.Version))
+		return nil, nil, unavailable(ref, permanent{fmt.Errorf("%s: it is that of %s@%d", ManifestFile, m.Name, m.Version)})
 	}
 	return m, data, nil
 }

@@ -39,22 +39,14 @@ type Limits struct {
 }
 
 // Main runs a function until it is told to stop, and exits: 0 when it stopped
-// as told, 1 when it could not go on, 2 when its environment is wrong.
+// as told, 1 when it could not go on or its model will never load, 2 when its
+// environment is wrong. Why is its last line, and in Kubernetes the container's
+// termination message.
 func Main(spec Spec) {
 	ctx, stop := lifecycle.Context(context.Background())
 	err := run(ctx, spec, env.Environ(), os.Stderr)
 	stop()
-	var fault *env.Fault
-	switch {
-	case err == nil:
-		os.Exit(0)
-	case errors.As(err, &fault):
-		fmt.Fprintf(os.Stderr, "%s: the environment is wrong:\n%v\n", spec.Name, err)
-		os.Exit(env.ExitCode)
-	default:
-		fmt.Fprintf(os.Stderr, "%s: %v\n", spec.Name, err)
-		os.Exit(1)
-	}
+	os.Exit(ending(spec.Name, err, os.Stderr, terminationLog))
 }
 
 func run(ctx context.Context, spec Spec, environment map[string]string, log io.Writer) error {
@@ -104,25 +96,30 @@ func serveUntil(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Tele
 		listener.Close()
 		return err
 	}
-	loading, stopLoading := context.WithCancel(ctx)
-	loaded := make(chan struct{})
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	loaded := make(chan error, 1)
 	go func() {
-		defer close(loaded)
-		src.load(loading, models, health, tel.Logger)
-		giveBackAtRest(loading, debug.FreeOSMemory)
+		err := src.load(serving, models, health)
+		if err != nil {
+			stop() // there is nothing to wait for
+		} else {
+			giveBackAtRest(serving, debug.FreeOSMemory)
+		}
+		loaded <- err
 	}()
 	stopMetrics, err := serveMetrics(ctx, cfg, tel)
 	if err == nil {
 		tel.Logger.Info("listening", "address", listener.Addr().String(), "models", cfg.Models)
-		err = lifecycle.Serve(ctx, lifecycle.NewServer(tel.Middleware(handler), lifecycle.DefaultLimits()), listener, cfg.Grace, health.Drain)
+		err = lifecycle.Serve(serving, lifecycle.NewServer(tel.Middleware(handler), lifecycle.DefaultLimits()), listener, cfg.Grace, health.Drain)
 		stopMetrics()
 	} else {
 		listener.Close()
 	}
-	stopLoading()
-	<-loaded
+	stop()
+	hopeless := <-loaded
 	models.Close()
-	return errors.Join(err, src.close())
+	return errors.Join(hopeless, err, src.close())
 }
 
 func newPool(cfg *config, src *source, tel *telemetry.Telemetry) (*pool.Pool, error) {

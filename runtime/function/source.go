@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"runtime"
 	"sync"
 	"time"
@@ -139,7 +138,7 @@ func (s *source) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (
 	session, reason, err := s.device.open(library, local.Path, s.cfg.Threads)
 	if err != nil {
 		local.Suspect()
-		return nil, fmt.Errorf("create a session of %s: %w", ref, err)
+		return nil, fmt.Errorf("%w of %s: %w", errSession, ref, err)
 	}
 	return &pool.Loaded{
 		Session:      session,
@@ -160,52 +159,63 @@ func (s *source) open(ctx context.Context, ref string) (io.ReadCloser, error) {
 	return s.store.OpenInput(ctx, "ref", ref, int64(s.cfg.MaxBody))
 }
 
-// load brings the function's models into memory and says so to health; what
-// fails is tried again, with the pool's backoff, for as long as ctx lasts. A
+// load brings the function's models into memory and says so to health. What
+// fails and may yet succeed, as while S3 cannot be reached, is tried again, with
+// the pool's backoff, for as long as ctx lasts; the error is of what cannot. A
 // function of every model is ready as soon as ONNX Runtime is.
-func (s *source) load(ctx context.Context, models *pool.Pool, health *serve.Health, logger *slog.Logger) {
+func (s *source) load(ctx context.Context, models *pool.Pool, health *serve.Health) error {
 	health.Loading("starting ONNX Runtime")
-	if len(s.cfg.refs) == 0 && !s.started(ctx, health, logger) {
-		return
+	if len(s.cfg.refs) == 0 {
+		if err := s.started(); err != nil {
+			health.Fail(err.Error())
+			return err
+		}
 	}
 	for _, ref := range s.cfg.refs {
 		health.Loading("loading model " + ref.String())
-		for !s.loadOne(ctx, ref, models, health) {
-			if !s.started(ctx, health, logger) {
-				return
-			}
-			select {
-			case <-time.After(time.Second):
-			case <-ctx.Done():
-				return
-			}
+		if err := s.loadOne(ctx, ref, models, health); err != nil || ctx.Err() != nil {
+			return err
 		}
 	}
 	health.Ready()
+	return nil
 }
 
-// started waits for ONNX Runtime and its device, and says so when either cannot
-// be had: that stays.
-func (s *source) started(ctx context.Context, health *serve.Health, logger *slog.Logger) bool {
+// started waits for ONNX Runtime and its device. That either cannot be had
+// stays so.
+func (s *source) started() error {
 	_, err := s.library()
 	if err == nil {
 		_, err = s.device.choose()
 	}
 	if err != nil {
-		logger.ErrorContext(ctx, "cannot start ONNX Runtime", "error", err)
-		health.Fail(err.Error())
+		return fmt.Errorf("%w: %w", errStart, err)
 	}
-	return err == nil
+	return nil
 }
 
-func (s *source) loadOne(ctx context.Context, ref artifact.Ref, models *pool.Pool, health *serve.Health) bool {
-	lease, err := models.Acquire(ctx, ref.Name, fmt.Sprint(ref.Version))
-	if err == nil {
-		lease.Release()
-		return true
+// loadOne loads a model. It returns nil once that is there or ctx has ended.
+func (s *source) loadOne(ctx context.Context, ref artifact.Ref, models *pool.Pool, health *serve.Health) error {
+	for tries := 1; ; tries++ {
+		lease, err := models.Acquire(ctx, ref.Name, fmt.Sprint(ref.Version))
+		if err == nil {
+			lease.Release()
+			return nil
+		}
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // the process was told to end
+		}
+		if failed := s.started(); failed != nil {
+			err = failed
+		}
+		health.Fail(err.Error()) // the pool has logged it
+		if hopeless(err, tries) {
+			return err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil
+		}
 	}
-	if ctx.Err() == nil { // the pool has logged it
-		health.Fail(err.Error())
-	}
-	return false
 }

@@ -3,6 +3,7 @@ package pool
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -160,6 +161,19 @@ func (p *Pool) waitForRoom(ctx context.Context) bool {
 	}
 }
 
+// ErrTooLarge is in the error of a version that never fits: it needs more memory
+// than Config.Memory leaves beside the models that stay.
+var ErrTooLarge = errors.New("the model is larger than the memory")
+
+// tooLargeError is a problem that is ErrTooLarge too.
+type tooLargeError struct{ error }
+
+// Is is true of ErrTooLarge.
+func (tooLargeError) Is(target error) bool { return target == ErrTooLarge }
+
+// Unwrap returns the problem.
+func (e tooLargeError) Unwrap() error { return e.error }
+
 // tooLarge is the error of a version that never fits beside those that stay.
 func (p *Pool) tooLarge(e *entry, need int64) error {
 	if p.memory.budget == 0 {
@@ -178,8 +192,8 @@ func (p *Pool) tooLarge(e *entry, need int64) error {
 	if stay > 0 {
 		beside = fmt.Sprintf(", of which %s are taken by models that stay", size(stay))
 	}
-	return problem.New(problem.ModelUnavailable, "it needs %s of memory, and models may take %s%s: raise MODELSERVE_MEMORY",
-		size(need), size(p.memory.budget), beside)
+	return tooLargeError{problem.New(problem.ModelUnavailable, "it needs %s of memory, and models may take %s%s: raise MODELSERVE_MEMORY",
+		size(need), size(p.memory.budget), beside)}
 }
 
 // noRoom is the error of a version that would fit if others were not in use.
