@@ -36,6 +36,7 @@ type functionView struct {
 	State     string   `json:"state,omitempty"`
 	Reason    string   `json:"reason,omitempty"`
 	Models    []string `json:"models"`
+	Mixed     []string `json:"mixed,omitempty"` // of a canary
 	Tags      []string `json:"tags"`
 }
 
@@ -62,6 +63,9 @@ func (g *gateway) listFunctions(c *call) error {
 		}
 		for _, pin := range f.Models {
 			view.Models = append(view.Models, pin.String())
+		}
+		for _, pin := range f.Mixed {
+			view.Mixed = append(view.Mixed, pin.String())
 		}
 		views = append(views, view)
 	}

@@ -239,7 +239,7 @@ func (g *gateway) visible(ctx context.Context, bound *route.Bound) ([]string, er
 	var names []string
 	if bound != nil {
 		seen := map[string]bool{}
-		for _, pin := range bound.Function.Models {
+		for _, pin := range bound.Pins() {
 			if !seen[pin.Name] {
 				names = append(names, pin.Name)
 			}

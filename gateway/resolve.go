@@ -37,10 +37,13 @@ func (g *gateway) resolve(ctx context.Context, verb auth.Verb, bound *route.Boun
 	}
 	t := &target{model: found.Name, version: strconv.Itoa(found.Version), alias: found.alias, pin: found.Pin}
 	at := bound
-	if at == nil {
+	switch {
+	case at == nil:
 		if at = g.deps.Routes.Model(found.Pin); at == nil {
 			return nil, problem.New(problem.Unavailable, "no function serves %s and there is no pool", found.Pin)
 		}
+	case found.chosen:
+		at = at.Holding(found.Pin)
 	}
 	// Without a version, and without a split's choice, which one answers is the
 	// function's affair: revisions of one differ, and the pool goes on with an

@@ -40,7 +40,8 @@ type fileFunction struct {
 //	    models: [text-detect@1]
 //	  - {name: pool, pool: true}
 //
-// Unknown and duplicate fields are errors, and so is what Replace refuses.
+// Unknown and duplicate fields are errors. Somebody wrote the file as a whole,
+// and it is followed as a whole or not at all.
 func Parse(data []byte) ([]Function, error) {
 	if len(data) > maxFile {
 		return nil, fmt.Errorf("routes: expected at most %d bytes", maxFile)
@@ -120,7 +121,7 @@ func (r *Routes) load(path string, known [sha256.Size]byte) ([sha256.Size]byte, 
 	}
 	functions, err := Parse(data)
 	if err == nil {
-		err = r.Replace(functions)
+		err = r.replaceAll(functions)
 	}
 	if err != nil {
 		return sum, fmt.Errorf("%s: %w", path, err)

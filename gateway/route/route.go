@@ -44,8 +44,17 @@ type Function struct {
 	// serves. Calls by path to one of these go to the function.
 	Models []Pin
 
+	// Mixed are the versions that only some of those revisions serve, as in a
+	// canary. Calls at its host may be for them too: the split decides which
+	// revision answers.
+	Mixed []Pin
+
 	// Tags are the revisions with names of their own.
 	Tags []string
+
+	// Tagged are the versions that the revisions behind tags serve. Of a tag that
+	// is not in it nothing is known but what is known of the function.
+	Tagged map[string][]Pin
 
 	// Pool marks the function that takes every published model that no function
 	// pins. It has no host: its models are called by path.
@@ -69,19 +78,41 @@ func (p Pin) String() string { return fmt.Sprintf("%s@%d", p.Name, p.Version) }
 type Bound struct {
 	Function *Function
 	URL      *url.URL // of the function, or of its tag
+
+	pins []Pin    // that a call at this host may be for
+	tags []*Bound // of a function: those whose versions are known
 }
 
-// Versions lists the versions of a model that the function pins, newest first;
-// none when it has no model of its own by that name.
+// Pins lists the versions of every model that a call at this host may be for.
+// The caller does not change it.
+func (b *Bound) Pins() []Pin { return b.pins }
+
+// Versions lists those of one model, newest first; none when the function has
+// no model of its own by that name.
 func (b *Bound) Versions(model string) []int {
 	var versions []int
-	for _, p := range b.Function.Models {
+	for _, p := range b.pins {
 		if p.Name == model {
 			versions = append(versions, p.Version)
 		}
 	}
 	slices.SortFunc(versions, func(a, b int) int { return b - a })
-	return versions
+	return slices.Compact(versions)
+}
+
+// Holding is where a call goes that names a version: to a tag whose revision
+// serves it where not every one of the function's does, else to the function,
+// whose split may choose one that does not.
+func (b *Bound) Holding(pin Pin) *Bound {
+	if slices.Contains(b.Function.Models, pin) {
+		return b
+	}
+	for _, tag := range b.tags {
+		if slices.Contains(tag.pins, pin) {
+			return tag
+		}
+	}
+	return b
 }
 
 // Routes is the table in force. Replacing it never disturbs a request.
@@ -91,7 +122,8 @@ type Routes struct {
 }
 
 type table struct {
-	functions []Function
+	functions []Function // by namespace and name
+	bounds    []*Bound   // of functions, in the order they came in
 	hosts     map[string]*Bound
 	models    map[Pin]*Bound
 	pool      *Bound
@@ -115,48 +147,67 @@ func New(templates ...string) (*Routes, error) {
 	return r, nil
 }
 
-// Replace puts functions in force, all or, on an error, none.
+// Faults are why functions were left out, one for each.
+type Faults []error
+
+// Error has a line for each.
+func (f Faults) Error() string { return errors.Join(f...).Error() }
+
+// Unwrap returns them all.
+func (f Faults) Unwrap() []error { return f }
+
+// Replace puts functions in force. One that is wrong, or that wants what one
+// before it in the list has, is left out: the others are in force all the same,
+// and the error, of type Faults, says which and why.
 func (r *Routes) Replace(functions []Function) error {
-	t := &table{
-		functions: slices.Clone(functions),
-		hosts:     map[string]*Bound{},
-		models:    map[Pin]*Bound{},
+	t, faults := r.build(functions)
+	r.table.Store(t)
+	if len(faults) > 0 {
+		return faults
 	}
-	slices.SortFunc(t.functions, func(a, b Function) int {
-		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
-	})
-	var faults []error
-	for i := range t.functions {
-		if err := r.add(t, &t.functions[i]); err != nil {
-			faults = append(faults, fmt.Errorf("function %q: %w", t.functions[i].Name, err))
-		}
-	}
-	if err := errors.Join(faults...); err != nil {
-		return err
-	}
-	for i := range t.functions { // names win over tags that read the same
-		if err := r.addTags(t, &t.functions[i]); err != nil {
-			return fmt.Errorf("function %q: %w", t.functions[i].Name, err)
-		}
+	return nil
+}
+
+// replaceAll puts functions in force, all or, on an error, none.
+func (r *Routes) replaceAll(functions []Function) error {
+	t, faults := r.build(functions)
+	if len(faults) > 0 {
+		return faults
 	}
 	r.table.Store(t)
 	return nil
 }
 
-func (r *Routes) add(t *table, f *Function) error {
-	for _, name := range append([]string{f.Name, f.Namespace}, f.Tags...) {
-		if _, err := infer.ParseName(name); err != nil {
-			return fmt.Errorf("%q is not a DNS label", name)
+func (r *Routes) build(functions []Function) (*table, Faults) {
+	t := &table{hosts: map[string]*Bound{}, models: map[Pin]*Bound{}}
+	var faults Faults
+	for i := range functions {
+		f := functions[i]
+		if err := r.add(t, &f); err != nil {
+			faults = append(faults, fmt.Errorf("function %s/%s: %w", f.Namespace, f.Name, err))
+			continue
 		}
+		t.functions = append(t.functions, f)
 	}
-	at, err := parseURL(f.URL)
+	for _, bound := range t.bounds { // names win over tags that read the same
+		r.addTags(t, bound)
+	}
+	slices.SortFunc(t.functions, func(a, b Function) int {
+		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
+	})
+	return t, faults
+}
+
+// add adds a function, or on an error nothing.
+func (r *Routes) add(t *table, f *Function) error {
+	at, err := f.check()
 	if err != nil {
 		return err
 	}
-	bound := &Bound{Function: f, URL: at}
+	bound := &Bound{Function: f, URL: at, pins: slices.Concat(f.Models, f.Mixed)}
 	if f.Pool {
 		if t.pool != nil {
-			return fmt.Errorf("there is a pool already: %s", t.pool.Function.Name)
+			return fmt.Errorf("there is a pool already: %s/%s", t.pool.Function.Namespace, t.pool.Function.Name)
 		}
 		t.pool = bound
 		return nil
@@ -164,40 +215,53 @@ func (r *Routes) add(t *table, f *Function) error {
 	for _, tmpl := range r.templates {
 		host := tmpl.host(f.Name, f.Namespace)
 		if other := t.hosts[host]; other != nil {
-			return fmt.Errorf("its host %s is that of %s.%s too", host, other.Function.Name, other.Function.Namespace)
+			return fmt.Errorf("its host %s is that of %s/%s already", host, other.Function.Namespace, other.Function.Name)
 		}
-		t.hosts[host] = bound
+	}
+	for _, tmpl := range r.templates {
+		t.hosts[tmpl.host(f.Name, f.Namespace)] = bound
 	}
 	for _, pin := range f.Models {
-		if _, err := infer.ParseName(pin.Name); err != nil || pin.Version < 1 {
-			return fmt.Errorf("%q is not a model and a version", pin)
-		}
 		// Two functions may serve a version; one of its own name comes first.
-		if t.models[pin] == nil || f.Name == pin.Name {
+		if held := t.models[pin]; held == nil || f.Name == pin.Name && held.Function.Name != pin.Name {
 			t.models[pin] = bound
 		}
 	}
+	t.bounds = append(t.bounds, bound)
 	return nil
 }
 
-func (r *Routes) addTags(t *table, f *Function) error {
-	if f.Pool {
-		return nil
-	}
-	for _, tag := range f.Tags {
-		at, err := parseURL(f.URL)
-		if err != nil {
-			return err
+// check holds a function to the rules, and returns its URL, parsed.
+func (f *Function) check() (*url.URL, error) {
+	for _, name := range append([]string{f.Name, f.Namespace}, f.Tags...) {
+		if _, err := infer.ParseName(name); err != nil {
+			return nil, fmt.Errorf("%q is not a DNS label", name)
 		}
+	}
+	for _, pin := range slices.Concat(f.Models, f.Mixed) {
+		if _, err := infer.ParseName(pin.Name); err != nil || pin.Version < 1 {
+			return nil, fmt.Errorf("%q is not a model and a version", pin)
+		}
+	}
+	return parseURL(f.URL)
+}
+
+func (r *Routes) addTags(t *table, of *Bound) {
+	for _, tag := range of.Function.Tags {
+		at := *of.URL
 		at.Host = tag + "-" + at.Host
+		bound := &Bound{Function: of.Function, URL: &at, pins: of.pins}
+		if pins, known := of.Function.Tagged[tag]; known {
+			bound.pins = pins
+			of.tags = append(of.tags, bound)
+		}
 		for _, tmpl := range r.templates {
-			host := tmpl.host(tag+"-"+f.Name, f.Namespace)
+			host := tmpl.host(tag+"-"+of.Function.Name, of.Function.Namespace)
 			if t.hosts[host] == nil {
-				t.hosts[host] = &Bound{Function: f, URL: at}
+				t.hosts[host] = bound
 			}
 		}
 	}
-	return nil
 }
 
 func parseURL(text string) (*url.URL, error) {
@@ -230,12 +294,13 @@ func (r *Routes) Model(pin Pin) *Bound {
 }
 
 // Holders lists every function that may hold some version of a model in
-// memory: those that pin one, then the pool. An empty name is every function.
+// memory: those with a revision that serves one, then the pool. An empty name
+// is any model.
 func (r *Routes) Holders(model string) []*Bound {
 	t := r.table.Load()
 	var found []*Bound
-	for pin, b := range t.models {
-		if (model == "" || pin.Name == model) && !slices.Contains(found, b) {
+	for _, b := range t.bounds {
+		if slices.ContainsFunc(b.pins, func(pin Pin) bool { return model == "" || pin.Name == model }) {
 			found = append(found, b)
 		}
 	}

@@ -2,6 +2,7 @@ package route_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -95,40 +96,117 @@ func TestModel(t *testing.T) {
 	for _, b := range r.Holders("m") {
 		holders = append(holders, b.Function.Name)
 	}
-	if diff := cmp.Diff([]string{"m", "pool"}, holders); diff != "" {
+	if diff := cmp.Diff([]string{"a", "m", "z", "pool"}, holders); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 
-func TestReplaceIsAllOrNothing(t *testing.T) {
+// TestAWrongFunctionIsLeftOutAlone holds that one function keeps no other from
+// being in force, and that what was there before gives nothing up.
+func TestAWrongFunctionIsLeftOutAlone(t *testing.T) {
+	t.Parallel()
+	changed := func(change func(*route.Function)) []route.Function {
+		f := function("b")
+		change(&f)
+		return []route.Function{f}
+	}
+	elsewhere := function("good", route.Pin{Name: "good", Version: 1})
+	elsewhere.Namespace = "a" // its host by the template without a namespace is taken
+	for name, wrong := range map[string][]route.Function{
+		"name":      changed(func(f *route.Function) { f.Name = "B_" }),
+		"namespace": changed(func(f *route.Function) { f.Namespace = "../x" }),
+		"tag":       changed(func(f *route.Function) { f.Tags = []string{"a.b"} }),
+		"no URL":    changed(func(f *route.Function) { f.URL = "" }),
+		"scheme":    changed(func(f *route.Function) { f.URL = "file:///etc" }),
+		"a path":    changed(func(f *route.Function) { f.URL = "http://x/y" }),
+		"a user":    changed(func(f *route.Function) { f.URL = "http://u:p@x" }),
+		"version":   changed(func(f *route.Function) { f.Models = []route.Pin{{Name: "m"}} }),
+		"mixed":     changed(func(f *route.Function) { f.Mixed = []route.Pin{{Name: "m"}} }),
+		"twice":     {function("good")},
+		"its host":  {elsewhere},
+		"two pools": {{Name: "q", Namespace: "d", URL: "http://q", Pool: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := routes(t)
+			pool := function("pool")
+			pool.Pool = true
+			all := append([]route.Function{function("good", route.Pin{Name: "good", Version: 1}), pool}, wrong...)
+			err := r.Replace(append(all, function("z")))
+			var faults route.Faults
+			if !errors.As(err, &faults) || len(faults) != 1 || !strings.Contains(err.Error(), wrong[0].Namespace+"/"+wrong[0].Name) {
+				t.Errorf("faults: %v", err)
+			}
+			var names []string
+			for _, f := range r.Functions() {
+				names = append(names, f.Namespace+"/"+f.Name)
+			}
+			if diff := cmp.Diff([]string{"default/good", "default/pool", "default/z"}, names); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			at := r.Model(route.Pin{Name: "good", Version: 1})
+			if bound, _ := r.Host("good.models.test"); bound == nil || bound != at || bound.Function.Namespace != "default" {
+				t.Errorf("host and path lead to %v and %v", bound, at)
+			}
+		})
+	}
+}
+
+// TestAFileIsFollowedAsAWhole holds that a file with one wrong function changes
+// nothing.
+func TestAFileIsFollowedAsAWhole(t *testing.T) {
 	t.Parallel()
 	r := routes(t)
 	if err := r.Replace([]route.Function{function("a")}); err != nil {
 		t.Fatal(err)
 	}
-	bad := func(change func(*route.Function)) []route.Function {
-		f := function("b")
-		change(&f)
-		return []route.Function{function("c"), f}
+	path := filepath.Join(t.TempDir(), "routes.yaml")
+	if err := os.WriteFile(path, []byte("functions: [{name: b}, {name: b}]"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	for name, functions := range map[string][]route.Function{
-		"name":      bad(func(f *route.Function) { f.Name = "B_" }),
-		"namespace": bad(func(f *route.Function) { f.Namespace = "../x" }),
-		"tag":       bad(func(f *route.Function) { f.Tags = []string{"a.b"} }),
-		"no URL":    bad(func(f *route.Function) { f.URL = "" }),
-		"scheme":    bad(func(f *route.Function) { f.URL = "file:///etc" }),
-		"a path":    bad(func(f *route.Function) { f.URL = "http://x/y" }),
-		"a user":    bad(func(f *route.Function) { f.URL = "http://u:p@x" }),
-		"version":   bad(func(f *route.Function) { f.Models = []route.Pin{{Name: "m"}} }),
-		"twice":     {function("b"), function("b")},
-		"two pools": {{Name: "p", Namespace: "d", URL: "http://p", Pool: true}, {Name: "q", Namespace: "d", URL: "http://q", Pool: true}},
-	} {
-		if err := r.Replace(functions); err == nil {
-			t.Errorf("%s was taken", name)
-		}
+	if err := r.Load(path); err == nil {
+		t.Error("it was taken")
 	}
 	if got := r.Functions(); len(got) != 1 || got[0].Name != "a" {
 		t.Errorf("the table changed: %v", got)
+	}
+}
+
+// TestCanary holds what a function whose revisions differ answers for: by its
+// host all that some of them serve, by path what all of them do.
+func TestCanary(t *testing.T) {
+	t.Parallel()
+	r := routes(t)
+	pin := func(version int) route.Pin { return route.Pin{Name: "rec", Version: version} }
+	f := function("rec", pin(1))
+	f.Mixed, f.Tags = []route.Pin{pin(3), pin(2)}, []string{"canary", "old", "unknown"}
+	f.Tagged = map[string][]route.Pin{"canary": {pin(1), pin(3)}, "old": {pin(7)}}
+	pool := function("pool")
+	pool.Pool = true
+	if err := r.Replace([]route.Function{f, pool}); err != nil {
+		t.Fatal(err)
+	}
+	for version, want := range map[int]string{1: "rec", 2: "pool", 3: "pool"} {
+		if got := r.Model(pin(version)).Function.Name; got != want {
+			t.Errorf("by path, version %d goes to %s, want %s", version, got, want)
+		}
+	}
+	for host, want := range map[string][]int{
+		"rec.models.test": {3, 2, 1}, "canary-rec.models.test": {3, 1}, "old-rec.models.test": {7}, "unknown-rec.models.test": {3, 2, 1},
+	} {
+		bound, _ := r.Host(host)
+		if diff := cmp.Diff(want, bound.Versions("rec")); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", host, diff)
+		}
+	}
+	bound, _ := r.Host("rec.models.test")
+	for version, want := range map[int]string{1: "rec.", 2: "rec.", 3: "canary-rec.", 7: "old-rec.", 9: "rec."} {
+		if got := bound.Holding(pin(version)).URL.Host; got != want+"default.svc.cluster.local" {
+			t.Errorf("a call for version %d goes to %s", version, got)
+		}
+	}
+	if holders := r.Holders("rec"); len(holders) != 2 || holders[0] != bound {
+		t.Errorf("held by %v", holders)
 	}
 }
 
@@ -141,6 +219,28 @@ func TestTemplates(t *testing.T) {
 		if _, err := route.New(text); (err == nil) != ok {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+// TestTheFirstOfTwoNamespacesIsCalledByPath holds that a function takes no calls
+// from one of its own name that is there before it.
+func TestTheFirstOfTwoNamespacesIsCalledByPath(t *testing.T) {
+	t.Parallel()
+	r, err := route.New("{function}.{namespace}.models.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin := route.Pin{Name: "rec", Version: 1}
+	first, second := function("rec", pin), function("rec", pin)
+	second.Namespace = "a-tenant"
+	if err := r.Replace([]route.Function{function("x", pin), first, second}); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Model(pin).Function; got.Namespace != "default" || got.Name != "rec" {
+		t.Errorf("it goes to %s/%s", got.Namespace, got.Name)
+	}
+	if bound, _ := r.Host("rec.a-tenant.models.test"); bound == nil || bound.Function.Namespace != "a-tenant" {
+		t.Errorf("the second one's host leads to %v", bound)
 	}
 }
 

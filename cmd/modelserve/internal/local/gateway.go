@@ -129,10 +129,18 @@ func (f *front) telemetry(ctx context.Context) (*telemetry.Telemetry, error) {
 func functions(status []FunctionStatus) []route.Function {
 	list := make([]route.Function, 0, len(status))
 	for _, s := range status {
-		list = append(list, route.Function{
+		f := route.Function{
 			Name: s.Name, Namespace: "default", URL: "http://" + s.Name + activator.Domain,
-			Models: pins(s.Models), Tags: s.Tags, Pool: s.pool(), State: s.State, Reason: s.Reason,
-		})
+			Models: pins(s.Models), Mixed: pins(s.Mixed), Tags: s.Tags, Tagged: map[string][]route.Pin{},
+			Pool: s.pool(), State: s.State, Reason: s.Reason,
+		}
+		if s.State == route.StateFailed && s.Serving != "" {
+			f.State = s.Serving // calls are answered, and the reason stays
+		}
+		for tag, models := range s.Tagged {
+			f.Tagged[tag] = pins(models)
+		}
+		list = append(list, f)
 	}
 	return list
 }

@@ -203,6 +203,11 @@ func (one *service) targets() []target {
 	return list
 }
 
+// sends says whether a revision has a share of the traffic.
+func (one *service) sends(revision string) bool {
+	return slices.ContainsFunc(one.targets(), func(t target) bool { return t.name == revision && t.percent > 0 })
+}
+
 // retire closes the revisions that are not in used. What they are answering is
 // answered first. Called with mu held.
 func (s *services) retire(one *service, used map[string]bool) {
@@ -269,11 +274,14 @@ func (s *services) close(grace time.Duration) {
 type FunctionStatus struct {
 	Name      string
 	Models    []string // of MODELSERVE_MODELS, those that every revision with traffic serves
+	Mixed     []string // those that only some of them serve
 	Tags      []string
-	State     string // building, idle, starting, ready or failed
-	Reason    string // of failed; also what is wrong with its manifest
-	Revision  string // the latest
-	Instances int    // that take requests
+	Tagged    map[string][]string // by tag, those that its revision serves
+	State     string              // building, idle, starting, ready or failed: of the latest revision
+	Serving   string              // the state of a revision with traffic that has not failed; "" without one
+	Reason    string              // of failed; also what is wrong with its manifest
+	Revision  string              // the latest
+	Instances int                 // that take requests
 	Starting  int
 }
 
@@ -284,10 +292,12 @@ func (s *services) status() []FunctionStatus {
 	var list []FunctionStatus
 	for _, name := range slices.Sorted(maps.Keys(s.byName)) {
 		one := s.byName[name]
-		f := FunctionStatus{Name: name, Models: s.models(one), Revision: one.latest, State: "failed"}
-		for _, t := range one.traffic {
-			if t.Tag != "" {
-				f.Tags = append(f.Tags, t.Tag)
+		f := FunctionStatus{Name: name, Revision: one.latest, State: "failed", Tagged: map[string][]string{}}
+		f.Models, f.Mixed = s.models(one)
+		for _, t := range one.targets() {
+			if t.tag != "" {
+				f.Tags = append(f.Tags, t.tag)
+				f.Tagged[t.tag] = s.modelsOf(one, t)
 			}
 		}
 		for revisionName, r := range one.running {
@@ -296,6 +306,9 @@ func (s *services) status() []FunctionStatus {
 			f.Starting += st.Starting
 			if revisionName == one.latest {
 				f.State, f.Reason = st.State, st.Reason
+			}
+			if st.State != "failed" && one.sends(revisionName) {
+				f.Serving = st.State
 			}
 		}
 		if one.problem != nil {
@@ -306,25 +319,43 @@ func (s *services) status() []FunctionStatus {
 	return list
 }
 
-// models are those that a call may find whichever revision it comes to. Called
-// with mu held.
-func (s *services) models(one *service) []string {
-	var common []string
+// models are those that a call finds whichever revision it comes to, and those
+// that only some revisions with traffic have. Called with mu held.
+func (s *services) models(one *service) (common, mixed []string) {
 	first := true
+	var all []string
 	for _, t := range one.targets() {
-		record := s.history.find(one.name, t.name)
-		if t.percent == 0 || record == nil {
+		if t.percent == 0 || s.history.find(one.name, t.name) == nil {
 			continue
 		}
-		var list []string
-		for ref := range strings.SplitSeq(valueOf(record.Env, "MODELSERVE_MODELS"), ",") {
-			if ref = strings.TrimSpace(ref); ref != "" && (first || slices.Contains(common, ref)) {
-				list = append(list, ref)
-			}
+		list := s.modelsOf(one, t)
+		all = append(all, list...)
+		if first {
+			common, first = slices.Clone(list), false
 		}
-		common, first = list, false
+		common = slices.DeleteFunc(common, func(ref string) bool { return !slices.Contains(list, ref) })
 	}
-	return common
+	for _, ref := range all {
+		if !slices.Contains(common, ref) && !slices.Contains(mixed, ref) {
+			mixed = append(mixed, ref)
+		}
+	}
+	return common, mixed
+}
+
+// modelsOf are those of one line of traffic. Called with mu held.
+func (s *services) modelsOf(one *service, t target) []string {
+	record := s.history.find(one.name, t.name)
+	if record == nil {
+		return nil
+	}
+	var list []string
+	for ref := range strings.SplitSeq(valueOf(record.Env, "MODELSERVE_MODELS"), ",") {
+		if ref = strings.TrimSpace(ref); ref != "" {
+			list = append(list, ref)
+		}
+	}
+	return list
 }
 
 func named(traffic []servingv1.TrafficTarget) []string {
