@@ -138,12 +138,39 @@ func TestOnlyOrtUsesC(t *testing.T) {
 	}
 }
 
+// TestOnlyTheAdapterKnowsTheCluster keeps the API server's client in one
+// package of the gateway, whose cores know neither Kubernetes nor Knative.
+func TestOnlyTheAdapterKnowsTheCluster(t *testing.T) {
+	t.Parallel()
+	found := false
+	for _, p := range packages(t) {
+		if !under(p.path(), "gateway") && !under(p.path(), "runtime") && !under(p.path(), "internal") {
+			continue
+		}
+		adapter := under(p.path(), "gateway/knative")
+		for _, imported := range p.Imports {
+			cluster := under(imported, "k8s.io") || under(imported, "knative.dev")
+			if cluster && !adapter {
+				t.Errorf("%s imports %s: only gateway/knative may", p.path(), imported)
+			}
+			found = found || adapter && imported == "k8s.io/client-go/dynamic"
+		}
+	}
+	if !found {
+		t.Error("gateway/knative uses no client: this test looks for the wrong thing")
+	}
+}
+
 // TestBinariesLinkOnlyTheirOwn keeps what is heavy or dangerous out of the
 // binaries that have no use for it.
 func TestBinariesLinkOnlyTheirOwn(t *testing.T) {
 	t.Parallel()
 	never := []layer{
-		{"gateway/cmd", []string{"github.com/yalue/onnxruntime_go", module + "runtime/ort", "k8s.io/client-go"}},
+		// Of client-go the gateway has what a watch needs, not the generated clients.
+		{"gateway/cmd", []string{
+			"github.com/yalue/onnxruntime_go", module + "runtime/ort",
+			"k8s.io/client-go/kubernetes", "k8s.io/client-go/informers", "knative.dev/serving/pkg/client",
+		}},
 		{"functions", []string{"github.com/jackc/pgx", "github.com/redis/go-redis", "k8s.io", "knative.dev", "modernc.org/sqlite", module + "gateway"}},
 		{"cmd/deps", []string{"github.com/aws", "k8s.io", "github.com/yalue"}},
 	}

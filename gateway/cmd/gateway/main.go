@@ -1,5 +1,5 @@
 // Gateway is the platform's gateway as a process of its own, for a cluster: it
-// wires the handler to its stores, its routes file and its port, and decides
+// wires the handler to its stores, its routes and its port, and decides
 // nothing.
 package main
 
@@ -19,6 +19,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/catalog"
+	"github.com/modelserveai/modelserve/gateway/knative"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/gateway/sqlite"
 	"github.com/modelserveai/modelserve/internal/env"
@@ -34,12 +35,20 @@ type config struct {
 	// Grace is how long requests may take to end after SIGTERM.
 	Grace time.Duration `env:"MODELSERVE_GRACE" envDefault:"30s"`
 
-	Database string   `env:"MODELSERVE_GATEWAY_DB" envDefault:"/var/lib/modelserve/gateway.db"`
-	Routes   string   `env:"MODELSERVE_ROUTES" envDefault:"/etc/modelserve/routes.yaml"` // reloaded on change
-	Domains  []string `env:"MODELSERVE_HOST_TEMPLATES" envDefault:"{function}.{namespace}.models.test"`
+	// Database is the one thing that is written to: the file, and SQLite's own
+	// beside it. The folder must be there.
+	Database string `env:"MODELSERVE_GATEWAY_DB" envDefault:"/var/lib/modelserve/gateway.db"`
+
+	// Routes is a file, reloaded on change, or "knative:NAMESPACE,…": then the
+	// Knative Services of these namespaces are followed.
+	Routes  string   `env:"MODELSERVE_ROUTES" envDefault:"/etc/modelserve/routes.yaml"`
+	Domains []string `env:"MODELSERVE_HOST_TEMPLATES" envDefault:"{function}.{namespace}.models.test"`
+
+	Service    string `env:"K_SERVICE"`  // Knative's: the gateway's own
+	Kubeconfig string `env:"KUBECONFIG"` // for Knative's routes outside a cluster
 
 	// AdminKey, when set, is a key that may do everything; it is stored (its
-	// hash) when its id is not there yet.
+	// hash) when its id is not there yet, so that an empty database has it again.
 	AdminKey string `env:"MODELSERVE_ADMIN_KEY,unset"`
 
 	PublicKeyFile string `env:"MODELSERVE_PUBLIC_KEY_FILE"` // PEM; set, policies that it did not sign are not followed
@@ -57,6 +66,9 @@ func (c *config) Check() []error {
 	}
 	if c.Grace < 0 {
 		faults = append(faults, env.Faultf("MODELSERVE_GRACE", "expected a duration such as 30s, got %v", c.Grace))
+	}
+	if _, _, err := knative.Namespaces(c.Routes); err != nil {
+		faults = append(faults, env.Faultf("MODELSERVE_ROUTES", "%v", err))
 	}
 	if _, err := route.New(c.Domains...); err != nil {
 		faults = append(faults, env.Faultf("MODELSERVE_HOST_TEMPLATES", "%v", err))
@@ -84,9 +96,6 @@ func main() {
 		os.Exit(1)
 	}
 }
-
-// routesInterval is how often the routes file is looked at.
-const routesInterval = time.Second
 
 // run serves until ctx ends, and drains. listening, when set, is told the
 // address.
@@ -117,22 +126,22 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 	if err != nil {
 		return err
 	}
-	routes, err := route.New(cfg.Domains...)
+	transport := gateway.NewTransport()
+	defer transport.CloseIdleConnections()
+	found, err := findRoutes(cfg, transport, tel.Logger)
 	if err != nil {
 		return err
 	}
-	if err := routes.Load(cfg.Routes); err != nil {
-		return err
-	}
-	transport := gateway.NewTransport()
-	defer transport.CloseIdleConnections()
 
 	var draining atomic.Bool
 	handler, err := gateway.New(cfg.Gateway, gateway.Deps{
-		Keys: keys, Catalog: catalog.New(store), Routes: routes, Transport: transport, Telemetry: tel,
+		Keys: keys, Catalog: catalog.New(store), Routes: found.routes, Transport: found.transport, Telemetry: tel,
 		Ready: func(ctx context.Context) error {
 			if draining.Load() {
 				return errors.New("draining")
+			}
+			if err := found.ready(ctx); err != nil {
+				return err
 			}
 			return keys.Ping(ctx)
 		},
@@ -140,9 +149,7 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 	if err != nil {
 		return err
 	}
-	return serve(ctx, cfg, tel, handler, listening, func() { draining.Store(true) }, func(ctx context.Context) {
-		routes.Watch(ctx, cfg.Routes, routesInterval, tel.Logger)
-	})
+	return serve(ctx, cfg, tel, handler, listening, func() { draining.Store(true) }, found.follow)
 }
 
 // openStore opens the published models, whose policies decide where calls go.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -57,7 +59,14 @@ func TestGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	for range 2 { // the second finds its key there
+	for _, fresh := range []bool{true, false, true} { // the second finds its key there, the third an empty disk
+		if fresh {
+			for _, suffix := range []string{"", "-wal", "-shm"} {
+				if err := os.Remove(cfg.Database + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					t.Fatal(err)
+				}
+			}
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		addresses, done := make(chan net.Addr, 1), make(chan error, 1)
 		go func() { done <- run(ctx, cfg, func(a net.Addr) { addresses <- a }) }()
@@ -123,13 +132,13 @@ func TestABadEnvironmentIsToldWhole(t *testing.T) {
 	t.Parallel()
 	err := env.ParseFrom(new(config), map[string]string{
 		"PORT": "-1", "MODELSERVE_HOST_TEMPLATES": "x", "MODELSERVE_ADMIN_KEY": "ms_hush", "MODELSERVE_MAX_BODY": "2GiB",
-		"MODELSERVE_TRUSTED_PROXIES": "10.0.0.0/33", "MODELSERVE_STREAM_IDLE": "-1s", "MODELSERVE_GRACE": "-1s",
+		"MODELSERVE_ROUTES": "knative:", "MODELSERVE_TRUSTED_PROXIES": "10.0.0.0/33", "MODELSERVE_STREAM_IDLE": "-1s", "MODELSERVE_GRACE": "-1s",
 	})
 	if err == nil {
 		t.Fatal("it was taken")
 	}
 	for _, want := range []string{
-		"PORT: ", "MODELSERVE_HOST_TEMPLATES: ", "MODELSERVE_ADMIN_KEY: ", "MODELSERVE_MAX_BODY: ", "MODELSERVE_TRUSTED_PROXIES: ",
+		"PORT: ", "MODELSERVE_ROUTES: ", "MODELSERVE_HOST_TEMPLATES: ", "MODELSERVE_ADMIN_KEY: ", "MODELSERVE_MAX_BODY: ", "MODELSERVE_TRUSTED_PROXIES: ",
 		"MODELSERVE_STREAM_IDLE: ", "MODELSERVE_S3_BUCKET: ", "MODELSERVE_GRACE: ",
 	} {
 		if !strings.Contains(err.Error(), want) {

@@ -1,0 +1,151 @@
+package knative
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/modelserveai/modelserve/gateway/route"
+)
+
+// poolName is the name of the function that may be the pool.
+const poolName = "pool"
+
+// The states of a function that can be called. StateFailed is the other.
+const (
+	stateStarting = "starting"
+	stateIdle     = "idle" // at zero
+	stateReady    = "ready"
+)
+
+// standing is how a function stands, beside its route: what the transport asks.
+type standing struct {
+	asleep bool
+	failed string // why it cannot start; "" when it can
+}
+
+// function makes a route of a Service and the Revisions of its namespace.
+func function(namespace, name string, s service, revisions map[string]revision) route.Function {
+	f := route.Function{Namespace: namespace, Name: name, URL: s.url, Tagged: map[string][]route.Pin{}}
+	if f.URL == "" { // the one that it will have
+		f.URL = "http://" + name + "." + namespace + ".svc.cluster.local"
+	}
+	serving := s.serving()
+	f.Models, f.Mixed = models(serving, revisions)
+	if len(serving) == 0 { // nothing answers yet; what will may be asked for at its host
+		f.Mixed = revisions[s.created].models
+	}
+	f.Pool = name == poolName && every(s, serving, revisions)
+	for _, t := range s.traffic {
+		if t.tag != "" {
+			f.Tags = append(f.Tags, t.tag)
+			f.Tagged[t.tag] = revisions[t.revision].models
+		}
+	}
+	f.State, f.Reason = state(s, serving, revisions)
+	return f
+}
+
+// serving are the revisions with a share of the traffic.
+func (s service) serving() []string {
+	var names []string
+	for _, t := range s.traffic {
+		if t.percent > 0 && !slices.Contains(names, t.revision) {
+			names = append(names, t.revision)
+		}
+	}
+	return names
+}
+
+// models are the versions that each of some revisions serves, and those that
+// only some do. A revision that is not known yet serves none.
+func models(names []string, revisions map[string]revision) (common, mixed []route.Pin) {
+	var all []route.Pin
+	for i, name := range names {
+		pins := revisions[name].models
+		all = append(all, pins...)
+		if i == 0 {
+			common = slices.Clone(pins)
+		}
+		common = slices.DeleteFunc(common, func(p route.Pin) bool { return !slices.Contains(pins, p) })
+	}
+	for _, p := range all {
+		if !slices.Contains(common, p) && !slices.Contains(mixed, p) {
+			mixed = append(mixed, p)
+		}
+	}
+	return common, mixed
+}
+
+// every says whether every revision that answers, or the one that will, serves
+// every model.
+func every(s service, serving []string, revisions map[string]revision) bool {
+	if len(serving) == 0 {
+		return revisions[s.created].every
+	}
+	return !slices.ContainsFunc(serving, func(name string) bool { return !revisions[name].every })
+}
+
+// state tells how calls will fare. A function has failed when no revision with
+// traffic can serve; that its newest cannot, beside one that does, is a reason
+// and no state.
+func state(s service, serving []string, revisions map[string]revision) (state, reason string) {
+	reason = s.ready.message
+	if len(serving) == 0 {
+		if s.ready.bad() {
+			return route.StateFailed, reason
+		}
+		return stateStarting, ""
+	}
+	awake, idle, can := false, false, false
+	for _, name := range serving {
+		r := revisions[name]
+		awake = awake || r.replicas > 0
+		idle = idle || r.ready.good
+		can = can || r.replicas > 0 || !r.ready.bad()
+		if reason == "" {
+			reason = r.ready.message
+		}
+	}
+	switch {
+	case awake:
+		return stateReady, reason
+	case !can:
+		return route.StateFailed, reason
+	case idle:
+		return stateIdle, reason
+	default:
+		return stateStarting, reason
+	}
+}
+
+// standings tells how each host of a function stands, by the hosts of its URL.
+// A host with several revisions is asleep when any of them is: which one a
+// request comes to is not for the caller to say.
+func standings(f *route.Function, s service, revisions map[string]revision, into map[string]standing) {
+	host := hostOf(f.URL)
+	whole := standing{asleep: len(s.serving()) == 0}
+	for _, name := range s.serving() {
+		whole.asleep = whole.asleep || revisions[name].replicas == 0
+	}
+	if f.State == route.StateFailed {
+		whole.failed = f.Reason
+	}
+	into[host] = whole
+	for _, t := range s.traffic {
+		if t.tag == "" {
+			continue
+		}
+		r := revisions[t.revision]
+		tagged := standing{asleep: r.replicas == 0}
+		if r.ready.bad() && r.replicas == 0 {
+			tagged.failed = r.ready.message
+		}
+		into[t.tag+"-"+host] = tagged
+	}
+}
+
+// hostOf is the host of a URL as package route has it, with its port.
+func hostOf(url string) string {
+	_, host, _ := strings.Cut(strings.ToLower(url), "://")
+	return strings.TrimSuffix(host, "/")
+}

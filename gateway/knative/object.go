@@ -1,0 +1,131 @@
+package knative
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"knative.dev/pkg/apis"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"github.com/modelserveai/modelserve/gateway/route"
+)
+
+// modelsVariable says which models a revision serves, when its value is written
+// in the manifest. One that comes from elsewhere is not looked for: that would
+// need the right to read ConfigMaps and Secrets.
+const modelsVariable = "MODELSERVE_MODELS"
+
+// everyModel is its value in the pool.
+const everyModel = "*"
+
+// service is what is needed of a Knative Service.
+type service struct {
+	url     string   // inside the cluster; "" until Knative has one
+	traffic []target // in force, not only asked for
+	created string   // its newest revision
+	ready   verdict
+}
+
+// target is a revision with its share of the traffic in percent, which may be
+// 0, and its tag, which may be none.
+type target struct {
+	revision, tag string
+	percent       int64
+}
+
+// revision is what is needed of a Knative Revision.
+type revision struct {
+	models   []route.Pin
+	every    bool // it serves every published model
+	ready    verdict
+	replicas int32 // that are ready; 0 where nobody said
+}
+
+// verdict is a Ready condition.
+type verdict struct {
+	known, good bool   // neither while it is not decided
+	message     string // of one that is known and not good, in one line
+}
+
+func (v verdict) bad() bool { return v.known && !v.good }
+
+func readService(o *unstructured.Unstructured) (service, error) {
+	var typed servingv1.Service
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &typed); err != nil {
+		return service{}, fmt.Errorf("is not as Knative's API has it: %w", err)
+	}
+	s := service{
+		created: typed.Status.LatestCreatedRevisionName,
+		ready:   readVerdict(typed.Status.GetCondition(servingv1.ServiceConditionReady)),
+	}
+	if a := typed.Status.Address; a != nil && a.URL != nil {
+		s.url = a.URL.String()
+	}
+	for _, t := range typed.Status.Traffic {
+		at := target{revision: t.RevisionName, tag: t.Tag}
+		if t.Percent != nil {
+			at.percent = *t.Percent
+		}
+		s.traffic = append(s.traffic, at)
+	}
+	return s, nil
+}
+
+func readRevision(o *unstructured.Unstructured) (revision, error) {
+	var typed servingv1.Revision
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &typed); err != nil {
+		return revision{}, fmt.Errorf("is not as Knative's API has it: %w", err)
+	}
+	r := revision{ready: readVerdict(typed.Status.GetCondition(servingv1.RevisionConditionReady))}
+	r.models, r.every = readModels(typed.Spec.Containers)
+	if n := typed.Status.ActualReplicas; n != nil {
+		r.replicas = *n
+	}
+	return r, nil
+}
+
+// readModels reads modelsVariable of the container that has it. What is no
+// name@version is for the function to complain of.
+func readModels(containers []corev1.Container) (pins []route.Pin, every bool) {
+	for _, c := range containers {
+		for _, e := range c.Env {
+			if e.Name != modelsVariable {
+				continue
+			}
+			if strings.TrimSpace(e.Value) == everyModel {
+				return nil, true
+			}
+			for text := range strings.SplitSeq(e.Value, ",") {
+				pin, err := route.ParsePin(strings.TrimSpace(text))
+				if err == nil && !slices.Contains(pins, pin) {
+					pins = append(pins, pin)
+				}
+			}
+			return pins, false
+		}
+	}
+	return nil, false
+}
+
+// maxMessage bounds what is told of a failure: Kubernetes keeps 4 KiB of what a
+// container said.
+const maxMessage = 4 << 10
+
+func readVerdict(c *apis.Condition) verdict {
+	switch {
+	case c == nil || c.IsUnknown():
+		return verdict{}
+	case c.IsTrue():
+		return verdict{known: true, good: true}
+	}
+	text := c.Message
+	if text == "" {
+		text = c.Reason
+	}
+	text = strings.Join(strings.Fields(text), " ")
+	return verdict{known: true, message: strings.ToValidUTF8(text[:min(len(text), maxMessage)], "")}
+}

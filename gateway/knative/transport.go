@@ -1,0 +1,44 @@
+package knative
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+// Transport returns next, for the URLs of the routes: what may wake nothing is
+// not sent to a function at zero, but answered with route.ErrAsleep; and where
+// one that cannot start is not reached, the error says why it cannot.
+func (w *Watcher) Transport(next http.RoundTripper) http.RoundTripper {
+	return &transport{next: next, watcher: w}
+}
+
+type transport struct {
+	next    http.RoundTripper
+	watcher *Watcher
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	known, ours := (*t.watcher.standing.Load())[strings.ToLower(r.URL.Host)]
+	if wake := r.Header.Get(route.WakeHeader); wake != "" {
+		if wake == route.WakeNever && ours && known.asleep {
+			if r.Body != nil {
+				_ = r.Body.Close() // as a RoundTripper must
+			}
+			return nil, route.ErrAsleep
+		}
+		r = r.Clone(r.Context())
+		r.Header.Del(route.WakeHeader) // it is between the gateway and this transport
+	}
+	res, err := t.next.RoundTrip(r)
+	var op *net.OpError
+	if known.failed != "" && errors.As(err, &op) && op.Op == "dial" {
+		return nil, problem.New(problem.Unavailable, "the function cannot start: %s", known.failed)
+	}
+	return res, err
+}
