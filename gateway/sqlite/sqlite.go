@@ -55,7 +55,8 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		return nil, fmt.Errorf("protect the gateway's database: %w", err)
 	}
 	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(abs), RawQuery: url.Values{
-		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(NORMAL)"},
+		// Nothing is written but the file and its journal beside it.
+		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(NORMAL)", "temp_store(MEMORY)"},
 		"_txlock": {"immediate"},
 	}.Encode()}
 	conn, err := sql.Open("sqlite", dsn.String())
