@@ -1,0 +1,17 @@
+#!/bin/sh
+# Starts PostgreSQL on every address with its data in /data/pgdata, which is made
+# the first time: beside its place, so that a half-made one is never started.
+set -eu
+: "${POSTGRES_PASSWORD:?the environment must have it}"
+data=/data/pgdata
+umask 077
+if [ ! -e "$data" ]; then
+  rm -rf "$data.new"
+  printf '%s\n' "$POSTGRES_PASSWORD" |
+    initdb --pgdata "$data.new" --username postgres --pwfile /dev/stdin \
+      --auth scram-sha-256 --encoding UTF8 --locale C.UTF-8
+  echo 'host all all all scram-sha-256' >>"$data.new/pg_hba.conf"
+  mv "$data.new" "$data"
+fi
+unset POSTGRES_PASSWORD
+exec postgres -D "$data" -c listen_addresses='*' -c unix_socket_directories=/tmp
