@@ -30,6 +30,10 @@ run: ## Run the whole platform here, on http://localhost:8080.
 models: deps build ## Publish the shipped models into the platform's S3, as version 1.
 	@bin/modelserve models publish-shipped
 
+.PHONY: images
+images: ## Make the images that functions and the gateway are built on (ARCH=amd64,arm64 PUSH=registry GPU=1).
+	@$(GO) run ./cmd/images $(if $(ARCH),-arch $(ARCH)) $(if $(PUSH),-push $(PUSH)) $(if $(GPU),-gpu) $(IMAGESFLAGS)
+
 .PHONY: test
 test: test-deps deps ## Prove everything but the cluster.
 	@$(GO) test -race -timeout 30m ./...

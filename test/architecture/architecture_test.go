@@ -82,6 +82,7 @@ func layers() []layer {
 	return []layer{
 		{"internal", nil},
 		{"cmd/deps", nil},
+		{"cmd/images", nil},
 		{"runtime/infer", nil},
 		{"runtime/ort", wire},
 		{"runtime/artifact", wire},

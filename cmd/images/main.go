@@ -1,0 +1,115 @@
+// Command images makes the images that functions and the gateway are built on,
+// out of pinned Debian packages and the pinned ONNX Runtime, and any other image
+// that a recipe describes (-spec). Without -push they lie in .deps/images as OCI
+// layouts.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"github.com/modelserveai/modelserve/internal/debian"
+)
+
+// recipes is the folder of the base images' recipes.
+const recipes = "cmd/images/recipes"
+
+// options is what the command is asked for.
+type options struct {
+	architectures []string
+	specs         []string // recipes' files
+	gpu           bool
+	push          string // a registry, or ""
+	dir           string // of fetched things
+	mirror        string
+	list, pin     bool
+	check         []string // images
+	out           io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	o, err := parse(os.Args[1:], os.Stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		os.Exit(2) //nolint:gocritic // stop only unhooks a signal; flag has told the error
+	}
+	o.out = os.Stdout
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "images:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string, complain io.Writer) (*options, error) {
+	o := &options{}
+	flags := flag.NewFlagSet("images", flag.ContinueOnError)
+	flags.SetOutput(complain)
+	architectures := flags.String("arch", runtime.GOARCH, "the architectures to make images for, such as amd64,arm64")
+	specs := flags.String("spec", "", "recipes to make instead of the base images, as FILE,FILE")
+	check := flags.String("check", "", "only check images in a registry, as IMAGE,IMAGE: their size, and that they have what their programs need")
+	flags.BoolVar(&o.gpu, "gpu", false, "make base-ort-cuda too: 2.6 GB")
+	flags.StringVar(&o.push, "push", "", "the registry to push to, such as localhost:5000 or ghcr.io/somebody")
+	flags.BoolVar(&o.list, "list", false, "only list the images and what they are made of")
+	flags.BoolVar(&o.pin, "pin", false, "only pin what Debian has now, for amd64 and arm64")
+	flags.StringVar(&o.mirror, "mirror", debian.Mirror, "where /debian and /debian-security are")
+	flags.StringVar(&o.dir, "dir", ".deps", "the folder of fetched things")
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	o.architectures, o.specs, o.check = list(*architectures), list(*specs), list(*check)
+	if err := o.validate(flags); err != nil {
+		fmt.Fprintln(complain, "images:", err)
+		return nil, err
+	}
+	if len(o.specs) == 0 {
+		o.specs = []string{filepath.Join(recipes, "base-static.yaml"), filepath.Join(recipes, "base-ort.yaml")}
+		if o.gpu || o.pin {
+			o.specs = append(o.specs, filepath.Join(recipes, "base-ort-cuda.yaml"))
+		}
+	}
+	return o, nil
+}
+
+func (o *options) validate(flags *flag.FlagSet) error {
+	switch {
+	case flags.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case len(o.architectures) == 0:
+		return errors.New("-arch: expected at least one")
+	case o.gpu && len(o.specs) > 0:
+		return errors.New("-gpu goes with the base images, not with -spec")
+	case o.gpu && strings.Join(o.architectures, "") != "amd64":
+		return errors.New("-gpu: the libraries for CUDA are pinned for amd64 alone; use -arch amd64")
+	case strings.Contains(o.push, "://"):
+		return fmt.Errorf("-push: expected a registry without a scheme, got %s", o.push)
+	}
+	return nil
+}
+
+func list(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+func run(ctx context.Context, o *options) error {
+	switch {
+	case len(o.check) > 0:
+		return checkImages(ctx, o)
+	case o.pin:
+		return pin(ctx, o)
+	default:
+		return makeImages(ctx, o)
+	}
+}
