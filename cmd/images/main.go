@@ -17,7 +17,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/modelserveai/modelserve/internal/debian"
 )
 
 // recipes is the folder of the base images' recipes.
@@ -61,10 +60,10 @@ func parse(args []string, complain io.Writer) (*options, error) {
 	specs := flags.String("spec", "", "recipes to make instead of the base images, as FILE,FILE")
 	check := flags.String("check", "", "only check images in a registry, as IMAGE,IMAGE: their size, and that they have what their programs need")
 	flags.BoolVar(&o.gpu, "gpu", false, "make base-ort-cuda too: 2.6 GB")
-	flags.StringVar(&o.push, "push", "", "the registry to push to, such as localhost:5000 or ghcr.io/somebody")
+	flags.StringVar(&o.push, "push", "", "the registry to push to, such as localhost:5000 or registry.example.com/somebody")
 	flags.BoolVar(&o.list, "list", false, "only list the images and what they are made of")
 	flags.BoolVar(&o.pin, "pin", false, "only pin what Debian has now, for amd64 and arm64")
-	flags.StringVar(&o.mirror, "mirror", debian.Mirror, "where /debian and /debian-security are")
+	flags.StringVar(&o.mirror, "mirror", "", "where /debian and /debian-security are (where this machine's apt finds them)")
 	flags.StringVar(&o.dir, "dir", ".deps", "the folder of fetched things")
 	if err := flags.Parse(args); err != nil {
 		return nil, err

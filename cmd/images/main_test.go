@@ -196,27 +196,27 @@ func TestKoBuildsWhatManifestsName(t *testing.T) {
 func TestKoForAnotherRegistry(t *testing.T) {
 	t.Parallel()
 	const onnx = "github.com/modelserveai/modelserve/functions/onnx"
-	text, err := koFor(koYAML(t), "ghcr.io/somebody", true)
+	text, err := koFor(koYAML(t), "registry.example.com/somebody", true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	before, after := readKo(t, koYAML(t)), readKo(t, text)
-	if after.DefaultBaseImage != "ghcr.io/somebody/base-ort" || after.BaseImageOverrides[onnx] != "ghcr.io/somebody/base-ort-cuda" || len(after.BaseImageOverrides) != len(before.BaseImageOverrides)+1 {
+	if after.DefaultBaseImage != "registry.example.com/somebody/base-ort" || after.BaseImageOverrides[onnx] != "registry.example.com/somebody/base-ort-cuda" || len(after.BaseImageOverrides) != len(before.BaseImageOverrides)+1 {
 		t.Errorf("bases: %+v", after)
 	}
 	for path, base := range after.BaseImageOverrides {
-		if !strings.HasPrefix(base, "ghcr.io/somebody/base-") {
+		if !strings.HasPrefix(base, "registry.example.com/somebody/base-") {
 			t.Errorf("%s is built on %s", path, base)
 		}
 	}
 	if len(after.Builds) != len(before.Builds) {
 		t.Error("builds were lost")
 	}
-	text, err = koFor(koYAML(t), "ghcr.io/somebody", false)
+	text, err = koFor(koYAML(t), "registry.example.com/somebody", false)
 	if err != nil || readKo(t, text).BaseImageOverrides[onnx] != "" {
 		t.Errorf("without a GPU: %v", err)
 	}
-	if _, err := koFor("defaultBaseImage: scratch\n", "ghcr.io/somebody", false); err == nil {
+	if _, err := koFor("defaultBaseImage: scratch\n", "registry.example.com/somebody", false); err == nil {
 		t.Error("a configuration that names none of the bases is accepted")
 	}
 }

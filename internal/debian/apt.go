@@ -2,6 +2,7 @@ package debian
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,9 +79,13 @@ func (a *Archive) update(ctx context.Context, architecture string) error {
 	if err != nil {
 		return err
 	}
+	sources, err := a.sources(architecture)
+	if err != nil {
+		return err
+	}
 	for name, text := range map[string]string{
 		"status":       "",
-		"sources.list": a.sources(architecture),
+		"sources.list": sources,
 		"apt.conf":     configuration(root, architecture) + proxies,
 	} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
@@ -94,14 +99,58 @@ func (a *Archive) update(ctx context.Context, architecture string) error {
 	return nil
 }
 
-func (a *Archive) sources(architecture string) string {
-	var text strings.Builder
-	for _, suite := range []string{
-		"/debian " + codename, "/debian " + codename + "-updates", "/debian-security " + codename + "-security",
-	} {
-		fmt.Fprintf(&text, "deb [arch=%s signed-by=%s] %s%s main\n", architecture, keyring, strings.TrimRight(a.Mirror, "/"), suite)
+func (a *Archive) sources(architecture string) (string, error) {
+	archive, security, err := a.mirrors()
+	if err != nil {
+		return "", err
 	}
-	return text.String()
+	var text strings.Builder
+	for _, suite := range []string{archive + " " + codename, archive + " " + codename + "-updates", security + " " + codename + "-security"} {
+		fmt.Fprintf(&text, "deb [arch=%s signed-by=%s] %s main\n", architecture, keyring, suite)
+	}
+	return text.String(), nil
+}
+
+// mirrors are where Debian's archive and its security updates are: at the mirror
+// that was named, else where the machine's own apt finds them.
+func (a *Archive) mirrors() (archive, security string, err error) {
+	if a.Mirror != "" {
+		mirror := strings.TrimRight(a.Mirror, "/")
+		return mirror + "/debian", mirror + "/debian-security", nil
+	}
+	etc := cmp.Or(a.Etc, "/etc/apt")
+	for _, pattern := range []string{"sources.list", "sources.list.d/*.list", "sources.list.d/*.sources"} {
+		files, err := filepath.Glob(filepath.Join(etc, pattern))
+		if err != nil {
+			return "", "", fmt.Errorf("find apt's sources: %w", err)
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				return "", "", fmt.Errorf("read apt's sources: %w", err)
+			}
+			archive = cmp.Or(archive, sourceOf(string(data), "/debian"))
+			security = cmp.Or(security, sourceOf(string(data), "/debian-security"))
+		}
+	}
+	if archive == "" || security == "" {
+		return "", "", fmt.Errorf("%s names no mirror of Debian with its security updates: name one, which has /debian and /debian-security, with -mirror", etc)
+	}
+	return archive, security, nil
+}
+
+// sourceOf is the first source of apt's in a text whose path ends so, in either
+// form that apt has (sources.list(5)).
+func sourceOf(text, ending string) string {
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		for _, word := range strings.Fields(line) {
+			if word = strings.TrimRight(word, "/"); strings.Contains(word, "://") && strings.HasSuffix(word, ending) {
+				return word
+			}
+		}
+	}
+	return ""
 }
 
 // configuration keeps apt within root. It is read before the machine's own

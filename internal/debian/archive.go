@@ -14,13 +14,11 @@ import (
 	"strings"
 )
 
-// Mirror is where Debian's archive is, unless somebody names another.
-const Mirror = "http://deb.debian.org"
-
 // Archive downloads packages. Its methods are for one caller at a time.
 type Archive struct {
 	Dir    string    // what was downloaded, and apt's own files
-	Mirror string    // has /debian and /debian-security below it
+	Mirror string    // has /debian and /debian-security below it; "" is where the machine's own apt looks
+	Etc    string    // the machine's configuration of apt; "" is /etc/apt
 	Out    io.Writer // progress, a line at a time
 
 	// Command makes the command that runs one of the machine's programs; nil is

@@ -41,7 +41,8 @@ for a in "$@"; do case $a in *=*) cp `+m.dir+`/"$(echo "$a" | sed 's/=/_/; s/:/%
 
 func (m *machine) write(name, text string) {
 	m.t.Helper()
-	if err := os.WriteFile(filepath.Join(m.dir, name), []byte(text), 0o600); err != nil {
+	path := filepath.Join(m.dir, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
 		m.t.Fatal(err)
 	}
 }
@@ -279,5 +280,39 @@ func TestLock(t *testing.T) {
 		if _, err := debian.ParseLock(strings.NewReader(line)); err == nil || !strings.Contains(err.Error(), "line 1") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Where nobody names a mirror, it is the machine's own, in either form of apt's
+// sources; a machine that has none is told to name one.
+func TestMirrorIsTheMachines(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ file, text, want string }{
+		"one line each": {"sources.list", "# deb http://old.test/debian bookworm main\ndeb [arch=amd64] https://one.test/debian/ bookworm main\ndeb https://two.test/debian-security bookworm-security main\n", "https://one.test/debian bookworm main"},
+		"stanzas":       {"sources.list.d/debian.sources", "Types: deb\nURIs: http://one.test/debian\nSuites: bookworm\n\nTypes: deb\nURIs: http://one.test/debian-security\nSuites: bookworm-security\n", "http://one.test/debian-security bookworm-security main"},
+		"none":          {"sources.list", "deb http://one.test/ubuntu noble main\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t)
+			p := m.offer("libc6", "2.36", []byte("content"))
+			a := m.archive()
+			a.Mirror, a.Etc = "", filepath.Join(m.dir, "etc")
+			m.write(filepath.Join("etc", tc.file), tc.text)
+			_, err := a.Fetch(t.Context(), "arm64", []debian.Package{p})
+			if tc.want == "" {
+				if err == nil || !strings.Contains(err.Error(), "-mirror") {
+					t.Errorf("%v, expected to be told of -mirror", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources, err := os.ReadFile(filepath.Join(m.dir, "cache/apt/arm64/sources.list"))
+			if err != nil || !strings.Contains(string(sources), tc.want) {
+				t.Errorf("%v, expected %s in\n%s", err, tc.want, sources)
+			}
+		})
 	}
 }
