@@ -259,18 +259,15 @@ func TestCheck(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		program elftest.Object
-		fill    int
 		want    string
 	}{
-		"a function":              {elftest.Object{Needs: []string{"libc.so.6", "libresolv.so.2"}, Loader: "/lib64/ld-linux-x86-64.so.2", Asks: map[string][]string{"libc.so.6": {"GLIBC_2.36"}}}, 0, ""},
-		"one of a newer Debian":   {elftest.Object{Needs: []string{"libc.so.6"}, Asks: map[string][]string{"libc.so.6": {"GLIBC_2.41"}}}, 0, "GLIBC_2.41"},
-		"one with more libraries": {elftest.Object{Needs: []string{"libopenblas.so.0"}}, 0, "libopenblas.so.0"},
-		"one that is too large":   {elftest.Object{}, 121e6, "may have 120"},
+		"a function":              {elftest.Object{Needs: []string{"libc.so.6", "libresolv.so.2"}, Loader: "/lib64/ld-linux-x86-64.so.2", Asks: map[string][]string{"libc.so.6": {"GLIBC_2.36"}}}, ""},
+		"one of a newer Debian":   {elftest.Object{Needs: []string{"libc.so.6"}, Asks: map[string][]string{"libc.so.6": {"GLIBC_2.41"}}}, "GLIBC_2.41"},
+		"one with more libraries": {elftest.Object{Needs: []string{"libopenblas.so.0"}}, "libopenblas.so.0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			program := append(tc.program.Bytes(), make([]byte, tc.fill)...)
-			size, err := assemble.Check(with(t, image(t, "base-ort"), "ko-app/app", program))
+			size, err := assemble.Check(with(t, image(t, "base-ort"), "ko-app/app", tc.program.Bytes()))
 			if tc.want == "" && (err != nil || size < 1000) {
 				t.Errorf("%d bytes, %v", size, err)
 			}
@@ -278,6 +275,31 @@ func TestCheck(t *testing.T) {
 				t.Errorf("error %v, want it to say %q", err, tc.want)
 			}
 		})
+	}
+}
+
+// TestLimits: the shipped bases bound what is built on them, and what has more is
+// refused.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	if function, gateway := shipped(t, "base-ort").LimitMB, shipped(t, "base-static").LimitMB; function != 120 || gateway != 60 {
+		t.Errorf("a function may have %d MB and the gateway %d", function, gateway)
+	}
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"x.yaml": "name: x\ntitle: X\nlicenses: MIT\nlimit_mb: 1\n"})
+	r, err := recipe.Load(filepath.Join(dir, "x.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := (&assemble.Assembler{}).Image(t.Context(), r, "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := assemble.Check(with(t, base, "app", make([]byte, 990e3))); err != nil {
+		t.Error(err)
+	}
+	if _, err := assemble.Check(with(t, base, "app", make([]byte, 1000e3))); err == nil || !strings.Contains(err.Error(), "may have 1") {
+		t.Errorf("an image over its limit: %v", err)
 	}
 }
 
