@@ -190,7 +190,7 @@ func (s *sleeper) asleep(ctx context.Context) error {
 // The API server says no time finer than a second; that a watch sees them says
 // it to a millisecond.
 func (s *sleeper) watch(ctx context.Context) (<-chan [4]time.Time, error) {
-	cmd := exec.CommandContext(ctx, "kubectl", "get", "pods", "-l", "serving.knative.dev/service="+s.name, "--watch", "-o", "json") //nolint:gosec // a name of ours
+	cmd := exec.CommandContext(ctx, "kubectl", "get", "pods", "-l", "serving.knative.dev/service="+s.name, "--watch", "-o", "json")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -301,7 +301,7 @@ func coldRows(all []*sleeper) (rows []row) {
 
 // command runs a tool with an input.
 func command(ctx context.Context, input, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // the cluster's tools
+	cmd := exec.CommandContext(ctx, name, args...)
 	var out, errs strings.Builder
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
 	if err := cmd.Run(); err != nil {

@@ -67,8 +67,8 @@ metadata: {name: services.serving.knative.dev}
 	if !strings.Contains(kinds, "services.serving.knative.dev") || strings.Contains(kinds, "webhook") {
 		t.Errorf("kinds: %s", kinds)
 	}
-	if strings.Contains(rest, "100m") || !strings.Contains(rest, "100Mi") || !strings.Contains(rest, "500m") {
-		t.Errorf("expected the request for processor time to go, and nothing else:\n%s", rest)
+	if strings.Contains(rest, "100m") || !strings.Contains(rest, "cpu: 1m") || !strings.Contains(rest, "100Mi") || !strings.Contains(rest, "500m") {
+		t.Errorf("expected the request for processor time to be small, and nothing else changed:\n%s", rest)
 	}
 	if _, _, err := split("kind: [\n"); err == nil {
 		t.Error("what is no YAML was taken")
@@ -128,7 +128,7 @@ func TestConfigure(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	c := &cluster{dir: dir, run: filepath.Join(dir, "run"), state: filepath.Join(dir, "state"), progress: newProgress(io.Discard)}
-	for _, name := range []string{"kubeconfig", "containerd.toml", "kubelet.yaml", "cni/10-pods.conflist", "Corefile", "registry.yaml", "registry-node.yaml"} {
+	for _, name := range configuration() {
 		if err := c.configure(name); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

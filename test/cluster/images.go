@@ -19,10 +19,10 @@ const (
 
 // ko runs ko in a module, whose mains it builds on the static base.
 func (c *cluster) ko(ctx context.Context, dir, input string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, c.bin("ko"), args...) //nolint:gosec // ours
+	cmd := exec.CommandContext(ctx, c.bin("ko"), args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "KO_DOCKER_REPO="+ownImages, "KO_DEFAULTBASEIMAGE="+staticBase,
-		"CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "KO_CONFIG_PATH="+dir)
+		"CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
 	return finish(cmd, input)
 }
 
@@ -40,7 +40,7 @@ func (c *cluster) bases(ctx context.Context) error {
 
 // inSource runs a command of the repository's.
 func (c *cluster) inSource(ctx context.Context, args ...string) error {
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // ours
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = c.source
 	_, err := finish(cmd, "")
 	return err

@@ -46,7 +46,7 @@ func (c *cluster) knative(ctx context.Context) error {
 	}
 	// Knative checks these itself, once it runs.
 	err = c.until(ctx, time.Minute, "Knative to take its settings", func(ctx context.Context) error {
-		return c.apply(ctx, string(settings))
+		return c.applyAs(ctx, "modelserve-cluster-settings", string(settings))
 	})
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func (c *cluster) knative(ctx context.Context) error {
 // knativeManifests are what the modules have, with their images made.
 func (c *cluster) knativeManifests(ctx context.Context) (serving, eventing string, err error) {
 	dir := func(module string) string {
-		cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module) //nolint:gosec // ours
+		cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
 		cmd.Dir, cmd.Env = c.moduleDir("knative"), append(os.Environ(), "GOFLAGS=")
 		out, failed := finish(cmd, "")
 		err = errors.Join(err, failed)
@@ -106,8 +106,8 @@ func read(paths ...string) (string, error) {
 }
 
 // split takes apart what has to be known first: kinds of resources and
-// namespaces. What is left asks for no processor of its own: the node has two,
-// and what Knative asks for would leave none to what is to be tried on it.
+// namespaces. What is left asks for next to no processor time: the node has two
+// processors, and what Knative asks for would leave none to what is to be tried.
 func split(text string) (first, rest string, err error) {
 	var a, b []string
 	for document := range strings.SplitSeq("\n"+text, "\n---") {
@@ -133,7 +133,8 @@ func split(text string) (first, rest string, err error) {
 	return strings.Join(a, "---\n"), strings.Join(b, "---\n"), nil
 }
 
-// modest takes the requests for processor time from a workload's containers.
+// modest lowers the requests for processor time of a workload's containers. One
+// that is left out would be as high as the limit.
 func modest(object map[string]any) {
 	containers, ok, err := unstructured.NestedSlice(object, "spec", "template", "spec", "containers")
 	if !ok || err != nil {
@@ -141,7 +142,7 @@ func modest(object map[string]any) {
 	}
 	for _, one := range containers {
 		if container, ok := one.(map[string]any); ok {
-			unstructured.RemoveNestedField(container, "resources", "requests", "cpu")
+			_ = unstructured.SetNestedField(container, "1m", "resources", "requests", "cpu") // there is a container
 		}
 	}
 	_ = unstructured.SetNestedSlice(object, containers, "spec", "template", "spec", "containers") // it was there

@@ -26,6 +26,13 @@ const (
 	registry = "localhost:5000" // on the machine, for ko; and in the node, for containerd
 )
 
+// configuration are the names of what the daemons are configured with.
+func configuration() []string {
+	return []string{
+		"kubeconfig", "containerd.toml", "kubelet.yaml", "cni/10-pods.conflist", "Corefile", "registry.yaml", "registry-node.yaml",
+	}
+}
+
 // settings are what the templates say.
 type settings struct {
 	Dir, Run, State, PKI               string
@@ -202,9 +209,15 @@ func (c *cluster) kubectl(ctx context.Context, input string, args ...string) (st
 	return output(ctx, input, append([]string{c.bin("kubectl"), "--kubeconfig", c.kubeconfig(), "--cache-dir", filepath.Join(c.run, "cache")}, args...)...)
 }
 
-// apply applies manifests as ours, whoever had the fields before.
+// apply applies manifests, whoever had their fields before.
 func (c *cluster) apply(ctx context.Context, manifests string) error {
-	_, err := c.kubectl(ctx, manifests, "apply", "--server-side", "--force-conflicts", "--field-manager=modelserve-cluster", "-f", "-")
+	return c.applyAs(ctx, "modelserve-cluster", manifests)
+}
+
+// applyAs applies manifests under a name. What was applied to an object under
+// that name before, and is not in them, is taken from it; what others have stays.
+func (c *cluster) applyAs(ctx context.Context, name, manifests string) error {
+	_, err := c.kubectl(ctx, manifests, "apply", "--server-side", "--force-conflicts", "--field-manager="+name, "-f", "-")
 	return err
 }
 

@@ -162,7 +162,7 @@ func run(ctx context.Context, args ...string) error {
 
 // output runs a command with an input and returns what it wrote.
 func output(ctx context.Context, input string, args ...string) (string, error) {
-	return finish(exec.CommandContext(ctx, args[0], args[1:]...), input) //nolint:gosec // this program's own commands
+	return finish(exec.CommandContext(ctx, args[0], args[1:]...), input)
 }
 
 func finish(cmd *exec.Cmd, input string) (string, error) {

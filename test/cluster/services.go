@@ -36,13 +36,8 @@ const (
 
 // images makes those of PostgreSQL and Redis out of Debian's packages.
 func (c *cluster) images(ctx context.Context) error {
-	for _, name := range []string{"postgres", "redis"} {
-		c.waitFor("make the image of %s", name)
-		if err := c.inSource(ctx, "go", "run", "./cmd/images", "-push", ownImages, "-spec", "test/cluster/images/"+name+".yaml"); err != nil {
-			return err
-		}
-	}
-	return nil
+	c.waitFor("make them out of Debian's packages")
+	return c.inSource(ctx, "go", "run", "./cmd/images", "-push", ownImages, "-spec", "test/cluster/images/postgres.yaml,test/cluster/images/redis.yaml")
 }
 
 // ingress starts Traefik, which answers at the node's own port 80.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -94,23 +95,24 @@ func (c *cluster) renew(ctx context.Context) error {
 	return os.WriteFile(filepath.Join(c.run, "sum"), []byte(sum), 0o600)
 }
 
-// nodeSum is of what the node is made of: it is started anew when that changes.
+// nodeSum is of what the node is made of: it is made anew when that changes.
 func (c *cluster) nodeSum() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	sums := ""
-	files := []string{self} // has the configuration in it
-	for _, p := range programs() {
-		files = append(files, c.made(p)...)
-	}
-	for _, file := range files {
-		info, err := os.Stat(file)
+	sum := sha256.New()
+	for _, name := range configuration() {
+		text, err := conf.ReadFile("conf/" + name)
 		if err != nil {
 			return "", err
 		}
-		sums += fmt.Sprintln(filepath.Base(file), info.Size(), info.ModTime().UnixNano())
+		sum.Write(text)
 	}
-	return sums, nil
+	for _, p := range programs() {
+		for _, file := range c.made(p) {
+			info, err := os.Stat(file)
+			if err != nil {
+				return "", err
+			}
+			fmt.Fprintln(sum, filepath.Base(file), info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return fmt.Sprintf("%x", sum.Sum(nil)), nil
 }

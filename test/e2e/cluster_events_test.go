@@ -23,6 +23,12 @@ spec:
     - name: sink
       image: ko://knative.dev/eventing/cmd/event_display
       ports: [{containerPort: 8080}]
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: 65532
+        allowPrivilegeEscalation: false
+        capabilities: {drop: [ALL]}
+        seccompProfile: {type: RuntimeDefault}
 ---
 apiVersion: v1
 kind: Service
