@@ -58,9 +58,10 @@ deploy: ## Deploy everything to the current cluster (OVERLAY=dev).
 	@test/deploy.sh $(or $(OVERLAY),dev)
 
 .PHONY: e2e
-e2e: cluster test-deps ## Prove it on a cluster, which this brings up.
+e2e: cluster test-deps ## Prove it on a cluster, which this brings up, and down unless KEEP=1.
 	@. .cluster/env && test/deploy.sh dev
-	@. .cluster/env && $(GO) test -tags e2e -count=1 -timeout 40m -p 1 ./test/e2e
+	@. .cluster/env && $(GO) test -tags e2e -count=1 -timeout 40m -run ^TestCluster ./test/e2e
+	@$(if $(KEEP),,$(GO) test -tags e2e -count=1 -run Down ./test/cluster)
 
 .PHONY: test-deps
 test-deps:

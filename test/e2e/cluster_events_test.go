@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +74,18 @@ spec:
   filter: {attributes: {type: dev.modelserve.image.broken.v1}}
   subscriber: {ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: text-detect}}
 ---
+# Somebody else's function, which appends to what it is told.
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata: {name: e2e-appender, labels: {networking.knative.dev/visibility: cluster-local}}
+spec:
+  template:
+    spec:
+      containers:
+        - image: ko://knative.dev/eventing/cmd/appender
+          env: [{name: MESSAGE, value: seen by the second}]
+          resources: {requests: {cpu: 5m}}
+---
 apiVersion: flows.knative.dev/v1
 kind: Sequence
 metadata: {name: e2e}
@@ -78,12 +93,12 @@ spec:
   channelTemplate: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel}
   steps:
     - ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: content-detect}
-    - ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: content-detect}
+    - ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: e2e-appender}
   reply: {ref: {apiVersion: v1, kind: Service, name: e2e-sink}}
 `
 
-// TestEvents sends CloudEvents to a broker and to a sequence.
-func TestEvents(t *testing.T) {
+// TestClusterEvents sends CloudEvents to a broker and to a sequence.
+func TestClusterEvents(t *testing.T) {
 	p := cluster(t)
 	applyEventing(t)
 	for _, name := range []string{"content-detect", "text-detect"} {
@@ -100,19 +115,25 @@ func TestEvents(t *testing.T) {
 	})
 	post(t, addressOf(t, "sequence/e2e"), "sequence-1", "dev.modelserve.document.uploaded.v1", "#!/bin/sh\necho hello\n")
 	p.eventually(t, "the sequence's answer is at the sink", func() error {
-		return sinkGot(t, "executionid: sequence-1", "dev.modelserve.content-detect.answered.v1")
+		return sinkGot(t, "executionid: sequence-1", "dev.modelserve.content-detect.answered.v1", "seen by the second")
 	})
 }
 
 func applyEventing(t *testing.T) {
 	t.Helper()
 	t.Cleanup(func() { _, _ = tool(t, eventing, "kubectl", "delete", "--ignore-not-found", "--wait=false", "-f", "-") })
-	image := strings.TrimSpace(mustTool(t, "sh", "-c", "KO_DOCKER_REPO=localhost:5000/cluster KO_DEFAULTBASEIMAGE=localhost:5000/base-static CGO_ENABLED=0 "+
-		"sh -c 'cd test/cluster/tools/knative && ko build --sbom=none knative.dev/eventing/cmd/event_display'"))
-	if out, err := tool(t, strings.ReplaceAll(eventing, "ko://knative.dev/eventing/cmd/event_display", image), "kubectl", "apply", "-f", "-"); err != nil {
+	cmd := exec.CommandContext(t.Context(), "ko", "resolve", "--sbom=none", "-f", "-")
+	cmd.Dir = filepath.Join(root(t), "test/cluster/tools/knative")
+	cmd.Env = append(os.Environ(), "KO_DOCKER_REPO=localhost:5000/cluster", "KO_DEFAULTBASEIMAGE=localhost:5000/base-static", "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+	cmd.Stdin = strings.NewReader(eventing)
+	manifests, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("make the images: %v", err)
+	}
+	if out, err := tool(t, string(manifests), "kubectl", "apply", "-f", "-"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	mustTool(t, "kubectl", "wait", "--for=condition=Ready", "--timeout=120s", "pod/e2e-sink", "broker/e2e", "trigger/e2e-upload", "trigger/e2e-answer", "trigger/e2e-broken", "sequence/e2e")
+	mustTool(t, "kubectl", "wait", "--for=condition=Ready", "--timeout=120s", "pod/e2e-sink", "ksvc/e2e-appender", "broker/e2e", "trigger/e2e-upload", "trigger/e2e-answer", "trigger/e2e-broken", "sequence/e2e")
 }
 
 // addressOf is where an addressable takes events, by an address that this

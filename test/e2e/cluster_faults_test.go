@@ -62,13 +62,13 @@ func answers(t *testing.T, p *platform, r request) error {
 	return err
 }
 
-func TestAKilledPodIsReplaced(t *testing.T) {
+func TestClusterAKilledPodIsReplaced(t *testing.T) {
 	through(t, "its pod was killed", func() {
 		mustTool(t, "kubectl", "delete", "pods", "-l", "serving.knative.dev/service=content-detect", "--grace-period=0", "--force")
 	})
 }
 
-func TestAKilledGatewayIsReplaced(t *testing.T) {
+func TestClusterAKilledGatewayIsReplaced(t *testing.T) {
 	through(t, "the gateway was killed", func() {
 		mustTool(t, "kubectl", "delete", "pods", "-l", "serving.knative.dev/service=gateway", "--grace-period=0", "--force")
 	})
@@ -76,7 +76,7 @@ func TestAKilledGatewayIsReplaced(t *testing.T) {
 
 // PostgreSQL and Redis hold nothing that a call to a function needs: they may go
 // and come without one that fails.
-func TestStoresAreRestarted(t *testing.T) {
+func TestClusterStoresAreRestarted(t *testing.T) {
 	p := cluster(t)
 	p.eventually(t, "the function answers", func() error { return answers(t, p, classify(p)) })
 	stop := p.steady(t, classify(p), 2)
@@ -90,7 +90,7 @@ func TestStoresAreRestarted(t *testing.T) {
 }
 
 // A pod that starts while S3 is away waits for it, and says so; what runs goes on.
-func TestS3AwayWhileAPodStarts(t *testing.T) {
+func TestClusterS3AwayWhileAPodStarts(t *testing.T) {
 	p := cluster(t)
 	p.eventually(t, "the function answers", func() error { return answers(t, p, classify(p)) })
 	mustTool(t, "kubectl", "-n", "modelserve", "scale", "statefulset/s3", "--replicas=0")
@@ -117,8 +117,8 @@ func TestS3AwayWhileAPodStarts(t *testing.T) {
 	p.eventually(t, "it answers when S3 is back", func() error { return answers(t, p, classify(p)) })
 }
 
-// TestTheContainerRuntimeIsRestarted kills containerd; make cluster starts it.
-func TestTheContainerRuntimeIsRestarted(t *testing.T) {
+// TestClusterTheContainerRuntimeIsRestarted kills containerd; make cluster starts it.
+func TestClusterTheContainerRuntimeIsRestarted(t *testing.T) {
 	if os.Getenv("MODELSERVE_CLUSTER") == "" {
 		t.Fatal("MODELSERVE_CLUSTER is not set: this test restarts the container runtime of the cluster that `make cluster` made")
 	}
@@ -127,9 +127,9 @@ func TestTheContainerRuntimeIsRestarted(t *testing.T) {
 	})
 }
 
-// TestAModelThatCannotLoad makes a revision of a model that is not published: it
+// TestClusterAModelThatCannotLoad makes a revision of a model that is not published: it
 // never takes traffic, its reason can be read, and the old one goes on.
-func TestAModelThatCannotLoad(t *testing.T) {
+func TestClusterAModelThatCannotLoad(t *testing.T) {
 	p := cluster(t)
 	const service = "e2e-bad"
 	pushScale(t, p, service, 1)
@@ -152,7 +152,7 @@ func TestAModelThatCannotLoad(t *testing.T) {
 		t.Errorf("a revision of a model that does not exist became ready:\n%s", out)
 	}
 	described := mustTool(t, "kubectl", "describe", "ksvc", service)
-	if !strings.Contains(described, service+"@99") {
+	if !strings.Contains(described, "has no published version 99") {
 		t.Errorf("no reason in:\n%s", described)
 	}
 	if got := p.scaleOf(t, p.host(service), service); got != 1 {
@@ -160,9 +160,9 @@ func TestAModelThatCannotLoad(t *testing.T) {
 	}
 }
 
-// TestBadManifests applies what cannot be: the error names what is wrong, and what
+// TestClusterBadManifests applies what cannot be: the error names what is wrong, and what
 // ran before still runs.
-func TestBadManifests(t *testing.T) {
+func TestClusterBadManifests(t *testing.T) {
 	p := cluster(t)
 	for name, tc := range map[string]struct{ manifest, want string }{
 		"a misspelt field": {`

@@ -19,9 +19,9 @@ func imageOf(t *testing.T, service string) string {
 	return strings.TrimSpace(mustTool(t, "kubectl", "get", "ksvc", service, "-o", "jsonpath={.spec.template.spec.containers[0].image}"))
 }
 
-// TestKn makes a service of two versions of a model with kn alone, splits its
+// TestClusterKn makes a service of two versions of a model with kn alone, splits its
 // traffic, calls a tag, and rolls back.
-func TestKn(t *testing.T) {
+func TestClusterKn(t *testing.T) {
 	p := cluster(t)
 	const service = "e2e-kn"
 	for version := 1; version <= 2; version++ {

@@ -57,8 +57,8 @@ func (p *platform) steady(t *testing.T, r request, clients int) (stop func() (in
 	})
 }
 
-// TestRollingARevisionFailsNothing changes a function's template under load.
-func TestRollingARevisionFailsNothing(t *testing.T) {
+// TestClusterRollingARevisionFailsNothing changes a function's template under load.
+func TestClusterRollingARevisionFailsNothing(t *testing.T) {
 	p := cluster(t)
 	const function = "content-detect"
 	mustTool(t, "kubectl", "wait", "--for=condition=Ready", "ksvc/"+function, "--timeout=120s")
@@ -88,9 +88,9 @@ func latest(t *testing.T, service string) string {
 	return strings.TrimSpace(mustTool(t, "kubectl", "get", "ksvc", service, "-o", "jsonpath={.status.latestReadyRevisionName}"))
 }
 
-// TestHotSwapInThePoolFailsNothing pushes versions of a model that is called all
+// TestClusterHotSwapInThePoolFailsNothing pushes versions of a model that is called all
 // the time.
-func TestHotSwapInThePoolFailsNothing(t *testing.T) {
+func TestClusterHotSwapInThePoolFailsNothing(t *testing.T) {
 	p := cluster(t)
 	const model = "e2e-swap"
 	pushScale(t, p, model, 1)
@@ -113,10 +113,10 @@ func (p *platform) wantScale(t *testing.T, model string, version int) error {
 	return nil
 }
 
-// TestBurstFromZero sends a hundred calls at once to a function at zero: each is
+// TestClusterBurstFromZero sends a hundred calls at once to a function at zero: each is
 // answered once, and neither the container's concurrency nor the service's scale
 // is exceeded.
-func TestBurstFromZero(t *testing.T) {
+func TestClusterBurstFromZero(t *testing.T) {
 	p := cluster(t)
 	const service, limit, scale = "e2e-burst", 5, 2
 	applyBurst(t, service, limit, scale)

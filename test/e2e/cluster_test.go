@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -65,10 +67,13 @@ func kubectl(t *testing.T, args ...string) (string, error) {
 	return tool(t, "", "kubectl", args...)
 }
 
-// tool runs one of the cluster's programs with an input.
+// tool runs one of the cluster's programs with an input, also when the test has
+// ended and puts things right.
 func tool(t *testing.T, input, name string, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), name, args...)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = root(t)
 	cmd.Stdin = strings.NewReader(input)
 	var out, errs bytes.Buffer
@@ -127,8 +132,8 @@ func (p *platform) atZero(t *testing.T, service string) {
 	})
 }
 
-// TestFromZero wakes each function, and waits until it sleeps again.
-func TestFromZero(t *testing.T) {
+// TestClusterFromZero wakes each function, and waits until it sleeps again.
+func TestClusterFromZero(t *testing.T) {
 	p := cluster(t)
 	for _, tc := range []struct{ function, contentType, file, want string }{
 		{"text-detect", "image/png", "functions/text-detect/testdata/page.png", `"boxes":\[\{"polygon"`},
@@ -153,9 +158,9 @@ func TestFromZero(t *testing.T) {
 	}
 }
 
-// TestNothingReachesAFunctionPastTheGateway asks without a key, in every way the
+// TestClusterNothingReachesAFunctionPastTheGateway asks without a key, in every way the
 // ingress has.
-func TestNothingReachesAFunctionPastTheGateway(t *testing.T) {
+func TestClusterNothingReachesAFunctionPastTheGateway(t *testing.T) {
 	p := cluster(t)
 	for name, r := range map[string]request{
 		"by its public name":          {host: "content-detect.default.models.test"},
