@@ -23,8 +23,12 @@ func (c *cluster) knative(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	names, err := manifests.ReadFile("manifest/eventing.yaml")
+	if err != nil {
+		return err
+	}
 	// Resources of a kind can be applied when the kind is known.
-	kinds, rest, err := split(serving + "\n---\n" + eventing)
+	kinds, rest, err := split(serving + "\n---\n" + eventing + "\n---\n" + string(names))
 	if err != nil {
 		return err
 	}
@@ -34,9 +38,11 @@ func (c *cluster) knative(ctx context.Context) error {
 	if _, err := c.kubectl(ctx, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"); err != nil {
 		return err
 	}
-	if err := c.apply(ctx, rest); err != nil {
-		return err
-	}
+	return c.apply(ctx, rest)
+}
+
+// knativeReady waits for Knative, and tells it of this cluster.
+func (c *cluster) knativeReady(ctx context.Context) error {
 	settings, err := manifests.ReadFile("manifest/knative.yaml")
 	if err != nil {
 		return err

@@ -34,7 +34,8 @@ func (c *cluster) bringUp(ctx context.Context) error {
 		step{"install Knative (some minutes the first time)", c.knative},
 		step{"start the ingress", c.ingress},
 		step{"start PostgreSQL, Redis and the S3 server", c.services},
-		step{"publish the shipped models", c.models},
+		step{"publish the shipped models", c.models}, // while Knative starts
+		step{"wait for Knative", c.knativeReady},
 	)
 	if err != nil {
 		return err
