@@ -16,7 +16,6 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-
 )
 
 // recipes is the folder of the base images' recipes.

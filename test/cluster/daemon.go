@@ -91,7 +91,7 @@ func (c *cluster) spawn(name string, args []string, attr *syscall.SysProcAttr) e
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // ours, and to outlive us
+	cmd := exec.Command(args[0], args[1:]...) // it outlives us
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, c.source
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PATH=") }),
 		"PATH="+filepath.Join(c.dir, "bin")+":"+os.Getenv("PATH"), "OTEL_TRACES_EXPORTER=none")
