@@ -69,7 +69,7 @@ test-deps:
 
 .PHONY: lint
 lint: ## Check the code, the manifests and the module files.
-	@$(tool) golangci-lint run ./...
+	@$(tool) golangci-lint run --build-tags e2e ./...
 	@$(GO) mod tidy -diff
 	@for overlay in config/overlays/*; do $(tool) kustomize build $$overlay >/dev/null; done
 
