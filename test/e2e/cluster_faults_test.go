@@ -15,8 +15,10 @@ import (
 
 // classify is a call that any text of Go answers.
 func classify(p *platform) request {
-	return request{host: p.host("content-detect"), path: "/", body: []byte("package main\n\nfunc main() {}\n"),
-		header: map[string]string{"Content-Type": "application/octet-stream"}}
+	return request{
+		host: p.host("content-detect"), path: "/", body: []byte("package main\n\nfunc main() {}\n"),
+		header: map[string]string{"Content-Type": "application/octet-stream"},
+	}
 }
 
 // unavailable is what a call may get while something is down: an answer that says
@@ -135,9 +137,11 @@ func TestClusterAModelThatCannotLoad(t *testing.T) {
 	pushScale(t, p, service, 1)
 	t.Cleanup(func() { _, _ = tool(t, "", "kubectl", "delete", "ksvc", service, "--ignore-not-found") })
 	apply := func(args ...string) (string, error) {
-		return tool(t, "", "kn", append([]string{"service", "apply", service, "--image", imageOf(t, "pool"), "--port", "h2c:8080",
+		return tool(t, "", "kn", append([]string{
+			"service", "apply", service, "--image", imageOf(t, "pool"), "--port", "h2c:8080",
 			"--env", "MODELSERVE_CACHE_DIR=/tmp/models", "--env-from", "config-map:modelserve", "--env-from", "secret:modelserve-s3",
-			"--request", "cpu=10m", "--label", "networking.knative.dev/visibility=cluster-local", "--annotation", "serving.knative.dev/progress-deadline=60s"}, args...)...)
+			"--request", "cpu=10m", "--label", "networking.knative.dev/visibility=cluster-local", "--annotation", "serving.knative.dev/progress-deadline=60s",
+		}, args...)...)
 	}
 	if out, err := apply("--env", "MODELSERVE_MODELS="+service+"@1"); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -62,8 +62,10 @@ func TestClusterRollingARevisionFailsNothing(t *testing.T) {
 	p := cluster(t)
 	const function = "content-detect"
 	mustTool(t, "kubectl", "wait", "--for=condition=Ready", "ksvc/"+function, "--timeout=120s")
-	stop := p.steady(t, request{host: p.host(function), path: "/", body: []byte("package main\n\nfunc main() {}\n"),
-		header: map[string]string{"Content-Type": "application/octet-stream"}}, 4)
+	stop := p.steady(t, request{
+		host: p.host(function), path: "/", body: []byte("package main\n\nfunc main() {}\n"),
+		header: map[string]string{"Content-Type": "application/octet-stream"},
+	}, 4)
 	before := latest(t, function)
 	mustTool(t, "kn", "service", "update", function, "--env", "E2E_ROLLED="+time.Now().Format("150405"))
 	if after := latest(t, function); after == before {

@@ -56,10 +56,7 @@ func TestClusterPlatform(t *testing.T) {
 		"hostile input":            hostileInput,
 		"a deployed model answers": deployedToCluster,
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			use(t, p)
-		})
+		t.Run(name, func(t *testing.T) { use(t, p) })
 	}
 }
 
@@ -146,7 +143,6 @@ func TestClusterFromZero(t *testing.T) {
 		{"text-orient", "image/png", lineFile(t), `"orientation":(0|180)`},
 	} {
 		t.Run(tc.function, func(t *testing.T) {
-			t.Parallel()
 			mustTool(t, "kubectl", "wait", "--for=condition=Ready", "ksvc/"+tc.function, "--timeout=120s")
 			p.atZero(t, tc.function)
 			res := p.must(t, request{host: p.host(tc.function), path: "/", body: testdata(t, tc.file), header: map[string]string{"Content-Type": tc.contentType}})
