@@ -32,9 +32,13 @@ func TestClusterKn(t *testing.T) {
 	mustTool(t, "kn", "service", "create", service, "--image", imageOf(t, "pool"), "--revision-name", service+"-one",
 		"--port", "h2c:8080", "--env", "MODELSERVE_MODELS="+service+"@1", "--env-from", "config-map:modelserve", "--env-from", "secret:modelserve-s3",
 		"--env", "MODELSERVE_CACHE_DIR=/tmp/models", "--request", "cpu=10m", "--label", "networking.knative.dev/visibility=cluster-local")
-	if got := p.scaleOf(t, p.host(service), service); got != 1 {
-		t.Fatalf("version 1 answered as %d", got)
-	}
+	// Traefik says a route is there a moment before it is.
+	p.eventually(t, "version 1 answers", func() error {
+		if got := p.scaleOf(t, p.host(service), service); got != 1 {
+			return fmt.Errorf("answered as version %d", got)
+		}
+		return nil
+	})
 	// Another version is one variable, and a revision of its own.
 	mustTool(t, "kn", "service", "update", service, "--env", "MODELSERVE_MODELS="+service+"@2", "--revision-name", service+"-two",
 		"--tag", service+"-one=stable,"+service+"-two=candidate", "--traffic", "stable=90,candidate=10")
