@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Bounds on an ONNX file's structure.
@@ -89,10 +88,10 @@ const (
 
 // children names the fields of each message that may hold tensors further in
 // (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
-func children(kind protoKind, field protowire.Number) (protoKind, bool) {
+func children(kind protoKind, field int) (protoKind, bool) {
 	type edge struct {
 		kind  protoKind
-		field protowire.Number
+		field int
 	}
 	switch (edge{kind, field}) {
 	case edge{modelProto, 7}, edge{attributeProto, 6}, edge{attributeProto, 11},
@@ -131,59 +130,30 @@ func (s *externalScan) message(data []byte, kind protoKind, depth int) error {
 	if kind == entryProto {
 		return s.entry(data)
 	}
-	for len(data) > 0 {
-		field, wire, n := protowire.ConsumeTag(data)
-		if n < 0 {
-			return fmt.Errorf("%w: %w", ErrNotONNX, protowire.ParseError(n))
-		}
-		data = data[n:]
+	return each(data, func(field int, value []byte) error {
 		child, follow := children(kind, field)
-		if wire != protowire.BytesType || !follow {
-			if n = protowire.ConsumeFieldValue(field, wire, data); n < 0 {
-				return fmt.Errorf("%w: %w", ErrNotONNX, protowire.ParseError(n))
-			}
-			data = data[n:]
-			continue
+		if !follow {
+			return nil
 		}
-		value, n := protowire.ConsumeBytes(data)
-		if n < 0 {
-			return fmt.Errorf("%w: %w", ErrNotONNX, protowire.ParseError(n))
-		}
-		data = data[n:]
 		s.graph = s.graph || child == graphProto
-		if err := s.message(value, child, depth+1); err != nil {
-			return err
-		}
-	}
-	return nil
+		return s.message(value, child, depth+1)
+	})
 }
 
 // entry reads one key and value of a tensor's external_data.
 func (s *externalScan) entry(data []byte) error {
 	var key, value string
-	for len(data) > 0 {
-		field, wire, n := protowire.ConsumeTag(data)
-		if n < 0 {
-			return fmt.Errorf("%w: %w", ErrNotONNX, protowire.ParseError(n))
+	err := each(data, func(field int, text []byte) error {
+		switch field {
+		case 1:
+			key = string(text)
+		case 2:
+			value = string(text)
 		}
-		data = data[n:]
-		if wire == protowire.BytesType && (field == 1 || field == 2) {
-			v, n := protowire.ConsumeBytes(data)
-			if n < 0 {
-				return fmt.Errorf("%w: %w", ErrNotONNX, protowire.ParseError(n))
-			}
-			if field == 1 {
-				key = string(v)
-			} else {
-				value = string(v)
-			}
-			data = data[n:]
-			continue
-		}
-		if n = protowire.ConsumeFieldValue(field, wire, data); n < 0 {
-			return fmt.Errorf("%w: %w", ErrNotONNX, protowire.ParseError(n))
-		}
-		data = data[n:]
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	if key != "location" {
 		return nil
