@@ -134,7 +134,7 @@ func (s *sleeper) wake(ctx context.Context) (start coldStart, err error) {
 	return start, nil
 }
 
-// call calls the service by the gateway; the floor, which is no model's, past it.
+// call calls the service through the gateway, by its own name.
 func (s *sleeper) call(ctx context.Context, body []byte) (http.Header, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, os.Getenv("GATEWAY_URL")+"/", bytes.NewReader(body))
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -90,4 +91,14 @@ func (c *cluster) digest(ctx context.Context, image string) (string, error) {
 		return "", fmt.Errorf("the registry has no %s: %s", image, res.Status)
 	}
 	return digest, nil
+}
+
+// get asks the registry.
+func get(ctx context.Context, url string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json")
+	return http.DefaultClient.Do(req)
 }

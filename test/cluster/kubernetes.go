@@ -8,7 +8,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,11 +83,7 @@ func (c *cluster) registries(ctx context.Context) error {
 		if err := c.check("registry", "registry-node"); err != nil {
 			return err
 		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+registry+"/v2/", nil)
-		if err != nil {
-			return err
-		}
-		res, err := http.DefaultClient.Do(req)
+		res, err := get(ctx, "http://"+registry+"/v2/")
 		if err != nil {
 			return err
 		}

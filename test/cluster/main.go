@@ -27,8 +27,8 @@ const usage = `Usage: go run ./test/cluster COMMAND
   restart NAME  kill one of its processes, and start it again
 
 make cluster and make cluster-down call the first two. What was built stays in
-.cluster/, so that the next time takes a minute or two; make cluster-clean
-removes that too.
+.cluster/, so that the next time takes a minute or two; rm -r .cluster removes
+that too, once the cluster is down.
 `
 
 func main() {

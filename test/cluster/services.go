@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -219,13 +218,4 @@ func (c *cluster) tell() error {
 	}
 	c.say("the cluster is up\n\n  . .cluster/env && make deploy\n  kubectl get pods -A\n  make cluster-down\n")
 	return nil
-}
-
-func get(ctx context.Context, url string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Accept", "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json")
-	return http.DefaultClient.Do(req)
 }

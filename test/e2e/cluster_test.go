@@ -135,13 +135,7 @@ func (p *platform) atZero(t *testing.T, service string) {
 // TestClusterFromZero wakes each function, and waits until it sleeps again.
 func TestClusterFromZero(t *testing.T) {
 	p := cluster(t)
-	for _, tc := range []struct{ function, contentType, file, want string }{
-		{"text-detect", "image/png", "functions/text-detect/testdata/page.png", `"boxes":\[\{"polygon"`},
-		{"content-detect", "application/octet-stream", "go.mod", `"label":"\w+"`},
-		{"speech-detect", "audio/wav", speechFile(t), `"segments":\[\{"start"`},
-		{"text-recognize", "image/png", lineFile(t), `"lines":\[\{"text":"[^"]+"`},
-		{"text-orient", "image/png", lineFile(t), `"orientation":(0|180)`},
-	} {
+	for _, tc := range nativeCalls(t) {
 		t.Run(tc.function, func(t *testing.T) {
 			mustTool(t, "kubectl", "wait", "--for=condition=Ready", "ksvc/"+tc.function, "--timeout=120s")
 			p.atZero(t, tc.function)
