@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/modelserveai/modelserve/eventing/emit"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/artifact"
@@ -27,7 +28,8 @@ type config struct {
 	CacheDir      string   `env:"MODELSERVE_CACHE_DIR"`                        // "" is a folder in the system's temporary one
 	CacheSize     env.Size `env:"MODELSERVE_CACHE_SIZE" envDefault:"4GiB"`     // bytes of model files kept on the node
 	CacheMemory   env.Size `env:"MODELSERVE_CACHE_MEMORY" envDefault:"512MiB"` // the largest model file that is loaded from memory when the cache's disk takes none; 0 is never
-	PublicKeyFile string   `env:"MODELSERVE_PUBLIC_KEY_FILE"`                  // PEM; set, unsigned models are refused
+	PublicKey     string   `env:"MODELSERVE_PUBLIC_KEY"`                       // PEM; set, unsigned models are refused
+	PublicKeyFile string   `env:"MODELSERVE_PUBLIC_KEY_FILE"`                  // the same in a file
 
 	Device      string   `env:"MODELSERVE_DEVICE" envDefault:"auto"`  // auto, cpu, cuda or cuda:N
 	GPUMemory   env.Size `env:"MODELSERVE_GPU_MEMORY" envDefault:"0"` // bytes that one model may take of a GPU; 0 is no bound
@@ -45,6 +47,7 @@ type config struct {
 	Inflight    env.Size      `env:"MODELSERVE_MAX_INFLIGHT" envDefault:"512MiB"` // bytes of bodies and decoded images at once
 	BodyTimeout time.Duration `env:"MODELSERVE_BODY_TIMEOUT" envDefault:"30s"`
 
+	Sink      emit.Config
 	Telemetry telemetry.Config
 
 	refs   []artifact.Ref // Models, parsed; nil is every one
@@ -57,7 +60,7 @@ const minGPUMemory = 64 * env.MiB
 
 // Check implements env.Checker.
 func (c *config) Check() []error {
-	faults := c.S3.Check()
+	faults := append(c.S3.Check(), c.Sink.Check()...)
 	fault := func(variable, format string, args ...any) {
 		faults = append(faults, env.Faultf(variable, format, args...))
 	}
@@ -78,6 +81,9 @@ func (c *config) Check() []error {
 	}
 	if c.Queue < 0 {
 		fault("MODELSERVE_QUEUE", "expected 0 or more, got %d", c.Queue)
+	}
+	if c.PublicKey != "" && c.PublicKeyFile != "" {
+		fault("MODELSERVE_PUBLIC_KEY", "expected this or MODELSERVE_PUBLIC_KEY_FILE, got both")
 	}
 	var err error
 	if c.device, err = ort.ParseDevice(c.Device); err != nil {

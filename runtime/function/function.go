@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/modelserveai/modelserve/eventing/emit"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/telemetry"
@@ -165,6 +166,10 @@ func serveMetrics(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (s
 }
 
 func newServer(spec Spec, cfg *config, tel *telemetry.Telemetry, src *source, models *pool.Pool, health *serve.Health) (*serve.Server, error) {
+	sink, err := emit.New(cfg.Sink)
+	if err != nil {
+		return nil, err
+	}
 	config := serve.Config{
 		Backend:    models,
 		Repository: models,
@@ -179,6 +184,9 @@ func newServer(spec Spec, cfg *config, tel *telemetry.Telemetry, src *source, mo
 			Inflight:    int64(cfg.Inflight),
 			BodyTimeout: cfg.BodyTimeout,
 		},
+	}
+	if sink != nil {
+		config.Sink = sink.Send
 	}
 	if spec.Codec != nil {
 		config.Codec = spec.Codec(Limits{MaxPixels: cfg.MaxPixels})

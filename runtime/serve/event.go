@@ -55,7 +55,8 @@ func eventForm(r *http.Request) form {
 }
 
 // answerEvent runs the codec on an event's data and answers with an event of
-// the same form.
+// the same form; where there is a sink the answer goes there, and the sender is
+// told 202 once it has arrived.
 func (s *Server) answerEvent(ctx context.Context, c *call, hold *hold, form form, body []byte, w http.ResponseWriter, r *http.Request) error {
 	in, err := readEvent(form, body, r)
 	if err != nil {
@@ -74,6 +75,13 @@ func (s *Server) answerEvent(ctx context.Context, c *call, hold *hold, form form
 		return err
 	}
 	c.writeTiming(w.Header())
+	if s.cfg.Sink != nil {
+		if err := s.cfg.Sink(ctx, out); err != nil {
+			return err
+		}
+		w.WriteHeader(http.StatusAccepted)
+		return nil
+	}
 	if form == structuredEvent {
 		text, err := json.Marshal(out)
 		if err != nil {

@@ -7,8 +7,10 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/internal/problem"
@@ -191,5 +193,37 @@ func TestNewRefuses(t *testing.T) {
 		if _, err := serve.New(cfg); err == nil {
 			t.Errorf("%d: was let through", i)
 		}
+	}
+}
+
+// An answer to an event goes to the sink where there is one; nothing else does.
+func TestCloudEventToASink(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	var refuse atomic.Bool
+	sent := make(chan event.Event, 1)
+	url := start(t, serve.Config{
+		Backend: f, Repository: f, Function: "echo", Model: "double", Codec: echo{},
+		Sink: func(_ context.Context, answer event.Event) error {
+			if refuse.Load() {
+				return problem.New(problem.Unavailable, "the sink is away")
+			}
+			sent <- answer
+			return nil
+		},
+	}).URL + "/"
+	headers := []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/tests", "Ce-Type", "t", "Ce-Executionid", "e-1"}
+	got := send(t, http.MethodPost, url, []byte("abc"), headers...)
+	if got.status != http.StatusAccepted || len(got.body) > 0 || got.header.Get("Ce-Id") != "" || got.header.Get("Modelserve-Model") == "" {
+		t.Errorf("%d %v %s", got.status, got.header, got.body)
+	}
+	out := <-sent
+	if out.Type() != "dev.modelserve.echo.answered.v1" || out.Extensions()["executionid"] != "e-1" || !strings.Contains(string(out.Data()), `"abc"`) {
+		t.Errorf("%v", out)
+	}
+	refuse.Store(true)
+	send(t, http.MethodPost, url, []byte("abc"), headers...).failed(t, problem.Unavailable)
+	if got := send(t, http.MethodPost, url, []byte("abc")); got.status != http.StatusOK || !strings.Contains(string(got.body), `"abc"`) {
+		t.Errorf("not an event: %d %s", got.status, got.body)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/internal/problem"
@@ -65,6 +66,10 @@ type Config struct {
 	// events. It refuses what is outside the platform's inputs. Without one
 	// every ref is refused.
 	Open func(ctx context.Context, ref string) (io.ReadCloser, error)
+
+	// Sink takes the answers to events in place of their senders; nil answers the
+	// senders themselves.
+	Sink func(ctx context.Context, answer event.Event) error
 
 	// Health is what the health calls tell; nil is a server always ready.
 	Health *Health
