@@ -124,9 +124,13 @@ func writeNew(path string, data []byte, replace bool) (err error) {
 
 // ReadSigner reads a private key that CreateKeys wrote.
 func ReadSigner(path string) (*Signer, error) {
-	blocks, err := readPEM(path, "PRIVATE KEY")
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read signing key: %w", err)
+	}
+	blocks, err := parsePEM(data, "PRIVATE KEY")
+	if err != nil {
+		return nil, fmt.Errorf("read signing key %s: %w", path, err)
 	}
 	key, err := x509.ParsePKCS8PrivateKey(blocks[0])
 	if err != nil {
@@ -141,35 +145,44 @@ func ReadSigner(path string) (*Signer, error) {
 
 // ReadVerifier reads one or more public keys from a PEM file.
 func ReadVerifier(path string) (*Verifier, error) {
-	blocks, err := readPEM(path, "PUBLIC KEY")
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read verification key: %w", err)
+	}
+	v, err := ParseVerifier(data)
+	if err != nil {
+		return nil, fmt.Errorf("read verification key %s: %w", path, err)
+	}
+	return v, nil
+}
+
+// ParseVerifier parses one or more public keys in PEM (PKIX).
+func ParseVerifier(text []byte) (*Verifier, error) {
+	blocks, err := parsePEM(text, "PUBLIC KEY")
+	if err != nil {
+		return nil, err
 	}
 	var v Verifier
 	for _, b := range blocks {
 		key, err := x509.ParsePKIXPublicKey(b)
 		if err != nil {
-			return nil, fmt.Errorf("read verification key %s: %w", path, err)
+			return nil, err
 		}
 		public, ok := key.(ed25519.PublicKey)
 		if !ok {
-			return nil, fmt.Errorf("read verification key %s: expected an Ed25519 key", path)
+			return nil, errors.New("expected an Ed25519 key")
 		}
 		v.keys = append(v.keys, public)
 	}
 	return &v, nil
 }
 
-// readPEM returns the blocks of one type; a file without any is an error.
-func readPEM(path, kind string) ([][]byte, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
+// parsePEM returns the blocks of one type; a text without any is an error.
+func parsePEM(text []byte, kind string) ([][]byte, error) {
 	var blocks [][]byte
 	for {
 		var b *pem.Block
-		if b, data = pem.Decode(data); b == nil {
+		if b, text = pem.Decode(text); b == nil {
 			break
 		}
 		if b.Type == kind {
@@ -177,7 +190,7 @@ func readPEM(path, kind string) ([][]byte, error) {
 		}
 	}
 	if len(blocks) == 0 {
-		return nil, fmt.Errorf("%s: expected a PEM block %q", path, kind)
+		return nil, fmt.Errorf("expected a PEM block %q", kind)
 	}
 	return blocks, nil
 }

@@ -19,6 +19,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/modelserveai/modelserve/runtime/artifact"
 )
 
 //go:embed manifest
@@ -114,7 +116,26 @@ func (c *cluster) adminKey() (string, error) {
 	return "ms_cluster_" + secret, err
 }
 
-// secrets are the credentials as Kubernetes has them: for what keeps the data,
+// signingKeys are what this cluster's models are signed with, made at their first
+// use.
+func (c *cluster) signingKeys() (private, public string, err error) {
+	dir := filepath.Join(c.run, "credentials")
+	private, public = filepath.Join(dir, "signing.key"), filepath.Join(dir, "signing.pub")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", "", err
+	}
+	signer, err := artifact.ReadSigner(private)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		_, err = artifact.CreateKeys(private, public)
+	case err == nil:
+		err = signer.WritePublic(public) // whoever was interrupted between the two has one
+	}
+	return private, public, err
+}
+
+// secrets are the credentials as Kubernetes has them, with the key that models
+// are verified by: for what keeps the data,
 // and for the platform in the namespace it is deployed to.
 func (c *cluster) secrets() (string, error) {
 	var text strings.Builder
@@ -137,6 +158,15 @@ func (c *cluster) secrets() (string, error) {
 	secret(namespace, "s3", "ROOT_ACCESS_KEY_ID", bucket, "ROOT_SECRET_ACCESS_KEY", store)
 	secret("default", "modelserve-s3", "MODELSERVE_S3_ACCESS_KEY_ID", bucket, "MODELSERVE_S3_SECRET_ACCESS_KEY", store)
 	secret("default", "modelserve-gateway", "MODELSERVE_ADMIN_KEY", admin)
+	_, file, err := c.signingKeys()
+	if err != nil {
+		return "", err
+	}
+	public, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(&text, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: modelserve-signing, namespace: default}\ndata:\n  MODELSERVE_PUBLIC_KEY: %q\n", public)
 	return text.String(), nil
 }
 
@@ -182,7 +212,8 @@ func (c *cluster) models(ctx context.Context) error {
 func (c *cluster) environment() ([][2]string, error) {
 	key, err := c.adminKey()
 	secret, errStore := c.credential("s3")
-	if err := errors.Join(err, errStore); err != nil {
+	private, public, errKeys := c.signingKeys()
+	if err := errors.Join(err, errStore, errKeys); err != nil {
 		return nil, err
 	}
 	return [][2]string{
@@ -198,6 +229,8 @@ func (c *cluster) environment() ([][2]string, error) {
 		{"MODELSERVE_S3_PATH_STYLE", "true"},
 		{"MODELSERVE_S3_ACCESS_KEY_ID", bucket},
 		{"MODELSERVE_S3_SECRET_ACCESS_KEY", secret},
+		{"MODELSERVE_SIGNING_KEY_FILE", private},
+		{"MODELSERVE_PUBLIC_KEY_FILE", public},
 	}, nil
 }
 
