@@ -95,6 +95,30 @@ spec:
     - ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: content-detect}
     - ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: e2e-appender}
   reply: {ref: {apiVersion: v1, kind: Service, name: e2e-sink}}
+---
+# A function whose answers go to the broker, not back to who sent the event.
+apiVersion: sources.knative.dev/v1
+kind: SinkBinding
+metadata: {name: e2e-bound}
+spec:
+  subject: {apiVersion: serving.knative.dev/v1, kind: Service, name: e2e-bound}
+  sink: {ref: {apiVersion: eventing.knative.dev/v1, kind: Broker, name: e2e}}
+  ceOverrides: {extensions: {boundby: sinkbinding}}
+---
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata: {name: e2e-bound, labels: {networking.knative.dev/visibility: cluster-local}}
+spec:
+  template:
+    spec:
+      containers:
+        - image: CONTENT-DETECT
+          ports: [{name: h2c, containerPort: 8080}]
+          env:
+            - {name: MODELSERVE_MODELS, value: content-detect@1}
+            - {name: MODELSERVE_CACHE_DIR, value: /tmp/models}
+          envFrom: [{configMapRef: {name: modelserve}}, {secretRef: {name: modelserve-s3}}]
+          resources: {requests: {cpu: 5m}}
 `
 
 // TestClusterEvents sends CloudEvents to a broker and to a sequence.
@@ -117,6 +141,10 @@ func TestClusterEvents(t *testing.T) {
 	p.eventually(t, "the sequence's answer is at the sink", func() error {
 		return sinkGot(t, "executionid: sequence-1", "dev.modelserve.content-detect.answered.v1", "seen by the second")
 	})
+	post(t, addressOf(t, "ksvc/e2e-bound"), "bound-1", "dev.modelserve.document.uploaded.v1", "SELECT 1;\n")
+	p.eventually(t, "the bound function's answer is at the sink", func() error {
+		return sinkGot(t, "dev.modelserve.content-detect.answered.v1", "executionid: bound-1", "boundby: sinkbinding")
+	})
 }
 
 func applyEventing(t *testing.T) {
@@ -125,7 +153,7 @@ func applyEventing(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "ko", "resolve", "--sbom=none", "-f", "-")
 	cmd.Dir = filepath.Join(root(t), "test/cluster/tools/knative")
 	cmd.Env = append(os.Environ(), "KO_DOCKER_REPO=localhost:5000/cluster", "KO_DEFAULTBASEIMAGE=localhost:5000/base-static", "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
-	cmd.Stdin = strings.NewReader(eventing)
+	cmd.Stdin = strings.NewReader(strings.ReplaceAll(eventing, "CONTENT-DETECT", imageOf(t, "content-detect")))
 	manifests, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("make the images: %v", err)
@@ -133,7 +161,9 @@ func applyEventing(t *testing.T) {
 	if out, err := tool(t, string(manifests), "kubectl", "apply", "-f", "-"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	mustTool(t, "kubectl", "wait", "--for=condition=Ready", "--timeout=120s", "pod/e2e-sink", "ksvc/e2e-appender", "broker/e2e", "trigger/e2e-upload", "trigger/e2e-answer", "trigger/e2e-broken", "sequence/e2e")
+	mustTool(t, "kubectl", "wait", "--for=condition=Ready", "--timeout=120s", "pod/e2e-sink", "ksvc/e2e-appender",
+		"broker/e2e", "trigger/e2e-upload", "trigger/e2e-answer", "trigger/e2e-broken", "sequence/e2e",
+		"sinkbinding/e2e-bound", "ksvc/e2e-bound")
 }
 
 // addressOf is where an addressable takes events, by an address that this

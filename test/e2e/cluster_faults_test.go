@@ -168,24 +168,35 @@ func TestClusterAModelThatCannotLoad(t *testing.T) {
 // ran before still runs.
 func TestClusterBadManifests(t *testing.T) {
 	p := cluster(t)
-	for name, tc := range map[string]struct{ manifest, want string }{
-		"a misspelt field": {`
-apiVersion: serving.knative.dev/v1
-kind: Service
-metadata: {name: content-detect}
-spec: {template: {spec: {containerConcurency: 3, containers: [{image: "localhost:5000/none"}]}}}`, "containerConcurency"},
-		"an image that cannot be pulled": {`
-apiVersion: serving.knative.dev/v1
-kind: Service
-metadata: {name: e2e-noimage, labels: {networking.knative.dev/visibility: cluster-local}}
-spec: {template: {metadata: {annotations: {serving.knative.dev/progress-deadline: 30s}}, spec: {containers: [{image: "localhost:5000/none:1"}]}}}`, ""},
+	const head = "apiVersion: serving.knative.dev/v1\nkind: Service\n"
+	const local = `labels: {networking.knative.dev/visibility: cluster-local}`
+	for name, tc := range map[string]struct {
+		manifest string
+		refused  string // by Kubernetes, at once
+		told     string // by the Service's status
+	}{
+		"a misspelt field": {
+			manifest: head + "metadata: {name: content-detect}\n" +
+				`spec: {template: {spec: {containerConcurency: 3, containers: [{image: "localhost:5000/none"}]}}}`,
+			refused: "containerConcurency",
+		},
+		"an image that cannot be pulled": {
+			manifest: head + "metadata: {name: e2e-never, " + local + "}\n" +
+				`spec: {template: {spec: {containers: [{image: "localhost:5000/none:1"}]}}}`,
+			told: `Unable to fetch image "localhost:5000/none:1"`,
+		},
+		"more than the quota": {
+			manifest: head + "metadata: {name: e2e-never, " + local + "}\n" +
+				`spec: {template: {spec: {containers: [{image: "` + imageOf(t, "pool") + `", resources: {requests: {memory: 100Gi}}}]}}}`,
+			told: "exceeded quota: modelserve",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Cleanup(func() { _, _ = tool(t, "", "kubectl", "delete", "ksvc", "e2e-noimage", "--ignore-not-found") })
+			t.Cleanup(func() { _, _ = tool(t, "", "kubectl", "delete", "ksvc", "e2e-never", "--ignore-not-found") })
 			out, err := tool(t, tc.manifest, "kubectl", "apply", "-f", "-")
-			if tc.want != "" {
-				if err == nil || !strings.Contains(out, tc.want) {
-					t.Errorf("%v, want %s in:\n%s", err, tc.want, out)
+			if tc.refused != "" {
+				if err == nil || !strings.Contains(out, tc.refused) {
+					t.Errorf("%v, want %s in:\n%s", err, tc.refused, out)
 				}
 				return
 			}
@@ -193,8 +204,8 @@ spec: {template: {metadata: {annotations: {serving.knative.dev/progress-deadline
 				t.Fatalf("%v\n%s", err, out)
 			}
 			p.eventually(t, "the service says why", func() error {
-				out, err := kubectl(t, "get", "ksvc", "e2e-noimage", "-o", "yaml")
-				if err == nil && !strings.Contains(out, "localhost:5000/none:1") || !strings.Contains(out, "ImagePull") && !strings.Contains(out, "Unable to fetch image") && !strings.Contains(out, "pull") {
+				out, err := kubectl(t, "describe", "ksvc", "e2e-never")
+				if err == nil && !strings.Contains(out, tc.told) {
 					err = errors.New(out)
 				}
 				return err

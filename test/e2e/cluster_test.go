@@ -55,6 +55,7 @@ func TestClusterPlatform(t *testing.T) {
 		"keys":                     keys,
 		"hostile input":            hostileInput,
 		"a deployed model answers": deployedToCluster,
+		"an unsigned model":        unsignedModel,
 	} {
 		t.Run(name, func(t *testing.T) { use(t, p) })
 	}
@@ -191,6 +192,23 @@ func deployedToCluster(t *testing.T, p *platform) {
 		res, err := p.do(t, request{host: p.host("churn"), path: "/v2/models/churn/infer", body: body})
 		if err == nil && (res.status != http.StatusOK || !bytes.Contains(res.body, []byte(`"data":[1,2]`))) {
 			err = errors.New(string(res.body))
+		}
+		return err
+	})
+}
+
+// unsignedModel publishes one without a signature: no function of config/ runs it.
+func unsignedModel(t *testing.T, p *platform) {
+	path := save(t, "unsigned.onnx", echo(infer.FP32, "n", 2))
+	cmd := exec.CommandContext(t.Context(), p.cli, "models", "push", "e2e-unsigned", path)
+	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "MODELSERVE_SIGNING_KEY_FILE=") // nor of a local platform
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("push: %v\n%s", err, out)
+	}
+	p.eventually(t, "the pool says why it does not run it", func() error {
+		res, err := p.do(t, request{path: "/v2/models/e2e-unsigned/infer", body: []byte(`{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}`)})
+		if err == nil && (res.status != http.StatusServiceUnavailable || !bytes.Contains(res.body, []byte("unsigned"))) {
+			err = fmt.Errorf("%d %s", res.status, res.body)
 		}
 		return err
 	})

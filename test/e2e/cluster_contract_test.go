@@ -1,0 +1,226 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const contractService = "e2e-contract"
+
+// TestClusterRuntimeContract holds a function's container to Knative's runtime
+// contract (knative.dev/specs, serving/runtime-contract.md) as far as it is the
+// container's: its port, user, file system, concurrency and end. The function
+// takes a second for an answer, so that there is something to see.
+func TestClusterRuntimeContract(t *testing.T) {
+	if os.Getenv("MODELSERVE_CLUSTER") == "" {
+		t.Fatal("MODELSERVE_CLUSTER is not set: this test looks at processes of the cluster that `make cluster` made")
+	}
+	p := cluster(t)
+	const port, limit = "9191", 2
+	t.Cleanup(func() { _, _ = tool(t, "", "kn", "service", "delete", contractService) })
+	mustTool(t, "kn", "service", "apply", contractService, "--image", imageOf(t, "text-detect"), "--port", "h2c:"+port,
+		"--env", "MODELSERVE_MODELS=text-detect@1", "--env", "MODELSERVE_CACHE_DIR=/tmp/models",
+		"--env-from", "config-map:modelserve", "--env-from", "secret:modelserve-s3", "--request", "cpu=10m",
+		"--concurrency-limit", fmt.Sprint(limit), "--scale-max", "1", "--label", "networking.knative.dev/visibility=cluster-local")
+	read := request{host: p.host(contractService), path: "/", body: testdata(t, "functions/text-detect/testdata/page.png"), header: map[string]string{"Content-Type": "image/png"}}
+	p.eventually(t, "it answers", func() error { return answers(t, p, read) })
+
+	t.Run("the process", func(t *testing.T) { processKeepsContract(t, port) })
+	t.Run("concurrency", func(t *testing.T) {
+		done := callTogether(t, p, read, 8)
+		most := 0
+		for n := range inFlight(t, done) {
+			most = max(most, n)
+		}
+		// Less would tell that this looks in the wrong place.
+		if most != limit {
+			t.Errorf("at most %d calls were in the container at once, expected %d", most, limit)
+		}
+	})
+	t.Run("SIGTERM", func(t *testing.T) {
+		done := callTogether(t, p, read, limit)
+		for n := range inFlight(t, done) {
+			if n == limit {
+				mustTool(t, "kubectl", "delete", "pods", "-l", "serving.knative.dev/service="+contractService, "--wait=false")
+				break
+			}
+		}
+		<-done
+		p.eventually(t, "another pod answers", func() error { return answers(t, p, read) })
+	})
+}
+
+// callTogether calls n times at once, each of which has to be answered.
+func callTogether(t *testing.T, p *platform, r request, n int) (done chan struct{}) {
+	t.Helper()
+	var calls sync.WaitGroup
+	for range n {
+		calls.Go(func() {
+			if err := answers(t, p, r); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	done = make(chan struct{})
+	go func() { calls.Wait(); close(done) }()
+	return done
+}
+
+// inFlight asks the service's one pod again and again how many calls are in it,
+// until done.
+func inFlight(t *testing.T, done <-chan struct{}) func(func(int) bool) {
+	t.Helper()
+	out := strings.Fields(mustTool(t, "kubectl", "get", "pods", "-l", "serving.knative.dev/service="+contractService, "-o", "jsonpath={.items[*].status.podIP}"))
+	if len(out) != 1 {
+		t.Fatalf("pods: %q, expected one", out)
+	}
+	address := "http://" + net.JoinHostPort(out[0], "9464") + "/metrics"
+	return func(yield func(int) bool) {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			n, err := callsIn(t, address)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+var inFlightLine = regexp.MustCompile(`(?m)^modelserve_requests_in_flight(?:\{[^}]*\})? (\d+)$`)
+
+// callsIn is the sum of the function's calls in flight, of all protocols.
+func callsIn(t *testing.T, metrics string) (int, error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, metrics, nil)
+	if err != nil {
+		return 0, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, err
+	}
+	found := inFlightLine.FindAllSubmatch(text, -1)
+	if found == nil {
+		return 0, fmt.Errorf("%s has no %s", metrics, inFlightLine)
+	}
+	sum := 0
+	for _, line := range found {
+		n, err := strconv.Atoi(string(line[1]))
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+// processKeepsContract looks at the function's process from the machine.
+func processKeepsContract(t *testing.T, port string) {
+	proc := processOf(t)
+	status := map[string]string{}
+	for line := range strings.Lines(string(readFile(t, filepath.Join(proc, "status")))) {
+		name, value, _ := strings.Cut(line, ":")
+		status[name] = strings.Join(strings.Fields(value), " ")
+	}
+	const user, none = "65532 65532 65532 65532", "0000000000000000"
+	for name, want := range map[string]string{
+		"Uid": user, "Gid": user, "CapInh": none, "CapPrm": none, "CapEff": none, "CapBnd": none, "CapAmb": none,
+		"NoNewPrivs": "1", "Seccomp": "2",
+	} {
+		if status[name] != want {
+			t.Errorf("%s: %q, expected %q", name, status[name], want)
+		}
+	}
+	environ := strings.Split(string(readFile(t, filepath.Join(proc, "environ"))), "\x00")
+	for _, want := range []string{"PORT=" + port, "K_SERVICE=" + contractService, "K_CONFIGURATION=" + contractService, "K_REVISION=" + latest(t, contractService)} {
+		if !slices.Contains(environ, want) {
+			t.Errorf("no %s in its environment", want)
+		}
+	}
+	if cwd, err := os.Readlink(filepath.Join(proc, "cwd")); err != nil || cwd != "/" {
+		t.Errorf("working directory %q (%v), expected the image's", cwd, err)
+	}
+	writable := writableMounts(t, filepath.Join(proc, "mountinfo"))
+	if len(writable) == 0 || slices.ContainsFunc(writable, func(at string) bool { return at != "/tmp" && !strings.HasPrefix(at, "/tmp/") }) {
+		t.Errorf("it may write to %q, expected /tmp alone", writable)
+	}
+}
+
+// writableMounts are the file systems that a process may write to, without those
+// of the kernel.
+func writableMounts(t *testing.T, mountinfo string) []string {
+	t.Helper()
+	var found []string
+	for scan := bufio.NewScanner(bytes.NewReader(readFile(t, mountinfo))); scan.Scan(); {
+		// 36 35 98:0 /root /mount/point options shared:… - type source superoptions (proc(5))
+		fields := strings.Fields(scan.Text())
+		dash := slices.Index(fields, "-")
+		at, kind := fields[4], fields[dash+1]
+		if slices.Contains(strings.Split(fields[5], ","), "ro") || slices.Contains(strings.Split(fields[dash+3], ","), "ro") ||
+			slices.Contains([]string{"proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts"}, kind) || at == "/dev" || strings.HasPrefix(at, "/dev/") {
+			continue
+		}
+		found = append(found, at)
+	}
+	return found
+}
+
+// processOf is the folder in /proc of the contract's one container.
+func processOf(t *testing.T) string {
+	t.Helper()
+	id := strings.TrimPrefix(strings.TrimSpace(mustTool(t, "kubectl", "get", "pods", "-l", "serving.knative.dev/service="+contractService,
+		"-o", `jsonpath={.items[0].status.containerStatuses[?(@.name=="user-container")].containerID}`)), "containerd://")
+	if id == "" {
+		t.Fatal("no container user-container")
+	}
+	groups, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, group := range groups {
+		if data, err := os.ReadFile(group); err == nil && bytes.Contains(data, []byte(id)) { // others end meanwhile
+			return filepath.Dir(group)
+		}
+	}
+	t.Fatalf("no process in a cgroup of %s", id)
+	return ""
+}
+
+func readFile(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
