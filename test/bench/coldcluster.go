@@ -21,6 +21,8 @@ import (
 // probes and limits as a function's.
 const floor = "bench-nothing"
 
+var errNoCluster = errors.New("KUBECONFIG and GATEWAY_URL are not set: make cluster && . .cluster/env && make deploy")
+
 // floorManifest is content-detect's own, with another program.
 const floorManifest = "test/bench/nothing/service.yaml"
 
@@ -34,13 +36,13 @@ type sleeper struct {
 // outside; the last are the function's own words.
 type coldStart struct {
 	total time.Duration
-	parts [5]time.Duration // of coldParts
+	parts [10]time.Duration // of coldParts
 	own   map[string]time.Duration
 }
 
-// coldParts end when: the pod is there; it has a node; its containers run; it is
-// ready; the answer is here.
-var coldParts = [5]string{"wake", "schedule", "sandbox, image and process", "load until ready", "first answer"} //nolint:gochecknoglobals // a table
+// coldParts end when: the pod is there; it has a node; containerMoments; the API
+// server says that its containers run; that it is ready; the answer is here.
+var coldParts = [10]string{"wake", "schedule", "volumes", "sandbox", "image", "process", "queue-proxy", "report", "load until ready", "first answer"} //nolint:gochecknoglobals // a table
 
 func sleepers() []*sleeper {
 	return []*sleeper{
@@ -57,32 +59,39 @@ func sleepers() []*sleeper {
 // each round, beside one that loads nothing.
 func (o *options) coldCluster(ctx context.Context, _ *platform, _ string) (rows []row, err error) {
 	if os.Getenv("KUBECONFIG") == "" || os.Getenv("GATEWAY_URL") == "" {
-		return nil, errors.New("KUBECONFIG and GATEWAY_URL are not set: make cluster && . .cluster/env && make deploy")
+		return nil, errNoCluster
 	}
-	defer func() {
-		_, failed := command(context.WithoutCancel(ctx), "", "kubectl", "delete", "ksvc", floor, "--ignore-not-found")
-		err = errors.Join(err, failed)
-	}()
-	if err := applyFloor(ctx); err != nil {
+	defer func() { err = errors.Join(err, removeFloors(ctx)) }()
+	if err := applyFloor(ctx, floor, "[]"); err != nil {
 		return nil, err
 	}
 	all := sleepers()
-	for round := range o.rounds {
-		for i := range all {
-			one := all[(round+i)%len(all)]
-			start, err := one.wake(ctx)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", one.name, err)
-			}
-			one.starts = append(one.starts, start)
-			progress("%s, round %d of %d: %s", one.name, round+1, o.rounds, start)
-		}
+	if err := o.wakeAll(ctx, all); err != nil {
+		return nil, err
 	}
 	printStarts(all)
 	return coldRows(all), nil
 }
 
-func applyFloor(ctx context.Context) error {
+// wakeAll wakes each, one after the other, in every round.
+func (o *options) wakeAll(ctx context.Context, all []*sleeper) error {
+	for round := range o.rounds {
+		for i := range all {
+			one := all[(round+i)%len(all)]
+			start, err := one.wake(ctx)
+			if err != nil {
+				return fmt.Errorf("%s: %w", one.name, err)
+			}
+			one.starts = append(one.starts, start)
+			progress("%s, round %d of %d: %s", one.name, round+1, o.rounds, start)
+		}
+	}
+	return nil
+}
+
+// applyFloor makes the service that loads nothing, by a name of its own and with
+// a change (RFC 6902) to its manifest.
+func applyFloor(ctx context.Context, name, change string) error {
 	manifest, err := os.ReadFile(floorManifest)
 	if err != nil {
 		return err
@@ -91,10 +100,19 @@ func applyFloor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := command(ctx, resolved, "kubectl", "apply", "-f", "-"); err != nil {
+	changed, err := command(ctx, strings.ReplaceAll(resolved, floor, name), "kubectl", "patch", "--local", "-f", "-", "--type=json", "-p", change, "-o", "yaml")
+	if err != nil {
 		return err
 	}
-	_, err = command(ctx, "", "kubectl", "wait", "--for=condition=Ready", "--timeout=120s", "ksvc/"+floor)
+	if _, err := command(ctx, changed, "kubectl", "apply", "-f", "-"); err != nil {
+		return err
+	}
+	_, err = command(ctx, "", "kubectl", "wait", "--for=condition=Ready", "--timeout=120s", "ksvc/"+name)
+	return err
+}
+
+func removeFloors(ctx context.Context) error {
+	_, err := command(context.WithoutCancel(ctx), "", "kubectl", "delete", "ksvc", "-l", "app.kubernetes.io/component=floor")
 	return err
 }
 
@@ -104,6 +122,10 @@ func (s *sleeper) wake(ctx context.Context) (start coldStart, err error) {
 		return start, err
 	}
 	body, err := os.ReadFile(s.file)
+	if err != nil {
+		return start, err
+	}
+	log, err := openContainerLog()
 	if err != nil {
 		return start, err
 	}
@@ -118,13 +140,14 @@ func (s *sleeper) wake(ctx context.Context) (start coldStart, err error) {
 	answered := time.Now()
 	stop()
 	moments := <-seen
-	if err != nil {
+	inside, failed := log.read(s.name)
+	if err := errors.Join(err, failed); err != nil {
 		return start, err
 	}
 	start.total = answered.Sub(began)
 	start.own = ownParts(header.Get("Server-Timing"))
 	last := began
-	for i, at := range append(moments[:], answered) {
+	for i, at := range slices.Concat(moments[:2], inside[:], moments[2:], []time.Time{answered}) {
 		if at.IsZero() || at.Before(last) {
 			at = last // not seen, or seen late
 		}
@@ -287,9 +310,9 @@ func (s *sleeper) column(of func(coldStart) time.Duration, extremes bool) string
 
 func coldRows(all []*sleeper) (rows []row) {
 	for _, s := range all[1:] {
-		var ratio, share []float64
+		ratio := ratios(s.totals(), all[0].totals())
+		var share []float64
 		for i := range s.starts {
-			ratio = append(ratio, float64(s.starts[i].total)/float64(all[0].starts[i].total))
 			share = append(share, float64(s.starts[i].ours())/float64(s.starts[i].total))
 		}
 		rows = append(rows,

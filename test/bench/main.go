@@ -31,7 +31,7 @@ import (
 func main() {
 	var o options
 	var clients string
-	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,gateway,load,cold,idle", "the parts to run: these, fresh, peers, soak and cluster")
+	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,gateway,load,cold,idle", "the parts to run: these, fresh, peers, soak, cluster and tuning")
 	flag.IntVar(&o.rounds, "rounds", 5, "turns of each")
 	flag.DurationVar(&o.turn, "turn", time.Second, "length of a turn under load")
 	flag.StringVar(&o.models, "models", "", "the models to run under load (all)")
@@ -104,6 +104,7 @@ func (o *options) parts() []part {
 		{"fresh", fresh},
 		{"soak", o.soak},
 		{"cluster", o.coldCluster},
+		{"tuning", o.tuning},
 	}
 }
 
