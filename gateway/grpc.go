@@ -94,7 +94,15 @@ func (t toFunction) Do(r *http.Request) (*http.Response, error) {
 		return nil, errors.New("a gRPC call without a function")
 	}
 	r.URL.Scheme, r.URL.Host, r.Host = to.Scheme, to.Host, ""
-	return t.transport.RoundTrip(r)
+	res, err := t.transport.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := onTheWay(res); err != nil {
+		res.Body.Close()
+		return nil, err
+	}
+	return res, nil
 }
 
 type boundKey struct{}

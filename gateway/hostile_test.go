@@ -307,10 +307,14 @@ func TestWhatGoesWrongBehind(t *testing.T) {
 		"its own error": {"", "/v2/models/iris/infer", func(w http.ResponseWriter, _ *http.Request) {
 			problem.WriteV2(w, problem.Invalid("inputs[0].shape", "expected [1,4]"))
 		}, nil, 400, "invalid_argument", "application/json"},
-		"overloaded":                {"", "/v2/models/iris/infer", nil, failing{problem.New(problem.Overloaded, "the queue is full").WithRetryAfter(time.Second)}, 429, "overloaded", "application/json"},
-		"asleep against our asking": {"", "/v2/models/iris/infer", nil, failing{route.ErrAsleep}, 503, "unavailable", "application/json"},
-		"an error with an address":  {"", "/v2/models/iris/infer", nil, failing{errors.New("read tcp 10.1.2.3:80: reset")}, 502, "bad_gateway", "application/json"},
-		"a transport that panics":   {"", "/v2/models/iris/infer", nil, failing{nil}, 500, "internal", "application/json"},
+		"the ingress knows no way yet": {"", "/v2/models/iris/infer", plain("404 page not found", 404), nil, 503, "unavailable", "application/json"},
+		"queue-proxy is full":          {"ocr.default.localhost", "/", plain("pending request queue full", 503), nil, 503, "unavailable", "application/problem+json"},
+		"queue-proxy waited enough":    {"ocr.default.localhost", "/", plain("request timeout", 504), nil, 504, "deadline_exceeded", "application/problem+json"},
+		"the ingress refuses it":       {"ocr.default.localhost", "/", plain("bad request", 400), nil, 502, "bad_gateway", "application/problem+json"},
+		"overloaded":                   {"", "/v2/models/iris/infer", nil, failing{problem.New(problem.Overloaded, "the queue is full").WithRetryAfter(time.Second)}, 429, "overloaded", "application/json"},
+		"asleep against our asking":    {"", "/v2/models/iris/infer", nil, failing{route.ErrAsleep}, 503, "unavailable", "application/json"},
+		"an error with an address":     {"", "/v2/models/iris/infer", nil, failing{errors.New("read tcp 10.1.2.3:80: reset")}, 502, "bad_gateway", "application/json"},
+		"a transport that panics":      {"", "/v2/models/iris/infer", nil, failing{nil}, 500, "internal", "application/json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -322,6 +326,7 @@ func TestWhatGoesWrongBehind(t *testing.T) {
 			})
 			if tc.serve != nil {
 				w.serve("pool", tc.serve)
+				w.serve("ocr", tc.serve)
 			}
 			got := w.do(request{method: "POST", host: tc.host, path: tc.path, key: w.admin, body: "x"})
 			if got.status != tc.status || got.code() != tc.code || got.header.Get("Content-Type") != tc.mediaType {
@@ -335,6 +340,11 @@ func TestWhatGoesWrongBehind(t *testing.T) {
 			}
 		})
 	}
+}
+
+// plain answers as net/http's own errors are.
+func plain(text string, status int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, text, status) }
 }
 
 // failing fails, or panics when it has no error.

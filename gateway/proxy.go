@@ -12,6 +12,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
@@ -47,6 +48,9 @@ func (g *gateway) toModel(c *call, verb auth.Verb, version, leaf string) error {
 		path += "/versions/" + t.version
 	}
 	g.forward(c, t.url, path+leaf, func(res *http.Response) error {
+		if err := onTheWay(res); err != nil {
+			return err
+		}
 		if res.StatusCode < http.StatusBadRequest {
 			t.tellAlias(res.Header)
 		}
@@ -71,7 +75,13 @@ func (g *gateway) native(c *call) error {
 		return err
 	}
 	observed(ctx).function = f.Name
-	g.forward(c, c.bound.URL, c.r.URL.EscapedPath(), nil)
+	own := len(f.Models)+len(f.Mixed) > 0 || f.Pool // not anybody's, whose errors may be text
+	g.forward(c, c.bound.URL, c.r.URL.EscapedPath(), func(res *http.Response) error {
+		if own {
+			return onTheWay(res)
+		}
+		return nil
+	})
 	return nil
 }
 
@@ -91,10 +101,7 @@ func (g *gateway) forward(c *call, to *url.URL, path string, look func(*http.Res
 		},
 		ModifyResponse: func(res *http.Response) error {
 			cleanAnswer(res.Header)
-			if look != nil {
-				return look(res)
-			}
-			return nil
+			return look(res)
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if failed := c.body.failed.Load(); failed != nil {
@@ -126,6 +133,26 @@ func handOn(ctx context.Context, h http.Header) {
 func cleanAnswer(h http.Header) {
 	for _, name := range []string{problem.RequestIDHeader, "Traceparent", "Tracestate"} {
 		h.Del(name)
+	}
+}
+
+// onTheWay is an error that no function wrote, whose errors are JSON: it is the
+// text of what stands before it, the ingress, the activator or queue-proxy. A
+// route that is announced is there a moment later.
+func onTheWay(res *http.Response) error {
+	media, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
+	if res.StatusCode < http.StatusBadRequest || media != "" && media != "text/plain" {
+		return nil
+	}
+	switch res.StatusCode {
+	case http.StatusGatewayTimeout, http.StatusRequestTimeout:
+		return problem.New(problem.DeadlineExceeded, "the function did not answer in time")
+	case http.StatusTooManyRequests:
+		return problem.New(problem.Overloaded, "the function has more calls than it takes").WithRetryAfter(time.Second)
+	case http.StatusNotFound, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable:
+		return problem.New(problem.Unavailable, "the function cannot be reached now: what stands before it answers %d", res.StatusCode).WithRetryAfter(time.Second)
+	default:
+		return problem.New(problem.BadGateway, "what stands before the function answers %d", res.StatusCode)
 	}
 }
 

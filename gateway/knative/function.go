@@ -31,8 +31,11 @@ func function(namespace, name string, s service, revisions map[string]revision) 
 	}
 	serving := s.serving()
 	f.Models, f.Mixed = models(serving, revisions)
-	if len(serving) == 0 { // nothing answers yet; what will may be asked for at its host
+	switch {
+	case len(serving) == 0: // nothing answers yet; what will may be asked for at its host
 		f.Mixed = revisions[s.created].models
+	case !s.routed: // until the way there is, the pool goes on to answer by path
+		f.Mixed, f.Models = slices.Concat(f.Models, f.Mixed), nil
 	}
 	f.Pool = name == poolName && every(s, serving, revisions)
 	for _, t := range s.traffic {

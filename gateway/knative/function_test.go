@@ -22,11 +22,15 @@ func TestFunctions(t *testing.T) {
 		return r
 	}
 	unready := func(s *servingv1.Service, status corev1.ConditionStatus, message string) *servingv1.Service {
-		s.Status.Conditions = condition(status, message)
+		s.Status.Conditions = append(condition(status, message), routed(corev1.ConditionTrue))
 		return s
 	}
 	created := func(s *servingv1.Service, revision string) *servingv1.Service {
 		s.Status.LatestCreatedRevisionName = revision
+		return s
+	}
+	unrouted := func(s *servingv1.Service) *servingv1.Service {
+		s.Status.Conditions = append(condition(corev1.ConditionUnknown, ""), routed(corev1.ConditionUnknown))
 		return s
 	}
 	nowhere := func(s *servingv1.Service) *servingv1.Service {
@@ -104,6 +108,11 @@ func TestFunctions(t *testing.T) {
 			aService("default/rec", share("rec-1", 50, ""), share("rec-2", 50, "")),
 			[]*servingv1.Revision{broken(aRevision("default/rec-1", "rec@1", 0), "one")},
 			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: "starting", Reason: "one"},
+		},
+		"the way to it is not there yet": {
+			unrouted(aService("default/rec", share("rec-1", 100, ""))),
+			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 1)},
+			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: "ready"},
 		},
 		"a user's own": {
 			aService("default/rec", share("rec-1", 100, "")),

@@ -40,7 +40,7 @@ func aService(key string, traffic ...servingv1.TrafficTarget) *servingv1.Service
 	if len(traffic) > 0 {
 		s.Status.LatestCreatedRevisionName = traffic[len(traffic)-1].RevisionName
 	}
-	s.Status.Conditions = condition(corev1.ConditionTrue, "")
+	s.Status.Conditions = append(condition(corev1.ConditionTrue, ""), routed(corev1.ConditionTrue))
 	return s
 }
 
@@ -60,6 +60,11 @@ func aRevision(key, models string, pods int32) *servingv1.Revision {
 
 func condition(status corev1.ConditionStatus, message string) duckv1.Conditions {
 	return duckv1.Conditions{{Type: apis.ConditionReady, Status: status, Message: message}}
+}
+
+// routed is what Knative says of a Service's way through the ingress.
+func routed(status corev1.ConditionStatus) apis.Condition {
+	return apis.Condition{Type: servingv1.ServiceConditionRoutesReady, Status: status}
 }
 
 // object is a typed object as the API server sends it.

@@ -32,7 +32,7 @@ const (
 type mirror[V any] struct {
 	namespace, kind, plural string
 
-	read    func(*unstructured.Unstructured) (V, error)
+	read    func(o *unstructured.Unstructured, before V) (V, error)
 	changed func()
 
 	mu      sync.Mutex
@@ -44,7 +44,7 @@ type mirror[V any] struct {
 
 var _ cache.ReflectorStore = (*mirror[int])(nil)
 
-func newMirror[V any](namespace, kind, plural string, read func(*unstructured.Unstructured) (V, error), changed func()) *mirror[V] {
+func newMirror[V any](namespace, kind, plural string, read func(o *unstructured.Unstructured, before V) (V, error), changed func()) *mirror[V] {
 	return &mirror[V]{
 		namespace: namespace, kind: kind, plural: plural, read: read, changed: changed,
 		objects: map[string]V{}, faults: map[string]error{},
@@ -140,7 +140,7 @@ func (m *mirror[V]) Add(object any) error { return m.Update(object) }
 // Update implements cache.ReflectorStore.
 func (m *mirror[V]) Update(object any) error {
 	m.mu.Lock()
-	m.put(object)
+	m.put(object, m.objects)
 	m.mu.Unlock()
 	m.changed()
 	return nil
@@ -161,10 +161,11 @@ func (m *mirror[V]) Delete(object any) error {
 // Replace implements cache.ReflectorStore: a list is whole.
 func (m *mirror[V]) Replace(list []any, _ string) error {
 	m.mu.Lock()
+	before := maps.Clone(m.objects)
 	clear(m.objects)
 	clear(m.faults)
 	for _, object := range list {
-		m.put(object)
+		m.put(object, before)
 	}
 	m.synced, m.trouble = true, nil
 	m.mu.Unlock()
@@ -175,15 +176,15 @@ func (m *mirror[V]) Replace(list []any, _ string) error {
 // Resync implements cache.ReflectorStore: nothing here is done again by time.
 func (m *mirror[V]) Resync() error { return nil }
 
-// put reads an object. One that cannot be read is left out, and keeps no other
+// put reads an object, which was there before or not. One that cannot be read is left out, and keeps no other
 // from being there. Called with mu held.
-func (m *mirror[V]) put(object any) {
+func (m *mirror[V]) put(object any, before map[string]V) {
 	o, ok := object.(*unstructured.Unstructured)
 	if !ok {
 		return // the reflector lets nothing else through
 	}
 	name := o.GetName()
-	value, err := m.read(o)
+	value, err := m.read(o, before[name])
 	if err != nil {
 		delete(m.objects, name)
 		m.faults[name] = err

@@ -26,6 +26,7 @@ const everyModel = "*"
 type service struct {
 	url     string   // inside the cluster; "" until Knative has one
 	traffic []target // in force, not only asked for
+	routed  bool     // the ingress has announced it, now or before: Knative tells the traffic first
 	created string   // its newest revision
 	ready   verdict
 }
@@ -53,12 +54,13 @@ type verdict struct {
 
 func (v verdict) bad() bool { return v.known && !v.good }
 
-func readService(o *unstructured.Unstructured) (service, error) {
+func readService(o *unstructured.Unstructured, before service) (service, error) {
 	var typed servingv1.Service
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &typed); err != nil {
 		return service{}, fmt.Errorf("is not as Knative's API has it: %w", err)
 	}
 	s := service{
+		routed:  before.routed || readVerdict(typed.Status.GetCondition(servingv1.ServiceConditionRoutesReady)).good,
 		created: typed.Status.LatestCreatedRevisionName,
 		ready:   readVerdict(typed.Status.GetCondition(servingv1.ServiceConditionReady)),
 	}
@@ -75,7 +77,7 @@ func readService(o *unstructured.Unstructured) (service, error) {
 	return s, nil
 }
 
-func readRevision(o *unstructured.Unstructured) (revision, error) {
+func readRevision(o *unstructured.Unstructured, _ revision) (revision, error) {
 	var typed servingv1.Revision
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &typed); err != nil {
 		return revision{}, fmt.Errorf("is not as Knative's API has it: %w", err)

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	clienttesting "k8s.io/client-go/testing"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"github.com/modelserveai/modelserve/gateway/knative"
 	"github.com/modelserveai/modelserve/gateway/route"
@@ -81,6 +83,37 @@ func TestChangesAreFollowed(t *testing.T) {
 		}
 		c.remove(aService("default/rec"))
 		wants("after a deletion", "tenant/gateway")
+	})
+}
+
+// TestAServiceIsRoutedOnceAndForAll holds that calls by path stay with a service
+// while Knative changes the way to it, which goes on to lead there.
+func TestAServiceIsRoutedOnceAndForAll(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rec := func(status corev1.ConditionStatus) *servingv1.Service {
+			s := aService("default/rec", share("rec-1", 100, ""))
+			s.Status.Conditions = append(condition(status, ""), routed(status))
+			return s
+		}
+		c := newCluster(t, knative.Config{Namespaces: []string{"default"}}, rec(corev1.ConditionUnknown), aRevision("default/rec-1", "rec@1", 1))
+		defer c.run()()
+		for _, step := range []struct {
+			what   string
+			change func()
+			routed bool
+		}{
+			{"the way is being made", func() {}, false},
+			{"it is there", func() { c.apply(rec(corev1.ConditionTrue)) }, true},
+			{"it is changed", func() { c.apply(rec(corev1.ConditionUnknown)) }, true},
+			{"the service is made anew", func() { c.remove(rec(corev1.ConditionTrue)); synctest.Wait(); c.apply(rec(corev1.ConditionUnknown)) }, false},
+		} {
+			step.change()
+			synctest.Wait()
+			if at := c.routes.Model(route.Pin{Name: "rec", Version: 1}); (at != nil) != step.routed {
+				t.Errorf("%s: calls by path go to %v", step.what, at)
+			}
+		}
 	})
 }
 
