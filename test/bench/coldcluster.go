@@ -180,7 +180,10 @@ func (s *sleeper) call(ctx context.Context, body []byte) (http.Header, error) {
 
 // pod is what is looked at of one.
 type pod struct {
-	Metadata struct{ Name string }
+	Metadata struct {
+		Name   string
+		Labels map[string]string
+	}
 	Spec     struct{ NodeName string }
 	Status   struct {
 		Conditions        []struct{ Type, Status string }
@@ -211,9 +214,10 @@ func (s *sleeper) asleep(ctx context.Context) error {
 
 // watch tells when the service's first pod was first seen at each of its steps.
 // The API server says no time finer than a second; that a watch sees them says
-// it to a millisecond.
+// it to a millisecond. It returns when the watch has begun, which is seen by the
+// gateway's pod.
 func (s *sleeper) watch(ctx context.Context) (<-chan [4]time.Time, error) {
-	cmd := exec.CommandContext(ctx, "kubectl", "get", "pods", "-l", "serving.knative.dev/service="+s.name, "--watch", "-o", "json")
+	cmd := exec.CommandContext(ctx, "kubectl", "get", "pods", "-l", "serving.knative.dev/service in (gateway,"+s.name+")", "--watch", "-o", "json")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -221,15 +225,21 @@ func (s *sleeper) watch(ctx context.Context) (<-chan [4]time.Time, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	in := json.NewDecoder(out)
+	if err := in.Decode(new(pod)); err != nil {
+		return nil, errors.Join(fmt.Errorf("watch pods, the gateway's first: %w", err), cmd.Wait())
+	}
 	seen := make(chan [4]time.Time, 1)
 	go func() {
 		var moments [4]time.Time
-		for in := json.NewDecoder(out); ; {
+		for {
 			var p pod
 			if in.Decode(&p) != nil { // ended
 				break
 			}
-			p.mark(&moments, time.Now())
+			if p.Metadata.Labels["serving.knative.dev/service"] == s.name {
+				p.mark(&moments, time.Now())
+			}
 		}
 		_ = cmd.Wait() // it was killed
 		seen <- moments
@@ -266,10 +276,17 @@ func ownParts(header string) map[string]time.Duration {
 	return parts
 }
 
-// ours is what of a cold start is the product's own: bringing the model, loading
-// it, the warm-up and the run.
-func (c *coldStart) ours() time.Duration {
-	return c.own["fetch"] + c.own["verify"] + c.own["load"] + c.own["warm"] + c.own["infer"]
+// ownNames are the parts of a cold start that are the product's own: bringing the
+// model, checking and loading it, the warm-up and the run.
+func ownNames() []string { return []string{"fetch", "verify", "load", "warm", "infer"} }
+
+// largest is the longest of them.
+func (c *coldStart) largest() time.Duration {
+	most := time.Duration(0)
+	for _, name := range ownNames() {
+		most = max(most, c.own[name])
+	}
+	return most
 }
 
 func (c coldStart) String() string {
@@ -282,7 +299,7 @@ func (c coldStart) String() string {
 
 // printStarts prints the table of parts, medians in milliseconds.
 func printStarts(all []*sleeper) {
-	own := []string{"fetch", "verify", "load", "warm", "infer"}
+	own := ownNames()
 	fmt.Printf("\n| ms | total | %s | %s |\n|%s\n", strings.Join(coldParts[:], " | "), strings.Join(own, " | "), strings.Repeat(" --- |", 2+len(coldParts)+len(own)))
 	for _, s := range all {
 		fmt.Printf("| %s | %s ", s.name, s.column(func(c coldStart) time.Duration { return c.total }, true))
@@ -313,11 +330,11 @@ func coldRows(all []*sleeper) (rows []row) {
 		ratio := ratios(s.totals(), all[0].totals())
 		var share []float64
 		for i := range s.starts {
-			share = append(share, float64(s.starts[i].ours())/float64(s.starts[i].total))
+			share = append(share, float64(s.starts[i].largest())/float64(s.starts[i].total))
 		}
 		rows = append(rows,
 			row{"first answer from zero on the cluster, " + s.name, "a function that loads nothing", spread(ratio), "≤ 1.05", rounded(ratio) <= 1.05},
-			row{"the model's own share of it, " + s.name, "the whole", spread(share), "≤ 0.10 each part", rounded(share) <= 0.10})
+			row{"the largest part of ours in it, " + s.name, "the whole", spread(share), "≤ 0.10", rounded(share) <= 0.10})
 	}
 	return rows
 }

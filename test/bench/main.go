@@ -172,10 +172,12 @@ func progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...)
 }
 
-// median of a list that is not empty.
+// median of a list that is not empty: of an even number of values, what lies
+// between the middle two.
 func median[T float64 | time.Duration](values []T) T {
 	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
 // rounded is a list's median as spread shows it, which is what is judged.
