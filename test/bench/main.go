@@ -31,7 +31,7 @@ import (
 func main() {
 	var o options
 	var clients string
-	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,gateway,load,cold,idle", "the parts to run: these, fresh, peers, soak, cluster and tuning")
+	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,gateway,load,cold,idle", "the parts to run: these, fresh, peers, soak, cluster, tuning and requests")
 	flag.IntVar(&o.rounds, "rounds", 5, "turns of each")
 	flag.DurationVar(&o.turn, "turn", time.Second, "length of a turn under load")
 	flag.StringVar(&o.models, "models", "", "the models to run under load (all)")
@@ -105,6 +105,7 @@ func (o *options) parts() []part {
 		{"soak", o.soak},
 		{"cluster", o.coldCluster},
 		{"tuning", o.tuning},
+		{"requests", o.requests},
 	}
 }
 
@@ -146,7 +147,7 @@ func (o *options) measure(ctx context.Context) (rows []row, err error) {
 	}
 	defer os.RemoveAll(dir)
 	var p *platform
-	if o.run != "fresh" && o.run != "soak" && o.run != "cluster" { // which bring their own
+	if !slices.Contains([]string{"fresh", "soak", "cluster", "tuning", "requests"}, o.run) { // which bring their own
 		progress("start the platform")
 		if p, err = startPlatform(ctx, filepath.Join(dir, ".modelserve")); err != nil {
 			return nil, err
