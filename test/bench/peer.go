@@ -168,7 +168,7 @@ func (v variant) command(ctx context.Context, root, work, address string, s *sub
 		wait := strconv.FormatInt(longestAnswer.Milliseconds(), 10)
 		return []string{python, handler, "--address", host, "--port", port, "--timeout", wait, "--log-level", "warning"}, nil
 	case "mlserver":
-		return []string{filepath.Join(bin, "mlserver"), "start", work}, v.mlserverSettings(ctx, work, host, port, s)
+		return []string{python, filepath.Join(bin, "mlserver"), "start", work}, v.mlserverSettings(ctx, work, host, port, s)
 	default:
 		return []string{python, handler}, nil
 	}
