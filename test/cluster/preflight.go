@@ -19,14 +19,14 @@ var errNotRoot = errors.New("this needs root: it makes a network namespace and r
 // needed are Debian's packages that have what is not built here.
 func needed() map[string]string {
 	return map[string]string{
-		"containerd":          "containerd",
-		"runc":                "runc",
-		"ip":                  "iproute2",
-		"nft":                 "nftables",
-		"/usr/lib/cni/bridge": "containernetworking-plugins",
-		"iptables":            "iptables", // the portmap plugin's
-		"nsenter":             "util-linux",
-		"sysctl":              "procps",
+		"containerd":       "containerd",
+		"runc":             "runc",
+		"ip":               "iproute2",
+		"nft":              "nftables",
+		"/usr/lib/cni/ptp": "containernetworking-plugins",
+		"iptables":         "iptables", // the portmap plugin's
+		"nsenter":          "util-linux",
+		"sysctl":           "procps",
 	}
 }
 
