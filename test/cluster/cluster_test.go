@@ -75,6 +75,21 @@ metadata: {name: services.serving.knative.dev}
 	}
 }
 
+func TestDelegate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.controllers"), []byte("cpuset cpu io memory pids rdma\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := delegate(dir); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
+	if err != nil || string(got) != "+cpuset +cpu +memory +pids" {
+		t.Errorf("handed down %q: %v", got, err)
+	}
+}
+
 func TestUntilEndsWithWhatWaitingDoesNotMend(t *testing.T) {
 	t.Parallel()
 	p := newProgress(io.Discard)

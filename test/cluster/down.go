@@ -68,6 +68,11 @@ const cgroup = "modelserve-cluster"
 
 func makeCgroups() error {
 	for _, dir := range hierarchies() {
+		if dir == unified {
+			if err := delegate(dir); err != nil {
+				return err
+			}
+		}
 		dir = filepath.Join(dir, cgroup)
 		if err := os.Mkdir(dir, 0o755); errors.Is(err, os.ErrExist) {
 			continue
@@ -86,6 +91,26 @@ func makeCgroups() error {
 		}
 	}
 	return nil
+}
+
+// unified is where version 2 is when there is no version 1, and where the kubelet
+// looks for it.
+const unified = "/sys/fs/cgroup"
+
+// delegate lets the groups below dir have the controllers that the kubelet insists
+// on, as far as the kernel has them: in version 2 each has to be handed down.
+func delegate(dir string) error {
+	has, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	if err != nil {
+		return err
+	}
+	var wanted []string
+	for _, name := range strings.Fields(string(has)) {
+		if slices.Contains([]string{"cpu", "cpuset", "hugetlb", "memory", "pids"}, name) {
+			wanted = append(wanted, "+"+name)
+		}
+	}
+	return os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte(strings.Join(wanted, " ")), 0o600)
 }
 
 // hierarchies are where cgroups are mounted: one of version 2, or several of 1.
