@@ -54,21 +54,34 @@ func (r record) alive() bool {
 	return err == nil && started == r.Started
 }
 
-// startTime is the 22nd field of a process's stat (proc(5)).
+// startTime is the 22nd field of a process's stat.
 func startTime(pid int) (string, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields, err := stat(pid)
 	if err != nil {
 		return "", err
 	}
-	end := strings.LastIndex(string(data), ") ") // the name may have anything
-	if end < 0 {
-		return "", errors.New("not a process's stat")
-	}
-	fields := strings.Fields(string(data)[end+2:])
-	if len(fields) < 20 || fields[0] == "Z" {
+	if fields[0] == "Z" {
 		return "", errors.New("not a living process")
 	}
 	return fields[19], nil
+}
+
+// stat has a process's fields (proc(5)) from the third on, its state: the second
+// is a name that may have anything.
+func stat(pid int) ([]string, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, err
+	}
+	end := strings.LastIndex(string(data), ") ")
+	if end < 0 {
+		return nil, errors.New("not a process's stat")
+	}
+	fields := strings.Fields(string(data)[end+2:])
+	if len(fields) < 20 {
+		return nil, errors.New("not a process's stat")
+	}
+	return fields, nil
 }
 
 // start starts a daemon in the node's namespaces.
@@ -103,15 +116,32 @@ func (c *cluster) spawn(name string, args []string, attr *syscall.SysProcAttr) e
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
-	started, err := startTime(cmd.Process.Pid)
-	if err != nil {
+	if err := c.keep(name, cmd.Process.Pid, args); err != nil {
+		_, _ = cmd.Process.Kill(), cmd.Wait() // nobody would know of it
 		return fmt.Errorf("start %s: %w\n%s", name, err, c.logTail(name))
 	}
-	data, err := json.Marshal(record{cmd.Process.Pid, started, args})
+	return cmd.Process.Release()
+}
+
+// keep keeps record of a process.
+func (c *cluster) keep(name string, pid int, args []string) error {
+	started, err := startTime(pid)
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(c.recordFile(name), data, 0o600), cmd.Process.Release())
+	data, err := json.Marshal(record{pid, started, args})
+	if err != nil {
+		return err
+	}
+	return replace(c.recordFile(name), data)
+}
+
+// replace writes a file whole or not at all.
+func replace(file string, data []byte) error {
+	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
 }
 
 // restart kills a daemon, as a crash would, and starts it again.
@@ -159,13 +189,12 @@ func (c *cluster) check(names ...string) error {
 // fatalError is one that waiting does not mend.
 type fatalError struct{ error }
 
-// kill ends a process that was started, and its record.
+// kill ends a process that was started, and its record. A record that cannot be
+// read is none.
 func (c *cluster) kill(name string) error {
 	r, err := c.recorded(name)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return err
+	if err != nil {
+		return os.RemoveAll(c.recordFile(name))
 	}
 	for end := time.Now().Add(20 * time.Second); r.alive(); time.Sleep(20 * time.Millisecond) {
 		_ = syscall.Kill(r.PID, syscall.SIGKILL) // it may end meanwhile

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -37,9 +36,16 @@ func (c *cluster) end(ctx context.Context) error {
 	if err := c.kill(node); err != nil {
 		return err
 	}
+	// One that nobody has a record of any more, of this checkout or another, holds
+	// the machine's addresses all the same.
+	for _, p := range processes() {
+		if p.isNode() {
+			_ = syscall.Kill(p.pid, syscall.SIGKILL) // it may end meanwhile
+		}
+	}
 	err := c.until(ctx, 30*time.Second, "the kernel to end the node's processes", func(context.Context) error {
 		if left := c.leftProcesses(); len(left) > 0 {
-			return fmt.Errorf("processes %v", left)
+			return fmt.Errorf("these run:\n  %s", strings.Join(left, "\n  "))
 		}
 		if _, err := os.Stat("/sys/class/net/" + cable); err == nil {
 			return errors.New("the cable is still there")
@@ -168,50 +174,95 @@ func removeCgroups() error {
 // ours reports whether a path is one of the cluster's.
 func (c *cluster) ours(path string) bool { return strings.HasPrefix(path, c.dir+"/") }
 
-// leftProcesses are those in our cgroups, and those that name our files.
-func (c *cluster) leftProcesses() []int {
-	pids := processes(func(args []string) bool { return slices.ContainsFunc(args, c.ours) })
+// leftProcesses are the nodes, what is in our cgroups, and what names our files:
+// but neither whoever called us by such a name, nor who reads a log.
+func (c *cluster) leftProcesses() []string {
+	var members []int
 	for _, dir := range cgroups() {
-		file, err := os.Open(filepath.Join(dir, "cgroup.procs"))
+		list, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 		if err != nil {
 			continue // it has gone
 		}
-		for scan := bufio.NewScanner(file); scan.Scan(); {
-			if pid, err := strconv.Atoi(scan.Text()); err == nil {
-				pids = append(pids, pid)
+		for number := range strings.FieldsSeq(string(list)) {
+			if pid, err := strconv.Atoi(number); err == nil {
+				members = append(members, pid)
 			}
 		}
-		file.Close()
 	}
-	slices.Sort(pids)
-	return slices.Compact(slices.DeleteFunc(pids, func(pid int) bool { return pid == os.Getpid() }))
+	callers := ancestors(os.Getpid())
+	var left []string
+	for _, p := range processes() {
+		if !slices.Contains(callers, p.pid) && (slices.Contains(members, p.pid) || p.isNode() || slices.ContainsFunc(p.args, c.inUse)) {
+			left = append(left, p.String())
+		}
+	}
+	return left
 }
 
-func processes(wanted func(args []string) bool) []int {
+// inUse reports whether a path is one of the cluster's that only its own
+// processes have to do with.
+func (c *cluster) inUse(path string) bool {
+	return c.ours(path) && !strings.HasPrefix(path, filepath.Join(c.dir, "log")+"/")
+}
+
+type process struct {
+	pid  int
+	args []string
+}
+
+// isNode reports whether it is a node's first process, of any checkout.
+func (p process) isNode() bool {
+	return len(p.args) == 2 && p.args[1] == nodeCommand && filepath.IsAbs(p.args[0]) && filepath.Base(p.args[0]) == "cluster"
+}
+
+func (p process) String() string {
+	line := strings.Join(p.args, " ")
+	if len(line) > 200 {
+		line = line[:200] + "…"
+	}
+	return fmt.Sprintf("process %d: %s", p.pid, line)
+}
+
+// processes are all that have a command line: the kernel's have none, nor has
+// one that has ended.
+func processes() []process {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
 	}
-	var pids []int
+	var all []process
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
 		line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		if err == nil && wanted(strings.Split(strings.TrimRight(string(line), "\x00"), "\x00")) {
-			pids = append(pids, pid)
+		if err == nil && len(line) > 0 {
+			all = append(all, process{pid, strings.Split(strings.TrimRight(string(line), "\x00"), "\x00")})
 		}
 	}
-	return pids
+	return all
+}
+
+// ancestors are a process, who started it, who started that, and so on.
+func ancestors(pid int) []int {
+	var all []int
+	for pid > 0 {
+		all = append(all, pid)
+		fields, err := stat(pid)
+		if err != nil {
+			break
+		}
+		if pid, err = strconv.Atoi(fields[1]); err != nil {
+			break
+		}
+	}
+	return all
 }
 
 // leftovers are what down should have ended or removed.
 func (c *cluster) leftovers() []string {
-	var left []string
-	for _, pid := range c.leftProcesses() {
-		left = append(left, fmt.Sprintf("process %d", pid))
-	}
+	left := c.leftProcesses()
 	for _, m := range mounts() {
 		if c.ours(m.at) {
 			left = append(left, "mount "+m.at)

@@ -46,7 +46,7 @@ func (c *cluster) preflight(ctx context.Context) error {
 	}
 	if !c.up("registry") {
 		if l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", registry); err != nil {
-			faults = append(faults, fmt.Errorf("the registry's address %s is taken: stop what listens there (%w)", registry, err))
+			faults = append(faults, fmt.Errorf("the registry's address %s is taken: make cluster-down, or stop what listens there (%w)", registry, err))
 		} else {
 			l.Close()
 		}

@@ -67,7 +67,7 @@ func daemons() []string {
 
 // renew starts the node, after removing what is left of one before.
 func (c *cluster) renew(ctx context.Context) error {
-	if _, err := os.Stat(c.run); err == nil {
+	if len(c.leftovers()) > 0 {
 		if err := c.step(ctx, step{"remove what is left of the node before", c.end}); err != nil {
 			return err
 		}
