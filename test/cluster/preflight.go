@@ -13,8 +13,11 @@ import (
 	"strings"
 )
 
-var errNotRoot = errors.New("this needs root: it makes a network namespace and runs containers.\n" +
-	"  sudo -E make cluster")
+// errNotRoot does not say sudo make: sudo hides a Go that is not the system's, and
+// root's files would be there for the next command that is not root's.
+var errNotRoot = errors.New("this needs root: it makes a network namespace and runs containers. Become root, with Go in\n" +
+	"PATH, and stay so for what comes after: what this makes, and .cluster/env with its keys, is root's.\n" +
+	`  sudo -E env PATH="$PATH" bash`)
 
 // needed are Debian's packages that have what is not built here.
 func needed() map[string]string {
