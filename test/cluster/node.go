@@ -84,6 +84,7 @@ func (c *cluster) layCable(ctx context.Context) error {
 		{"ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", pid},
 		{"ip", "addr", "add", hostIP + "/30", "dev", cable},
 		{"ip", "link", "set", cable, "up"},
+		{"sysctl", "-qw", "net.ipv4.conf." + cable + ".forwarding=0"}, // whatever the machine does elsewhere
 		in("ip", "addr", "add", nodeIP+"/30", "dev", "eth0"),
 		in("ip", "link", "set", "lo", "up"),
 		in("ip", "link", "set", "eth0", "up"),
