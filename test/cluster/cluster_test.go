@@ -90,6 +90,21 @@ func TestDelegate(t *testing.T) {
 	}
 }
 
+func TestWithoutProxy(t *testing.T) {
+	t.Parallel()
+	const own = "198.18.0.0/30,10.96.0.0/16,10.244.0.0/24,.svc,.test"
+	upper, lower := withoutProxy("a.example, .svc", "")
+	if want := "a.example,.svc,198.18.0.0/30,10.96.0.0/16,10.244.0.0/24,.test"; upper != want || lower != want {
+		t.Errorf("got %s and %s, expected %s", upper, lower, want)
+	}
+	if again, other := withoutProxy(upper, "b.example"); again != upper || other != "b.example,"+own {
+		t.Errorf("a second time: %s and %s", again, other)
+	}
+	if upper, lower := withoutProxy("", ""); upper != own || lower != own {
+		t.Errorf("of none: %s and %s", upper, lower)
+	}
+}
+
 func TestUntilEndsWithWhatWaitingDoesNotMend(t *testing.T) {
 	t.Parallel()
 	p := newProgress(io.Discard)

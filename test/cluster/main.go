@@ -16,6 +16,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -35,6 +37,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	c, err := open()
+	if err == nil {
+		err = exceptFromProxies()
+	}
 	if err == nil {
 		err = c.command(ctx, os.Args[1:])
 	}
@@ -132,6 +137,31 @@ func (c *cluster) locked(f func() error) (err error) {
 		return err
 	}
 	return f()
+}
+
+// exceptFromProxies tells this process, and all that it starts, to reach the
+// cluster without the proxies that the environment may name.
+func exceptFromProxies() error {
+	upper, lower := withoutProxy(os.Getenv("NO_PROXY"), os.Getenv("no_proxy"))
+	return errors.Join(os.Setenv("NO_PROXY", upper), os.Setenv("no_proxy", lower))
+}
+
+// withoutProxy adds the cluster to what is reached without a proxy, which some
+// programs read by one name and some by the other.
+func withoutProxy(upper, lower string) (string, string) {
+	with := func(had, other string) string {
+		if had == "" {
+			had = other
+		}
+		all := strings.FieldsFunc(had, func(r rune) bool { return r == ',' || r == ' ' })
+		for _, own := range []string{cableNet, serviceIP, podCIDR, ".svc", ".test"} {
+			if !slices.Contains(all, own) {
+				all = append(all, own)
+			}
+		}
+		return strings.Join(all, ",")
+	}
+	return with(upper, lower), with(lower, upper)
 }
 
 func writeAt(file *os.File, text string) error {

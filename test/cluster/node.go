@@ -30,6 +30,7 @@ const (
 	cable     = "modelserve0"
 	hostIP    = "198.18.0.1"
 	nodeIP    = "198.18.0.2"
+	cableNet  = "198.18.0.0/30"
 	podCIDR   = "10.244.0.0/24"
 	serviceIP = "10.96.0.0/16"
 )

@@ -217,6 +217,8 @@ func (c *cluster) environment() ([][2]string, error) {
 		return nil, err
 	}
 	return [][2]string{
+		{"NO_PROXY", os.Getenv("NO_PROXY")},
+		{"no_proxy", os.Getenv("no_proxy")},
 		{"KUBECONFIG", c.kubeconfig()},
 		{"KO_DOCKER_REPO", registry},
 		{"MODELSERVE_CLUSTER", c.bin("cluster")},
