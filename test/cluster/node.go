@@ -35,6 +35,8 @@ const (
 	serviceIP = "10.96.0.0/16"
 )
 
+const ownNamespaces = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC
+
 // private are folders that containerd, the kubelet and CNI write into whatever
 // they are told: the node has its own.
 func private() []string {
@@ -55,9 +57,7 @@ func (c *cluster) startNode(ctx context.Context) error {
 		return err
 	}
 	ready := filepath.Join(c.run, "node.ready")
-	err = c.spawn(node, []string{self, nodeCommand}, &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
-	})
+	err = c.spawn(node, []string{self, nodeCommand}, &syscall.SysProcAttr{Cloneflags: ownNamespaces})
 	if err != nil {
 		return err
 	}

@@ -4,13 +4,18 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 )
 
 // errNotRoot does not say sudo make: sudo hides a Go that is not the system's, and
@@ -30,6 +35,10 @@ func needed() map[string]string {
 		"iptables":         "iptables", // the portmap plugin's
 		"nsenter":          "util-linux",
 		"sysctl":           "procps",
+		// What the platform itself is built and fetched with.
+		"cc":                   "gcc",
+		"/usr/include/stdio.h": "libc6-dev",
+		"pip3":                 "python3-pip",
 	}
 }
 
@@ -40,13 +49,7 @@ func (c *cluster) preflight(ctx context.Context) error {
 			return err
 		}
 	}
-	var faults []error
-	if info, err := os.Stat("/proc/sys/net/ipv4/ip_forward"); err != nil || info.IsDir() {
-		faults = append(faults, errors.New("no network namespaces here: is /proc mounted?"))
-	}
-	if _, err := os.Stat("/sys/fs/cgroup"); err != nil {
-		faults = append(faults, errors.New("no cgroups at /sys/fs/cgroup"))
-	}
+	faults := []error{mayMakeNamespaces(ctx), mayMakeCgroups(), c.room()}
 	if !c.up("registry") {
 		if l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", registry); err != nil {
 			faults = append(faults, fmt.Errorf("the registry's address %s is taken: make cluster-down, or stop what listens there (%w)", registry, err))
@@ -54,28 +57,134 @@ func (c *cluster) preflight(ctx context.Context) error {
 			l.Close()
 		}
 	}
-	faults = append(faults, c.foreignAddresses())
-	return errors.Join(faults...)
+	return errors.Join(append(faults, foreignAddresses())...)
 }
 
-// foreignAddresses refuses addresses that this machine has from elsewhere.
-func (c *cluster) foreignAddresses() error {
+// mayMakeNamespaces tries what the node begins with.
+func mayMakeNamespaces(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: ownNamespaces}
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("no namespaces can be made here; a container has to be a privileged one (%w)", err)
+	}
+	return nil
+}
+
+func mayMakeCgroups() error {
+	dirs := hierarchies()
+	if len(dirs) == 0 {
+		return errors.New("no cgroups are mounted here")
+	}
+	for _, dir := range dirs {
+		try := filepath.Join(dir, cgroup+"-try")
+		if err := errors.Join(os.Mkdir(try, 0o755), syscall.Rmdir(try)); err != nil {
+			return fmt.Errorf("no cgroups can be made here; a container has to be a privileged one (%w)", err)
+		}
+	}
+	return nil
+}
+
+// room asks for the disk that building takes, where nothing is built yet, and
+// for what a cluster takes.
+func (c *cluster) room() error {
+	wanted := uint64(20 << 30)
+	if _, err := os.Stat(c.bin("kubelet")); err == nil {
+		wanted = 6 << 30
+	}
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(c.dir, &disk); err != nil {
+		return fmt.Errorf("look for room at %s: %w", c.dir, err)
+	}
+	if free := disk.Bavail * uint64(disk.Bsize); free < wanted {
+		return fmt.Errorf("%d GiB are free at %s, and this takes up to %d GiB", free>>30, c.dir, wanted>>30)
+	}
+	return nil
+}
+
+// foreignAddresses refuses a machine that has something else at the cluster's
+// addresses.
+func foreignAddresses() error {
 	links, err := net.Interfaces()
 	if err != nil {
 		return err
 	}
+	var faults []error
 	for _, link := range links {
-		addresses, err := link.Addrs()
+		found, err := link.Addrs()
 		if err != nil || link.Name == cable {
 			continue
 		}
-		for _, a := range addresses {
-			if network, ok := a.(*net.IPNet); ok && network.Contains(net.ParseIP(nodeIP)) {
-				return fmt.Errorf("the node's address %s is in the network of %s (%s)", nodeIP, link.Name, network)
+		for _, a := range found {
+			if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+				faults = append(faults, takenBy(prefix, link.Name))
 			}
 		}
 	}
+	table, err := os.ReadFile("/proc/net/route")
+	servers, errServers := os.ReadFile("/etc/resolv.conf")
+	if errors.Is(errServers, os.ErrNotExist) {
+		errServers = nil
+	}
+	return errors.Join(append(faults, err, errServers, takenRoutes(string(table)), takenServers(string(servers)))...)
+}
+
+func addresses() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix(cableNet), netip.MustParsePrefix(serviceIP), netip.MustParsePrefix(podCIDR)}
+}
+
+// takenBy reports an interface that has one of the cluster's addresses, or is in
+// a network that has the node's.
+func takenBy(prefix netip.Prefix, link string) error {
+	for _, own := range addresses() {
+		if own.Contains(prefix.Addr()) || prefix.Contains(netip.MustParseAddr(nodeIP)) {
+			return fmt.Errorf("%s of the interface %s is among the cluster's addresses %s", prefix, link, own)
+		}
+	}
 	return nil
+}
+
+// takenRoutes reports the routes in /proc/net/route that lead some of the
+// cluster's addresses elsewhere. A wider one gives way to the cluster's.
+func takenRoutes(table string) error {
+	var faults []error
+	for line := range strings.Lines(table) {
+		fields := strings.Fields(line)
+		if len(fields) < 8 || fields[0] == cable {
+			continue
+		}
+		to, err := strconv.ParseUint(fields[1], 16, 32)
+		mask, errMask := strconv.ParseUint(fields[7], 16, 32)
+		if err != nil || errMask != nil {
+			continue // the headings
+		}
+		var at [4]byte
+		binary.NativeEndian.PutUint32(at[:], uint32(to))
+		route := netip.PrefixFrom(netip.AddrFrom4(at), bits.OnesCount32(uint32(mask)))
+		for _, own := range addresses() {
+			if own.Contains(route.Addr()) && route.Bits() >= own.Bits() {
+				faults = append(faults, fmt.Errorf("the route to %s by %s takes some of the cluster's addresses %s", route, fields[0], own))
+			}
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// takenServers reports the name servers that would be looked for in the cluster.
+func takenServers(resolv string) error {
+	var faults []error
+	for line := range strings.Lines(resolv) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] != "nameserver" {
+			continue
+		}
+		server, err := netip.ParseAddr(fields[1])
+		for _, own := range addresses() {
+			if err == nil && own.Contains(server) {
+				faults = append(faults, fmt.Errorf("the name server %s of /etc/resolv.conf is among the cluster's addresses %s", server, own))
+			}
+		}
+	}
+	return errors.Join(faults...)
 }
 
 func missingPackages() []string {
