@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -23,9 +24,12 @@ func (c *cluster) ko(ctx context.Context, dir, input string, args ...string) (st
 	cmd := exec.CommandContext(ctx, c.bin("ko"), args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "KO_DOCKER_REPO="+ownImages, "KO_DEFAULTBASEIMAGE="+staticBase,
-		"CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+		"KO_DEFAULTPLATFORMS="+platform(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
 	return finish(cmd, input)
 }
+
+// platform is what the node runs: ko alone would build for amd64.
+func platform() string { return "linux/" + runtime.GOARCH }
 
 // bases makes the images that everything else is made on, and the one that
 // every pod begins with.

@@ -221,6 +221,7 @@ func (c *cluster) environment() ([][2]string, error) {
 		{"no_proxy", os.Getenv("no_proxy")},
 		{"KUBECONFIG", c.kubeconfig()},
 		{"KO_DOCKER_REPO", registry},
+		{"KO_DEFAULTPLATFORMS", platform()},
 		{"MODELSERVE_CLUSTER", c.bin("cluster")},
 		{"GATEWAY_URL", ingress},
 		{"MODELSERVE_SERVER", ingress},
