@@ -97,8 +97,12 @@ func (c *cluster) start(d daemon) error {
 	return c.spawn(d.name, append(append(args, "--"), d.args...), nil)
 }
 
-// spawn starts a process with its log, and keeps record of it.
+// spawn starts a process with its log, and keeps record of it. The log of the one
+// before says why that ended.
 func (c *cluster) spawn(name string, args []string, attr *syscall.SysProcAttr) error {
+	if err := os.Rename(c.logFile(name), c.logFile(name)+".old"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	log, err := os.Create(c.logFile(name))
 	if err != nil {
 		return err

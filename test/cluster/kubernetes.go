@@ -233,7 +233,7 @@ func (c *cluster) available(ctx context.Context, namespace string) error {
 		}
 		if len(waiting) > 0 {
 			c.waitFor("wait in %s for %s", namespace, strings.Join(waiting, ", "))
-			return fmt.Errorf("not ready: %s; kubectl -n %s get pods tells more", strings.Join(waiting, ", "), namespace)
+			return fmt.Errorf("not ready: %s; `. .cluster/env && kubectl -n %s get pods` tells more", strings.Join(waiting, ", "), namespace)
 		}
 		return nil
 	})

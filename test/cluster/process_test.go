@@ -94,13 +94,19 @@ func TestRecords(t *testing.T) {
 		t.Error("a record cut short is left")
 	}
 
-	// What no record can be kept of must not run.
+	// What no record can be kept of must not run. The log before stays.
 	file := filepath.Join(c.dir, "followed")
+	if err := os.WriteFile(c.logFile("x"), []byte("why it ended"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Remove(c.run); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.spawn("x", []string{"tail", "--retry", "-f", file}, nil); err == nil {
 		t.Error("spawned without a record")
+	}
+	if before, err := os.ReadFile(c.logFile("x") + ".old"); err != nil || string(before) != "why it ended" {
+		t.Errorf("the log before: %q, %v", before, err)
 	}
 	for _, p := range processes() {
 		if slices.Contains(p.args, file) {

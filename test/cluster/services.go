@@ -237,8 +237,8 @@ func (c *cluster) environment() ([][2]string, error) {
 	}, nil
 }
 
-// tell writes .cluster/env, and says what to do with it.
-func (c *cluster) tell() error {
+// writeEnvironment writes .cluster/env.
+func (c *cluster) writeEnvironment() error {
 	environment, err := c.environment()
 	if err != nil {
 		return err
@@ -249,7 +249,12 @@ func (c *cluster) tell() error {
 		fmt.Fprintf(&text, "export %s='%s'\n", pair[0], pair[1])
 	}
 	fmt.Fprintf(&text, "case \":$PATH:\" in *':%[1]s:'*) ;; *) export PATH='%[1]s':$PATH ;; esac\n", filepath.Join(c.dir, "bin"))
-	if err := os.WriteFile(filepath.Join(c.dir, "env"), []byte(text.String()), 0o600); err != nil {
+	return os.WriteFile(filepath.Join(c.dir, "env"), []byte(text.String()), 0o600)
+}
+
+// tell says that the cluster is there, and what to do with it.
+func (c *cluster) tell() error {
+	if err := c.writeEnvironment(); err != nil {
 		return err
 	}
 	c.say("the cluster is up\n\n  . .cluster/env && make deploy\n  kubectl get pods -A\n  make cluster-down\n")

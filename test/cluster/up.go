@@ -24,8 +24,8 @@ func (c *cluster) bringUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if whole, err := c.whole(); err != nil || !whole {
-		if err = errors.Join(err, c.renew(ctx)); err != nil {
+	if why := c.whole(); why != nil {
+		if err := c.renew(ctx, why); err != nil {
 			return err
 		}
 	}
@@ -43,18 +43,23 @@ func (c *cluster) bringUp(ctx context.Context) error {
 	return c.tell()
 }
 
-// whole reports whether the node of this configuration runs, with all its
-// processes.
-func (c *cluster) whole() (bool, error) {
+// whole says why the node has to be made anew, unless it runs with all its
+// processes and is of this configuration.
+func (c *cluster) whole() error {
 	sum, err := c.nodeSum()
 	if err != nil {
-		return false, err
+		return err
 	}
 	had, err := os.ReadFile(filepath.Join(c.run, "sum"))
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return errors.New("it was never finished, or its records are gone")
+	case err != nil:
+		return err
+	case string(had) != sum:
+		return errors.New("it was made of other programs, or configured otherwise")
 	}
-	return string(had) == sum && c.check(daemons()...) == nil, err
+	return c.check(daemons()...)
 }
 
 // daemons are the node's processes, in the order they start.
@@ -65,9 +70,11 @@ func daemons() []string {
 	}
 }
 
-// renew starts the node, after removing what is left of one before.
-func (c *cluster) renew(ctx context.Context) error {
+// renew starts the node, after removing what is left of one before, for which it
+// is told why.
+func (c *cluster) renew(ctx context.Context, why error) error {
 	if len(c.leftovers()) > 0 {
+		c.say("the node is made anew, and the models and databases in it are lost: %v", why)
 		if err := c.step(ctx, step{"remove what is left of the node before", c.end}); err != nil {
 			return err
 		}
@@ -86,7 +93,8 @@ func (c *cluster) renew(ctx context.Context) error {
 		step{"start the registry", c.registries},
 		step{"make the base images", c.bases},
 		step{"start Kubernetes", func(ctx context.Context) error {
-			return errors.Join(c.pki(), c.controlPlane(ctx))
+			// The environment is for whoever wants to see what the rest waits for.
+			return errors.Join(c.pki(), c.controlPlane(ctx), c.writeEnvironment())
 		}},
 		step{"start the node", c.node},
 	)
