@@ -125,6 +125,10 @@ func (c *cluster) once(name string, made func() bool, sum func() (string, error)
 	if had, err := os.ReadFile(stamp); err == nil && string(had) == wanted && made() {
 		return nil
 	}
+	// What ends half way, as images of which some are pushed, is not as before.
+	if err := os.RemoveAll(stamp); err != nil {
+		return err
+	}
 	if err := f(); err != nil {
 		return err
 	}

@@ -125,14 +125,16 @@ func TestOnceLooksForWhatWasMade(t *testing.T) {
 	c := &cluster{dir: t.TempDir(), progress: newProgress(io.Discard)}
 	file := filepath.Join(c.dir, "made")
 	made := func() bool { _, err := os.Stat(file); return err == nil }
-	done, sum := 0, "1"
+	done, sum, failed := 0, "1", error(nil)
 	do := func() {
 		t.Helper()
 		err := c.once("x", made, func() (string, error) { return sum, nil }, func() error {
-			done++
+			if done++; failed != nil {
+				return failed
+			}
 			return os.WriteFile(file, nil, 0o600)
 		})
-		if err != nil {
+		if !errors.Is(err, failed) {
 			t.Fatal(err)
 		}
 	}
@@ -149,6 +151,13 @@ func TestOnceLooksForWhatWasMade(t *testing.T) {
 	do()
 	if done != 3 {
 		t.Errorf("done %d times, expected again for another sum, and for what is gone", done)
+	}
+	sum, failed = "3", errors.New("interrupted")
+	do()
+	sum, failed = "2", nil
+	do()
+	if done != 5 {
+		t.Errorf("done %d times, expected again for what was begun of another sum", done)
 	}
 }
 

@@ -74,6 +74,9 @@ func (c *cluster) registries(ctx context.Context) error {
 		if err := c.configure(name + ".yaml"); err != nil {
 			return err
 		}
+	}
+	c.collectGarbage(ctx)
+	for _, name := range []string{"registry", "registry-node"} {
 		err := c.start(daemon{name, []string{c.bin("registry"), "serve", filepath.Join(c.run, name+".yaml")}, name == "registry"})
 		if err != nil {
 			return err
@@ -89,6 +92,17 @@ func (c *cluster) registries(ctx context.Context) error {
 		}
 		return res.Body.Close()
 	})
+}
+
+// collectGarbage frees the registry, while it does not run, of what no tag leads
+// to any more: images that were made again. It can do without.
+func (c *cluster) collectGarbage(ctx context.Context) {
+	if _, err := os.Stat(filepath.Join(c.dir, "registry/docker/registry/v2/repositories")); err != nil {
+		return // nothing was pushed yet
+	}
+	if err := run(ctx, c.bin("registry"), "garbage-collect", "--delete-untagged", "--quiet", filepath.Join(c.run, "registry.yaml")); err != nil {
+		c.say("  the registry keeps its old images: %v", err)
+	}
 }
 
 // controlPlane starts etcd and the API server with its controllers.
