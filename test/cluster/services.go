@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"embed"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -28,7 +29,8 @@ var manifests embed.FS
 
 const (
 	namespace = "modelserve" // of what the platform stands on
-	bucket    = "modelserve"
+	bucket    = "modelserve" // and who publishes
+	reader    = "reader"     // functions and the gateway, which publish nothing
 	region    = "us-east-1"
 	s3URL     = "http://" + nodeIP + ":30070" // from the machine
 	ingress   = "http://" + nodeIP
@@ -49,10 +51,13 @@ func (c *cluster) ingress(ctx context.Context) error {
 // services starts what the platform stands on, each with credentials made up for
 // this cluster.
 func (c *cluster) services(ctx context.Context) error {
-	for _, name := range []string{"s3", "postgres", "redis"} {
+	for _, name := range []string{"s3", "s3-accounts", "postgres", "redis"} {
 		if err := c.dataFolder(name); err != nil {
 			return err
 		}
+	}
+	if err := c.accounts(); err != nil {
+		return err
 	}
 	secrets, err := c.secrets()
 	if err != nil {
@@ -92,6 +97,29 @@ func (c *cluster) dataFolder(name string) error {
 		return err
 	}
 	return os.Chown(dir, 65532, 65532)
+}
+
+// accounts writes those that the S3 server has beside its root, where it looks
+// for them.
+func (c *cluster) accounts() error {
+	secret, err := c.credential("s3-reader")
+	if err != nil {
+		return err
+	}
+	type account struct {
+		Access string `json:"access"`
+		Secret string `json:"secret"`
+		Role   string `json:"role"`
+	}
+	text, err := json.Marshal(map[string]map[string]account{"accessAccounts": {reader: {reader, secret, "user"}}})
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(c.state, "data/s3-accounts/users.json")
+	if had, err := os.ReadFile(file); err == nil && string(had) == string(text) {
+		return nil
+	}
+	return errors.Join(replace(file, text), os.Chown(file, 65532, 65532))
 }
 
 // credential reads a secret of this cluster, made at its first use.
@@ -149,14 +177,15 @@ func (c *cluster) secrets() (string, error) {
 	postgres, err := c.credential("postgres")
 	redis, errRedis := c.credential("redis")
 	store, errStore := c.credential("s3")
+	read, errRead := c.credential("s3-reader")
 	admin, errAdmin := c.adminKey()
-	if err := errors.Join(err, errRedis, errStore, errAdmin); err != nil {
+	if err := errors.Join(err, errRedis, errStore, errRead, errAdmin); err != nil {
 		return "", err
 	}
 	secret(namespace, "postgres", "POSTGRES_PASSWORD", postgres)
 	secret(namespace, "redis", "REDIS_PASSWORD", redis)
 	secret(namespace, "s3", "ROOT_ACCESS_KEY_ID", bucket, "ROOT_SECRET_ACCESS_KEY", store)
-	secret("default", "modelserve-s3", "MODELSERVE_S3_ACCESS_KEY_ID", bucket, "MODELSERVE_S3_SECRET_ACCESS_KEY", store)
+	secret("default", "modelserve-s3", "MODELSERVE_S3_ACCESS_KEY_ID", reader, "MODELSERVE_S3_SECRET_ACCESS_KEY", read)
 	secret("default", "modelserve-gateway", "MODELSERVE_ADMIN_KEY", admin)
 	_, file, err := c.signingKeys()
 	if err != nil {
@@ -170,6 +199,10 @@ func (c *cluster) secrets() (string, error) {
 	return text.String(), nil
 }
 
+// readPolicy lets the reader read the bucket, and nothing else.
+const readPolicy = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": ["` + reader + `"]},
+	"Action": ["s3:GetObject", "s3:ListBucket"], "Resource": ["arn:aws:s3:::` + bucket + `", "arn:aws:s3:::` + bucket + `/*"]}]}`
+
 func (c *cluster) makeBucket(ctx context.Context) error {
 	secret, err := c.credential("s3")
 	if err != nil {
@@ -182,9 +215,10 @@ func (c *cluster) makeBucket(ctx context.Context) error {
 	_, err = client.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(bucket)})
 	var mine *types.BucketAlreadyOwnedByYou
 	var there *types.BucketAlreadyExists
-	if errors.As(err, &mine) || errors.As(err, &there) {
-		return nil
+	if err != nil && !errors.As(err, &mine) && !errors.As(err, &there) {
+		return err
 	}
+	_, err = client.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: aws.String(bucket), Policy: aws.String(readPolicy)})
 	return err
 }
 
