@@ -1,23 +1,72 @@
 #!/usr/bin/env bash
-# Deploys an overlay of config/ to the current cluster, builds its images on the
-# way, and waits until every service is ready, or says why one is not.
+# Deploys an overlay of config/ to the current cluster: builds its images, holds
+# them to their limits, applies it when the cluster would take all of it, and waits
+# until every service is ready, or says why one is not.
+#
+#   test/deploy.sh [OVERLAY]
+#
+# Without one it is dev, and on no cluster but that of `make cluster`. ARCH names
+# other architectures than this machine's, as in amd64,arm64.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-overlay=config/overlays/$1
+refuse() { echo "deploy: $*" >&2; exit 1; }
+
+overlay=config/overlays/${1:-dev}
 [ -d "$overlay" ] || { echo "deploy: no $overlay; there are: $(ls config/overlays | tr '\n' ' ')" >&2; exit 2; }
 for tool in ko kubectl; do
-  command -v "$tool" >/dev/null || { echo "deploy: $tool is not in PATH: . .cluster/env, or install it" >&2; exit 1; }
+  command -v "$tool" >/dev/null || refuse "$tool is not in PATH: . .cluster/env, or install it"
 done
-[ -n "${KO_DOCKER_REPO:-}" ] || { echo "deploy: KO_DOCKER_REPO is not set: where shall the images go?" >&2; exit 1; }
+[ -n "${KO_DOCKER_REPO:-}" ] || refuse "KO_DOCKER_REPO is not set: where shall the images go?"
+context=$(kubectl config current-context) || refuse "which cluster? . .cluster/env, or KUBECONFIG=…"
+[ "$context" = modelserve ] || [ -n "${1:-}" ] || refuse "the current cluster is $context: say what it gets, as in OVERLAY=staging"
+echo "deploy: $overlay to the cluster $context"
 
-echo "deploy: build the images and apply $overlay"
-go tool -modfile=tools/go.mod kustomize build "$overlay" | ko resolve --sbom=spdx -f - | kubectl apply --server-side --force-conflicts -f -
-services=$(go tool -modfile=tools/go.mod kustomize build "$overlay" | awk '/^kind: Service$/ {s=1} /^---/ {s=0} s && /^  name: / {print "ksvc/" $2; s=0}')
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+: >"$work/knative.yaml" >"$work/ours.yaml"
+go tool -modfile=tools/go.mod kustomize build "$overlay" | awk -v knative="$work/knative.yaml" -v ours="$work/ours.yaml" '
+  function keep() { if (text != "") printf "---\n%s", text >(text ~ /\n  namespace: knative-serving\n/ ? knative : ours); text = "" }
+  /^---$/ { keep(); next } { text = text $0 "\n" } END { keep() }'
+services=$(awk '/^kind: Service$/ {s=1} /^---/ {s=0} s && /^  name: / {print "ksvc/" $2; s=0}' "$work/ours.yaml")
+
+# What can be known before minutes of building.
+said=$(kubectl -n default get ksvc 2>&1 >/dev/null) || refuse "no Knative Serving to be seen on $context: $said"
+secret=$(kubectl -n default get secret modelserve-gateway --ignore-not-found -o name) || secret="not ours to see"
+[ -n "$secret" ] || refuse "the gateway's first key is not there. Make one, and keep it:
+  kubectl -n default create secret generic modelserve-gateway --from-literal=MODELSERVE_ADMIN_KEY=ms_admin_\$(openssl rand -hex 32)"
+# Who else set one of Knative's settings meant it: they are not taken over.
+settings() { [ ! -s "$work/knative.yaml" ] || kubectl apply --server-side "$@" -f "$work/knative.yaml"; }
+settings --dry-run=server >/dev/null || refuse "Knative's settings on $context are not ours to change: leave them out of the overlay, or make them agree. Nothing is changed"
+
+arch=${ARCH:-$(go env GOARCH)}
+if [ "$KO_DOCKER_REPO" != localhost:5000 ] && [ -z "${KO_CONFIG_PATH:-}" ]; then
+  echo "deploy: make the images that ko builds on, for $KO_DOCKER_REPO"
+  go run ./cmd/images -push "$KO_DOCKER_REPO" -arch "$arch" $([ "$overlay" != config/overlays/gpu ] || echo -gpu)
+  export KO_CONFIG_PATH=$PWD/.deps/ko
+fi
+label=org.opencontainers.image
+labels=$label.title=ModelServe
+if revision=$(git rev-parse HEAD 2>/dev/null); then
+  labels+=,$label.revision=$revision,$label.version=$(git describe --always --dirty)
+fi
+echo "deploy: build the images"
+ko resolve --sbom=spdx --platform="linux/${arch//,/,linux/}" --image-label="$labels" -f - <"$work/ours.yaml" >"$work/resolved.yaml"
+images=$(grep -oE "$KO_DOCKER_REPO/[^ \"]+@sha256:[0-9a-f]+" "$work/resolved.yaml" | sort -u | paste -sd, -) || refuse "ko named no image in $KO_DOCKER_REPO"
+go run ./cmd/images -check "$images"
+
+# Knative's settings come first, for they say what a Service may have. Of what is
+# ours, all is applied or nothing; what kn changed becomes what it was.
+settings
+ours() { kubectl apply --server-side --force-conflicts "$@" -f "$work/resolved.yaml"; }
+ours --dry-run=server >/dev/null || refuse "$context does not take this: of $overlay, Knative's settings are applied, and nothing else"
+ours
+
 echo "deploy: wait for $(echo $services | wc -w) services"
-if ! kubectl wait --for=condition=Ready --timeout=300s $services; then
-  kubectl get ksvc
+if ! kubectl -n default wait --for=condition=Ready --timeout=300s $services; then
+  kubectl -n default get ksvc >&2
   for s in $services; do
-    kubectl get "$s" -o jsonpath='{.metadata.name}: {.status.conditions[?(@.status=="False")].message}{"\n"}' >&2
+    why=$(kubectl -n default get "$s" -o jsonpath='{range .status.conditions[?(@.status!="True")]}  {.type}: {.reason} {.message}{"\n"}{end}')
+    [ -z "$why" ] || printf '%s\n%s\n' "${s#ksvc/}" "$why" >&2
   done
   exit 1
 fi

@@ -1,0 +1,207 @@
+package test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// fakeTool stands in for everything that deploy.sh calls: it logs the call, fails
+// where REFUSE is a part of it, and answers from files.
+const fakeTool = `#!/bin/sh
+call="${0##*/} $*"
+echo "$call" >>"$FAKE/log"
+[ -z "$REFUSE" ] || case $call in *"$REFUSE"*) echo "Error: not that" >&2; exit 1 ;; esac
+case $call in
+"kubectl config current-context") cat "$FAKE/context" ;;
+*"get secret"*) cat "$FAKE/secret" ;;
+*"get ksvc/pool"*) echo "  Ready: Unknown RevisionMissing" ;;
+"go env GOARCH") echo arm64 ;;
+"go tool"*) cat "$FAKE/kustomized" ;;
+"git rev-parse"*) echo 0123abc ;;
+"git describe"*) echo v1-dirty ;;
+"ko resolve"*) echo "${KO_CONFIG_PATH:-.ko.yaml}" >"$FAKE/koconfig"; tee "$FAKE/built" | sed "s#ko://.*/#$KO_DOCKER_REPO/#; s#image:.*#&-0a@sha256:0123#" ;;
+esac
+`
+
+const kustomized = `apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: config-domain
+  namespace: knative-serving
+---
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata:
+  name: pool
+  namespace: default
+spec:
+  template:
+    spec:
+      containers:
+      - image: ko://example.com/functions/pool
+---
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata:
+  name: gateway
+  namespace: default
+spec:
+  template:
+    spec:
+      containers:
+      - image: ko://example.com/cmd/gateway
+`
+
+// deployment is one run of deploy.sh among fakes.
+type deployment struct {
+	args    []string
+	env     []string
+	context string // modelserve without it
+	secret  string // "none" is none
+	refuse  string // a part of the calls that fail
+}
+
+func (d *deployment) run(t *testing.T) (dir, out, calls string, err error) {
+	t.Helper()
+	dir = t.TempDir()
+	files := map[string]string{"context": "modelserve", "secret": "secret/modelserve-gateway", "kustomized": kustomized, "log": ""}
+	if d.context != "" {
+		files["context"] = d.context
+	}
+	if d.secret == "none" {
+		files["secret"] = ""
+	}
+	for _, name := range []string{"kubectl", "ko", "go", "git"} {
+		files[name] = fakeTool
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "./deploy.sh", d.args...)
+	cmd.Env = append(os.Environ(), "FAKE="+dir, "REFUSE="+d.refuse, "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"),
+		"KO_DOCKER_REPO=localhost:5000", "KO_CONFIG_PATH=", "ARCH=", "OVERLAY=")
+	cmd.Env = append(cmd.Env, d.env...)
+	said, err := cmd.CombinedOutput()
+	log, readErr := os.ReadFile(filepath.Join(dir, "log"))
+	if readErr != nil {
+		t.Fatal(readErr)
+	}
+	return dir, string(said), regexp.MustCompile(`/\S*/tmp\.\w+/`).ReplaceAllString(string(log), ""), err
+}
+
+// What is built is what is held to its limits and applied, Knative's settings are
+// taken from nobody, and the cluster is asked before anything is changed.
+func TestDeploy(t *testing.T) {
+	t.Parallel()
+	dir, out, calls, err := (&deployment{}).run(t)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if !strings.Contains(out, "config/overlays/dev to the cluster modelserve\n") {
+		t.Errorf("it does not say what goes where:\n%s", out)
+	}
+	want := `kubectl config current-context
+go tool -modfile=tools/go.mod kustomize build config/overlays/dev
+kubectl -n default get ksvc
+kubectl -n default get secret modelserve-gateway --ignore-not-found -o name
+kubectl apply --server-side --dry-run=server -f knative.yaml
+go env GOARCH
+git rev-parse HEAD
+git describe --always --dirty
+ko resolve --sbom=spdx --platform=linux/arm64 --image-label=org.opencontainers.image.title=ModelServe,org.opencontainers.image.revision=0123abc,org.opencontainers.image.version=v1-dirty -f -
+go run ./cmd/images -check localhost:5000/gateway-0a@sha256:0123,localhost:5000/pool-0a@sha256:0123
+kubectl apply --server-side -f knative.yaml
+kubectl apply --server-side --force-conflicts --dry-run=server -f resolved.yaml
+kubectl apply --server-side --force-conflicts -f resolved.yaml
+kubectl -n default wait --for=condition=Ready --timeout=300s ksvc/pool ksvc/gateway
+`
+	if diff := cmp.Diff(want, calls); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+	built, err := os.ReadFile(filepath.Join(dir, "built"))
+	if err != nil || strings.Contains(string(built), "knative-serving") || strings.Count(string(built), "\nkind: Service\n") != 2 {
+		t.Errorf("%v: what is ours is\n%s", err, built)
+	}
+	if used, _ := os.ReadFile(filepath.Join(dir, "koconfig")); string(used) != ".ko.yaml\n" {
+		t.Errorf("ko is configured by %s", used)
+	}
+}
+
+func TestDeployRefuses(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		deployment
+		want string
+	}{
+		"an overlay that is not there": {deployment{args: []string{"production"}}, "no config/overlays/production; there are: dev gpu "},
+		"a cluster that nobody named":  {deployment{context: "eks"}, "the current cluster is eks: say what it gets, as in OVERLAY=staging"},
+		"no cluster":                   {deployment{refuse: "current-context"}, "which cluster?"},
+		"no Knative":                   {deployment{refuse: "get ksvc"}, "no Knative Serving to be seen on modelserve: Error: not that"},
+		"no first key":                 {deployment{secret: "none"}, "create secret generic modelserve-gateway --from-literal=MODELSERVE_ADMIN_KEY=ms_admin_$(openssl rand -hex 32)"},
+		"settings of somebody else's":  {deployment{refuse: "--dry-run=server -f"}, "Knative's settings on modelserve are not ours to change"},
+		"an image that is too large":   {deployment{refuse: "./cmd/images -check"}, "not that"},
+		"an image that is not built":   {deployment{refuse: "ko resolve"}, "not that"},
+		"a manifest it does not take":  {deployment{refuse: "--force-conflicts --dry-run=server"}, "modelserve does not take this: of config/overlays/dev"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, out, calls, err := tc.run(t)
+			if err == nil || !strings.Contains(out, tc.want) {
+				t.Errorf("%v, want it to say %q:\n%s", err, tc.want, out)
+			}
+			if strings.Contains(calls, "apply --server-side --force-conflicts -f") || strings.Contains(calls, "kubectl -n default wait") {
+				t.Errorf("it is applied all the same:\n%s", calls)
+			}
+		})
+	}
+}
+
+// Elsewhere than on `make cluster`, ko's bases are not there yet.
+func TestDeployElsewhere(t *testing.T) {
+	t.Parallel()
+	const other = "KO_DOCKER_REPO=registry.example.com/somebody"
+	for name, tc := range map[string]struct {
+		deployment
+		pushes, config string
+	}{
+		"bases":                {deployment{args: []string{"staging"}, env: []string{other, "ARCH=amd64,arm64"}}, "-push registry.example.com/somebody -arch amd64,arm64\n", "/.deps/ko\n"},
+		"bases with a GPU's":   {deployment{args: []string{"gpu"}, env: []string{other, "ARCH=amd64"}}, "-arch amd64 -gpu\n", "/.deps/ko\n"},
+		"somebody's own bases": {deployment{args: []string{"staging"}, env: []string{other, "KO_CONFIG_PATH=elsewhere"}}, "", "elsewhere\n"},
+		"the secret is hidden": {deployment{args: []string{"dev"}, refuse: "get secret"}, "", ".ko.yaml\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tc.context = "eks"
+			dir, out, calls, err := tc.run(t)
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			if tc.pushes == "" && strings.Contains(calls, "-push") || !strings.Contains(calls, tc.pushes) {
+				t.Errorf("want %q pushed:\n%s", tc.pushes, calls)
+			}
+			if used, err := os.ReadFile(filepath.Join(dir, "koconfig")); err != nil || !strings.HasSuffix(string(used), tc.config) {
+				t.Errorf("ko is configured by %s, %v", used, err)
+			}
+			if strings.Contains(tc.pushes, "amd64,arm64") && !strings.Contains(calls, "--platform=linux/amd64,linux/arm64 ") {
+				t.Errorf("not built for both:\n%s", calls)
+			}
+		})
+	}
+}
+
+// Of what is not ready, what Knative does not know yet is told too.
+func TestDeployTellsWhy(t *testing.T) {
+	t.Parallel()
+	_, out, _, err := (&deployment{refuse: "kubectl -n default wait"}).run(t)
+	if err == nil || !strings.Contains(out, "pool\n  Ready: Unknown RevisionMissing\n") || strings.Contains(out, "gateway\n") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
