@@ -9,7 +9,7 @@ tool := $(GO) tool -modfile=tools/go.mod
 
 .PHONY: help
 help: ## List the commands.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## Fetch the ONNX Runtime library and the models, once, checked.
@@ -55,11 +55,14 @@ cluster-down: ## Stop it, and leave nothing behind but what was built.
 	@.cluster/bin/cluster down
 
 .PHONY: deploy
-deploy: ## Deploy everything to the current cluster (OVERLAY=dev).
-	@test/deploy.sh $(or $(OVERLAY),dev)
+deploy: ## Deploy everything to the current cluster (OVERLAY=staging ARCH=arm64; dev on that of `make cluster`).
+	@test/deploy.sh $(OVERLAY)
+
+# A cluster that somebody has brought up before stays up, with what is in it.
+KEEP := $(or $(KEEP),$(wildcard .cluster/env))
 
 .PHONY: e2e
-e2e: cluster test-deps ## Prove it on a cluster, which this brings up, and down unless KEEP=1.
+e2e: cluster test-deps ## Prove it on a cluster, which this brings up, and down again unless it was up before or KEEP=1.
 	@. .cluster/env && test/deploy.sh dev
 	@. .cluster/env && $(GO) test -tags e2e -count=1 -timeout 40m -run ^TestCluster ./test/e2e
 	@$(if $(KEEP),,$(GO) test -tags e2e -count=1 -run Down ./test/cluster)
@@ -92,7 +95,8 @@ bench-peers: deps build ## Measure against other servers, each fetched into an e
 	@$(GO) run ./test/bench -run peers -rounds 3 $(BENCHFLAGS)
 
 .PHONY: bench-cluster
-bench-cluster: ## Measure first answers from zero on the cluster, part by part.
+bench-cluster: cluster ## Measure first answers from zero on the cluster, part by part.
+	@. .cluster/env && test/deploy.sh dev
 	@. .cluster/env && $(GO) run ./test/bench -run cluster -rounds 8 $(BENCHFLAGS)
 
 .PHONY: soak
