@@ -16,7 +16,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
+
+// defaultNamespace is the one that config/ deploys to and the gateway watches.
+const defaultNamespace = "default"
 
 // onnxImage serves any model without code.
 const onnxImage = "ko://github.com/modelserveai/modelserve/functions/onnx"
@@ -29,6 +33,7 @@ var serviceYAML string
 // service is what deploy puts into the manifest.
 type service struct {
 	Name        string
+	Namespace   string
 	Version     int
 	Image       string
 	MinScale    int
@@ -83,6 +88,9 @@ func (s *service) check(apply string) error {
 	case apply == "kubectl" && strings.HasPrefix(s.Image, "ko://"):
 		return usagef("--apply=kubectl needs --image with a built image; --apply=ko builds %s", s.Image)
 	}
+	if _, err := infer.ParseName(s.Namespace); err != nil { // a DNS label, as a namespace's is
+		return usagef("--namespace: expected a namespace's name, got %q", s.Namespace)
+	}
 	return nil
 }
 
@@ -110,14 +118,16 @@ is named, and apply it.
 Locally the manifest goes to .modelserve/services/, which the platform watches,
 and deploy waits until the platform serves it. For a cluster, --output-dir
 writes it elsewhere, and --apply hands it to ko or kubectl and waits until the
-service is ready, or says why it is not.
+service is ready, or says why it is not. A service that deploy did not make it
+does not replace.
 
 How many requests an instance takes at once, and from how many another one
 starts, follow from what was measured when the model was pushed.`,
 		Example: `  modelserve deploy churn                       # here
   modelserve deploy churn@3 --min-scale 1       # one instance always ready
   modelserve deploy churn --dry-run             # only show the manifest
-  modelserve deploy churn --output-dir deploy/ --apply ko`,
+  modelserve deploy churn --apply ko            # in the current cluster
+  modelserve deploy churn --output-dir deploy/  # for a cluster, written to a file`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := s.check(to.apply); err != nil {
@@ -146,6 +156,7 @@ starts, follow from what was measured when the model was pushed.`,
 	cmd.Flags().IntVar(&s.MaxScale, "max-scale", 0, "instances at most (0: the platform's own bound)")
 	cmd.Flags().IntVar(&s.Concurrency, "concurrency", 0, "requests at once in one instance (0: what follows from the model's measurements)")
 	cmd.Flags().StringVar(&s.Image, "image", onnxImage, "what serves it")
+	cmd.Flags().StringVar(&s.Namespace, "namespace", defaultNamespace, "a cluster's namespace; its gateway must watch it")
 	cmd.Flags().StringVar(&to.dir, "output-dir", "", "write the manifest to this folder, for a cluster")
 	cmd.Flags().StringVar(&to.apply, "apply", "", "apply the manifest with ko or kubectl, and wait until the service is ready")
 	cmd.Flags().DurationVar(&to.wait, "timeout", 3*time.Minute, "how long to wait for the platform, which may build first")
@@ -165,6 +176,9 @@ func (a *app) published(ctx context.Context, ref string, s *service) (m *artifac
 	if m.Name[0] < 'a' {
 		return nil, fmt.Errorf("a service's name begins with a letter, and that of model %q does not: publish the model under another name", m.Name)
 	}
+	if m.Name == gatewayService || m.Name == poolService {
+		return nil, fmt.Errorf("%s is a service of the platform's own: publish the model under another name", m.Name)
+	}
 	s.Name, s.Version = m.Name, m.Version
 	return m, nil
 }
@@ -181,6 +195,9 @@ func (a *app) deployHere(ctx context.Context, s *service, m *artifact.Manifest, 
 	}
 	if !strings.HasPrefix(s.Image, "ko://") {
 		return usagef("--image: the platform here builds what it runs, so it takes only ko://IMPORT/PATH; --output-dir writes the manifest for a cluster")
+	}
+	if s.Namespace != defaultNamespace {
+		return usagef("--namespace: the platform here has only %q; --output-dir writes the manifest for a cluster", defaultNamespace)
 	}
 	c, err := a.client()
 	if err != nil {
@@ -218,7 +235,10 @@ func (a *app) deployHere(ctx context.Context, s *service, m *artifact.Manifest, 
 // printDeploy prints the answer, and for people what comes next.
 func (a *app) printDeploy(r deployResult, next string) error {
 	return a.print(r, func() string {
-		text := fmt.Sprintf("%s@%d\n  manifest  %s\n", r.Name, r.Version, r.File)
+		text := fmt.Sprintf("%s@%d\n", r.Name, r.Version)
+		if r.File != "" {
+			text += fmt.Sprintf("  manifest  %s\n", r.File)
+		}
 		if r.URL != "" {
 			text += fmt.Sprintf("  URL       %s\n", r.URL)
 		}

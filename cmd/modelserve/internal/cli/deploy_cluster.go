@@ -13,48 +13,70 @@ import (
 	"github.com/modelserveai/modelserve/runtime/artifact"
 )
 
-// gatewayService is the gateway's name in a cluster, and gatewayVariable the one
-// that `make cluster` puts its address into.
+// gatewayService and poolService are the names of the platform's own services,
+// and gatewayVariable the one that `make cluster` puts the gateway's address into.
 const (
 	gatewayService  = "gateway"
+	poolService     = "pool"
 	gatewayVariable = "GATEWAY_URL"
+)
+
+// madeBy is the label of what deploy made, and madeByDeploy its value.
+const (
+	madeBy       = "app.kubernetes.io/managed-by"
+	madeByDeploy = "modelserve-deploy"
+)
+
+// errNone says that a cluster has no Knative Service of a name, and errNoKubectl
+// that it cannot be asked.
+var (
+	errNone      = errors.New("there is none")
+	errNoKubectl = errors.New("kubectl is not in PATH, so nobody can say; install it")
 )
 
 // cluster asks the current cluster by kubectl, which every user of one has.
 type cluster struct {
-	kubectl string        // the command
-	dir     string        // where it runs
-	every   time.Duration // between two questions
-	settle  time.Duration // for which a service must stay failed, the reason the same
+	kubectl   string        // the command
+	namespace string        // that it asks about
+	dir       string        // where it runs
+	every     time.Duration // between two questions
+	settle    time.Duration // for which a service must stay failed, the reason the same
 }
 
-func (a *app) cluster() cluster {
-	return cluster{kubectl: "kubectl", dir: a.Dir, every: time.Second, settle: 3 * time.Second}
+func (a *app) cluster(namespace string) cluster {
+	return cluster{kubectl: "kubectl", namespace: namespace, dir: a.Dir, every: time.Second, settle: 3 * time.Second}
 }
 
-// deployCluster writes the manifest for a cluster, and if asked to applies it and
-// waits until the service is ready.
+// deployCluster writes the manifest for a cluster, or applies it and waits until
+// the service is ready, or both.
 func (a *app) deployCluster(ctx context.Context, s *service, m *artifact.Manifest, text string, to destination) error {
-	path := filepath.Join(firstOf(to.dir, "."), s.Name+".yaml")
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(a.Dir, path)
+	c := a.cluster(s.Namespace)
+	if to.apply != "" {
+		if err := c.nameIsFree(ctx, s.Name); err != nil {
+			return err
+		}
 	}
-	if err := writeManifest(path, text); err != nil {
-		return err
+	result := deployResult{Name: s.Name, Version: s.Version}
+	if to.dir != "" {
+		result.File = filepath.Join(to.dir, s.Name+".yaml")
+		if !filepath.IsAbs(result.File) {
+			result.File = filepath.Join(a.Dir, result.File)
+		}
+		if err := writeManifest(result.File, text); err != nil {
+			return err
+		}
 	}
-	result := deployResult{Name: s.Name, Version: s.Version, File: path}
 	if to.apply == "" {
-		return a.printDeploy(result, "apply it with: ko apply -f "+shellQuote(path)+"\n")
+		return a.printDeploy(result, "apply it with: ko apply -f "+shellQuote(result.File)+"\n")
 	}
-	if err := a.apply(ctx, to.apply, path); err != nil {
+	if err := a.apply(ctx, to.apply, text); err != nil {
 		return err
 	}
-	c := a.cluster()
 	shown := a.progress(s.Name + ": ")
 	url, err := c.waitReady(ctx, s.Name, to.wait, shown)
 	shown.clear()
 	if err != nil {
-		return fmt.Errorf("%s is applied, but %s is not ready: %w", path, s.Name, err)
+		return fmt.Errorf("%s is applied, but not ready: %w", s.Name, err)
 	}
 	result.URL = url
 	gateway, known, err := a.gateway(ctx, c)
@@ -69,9 +91,10 @@ func (a *app) deployCluster(ctx context.Context, s *service, m *artifact.Manifes
 }
 
 // apply hands the manifest to ko or kubectl.
-func (a *app) apply(ctx context.Context, command, path string) error {
-	cmd := exec.CommandContext(ctx, command, "apply", "-f", path) //nolint:gosec // ko or kubectl, checked
-	cmd.Dir, cmd.Stdout, cmd.Stderr = a.Dir, a.Err, a.Err         // ours is what is printed on Out
+func (a *app) apply(ctx context.Context, command, text string) error {
+	cmd := exec.CommandContext(ctx, command, "apply", "-f", "-") //nolint:gosec // ko or kubectl, checked
+	cmd.Dir, cmd.Stdin = a.Dir, strings.NewReader(text)
+	cmd.Stdout, cmd.Stderr = a.Err, a.Err // ours is what is printed on Out
 	err := cmd.Run()
 	switch {
 	case err == nil:
@@ -79,9 +102,23 @@ func (a *app) apply(ctx context.Context, command, path string) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, exec.ErrNotFound):
-		return fmt.Errorf("%s is written, but %s is not in PATH: install it, or apply the file by other means", path, command)
+		return fmt.Errorf("%s is not in PATH: install it, or write the manifest with --output-dir and apply it by other means", command)
 	}
-	return fmt.Errorf("%s is written, but `%s apply -f` failed: %w", path, command, err)
+	return fmt.Errorf("`%s apply` failed: %w", command, err)
+}
+
+// nameIsFree refuses to replace a service that deploy did not make.
+func (c *cluster) nameIsFree(ctx context.Context, name string) error {
+	state, err := c.get(ctx, name)
+	switch {
+	case errors.Is(err, errNone):
+		return nil
+	case err != nil:
+		return err
+	case state.Metadata.Labels[madeBy] != madeByDeploy:
+		return fmt.Errorf("%s is a service already, which deploy did not make: change it where it was made, or publish the model under another name", name)
+	}
+	return nil
 }
 
 // gateway is where the cluster's models are called: where flags and variables
@@ -106,7 +143,8 @@ func (a *app) gateway(ctx context.Context, c cluster) (addr address, known bool,
 // knativeService is what is read of a Knative Service.
 type knativeService struct {
 	Metadata struct {
-		Generation int64 `json:"generation"`
+		Generation int64             `json:"generation"`
+		Labels     map[string]string `json:"labels"`
 	} `json:"metadata"`
 	Status struct {
 		ObservedGeneration int64       `json:"observedGeneration"`
@@ -139,11 +177,17 @@ func (k *knativeService) ready() (status, why string) {
 	return status, why
 }
 
-// get reads a Knative Service of the current namespace.
+// get reads a Knative Service.
 func (c *cluster) get(ctx context.Context, name string) (*knativeService, error) {
-	cmd := exec.CommandContext(ctx, c.kubectl, "get", "ksvc", name, "-o", "json") //nolint:gosec // its name is fixed, and that of the service a DNS label
+	cmd := exec.CommandContext(ctx, c.kubectl, "get", "ksvc", name, "-n", c.namespace, "-o", "json", "--ignore-not-found") //nolint:gosec // its name is fixed, and those of the service and of its namespace DNS labels
 	cmd.Dir = c.dir
 	out, err := cmd.Output()
+	if errors.Is(err, exec.ErrNotFound) {
+		return nil, errNoKubectl
+	}
+	if err == nil && len(out) == 0 {
+		err = errNone
+	}
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
@@ -172,8 +216,8 @@ func (c *cluster) waitReady(ctx context.Context, name string, wait time.Duration
 	for {
 		state, err := c.get(ctx, name)
 		switch {
-		case errors.Is(err, exec.ErrNotFound):
-			return "", errors.New("kubectl is not in PATH, so nobody can say; install it")
+		case errors.Is(err, errNoKubectl):
+			return "", err
 		case err != nil && ctx.Err() == nil:
 			last, failed = err.Error(), ""
 		case err == nil:
@@ -197,7 +241,7 @@ func (c *cluster) waitReady(ctx context.Context, name string, wait time.Duration
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return "", ctx.Err()
 			}
-			return "", fmt.Errorf("%s after %s; `kubectl describe ksvc %s` says more", last, wait, name)
+			return "", fmt.Errorf("%s after %s; `kubectl describe ksvc %s -n %s` says more", last, wait, name, c.namespace)
 		}
 	}
 }

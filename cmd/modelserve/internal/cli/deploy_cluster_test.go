@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,13 +24,15 @@ const (
 	unseen   = `{"metadata":{"generation":2},"status":{"observedGeneration":1,"url":"http://old","conditions":[{"type":"Ready","status":"True"}]}}`
 	starting = `{"metadata":{"generation":2},"status":{"observedGeneration":2,"conditions":[{"type":"ConfigurationsReady","status":"True"},{"type":"Ready","status":"Unknown","reason":"Deploying"}]}}`
 	failed   = `{"metadata":{"generation":2},"status":{"observedGeneration":2,"latestReadyRevisionName":"churn-00001","conditions":[{"type":"Ready","status":"False","reason":"RevisionFailed","message":"Revision \"churn-00002\" failed with message: Container failed with: load model churn@2: no such file."}]}}`
-	served   = `{"metadata":{"generation":2},"status":{"observedGeneration":2,"url":"http://churn.default.svc.cluster.local","conditions":[{"type":"Ready","status":"True"}]}}`
+	served   = `{"metadata":{"generation":2,"labels":{"app.kubernetes.io/managed-by":"modelserve-deploy"}},"status":{"observedGeneration":2,"url":"http://churn.default.svc.cluster.local","conditions":[{"type":"Ready","status":"True"}]}}`
+	theirs   = `{"metadata":{"generation":1,"labels":{"app.kubernetes.io/name":"churn"}},"status":{}}`
+	none     = "none"
 	door     = `{"metadata":{"generation":1},"status":{"observedGeneration":1,"url":"http://gateway.default.models.test","conditions":[{"type":"Ready","status":"True"}]}}`
 )
 
 // fakeKubectl makes a folder with a kubectl and a ko. What is asked of the Service
 // churn is answered by states in turn, the last again and again; "" is a failure.
-// Each command line goes into its file log.
+// Each command line goes into its file log, and what is applied into applied.
 func fakeKubectl(t *testing.T, gateway string, states ...string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -43,15 +46,16 @@ func fakeKubectl(t *testing.T, gateway string, states ...string) (dir string) {
 	}
 	script := fmt.Sprintf(`#!/bin/sh
 cd %q
+PATH=/usr/bin:/bin:$PATH
 echo "${0##*/} $*" >>log
 case "$1 $3" in
-"apply "*) echo "service applied" ;;
-"get gateway") [ -s gateway ] || { echo "not found" >&2; exit 1; }; cat gateway ;;
+"apply "*) cat >applied; echo "service applied" ;;
+"get gateway") cat gateway ;;
 "get churn")
 	n=$(($(cat count 2>/dev/null || echo 0) + 1)); [ -e state.$n ] || n=%d
 	echo $n >count
 	[ -s state.$n ] || { echo "the server is away" >&2; exit 1; }
-	cat state.$n ;;
+	[ "$(cat state.$n)" = none ] || cat state.$n ;;
 *) echo "what?" >&2; exit 1 ;;
 esac
 `, dir, len(states))
@@ -76,11 +80,11 @@ func TestDeployToACluster(t *testing.T) {
 	s.vars = map[string]string{keyVariable: "ms_test_key"}
 	model := []string{"deploy", "churn", "--output-dir", "out", "--apply"}
 
-	dir := fakeKubectl(t, door, served)
+	dir := fakeKubectl(t, door, none, served)
 	onPath(t, dir)
 	out := s.must(append(model, "ko")...)
 	for _, want := range []string{
-		"churn@1\n", "URL       http://churn.default.svc.cluster.local\n",
+		"churn@1\n  manifest  " + filepath.Join(s.dir, "out", "churn.yaml") + "\n", "URL       http://churn.default.svc.cluster.local\n",
 		`curl -fsS -H "X-API-Key: $MODELSERVE_KEY"`, " http://gateway.default.models.test/v2/models/churn/infer\n",
 	} {
 		if !strings.Contains(out, want) {
@@ -91,9 +95,15 @@ func TestDeployToACluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "ko apply -f " + filepath.Join(s.dir, "out", "churn.yaml") + "\nkubectl get ksvc churn -o json\nkubectl get ksvc gateway -o json\n"
+	const get = "kubectl get ksvc churn -n default -o json --ignore-not-found\n"
+	want := get + "ko apply -f -\n" + get + "kubectl get ksvc gateway -n default -o json --ignore-not-found\n"
 	if diff := cmp.Diff(want, string(said)); diff != "" {
 		t.Errorf("commands (-want +got):\n%s", diff)
+	}
+	written, err := os.ReadFile(filepath.Join(s.dir, "out", "churn.yaml"))
+	applied, errApplied := os.ReadFile(filepath.Join(dir, "applied"))
+	if diff := cmp.Diff(string(written), string(applied)); err != nil || errApplied != nil || len(applied) == 0 || diff != "" {
+		t.Errorf("%v, %v, applied (-written +applied):\n%s", err, errApplied, diff)
 	}
 
 	// Who says where the gateway is need not be asked.
@@ -106,10 +116,64 @@ func TestDeployToACluster(t *testing.T) {
 	if out := s.must(append(model, "ko")...); !strings.Contains(out, "call it through the gateway") || strings.Contains(out, "curl") {
 		t.Errorf("without a gateway: %s", out)
 	}
-	onPath(t, fakeKubectl(t, door, starting))
-	s.fails(exitFailed, "churn is not ready: Knative has not said anything of it after 1ns; `kubectl describe ksvc churn`", append(model, "ko", "--timeout", "1ns")...)
-	t.Setenv("PATH", t.TempDir())
+	onPath(t, fakeKubectl(t, door, none, starting))
+	s.fails(exitFailed, "churn is applied, but not ready: Knative has not said anything of it after 1ns; `kubectl describe ksvc churn -n default`", append(model, "ko", "--timeout", "1ns")...)
+	dir = fakeKubectl(t, door, none)
+	if err := os.Remove(filepath.Join(dir, "ko")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
 	s.fails(exitFailed, "ko is not in PATH", append(model, "ko")...)
+	t.Setenv("PATH", t.TempDir())
+	s.fails(exitFailed, "kubectl is not in PATH", append(model, "ko")...)
+}
+
+// What somebody else made stays, and a folder that nobody named has no manifest.
+func TestDeployReplacesItsOwn(t *testing.T) {
+	s := newShell(t).withPlatform()
+	s.model("a.onnx", onnxtest.Scale(3, 2))
+	for _, name := range []string{"churn", "gateway", "pool"} {
+		s.must("models", "push", name, "a.onnx")
+	}
+	s.vars = map[string]string{keyVariable: "ms_test_key"}
+	for name, state := range map[string]string{"is a service already, which deploy did not make": theirs, "the server is away": ""} {
+		dir := fakeKubectl(t, door, state, served)
+		onPath(t, dir)
+		s.fails(exitFailed, name, "deploy", "churn", "--apply", "ko", "--output-dir", "out")
+		if _, err := os.Stat(filepath.Join(dir, "applied")); err == nil {
+			t.Errorf("%s, and it was applied", name)
+		}
+		if _, err := os.Stat(filepath.Join(s.dir, "out")); err == nil {
+			t.Errorf("%s, and it was written", name)
+		}
+	}
+	for _, name := range []string{"gateway", "pool"} {
+		s.fails(exitFailed, name+" is a service of the platform's own", "deploy", name, "--apply", "ko")
+		s.fails(exitFailed, name+" is a service of the platform's own", "deploy", name)
+	}
+
+	mine := filepath.Join(s.dir, "churn.yaml")
+	if err := os.WriteFile(mine, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := fakeKubectl(t, door, served)
+	onPath(t, dir)
+	if out := s.must("deploy", "churn", "--apply", "ko", "--namespace", "team-a"); strings.Contains(out, "manifest") {
+		t.Errorf("a manifest that nobody asked for: %s", out)
+	}
+	if text, _ := os.ReadFile(mine); string(text) != "mine" {
+		t.Errorf("my file reads %s", text)
+	}
+	var object servingv1.Service
+	text, err := os.ReadFile(filepath.Join(dir, "applied"))
+	if err := errors.Join(err, yaml.UnmarshalStrict(text, &object)); err != nil || object.Namespace != "team-a" || object.Labels[madeBy] != madeByDeploy {
+		t.Errorf("%v: applied in namespace %q, labels %v", err, object.Namespace, object.Labels)
+	}
+	if log, err := os.ReadFile(filepath.Join(dir, "log")); err != nil || strings.Count(string(log), " -n team-a ") != 3 {
+		t.Errorf("%v: asked elsewhere:\n%s", err, log)
+	}
+	s.fails(exitUsage, "--namespace: expected a namespace's name", "deploy", "churn", "--apply", "ko", "--namespace", "Team A")
+	s.fails(exitUsage, "the platform here has only \"default\"", "deploy", "churn", "--namespace", "team-a")
 }
 
 func TestWaitReady(t *testing.T) {
@@ -127,14 +191,15 @@ func TestWaitReady(t *testing.T) {
 		"the server was away": {states: []string{"", served}, url: "http://churn.default.svc.cluster.local"},
 		"taken back":          {states: []string{failed, starting, failed, served}, settle: time.Minute, url: "http://churn.default.svc.cluster.local"},
 		"failed":              {states: []string{starting, failed}, want: "failed with message: Container failed with: load model churn@2: no such file.\nchurn-00001 answers as before"},
-		"never ready":         {states: []string{starting}, wait: short, want: "Deploying after 2s; `kubectl describe ksvc churn` says more"},
+		"never ready":         {states: []string{starting}, wait: short, want: "Deploying after 2s; `kubectl describe ksvc churn -n default` says more"},
 		"never looked at":     {states: []string{unseen}, wait: short, want: "Knative has not looked at it after 2s"},
 		"always away":         {states: []string{""}, wait: short, want: "kubectl get ksvc churn: the server is away after 2s"},
+		"gone":                {states: []string{none}, wait: short, want: "kubectl get ksvc churn: there is none after 2s"},
 		"no answer":           {states: []string{"<html>"}, wait: short, want: "kubectl get ksvc churn: invalid character"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := cluster{kubectl: filepath.Join(fakeKubectl(t, "", tc.states...), "kubectl"), dir: t.TempDir(), every: 100 * time.Millisecond, settle: tc.settle}
+			c := cluster{kubectl: filepath.Join(fakeKubectl(t, "", tc.states...), "kubectl"), namespace: defaultNamespace, dir: t.TempDir(), every: 100 * time.Millisecond, settle: tc.settle}
 			if tc.wait == 0 {
 				tc.wait = time.Minute
 			}
@@ -155,7 +220,7 @@ func TestWaitReady(t *testing.T) {
 func TestDeployConfinesAsWeDo(t *testing.T) {
 	t.Parallel()
 	m := &artifact.Manifest{Name: "churn", Version: 1, Signature: infer.Signature{}, Cost: &artifact.Cost{Memory: 100 << 20}}
-	s := service{Name: "churn", Version: 1, Image: onnxImage}
+	s := service{Name: "churn", Namespace: defaultNamespace, Version: 1, Image: onnxImage}
 	s.fit(m)
 	text, err := s.manifest()
 	if err != nil {
