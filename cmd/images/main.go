@@ -29,6 +29,7 @@ type options struct {
 	push          string // a registry, or ""
 	dir           string // of fetched things
 	mirror        string
+	snapshots     string
 	list, pin     bool
 	check         []string // images
 	out           io.Writer
@@ -63,6 +64,7 @@ func parse(args []string, complain io.Writer) (*options, error) {
 	flags.BoolVar(&o.list, "list", false, "only list the images and what they are made of")
 	flags.BoolVar(&o.pin, "pin", false, "only pin what Debian has now, for amd64 and arm64")
 	flags.StringVar(&o.mirror, "mirror", "", "where /debian and /debian-security are (where this machine's apt finds them)")
+	flags.StringVar(&o.snapshots, "snapshots", "", "where Debian's snapshots are kept, with debian/TIME and debian-security/TIME, for what Debian has replaced since it was pinned")
 	flags.StringVar(&o.dir, "dir", ".deps", "the folder of fetched things")
 	if err := flags.Parse(args); err != nil {
 		return nil, err

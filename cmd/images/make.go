@@ -53,7 +53,7 @@ func makeImages(ctx context.Context, o *options) error {
 
 // archive is Debian's, with its packages in the folder of fetched things.
 func archive(o *options) *debian.Archive {
-	return &debian.Archive{Dir: filepath.Join(o.dir, "debian"), Mirror: o.mirror, Out: os.Stderr}
+	return &debian.Archive{Dir: filepath.Join(o.dir, "debian"), Mirror: o.mirror, Snapshots: o.snapshots, Out: os.Stderr}
 }
 
 // wheels implements assemble.Wheels. Those for this machine lie where `make deps`

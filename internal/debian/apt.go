@@ -64,8 +64,9 @@ func output(cmd *exec.Cmd) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// update makes the architecture's root and has apt read what the archive holds.
-func (a *Archive) update(ctx context.Context, architecture string) error {
+// update makes the architecture's root and has apt read what the archive holds, or
+// held at the time of a snapshot.
+func (a *Archive) update(ctx context.Context, architecture, snapshot string) error {
 	root, err := filepath.Abs(a.root(architecture))
 	if err != nil {
 		return fmt.Errorf("find apt's folder: %w", err)
@@ -79,7 +80,7 @@ func (a *Archive) update(ctx context.Context, architecture string) error {
 	if err != nil {
 		return err
 	}
-	sources, err := a.sources(architecture)
+	sources, err := a.sources(architecture, snapshot)
 	if err != nil {
 		return err
 	}
@@ -88,7 +89,9 @@ func (a *Archive) update(ctx context.Context, architecture string) error {
 		"sources.list": sources,
 		"apt.conf":     configuration(root, architecture) + proxies,
 	} {
-		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
+		// Proxies and mirrors may have passwords in their URLs.
+		path := filepath.Join(root, name)
+		if err := errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chmod(path, 0o600)); err != nil {
 			return fmt.Errorf("write apt's configuration: %w", err)
 		}
 	}
@@ -99,16 +102,51 @@ func (a *Archive) update(ctx context.Context, architecture string) error {
 	return nil
 }
 
-func (a *Archive) sources(architecture string) (string, error) {
+func (a *Archive) sources(architecture, snapshot string) (string, error) {
+	options := fmt.Sprintf("arch=%s signed-by=%s", architecture, keyring)
 	archive, security, err := a.mirrors()
 	if err != nil {
 		return "", err
 	}
+	if snapshot != "" {
+		options += " check-valid-until=no"
+		from := strings.TrimRight(a.Snapshots, "/")
+		archive, security = from+"/debian/"+snapshot, from+"/debian-security/"+snapshot
+	}
 	var text strings.Builder
 	for _, suite := range []string{archive + " " + codename, archive + " " + codename + "-updates", security + " " + codename + "-security"} {
-		fmt.Fprintf(&text, "deb [arch=%s signed-by=%s] %s main\n", architecture, keyring, suite)
+		fmt.Fprintf(&text, "deb [%s] %s main\n", options, suite)
 	}
 	return text.String(), nil
+}
+
+// snapshot names a time at which a snapshot has what apt has just read: within
+// half a day of the archive's own date. Its keeper rounds down to one it has.
+func (a *Archive) snapshot(architecture string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(a.root(architecture), "state/lists/*Release"))
+	if err != nil {
+		return "", fmt.Errorf("find the archive's date: %w", err)
+	}
+	var newest time.Time
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return "", fmt.Errorf("read the archive's date: %w", err)
+		}
+		_, rest, _ := strings.Cut("\n"+string(data), "\nDate: ")
+		text, _, _ := strings.Cut(rest, "\n")
+		date, err := time.Parse(time.RFC1123, text)
+		if err != nil {
+			return "", fmt.Errorf("%s: the archive's date: %w", filepath.Base(file), err)
+		}
+		if date.After(newest) {
+			newest = date
+		}
+	}
+	if newest.IsZero() {
+		return "", fmt.Errorf("apt has read no archive for %s", architecture)
+	}
+	return newest.Add(12 * time.Hour).UTC().Format(snapshotForm), nil
 }
 
 // mirrors are where Debian's archive and its security updates are: at the mirror

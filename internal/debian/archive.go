@@ -21,6 +21,10 @@ type Archive struct {
 	Etc    string    // the machine's configuration of apt; "" is /etc/apt
 	Out    io.Writer // progress, a line at a time
 
+	// Snapshots is where Debian's archive is kept as it was, as /debian/TIME and
+	// /debian-security/TIME below it; "" is nowhere.
+	Snapshots string
+
 	// Command makes the command that runs one of the machine's programs; nil is
 	// exec.CommandContext.
 	Command func(ctx context.Context, name string, args ...string) *exec.Cmd
@@ -29,7 +33,8 @@ type Archive struct {
 // Fetch brings packages, all of one architecture or of All, and returns where
 // they lie, in their order. What was brought before is hashed and not fetched.
 //
-// When Debian has replaced a pinned version, the error says by which.
+// A pinned version that Debian has replaced comes from the snapshot that has it;
+// where none is known, the error says what took its place.
 func (a *Archive) Fetch(ctx context.Context, architecture string, packages []Package) ([]string, error) {
 	dir := filepath.Join(a.Dir, "packages")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -46,13 +51,36 @@ func (a *Archive) Fetch(ctx context.Context, architecture string, packages []Pac
 	if len(missing) == 0 {
 		return paths, nil
 	}
-	if err := a.update(ctx, architecture); err != nil {
-		return nil, err
-	}
-	if err := a.offered(ctx, architecture, missing); err != nil {
+	if err := a.find(ctx, architecture, missing); err != nil {
 		return nil, err
 	}
 	return paths, a.download(ctx, architecture, missing, dir)
+}
+
+// find has apt read an archive that has packages: Debian's as it is now, or as it
+// was when they were pinned.
+func (a *Archive) find(ctx context.Context, architecture string, packages []Package) error {
+	if err := a.update(ctx, architecture, ""); err != nil {
+		return err
+	}
+	now := a.offered(ctx, architecture, packages)
+	at := packages[0].Snapshot // a lock has one
+	switch {
+	case now == nil:
+		return nil
+	case at == "":
+		return now
+	case a.Snapshots == "":
+		return fmt.Errorf("%w\n-snapshots URL fetches them as of %s, from where Debian's snapshots are kept: URL has debian/ and debian-security/", now, at)
+	}
+	a.say("  apt          %s: Debian has replaced what is pinned; look where it was at %s", architecture, at)
+	if err := a.update(ctx, architecture, at); err != nil {
+		return errors.Join(now, err)
+	}
+	if err := a.offered(ctx, architecture, packages); err != nil {
+		return fmt.Errorf("%w\nand in the snapshot of %s:\n%w", now, at, err)
+	}
+	return nil
 }
 
 // download has apt fetch packages into a folder of their own, and keeps those
@@ -140,7 +168,11 @@ func (a *Archive) offered(ctx context.Context, architecture string, packages []P
 
 // Newest is what the archive has of packages now, in the order of their names.
 func (a *Archive) Newest(ctx context.Context, architecture string, names []string) ([]Package, error) {
-	if err := a.update(ctx, architecture); err != nil {
+	if err := a.update(ctx, architecture, ""); err != nil {
+		return nil, err
+	}
+	snapshot, err := a.snapshot(architecture)
+	if err != nil {
 		return nil, err
 	}
 	packages, err := a.show(ctx, architecture, names, "--no-all-versions")
@@ -153,6 +185,7 @@ func (a *Archive) Newest(ctx context.Context, architecture string, names []strin
 			return nil, fmt.Errorf("what apt says of %s: %w", packages[i].Name, err)
 		}
 		found[packages[i].Name] = true
+		packages[i].Snapshot = snapshot
 	}
 	for _, name := range names {
 		if !found[name] {

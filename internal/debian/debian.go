@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Release is the release of Debian that packages come from: bookworm.
@@ -34,6 +35,7 @@ type Package struct {
 	Architecture string // "amd64", "arm64" or All
 	SHA256       string // of the .deb, in hexadecimal
 	Size         int64  // of the .deb, in bytes
+	Snapshot     string // a time at which the archive had it, as 20061231T235959Z; "" where nobody wrote it down
 }
 
 func (p *Package) String() string {
@@ -47,22 +49,35 @@ func (p *Package) file() string {
 
 // Lock is a list of pinned packages. As text it has one a line, sorted: name,
 // version, architecture, sha256 and size in bytes, with a blank between them. A
-// line that begins with # is a comment.
+// line of "snapshot" and a time says when the archive had those that follow, and
+// one that begins with # is a comment.
 type Lock []Package
+
+// snapshotForm is that of a snapshot's name.
+const snapshotForm = "20060102T150405Z"
 
 // ParseLock reads a Lock. The error names the line.
 func ParseLock(r io.Reader) (Lock, error) {
 	var lock Lock
+	var snapshot string
 	scanner := bufio.NewScanner(r)
 	for line := 1; scanner.Scan(); line++ {
 		text := strings.TrimSpace(scanner.Text())
 		if text == "" || text[0] == '#' {
 			continue
 		}
+		if at, ok := strings.CutPrefix(text, "snapshot "); ok {
+			if _, err := time.Parse(snapshotForm, at); err != nil {
+				return nil, fmt.Errorf("line %d: expected the time of a snapshot, as %s, got %q", line, snapshotForm, at)
+			}
+			snapshot = at
+			continue
+		}
 		p, err := parsePackage(text)
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", line, err)
 		}
+		p.Snapshot = snapshot
 		lock = append(lock, p)
 	}
 	if err := scanner.Err(); err != nil {
@@ -100,11 +115,24 @@ func (p *Package) check() error {
 	return nil
 }
 
-// Write writes the lock as ParseLock reads it.
+// Write writes the lock as ParseLock reads it, with the latest of its packages'
+// times for all of them.
 func (l Lock) Write(w io.Writer) error {
 	sorted := slices.SortedFunc(slices.Values(l), func(a, b Package) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Architecture, b.Architecture))
 	})
+	var snapshot string
+	for _, p := range sorted {
+		snapshot = max(snapshot, p.Snapshot)
+	}
+	for i := range sorted {
+		sorted[i].Snapshot = snapshot
+	}
+	if snapshot != "" {
+		if _, err := fmt.Fprintln(w, "snapshot", snapshot); err != nil {
+			return fmt.Errorf("write pinned packages: %w", err)
+		}
+	}
 	for _, p := range slices.Compact(sorted) {
 		if _, err := fmt.Fprintln(w, p.Name, p.Version, p.Architecture, p.SHA256, p.Size); err != nil {
 			return fmt.Errorf("write pinned packages: %w", err)

@@ -31,9 +31,12 @@ func newMachine(t *testing.T) *machine {
 	m := &machine{t, t.TempDir()}
 	m.script("apt-config", `echo 'Acquire::http::Proxy "http://proxy.test:3128";'; echo 'Dir::Etc "etc/apt";'`)
 	m.script("apt-get", `echo "$@" >>`+m.dir+`/calls
-case "$*" in *update*) cp "$APT_CONFIG" `+m.dir+`/seen.conf; cp "$(dirname "$APT_CONFIG")/sources.list" `+m.dir+`/seen.list; exit 0 ;; esac
+case "$*" in *update*) cp "$APT_CONFIG" `+m.dir+`/seen.conf; cp "$(dirname "$APT_CONFIG")/sources.list" `+m.dir+`/seen.list
+	lists="$(dirname "$APT_CONFIG")/state/lists"
+	printf 'Suite: x\nDate: Sat, 11 Jul 2026 10:16:37 UTC\n' >"$lists/a_InRelease"
+	printf 'Suite: x\nDate: Tue, 24 Nov 2026 02:12:15 UTC\nOther: y\n' >"$lists/b_InRelease"; exit 0 ;; esac
 for a in "$@"; do case $a in *=*) cp `+m.dir+`/"$(echo "$a" | sed 's/=/_/; s/:/%3a/')"_*.deb . ;; esac; done`)
-	m.script("apt-cache", "cat "+m.dir+"/offers")
+	m.script("apt-cache", "! grep -q snapshots.test "+m.dir+"/seen.list || exec cat "+m.dir+"/offered\ncat "+m.dir+"/offers")
 	m.script("dpkg-deb", `cat "$2"`)
 	m.write("offers", "")
 	return m
@@ -112,16 +115,25 @@ func TestFetchOnce(t *testing.T) {
 func TestAptHasARootOfItsOwn(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
+	root := filepath.Join(m.dir, "cache", "apt", "arm64")
+	m.write("cache/apt/arm64/apt.conf", "of before")
+	if err := os.Chmod(filepath.Join(root, "apt.conf"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := m.archive().Fetch(t.Context(), "arm64", []debian.Package{m.offer("libc6", "2.36-9", []byte("libc"))}); err != nil {
 		t.Fatal(err)
 	}
-	root := filepath.Join(m.dir, "cache", "apt", "arm64")
 	for _, want := range []string{
 		`Dir::Etc::parts "/dev/null"`, `Dir::Etc::main "/dev/null"`, `Dir::State "` + root + `/state"`, `Dir::Cache "` + root + `/cache"`,
 		`Dir::State::status "` + root + `/status"`, `APT::Architecture "arm64"`, `APT::Architectures { "arm64"; }`, `Acquire::http::Proxy "http://proxy.test:3128"`,
 	} {
 		if !strings.Contains(m.read("seen.conf"), want) {
 			t.Errorf("apt's configuration lacks %s:\n%s", want, m.read("seen.conf"))
+		}
+	}
+	for _, name := range []string{"apt.conf", "sources.list"} { // which may have passwords
+		if info, err := os.Stat(filepath.Join(root, name)); err != nil || info.Mode() != 0o600 {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
 		}
 	}
 	if strings.Contains(m.read("seen.conf"), "etc/apt") {
@@ -164,6 +176,60 @@ func TestFetchRefuses(t *testing.T) {
 	}
 }
 
+// What Debian has replaced comes from the snapshot of when it was pinned.
+func TestFetchWhatIsReplaced(t *testing.T) {
+	t.Parallel()
+	const at = "20261124T141215Z"
+	for name, tc := range map[string]struct {
+		snapshots, at string
+		gone          bool // from the snapshot too
+		want          string
+	}{
+		"from a snapshot":           {"http://snapshots.test/archive/", at, false, ""},
+		"nobody says where":         {"", at, false, "Debian has replaced it by 2.36-9"},
+		"and how to":                {"", at, false, "-snapshots URL fetches them as of " + at},
+		"nobody wrote down when":    {"http://snapshots.test/archive", "", false, "Debian has replaced it by 2.36-9"},
+		"not in the snapshot":       {"http://snapshots.test/archive", at, true, "Debian has replaced it by 2.36-9"},
+		"and what the snapshot has": {"http://snapshots.test/archive", at, true, "and in the snapshot of " + at + ":\npackage libc6 2.36-8 (arm64): Debian 12 has none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t)
+			p := m.offer("libc6", "2.36-8", []byte("libc"))
+			p.Snapshot = tc.at
+			m.write("offered", m.read("offers"))
+			m.write("offers", "")
+			m.offer("libc6", "2.36-9", []byte("newer"))
+			if tc.gone {
+				m.write("offered", "")
+			}
+			a := m.archive()
+			a.Snapshots = tc.snapshots
+			paths, err := a.Fetch(t.Context(), "arm64", []debian.Package{p})
+			if tc.want != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.want) {
+					t.Errorf("error %v, want it to say %q", err, tc.want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.ReadFile(paths[0]); err != nil || string(got) != "libc" {
+				t.Errorf("%q, %v", got, err)
+			}
+			for _, want := range []string{
+				" check-valid-until=no] http://snapshots.test/archive/debian/" + at + " bookworm main\n", "/debian/" + at + " bookworm-updates main\n",
+				"http://snapshots.test/archive/debian-security/" + at + " bookworm-security main\n",
+			} {
+				if !strings.Contains(m.read("seen.list"), want) {
+					t.Errorf("the sources lack %s:\n%s", want, m.read("seen.list"))
+				}
+			}
+		})
+	}
+}
+
 func TestNoDebian(t *testing.T) {
 	t.Parallel()
 	a := newMachine(t).archive()
@@ -182,7 +248,7 @@ func TestNewest(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	want := m.offer("libc6", "2.36-9", []byte("libc"))
-	want.Size = 7
+	want.Size, want.Snapshot = 7, "20261124T141215Z" // half a day after the newest of the archive's dates
 	got, err := m.archive().Newest(t.Context(), "arm64", []string{"libc6"})
 	if err != nil {
 		t.Fatal(err)
@@ -262,6 +328,19 @@ func TestLock(t *testing.T) {
 	if diff := cmp.Diff(want, text.String()); diff != "" {
 		t.Error(diff)
 	}
+	for i := range lock {
+		lock[i].Snapshot = []string{"20261124T141215Z", "20261124T141216Z"}[i%2]
+	}
+	text.Reset()
+	if err := lock.Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff("snapshot 20261124T141216Z\n"+want, text.String()); diff != "" {
+		t.Error(diff)
+	}
+	if read, err := debian.ParseLock(&text); err != nil || len(read) != 3 || read[0].Snapshot != "20261124T141216Z" || read[2].Snapshot != read[0].Snapshot {
+		t.Errorf("%v, %v", read, err)
+	}
 	for _, architecture := range []string{"amd64", "arm64"} {
 		if p, err := lock.Find("tzdata", architecture); err != nil || p.Architecture != debian.All {
 			t.Errorf("tzdata for %s: %v, %v", architecture, p, err)
@@ -276,6 +355,7 @@ func TestLock(t *testing.T) {
 	for name, line := range map[string]string{
 		"an option for a name": "-o 1 all " + sum + " 1", "a path for a version": "libc6 1/../2 all " + sum + " 1",
 		"a short sha256": "libc6 1 all abc 1", "no size": "libc6 1 all " + sum + " 0", "four fields": "libc6 1 all " + sum,
+		"no time of a snapshot": "snapshot 2026/../..",
 	} {
 		if _, err := debian.ParseLock(strings.NewReader(line)); err == nil || !strings.Contains(err.Error(), "line 1") {
 			t.Errorf("%s: %v", name, err)
