@@ -31,7 +31,7 @@ services=$(awk '/^kind: Service$/ {s=1} /^---/ {s=0} s && /^  name: / {print "ks
 
 # What can be known before minutes of building.
 said=$(kubectl -n default get ksvc 2>&1 >/dev/null) || refuse "no Knative Serving to be seen on $context: $said"
-secret=$(kubectl -n default get secret modelserve-gateway --ignore-not-found -o name) || secret="not ours to see"
+secret=$(kubectl -n default get secret modelserve-gateway --ignore-not-found -o name 2>/dev/null) || secret="not ours to see"
 [ -n "$secret" ] || refuse "the gateway's first key is not there. Make one, and keep it:
   kubectl -n default create secret generic modelserve-gateway --from-literal=MODELSERVE_ADMIN_KEY=ms_admin_\$(openssl rand -hex 32)"
 # Who else set one of Knative's settings meant it: they are not taken over.
