@@ -253,7 +253,7 @@ func checkOverlay(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(b.validate(ctx), b.confined(), b.known(variables))
+	return errors.Join(b.validate(ctx), b.confined(), b.granted(), b.bounded(), b.known(variables))
 }
 
 // overlayNames lists the overlays, so that none is left out.
@@ -306,6 +306,14 @@ func TestOverlaysWithAFault(t *testing.T) {
 		"a value of no type":       {"overlays/dev/settings.yaml", `PATH_STYLE: "true"`, `PATH_STYLE: "yes"`, "dev", "MODELSERVE_S3_PATH_STYLE: "},
 		"a Service not confined":   {"base/pool.yaml", "drop: [ALL]", "drop: [NET_RAW]", "dev", "Service pool: it keeps capabilities"},
 		"no account":               {"base/pool.yaml", "serviceAccountName: function", "serviceAccountName: nobody", "dev", "Service pool: there is no ServiceAccount \"nobody\""},
+		"a verb":                   {"base/accounts.yaml", "get, list, watch", "get, lst, watch", "local", `"lst"`},
+		"more than is read":        {"base/accounts.yaml", "services, revisions]", "services, revisions, configurations]", "prod", `"configurations"`},
+		"a role of nobody's":       {"base/accounts.yaml", "  - kind: ServiceAccount\n    name: gateway", "  - kind: ServiceAccount\n    name: function", "prod", "accounts may not do what they need"},
+		"a role that is not there": {"base/accounts.yaml", "  kind: Role\n  name: gateway", "  kind: Role\n  name: door", "prod", `"door"`},
+		"the gateway's account":    {"base/pool.yaml", "serviceAccountName: function", "serviceAccountName: gateway", "dev", "Service pool: it runs as gateway"},
+		"a quota of nothing":       {"components/namespace/quota.yaml", "requests.cpu", "request.cpu", "prod", "ResourceQuota modelserve: request.cpu: 36 bounds nothing of ours"},
+		"a quota for no pod":       {"components/namespace/quota.yaml", "        memory: 64Mi\n", "", "staging", "every pod would be refused"},
+		"a range of something":     {"components/namespace/quota.yaml", "type: Container", "type: Pod", "staging", "every pod would be refused"},
 		"a host path":              {"base/pool.yaml", "emptyDir:\n            sizeLimit: 5Gi", "hostPath: {path: /var/lib/models}", "dev", "HostPath volume support is disabled"},
 		"a field behind a feature": {"overlays/gpu/features.yaml", "kubernetes.podspec-tolerations: enabled", "kubernetes.podspec-dnspolicy: enabled", "gpu", "must not set the field(s): spec.template.spec.tolerations"},
 		"a second gateway":         {"base/gateway.yaml", `max-scale: "1"`, `max-scale: "2"`, "prod", "Service gateway: it keeps keys to itself"},

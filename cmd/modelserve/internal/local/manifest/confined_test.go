@@ -3,9 +3,12 @@ package manifest_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 )
@@ -121,6 +124,65 @@ func scales(s *servingv1.Service) error {
 	text, ok := at["autoscaling.knative.dev/target"]
 	if target, err := strconv.Atoi(text); ok && (err != nil || int64(target) > *most) {
 		return fmt.Errorf("Service %s: another instance starts at %s at once, of which this takes %d", s.Name, text, *most)
+	}
+	return nil
+}
+
+// granted holds what an overlay has its accounts ask of Kubernetes: what
+// gateway/knative reads, for the gateway, and nothing else for anybody.
+func (b *built) granted() error {
+	want := map[string]any{
+		"Role gateway in default": []rbacv1.PolicyRule{{APIGroups: []string{"serving.knative.dev"}, Resources: []string{"services", "revisions"}, Verbs: []string{"get", "list", "watch"}}},
+		"RoleBinding gateway in default": []any{
+			rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "gateway"},
+			[]rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: "gateway", Namespace: "default"}},
+		},
+	}
+	got := map[string]any{}
+	for _, o := range b.others {
+		switch o := o.(type) {
+		case *rbacv1.Role:
+			got["Role "+o.Name+" in "+o.Namespace] = o.Rules
+		case *rbacv1.RoleBinding:
+			got["RoleBinding "+o.Name+" in "+o.Namespace] = []any{o.RoleRef, o.Subjects}
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		return fmt.Errorf("accounts may not do what they need, or more (-want +got):\n%s", diff)
+	}
+	for _, s := range b.services {
+		if account := s.Spec.Template.Spec.ServiceAccountName; (account == "gateway") != (s.Name == "gateway") {
+			return fmt.Errorf("Service %s: it runs as %s", s.Name, account)
+		}
+	}
+	return nil
+}
+
+// bounded holds a quota to what can be counted of our pods, and to a request for
+// each container that says none, without which it would refuse every pod.
+func (b *built) bounded() error {
+	counted := []corev1.ResourceName{corev1.ResourcePods, corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory}
+	var quota bool
+	filled := corev1.ResourceList{}
+	for _, o := range b.others {
+		switch o := o.(type) {
+		case *corev1.ResourceQuota:
+			quota = true
+			for name, most := range o.Spec.Hard {
+				if !slices.Contains(counted, name) || most.Sign() <= 0 {
+					return fmt.Errorf("ResourceQuota %s: %s: %s bounds nothing of ours, or refuses every pod", o.Name, name, most.String())
+				}
+			}
+		case *corev1.LimitRange:
+			for _, l := range o.Spec.Limits {
+				if l.Type == corev1.LimitTypeContainer {
+					filled = l.DefaultRequest
+				}
+			}
+		}
+	}
+	if quota && (filled.Cpu().IsZero() || filled.Memory().IsZero()) {
+		return errors.New("there is a quota, and no request of cpu and memory for a container that has none: every pod would be refused")
 	}
 	return nil
 }
