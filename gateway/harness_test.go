@@ -21,6 +21,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth/authtest"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/lifecycle"
+	"github.com/modelserveai/modelserve/internal/logtest"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/artifact"
@@ -36,7 +37,7 @@ type world struct {
 	net     *network
 	handler http.Handler
 	server  *httptest.Server
-	log     *syncBuffer
+	log     *logtest.Log
 	tel     *telemetry.Telemetry
 	admin   string // a key's text
 }
@@ -47,7 +48,7 @@ type option func(*gateway.Config, *gateway.Deps)
 // ocr (its own name is no model; serves text-recognize 2) and the pool.
 func newWorld(t testing.TB, options ...option) *world {
 	t.Helper()
-	w := &world{t: t, keys: &authtest.Store{}, log: &syncBuffer{}, net: &network{handlers: map[string]http.Handler{}}}
+	w := &world{t: t, keys: &authtest.Store{}, log: &logtest.Log{}, net: &network{handlers: map[string]http.Handler{}}}
 	w.catalog = &fakeCatalog{models: map[string][]int{
 		"text-detect": {2, 1}, "text-recognize": {2, 1}, "iris": {3, 2, 1}, "secret-model": {1},
 	}}
@@ -296,22 +297,4 @@ func (c *fakeCatalog) Model(_ context.Context, name string, version int) (*gatew
 			Outputs: []infer.TensorSpec{{Name: "y", DataType: infer.Int64, Shape: []int64{-1}}},
 		},
 	}, c.err
-}
-
-// syncBuffer is a log that tests may read while it is written.
-type syncBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/knative"
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/internal/logtest"
 )
 
 func gvr(plural string) schema.GroupVersionResource {
@@ -91,7 +91,7 @@ type cluster struct {
 	client  *fake.FakeDynamicClient
 	routes  *route.Routes
 	watcher *knative.Watcher
-	log     *syncBuffer
+	log     *logtest.Log
 }
 
 func newCluster(t *testing.T, config knative.Config, objects ...any) *cluster {
@@ -100,7 +100,7 @@ func newCluster(t *testing.T, config knative.Config, objects ...any) *cluster {
 	for _, o := range objects {
 		there = append(there, object(t, o))
 	}
-	c := &cluster{t: t, log: &syncBuffer{}}
+	c := &cluster{t: t, log: &logtest.Log{}}
 	c.client = fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
 		gvr("services"): "ServiceList", gvr("revisions"): "RevisionList",
 	}, there...)
@@ -171,22 +171,4 @@ func (c *cluster) find(namespace, name string) route.Function {
 	}
 	c.t.Fatalf("no %s/%s among %s", namespace, name, c.names())
 	return route.Function{}
-}
-
-// syncBuffer is a log that tests read while it is written.
-type syncBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/logtest"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -37,7 +38,7 @@ func cluster(t *testing.T) *platform {
 	}
 	return &platform{
 		address: net.JoinHostPort(at.Hostname(), cmp.Or(at.Port(), "80")), domain: "default.models.test", key: os.Getenv("MODELSERVE_KEY"),
-		dir: t.TempDir(), cli: buildCLI(t), output: new(buffer),
+		dir: t.TempDir(), cli: buildCLI(t), output: new(logtest.Log),
 	}
 }
 

@@ -18,10 +18,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/modelserveai/modelserve/internal/logtest"
 )
 
 // platform is a running `modelserve dev`, or a cluster's.
@@ -32,26 +33,8 @@ type platform struct {
 	dir         string // where the CLI runs; holds .modelserve locally
 	environment []string
 	cli         string
-	cmd         *exec.Cmd // of the local one
-	output      *buffer
-}
-
-// buffer is what the platform prints, readable while it does.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	cmd         *exec.Cmd    // of the local one
+	output      *logtest.Log // what it prints
 }
 
 // root is the repository's root.
@@ -79,7 +62,7 @@ func buildCLI(t *testing.T) string {
 // start runs the platform on a free port until the test ends.
 func start(t *testing.T, cli, data string) *platform {
 	t.Helper()
-	p := &platform{address: freeAddress(t), dir: filepath.Dir(data), cli: cli, output: new(buffer)}
+	p := &platform{address: freeAddress(t), dir: filepath.Dir(data), cli: cli, output: new(logtest.Log)}
 	_, port, _ := net.SplitHostPort(p.address)
 	p.domain = "default.localhost:" + port
 	p.cmd = exec.Command(cli, "dev", "--address", p.address, "--data", data, "--plain")
