@@ -6,9 +6,6 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 const contractService = "e2e-contract"
@@ -32,11 +31,11 @@ func TestClusterRuntimeContract(t *testing.T) {
 	}
 	p := cluster(t)
 	const port, limit = "9191", 2
-	t.Cleanup(func() { _, _ = tool(t, "", "kn", "service", "delete", contractService) })
-	mustTool(t, "kn", "service", "apply", contractService, "--image", imageOf(t, "text-detect"), "--port", "h2c:"+port,
-		"--env", "MODELSERVE_MODELS=text-detect@1", "--env", "MODELSERVE_CACHE_DIR=/tmp/models",
-		"--env-from", "config-map:modelserve", "--env-from", "secret:modelserve-s3", "--request", "cpu=10m",
-		"--concurrency-limit", fmt.Sprint(limit), "--scale-max", "1", "--label", "networking.knative.dev/visibility=cluster-local")
+	err := knService(t, "apply", contractService, imageOf(t, "text-detect"), "text-detect@1",
+		"--port", "h2c:"+port, "--concurrency-limit", fmt.Sprint(limit), "--scale-max", "1")
+	if err != nil {
+		t.Fatal(err)
+	}
 	read := request{host: p.host(contractService), path: "/", body: testdata(t, "functions/text-detect/testdata/page.png"), header: map[string]string{"Content-Type": "image/png"}}
 	p.eventually(t, "it answers", func() error { return answers(t, p, read) })
 
@@ -85,11 +84,10 @@ func callTogether(t *testing.T, p *platform, r request, n int) (done chan struct
 // until done.
 func inFlight(t *testing.T, done <-chan struct{}) func(func(int) bool) {
 	t.Helper()
-	out := strings.Fields(mustTool(t, "kubectl", "get", "pods", "-l", "serving.knative.dev/service="+contractService, "-o", "jsonpath={.items[*].status.podIP}"))
-	if len(out) != 1 {
-		t.Fatalf("pods: %q, expected one", out)
+	pods, err := podsOf(t, contractService)
+	if err != nil || len(pods) != 1 {
+		t.Fatalf("%d pods (%v), expected one", len(pods), err)
 	}
-	address := "http://" + net.JoinHostPort(out[0], "9464") + "/metrics"
 	return func(yield func(int) bool) {
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
@@ -99,7 +97,7 @@ func inFlight(t *testing.T, done <-chan struct{}) func(func(int) bool) {
 				return
 			case <-tick.C:
 			}
-			n, err := callsIn(t, address)
+			n, err := callsIn(t, &pods[0])
 			if err != nil {
 				t.Error(err)
 				return
@@ -114,24 +112,15 @@ func inFlight(t *testing.T, done <-chan struct{}) func(func(int) bool) {
 var inFlightLine = regexp.MustCompile(`(?m)^modelserve_requests_in_flight(?:\{[^}]*\})? (\d+)$`)
 
 // callsIn is the sum of the function's calls in flight, of all protocols.
-func callsIn(t *testing.T, metrics string) (int, error) {
+func callsIn(t *testing.T, pod *corev1.Pod) (int, error) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, metrics, nil)
-	if err != nil {
-		return 0, err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
+	text, err := fetch(t, pod, "9464", "/metrics")
 	if err != nil {
 		return 0, err
 	}
 	found := inFlightLine.FindAllSubmatch(text, -1)
 	if found == nil {
-		return 0, fmt.Errorf("%s has no %s", metrics, inFlightLine)
+		return 0, fmt.Errorf("the metrics of %s have no %s", pod.Name, inFlightLine)
 	}
 	sum := 0
 	for _, line := range found {

@@ -125,9 +125,7 @@ spec:
 func TestClusterEvents(t *testing.T) {
 	p := cluster(t)
 	applyEventing(t)
-	for _, name := range []string{"content-detect", "text-detect"} {
-		p.atZero(t, name)
-	}
+	p.atZero(t, "content-detect", "text-detect")
 	broker := addressOf(t, "broker/e2e")
 	post(t, broker, "upload-1", "dev.modelserve.document.uploaded.v1", "package main\n\nfunc main() {}\n")
 	p.eventually(t, "the function's answer is at the sink", func() error {

@@ -16,10 +16,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/modelserveai/modelserve/internal/logtest"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -98,82 +100,76 @@ func mustTool(t *testing.T, name string, args ...string) string {
 	return out
 }
 
-// podsOf counts a service's pods that are not ending.
-func podsOf(t *testing.T, service string) (int, error) {
+// podsOf lists the pods of services, also those that are ending.
+func podsOf(t *testing.T, services ...string) ([]corev1.Pod, error) {
 	t.Helper()
-	out, err := kubectl(t, "get", "pods", "-l", "serving.knative.dev/service="+service, "-o", "json")
+	out, err := kubectl(t, "get", "pods", "-l", "serving.knative.dev/service in ("+strings.Join(services, ",")+")", "-o", "json")
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var list struct {
-		Items []struct {
-			Metadata struct {
-				DeletionTimestamp *string `json:"deletionTimestamp"`
-			} `json:"metadata"`
-		} `json:"items"`
-	}
-	if err := json.Unmarshal([]byte(out), &list); err != nil {
-		return 0, err
-	}
-	n := 0
-	for _, pod := range list.Items {
-		if pod.Metadata.DeletionTimestamp == nil {
-			n++
-		}
-	}
-	return n, nil
+	var list corev1.PodList
+	err = json.Unmarshal([]byte(out), &list)
+	return list.Items, err
 }
 
-// atZero waits until a service has no pod, not even one that is ending: that
-// would still answer.
-func (p *platform) atZero(t *testing.T, service string) {
+// staying are the pods that are not ending.
+func staying(pods []corev1.Pod) []corev1.Pod {
+	return slices.DeleteFunc(pods, func(pod corev1.Pod) bool { return pod.DeletionTimestamp != nil })
+}
+
+// fetch reads a page of a pod, whose address this machine reaches.
+func fetch(t *testing.T, pod *corev1.Pod, port, path string) ([]byte, error) {
 	t.Helper()
-	p.eventually(t, service+" is at zero", func() error {
-		out, err := kubectl(t, "get", "pods", "-l", "serving.knative.dev/service="+service, "-o", "name")
-		if err == nil && strings.TrimSpace(out) != "" {
-			err = fmt.Errorf("there are %s", out)
-		}
-		return err
-	})
-}
-
-// TestClusterFromZero wakes each function, and waits until it sleeps again.
-func TestClusterFromZero(t *testing.T) {
-	p := cluster(t)
-	for _, tc := range nativeCalls(t) {
-		t.Run(tc.function, func(t *testing.T) {
-			mustTool(t, "kubectl", "wait", "--for=condition=Ready", "ksvc/"+tc.function, "--timeout=120s")
-			p.atZero(t, tc.function)
-			res := p.must(t, request{host: p.host(tc.function), path: "/", body: testdata(t, tc.file), header: map[string]string{"Content-Type": tc.contentType}})
-			if res.status != http.StatusOK || !regexp.MustCompile(tc.want).Match(res.body) {
-				t.Fatalf("from zero: %d %s, want it to match %s", res.status, res.body, tc.want)
-			}
-			if n, err := podsOf(t, tc.function); err != nil || n < 1 {
-				t.Errorf("%d pods after an answer (%v)", n, err)
-			}
-			p.atZero(t, tc.function)
-		})
+	if pod.Status.PodIP == "" {
+		return nil, fmt.Errorf("%s has no address", pod.Name)
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	at := "http://" + net.JoinHostPort(pod.Status.PodIP, port) + path
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s %s", at, res.Status, text)
+	}
+	return text, err
 }
 
-// TestClusterNothingReachesAFunctionPastTheGateway asks without a key, in every way the
-// ingress has.
+// TestClusterNothingReachesAFunctionPastTheGateway asks in every way the ingress
+// has: without a key each ends at the gateway, and a key opens no other door.
 func TestClusterNothingReachesAFunctionPastTheGateway(t *testing.T) {
 	p := cluster(t)
+	if err := answers(t, p, classify(p)); err != nil {
+		t.Fatalf("at the function's own name, with a key: %v", err)
+	}
+	const spoofed = "with a host for the gateway"
 	for name, r := range map[string]request{
-		"by its public name":          {host: "content-detect.default.models.test"},
-		"by its name in the cluster":  {host: "content-detect.default.svc.cluster.local"},
-		"by a shorter one":            {host: "content-detect.default"},
-		"with a host for the gateway": {host: "gateway.default.models.test", header: map[string]string{"X-Forwarded-Host": "content-detect.default.models.test"}},
+		"by its public name":         {host: "content-detect.default.models.test"},
+		"by its name in the cluster": {host: "content-detect.default.svc.cluster.local"},
+		"by a shorter one":           {host: "content-detect.default"},
+		spoofed:                      {host: "gateway.default.models.test", header: map[string]string{"X-Forwarded-Host": "content-detect.default.models.test"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r.path, r.body, r.noKey = "/", []byte("package main"), true
-			res, err := p.do(t, r)
-			if err != nil {
-				t.Fatal(err)
+			good := classify(p)
+			r.path, r.body, r.noKey = good.path, good.body, true
+			if res := p.must(t, r); res.status != http.StatusUnauthorized || res.code() != "unauthenticated" {
+				t.Errorf("without a key: %d %s", res.status, res.body)
 			}
-			if res.status == http.StatusOK || bytes.Contains(res.body, []byte("label")) {
-				t.Errorf("answered %d %s", res.status, res.body)
+			if name != spoofed {
+				return
+			}
+			// The ingress writes over what a caller claims: it is the gateway that
+			// answers, which has nothing there.
+			r.noKey = false
+			if res := p.must(t, r); res.status != http.StatusNotFound || bytes.Contains(res.body, []byte("label")) {
+				t.Errorf("with a key: %d %s", res.status, res.body)
 			}
 		})
 	}
