@@ -23,11 +23,15 @@ echo "deploy: $overlay to the cluster $context"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-: >"$work/knative.yaml" >"$work/ours.yaml"
-go tool -modfile=tools/go.mod kustomize build "$overlay" | awk -v knative="$work/knative.yaml" -v ours="$work/ours.yaml" '
-  function keep() { if (text != "") printf "---\n%s", text >(text ~ /\n  namespace: knative-serving\n/ ? knative : ours); text = "" }
+: >"$work/knative.yaml" >"$work/around.yaml" >"$work/services.yaml"
+go tool -modfile=tools/go.mod kustomize build "$overlay" | awk -v work="$work" '
+  function keep() {
+    to = text ~ /\n  namespace: knative-serving\n/ ? "knative" : "\n" text ~ /\nkind: Service\n/ ? "services" : "around"
+    if (text != "") printf "---\n%s", text >(work "/" to ".yaml")
+    text = ""
+  }
   /^---$/ { keep(); next } { text = text $0 "\n" } END { keep() }'
-services=$(awk '/^kind: Service$/ {s=1} /^---/ {s=0} s && /^  name: / {print "ksvc/" $2; s=0}' "$work/ours.yaml")
+services=$(awk '/^  name: / {print "ksvc/" $2}' "$work/services.yaml")
 
 # What can be known before minutes of building.
 said=$(kubectl -n default get ksvc 2>&1 >/dev/null) || refuse "no Knative Serving to be seen on $context: $said"
@@ -50,16 +54,19 @@ if revision=$(git rev-parse HEAD 2>/dev/null); then
   labels+=,$label.revision=$revision,$label.version=$(git describe --always --dirty)
 fi
 echo "deploy: build the images"
-ko resolve --sbom=spdx --platform="linux/${arch//,/,linux/}" --image-label="$labels" -f - <"$work/ours.yaml" >"$work/resolved.yaml"
+ko resolve --sbom=spdx --platform="linux/${arch//,/,linux/}" --image-label="$labels" -f - <"$work/services.yaml" >"$work/resolved.yaml"
 images=$(grep -oE "$KO_DOCKER_REPO/[^ \"]+@sha256:[0-9a-f]+" "$work/resolved.yaml" | sort -u | paste -sd, -) || refuse "ko named no image in $KO_DOCKER_REPO"
 go run ./cmd/images -check "$images"
 
-# Knative's settings come first, for they say what a Service may have. Of what is
-# ours, all is applied or nothing; what kn changed becomes what it was.
+# Knative's settings come first, for they say what a Service may have, then what
+# stands around the Services: Knative tries a pod of each, with its account. Of the
+# Services all are applied or none; what kn changed becomes what it was.
 settings
-ours() { kubectl apply --server-side --force-conflicts "$@" -f "$work/resolved.yaml"; }
-ours --dry-run=server >/dev/null || refuse "$context does not take this: of $overlay, Knative's settings are applied, and nothing else"
-ours
+ours() { kubectl apply --server-side --force-conflicts "$@"; }
+ours --dry-run=server -f "$work/around.yaml" >/dev/null || refuse "$context does not take what stands around the Services: Knative's settings are applied, and nothing else"
+ours -f "$work/around.yaml"
+ours --dry-run=server -f "$work/resolved.yaml" >/dev/null || refuse "$context does not take these Services: what stands around them is applied, and none of them is changed"
+ours -f "$work/resolved.yaml"
 
 echo "deploy: wait for $(echo $services | wc -w) services"
 if ! kubectl -n default wait --for=condition=Ready --timeout=300s $services; then

@@ -184,8 +184,8 @@ type pod struct {
 		Name   string
 		Labels map[string]string
 	}
-	Spec     struct{ NodeName string }
-	Status   struct {
+	Spec   struct{ NodeName string }
+	Status struct {
 		Conditions        []struct{ Type, Status string }
 		ContainerStatuses []struct {
 			State struct{ Running *struct{} }

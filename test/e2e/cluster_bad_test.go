@@ -57,8 +57,8 @@ func TestClusterBadManifests(t *testing.T) {
 		},
 		"an image that cannot be pulled": {
 			service: "e2e-no-image",
-			spec:    `{containers: [{image: "localhost:5000/none:1"}]}`,
-			told:    `Unable to fetch image "localhost:5000/none:1"`,
+			spec:    `{containers: [{image: "registry.invalid/none:1"}]}`,
+			told:    `Unable to fetch image "registry.invalid/none:1"`,
 		},
 		"more than the quota": {
 			service: "e2e-quota",

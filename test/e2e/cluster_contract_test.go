@@ -13,9 +13,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -39,7 +41,18 @@ func TestClusterRuntimeContract(t *testing.T) {
 	read := request{host: p.host(contractService), path: "/", body: testdata(t, "functions/text-detect/testdata/page.png"), header: map[string]string{"Content-Type": "image/png"}}
 	p.eventually(t, "it answers", func() error { return answers(t, p, read) })
 
-	t.Run("the process", func(t *testing.T) { processKeepsContract(t, port) })
+	t.Run("its environment", func(t *testing.T) {
+		environ := environOf(t, processOf(t, contractService, "user-container"))
+		for _, want := range []string{"PORT=" + port, "K_SERVICE=" + contractService, "K_CONFIGURATION=" + contractService, "K_REVISION=" + latest(t, contractService)} {
+			if !slices.Contains(environ, want) {
+				t.Errorf("no %s in its environment", want)
+			}
+		}
+	})
+	t.Run("a function of config", func(t *testing.T) {
+		p.eventually(t, "it answers", func() error { return answers(t, p, classify(p)) })
+		isConfined(t, processOf(t, "content-detect", "function"))
+	})
 	t.Run("concurrency", func(t *testing.T) {
 		done := callTogether(t, p, read, 8)
 		most := 0
@@ -133,9 +146,14 @@ func callsIn(t *testing.T, pod *corev1.Pod) (int, error) {
 	return sum, nil
 }
 
-// processKeepsContract looks at the function's process from the machine.
-func processKeepsContract(t *testing.T, port string) {
-	proc := processOf(t)
+func environOf(t *testing.T, proc string) []string {
+	t.Helper()
+	return strings.Split(string(readFile(t, filepath.Join(proc, "environ"))), "\x00")
+}
+
+// isConfined looks at a process of config/ from the machine.
+func isConfined(t *testing.T, proc string) {
+	t.Helper()
 	status := map[string]string{}
 	for line := range strings.Lines(string(readFile(t, filepath.Join(proc, "status")))) {
 		name, value, _ := strings.Cut(line, ":")
@@ -150,47 +168,47 @@ func processKeepsContract(t *testing.T, port string) {
 			t.Errorf("%s: %q, expected %q", name, status[name], want)
 		}
 	}
-	environ := strings.Split(string(readFile(t, filepath.Join(proc, "environ"))), "\x00")
-	for _, want := range []string{"PORT=" + port, "K_SERVICE=" + contractService, "K_CONFIGURATION=" + contractService, "K_REVISION=" + latest(t, contractService)} {
-		if !slices.Contains(environ, want) {
-			t.Errorf("no %s in its environment", want)
-		}
+	if cwd, err := os.Readlink(filepath.Join(proc, "cwd")); err != nil || cwd != "/home/nonroot" {
+		t.Errorf("working directory %q (%v), expected that of the base images", cwd, err)
 	}
-	if cwd, err := os.Readlink(filepath.Join(proc, "cwd")); err != nil || cwd != "/" {
-		t.Errorf("working directory %q (%v), expected the image's", cwd, err)
-	}
-	writable := writableMounts(t, filepath.Join(proc, "mountinfo"))
-	if len(writable) == 0 || slices.ContainsFunc(writable, func(at string) bool { return at != "/tmp" && !strings.HasPrefix(at, "/tmp/") }) {
-		t.Errorf("it may write to %q, expected /tmp alone", writable)
+	// Folders for files that are meant to be there; the kernel's own are nobody's.
+	if diff := cmp.Diff([]string{"/tmp", "/var/cache/modelserve"}, writableMounts(t, proc)); diff != "" {
+		t.Errorf("what it may write to, -want +got:\n%s", diff)
 	}
 }
 
-// writableMounts are the file systems that a process may write to, without those
-// of the kernel.
-func writableMounts(t *testing.T, mountinfo string) []string {
+// writableMounts are the file systems that a function's user may write to, in
+// order, without those of the kernel.
+func writableMounts(t *testing.T, proc string) []string {
 	t.Helper()
 	var found []string
-	for scan := bufio.NewScanner(bytes.NewReader(readFile(t, mountinfo))); scan.Scan(); {
+	for scan := bufio.NewScanner(bytes.NewReader(readFile(t, filepath.Join(proc, "mountinfo")))); scan.Scan(); {
 		// 36 35 98:0 /root /mount/point options shared:… - type source superoptions (proc(5))
 		fields := strings.Fields(scan.Text())
-		dash := slices.Index(fields, "-")
-		at, kind := fields[4], fields[dash+1]
-		if slices.Contains(strings.Split(fields[5], ","), "ro") || slices.Contains(strings.Split(fields[dash+3], ","), "ro") ||
-			slices.Contains([]string{"proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts"}, kind) || at == "/dev" || strings.HasPrefix(at, "/dev/") {
+		dash, at := slices.Index(fields, "-"), fields[4]
+		readOnly := slices.Contains(strings.Split(fields[5], ","), "ro") || slices.Contains(strings.Split(fields[dash+3], ","), "ro")
+		if readOnly || regexp.MustCompile(`^/(proc|sys|dev)(/|$)`).MatchString(at) {
 			continue
 		}
-		found = append(found, at)
+		var info syscall.Stat_t
+		if err := syscall.Stat(filepath.Join(proc, "root", at), &info); err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode&0o002 != 0 || info.Uid == 65532 && info.Mode&0o200 != 0 || info.Gid == 65532 && info.Mode&0o020 != 0 {
+			found = append(found, at)
+		}
 	}
+	slices.Sort(found)
 	return found
 }
 
-// processOf is the folder in /proc of the contract's one container.
-func processOf(t *testing.T) string {
+// processOf is the folder in /proc of a container of a service's first pod.
+func processOf(t *testing.T, service, container string) string {
 	t.Helper()
-	id := strings.TrimPrefix(strings.TrimSpace(mustTool(t, "kubectl", "get", "pods", "-l", "serving.knative.dev/service="+contractService,
-		"-o", `jsonpath={.items[0].status.containerStatuses[?(@.name=="user-container")].containerID}`)), "containerd://")
+	id := strings.TrimPrefix(strings.TrimSpace(mustTool(t, "kubectl", "get", "pods", "-l", "serving.knative.dev/service="+service,
+		"-o", `jsonpath={.items[0].status.containerStatuses[?(@.name=="`+container+`")].containerID}`)), "containerd://")
 	if id == "" {
-		t.Fatal("no container user-container")
+		t.Fatalf("%s has no container %s", service, container)
 	}
 	groups, err := filepath.Glob("/proc/[0-9]*/cgroup")
 	if err != nil {

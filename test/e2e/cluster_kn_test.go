@@ -51,7 +51,10 @@ func TestClusterKn(t *testing.T) {
 	p.eventually(t, "version 1 answers", func() error { return p.wantScale(t, p.host(service), service, 1) })
 	// Another version is one variable, and a revision of its own.
 	mustTool(t, "kn", "service", "update", service, "--env", "MODELSERVE_MODELS="+service+"@2", "--revision-name", service+"-two",
-		"--tag", service+"-one=stable,"+service+"-two=candidate", "--traffic", "stable=90,candidate=10")
+		"--tag", service+"-one=stable,@latest=candidate", "--traffic", "@latest=10,stable=90")
+	if list := mustTool(t, "kn", "service", "list"); !strings.Contains(list, service) {
+		t.Errorf("services:\n%s", list)
+	}
 	if list := mustTool(t, "kn", "revision", "list", "-s", service, "-o", "name"); strings.Count(list, service) != 2 {
 		t.Errorf("revisions: %s", list)
 	}
