@@ -31,7 +31,8 @@ type Fetcher struct {
 	writer func(*os.File) io.WriterAt // where downloads go; tests make it fail
 }
 
-// NewFetcher makes a fetcher. target is this node's ONNX Runtime and CPU. With
+// NewFetcher makes a fetcher. Without a cache it keeps no file: each is held in
+// memory for as long as it is used, up to transfer.Memory bytes. target is this node's ONNX Runtime and CPU. With
 // a verifier, unsigned and altered manifests are refused; nil checks none.
 func NewFetcher(store *Store, cache *Cache, target Target, verifier *Verifier, transfer Transfer) *Fetcher {
 	return NewFetcherFor(store, cache, func() (Target, error) { return target, nil }, verifier, transfer)
@@ -107,6 +108,9 @@ func (f *Fetcher) Fetch(ctx context.Context, ref Ref) (*Local, error) {
 	}
 	waited := time.Since(asked)
 	files, ort := m.choose(target)
+	if f.cache == nil && len(files) > 1 {
+		return nil, unavailable(ref, permanent{errors.New("it has external data, whose files have names that need a folder: set MODELSERVE_CACHE_DIR")})
+	}
 	got, err := f.files(ctx, ref, data, files)
 	if err != nil {
 		return nil, err
@@ -201,6 +205,9 @@ func (t *trust) wait(ctx context.Context) error {
 // file leases one file, downloading it when it is not there. Where the disk
 // takes none, it is held in memory.
 func (f *Fetcher) file(ctx context.Context, ref Ref, file File, t *trust) (l *lease, read int64, arrived time.Time, err error) {
+	if f.cache == nil {
+		return f.unkept(ctx, ref, file, t)
+	}
 	for range 8 { // it may be evicted between download and lease
 		l, err = f.cache.acquire(ctx, file)
 		if l != nil {

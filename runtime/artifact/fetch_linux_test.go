@@ -62,6 +62,31 @@ func TestFetchReadOnlyDisk(t *testing.T) {
 	holds(t, f, "rosa", rosa).Release()
 }
 
+// TestFetchKeepsNothing holds that a fetcher without a cache holds each file in
+// memory, to the bound.
+func TestFetchKeepsNothing(t *testing.T) {
+	t.Parallel()
+	store := newFakeS3(t).store(t)
+	iris, rosa := noise(1, 1000), noise(2, 2000)
+	publish(t, store, draft(t, "iris", iris), Publishing{})
+	publish(t, store, draft(t, "rosa", rosa), Publishing{})
+	transfer := quick
+	transfer.Memory = 1500
+	f := NewFetcher(store, nil, here, nil, transfer)
+	local := holds(t, f, "iris", iris)
+	if !strings.HasPrefix(local.Path, "/proc/self/fd/") {
+		t.Errorf("it is at %s", local.Path)
+	}
+	local.Release()
+	if _, err := os.Stat(local.Path); err == nil {
+		t.Errorf("%s is there after the release", local.Path)
+	}
+	_, err := f.Fetch(t.Context(), Ref{"rosa", 1})
+	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "2000 bytes are more than the 1500") || !Lasting(err) {
+		t.Errorf("Fetch: %v", err)
+	}
+}
+
 // TestOpenCacheOnAReadOnlyDisk holds that a folder that takes no files from the
 // beginning keeps nobody from serving.
 func TestOpenCacheOnAReadOnlyDisk(t *testing.T) {

@@ -76,6 +76,19 @@ func (f *Fetcher) verified(ctx context.Context, key string, file File, dst io.Wr
 	return arrived, t.wait(ctx)
 }
 
+// unkept holds a file in memory because no folder keeps any.
+func (f *Fetcher) unkept(ctx context.Context, ref Ref, file File, t *trust) (l *lease, read int64, arrived time.Time, err error) {
+	if file.Size > f.transfer.Memory {
+		err = permanent{fmt.Errorf("%d bytes are more than the %d that are held in memory: set MODELSERVE_CACHE_DIR, or raise MODELSERVE_CACHE_MEMORY", file.Size, f.transfer.Memory)}
+	} else {
+		l, read, arrived, err = f.intoMemory(ctx, ref.key(file.Object), file, t)
+	}
+	if err != nil {
+		return nil, read, arrived, fmt.Errorf("%s: %w", file.Path, err)
+	}
+	return l, read, arrived, nil
+}
+
 // intoMemory downloads a file into memory that has a path while the lease is
 // held, and stays for as long as somebody maps it.
 func (f *Fetcher) intoMemory(ctx context.Context, key string, file File, t *trust) (l *lease, read int64, arrived time.Time, err error) {

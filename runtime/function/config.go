@@ -25,9 +25,9 @@ type config struct {
 	Models []string `env:"MODELSERVE_MODELS,required"` // name@version, or * for every published one
 
 	S3            artifact.Config
-	CacheDir      string   `env:"MODELSERVE_CACHE_DIR"`                        // "" is a folder in the system's temporary one
+	CacheDir      string   `env:"MODELSERVE_CACHE_DIR"`                        // "" is a folder in the system's temporary one; none keeps files in memory, as long as they are used
 	CacheSize     env.Size `env:"MODELSERVE_CACHE_SIZE" envDefault:"4GiB"`     // bytes of model files kept on the node
-	CacheMemory   env.Size `env:"MODELSERVE_CACHE_MEMORY" envDefault:"512MiB"` // the largest model file that is loaded from memory when the cache's disk takes none; 0 is never
+	CacheMemory   env.Size `env:"MODELSERVE_CACHE_MEMORY" envDefault:"512MiB"` // the largest model file that is loaded from memory, when no folder takes it; 0 is never
 	PublicKey     string   `env:"MODELSERVE_PUBLIC_KEY"`                       // PEM; set, unsigned models are refused
 	PublicKeyFile string   `env:"MODELSERVE_PUBLIC_KEY_FILE"`                  // the same in a file
 
@@ -53,6 +53,9 @@ type config struct {
 	refs   []artifact.Ref // Models, parsed; nil is every one
 	device ort.Device     // Device, parsed
 }
+
+// noCache is the CacheDir of a function that keeps no files.
+const noCache = "none"
 
 // minGPUMemory is less than any model takes of a GPU: a bound below it is a
 // mistake of the unit.

@@ -25,7 +25,7 @@ type source struct {
 	verifier *artifact.Verifier           // nil when no key is configured
 	library  func() (*ort.Library, error) // started once, in the background
 	device   *device
-	cache    *artifact.Cache
+	cache    *artifact.Cache // nil when no files are kept
 	fetcher  *artifact.Fetcher
 }
 
@@ -40,9 +40,12 @@ func newSource(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (*sou
 	if err != nil {
 		return nil, err
 	}
-	cache, err := artifact.OpenCache(artifact.CacheConfig{Dir: cfg.CacheDir, MaxBytes: int64(cfg.CacheSize), Logger: tel.Logger})
-	if err != nil {
-		return nil, fmt.Errorf("MODELSERVE_CACHE_DIR: %w", err)
+	var cache *artifact.Cache
+	if cfg.CacheDir != noCache {
+		cache, err = artifact.OpenCache(artifact.CacheConfig{Dir: cfg.CacheDir, MaxBytes: int64(cfg.CacheSize), Logger: tel.Logger})
+		if err != nil {
+			return nil, fmt.Errorf("MODELSERVE_CACHE_DIR: %w", err)
+		}
 	}
 	s := &source{
 		cfg: cfg, store: store, verifier: verifier, cache: cache, library: sync.OnceValues(openLibrary),
@@ -105,7 +108,10 @@ const settleLimit = 5 * time.Second
 func (s *source) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), settleLimit)
 	defer cancel()
-	unsettled := s.cache.Close(ctx)
+	var unsettled error
+	if s.cache != nil {
+		unsettled = s.cache.Close(ctx)
+	}
 	library, err := s.library()
 	if err != nil {
 		return unsettled // it never started, and whoever needed it was told

@@ -23,13 +23,10 @@ func settings() []setting {
 	)
 	return []setting{
 		{"bench-as-it-is", "as a function of config/ is", `[]`},
-		{"bench-no-volumes", "no volume at all, and no token of the service account", `[
-			{"op": "remove", "path": "/spec/template/spec/volumes"},
-			{"op": "remove", "path": "` + container + `/volumeMounts"},
-			{"op": "remove", "path": "/spec/template/spec/serviceAccountName"},
-			{"op": "add", "path": "/spec/template/spec/automountServiceAccountToken", "value": false}]`},
-		{"bench-no-token", "no token of the service account", `[
-			{"op": "add", "path": "/spec/template/spec/automountServiceAccountToken", "value": false}]`},
+		{"bench-token", "the token of its service account, as Kubernetes gives it to every pod", withToken},
+		{"bench-volume", "an emptyDir at /tmp", `[
+			{"op": "add", "path": "/spec/template/spec/volumes", "value": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}]},
+			{"op": "add", "path": "` + container + `/volumeMounts", "value": [{"name": "tmp", "mountPath": "/tmp"}]}]`},
 		{"bench-probe-second", "readinessProbe.periodSeconds: 1, by the kubelet", `[
 			{"op": "add", "path": "` + container + `/readinessProbe/periodSeconds", "value": 1}]`},
 		{"bench-more-cpu", "requests.cpu: 500m, and 200m for queue-proxy", `[

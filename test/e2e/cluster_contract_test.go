@@ -53,6 +53,9 @@ func TestClusterRuntimeContract(t *testing.T) {
 		p.eventually(t, "it answers", func() error { return answers(t, p, classify(p)) })
 		isConfined(t, processOf(t, "content-detect", "function"))
 	})
+	t.Run("the gateway", func(t *testing.T) {
+		isConfined(t, processOf(t, "gateway", "gateway"), "/tmp", "/var/lib/modelserve")
+	})
 	t.Run("concurrency", func(t *testing.T) {
 		done := callTogether(t, p, read, 8)
 		most := 0
@@ -151,8 +154,9 @@ func environOf(t *testing.T, proc string) []string {
 	return strings.Split(string(readFile(t, filepath.Join(proc, "environ"))), "\x00")
 }
 
-// isConfined looks at a process of config/ from the machine.
-func isConfined(t *testing.T, proc string) {
+// isConfined looks at a process of config/ from the machine: it may write to
+// nothing but what is named.
+func isConfined(t *testing.T, proc string, writable ...string) {
 	t.Helper()
 	status := map[string]string{}
 	for line := range strings.Lines(string(readFile(t, filepath.Join(proc, "status")))) {
@@ -171,8 +175,7 @@ func isConfined(t *testing.T, proc string) {
 	if cwd, err := os.Readlink(filepath.Join(proc, "cwd")); err != nil || cwd != "/home/nonroot" {
 		t.Errorf("working directory %q (%v), expected that of the base images", cwd, err)
 	}
-	// Folders for files that are meant to be there; the kernel's own are nobody's.
-	if diff := cmp.Diff([]string{"/tmp", "/var/cache/modelserve"}, writableMounts(t, proc)); diff != "" {
+	if diff := cmp.Diff(writable, writableMounts(t, proc)); diff != "" {
 		t.Errorf("what it may write to, -want +got:\n%s", diff)
 	}
 }

@@ -42,6 +42,7 @@ type service struct {
 	Target      int   // 0 is Knative's part of Concurrency
 	Deadline    int   // seconds
 	Memory      int64 // MiB requested; 0 is the namespace's default
+	Disk        bool  // its files are kept in a volume, not in memory
 }
 
 // destination is where a manifest goes.
@@ -56,7 +57,19 @@ func (s *service) fit(m *artifact.Manifest) {
 		fitting := scaleOf(m, 1)
 		s.Concurrency, s.Target = fitting.concurrency, fitting.target
 	}
-	s.Deadline, s.Memory = int(deadlineOf(m).Seconds()), memoryOf(m)
+	s.Deadline, s.Memory, s.Disk = int(deadlineOf(m).Seconds()), memoryOf(m), needsDisk(m)
+}
+
+// heldInMemory bounds the files that a function holds in memory: a volume costs
+// the pod a third of a second, which a larger model loses elsewhere.
+const heldInMemory = 256 << 20
+
+// needsDisk tells whether a model is too large to be held in memory, or in files
+// that have to be side by side.
+func needsDisk(m *artifact.Manifest) bool {
+	return slices.ContainsFunc(m.Files, func(f artifact.File) bool {
+		return f.Size > heldInMemory || f.Optimized == nil && f.Path != artifact.ModelFile
+	})
 }
 
 // manifest writes the service as a Knative Service.

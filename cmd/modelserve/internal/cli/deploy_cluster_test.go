@@ -219,20 +219,33 @@ func TestWaitReady(t *testing.T) {
 // volumes and port.
 func TestDeployConfinesAsWeDo(t *testing.T) {
 	t.Parallel()
-	m := &artifact.Manifest{Name: "churn", Version: 1, Signature: infer.Signature{}, Cost: &artifact.Cost{Memory: 100 << 20}}
-	s := service{Name: "churn", Namespace: defaultNamespace, Version: 1, Image: onnxImage}
-	s.fit(m)
-	text, err := s.manifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ships, err := os.ReadFile("../../../../config/base/text-detect.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ours, theirs := confinement(t, ships), confinement(t, []byte(text))
-	if diff := cmp.Diff(ours, theirs); diff != "" {
-		t.Errorf("confinement (-ships +deploy writes):\n%s", diff)
+	model := artifact.File{Path: artifact.ModelFile, Size: heldInMemory}
+	for name, tc := range map[string]struct {
+		files []artifact.File
+		ships string
+	}{
+		"held in memory":     {[]artifact.File{model, {Path: "model.ort", Size: 1, Optimized: &artifact.Target{}}}, "text-detect"},
+		"too large for that": {[]artifact.File{{Path: artifact.ModelFile, Size: heldInMemory + 1}}, "pool"},
+		"with external data": {[]artifact.File{model, {Path: "weights.bin", Size: 1}}, "pool"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := &artifact.Manifest{Name: "churn", Version: 1, Signature: infer.Signature{}, Files: tc.files, Cost: &artifact.Cost{Memory: 100 << 20}}
+			s := service{Name: "churn", Namespace: defaultNamespace, Version: 1, Image: onnxImage}
+			s.fit(m)
+			text, err := s.manifest()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ships, err := os.ReadFile("../../../../config/base/" + tc.ships + ".yaml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			ours, theirs := confinement(t, ships), confinement(t, []byte(text))
+			if diff := cmp.Diff(ours, theirs); diff != "" {
+				t.Errorf("confinement (-ships +deploy writes):\n%s", diff)
+			}
+		})
 	}
 }
 

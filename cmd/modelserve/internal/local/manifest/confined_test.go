@@ -76,7 +76,9 @@ func loose(s *corev1.SecurityContext) []string {
 	return open
 }
 
-// unwritable tells what is amiss where a container with a read-only root writes.
+// unwritable tells what is amiss where a container with a read-only root writes: a
+// function that holds its model in memory writes nowhere, and any volume costs it
+// time from zero.
 func unwritable(volumes []corev1.Volume, c corev1.Container) []string {
 	var amiss []string
 	paths := map[string]*resource.Quantity{}
@@ -92,11 +94,15 @@ func unwritable(volumes []corev1.Volume, c corev1.Container) []string {
 			paths[m.MountPath] = v.EmptyDir.SizeLimit
 		}
 	}
-	if paths["/tmp"] == nil {
+	keeps := !slices.Contains(c.Env, corev1.EnvVar{Name: "MODELSERVE_CACHE_DIR", Value: "none"})
+	switch {
+	case keeps && paths["/tmp"] == nil:
 		amiss = append(amiss, "it cannot write to /tmp")
+	case !keeps && len(volumes) > 0:
+		amiss = append(amiss, "it keeps no files, and has a volume")
 	}
 	for _, e := range c.Env {
-		if e.Name != "MODELSERVE_CACHE_DIR" {
+		if e.Name != "MODELSERVE_CACHE_DIR" || !keeps {
 			continue
 		}
 		cache := resource.MustParse("4Gi") // MODELSERVE_CACHE_SIZE by default
