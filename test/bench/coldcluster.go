@@ -51,6 +51,9 @@ type coldStart struct {
 // server says that its containers run; that it is ready; the answer is here.
 var coldParts = [10]string{"wake", "schedule", "volumes", "sandbox", "image", "process", "queue-proxy", "report", "load until ready", "first answer"} //nolint:gochecknoglobals // a table
 
+// floors are the first of sleepers, which load nothing.
+const floors = 2
+
 func sleepers() []*sleeper {
 	return []*sleeper{
 		{name: floor, file: "go.mod", contentType: "application/octet-stream"},
@@ -334,7 +337,7 @@ func (s *sleeper) column(of func(coldStart) time.Duration, extremes bool) string
 }
 
 func coldRows(all []*sleeper) (rows []row) {
-	for _, s := range all[2:] {
+	for _, s := range all[floors:] {
 		what := "first answer from zero on the cluster, " + s.name
 		for i, against := range []string{"a function of the same shape that loads nothing", "the same with its account's token, as any hello-world has"} {
 			ratio := ratios(s.totals(), all[i].totals())

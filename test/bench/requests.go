@@ -30,7 +30,7 @@ func (o *options) requests(ctx context.Context, _ *platform, _ string) (rows []r
 		return nil, errNoCluster
 	}
 	fmt.Printf("\n| function | calls at once | loaded, MB | under load, MB | at most, MB | processor for a call, ms | processors |\n|%s\n", strings.Repeat(" --- |", 7))
-	for _, s := range sleepers()[1:] {
+	for _, s := range sleepers()[floors:] {
 		if err := s.measureUse(ctx, time.Duration(o.rounds)*o.turn); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
