@@ -92,7 +92,7 @@ func (a *app) deployCluster(ctx context.Context, s *service, m *artifact.Manifes
 
 // apply hands the manifest to ko or kubectl.
 func (a *app) apply(ctx context.Context, command, text string) error {
-	cmd := exec.CommandContext(ctx, command, "apply", "-f", "-") //nolint:gosec // ko or kubectl, checked
+	cmd := exec.CommandContext(ctx, command, "apply", "-f", "-")
 	cmd.Dir, cmd.Stdin = a.Dir, strings.NewReader(text)
 	cmd.Stdout, cmd.Stderr = a.Err, a.Err // ours is what is printed on Out
 	err := cmd.Run()
