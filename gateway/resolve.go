@@ -111,6 +111,9 @@ func (g *gateway) published(ctx context.Context, verb auth.Verb, model, version 
 // of a revision we know nothing of; an alias is of the versions that we know.
 func (g *gateway) ofFunction(ctx context.Context, bound *route.Bound, model, version string) (located, error) {
 	versions := bound.Versions(model)
+	if f := bound.Function; len(versions) == 0 && f.State == route.StateFailed {
+		return located{}, problem.New(problem.Unavailable, "the function %s cannot start: %s", f.Name, f.Reason)
+	}
 	if len(versions) == 0 {
 		return located{}, problem.New(problem.ModelNotFound, "model %q is not one of function %s; call it by the gateway's own host", model, bound.Function.Name)
 	}

@@ -35,6 +35,12 @@ metadata:
   name: config-domain
   namespace: knative-serving
 ---
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: function
+  namespace: default
+---
 apiVersion: serving.knative.dev/v1
 kind: Service
 metadata:
@@ -119,6 +125,8 @@ git describe --always --dirty
 ko resolve --sbom=spdx --platform=linux/arm64 --image-label=org.opencontainers.image.title=ModelServe,org.opencontainers.image.revision=0123abc,org.opencontainers.image.version=v1-dirty -f -
 go run ./cmd/images -check localhost:5000/gateway-0a@sha256:0123,localhost:5000/pool-0a@sha256:0123
 kubectl apply --server-side -f knative.yaml
+kubectl apply --server-side --force-conflicts --dry-run=server -f around.yaml
+kubectl apply --server-side --force-conflicts -f around.yaml
 kubectl apply --server-side --force-conflicts --dry-run=server -f resolved.yaml
 kubectl apply --server-side --force-conflicts -f resolved.yaml
 kubectl -n default wait --for=condition=Ready --timeout=300s ksvc/pool ksvc/gateway
@@ -127,7 +135,7 @@ kubectl -n default wait --for=condition=Ready --timeout=300s ksvc/pool ksvc/gate
 		t.Errorf("calls (-want +got):\n%s", diff)
 	}
 	built, err := os.ReadFile(filepath.Join(dir, "built"))
-	if err != nil || strings.Contains(string(built), "knative-serving") || strings.Count(string(built), "\nkind: Service\n") != 2 {
+	if err != nil || strings.Contains(string(built), "knative-serving") || strings.Contains(string(built), "ServiceAccount") || strings.Count(string(built), "\nkind: Service\n") != 2 {
 		t.Errorf("%v: what is ours is\n%s", err, built)
 	}
 	if used, _ := os.ReadFile(filepath.Join(dir, "koconfig")); string(used) != ".ko.yaml\n" {
@@ -149,7 +157,8 @@ func TestDeployRefuses(t *testing.T) {
 		"settings of somebody else's":  {deployment{refuse: "--dry-run=server -f"}, "Knative's settings on modelserve are not ours to change"},
 		"an image that is too large":   {deployment{refuse: "./cmd/images -check"}, "not that"},
 		"an image that is not built":   {deployment{refuse: "ko resolve"}, "not that"},
-		"a manifest it does not take":  {deployment{refuse: "--force-conflicts --dry-run=server"}, "modelserve does not take this: of config/overlays/dev"},
+		"what stands around them":      {deployment{refuse: "--force-conflicts --dry-run=server -f"}, "modelserve does not take what stands around the Services"},
+		"a Service it does not take":   {deployment{refuse: "resolved.yaml"}, "modelserve does not take these Services: what stands around them is applied"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -157,7 +166,7 @@ func TestDeployRefuses(t *testing.T) {
 			if err == nil || !strings.Contains(out, tc.want) {
 				t.Errorf("%v, want it to say %q:\n%s", err, tc.want, out)
 			}
-			if strings.Contains(calls, "apply --server-side --force-conflicts -f") || strings.Contains(calls, "kubectl -n default wait") {
+			if regexp.MustCompile(`apply --server-side --force-conflicts -f \S*resolved`).MatchString(calls) && tc.refuse != "resolved.yaml" || strings.Contains(calls, "kubectl -n default wait") {
 				t.Errorf("it is applied all the same:\n%s", calls)
 			}
 		})

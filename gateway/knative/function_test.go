@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
+	"knative.dev/pkg/apis"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"github.com/modelserveai/modelserve/gateway/knative"
@@ -31,6 +32,10 @@ func TestFunctions(t *testing.T) {
 	}
 	unrouted := func(s *servingv1.Service) *servingv1.Service {
 		s.Status.Conditions = append(condition(corev1.ConditionUnknown, ""), routed(corev1.ConditionUnknown))
+		return s
+	}
+	because := func(s *servingv1.Service, message string) *servingv1.Service {
+		s.Status.Conditions = append(s.Status.Conditions, apis.Condition{Type: servingv1.ServiceConditionConfigurationsReady, Status: corev1.ConditionFalse, Message: message})
 		return s
 	}
 	nowhere := func(s *servingv1.Service) *servingv1.Service {
@@ -93,6 +98,11 @@ func TestFunctions(t *testing.T) {
 			unready(created(nowhere(aService("default/rec")), "rec-1"), corev1.ConditionFalse, "no such image"),
 			[]*servingv1.Revision{broken(aRevision("default/rec-1", "rec@1", 0), "no such image")},
 			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: route.StateFailed, Reason: "no such image"},
+		},
+		"the first revision failed, and only its configuration says why": {
+			because(unready(created(nowhere(aService("default/rec")), "rec-1"), corev1.ConditionFalse, `Configuration "rec" does not have any ready Revision.`), "unsigned"),
+			[]*servingv1.Revision{broken(aRevision("default/rec-1", "rec@1", 0), "unsigned")},
+			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: route.StateFailed, Reason: "unsigned"},
 		},
 		"the first revision starts": {
 			unready(created(nowhere(aService("default/rec")), "rec-1"), corev1.ConditionUnknown, ""),

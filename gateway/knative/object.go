@@ -64,6 +64,10 @@ func readService(o *unstructured.Unstructured, before service) (service, error) 
 		created: typed.Status.LatestCreatedRevisionName,
 		ready:   readVerdict(typed.Status.GetCondition(servingv1.ServiceConditionReady)),
 	}
+	// Where nothing was ever ready, Ready says no more than that.
+	if cause := readVerdict(typed.Status.GetCondition(servingv1.ServiceConditionConfigurationsReady)); s.ready.bad() && cause.bad() && cause.message != "" {
+		s.ready.message = cause.message
+	}
 	if a := typed.Status.Address; a != nil && a.URL != nil {
 		s.url = a.URL.String()
 	}

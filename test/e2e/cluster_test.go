@@ -142,6 +142,15 @@ func fetch(t *testing.T, pod *corev1.Pod, port, path string) ([]byte, error) {
 	return text, err
 }
 
+// TestClusterClientsThatOfferToUpgrade are answered in HTTP/1.1: Java's own client
+// offers HTTP/2 with its first request.
+func TestClusterClientsThatOfferToUpgrade(t *testing.T) {
+	p := cluster(t)
+	r := classify(p)
+	r.header["Connection"], r.header["Upgrade"], r.header["HTTP2-Settings"] = "Upgrade, HTTP2-Settings", "h2c", "AAMAAABkAAQAAP__"
+	p.eventually(t, "it is answered", func() error { return answers(t, p, r) })
+}
+
 // TestClusterNothingReachesAFunctionPastTheGateway asks in every way the ingress
 // has: without a key each ends at the gateway, and a key opens no other door.
 func TestClusterNothingReachesAFunctionPastTheGateway(t *testing.T) {

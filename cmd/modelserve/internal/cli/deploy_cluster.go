@@ -86,7 +86,8 @@ func (a *app) deployCluster(ctx context.Context, s *service, m *artifact.Manifes
 	if !known {
 		return a.printDeploy(result, "call it through the gateway, whose URL --server gives\n")
 	}
-	result.Curl = curlLine(m, inferURL(artifact.Ref{Name: s.Name}, gateway), gateway)
+	// By its version: without one a call by path is for the newest, elsewhere perhaps.
+	result.Curl = curlLine(m, inferURL(artifact.Ref{Name: s.Name, Version: s.Version}, gateway), gateway)
 	return a.printDeploy(result, callText(result.Curl, gateway))
 }
 
@@ -169,10 +170,17 @@ func (k *knativeService) ready() (status, why string) {
 		return "Unknown", "Knative has not looked at it"
 	}
 	status, why = "Unknown", "Knative has not said anything of it"
+	cause := ""
 	for _, c := range k.Status.Conditions {
-		if c.Type == "Ready" {
+		switch {
+		case c.Type == "Ready":
 			status, why = c.Status, strings.TrimSpace(firstOf(c.Message, c.Reason, "it is starting"))
+		case c.Type == "ConfigurationsReady" && c.Status == "False":
+			cause = strings.TrimSpace(c.Message)
 		}
+	}
+	if status == "False" && cause != "" {
+		why = cause // where nothing was ever ready, Ready says no more than that
 	}
 	return status, why
 }

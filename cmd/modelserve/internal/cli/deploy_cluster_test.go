@@ -85,7 +85,7 @@ func TestDeployToACluster(t *testing.T) {
 	out := s.must(append(model, "ko")...)
 	for _, want := range []string{
 		"churn@1\n  manifest  " + filepath.Join(s.dir, "out", "churn.yaml") + "\n", "URL       http://churn.default.svc.cluster.local\n",
-		`curl -fsS -H "X-API-Key: $MODELSERVE_KEY"`, " http://gateway.default.models.test/v2/models/churn/infer\n",
+		`curl -fsS -H "X-API-Key: $MODELSERVE_KEY"`, " http://gateway.default.models.test/v2/models/churn/versions/1/infer\n",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in:\n%s", want, out)
@@ -109,7 +109,7 @@ func TestDeployToACluster(t *testing.T) {
 	// Who says where the gateway is need not be asked.
 	s.vars[gatewayVariable] = "http://198.18.0.2:30080"
 	onPath(t, fakeKubectl(t, "", served))
-	if out := s.must(append(model, "kubectl", "--image", "localhost:5000/onnx")...); !strings.Contains(out, " http://198.18.0.2:30080/v2/models/churn/infer\n") {
+	if out := s.must(append(model, "kubectl", "--image", "localhost:5000/onnx")...); !strings.Contains(out, " http://198.18.0.2:30080/v2/models/churn/versions/1/infer\n") {
 		t.Errorf("with %s: %s", gatewayVariable, out)
 	}
 	delete(s.vars, gatewayVariable)
