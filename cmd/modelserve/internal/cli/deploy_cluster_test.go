@@ -215,6 +215,29 @@ func TestWaitReady(t *testing.T) {
 	}
 }
 
+// Where nothing was ever ready only another condition says why.
+func TestReadyTellsTheCause(t *testing.T) {
+	t.Parallel()
+	ready := condition{Type: "Ready", Status: "False", Message: `Configuration "churn" does not have any ready Revision.`}
+	for name, tc := range map[string]struct {
+		conditions []condition
+		want       string
+	}{
+		"the cause":  {[]condition{{Type: "ConfigurationsReady", Status: "False", Message: "unsigned"}, ready}, "unsigned"},
+		"none given": {[]condition{{Type: "ConfigurationsReady", Status: "False"}, ready}, ready.Message},
+		"another":    {[]condition{ready, {Type: "ConfigurationsReady", Status: "True", Message: "unsigned"}}, ready.Message},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := &knativeService{}
+			k.Status.Conditions = tc.conditions
+			if status, why := k.ready(); status != "False" || why != tc.want {
+				t.Errorf("%s %q, want %q", status, why, tc.want)
+			}
+		})
+	}
+}
+
 // What deploy writes is confined as what ships is: by the same account, context,
 // volumes and port.
 func TestDeployConfinesAsWeDo(t *testing.T) {
