@@ -342,6 +342,22 @@ func TestWhatGoesWrongBehind(t *testing.T) {
 	}
 }
 
+// TestAFunctionWithoutARevisionSaysWhy holds that a function that serves nothing any
+// more, because it failed, is not told as a model that is not there.
+func TestAFunctionWithoutARevisionSaysWhy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if err := w.routes.Replace([]route.Function{{
+		Name: "ocr", Namespace: "default", URL: "http://ocr.default.svc.cluster.local", State: route.StateFailed, Reason: "RevisionMissing",
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	got := w.do(request{method: "POST", host: "ocr.default.localhost", path: "/v2/models/text-recognize/infer", key: w.admin, body: "{}"})
+	if got.status != http.StatusServiceUnavailable || !strings.Contains(got.body, "RevisionMissing") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
 // plain answers as net/http's own errors are.
 func plain(text string, status int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, text, status) }

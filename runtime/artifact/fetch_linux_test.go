@@ -85,6 +85,11 @@ func TestFetchKeepsNothing(t *testing.T) {
 	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "2000 bytes are more than the 1500") || !Lasting(err) {
 		t.Errorf("Fetch: %v", err)
 	}
+	publish(t, store, draft(t, "viola", iris, DraftFile{Path: "weights.bin", Source: write(t, rosa)}), Publishing{})
+	_, err = f.Fetch(t.Context(), Ref{"viola", 1})
+	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "external data") || !Lasting(err) {
+		t.Errorf("Fetch of external data: %v", err)
+	}
 }
 
 // TestOpenCacheOnAReadOnlyDisk holds that a folder that takes no files from the
