@@ -22,6 +22,8 @@ type config struct {
 	Port  int           `env:"PORT" envDefault:"8080"`            // Knative's
 	Grace time.Duration `env:"MODELSERVE_GRACE" envDefault:"25s"` // to finish what was begun, after SIGTERM
 
+	TerminationLog string `env:"MODELSERVE_TERMINATION_LOG" envDefault:"/dev/termination-log"` // a Service's terminationMessagePath; nothing is made where there is none
+
 	Models []string `env:"MODELSERVE_MODELS,required"` // name@version, or * for every published one
 
 	S3            artifact.Config

@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/runtime/ort"
-	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
 // noGPU is what is said of the library that tests have, which knows no GPU.
@@ -21,7 +20,7 @@ func TestAutoFallsBackToTheCPUAndSaysWhy(t *testing.T) {
 	environment := storage(t)
 	publish(t, environment)
 	p := begin(t, Spec{Name: "double"}, environment) // auto is the default
-	p.waitFor(serve.PhaseReady)
+	p.waitReady()
 	if status, body, err := p.ask(http.MethodPost, "/v2/models/double/infer", input); err != nil || status != http.StatusOK {
 		t.Errorf("%d %s %v", status, body, err)
 	}

@@ -40,40 +40,39 @@ func hopeless(err error, tries int) bool {
 	}
 }
 
-// terminationLog is where Kubernetes reads why a container ended, by default;
-// Knative tells it of a Service that is not ready. It is there in containers
-// only.
-const terminationLog = "/dev/termination-log"
-
 // maxTermination bounds what Kubernetes keeps of it, in bytes.
 const maxTermination = 4096
 
 // ending tells why a function ended, as the last line of its log and in the
-// termination log, and returns the exit status.
+// termination log, where Kubernetes reads it and Knative tells it of a Service
+// that is not ready. It returns the exit status.
 func ending(name string, err error, log io.Writer, termination string) int {
 	if err == nil {
 		return 0
 	}
-	status, reason := 1, name+": "+oneLine(err.Error())
-	text := reason
+	status, text := 1, reasonOf(name, err)
 	var fault *env.Fault
 	if errors.As(err, &fault) {
-		status, reason = env.ExitCode, name+": the environment is wrong: "+oneLine(err.Error())
-		text = name + ": the environment is wrong:\n" + err.Error() // each fault in its line
+		err = fmt.Errorf("the environment is wrong:\n%w", err)
+		status, text = env.ExitCode, name+": "+err.Error() // each fault in its line
 	}
-	if err := terminated(termination, reason); err != nil {
+	if err := terminated(termination, reasonOf(name, err)); err != nil {
 		fmt.Fprintf(log, "%s: the termination log takes nothing: %v\n", name, err)
 	}
 	fmt.Fprintln(log, text)
 	return status
 }
 
-// oneLine puts what errors have in lines beside each other.
-func oneLine(text string) string {
-	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+// reasonOf is what is told of an error, in one line; "" of none.
+func reasonOf(name string, err error) string {
+	if err == nil {
+		return ""
+	}
+	text := strings.ReplaceAll(err.Error(), ":\n", ": ")
+	return name + ": " + strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }
 
-// terminated writes the reason where Kubernetes reads it, if it does.
+// terminated writes the reason into the termination log, if there is one.
 func terminated(path, reason string) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -42,19 +42,19 @@ type Limits struct {
 // Main runs a function until it is told to stop, and exits: 0 when it stopped
 // as told, 1 when it could not go on or its model will never load, 2 when its
 // environment is wrong. Why is its last line, and in Kubernetes the container's
-// termination message.
+// termination message. What it waits for meanwhile is told there too.
 func Main(spec Spec) {
 	ctx, stop := lifecycle.Context(context.Background())
-	err := run(ctx, spec, env.Environ(), os.Stderr)
+	var cfg config
+	err := env.Parse(&cfg)
+	if err == nil {
+		err = run(ctx, spec, &cfg, os.Stderr)
+	}
 	stop()
-	os.Exit(ending(spec.Name, err, os.Stderr, terminationLog))
+	os.Exit(ending(spec.Name, err, os.Stderr, cfg.TerminationLog))
 }
 
-func run(ctx context.Context, spec Spec, environment map[string]string, log io.Writer) error {
-	var cfg config
-	if err := env.ParseFrom(&cfg, environment); err != nil {
-		return err
-	}
+func run(ctx context.Context, spec Spec, cfg *config, log io.Writer) error {
 	if cfg.Telemetry.Service == "" {
 		cfg.Telemetry.Service = spec.Name
 	}
@@ -70,57 +70,53 @@ func run(ctx context.Context, spec Spec, environment map[string]string, log io.W
 			tel.Logger.Warn("telemetry was cut off", "error", err)
 		}
 	}()
-	return serveUntil(ctx, spec, &cfg, tel)
+	return serveUntil(ctx, spec, cfg, tel)
 }
 
-// serveUntil listens at once, so that probes are answered while models load,
-// and drains when ctx ends.
+// serveUntil loads the function's models, answers, and drains when ctx ends.
 func serveUntil(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Telemetry) error {
+	src, err := newSource(ctx, cfg, tel)
+	if err != nil {
+		return err
+	}
+	models, err := newPool(cfg, src, tel)
+	if err != nil {
+		return errors.Join(err, src.close())
+	}
+	err = answer(ctx, spec, cfg, tel, src, models)
+	models.Close()
+	return errors.Join(err, src.close())
+}
+
+// answer listens once the models are there: an open port says so. Knative's own
+// probe, of a Service that has none, asks no more than that.
+func answer(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Telemetry, src *source, models *pool.Pool) error {
+	health := new(serve.Health)
+	handler, err := newServer(spec, cfg, tel, src, models, health)
+	if err != nil {
+		return err
+	}
+	stopMetrics, err := serveMetrics(ctx, cfg, tel)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
+	waiting := func(err error) { // the pool has logged it
+		if err := terminated(cfg.TerminationLog, reasonOf(spec.Name, err)); err != nil {
+			tel.Logger.Warn("the termination log takes nothing", "error", err)
+		}
+	}
+	if err := src.load(ctx, models, waiting); err != nil || ctx.Err() != nil {
+		return err
+	}
 	var listen net.ListenConfig
 	listener, err := listen.Listen(ctx, "tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)))
 	if err != nil {
 		return fmt.Errorf("listen on PORT: %w", err)
 	}
-	src, err := newSource(ctx, cfg, tel)
-	if err != nil {
-		listener.Close()
-		return err
-	}
-	models, err := newPool(cfg, src, tel)
-	if err != nil {
-		listener.Close()
-		return err
-	}
-	health := serve.NewHealth()
-	handler, err := newServer(spec, cfg, tel, src, models, health)
-	if err != nil {
-		listener.Close()
-		return err
-	}
-	serving, stop := context.WithCancel(ctx)
-	defer stop()
-	loaded := make(chan error, 1)
-	go func() {
-		err := src.load(serving, models, health)
-		if err != nil {
-			stop() // there is nothing to wait for
-		} else {
-			giveBackAtRest(serving, debug.FreeOSMemory)
-		}
-		loaded <- err
-	}()
-	stopMetrics, err := serveMetrics(ctx, cfg, tel)
-	if err == nil {
-		tel.Logger.Info("listening", "address", listener.Addr().String(), "models", cfg.Models)
-		err = lifecycle.Serve(serving, lifecycle.NewServer(tel.Middleware(handler), lifecycle.DefaultLimits()), listener, cfg.Grace, health.Drain)
-		stopMetrics()
-	} else {
-		listener.Close()
-	}
-	stop()
-	hopeless := <-loaded
-	models.Close()
-	return errors.Join(hopeless, err, src.close())
+	tel.Logger.Info("listening", "address", listener.Addr().String(), "models", cfg.Models)
+	go giveBackAtRest(ctx, debug.FreeOSMemory)
+	return lifecycle.Serve(ctx, lifecycle.NewServer(tel.Middleware(handler), lifecycle.DefaultLimits()), listener, cfg.Grace, health.Drain)
 }
 
 func newPool(cfg *config, src *source, tel *telemetry.Telemetry) (*pool.Pool, error) {

@@ -3,7 +3,6 @@ package function
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -126,7 +126,11 @@ func begin(t *testing.T, spec Spec, environment map[string]string) *process {
 	environment["PORT"] = port
 	ctx, cancel := context.WithCancel(t.Context())
 	p := &process{t: t, url: "http://127.0.0.1:" + port, stop: cancel, done: make(chan error, 1), log: new(log)}
-	go func() { p.done <- run(ctx, spec, environment, p.log) }()
+	var cfg config
+	if err := env.ParseFrom(&cfg, environment); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.done <- run(ctx, spec, &cfg, p.log) }()
 	t.Cleanup(func() {
 		cancel()
 		if t.Failed() {
@@ -150,26 +154,28 @@ func (p *process) ask(method, path, body string) (int, string, error) {
 	return res.StatusCode, string(data), err
 }
 
-// waitFor asks /readyz until it tells of the state, and returns the reason.
-func (p *process) waitFor(state serve.Phase) string {
+// waitReady asks /readyz until it is answered, which is not before the models
+// are there.
+func (p *process) waitReady() {
+	p.t.Helper()
+	p.wait("ready", func() bool {
+		status, _, err := p.ask(http.MethodGet, "/readyz", "")
+		return err == nil && status == http.StatusOK
+	})
+}
+
+// wait waits until something holds.
+func (p *process) wait(what string, holds func() bool) {
 	p.t.Helper()
 	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		var health struct {
-			State  serve.Phase
-			Reason string
-		}
-		_, body, err := p.ask(http.MethodGet, "/readyz", "")
-		if err == nil && json.Unmarshal([]byte(body), &health) == nil && health.State == state {
-			return health.Reason
-		}
+	for !holds() {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			p.t.Fatalf("not %s within a minute: %v %s", state, err, body)
+			p.t.Fatalf("not %s within a minute", what)
 		}
 	}
 }
@@ -181,7 +187,7 @@ func TestFunctionLoadsAnswersAndStops(t *testing.T) {
 	environment := storage(t)
 	publish(t, environment)
 	p := begin(t, Spec{Name: "double"}, environment)
-	p.waitFor(serve.PhaseReady)
+	p.waitReady()
 	status, body, err := p.ask(http.MethodPost, "/v2/models/double/infer", input)
 	if err != nil || status != http.StatusOK || !strings.Contains(body, `"data":[2,4]`) {
 		t.Errorf("%d %s, %v", status, body, err)
@@ -208,15 +214,31 @@ func TestFunctionWaitsForS3(t *testing.T) {
 	})
 	publish(t, environment)
 	away.Store(true)
+	termination := filepath.Join(t.TempDir(), "termination-log")
+	if err := os.WriteFile(termination, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	environment["MODELSERVE_TERMINATION_LOG"] = termination
+	told := func() string {
+		text, err := os.ReadFile(termination)
+		if err != nil {
+			t.Error(err)
+		}
+		return string(text)
+	}
 	p := begin(t, Spec{Name: "double"}, environment)
-	if reason := p.waitFor(serve.PhaseFailed); !strings.Contains(reason, "double@1") || !strings.Contains(reason, "S3 unreachable") {
+	p.wait("waiting", func() bool { return told() != "" })
+	if reason := told(); !strings.HasPrefix(reason, "double: ") || !strings.Contains(reason, "double@1") || !strings.Contains(reason, "S3 unreachable") {
 		t.Errorf("reason %q", reason)
 	}
-	if status, body, err := p.ask(http.MethodPost, "/v2/models/double/infer", input); err != nil || status < 400 {
-		t.Errorf("%d %s %v", status, body, err)
+	if status, body, err := p.ask(http.MethodGet, "/readyz", ""); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("it listens without its model: %d %s %v", status, body, err)
 	}
 	away.Store(false)
-	p.waitFor(serve.PhaseReady)
+	p.waitReady()
+	if reason := told(); reason != "" {
+		t.Errorf("a reason still: %q", reason)
+	}
 	p.stop()
 	if err := <-p.done; err != nil {
 		t.Error(err)
@@ -228,7 +250,7 @@ func TestFunctionOfEveryModel(t *testing.T) {
 	environment := storage(t)
 	environment["MODELSERVE_MODELS"] = "*"
 	p := begin(t, Spec{Name: "onnx"}, environment)
-	p.waitFor(serve.PhaseReady)
+	p.waitReady()
 	if status, body, err := p.ask(http.MethodPost, "/v2/models/double/infer", input); err != nil || status != http.StatusNotFound {
 		t.Errorf("before the push: %d %s %v", status, body, err)
 	}
@@ -264,7 +286,7 @@ func TestFunctionFinishesWhatItBeganAndOutlivesPanics(t *testing.T) {
 	publish(t, environment)
 	g := gate{make(chan struct{}), make(chan struct{})}
 	p := begin(t, Spec{Name: "double", Codec: func(Limits) serve.Codec { return g }}, environment)
-	p.waitFor(serve.PhaseReady)
+	p.waitReady()
 	if status, body, err := p.ask(http.MethodPost, "/", "panic"); err != nil || status != http.StatusInternalServerError || strings.Contains(body, "mistake") {
 		t.Errorf("a panic: %d %s %v", status, body, err)
 	}
@@ -286,9 +308,9 @@ func TestFunctionFinishesWhatItBeganAndOutlivesPanics(t *testing.T) {
 
 func TestEnvironmentIsCheckedWhole(t *testing.T) {
 	t.Parallel()
-	err := run(t.Context(), Spec{Name: "double"}, map[string]string{
+	err := env.ParseFrom(new(config), map[string]string{
 		"PORT": "x", "MODELSERVE_MODELS": "a@1,../b@2,c", "MODELSERVE_DEVICE": "tpu", "MODELSERVE_GPU_MEMORY": "4", "MODELSERVE_MAX_BODY": "0", "MODELSERVE_MAX_OUTPUT": "0", "MODELSERVE_QUEUE": "-1",
-	}, io.Discard)
+	})
 	var fault *env.Fault
 	if !errors.As(err, &fault) {
 		t.Fatalf("got %v", err)

@@ -14,7 +14,6 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/pool"
-	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
 // source implements pool.Source over S3 and ONNX Runtime.
@@ -184,25 +183,20 @@ func (s *source) open(ctx context.Context, ref string) (io.ReadCloser, error) {
 	return s.store.OpenInput(ctx, "ref", ref, int64(s.cfg.MaxBody))
 }
 
-// load brings the function's models into memory and says so to health. What
-// fails and may yet succeed, as while S3 cannot be reached, is tried again, with
-// the pool's backoff, for as long as ctx lasts; the error is of what cannot. A
-// function of every model is ready as soon as ONNX Runtime is.
-func (s *source) load(ctx context.Context, models *pool.Pool, health *serve.Health) error {
-	health.Loading("starting ONNX Runtime")
+// load brings the function's models into memory. What fails and may yet succeed,
+// as while S3 cannot be reached, is tried again, with the pool's backoff, for as
+// long as ctx lasts; waiting is told its error each time, and nil when it did
+// succeed. The error returned is of what cannot. A function of every model needs
+// ONNX Runtime only.
+func (s *source) load(ctx context.Context, models *pool.Pool, waiting func(error)) error {
 	if len(s.cfg.refs) == 0 {
-		if err := s.started(); err != nil {
-			health.Fail(err.Error())
-			return err
-		}
+		return s.started()
 	}
 	for _, ref := range s.cfg.refs {
-		health.Loading("loading model " + ref.String())
-		if err := s.loadOne(ctx, ref, models, health); err != nil || ctx.Err() != nil {
+		if err := s.loadOne(ctx, ref, models, waiting); err != nil || ctx.Err() != nil {
 			return err
 		}
 	}
-	health.Ready()
 	return nil
 }
 
@@ -220,11 +214,14 @@ func (s *source) started() error {
 }
 
 // loadOne loads a model. It returns nil once that is there or ctx has ended.
-func (s *source) loadOne(ctx context.Context, ref artifact.Ref, models *pool.Pool, health *serve.Health) error {
+func (s *source) loadOne(ctx context.Context, ref artifact.Ref, models *pool.Pool, waiting func(error)) error {
 	for tries := 1; ; tries++ {
 		lease, err := models.Acquire(ctx, ref.Name, fmt.Sprint(ref.Version))
 		if err == nil {
 			lease.Release()
+			if tries > 1 {
+				waiting(nil)
+			}
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -233,10 +230,10 @@ func (s *source) loadOne(ctx context.Context, ref artifact.Ref, models *pool.Poo
 		if failed := s.started(); failed != nil {
 			err = failed
 		}
-		health.Fail(err.Error()) // the pool has logged it
 		if hopeless(err, tries) {
 			return err
 		}
+		waiting(err)
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():

@@ -341,7 +341,7 @@ func TestGRPCCalls(t *testing.T) {
 func TestGRPCHealth(t *testing.T) {
 	t.Parallel()
 	f := newFake()
-	health := serve.NewHealth()
+	health := new(serve.Health)
 	client := grpc_health_v1.NewHealthClient(dial(t, start(t, serve.Config{Backend: f, Repository: f, Health: health}).URL))
 	check := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) {
 		t.Helper()
@@ -350,9 +350,9 @@ func TestGRPCHealth(t *testing.T) {
 			t.Errorf("%v, %v; want %v", got, err, want)
 		}
 	}
-	check(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
-	health.Ready()
 	check(grpc_health_v1.HealthCheckResponse_SERVING)
+	health.Drain()
+	check(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	if _, err := client.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: "other"}); status.Code(err) != codes.NotFound {
 		t.Error(err)
 	}

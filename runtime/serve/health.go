@@ -3,82 +3,41 @@ package serve
 import (
 	"encoding/json"
 	"net/http"
-	"sync"
+	"sync/atomic"
 )
 
-// Phase is where a server is in its life.
-type Phase string
-
-// The phases, in the order of a life. Failed may still turn Ready, when a later
-// load succeeds; Draining is the last.
-const (
-	PhaseLoading  Phase = "loading"
-	PhaseReady    Phase = "ready"
-	PhaseFailed   Phase = "failed"
-	PhaseDraining Phase = "draining"
-)
-
-// Health is a server's phase, with the reason for it. It begins loading. It may
+// Health says whether requests are taken: from the beginning until Drain. It may
 // be used from many goroutines.
-type Health struct {
-	mu     sync.Mutex
-	phase  Phase
-	reason string
-}
+type Health struct{ draining atomic.Bool }
 
-// NewHealth makes a Health that is loading.
-func NewHealth() *Health { return &Health{phase: PhaseLoading} }
+// Drain says that the process is about to end.
+func (h *Health) Drain() { h.draining.Store(true) }
 
-// Loading says what is being waited for.
-func (h *Health) Loading(reason string) { h.set(PhaseLoading, reason) }
-
-// Ready says that requests are answered.
-func (h *Health) Ready() { h.set(PhaseReady, "") }
-
-// Fail says why requests are not answered, and that waiting will not help.
-func (h *Health) Fail(reason string) { h.set(PhaseFailed, reason) }
-
-// Drain says that the process is about to end. Nothing else is said after it.
-func (h *Health) Drain() { h.set(PhaseDraining, "the process is stopping") }
-
-func (h *Health) set(phase Phase, reason string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.phase != PhaseDraining {
-		h.phase, h.reason = phase, reason
-	}
-}
-
-// State is the phase now, and the reason for it.
-func (h *Health) State() (Phase, string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.phase, h.reason
-}
-
-// isReady reports whether the phase is Ready.
-func (h *Health) isReady() bool {
-	phase, _ := h.State()
-	return phase == PhaseReady
-}
+// isReady reports whether requests are taken.
+func (h *Health) isReady() bool { return !h.draining.Load() }
 
 // healthBody is what /healthz and /readyz answer.
 type healthBody struct {
-	State  Phase  `json:"state"`
+	State  string `json:"state"` // ready or draining
 	Reason string `json:"reason,omitempty"`
 }
 
-// serveLive answers /healthz: a process that answers is alive, whatever its
-// phase.
+func (h *Health) body() healthBody {
+	if h.isReady() {
+		return healthBody{State: "ready"}
+	}
+	return healthBody{State: "draining", Reason: "the process is stopping"}
+}
+
+// serveLive answers /healthz: a process that answers is alive, even when it
+// takes nothing new.
 func (s *Server) serveLive(w http.ResponseWriter, _ *http.Request) {
-	phase, reason := s.cfg.Health.State()
-	writeJSON(w, http.StatusOK, healthBody{State: phase, Reason: reason})
+	writeJSON(w, http.StatusOK, s.cfg.Health.body())
 }
 
 // serveReady answers /readyz.
 func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
-	phase, reason := s.cfg.Health.State()
-	writeJSON(w, readyStatus(phase == PhaseReady), healthBody{State: phase, Reason: reason})
+	writeJSON(w, readyStatus(s.cfg.Health.isReady()), s.cfg.Health.body())
 }
 
 // serveV2Live answers /v2/health/live.

@@ -403,7 +403,7 @@ func TestCallsRefused(t *testing.T) {
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	f := newFake()
-	health := serve.NewHealth()
+	health := new(serve.Health)
 	ts := start(t, serve.Config{Backend: f, Repository: f, Health: health})
 	check := func(status int, want string) {
 		t.Helper()
@@ -418,15 +418,8 @@ func TestHealth(t *testing.T) {
 			t.Errorf("live: %d", got.status)
 		}
 	}
-	check(503, `{"state":"loading"}`)
-	health.Loading("fetching double@3")
-	check(503, `{"state":"loading","reason":"fetching double@3"}`)
-	health.Fail("model.onnx: sha256 differs")
-	check(503, `{"state":"failed","reason":"model.onnx: sha256 differs"}`)
-	health.Ready()
 	check(200, `{"state":"ready"}`)
 	health.Drain()
-	health.Ready() // too late
 	check(503, `{"state":"draining","reason":"the process is stopping"}`)
 }
 

@@ -147,8 +147,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Health == nil {
-		cfg.Health = NewHealth()
-		cfg.Health.Ready()
+		cfg.Health = new(Health)
 	}
 	if cfg.Open == nil {
 		cfg.Open = func(context.Context, string) (io.ReadCloser, error) {

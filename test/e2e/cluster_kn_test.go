@@ -30,7 +30,7 @@ func knService(t *testing.T, verb, service, image, model string, flags ...string
 		"service", verb, service, "--image", image, "--port", "h2c:8080",
 		"--env", "MODELSERVE_MODELS=" + model, "--env", "MODELSERVE_CACHE_DIR=/tmp/models",
 		"--env-from", "config-map:modelserve", "--env-from", "secret:modelserve-s3",
-		"--probe-readiness", "http::0:/readyz", "--request", "cpu=10m", "--label", "networking.knative.dev/visibility=cluster-local",
+		"--request", "cpu=10m", "--label", "networking.knative.dev/visibility=cluster-local",
 	}, flags...)...)
 	return err
 }

@@ -189,7 +189,7 @@ func (p *platform) openServices(ctx context.Context) error {
 	p.services = &services{
 		ctx:     running,
 		builder: build.New(p.spawner, p.dir.programs(), ".", os.Environ(), p.screen.Say),
-		launcher: instance.NewLauncher(p.spawner, "", inherited(os.Environ()), p.given(),
+		launcher: instance.NewLauncher(p.spawner, p.dir.terminations(), inherited(os.Environ()), p.given(),
 			p.screen.Line, p.logger),
 		table:   activator.New(route.ErrAsleep, p.screen.Cold),
 		history: remembered,

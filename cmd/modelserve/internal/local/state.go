@@ -62,6 +62,7 @@ func (d dir) programs() string        { return d.path("bin") }
 func (d dir) objects() string         { return d.path("s3") }
 func (d dir) cache() string           { return d.path("cache") }
 func (d dir) revisions() string       { return d.path("revisions.json") }
+func (d dir) terminations() string    { return d.path("terminations") }
 
 // readState reads what the last platform of this folder wrote.
 func (d dir) readState() (State, bool) {

@@ -32,7 +32,7 @@ type Spec struct {
 // Launcher starts instances.
 type Launcher struct {
 	spawner *process.Spawner
-	dir     string
+	dir     string   // for termination logs
 	base    []string // under the manifest's variables
 	over    []string // over them
 	line    func(service string, line []byte)
@@ -40,8 +40,9 @@ type Launcher struct {
 	ports   ports
 }
 
-// NewLauncher makes a Launcher. Instances run in dir; each gets base, then its
-// manifest's variables, then over. line gets what they write.
+// NewLauncher makes a Launcher, which keeps what instances tell of themselves in
+// dir. Each gets base, then its manifest's variables, then over. line gets what
+// they write.
 func NewLauncher(spawner *process.Spawner, dir string, base, over []string, line func(service string, line []byte), logger *slog.Logger) *Launcher {
 	return &Launcher{
 		spawner: spawner, dir: dir, base: base, over: over, line: line, logger: logger,
@@ -54,6 +55,7 @@ type Instance struct {
 	process *process.Process
 	probe   *corev1.Probe
 	port    int
+	told    termination
 	http1   *http.Transport
 	http2   *http.Transport
 	done    chan struct{}
@@ -66,24 +68,30 @@ func (l *Launcher) Start(ctx context.Context, s Spec) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := l.spawner.Start(process.Command{
-		Path: s.Program,
-		Args: s.Args,
-		Env:  l.environment(s, port),
-		Dir:  l.dir,
-		Line: func(line []byte) { l.line(s.Service, line) },
-	})
+	told, err := newTermination(l.dir, port)
 	if err != nil {
 		l.ports.release(port)
 		return nil, fmt.Errorf("start %s: %w", s.Revision, err)
 	}
-	i := &Instance{process: p, probe: s.Probe, port: port, http1: transport(), http2: transport(), done: make(chan struct{})}
+	p, err := l.spawner.Start(process.Command{
+		Path: s.Program,
+		Args: s.Args,
+		Env:  append(l.environment(s, port), "MODELSERVE_TERMINATION_LOG="+string(told)),
+		Line: func(line []byte) { l.line(s.Service, line) },
+	})
+	if err != nil {
+		told.remove()
+		l.ports.release(port)
+		return nil, fmt.Errorf("start %s: %w", s.Revision, err)
+	}
+	i := &Instance{process: p, probe: s.Probe, port: port, told: told, http1: transport(), http2: transport(), done: make(chan struct{})}
 	i.http1.Protocols.SetHTTP1(true)
 	i.http2.Protocols.SetUnencryptedHTTP2(true)
 	go func() { // ends with the process, which Stop waits for
 		i.watch(s.Limits.Memory().Value())
 		i.http1.CloseIdleConnections()
 		i.http2.CloseIdleConnections()
+		told.remove()
 		l.ports.release(port)
 		close(i.done)
 	}()

@@ -42,7 +42,7 @@ func serve(role string) {
 		if state != "ready" {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-		_ = json.NewEncoder(w).Encode(map[string]string{"state": state, "reason": "model.onnx: 5 bytes, 10 were promised"})
+		_ = json.NewEncoder(w).Encode(map[string]string{"state": state})
 	})
 	mux.HandleFunc("/grow", func(http.ResponseWriter, *http.Request) {
 		hold = make([]byte, 256<<20)
@@ -51,6 +51,10 @@ func serve(role string) {
 		}
 	})
 	mux.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(os.Environ()) })
+	if role == "failed" {
+		fmt.Println(os.WriteFile(os.Getenv("MODELSERVE_TERMINATION_LOG"), []byte("fn: model.onnx: 5 bytes, 10 were promised"), 0))
+		time.Sleep(time.Hour) // it waits for better times
+	}
 	err := http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), mux)
 	fmt.Println(err, len(hold))
 }
@@ -61,7 +65,7 @@ func launch(t *testing.T, role string, probe *corev1.Probe, memory string) *inst
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := instance.NewLauncher(spawner, "", []string{"A=base", "B=base", "C=base"}, []string{"C=over"}, func(string, []byte) {}, slog.New(slog.DiscardHandler))
+	l := instance.NewLauncher(spawner, t.TempDir(), []string{"A=base", "B=base", "C=base"}, []string{"C=over"}, func(string, []byte) {}, slog.New(slog.DiscardHandler))
 	limits := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1500m")}
 	if memory != "" {
 		limits[corev1.ResourceMemory] = resource.MustParse(memory)
@@ -110,7 +114,8 @@ func TestReady(t *testing.T) {
 		{"http", "ready", "", httpGet()},
 		{"http, later", "slow", "", httpGet()},
 		{"tcp", "loading", "", &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{}}}},
-		{"failed for good", "failed", "model.onnx: 5 bytes, 10 were promised", httpGet()},
+		{"failed for good", "failed", "fn: model.onnx: 5 bytes, 10 were promised", httpGet()},
+		{"failed for good, by its port", "failed", "fn: model.onnx: 5 bytes, 10 were promised", &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{}}}},
 		{"never", "loading", "too late: last probe: probe: HTTP probe did not respond Ready, got status code: 503", httpGet()},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

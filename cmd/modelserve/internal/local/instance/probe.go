@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,8 +20,8 @@ const (
 )
 
 // Ready probes until the probe has succeeded as often as it must. Its probes
-// are those of Knative's queue-proxy. A function that says that it has failed,
-// and not only that it is not ready yet, ends it at once.
+// are those of Knative's queue-proxy. A function that tells why it cannot serve,
+// and not only is not ready yet, ends it at once.
 func (i *Instance) Ready(ctx context.Context) error {
 	if err := sleep(ctx, i.done, time.Duration(i.probe.InitialDelaySeconds)*time.Second); err != nil {
 		return err
@@ -39,11 +35,8 @@ func (i *Instance) Ready(ctx context.Context) error {
 			}
 		} else {
 			good = 0
-			var unheard *net.OpError
-			if !errors.As(last, &unheard) {
-				if reason := i.failed(ctx); reason != "" {
-					return errors.New(reason)
-				}
+			if reason := i.told.read(); reason != "" {
+				return errors.New(reason)
 			}
 		}
 		if fixed > 0 {
@@ -85,31 +78,6 @@ func (i *Instance) once() error {
 		return fmt.Errorf("probe: %w", err)
 	}
 	return nil
-}
-
-// failedState is how our runtime tells that waiting is no use.
-const failedState = "failed"
-
-// failed asks an HTTP readiness that was not good whether it ever will be: our
-// runtime answers with a state and a reason.
-func (i *Instance) failed(ctx context.Context) string {
-	if i.probe.HTTPGet == nil {
-		return ""
-	}
-	ctx, cancel := context.WithTimeout(ctx, i.timeout())
-	defer cancel()
-	url := "http://" + i.Address() + "/" + strings.TrimPrefix(i.probe.HTTPGet.Path, "/")
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return ""
-	}
-	resp, err := i.http1.RoundTrip(req)
-	if err != nil {
-		return ""
-	}
-	defer resp.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, 16<<10))
-	return failure(text)
 }
 
 func sleep(ctx context.Context, done <-chan struct{}, d time.Duration) error {
