@@ -25,10 +25,11 @@ import (
 	servingv1beta1 "knative.dev/serving/pkg/apis/serving/v1beta1"
 	autoscaler "knative.dev/serving/pkg/autoscaler/config"
 	route "knative.dev/serving/pkg/reconciler/route/config"
-	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
 	kjson "sigs.k8s.io/json"
+
+	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/manifest"
 )
 
 // shipped is the folder of the manifests, from here.
@@ -64,7 +65,7 @@ func kinds() map[string]func() any {
 // build builds an overlay and decodes it strictly.
 func build(dir string) (built, error) {
 	b := built{settings: map[string]*corev1.ConfigMap{}, knative: map[string]*corev1.ConfigMap{}, accounts: map[string]*corev1.ServiceAccount{}}
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+	resources, err := manifest.Kustomize(filesys.MakeFsOnDisk(), dir)
 	if err != nil {
 		return b, err
 	}

@@ -10,10 +10,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	sigsyaml "sigs.k8s.io/yaml"
 )
@@ -80,6 +82,17 @@ func withOrigins(text []byte) ([]byte, error) {
 	return out, nil
 }
 
+// kustomizing is held while kustomize runs: it keeps Kubernetes' OpenAPI schema
+// in globals of the process that it does not always lock.
+var kustomizing sync.Mutex //nolint:gochecknoglobals // guards globals
+
+// kustomize builds the kustomization in dir, one at a time.
+func kustomize(files filesys.FileSystem, dir string) (resmap.ResMap, error) {
+	kustomizing.Lock()
+	defer kustomizing.Unlock()
+	return krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(files, dir) //nolint:wrapcheck // the caller says for what
+}
+
 // overlay builds a kustomization.
 func (r *recorder) overlay(dir string) ([]document, error) {
 	absolute, err := filepath.Abs(dir)
@@ -89,7 +102,7 @@ func (r *recorder) overlay(dir string) ([]document, error) {
 	if r.kustomization, err = filepath.EvalSymlinks(absolute); err != nil {
 		return nil, fmt.Errorf("kustomize %s: %w", dir, err)
 	}
-	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(r, dir)
+	built, err := kustomize(r, dir)
 	if err != nil {
 		return nil, fmt.Errorf("kustomize %s: %w", dir, err)
 	}
