@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -209,15 +208,19 @@ func (c *contest) at(ctx context.Context, clients int) ([]row, error) {
 		return nil, err
 	}
 	self := running[0]
-	best := bestOf(running[1:], -1)
+	fixed := make([][]float64, 0, len(running))
+	for _, one := range running[1:] {
+		fixed = append(fixed, one.rates)
+	}
+	best := running[1+bestOf(fixed, -1)]
 	what := fmt.Sprintf("%s, %d clients", c.subject.name, clients)
 	var rows []row
 	if c.batching {
 		none := ratios(self.rates, running[1].rates)
 		rows = append(rows, row{"throughput, " + what, "no batching", spread(none), "≥ 1.00", rounded(none) >= 1})
 		if len(running) > 2 {
-			fixed := againstBest(self, running[1:])
-			rows = append(rows, row{"throughput, " + what, "the best fixed size, " + best.label(), spread(fixed), "≥ 0.97", rounded(fixed) >= 0.97})
+			ours := againstBest(self.rates, fixed)
+			rows = append(rows, row{"throughput, " + what, "the best fixed size, " + best.label(), spread(ours), "≥ 0.97", rounded(ours) >= 0.97})
 		}
 	}
 	if c.bare == nil {
@@ -225,30 +228,6 @@ func (c *contest) at(ctx context.Context, clients int) ([]row, error) {
 	}
 	measured, err := c.againstBare(ctx, self, best.size, clients, what)
 	return append(rows, measured...), err
-}
-
-// againstBest holds each round of one against the fixed size that was best in
-// the other rounds. The best of many that were measured in the same round is
-// the luckiest of those that are as good: of six that do not differ, it seems a
-// tenth better than each of them is.
-func againstBest(self *contestant, fixed []*contestant) []float64 {
-	out := make([]float64, len(self.rates))
-	for i, rate := range self.rates {
-		out[i] = rate / bestOf(fixed, i).rates[i]
-	}
-	return out
-}
-
-// bestOf is the one with the best median, without a round where that is not -1.
-func bestOf(all []*contestant, without int) *contestant {
-	of := func(c *contestant) float64 {
-		rates := slices.Clone(c.rates)
-		if without >= 0 && len(rates) > 1 {
-			rates = slices.Delete(rates, without, without+1)
-		}
-		return median(rates)
-	}
-	return slices.MaxFunc(all, func(a, b *contestant) int { return cmp.Compare(of(a), of(b)) })
 }
 
 // rounds gives each contestant its turns, one after the other, beginning with

@@ -193,6 +193,32 @@ func ratios(a, b []float64) []float64 {
 	return out
 }
 
+// againstBest holds each round of one against the rival that was best in the
+// other rounds, by their rates. The best of many that were measured in the same
+// round is the luckiest of those that are as good: of six that do not differ, it
+// seems a tenth better than each of them is.
+func againstBest(self []float64, rivals [][]float64) []float64 {
+	out := make([]float64, len(self))
+	for i, rate := range self {
+		out[i] = rate / rivals[bestOf(rivals, i)][i]
+	}
+	return out
+}
+
+// bestOf is the index of the best median, without a round where that is not -1.
+func bestOf(all [][]float64, without int) int {
+	best, most := 0, math.Inf(-1)
+	for i, rates := range all {
+		if without >= 0 && len(rates) > 1 {
+			rates = slices.Delete(slices.Clone(rates), without, without+1)
+		}
+		if m := median(rates); m > most {
+			best, most = i, m
+		}
+	}
+	return best
+}
+
 // spread shows a list's median with its extremes.
 func spread(values []float64) string {
 	return fmt.Sprintf("%.2f (%.2f to %.2f)", median(values), slices.Min(values), slices.Max(values))

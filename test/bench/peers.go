@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -187,8 +186,7 @@ func (m *match) rows(running []*peer, clients int) []row {
 	self := running[0]
 	what := fmt.Sprintf("throughput, %s, %d clients", m.subject.name, clients)
 	var rows []row
-	against := func(one *peer, name string, reach float64, sign string) {
-		r := ratios(self.rates, one.rates)
+	add := func(r []float64, name string, reach float64, sign string) {
 		holds := rounded(r) >= reach
 		if sign == ">" {
 			holds = rounded(r) > reach
@@ -197,8 +195,11 @@ func (m *match) rows(running []*peer, clients int) []row {
 	}
 	peers := slices.DeleteFunc(slices.Clone(running[1:]), func(one *peer) bool { return one.server == decoderOnly })
 	if len(peers) > 0 {
-		best := slices.MaxFunc(peers, func(a, b *peer) int { return cmp.Compare(median(a.rates), median(b.rates)) })
-		against(best, "the best peer: "+best.String(), 1, ">")
+		rates := make([][]float64, len(peers))
+		for i, one := range peers {
+			rates[i] = one.rates
+		}
+		add(againstBest(self.rates, rates), "the best peer: "+peers[bestOf(rates, -1)].String(), 1, ">")
 	}
 	if !m.asJSON {
 		return rows
@@ -206,9 +207,9 @@ func (m *match) rows(running []*peer, clients int) []row {
 	for _, one := range running {
 		switch one.variant {
 		case variant{"kserve", 1, 1}:
-			against(one, "KServe's REST, as it comes", 5, "≥")
+			add(ratios(self.rates, one.rates), "KServe's REST, as it comes", 5, "≥")
 		case variant{server: decoderOnly}:
-			against(one, decoderOnly, 0.6, "≥")
+			add(ratios(self.rates, one.rates), decoderOnly, 0.6, "≥")
 		}
 	}
 	return rows
