@@ -51,7 +51,9 @@ func TestClusterRuntimeContract(t *testing.T) {
 	})
 	t.Run("a function of config", func(t *testing.T) {
 		p.eventually(t, "it answers", func() error { return answers(t, p, classify(p)) })
-		isConfined(t, processOf(t, "content-detect", "function"))
+		proc := processOf(t, "content-detect", "function")
+		isConfined(t, proc)
+		hasHugePages(t, proc)
 	})
 	t.Run("the gateway", func(t *testing.T) {
 		isConfined(t, processOf(t, "gateway", "gateway"), "/tmp", "/var/lib/modelserve")
@@ -203,6 +205,20 @@ func writableMounts(t *testing.T, proc string) []string {
 	}
 	slices.Sort(found)
 	return found
+}
+
+// hasHugePages holds that a function's memory is in huge pages, where the kernel
+// gives them to who asks.
+func hasHugePages(t *testing.T, proc string) {
+	t.Helper()
+	if mode, err := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled"); err != nil || bytes.Contains(mode, []byte("[never]")) {
+		t.Logf("this kernel gives none: %s %v", mode, err)
+		return
+	}
+	_, huge, _ := strings.Cut(string(readFile(t, filepath.Join(proc, "smaps_rollup"))), "AnonHugePages:")
+	if fields := strings.Fields(huge); len(fields) == 0 || fields[0] == "0" {
+		t.Errorf("nothing of it is in huge pages: %q", fields)
+	}
 }
 
 // processOf is the folder in /proc of a container of a service's first pod.

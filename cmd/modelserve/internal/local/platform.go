@@ -189,7 +189,7 @@ func (p *platform) openServices(ctx context.Context) error {
 	p.services = &services{
 		ctx:     running,
 		builder: build.New(p.spawner, p.dir.programs(), ".", os.Environ(), p.screen.Say),
-		launcher: instance.NewLauncher(p.spawner, p.dir.terminations(), inherited(os.Environ()), p.given(),
+		launcher: instance.NewLauncher(p.spawner, p.dir.terminations(), append(inherited(os.Environ()), hugePages), p.given(),
 			p.screen.Line, p.logger),
 		table:   activator.New(route.ErrAsleep, p.screen.Cold),
 		history: remembered,
@@ -309,6 +309,9 @@ func (p *platform) untilPublished(ctx context.Context) error {
 		return fmt.Errorf("wait for the models: %w", ctx.Err())
 	}
 }
+
+// hugePages is what the functions' base image sets as well (docs/adr/0010).
+const hugePages = "GLIBC_TUNABLES=glibc.malloc.hugetlb=1"
 
 // passedOn are variables of the platform's own environment that functions get
 // too; all others stay here.
