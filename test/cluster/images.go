@@ -23,8 +23,7 @@ const (
 func (c *cluster) ko(ctx context.Context, dir, input string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, c.bin("ko"), args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "KO_DOCKER_REPO="+ownImages, "KO_DEFAULTBASEIMAGE="+staticBase,
-		"KO_DEFAULTPLATFORMS="+platform(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+	cmd.Env = append(compiling(), "KO_DOCKER_REPO="+ownImages, "KO_DEFAULTBASEIMAGE="+staticBase, "KO_DEFAULTPLATFORMS="+platform())
 	return finish(cmd, input)
 }
 
@@ -51,10 +50,10 @@ func (c *cluster) inSource(ctx context.Context, args ...string) error {
 	return err
 }
 
-// resolve makes the images that manifests name, out of a tool's module, and
+// resolve makes the images that manifests name, out of the module in dir, and
 // returns the manifests with the images' names. It is done once for one set of
 // sources: what ko finds out each time takes a minute.
-func (c *cluster) resolve(ctx context.Context, name, module, manifests string) (string, error) {
+func (c *cluster) resolve(ctx context.Context, name, dir, manifests string) (string, error) {
 	file := filepath.Join(c.dir, "resolved", name+".yaml")
 	made := func() bool { _, err := os.Stat(file); return err == nil }
 	sum := func() (string, error) {
@@ -62,12 +61,12 @@ func (c *cluster) resolve(ctx context.Context, name, module, manifests string) (
 		if err != nil {
 			return "", err
 		}
-		return c.sumOf(c.moduleDir(module), []string{base, fmt.Sprintf("%x", sha256.Sum256([]byte(manifests)))})
+		return c.sumOf(dir, []string{base, fmt.Sprintf("%x", sha256.Sum256([]byte(manifests)))})
 	}
 	err := c.once("resolved-"+name, made, sum, func() error {
 		c.say("  make the images of %s", name)
 		c.waitFor("make the images of %s (%d of them)", name, strings.Count(manifests, "ko://"))
-		out, err := c.ko(ctx, c.moduleDir(module), manifests, "resolve", "--sbom=none", "--jobs=2", "-f", "-")
+		out, err := c.ko(ctx, dir, manifests, "resolve", "--sbom=none", "--jobs=2", "-f", "-")
 		if err != nil {
 			return err
 		}

@@ -81,14 +81,14 @@ func (c *cluster) knativeManifests(ctx context.Context) (serving, eventing strin
 	if err != nil {
 		return "", "", err
 	}
-	if serving, err = c.resolve(ctx, "serving", "knative", raw); err != nil {
+	if serving, err = c.resolve(ctx, "serving", c.moduleDir("knative"), raw); err != nil {
 		return "", "", err
 	}
 	raw, err = read(filepath.Join(e, "config/core"), filepath.Join(e, "config/channels/in-memory-channel"), filepath.Join(e, "config/brokers/mt-channel-broker"))
 	if err != nil {
 		return "", "", err
 	}
-	eventing, err = c.resolve(ctx, "eventing", "knative", raw)
+	eventing, err = c.resolve(ctx, "eventing", c.moduleDir("knative"), raw)
 	return serving, eventing, err
 }
 

@@ -43,11 +43,6 @@ func (c *cluster) images(ctx context.Context) error {
 	return c.inSource(ctx, "go", "run", "./cmd/images", "-push", ownImages, "-spec", "test/cluster/images/postgres.yaml,test/cluster/images/redis.yaml")
 }
 
-// ingress starts Traefik, which answers at the node's own port 80.
-func (c *cluster) ingress(ctx context.Context) error {
-	return c.deploy(ctx, "traefik", "traefik", "traefik", "")
-}
-
 // services starts what the platform stands on, each with credentials made up for
 // this cluster.
 func (c *cluster) services(ctx context.Context) error {
@@ -63,20 +58,20 @@ func (c *cluster) services(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.deploy(ctx, "services", "versitygw", namespace, secrets); err != nil {
+	if err := c.deploy(ctx, "services", c.moduleDir("versitygw"), namespace, secrets); err != nil {
 		return err
 	}
 	return c.until(ctx, time.Minute, "the S3 server", c.makeBucket)
 }
 
-// deploy applies one of our own manifests, with its images made, and waits for
-// what it starts.
-func (c *cluster) deploy(ctx context.Context, name, module, namespace, secrets string) error {
+// deploy applies one of our own manifests, with its images made out of the module
+// in dir, and waits for what it starts.
+func (c *cluster) deploy(ctx context.Context, name, dir, namespace, secrets string) error {
 	raw, err := manifests.ReadFile("manifest/" + name + ".yaml")
 	if err != nil {
 		return err
 	}
-	text, err := c.resolve(ctx, name, module, strings.ReplaceAll(string(raw), "{{.State}}", c.state))
+	text, err := c.resolve(ctx, name, dir, strings.ReplaceAll(string(raw), "{{.State}}", c.state))
 	if err != nil {
 		return err
 	}
