@@ -105,11 +105,14 @@ type cached struct {
 }
 
 // usage lists the files, the one used longest ago first, and counts all bytes,
-// those still to be downloaded included.
+// those still to be downloaded included. Downloads are looked at first: one that
+// is finished meanwhile moves to the files, and would be in neither list the
+// other way round.
 func (c *Cache) usage() ([]cached, int64, error) {
 	var files []cached
 	var total int64
-	for _, sub := range []string{"files", "partial"} {
+	downloads := map[string]int64{}
+	for _, sub := range []string{"partial", "files"} {
 		entries, err := os.ReadDir(filepath.Join(c.dir, sub))
 		if err != nil {
 			return nil, 0, err
@@ -123,7 +126,12 @@ func (c *Cache) usage() ([]cached, int64, error) {
 				return nil, 0, err
 			}
 			total += info.Size()
-			if sub != "files" || !isHash(e.Name()) {
+			if sub == "partial" {
+				downloads[e.Name()] = info.Size()
+				continue
+			}
+			total -= downloads[e.Name()] // it has moved, and was counted
+			if !isHash(e.Name()) {
 				continue
 			}
 			used := info.ModTime()
