@@ -113,7 +113,7 @@ func TestReady(t *testing.T) {
 	}{
 		{"http", "ready", "", httpGet()},
 		{"http, later", "slow", "", httpGet()},
-		{"tcp", "loading", "", &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{}}}},
+		{"tcp", "ready", "", &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{}}}},
 		{"failed for good", "failed", "fn: model.onnx: 5 bytes, 10 were promised", httpGet()},
 		{"failed for good, by its port", "failed", "fn: model.onnx: 5 bytes, 10 were promised", &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{}}}},
 		{"never", "loading", "too late: last probe: probe: HTTP probe did not respond Ready, got status code: 503", httpGet()},
