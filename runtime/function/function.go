@@ -15,6 +15,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/modelserveai/modelserve/eventing/emit"
@@ -89,7 +90,8 @@ func serveUntil(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Tele
 }
 
 // answer listens once the models are there: an open port says so. Knative's own
-// probe, of a Service that has none, asks no more than that.
+// probe, of a Service that has none, asks no more than that. A PORT that somebody
+// else has is told only then.
 func answer(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Telemetry, src *source, models *pool.Pool) error {
 	health := new(serve.Health)
 	handler, err := newServer(spec, cfg, tel, src, models, health)
@@ -115,7 +117,11 @@ func answer(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Telemetr
 		return fmt.Errorf("listen on PORT: %w", err)
 	}
 	tel.Logger.Info("listening", "address", listener.Addr().String(), "models", cfg.Models)
-	go giveBackAtRest(ctx, debug.FreeOSMemory)
+	var resting sync.WaitGroup
+	defer resting.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	resting.Go(func() { giveBackAtRest(ctx, debug.FreeOSMemory) })
 	return lifecycle.Serve(ctx, lifecycle.NewServer(tel.Middleware(handler), lifecycle.DefaultLimits()), listener, cfg.Grace, health.Drain)
 }
 

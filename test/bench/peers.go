@@ -199,7 +199,7 @@ func (m *match) rows(running []*peer, clients int) []row {
 		for i, one := range peers {
 			rates[i] = one.rates
 		}
-		add(againstBest(self.rates, rates), "the best peer: "+peers[bestOf(rates, -1)].String(), 1, ">")
+		add(againstBest(self.rates, rates), "the best peer of the other rounds; of all: "+peers[bestOf(rates, -1)].String(), 1, ">")
 	}
 	if !m.asJSON {
 		return rows

@@ -217,7 +217,8 @@ func (p *platform) startFunction(ctx context.Context, dir, pkg, models string) (
 		return nil, err
 	}
 	_, port, _ := net.SplitHostPort(f.address)
-	env := map[string]string{"MODELSERVE_MODELS": models, "MODELSERVE_HOST": "127.0.0.1", "PORT": port, "MODELSERVE_METRICS_ADDRESS": f.metrics}
+	// As the base image and the local platform have it.
+	env := map[string]string{"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "MODELSERVE_MODELS": models, "MODELSERVE_HOST": "127.0.0.1", "PORT": port, "MODELSERVE_METRICS_ADDRESS": f.metrics}
 	maps.Copy(env, p.s3)
 	if f.process, err = startProcess(binary, env); err != nil {
 		return nil, err

@@ -85,9 +85,10 @@ func (c *cluster) buildProgram(ctx context.Context, p program) error {
 // so the compiler describes nothing for a debugger; and it is faster when it
 // collects its garbage more seldom. Each is an eighth of the time.
 func compiling() []string {
-	return append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false -gcflags=all=-dwarf=false -ldflags=-s",
-		"GOGC=400", "GOMEMLIMIT=3GiB")
+	return append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS="+compileFlags, "GOGC=400", "GOMEMLIMIT=3GiB")
 }
+
+const compileFlags = "-buildvcs=false -gcflags=all=-dwarf=false -ldflags=-s"
 
 // made are the files that a program is built into.
 func (c *cluster) made(p program) []string {
@@ -115,7 +116,7 @@ func (c *cluster) sumOf(dir string, args []string) (string, error) {
 		}
 		sum.Write(data)
 	}
-	fmt.Fprintln(sum, runtime.Version(), args)
+	fmt.Fprintln(sum, runtime.Version(), compileFlags, noDNSProviders, args)
 	return fmt.Sprintf("%x", sum.Sum(nil)), nil
 }
 

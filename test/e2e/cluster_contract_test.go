@@ -207,13 +207,15 @@ func writableMounts(t *testing.T, proc string) []string {
 	return found
 }
 
-// hasHugePages holds that a function's memory is in huge pages, where the kernel
-// gives them to who asks.
+// hasHugePages holds that a function asks for huge pages, and has some where the
+// kernel gives them to who asks.
 func hasHugePages(t *testing.T, proc string) {
 	t.Helper()
-	if mode, err := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled"); err != nil || bytes.Contains(mode, []byte("[never]")) {
-		t.Logf("this kernel gives none: %s %v", mode, err)
-		return
+	if !slices.Contains(environOf(t, proc), "GLIBC_TUNABLES=glibc.malloc.hugetlb=1") {
+		t.Error("it does not ask for huge pages")
+	}
+	if mode, err := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled"); err != nil || !bytes.Contains(mode, []byte("[madvise]")) {
+		return // all have them, or none
 	}
 	_, huge, _ := strings.Cut(string(readFile(t, filepath.Join(proc, "smaps_rollup"))), "AnonHugePages:")
 	if fields := strings.Fields(huge); len(fields) == 0 || fields[0] == "0" {
