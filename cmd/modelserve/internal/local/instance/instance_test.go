@@ -9,8 +9,10 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,7 +55,10 @@ func serve(role string) {
 	mux.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(os.Environ()) })
 	if role == "failed" {
 		fmt.Println(os.WriteFile(os.Getenv("MODELSERVE_TERMINATION_LOG"), []byte("fn: model.onnx: 5 bytes, 10 were promised"), 0))
-		time.Sleep(time.Hour) // it waits for better times
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		<-ctx.Done() // it waits for better times
+		return
 	}
 	err := http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), mux)
 	fmt.Println(err, len(hold))

@@ -90,7 +90,11 @@ var kustomizing sync.Mutex //nolint:gochecknoglobals // guards globals
 func kustomize(files filesys.FileSystem, dir string) (resmap.ResMap, error) {
 	kustomizing.Lock()
 	defer kustomizing.Unlock()
-	return krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(files, dir) //nolint:wrapcheck // the caller says for what
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(files, dir)
+	if err != nil {
+		return nil, fmt.Errorf("kustomize %s: %w", dir, err)
+	}
+	return built, nil
 }
 
 // overlay builds a kustomization.
@@ -104,7 +108,7 @@ func (r *recorder) overlay(dir string) ([]document, error) {
 	}
 	built, err := kustomize(r, dir)
 	if err != nil {
-		return nil, fmt.Errorf("kustomize %s: %w", dir, err)
+		return nil, err
 	}
 	documents := make([]document, 0, built.Size())
 	var faults []error
