@@ -116,7 +116,7 @@ func (c *cluster) sumOf(dir string, args []string) (string, error) {
 		}
 		sum.Write(data)
 	}
-	fmt.Fprintln(sum, runtime.Version(), compileFlags, noDNSProviders, args)
+	fmt.Fprintln(sum, runtime.Version(), compileFlags, args)
 	return fmt.Sprintf("%x", sum.Sum(nil)), nil
 }
 
