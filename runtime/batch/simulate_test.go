@@ -324,6 +324,9 @@ func shares(t *testing.T, cost func(int, int) time.Duration) {
 	if ratio := float64(rows[0].Load()) / float64(rows[1].Load()); ratio < least || ratio > 1.15 {
 		t.Errorf("the rows of two who flood are %.2f to 1, expected %.2f at least", ratio, least)
 	}
+	// It is known for one with little by its first call, and its second waits for
+	// a run that began before.
+	waits = waits[2:]
 	slices.Sort(waits)
 	if p99 := waits[len(waits)*99/100]; p99 > 3 {
 		t.Errorf("the light one's p99 is %.1f times a run beside another", p99)
