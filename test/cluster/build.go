@@ -7,79 +7,65 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 )
 
-// program is what one module of tools/ builds. Each is in a module of its own,
-// for the versions they need disagree.
-type program struct {
-	module   string
-	packages []string
-	ldflags  string
-	name     string // of the one program, where it is not its package's
+// module is one of tools/, in which programs are built that are not ours.
+type module struct {
+	dir      string
+	packages string
+	programs []string
+}
+
+// modules are one for everything, so that what the programs have in common is
+// compiled once; but the registry needs the router that Traefik has replaced.
+func modules() []module {
+	return []module{
+		{"tools/registry", ".", []string{"registry"}},
+		{"tools", "tool", []string{
+			"coredns", "etcd", "kn", "ko", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler",
+			"kubectl", "kubelet",
+		}},
+	}
 }
 
 const kubernetesVersion = "v1.35.4"
 
-func programs() []program {
-	version := "k8s.io/component-base/version"
-	return []program{
-		{module: "registry", packages: []string{"."}, name: "registry"},
-		{module: "ko", packages: []string{"github.com/google/ko"}},
-		{module: "kubernetes", packages: []string{
-			"k8s.io/kubernetes/cmd/kube-apiserver", "k8s.io/kubernetes/cmd/kube-controller-manager",
-			"k8s.io/kubernetes/cmd/kube-scheduler", "k8s.io/kubernetes/cmd/kubelet",
-			"k8s.io/kubernetes/cmd/kube-proxy", "k8s.io/kubernetes/cmd/kubectl",
-		}, ldflags: fmt.Sprintf("-X %s.gitVersion=%s -X %[1]s.gitMajor=1 -X %[1]s.gitMinor=35", version, kubernetesVersion)},
-		{module: "kubernetes", packages: []string{"go.etcd.io/etcd/server/v3"}, name: "etcd"},
-		{module: "coredns", packages: []string{"github.com/coredns/coredns"}},
-		{module: "kn", packages: []string{"knative.dev/client/cmd/kn"}},
-	}
-}
-
-// build makes what is not built yet, or was of other sources.
+// build makes the programs that are not there, or were made of other sources.
 func (c *cluster) build(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Join(c.dir, "bin"), 0o755); err != nil {
 		return err
 	}
-	for _, p := range programs() {
-		if err := c.buildProgram(ctx, p); err != nil {
+	version := "k8s.io/component-base/version"
+	ldflags := fmt.Sprintf("-s -X %s.gitVersion=%s -X %[1]s.gitMajor=1 -X %[1]s.gitMinor=35", version, kubernetesVersion)
+	for _, m := range modules() {
+		dir := filepath.Join(c.source, "test/cluster", m.dir)
+		args := []string{"build", "-trimpath", "-v", "-ldflags", ldflags, "-o", c.bin("") + string(filepath.Separator), m.packages}
+		made := func() bool {
+			return !slices.ContainsFunc(m.programs, func(name string) bool { _, err := os.Stat(c.bin(name)); return err != nil })
+		}
+		err := c.once("built-"+filepath.Base(m.dir), made, func() (string, error) { return sumOf(dir, args) }, func() error {
+			names := strings.Join(m.programs, ", ")
+			c.say("  build %s", names)
+			cmd := exec.CommandContext(ctx, "go", args...)
+			cmd.Dir, cmd.Env = dir, compiling()
+			return c.watched(cmd, func(lines int) { c.waitFor("build %s: %d packages compiled", names, lines) })
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *cluster) moduleDir(module string) string {
-	return filepath.Join(c.source, "test/cluster/tools", module)
-}
-
-func (c *cluster) buildProgram(ctx context.Context, p program) error {
-	dir := c.moduleDir(p.module)
-	out := filepath.Join(c.dir, "bin") + string(filepath.Separator)
-	title := p.module
-	if p.name != "" {
-		out, title = filepath.Join(out, p.name), p.name
-	}
-	args := append([]string{"build", "-trimpath", "-v", "-ldflags", strings.TrimSpace("-s " + p.ldflags), "-o", out}, p.packages...)
-	made := func() bool {
-		return !slices.ContainsFunc(c.made(p), func(file string) bool { _, err := os.Stat(file); return err != nil })
-	}
-	return c.once("built-"+title, made, func() (string, error) { return c.sumOf(dir, args) }, func() error {
-		c.say("  build %s", title)
-		cmd := exec.CommandContext(ctx, "go", args...)
-		cmd.Dir, cmd.Env = dir, compiling()
-		return c.watched(cmd, func(lines int) {
-			c.waitFor("build %s: %d packages compiled", title, lines)
-		})
-	})
-}
+// tools is the module of nearly everything that is made here and is not ours.
+func (c *cluster) tools() string { return filepath.Join(c.source, "test/cluster/tools") }
 
 // compiling is the environment in which tools are compiled. Nobody debugs them,
 // so the compiler describes nothing for a debugger; and it is faster when it
@@ -90,34 +76,20 @@ func compiling() []string {
 
 const compileFlags = "-buildvcs=false -gcflags=all=-dwarf=false -ldflags=-s"
 
-// made are the files that a program is built into.
-func (c *cluster) made(p program) []string {
-	if p.name != "" {
-		return []string{c.bin(p.name)}
-	}
-	files := make([]string, len(p.packages))
-	for i, name := range p.packages {
-		files[i] = c.bin(path.Base(name))
-	}
-	return files
-}
-
-// sumOf is of a module and of what is done with it.
-func (c *cluster) sumOf(dir string, args []string) (string, error) {
+// sumOf is of a module, and of what is done with it.
+func sumOf(dir string, args []string) (string, error) {
 	sum := sha256.New()
-	files, err := filepath.Glob(filepath.Join(dir, "*.*"))
-	if err != nil {
-		return "", err
-	}
-	for _, file := range files { // go.mod, go.sum and what main there is
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return "", err
-		}
-		sum.Write(data)
-	}
 	fmt.Fprintln(sum, runtime.Version(), compileFlags, args)
-	return fmt.Sprintf("%x", sum.Sum(nil)), nil
+	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(file)
+		fmt.Fprintln(sum, strings.TrimPrefix(file, dir), len(data))
+		sum.Write(data)
+		return err
+	})
+	return fmt.Sprintf("%x", sum.Sum(nil)), err
 }
 
 // once does f unless it was done before with the same sum, and what it made is

@@ -61,7 +61,7 @@ func (c *cluster) resolve(ctx context.Context, name, dir, manifests string) (str
 		if err != nil {
 			return "", err
 		}
-		return c.sumOf(dir, []string{base, fmt.Sprintf("%x", sha256.Sum256([]byte(manifests)))})
+		return sumOf(dir, []string{base, fmt.Sprintf("%x", sha256.Sum256([]byte(manifests)))})
 	}
 	err := c.once("resolved-"+name, made, sum, func() error {
 		c.say("  make the images of %s", name)

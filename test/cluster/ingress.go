@@ -15,9 +15,8 @@ import (
 // lego is Traefik's client of public certificate authorities.
 const lego = "github.com/go-acme/lego/v4"
 
-// noProviders is the file of Traefik's module that takes the place of lego's
-// providers.
-const noProviders = "dns.go.txt"
+// noProviders takes the place of its DNS providers; it is a file of the tools'.
+const noProviders = "lego/dns.go.txt"
 
 // ingress starts Traefik, which answers at the node's own port 80.
 func (c *cluster) ingress(ctx context.Context) error {
@@ -28,12 +27,12 @@ func (c *cluster) ingress(ctx context.Context) error {
 	return c.deploy(ctx, "traefik", dir, "traefik", "")
 }
 
-// traefikModule makes Traefik's module without the DNS providers by which lego
+// traefikModule makes the tools' module without the DNS providers by which lego
 // proves a domain name to a public authority. They link the clients of some two
 // hundred clouds, which is most of what there is to compile, and a cluster that
 // nobody else can reach has no such name.
 func (c *cluster) traefikModule(ctx context.Context) (string, error) {
-	pinned, dir := c.moduleDir("traefik"), filepath.Join(c.dir, "traefik")
+	pinned, dir := c.tools(), filepath.Join(c.dir, "traefik")
 	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", lego)
 	cmd.Dir, cmd.Env = pinned, append(os.Environ(), "GOFLAGS=")
 	out, err := finish(cmd, "")
@@ -57,7 +56,7 @@ func (c *cluster) traefikModule(ctx context.Context) (string, error) {
 	if err := os.MkdirAll(providers, 0o755); err != nil {
 		return "", err
 	}
-	if err := os.Link(filepath.Join(dir, noProviders), filepath.Join(providers, "dns.go")); err != nil {
+	if err := os.Rename(filepath.Join(dir, noProviders), filepath.Join(providers, "dns.go")); err != nil {
 		return "", err
 	}
 	edit := exec.CommandContext(ctx, "go", "mod", "edit", "-replace="+lego+"=./lego")

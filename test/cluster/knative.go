@@ -64,7 +64,7 @@ func (c *cluster) knativeReady(ctx context.Context) error {
 func (c *cluster) knativeManifests(ctx context.Context) (serving, eventing string, err error) {
 	dir := func(module string) string {
 		cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
-		cmd.Dir, cmd.Env = c.moduleDir("knative"), append(os.Environ(), "GOFLAGS=")
+		cmd.Dir, cmd.Env = c.tools(), append(os.Environ(), "GOFLAGS=")
 		out, failed := finish(cmd, "")
 		err = errors.Join(err, failed)
 		var found struct{ Dir string }
@@ -81,14 +81,14 @@ func (c *cluster) knativeManifests(ctx context.Context) (serving, eventing strin
 	if err != nil {
 		return "", "", err
 	}
-	if serving, err = c.resolve(ctx, "serving", c.moduleDir("knative"), raw); err != nil {
+	if serving, err = c.resolve(ctx, "serving", c.tools(), raw); err != nil {
 		return "", "", err
 	}
 	raw, err = read(filepath.Join(e, "config/core"), filepath.Join(e, "config/channels/in-memory-channel"), filepath.Join(e, "config/brokers/mt-channel-broker"))
 	if err != nil {
 		return "", "", err
 	}
-	eventing, err = c.resolve(ctx, "eventing", c.moduleDir("knative"), raw)
+	eventing, err = c.resolve(ctx, "eventing", c.tools(), raw)
 	return serving, eventing, err
 }
 

@@ -58,7 +58,7 @@ func (c *cluster) services(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.deploy(ctx, "services", c.moduleDir("versitygw"), namespace, secrets); err != nil {
+	if err := c.deploy(ctx, "services", c.tools(), namespace, secrets); err != nil {
 		return err
 	}
 	return c.until(ctx, time.Minute, "the S3 server", c.makeBucket)

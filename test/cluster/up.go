@@ -19,7 +19,7 @@ func (c *cluster) bringUp(ctx context.Context) error {
 	}
 	err := c.steps(ctx,
 		step{"look what this machine has", c.preflight},
-		step{"build the programs (a quarter of an hour the first time)", c.build},
+		step{"build the programs (ten minutes the first time)", c.build},
 	)
 	if err != nil {
 		return err
@@ -114,13 +114,13 @@ func (c *cluster) nodeSum() (string, error) {
 		}
 		sum.Write(text)
 	}
-	for _, p := range programs() {
-		for _, file := range c.made(p) {
-			info, err := os.Stat(file)
+	for _, m := range modules() {
+		for _, name := range m.programs {
+			info, err := os.Stat(c.bin(name))
 			if err != nil {
 				return "", err
 			}
-			fmt.Fprintln(sum, filepath.Base(file), info.Size(), info.ModTime().UnixNano())
+			fmt.Fprintln(sum, name, info.Size(), info.ModTime().UnixNano())
 		}
 	}
 	return fmt.Sprintf("%x", sum.Sum(nil)), nil
