@@ -55,6 +55,12 @@ func Lasting(err error) bool {
 // client's own hold request ids and host names that help nobody who reads
 // which model did not load.
 func explain(err error) error {
+	// Go takes a dial that took too long for a deadline, and ours is nobody's who
+	// asked: of theirs the client tells no dial.
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return fmt.Errorf("%w: %s", errUnreachable, op.Error())
+	}
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
@@ -76,9 +82,8 @@ func explain(err error) error {
 	case status != 0:
 		return permanent{fmt.Errorf("S3 answers %s", code(api, status))}
 	}
-	var dial *net.OpError
-	if errors.As(err, &dial) {
-		return fmt.Errorf("%w: %w", errUnreachable, dial)
+	if errors.As(err, &op) {
+		return fmt.Errorf("%w: %w", errUnreachable, op)
 	}
 	return fmt.Errorf("%w: %w", errUnreachable, err)
 }

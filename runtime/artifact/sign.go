@@ -166,7 +166,7 @@ func ParseVerifier(text []byte) (*Verifier, error) {
 	for _, b := range blocks {
 		key, err := x509.ParsePKIXPublicKey(b)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("expected an Ed25519 key as PKIX: %w", err)
 		}
 		public, ok := key.(ed25519.PublicKey)
 		if !ok {

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -50,6 +53,10 @@ const (
 	inputsPrefix = "inputs/"
 )
 
+// dialTimeout is how long S3 may take to accept a connection. The client's own 30
+// seconds, tried three times, would be a minute and a half without a word.
+const dialTimeout = 5 * time.Second
+
 // maxListed bounds the objects that one listing walks.
 const maxListed = 1_000_000
 
@@ -71,6 +78,7 @@ func NewStore(ctx context.Context, cfg Config) (*Store, error) {
 		// algorithms; files carry their own sha256 here.
 		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
 		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout })),
 	}
 	if cfg.AccessKey != "" {
 		options = append(options, config.WithCredentialsProvider(

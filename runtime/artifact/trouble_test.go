@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/modelserveai/modelserve/internal/problem"
 )
@@ -372,4 +375,22 @@ func TestFetchIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	holds(t, f, "iris", model)
+}
+
+// TestExplainDial holds that S3 which takes too long to accept a connection is
+// unreachable, and not a caller who gave up, though Go has one error for both.
+func TestExplainDial(t *testing.T) {
+	t.Parallel()
+	_, err := (&net.Dialer{Timeout: time.Nanosecond}).DialContext(t.Context(), "tcp", "127.0.0.1:9")
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("%v: expected what Go makes of a dial that takes too long", err)
+	}
+	err = unavailable(Ref{"iris", 1}, explain(fmt.Errorf("the client's words: %w", err)))
+	if problem.CodeOf(err) != problem.ModelUnavailable || Lasting(err) || !again(err) ||
+		!strings.Contains(err.Error(), "model iris@1: S3 unreachable: dial tcp 127.0.0.1:9: i/o timeout") {
+		t.Errorf("%v, of code %v", err, problem.CodeOf(err))
+	}
+	if err := explain(context.DeadlineExceeded); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errUnreachable) {
+		t.Errorf("a caller who gave up: %v", err)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/runtime/artifact"
@@ -24,13 +25,21 @@ var (
 // have been at fault the first time.
 const sessionTries = 3
 
+// patience is how long what cannot be had for now, as S3 that is away, is waited
+// for. Knative tells of a container only why it ended, and asks for that at a
+// Service's progress deadline (config/ says 120 s), when the pod goes; until then
+// Kubernetes starts it again.
+const patience = time.Minute
+
 // hopeless says whether a model that failed to load will never load in this
 // process: it is not published, its files or its signature are wrong, it is
 // larger than the memory, it does not run, or ONNX Runtime or the device that
 // was asked for is not there. A process that would only wait ends, so that
-// whoever deployed it is told.
-func hopeless(err error, tries int) bool {
+// whoever deployed it is told; so does one that has waited for long.
+func hopeless(err error, tries int, waited time.Duration) bool {
 	switch {
+	case waited >= patience:
+		return true
 	case artifact.Lasting(err), errors.Is(err, pool.ErrTooLarge), errors.Is(err, errStart):
 		return true
 	case errors.Is(err, errSession), errors.Is(err, pool.ErrWarmUp):

@@ -3,17 +3,20 @@ package function
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/pool"
 )
 
 // objects reads the objects whose keys end so, by key.
@@ -166,5 +169,27 @@ func TestEndingOutsideAContainer(t *testing.T) {
 	}
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("it was made: %v", err)
+	}
+}
+
+func TestHopeless(t *testing.T) {
+	t.Parallel()
+	away := errors.New("S3 unreachable")
+	for name, tc := range map[string]struct {
+		err    error
+		tries  int
+		waited time.Duration
+		want   bool
+	}{
+		"S3 away":                    {away, 9, patience - time.Second, false},
+		"S3 away for long":           {away, 2, patience, true},
+		"refused by ONNX Runtime":    {errSession, sessionTries - 1, time.Second, false},
+		"refused as often as asked":  {errSession, sessionTries, time.Second, true},
+		"no ONNX Runtime":            {errStart, 1, 0, true},
+		"larger than all the memory": {pool.ErrTooLarge, 1, 0, true},
+	} {
+		if got := hopeless(fmt.Errorf("load: %w", tc.err), tc.tries, tc.waited); got != tc.want {
+			t.Errorf("%s: %v, expected %v", name, got, tc.want)
+		}
 	}
 }

@@ -215,6 +215,7 @@ func (s *source) started() error {
 
 // loadOne loads a model. It returns nil once that is there or ctx has ended.
 func (s *source) loadOne(ctx context.Context, ref artifact.Ref, models *pool.Pool, waiting func(error)) error {
+	began := time.Now()
 	for tries := 1; ; tries++ {
 		lease, err := models.Acquire(ctx, ref.Name, fmt.Sprint(ref.Version))
 		if err == nil {
@@ -230,7 +231,7 @@ func (s *source) loadOne(ctx context.Context, ref artifact.Ref, models *pool.Poo
 		if failed := s.started(); failed != nil {
 			err = failed
 		}
-		if hopeless(err, tries) {
+		if hopeless(err, tries, time.Since(began)) {
 			return err
 		}
 		waiting(err)
