@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -349,6 +351,52 @@ func TestGRPCErrors(t *testing.T) {
 			err := conn.Invoke(ctx, tc.procedure, tc.in, &inferpb.ModelInferResponse{})
 			if status.Code(err) != tc.code || reason(t, err) != string(tc.reason) {
 				t.Errorf("%v with reason %q, want %v with %q", err, reason(t, err), tc.code, tc.reason)
+			}
+		})
+	}
+}
+
+// TestGRPCHidesAddresses holds that a gRPC caller learns no more than one by HTTP
+// of why a function was not reached.
+func TestGRPCHidesAddresses(t *testing.T) {
+	t.Parallel()
+	lookup := &net.DNSError{Err: "no such host", Name: "pool.default.svc.cluster.local", Server: "10.1.2.3:53"}
+	for name, tc := range map[string]struct {
+		err    error
+		reason problem.Code
+		text   string
+		again  bool // it says when to come back
+	}{
+		"not reached": {&net.OpError{Op: "dial", Net: "tcp", Err: lookup}, problem.Unavailable, "the function cannot be reached: the log has the reason", true},
+		"broken off":  {errors.New("read tcp 10.1.2.3:80: reset"), problem.BadGateway, "the function broke off before its answer was whole: the log has the reason", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(_ *gateway.Config, d *gateway.Deps) { d.Transport = failing{tc.err} })
+			conn, ctx := w.dial(""), with(t, "x-api-key", w.admin)
+			for procedure, in := range map[string]proto.Message{
+				"ModelInfer":            &inferpb.ModelInferRequest{ModelName: "iris"},
+				"ModelConfig":           &inferpb.ModelConfigRequest{Name: "iris"},
+				"ModelStatistics":       &inferpb.ModelStatisticsRequest{Name: "iris"},
+				"RepositoryModelLoad":   &inferpb.RepositoryModelLoadRequest{ModelName: "iris"},
+				"RepositoryModelUnload": &inferpb.RepositoryModelUnloadRequest{ModelName: "iris"},
+			} {
+				err := conn.Invoke(ctx, service+procedure, in, &inferpb.ModelInferResponse{})
+				again := slices.ContainsFunc(status.Convert(err).Details(), func(d any) bool { _, ok := d.(*errdetails.RetryInfo); return ok })
+				if status.Code(err) != codes.Unavailable || reason(t, err) != string(tc.reason) || status.Convert(err).Message() != tc.text || again != tc.again {
+					t.Errorf("%s: %v with reason %q, to come back %v", procedure, err, reason(t, err), again)
+				}
+			}
+			stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, service+"ModelStreamInfer")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out inferpb.ModelStreamInferResponse
+			if err := errors.Join(stream.SendMsg(&inferpb.ModelInferRequest{ModelName: "iris"}), stream.RecvMsg(&out)); err != nil || out.GetErrorMessage() != tc.text {
+				t.Errorf("in a stream: %v, %v", &out, err)
+			}
+			if log := w.log.String(); !strings.Contains(log, "10.1.2.3") {
+				t.Errorf("the log has no reason:\n%s", log)
 			}
 		})
 	}

@@ -25,13 +25,15 @@ const Domain = "modelserve.dev"
 
 // Error is an error as gRPC clients see it: the code of the error table, the
 // code's name in an ErrorInfo, bad fields in a BadRequest, and when to come
-// back in a RetryInfo. One that is gRPC's already stays as it is; nil is nil.
+// back in a RetryInfo. One that is gRPC's already stays as it is, unless it only
+// goes with a problem, which may keep it from the caller; nil is nil.
 func Error(err error) *connect.Error {
 	if err == nil {
 		return nil
 	}
+	var known *problem.Error
 	var already *connect.Error
-	if errors.As(err, &already) {
+	if !errors.As(err, &known) && errors.As(err, &already) {
 		return already
 	}
 	p := problem.From(err)

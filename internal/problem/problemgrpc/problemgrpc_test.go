@@ -22,7 +22,20 @@ func TestEveryCodeTravels(t *testing.T) {
 	if problemgrpc.Error(nil) != nil {
 		t.Error("no error became one")
 	}
+	inner := connect.NewError(connect.CodeAborted, errors.New("10.1.2.3"))
+	if e := problemgrpc.Error(inner); e != inner {
+		t.Errorf("gRPC's own became %v", e)
+	}
+	if e := problemgrpc.Error(problem.New(problem.BadGateway, "why%w", quiet{inner})); problemgrpc.Code(e) != problem.BadGateway || e.Message() != "why" {
+		t.Errorf("a problem became its cause: %v", e)
+	}
 }
+
+// quiet is a cause that is not told.
+type quiet struct{ error }
+
+func (quiet) Error() string   { return "" }
+func (q quiet) Unwrap() error { return q.error }
 
 func TestWithCode(t *testing.T) {
 	t.Parallel()
