@@ -150,6 +150,55 @@ func TestAFunctionThatCannotStartIsNotReady(t *testing.T) {
 	}
 }
 
+// TestAFunctionThatStartsIsNotReady holds that a function that there is no way to
+// yet is not ready, at its host; by path the pool has its model, if there is one.
+func TestAFunctionThatStartsIsNotReady(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const host = "text-detect.default.localhost"
+	young := route.Function{
+		Name: "text-detect", Namespace: "default", URL: "http://text-detect.default.svc.cluster.local",
+		Mixed: []route.Pin{{Name: "text-detect", Version: 2}}, State: "starting", Starting: "the function is starting: it waits for a node",
+	}
+	pool := route.Function{Name: "pool", Namespace: "default", URL: "http://pool.default.svc.cluster.local", Pool: true}
+	put := func(functions ...route.Function) {
+		if err := w.routes.Replace(functions); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holds := func(when, host string, ready bool) {
+		t.Helper()
+		status, state := http.StatusServiceUnavailable, `"UNAVAILABLE","reason":"the function is starting`
+		if ready {
+			status, state = http.StatusOK, `"READY"`
+		}
+		got := w.do(request{path: "/v2/models/text-detect/ready", host: host, key: w.admin})
+		if got.status != status || !ready && (got.code() != "model_unavailable" || !strings.Contains(got.body, "is starting")) {
+			t.Errorf("%s: ready: %d %s", when, got.status, got.body)
+		}
+		var out inferpb.ModelReadyResponse
+		if err := w.dial(host).Invoke(with(t, "x-api-key", w.admin), service+"ModelReady", &inferpb.ModelReadyRequest{Name: "text-detect"}, &out); err != nil || out.GetReady() != ready {
+			t.Errorf("%s: ready by gRPC: %v, %v", when, &out, err)
+		}
+		if got := w.do(request{path: "/v2/repository/index", host: host, key: w.admin}); !strings.Contains(got.body, `{"name":"text-detect","version":"2","state":`+state) {
+			t.Errorf("%s: index: %s", when, got.body)
+		}
+	}
+	put(young, pool)
+	holds("at its host", host, false)
+	holds("by path", "", true)
+	w.echo("pool")
+	if got := w.do(request{method: http.MethodPost, path: "/v2/models/text-detect/infer", key: w.admin, body: "hi"}); got.status != http.StatusOK {
+		t.Errorf("the pool: %d %s", got.status, got.body)
+	}
+	pool.State, pool.Starting = "starting", "the function is starting"
+	put(pool)
+	holds("the pool starts", "", false)
+	pool.Starting = "" // it wakes: calls wait for it
+	put(pool)
+	holds("the pool wakes", "", true)
+}
+
 func TestNobodyRevokesMoreThanHeHas(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/google/go-cmp/cmp"
@@ -366,9 +367,11 @@ func TestGRPCHidesAddresses(t *testing.T) {
 		reason problem.Code
 		text   string
 		again  bool // it says when to come back
+		logged string
 	}{
-		"not reached": {&net.OpError{Op: "dial", Net: "tcp", Err: lookup}, problem.Unavailable, "the function cannot be reached: the log has the reason", true},
-		"broken off":  {errors.New("read tcp 10.1.2.3:80: reset"), problem.BadGateway, "the function broke off before its answer was whole: the log has the reason", false},
+		"not reached": {&net.OpError{Op: "dial", Net: "tcp", Err: lookup}, problem.Unavailable, "the function cannot be reached: the log has the reason", true, "10.1.2.3"},
+		"starting":    {problem.New(problem.Unavailable, "the function is starting").WithRetryAfter(time.Second), problem.Unavailable, "the function is starting", true, "is starting"},
+		"broken off":  {errors.New("read tcp 10.1.2.3:80: reset"), problem.BadGateway, "the function broke off before its answer was whole: the log has the reason", false, "10.1.2.3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -395,7 +398,7 @@ func TestGRPCHidesAddresses(t *testing.T) {
 			if err := errors.Join(stream.SendMsg(&inferpb.ModelInferRequest{ModelName: "iris"}), stream.RecvMsg(&out)); err != nil || out.GetErrorMessage() != tc.text {
 				t.Errorf("in a stream: %v, %v", &out, err)
 			}
-			if log := w.log.String(); !strings.Contains(log, "10.1.2.3") {
+			if log := w.log.String(); !strings.Contains(log, tc.logged) {
 				t.Errorf("the log has no reason:\n%s", log)
 			}
 		})

@@ -165,6 +165,8 @@ func (g *gateway) unavailable(at *route.Bound, pin route.Pin) string {
 		return "no function serves it and there is no pool"
 	case at.Function.State == route.StateFailed:
 		return at.Function.Reason
+	case at.Function.Starting != "":
+		return at.Function.Starting
 	default:
 		return g.failures.reason(pin)
 	}

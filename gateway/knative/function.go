@@ -19,8 +19,9 @@ const (
 
 // standing is how a function stands, beside its route: what the transport asks.
 type standing struct {
-	asleep bool
-	failed string // why it cannot start; "" when it can
+	asleep   bool
+	failed   string // why it cannot start; "" when it can
+	starting string // why it is not reached yet; "" when it is
 }
 
 // function makes a route of a Service and the Revisions of its namespace.
@@ -45,6 +46,12 @@ func function(namespace, name string, s service, revisions map[string]revision) 
 		}
 	}
 	f.State, f.Reason = state(s, serving, revisions)
+	if f.State != route.StateFailed && (len(serving) == 0 || s.pending) {
+		f.Starting = "the function is starting"
+		if f.Reason != "" {
+			f.Starting += ": " + f.Reason
+		}
+	}
 	return f
 }
 
@@ -92,12 +99,14 @@ func every(s service, serving []string, revisions map[string]revision) bool {
 // traffic can serve; that its newest cannot, beside one that does, is a reason
 // and no state.
 func state(s service, serving []string, revisions map[string]revision) (state, reason string) {
-	reason = s.ready.message
 	if len(serving) == 0 {
 		if s.ready.bad() {
-			return route.StateFailed, reason
+			return route.StateFailed, s.ready.message
 		}
-		return stateStarting, ""
+		return stateStarting, s.ready.message
+	}
+	if s.ready.bad() {
+		reason = s.ready.message
 	}
 	awake, idle, can := false, false, false
 	for _, name := range serving {
@@ -105,7 +114,7 @@ func state(s service, serving []string, revisions map[string]revision) (state, r
 		awake = awake || r.replicas > 0
 		idle = idle || r.ready.good
 		can = can || r.replicas > 0 || !r.ready.bad()
-		if reason == "" {
+		if reason == "" && r.ready.bad() {
 			reason = r.ready.message
 		}
 	}
@@ -126,7 +135,7 @@ func state(s service, serving []string, revisions map[string]revision) (state, r
 // request comes to is not for the caller to say.
 func standings(f *route.Function, s service, revisions map[string]revision, into map[string]standing) {
 	host := hostOf(f.URL)
-	whole := standing{asleep: len(s.serving()) == 0}
+	whole := standing{asleep: len(s.serving()) == 0, starting: f.Starting}
 	for _, name := range s.serving() {
 		whole.asleep = whole.asleep || revisions[name].replicas == 0
 	}

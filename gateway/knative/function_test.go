@@ -34,6 +34,10 @@ func TestFunctions(t *testing.T) {
 		s.Status.Conditions = append(condition(corev1.ConditionUnknown, ""), routed(corev1.ConditionUnknown))
 		return s
 	}
+	noWay := func(s *servingv1.Service) *servingv1.Service {
+		s.Status.Conditions = append(condition(corev1.ConditionFalse, "no such revision"), routed(corev1.ConditionFalse))
+		return s
+	}
 	because := func(s *servingv1.Service, message string) *servingv1.Service {
 		s.Status.Conditions = append(s.Status.Conditions, apis.Condition{Type: servingv1.ServiceConditionConfigurationsReady, Status: corev1.ConditionFalse, Message: message})
 		return s
@@ -107,7 +111,25 @@ func TestFunctions(t *testing.T) {
 		"the first revision starts": {
 			unready(created(nowhere(aService("default/rec")), "rec-1"), corev1.ConditionUnknown, ""),
 			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 0)},
-			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: "starting"},
+			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: "starting", Starting: "the function is starting"},
+		},
+		"the first revision starts, and Knative says what it waits for": {
+			unready(created(nowhere(aService("default/rec")), "rec-1"), corev1.ConditionUnknown, "it waits\nfor a node"),
+			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 0)},
+			route.Function{
+				Mixed: []route.Pin{pin("rec", 1)}, State: "starting", Reason: "it waits for a node",
+				Starting: "the function is starting: it waits for a node",
+			},
+		},
+		"the first revision of the pool starts": {
+			unready(created(nowhere(aService("default/pool")), "pool-1"), corev1.ConditionUnknown, ""),
+			[]*servingv1.Revision{aRevision("default/pool-1", "*", 0)},
+			route.Function{Pool: true, State: "starting", Starting: "the function is starting"},
+		},
+		"Knative decides anew on one that serves": {
+			unready(aService("default/rec", share("rec-1", 100, "")), corev1.ConditionUnknown, "a revision is being made"),
+			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 0)},
+			route.Function{Models: []route.Pin{pin("rec", 1)}, State: "idle"},
 		},
 		"a revision that is not known yet": {
 			aService("default/rec", share("rec-1", 50, ""), share("rec-2", 50, "")),
@@ -122,7 +144,12 @@ func TestFunctions(t *testing.T) {
 		"the way to it is not there yet": {
 			unrouted(aService("default/rec", share("rec-1", 100, ""))),
 			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 1)},
-			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: "ready"},
+			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: "ready", Starting: "the function is starting"},
+		},
+		"Knative finds no way for some of its traffic": {
+			noWay(aService("default/rec", share("rec-1", 100, ""))),
+			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 1)},
+			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: "ready", Reason: "no such revision"},
 		},
 		"a user's own": {
 			aService("default/rec", share("rec-1", 100, "")),

@@ -27,6 +27,7 @@ type service struct {
 	url     string   // inside the cluster; "" until Knative has one
 	traffic []target // in force, not only asked for
 	routed  bool     // the ingress has announced it, now or before: Knative tells the traffic first
+	pending bool     // it never did, and may yet
 	created string   // its newest revision
 	ready   verdict
 }
@@ -49,7 +50,7 @@ type revision struct {
 // verdict is a Ready condition.
 type verdict struct {
 	known, good bool   // neither while it is not decided
-	message     string // of one that is known and not good, in one line
+	message     string // of one that is not good, in one line
 }
 
 func (v verdict) bad() bool { return v.known && !v.good }
@@ -59,8 +60,10 @@ func readService(o *unstructured.Unstructured, before service) (service, error) 
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &typed); err != nil {
 		return service{}, fmt.Errorf("is not as Knative's API has it: %w", err)
 	}
+	routes := readVerdict(typed.Status.GetCondition(servingv1.ServiceConditionRoutesReady))
 	s := service{
-		routed:  before.routed || readVerdict(typed.Status.GetCondition(servingv1.ServiceConditionRoutesReady)).good,
+		routed:  before.routed || routes.good,
+		pending: !before.routed && !routes.known,
 		created: typed.Status.LatestCreatedRevisionName,
 		ready:   readVerdict(typed.Status.GetCondition(servingv1.ServiceConditionReady)),
 	}
@@ -123,7 +126,7 @@ const maxMessage = 4 << 10
 
 func readVerdict(c *apis.Condition) verdict {
 	switch {
-	case c == nil || c.IsUnknown():
+	case c == nil:
 		return verdict{}
 	case c.IsTrue():
 		return verdict{known: true, good: true}
@@ -133,5 +136,5 @@ func readVerdict(c *apis.Condition) verdict {
 		text = c.Reason
 	}
 	text = strings.Join(strings.Fields(text), " ")
-	return verdict{known: true, message: strings.ToValidUTF8(text[:min(len(text), maxMessage)], "")}
+	return verdict{known: !c.IsUnknown(), message: strings.ToValidUTF8(text[:min(len(text), maxMessage)], "")}
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/problem"
@@ -12,7 +13,7 @@ import (
 
 // Transport returns next, for the URLs of the routes: what may wake nothing is
 // not sent to a function at zero, but answered with route.ErrAsleep; and where
-// one that cannot start is not reached, the error says why it cannot.
+// one that cannot start, or has not yet, is not reached, the error says so.
 func (w *Watcher) Transport(next http.RoundTripper) http.RoundTripper {
 	return &transport{next: next, watcher: w}
 }
@@ -37,8 +38,14 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	res, err := t.next.RoundTrip(r)
 	var op *net.OpError
-	if known.failed != "" && errors.As(err, &op) && op.Op == "dial" {
+	switch {
+	case !errors.As(err, &op) || op.Op != "dial":
+		return res, err
+	case known.failed != "":
 		return nil, problem.New(problem.Unavailable, "the function cannot start: %s", known.failed)
+	case known.starting != "":
+		return nil, problem.New(problem.Unavailable, "%s", known.starting).WithRetryAfter(time.Second)
+	default:
+		return nil, err
 	}
-	return res, err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,11 +19,11 @@ import (
 // network answers every request, but for hosts it cannot reach.
 type network struct {
 	seen []string
-	away string
+	away []string
 }
 
 func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Host == n.away {
+	if slices.Contains(n.away, r.URL.Host) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("no such host")}
 	}
 	n.seen = append(n.seen, r.URL.Host+r.Header.Get(route.WakeHeader))
@@ -30,7 +31,7 @@ func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // TestTransport holds that what may wake nothing wakes nothing, that all else
-// goes through, and what a function that cannot start is said to lack.
+// goes through, and what a function that cannot start, or has not yet, is said to lack.
 func TestTransport(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -38,14 +39,17 @@ func TestTransport(t *testing.T) {
 		broken.Status.Conditions = condition(corev1.ConditionFalse, "no such image")
 		unsaid := aRevision("default/unsaid-1", "unsaid@1", 0)
 		unsaid.Status.ActualReplicas = nil
+		young := aService("default/young")
+		young.Status.Conditions = condition(corev1.ConditionUnknown, "it waits for a node")
 		c := newCluster(t, knative.Config{Namespaces: []string{"default"}},
 			aService("default/awake", share("awake-1", 100, ""), share("idle-1", 0, "old")), aRevision("default/awake-1", "", 1),
 			aService("default/idle", share("idle-1", 100, ""), share("awake-1", 0, "new")), aRevision("default/idle-1", "", 0),
 			aService("default/half", share("awake-1", 50, ""), share("idle-1", 50, "")),
 			aService("default/unsaid", share("unsaid-1", 100, "")), unsaid,
 			aService("default/broken", share("broken-1", 100, "")), broken,
+			young,
 		)
-		inner := &network{away: "broken.default.svc.cluster.local"}
+		inner := &network{away: []string{"broken.default.svc.cluster.local", "young.default.svc.cluster.local"}}
 		transport := c.watcher.Transport(inner)
 		ask := func(host, wake string) error {
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+host+"/v2/x", strings.NewReader("body"))
@@ -89,6 +93,11 @@ func TestTransport(t *testing.T) {
 		}
 		if err := ask("broken.default.svc.cluster.local", ""); problem.CodeOf(err) != problem.Unavailable || !strings.Contains(err.Error(), "cannot start: no such image") {
 			t.Errorf("one that cannot start: %v", err)
+		}
+		var starting *problem.Error
+		if err := ask("young.default.svc.cluster.local", ""); !errors.As(err, &starting) || starting.Code != problem.Unavailable ||
+			starting.Detail != "the function is starting: it waits for a node" || starting.RetryAfter == 0 {
+			t.Errorf("one that starts: %v", err)
 		}
 		// A pod comes: it is asked from then on.
 		c.apply(aRevision("default/idle-1", "", 1))

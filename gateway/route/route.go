@@ -63,6 +63,10 @@ type Function struct {
 	// State is for people, "" where nothing knows, but for StateFailed: then calls
 	// would fail, for Reason.
 	State, Reason string
+
+	// Starting is why calls fail for now, of a function that there was no way to
+	// yet; "" of any other, those at zero and those that wake among them.
+	Starting string
 }
 
 // Pin is one version of a model.
