@@ -149,8 +149,9 @@ func applyEventing(t *testing.T) {
 	t.Helper()
 	t.Cleanup(func() { _, _ = tool(t, eventing, "kubectl", "delete", "--ignore-not-found", "--wait=false", "-f", "-") })
 	cmd := exec.CommandContext(t.Context(), "ko", "resolve", "--sbom=none", "-f", "-")
-	cmd.Dir = filepath.Join(root(t), "test/cluster/tools/knative")
-	cmd.Env = append(os.Environ(), "KO_DOCKER_REPO=localhost:5000/cluster", "KO_DEFAULTBASEIMAGE=localhost:5000/base-static", "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+	cmd.Dir = filepath.Join(root(t), "test/cluster/tools")
+	// As the cluster's own images are compiled, with which they share all packages.
+	cmd.Env = append(os.Environ(), "KO_DOCKER_REPO=localhost:5000/cluster", "KO_DEFAULTBASEIMAGE=localhost:5000/base-static", "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false -gcflags=all=-dwarf=false -ldflags=-s")
 	cmd.Stdin = strings.NewReader(strings.ReplaceAll(eventing, "CONTENT-DETECT", imageOf(t, "content-detect")))
 	manifests, err := cmd.Output()
 	if err != nil {
