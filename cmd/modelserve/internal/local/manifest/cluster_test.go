@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -24,6 +25,7 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	servingv1beta1 "knative.dev/serving/pkg/apis/serving/v1beta1"
 	autoscaler "knative.dev/serving/pkg/autoscaler/config"
+	"knative.dev/serving/pkg/deployment"
 	route "knative.dev/serving/pkg/reconciler/route/config"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
@@ -120,7 +122,12 @@ func parsers() map[string]func(map[string]string) (any, error) {
 		autoscaler.ConfigName:      func(d map[string]string) (any, error) { return autoscaler.NewConfigFromMap(d) },
 		serving.DefaultsConfigName: func(d map[string]string) (any, error) { return serving.NewDefaultsConfigFromMap(d) },
 		serving.FeaturesConfigName: func(d map[string]string) (any, error) { return serving.NewFeaturesConfigFromMap(d) },
-		network.ConfigMapName:      func(d map[string]string) (any, error) { return network.NewConfigFromMap(d) },
+		deployment.ConfigName: func(d map[string]string) (any, error) {
+			d = maps.Clone(d)
+			d[deployment.QueueSidecarImageKey] = "queue" // which Knative's own has
+			return deployment.NewConfigFromMap(d)
+		},
+		network.ConfigMapName: func(d map[string]string) (any, error) { return network.NewConfigFromMap(d) },
 		route.DomainConfigName: func(d map[string]string) (any, error) {
 			return route.NewDomainFromConfigMap(&corev1.ConfigMap{Data: d})
 		},
@@ -298,6 +305,7 @@ func TestOverlaysWithAFault(t *testing.T) {
 		"a feature":                {"components/knative/features.yaml", "secure-pod-defaults", "secure-pod-default", "staging", "secure-pod-default: \"enabled\" changes nothing"},
 		"a setting of the scale":   {"components/knative/autoscaler.yaml", "scale-down-delay", "scaledown-delay", "prod", "scaledown-delay: \"30s\" changes nothing"},
 		"a setting Knative has":    {"components/knative/autoscaler.yaml", "scale-down-delay: 30s", "scale-down-delay: 0s", "prod", "scale-down-delay: \"0s\" changes nothing"},
+		"a deadline":               {"components/knative/deployment.yaml", "progress-deadline", "progress-dead-line", "prod", "progress-dead-line: \"120s\" changes nothing"},
 		"a setting out of range":   {"components/knative/autoscaler.yaml", "scale-down-delay: 30s", "scale-down-delay: -1s", "prod", "config-autoscaler: scale-down-delay cannot be negative"},
 		"a public domain for all":  {"components/knative/domain.yaml", "selector:", "selectors:", "dev", "is in models.test, want svc.cluster.local"},
 		"a variable":               {"base/settings.yaml", "MODELSERVE_S3_BUCKET", "MODELSERVE_S3_BUKCET", "prod", "MODELSERVE_S3_BUKCET: nothing reads it"},
