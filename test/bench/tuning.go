@@ -34,8 +34,6 @@ func settings() []setting {
 			{"op": "add", "path": "` + notes + `queue.sidecar.serving.knative.dev~1cpu-resource-request", "value": "200m"}]`},
 		{"bench-always-pull", "imagePullPolicy: Always", `[
 			{"op": "add", "path": "` + container + `/imagePullPolicy", "value": "Always"}]`},
-		{"bench-crun", "runtimeClassName: crun", `[
-			{"op": "add", "path": "/spec/template/spec/runtimeClassName", "value": "crun"}]`},
 		{"bench-links", "enableServiceLinks: true", `[
 			{"op": "add", "path": "/spec/template/spec/enableServiceLinks", "value": true}]`},
 		{"bench-no-activator", "target-burst-capacity: 0 (the activator leaves the path once there is a pod)", `[

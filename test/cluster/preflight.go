@@ -29,7 +29,6 @@ func needed() map[string]string {
 	return map[string]string{
 		"containerd":       "containerd",
 		"runc":             "runc",
-		"crun":             "crun",
 		"ip":               "iproute2",
 		"nft":              "nftables",
 		"/usr/lib/cni/ptp": "containernetworking-plugins",
