@@ -405,6 +405,39 @@ func TestGRPCHidesAddresses(t *testing.T) {
 	}
 }
 
+// TestALoadIsToldOfWhatStandsBefore holds that what the activator or queue-proxy
+// answers to a load, as text, reaches its caller as a problem.
+func TestALoadIsToldOfWhatStandsBefore(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		serve  http.HandlerFunc
+		status int
+		code   problem.Code
+		grpc   codes.Code
+	}{
+		"it waited enough": {plain("activator request timeout", 504), 504, problem.DeadlineExceeded, codes.DeadlineExceeded},
+		"it knows no way":  {plain("404 page not found", 404), 503, problem.Unavailable, codes.Unavailable},
+		"the function's own": {func(w http.ResponseWriter, _ *http.Request) {
+			problem.WriteV2(w, problem.New(problem.Overloaded, "full"))
+		}, 429, problem.Overloaded, codes.ResourceExhausted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.serve("pool", tc.serve)
+			got := w.do(request{method: http.MethodPost, path: "/v2/repository/models/iris/load", key: w.admin})
+			if got.status != tc.status || got.code() != string(tc.code) {
+				t.Errorf("%d %s", got.status, got.body)
+			}
+			err := w.dial("").Invoke(with(t, "x-api-key", w.admin), service+"RepositoryModelLoad",
+				&inferpb.RepositoryModelLoadRequest{ModelName: "iris"}, &inferpb.RepositoryModelLoadResponse{})
+			if status.Code(err) != tc.grpc || reason(t, err) != string(tc.code) {
+				t.Errorf("by gRPC: %v", err)
+			}
+		})
+	}
+}
+
 // TestGRPCTells holds that the gateway's own answers by gRPC wake nothing and
 // agree with REST's.
 func TestGRPCTells(t *testing.T) {

@@ -25,7 +25,12 @@ func (g *gateway) load(c *call) error {
 	if err != nil {
 		return err
 	}
-	g.forward(c, at.URL, loadPath(pin.Name), func(res *http.Response) error { return g.learn(&target{model: pin.Name, pin: pin}, res) })
+	g.forward(c, at.URL, loadPath(pin.Name), func(res *http.Response) error {
+		if err := onTheWay(res); err != nil {
+			return err
+		}
+		return g.learn(&target{model: pin.Name, pin: pin}, res)
+	})
 	return nil
 }
 
@@ -270,8 +275,12 @@ func (g *gateway) send(ctx context.Context, at *route.Bound, method, path, wake 
 	return res, nil
 }
 
-// refused is a function's error answer as an error.
+// refused is a function's error answer, or what stands before it gives, as an
+// error.
 func refused(res *http.Response) error {
+	if err := onTheWay(res); err != nil {
+		return err
+	}
 	var told struct {
 		Error string       `json:"error"`
 		Code  problem.Code `json:"code"`
