@@ -189,7 +189,7 @@ func (s *grpcService) checkHealth(ctx context.Context, service *wrapperspb.Strin
 	if name := service.GetValue(); name != "" && name != inferpbconnect.GRPCInferenceServiceName {
 		return nil, problem.New(problem.NotFound, "there is no such service")
 	}
-	if ready := s.g.isReady(ctx) == nil; ready {
+	if ready := s.g.isReady(ctx, boundOf(ctx)) == nil; ready {
 		return wrapperspb.Int32(serving), nil
 	}
 	return wrapperspb.Int32(notServing), nil

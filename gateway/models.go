@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -36,20 +37,30 @@ func (g *gateway) live(c *call) error {
 }
 
 func (g *gateway) ready(c *call) error {
-	if err := g.isReady(c.r.Context()); err != nil {
+	if err := g.isReady(c.r.Context(), c.bound); err != nil {
 		return err
 	}
 	return writeJSON(c.w, http.StatusOK, map[string]any{"ready": true})
 }
 
-func (g *gateway) isReady(ctx context.Context) error {
-	if g.deps.Ready == nil {
+// isReady tells why the gateway, and at a function's host that one, would answer
+// no call. Any key may ask, so the function's reason is not told.
+func (g *gateway) isReady(ctx context.Context, bound *route.Bound) error {
+	if g.deps.Ready != nil {
+		if err := g.deps.Ready(ctx); err != nil {
+			return problem.New(problem.Unavailable, "not ready: %w", unspoken{err})
+		}
+	}
+	switch {
+	case bound == nil:
+		return nil
+	case bound.Function.State == route.StateFailed:
+		return problem.New(problem.Unavailable, "not ready: the function cannot start")
+	case bound.Function.Starting != "":
+		return problem.New(problem.Unavailable, "not ready: the function is starting").WithRetryAfter(time.Second)
+	default:
 		return nil
 	}
-	if err := g.deps.Ready(ctx); err != nil {
-		return problem.New(problem.Unavailable, "not ready: %w", unspoken{err})
-	}
-	return nil
 }
 
 func (g *gateway) healthz(c *call) error {
@@ -57,7 +68,7 @@ func (g *gateway) healthz(c *call) error {
 }
 
 func (g *gateway) readyz(c *call) error {
-	if err := g.isReady(c.r.Context()); err != nil {
+	if err := g.isReady(c.r.Context(), nil); err != nil {
 		return err
 	}
 	return writeJSON(c.w, http.StatusOK, map[string]any{"status": "ready"})
@@ -132,22 +143,27 @@ func (g *gateway) versions(ctx context.Context, bound *route.Bound, name string)
 }
 
 func (g *gateway) modelReady(c *call) error {
-	name, reason, err := g.readiness(c.r.Context(), c.bound, c.param("model"), c.param("version"))
+	name, why, err := g.readiness(c.r.Context(), c.bound, c.param("model"), c.param("version"))
 	if err != nil {
 		return err
 	}
-	if reason != "" {
-		return problem.New(problem.ModelUnavailable, "%s", reason)
+	if why != nil {
+		return why
 	}
 	return writeJSON(c.w, http.StatusOK, map[string]any{"name": name, "ready": true})
 }
 
-// readiness tells why a call to a model would not be answered, "" if it would.
+// readiness tells why a call to a model would not be answered, nil if it would.
 // It wakes nothing: a model at zero is ready.
-func (g *gateway) readiness(ctx context.Context, bound *route.Bound, name, version string) (model, reason string, err error) {
+func (g *gateway) readiness(ctx context.Context, bound *route.Bound, name, version string) (model string, why *problem.Error, err error) {
 	found, err := g.locate(ctx, auth.DoRead, bound, name, version)
+	if bound != nil && problem.CodeOf(err) == problem.Unavailable {
+		if why = g.unavailable(bound, route.Pin{}); why != nil { // it does not say yet what it serves
+			return name, why, nil
+		}
+	}
 	if err != nil {
-		return "", "", err
+		return "", nil, err
 	}
 	if bound == nil {
 		if bound = g.deps.Routes.Model(found.Pin); bound != nil && bound.Function.Pool && !found.chosen {
@@ -158,18 +174,20 @@ func (g *gateway) readiness(ctx context.Context, bound *route.Bound, name, versi
 }
 
 // unavailable is why a call to a version would fail at the function it goes to,
-// as far as is known; "" if nothing speaks against it.
-func (g *gateway) unavailable(at *route.Bound, pin route.Pin) string {
+// as far as is known; nil if nothing speaks against it.
+func (g *gateway) unavailable(at *route.Bound, pin route.Pin) *problem.Error {
 	switch {
 	case at == nil:
-		return "no function serves it and there is no pool"
+		return problem.New(problem.ModelUnavailable, "no function serves it and there is no pool")
 	case at.Function.State == route.StateFailed:
-		return at.Function.Reason
+		return problem.New(problem.ModelUnavailable, "%s", at.Function.Reason)
 	case at.Function.Starting != "":
-		return at.Function.Starting
-	default:
-		return g.failures.reason(pin)
+		return problem.New(problem.ModelUnavailable, "%s", at.Function.Starting).WithRetryAfter(time.Second)
 	}
+	if reason := g.failures.reason(pin); reason != "" {
+		return problem.New(problem.ModelUnavailable, "%s", reason)
+	}
+	return nil
 }
 
 // indexRow is one row of the repository index.
@@ -225,8 +243,8 @@ func (g *gateway) repositoryIndex(ctx context.Context, bound *route.Bound, onlyR
 			if at == nil {
 				at = g.deps.Routes.Model(pin)
 			}
-			if reason := g.unavailable(at, pin); reason != "" {
-				row.State, row.Reason = "UNAVAILABLE", reason
+			if why := g.unavailable(at, pin); why != nil {
+				row.State, row.Reason = "UNAVAILABLE", why.Detail
 			}
 			if !onlyReady || row.State == "READY" {
 				rows = append(rows, row)

@@ -75,9 +75,10 @@ func (g *gateway) native(c *call) error {
 		return err
 	}
 	observed(ctx).function = f.Name
-	own := len(f.Models)+len(f.Mixed) > 0 || f.Pool // not anybody's, whose errors may be text
+	// Of anybody's function errors may be text; while it starts none is its own.
+	ours := len(f.Models)+len(f.Mixed) > 0 || f.Pool || f.Starting != ""
 	g.forward(c, c.bound.URL, c.r.URL.EscapedPath(), func(res *http.Response) error {
-		if own {
+		if ours {
 			return onTheWay(res)
 		}
 		return nil

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/route"
@@ -110,12 +111,15 @@ func (g *gateway) published(ctx context.Context, verb auth.Verb, model, version 
 // ofFunction resolves a version at a function's own host. A number may be that
 // of a revision we know nothing of; an alias is of the versions that we know.
 func (g *gateway) ofFunction(ctx context.Context, bound *route.Bound, model, version string) (located, error) {
-	versions := bound.Versions(model)
-	if f := bound.Function; len(versions) == 0 && f.State == route.StateFailed {
+	versions, f := bound.Versions(model), bound.Function
+	switch {
+	case len(versions) > 0:
+	case f.State == route.StateFailed:
 		return located{}, problem.New(problem.Unavailable, "the function %s cannot start: %s", f.Name, f.Reason)
-	}
-	if len(versions) == 0 {
-		return located{}, problem.New(problem.ModelNotFound, "model %q is not one of function %s; call it by the gateway's own host", model, bound.Function.Name)
+	case f.Starting != "" && len(bound.Pins()) == 0: // it has no revision yet that would say what it serves
+		return located{}, problem.New(problem.Unavailable, "%s", f.Starting).WithRetryAfter(time.Second)
+	default:
+		return located{}, problem.New(problem.ModelNotFound, "model %q is not one of function %s; call it by the gateway's own host", model, f.Name)
 	}
 	switch {
 	case version == "":

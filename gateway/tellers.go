@@ -23,7 +23,7 @@ func (*tellers) ServerLive(context.Context, *inferpb.ServerLiveRequest) (*inferp
 }
 
 func (t *tellers) ServerReady(ctx context.Context, _ *inferpb.ServerReadyRequest) (*inferpb.ServerReadyResponse, error) {
-	return &inferpb.ServerReadyResponse{Ready: t.g.isReady(ctx) == nil}, nil
+	return &inferpb.ServerReadyResponse{Ready: t.g.isReady(ctx, boundOf(ctx)) == nil}, nil
 }
 
 func (t *tellers) ServerMetadata(context.Context, *inferpb.ServerMetadataRequest) (*inferpb.ServerMetadataResponse, error) {
@@ -33,14 +33,14 @@ func (t *tellers) ServerMetadata(context.Context, *inferpb.ServerMetadataRequest
 // ModelReady is false, not an error, for a model that is not published, as
 // Triton's is.
 func (t *tellers) ModelReady(ctx context.Context, in *inferpb.ModelReadyRequest) (*inferpb.ModelReadyResponse, error) {
-	_, reason, err := t.g.readiness(ctx, boundOf(ctx), in.GetName(), in.GetVersion())
+	_, why, err := t.g.readiness(ctx, boundOf(ctx), in.GetName(), in.GetVersion())
 	if problem.CodeOf(err) == problem.ModelNotFound {
 		return &inferpb.ModelReadyResponse{}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &inferpb.ModelReadyResponse{Ready: reason == ""}, nil
+	return &inferpb.ModelReadyResponse{Ready: why == nil}, nil
 }
 
 func (t *tellers) ModelMetadata(ctx context.Context, in *inferpb.ModelMetadataRequest) (*inferpb.ModelMetadataResponse, error) {
