@@ -42,6 +42,11 @@ func TestFunctions(t *testing.T) {
 		s.Status.Conditions = append(s.Status.Conditions, apis.Condition{Type: servingv1.ServiceConditionConfigurationsReady, Status: corev1.ConditionFalse, Message: message})
 		return s
 	}
+	notOwned := func(s *servingv1.Service) *servingv1.Service {
+		s.Status.InitializeConditions()
+		s.Status.MarkRouteNotOwned(s.Name)
+		return s
+	}
 	nowhere := func(s *servingv1.Service) *servingv1.Service {
 		s.Status.Address = nil
 		return s
@@ -150,6 +155,13 @@ func TestFunctions(t *testing.T) {
 			noWay(aService("default/rec", share("rec-1", 100, ""))),
 			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 1)},
 			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: "ready", Reason: "no such revision"},
+		},
+		"its route is still that of one deleted a moment ago": {
+			notOwned(nowhere(aService("default/rec"))), nil,
+			route.Function{
+				State: "starting", Reason: `There is an existing Route "rec" that we do not own.`,
+				Starting: `the function is starting: There is an existing Route "rec" that we do not own.`,
+			},
 		},
 		"a user's own": {
 			aService("default/rec", share("rec-1", 100, "")),

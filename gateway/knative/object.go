@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"knative.dev/pkg/apis"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
@@ -24,6 +25,7 @@ const everyModel = "*"
 
 // service is what is needed of a Knative Service.
 type service struct {
+	uid     types.UID
 	url     string   // inside the cluster; "" until Knative has one
 	traffic []target // in force, not only asked for
 	routed  bool     // the ingress has announced it, now or before: Knative tells the traffic first
@@ -41,6 +43,7 @@ type target struct {
 
 // revision is what is needed of a Knative Revision.
 type revision struct {
+	uid      types.UID
 	models   []route.Pin
 	every    bool // it serves every published model
 	ready    verdict
@@ -51,17 +54,44 @@ type revision struct {
 type verdict struct {
 	known, good bool   // neither while it is not decided
 	message     string // of one that is not good, in one line
+	why         string // it was bad at last, while it is not good
 }
 
 func (v verdict) bad() bool { return v.known && !v.good }
+
+// gaveUp reports whether a reason is no more than that it took too long: the first
+// is the Deployment's, the second Knative's once it has brought the revision to
+// zero, and dropped with the pod why that did not come up.
+func gaveUp(reason string) bool {
+	return strings.Contains(reason, "has timed out progressing") || strings.Contains(reason, "Initial scale was never achieved")
+}
+
+// after is v with what the verdict before it, of the same revision, said in place
+// of having given it up.
+func (v verdict) after(before verdict) verdict {
+	switch {
+	case v.good:
+	case !v.known:
+		v.why = before.why
+	case before.why != "" && gaveUp(v.message):
+		v.message, v.why = before.why, before.why
+	default:
+		v.why = v.message
+	}
+	return v
+}
 
 func readService(o *unstructured.Unstructured, before service) (service, error) {
 	var typed servingv1.Service
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &typed); err != nil {
 		return service{}, fmt.Errorf("is not as Knative's API has it: %w", err)
 	}
+	if before.uid != o.GetUID() {
+		before = service{} // another's, of the same name
+	}
 	routes := readVerdict(typed.Status.GetCondition(servingv1.ServiceConditionRoutesReady))
 	s := service{
+		uid:     o.GetUID(),
 		routed:  before.routed || routes.good,
 		pending: !before.routed && !routes.known,
 		created: typed.Status.LatestCreatedRevisionName,
@@ -71,6 +101,10 @@ func readService(o *unstructured.Unstructured, before service) (service, error) 
 	if cause := readVerdict(typed.Status.GetCondition(servingv1.ServiceConditionConfigurationsReady)); s.ready.bad() && cause.bad() && cause.message != "" {
 		s.ready.message = cause.message
 	}
+	if before.created != s.created {
+		before.ready = verdict{}
+	}
+	s.ready = s.ready.after(before.ready)
 	if a := typed.Status.Address; a != nil && a.URL != nil {
 		s.url = a.URL.String()
 	}
@@ -84,12 +118,16 @@ func readService(o *unstructured.Unstructured, before service) (service, error) 
 	return s, nil
 }
 
-func readRevision(o *unstructured.Unstructured, _ revision) (revision, error) {
+func readRevision(o *unstructured.Unstructured, before revision) (revision, error) {
 	var typed servingv1.Revision
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &typed); err != nil {
 		return revision{}, fmt.Errorf("is not as Knative's API has it: %w", err)
 	}
-	r := revision{ready: readVerdict(typed.Status.GetCondition(servingv1.RevisionConditionReady))}
+	r := revision{uid: o.GetUID(), ready: readVerdict(typed.Status.GetCondition(servingv1.RevisionConditionReady))}
+	if before.uid != r.uid {
+		before = revision{} // another's, of the same name
+	}
+	r.ready = r.ready.after(before.ready)
 	r.models, r.every = readModels(typed.Spec.Containers)
 	if n := typed.Status.ActualReplicas; n != nil {
 		r.replicas = *n
@@ -124,6 +162,9 @@ func readModels(containers []corev1.Container) (pins []route.Pin, every bool) {
 // container said.
 const maxMessage = 4 << 10
 
+// readVerdict reads a condition. That something of the name is not the object's own
+// is no verdict yet: a Service that is made anew finds what the one before it, which
+// was deleted a moment ago, has left.
 func readVerdict(c *apis.Condition) verdict {
 	switch {
 	case c == nil:
@@ -136,5 +177,6 @@ func readVerdict(c *apis.Condition) verdict {
 		text = c.Reason
 	}
 	text = strings.Join(strings.Fields(text), " ")
-	return verdict{known: !c.IsUnknown(), message: strings.ToValidUTF8(text[:min(len(text), maxMessage)], "")}
+	known := !c.IsUnknown() && c.Reason != servingv1.ReasonNotOwned
+	return verdict{known: known, message: strings.ToValidUTF8(text[:min(len(text), maxMessage)], "")}
 }

@@ -14,8 +14,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	clienttesting "k8s.io/client-go/testing"
+	"knative.dev/pkg/apis"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"github.com/modelserveai/modelserve/gateway/knative"
@@ -112,6 +114,62 @@ func TestAServiceIsRoutedOnceAndForAll(t *testing.T) {
 			synctest.Wait()
 			if at := c.routes.Model(route.Pin{Name: "rec", Version: 1}); (at != nil) != step.routed {
 				t.Errorf("%s: calls by path go to %v", step.what, at)
+			}
+		}
+	})
+}
+
+// TestAReasonOutlivesItsRevision holds that why a revision did not come up is told
+// after Knative has given it up, and says no more than that, and of no other.
+func TestAReasonOutlivesItsRevision(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		// recs are rec and a revision of it, of which Knative says the same as of another
+		// function's, which has traffic.
+		recs := func(uid types.UID, revision string, status corev1.ConditionStatus, message string) []any {
+			s := aService("default/rec")
+			s.UID, s.Status.LatestCreatedRevisionName = uid, revision
+			s.Status.Conditions = append(condition(status, "Configuration \"rec\" does not have any ready Revision."),
+				apis.Condition{Type: servingv1.ServiceConditionConfigurationsReady, Status: status, Message: "Revision failed with message: " + message + "."})
+			r, old := aRevision("default/"+revision, "rec@1", 0), aRevision("default/old-1", "old@1", 0)
+			r.UID, old.UID = types.UID(revision)+uid, types.UID(revision)+uid
+			r.Status.Conditions, old.Status.Conditions = condition(status, message), condition(status, message)
+			return []any{r, old, s}
+		}
+		const noImage, gaveUp = "no such image", "Initial scale was never achieved"
+		c := newCluster(t, knative.Config{Namespaces: []string{"default"}}, aService("default/old", share("old-1", 100, "")))
+		defer c.run()()
+		synctest.Wait()
+		for _, step := range []struct {
+			what     string
+			uid      types.UID
+			revision string
+			status   corev1.ConditionStatus
+			message  string
+			want     string
+		}{
+			{"it has no image", "a", "rec-1", corev1.ConditionFalse, noImage, noImage},
+			{"Knative decides anew", "a", "rec-1", corev1.ConditionUnknown, "", ""},
+			{"it has taken too long", "a", "rec-1", corev1.ConditionFalse, `ReplicaSet "rec-1-5d" has timed out progressing.`, noImage},
+			{"Knative has given it up", "a", "rec-1", corev1.ConditionFalse, gaveUp, noImage},
+			{"and says so again", "a", "rec-1", corev1.ConditionFalse, gaveUp, noImage},
+			{"of the next revision it said nothing else", "a", "rec-2", corev1.ConditionFalse, gaveUp, gaveUp},
+			{"nor of one made anew", "b", "rec-2", corev1.ConditionFalse, gaveUp, gaveUp},
+			{"which is over quota", "b", "rec-2", corev1.ConditionFalse, "exceeded quota", "exceeded quota"},
+			{"and works at last", "b", "rec-2", corev1.ConditionTrue, "", ""},
+			{"until it is given up", "b", "rec-2", corev1.ConditionFalse, gaveUp, gaveUp},
+		} {
+			c.apply(recs(step.uid, step.revision, step.status, step.message)...)
+			synctest.Wait()
+			for _, name := range []string{"rec", "old"} {
+				f := c.find("default", name)
+				if step.status != corev1.ConditionFalse {
+					if f.State == route.StateFailed {
+						t.Errorf("%s: %s failed: %s", step.what, name, f.Reason)
+					}
+				} else if f.State != route.StateFailed || !strings.Contains(f.Reason, step.want) {
+					t.Errorf("%s: %s is %s: %s", step.what, name, f.State, f.Reason)
+				}
 			}
 		}
 	})
