@@ -219,6 +219,11 @@ func (b *built) validate(ctx context.Context) error {
 			object.Spec.Template.Spec.Containers[i].Image = "ko.local/image" // as ko makes of ko://
 		}
 		object.SetDefaults(ctx)
+		// What Knative fills in would end an answer before timeoutSeconds, as text.
+		spec := object.Spec.Template.Spec
+		if begin := spec.ResponseStartTimeoutSeconds; begin != nil && *begin < *spec.TimeoutSeconds {
+			faults = append(faults, fmt.Errorf("Service %s: timeoutSeconds: %d, and an answer has to begin within %d: say responseStartTimeoutSeconds", s.Name, *spec.TimeoutSeconds, *begin))
+		}
 		if err := object.Validate(ctx).Filter(apis.ErrorLevel); err != nil {
 			faults = append(faults, fmt.Errorf("Service %s: %w", s.Name, err))
 		}
@@ -295,6 +300,7 @@ func TestOverlaysWithAFault(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ file, was, is, overlay, want string }{
 		"a field of a Service":     {"base/pool.yaml", "readOnlyRootFilesystem:", "readOnlyRootFileSystem:", "dev", `unknown field "spec.template.spec.containers[0].securityContext.readOnlyRootFileSystem"`},
+		"an answer cut short":      {"base/gateway.yaml", "responseStartTimeoutSeconds: 600", "containerConcurrency: 0", "prod", "Service gateway: timeoutSeconds: 600, and an answer has to begin within 300"},
 		"a field of a policy":      {"components/namespace/network.yaml", "policyTypes:", "policyType:", "staging", `unknown field "spec.policyType"`},
 		"a field of a quota":       {"components/namespace/quota.yaml", "hard:", "limits:", "prod", `unknown field "spec.limits"`},
 		"a field of a role":        {"base/accounts.yaml", "verbs:", "verb:", "local", `unknown field "rules[0].verb"`},
