@@ -106,7 +106,7 @@ func (s *Store) removeAll(ctx context.Context, keys []string) error {
 	for _, key := range keys {
 		g.Go(func() error {
 			if _, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key}); err != nil {
-				return explain(err)
+				return s.explain(err)
 			}
 			return nil
 		})

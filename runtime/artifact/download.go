@@ -240,7 +240,7 @@ func (f *Fetcher) attempt(ctx context.Context, key string, first, length, size i
 			return err
 		}
 	}
-	return stalled(ctx, err)
+	return stalled(ctx, interrupted(err))
 }
 
 // readPiece fills b, or as much of it as there is before an error.

@@ -2,10 +2,12 @@ package artifact
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"syscall"
 
 	smithy "github.com/aws/smithy-go"
@@ -51,18 +53,24 @@ func Lasting(err error) bool {
 	}
 }
 
-// explain turns an error of the S3 client into a sentence of ours: the
-// client's own hold request ids and host names that help nobody who reads
-// which model did not load.
-func explain(err error) error {
+// explain turns an error of the S3 client into a sentence of ours: the client's
+// own hold request ids, URLs and addresses, which help nobody who reads which
+// model did not load. It names the variable to look at, and no secret.
+func (s *Store) explain(err error) error {
 	// Go takes a dial that took too long for a deadline, and ours is nobody's who
 	// asked: of theirs the client tells no dial.
 	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		return fmt.Errorf("%w: %s", errUnreachable, op.Error())
-	}
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
+	switch {
+	case err == nil:
+		return nil
+	case ofAnother(err):
+		return errors.New("no credentials for S3: MODELSERVE_S3_ACCESS_KEY_ID is not set, and the node's role or the pod's identity gives none")
+	case errors.As(err, &op) && op.Op == "dial":
+		return s.unreachable(err)
+	case errors.Is(err, context.Canceled):
+		return context.Canceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return context.DeadlineExceeded
 	}
 	var api smithy.APIError
 	var response *smithyhttp.ResponseError
@@ -72,20 +80,80 @@ func explain(err error) error {
 	}
 	switch {
 	case errors.As(err, &api) && api.ErrorCode() == "NoSuchBucket":
-		return permanent{errors.New("missing: S3 has no such bucket")}
+		return permanent{fmt.Errorf("missing: S3 has no bucket %s (MODELSERVE_S3_BUCKET)", s.bucket)}
 	case status == http.StatusNotFound:
 		return errMissing
 	case status == http.StatusForbidden || status == http.StatusUnauthorized:
-		return permanent{fmt.Errorf("S3 refuses access: it answers %s", code(api, status))}
+		return permanent{fmt.Errorf("S3 refuses access: it answers %s; check MODELSERVE_S3_ACCESS_KEY_ID, MODELSERVE_S3_SECRET_ACCESS_KEY, and what they may do in bucket %s", code(api, status), s.bucket)}
 	case status >= http.StatusInternalServerError || status == http.StatusTooManyRequests:
 		return fmt.Errorf("%w: it answers %s", errUnreachable, code(api, status))
 	case status != 0:
 		return permanent{fmt.Errorf("S3 answers %s", code(api, status))}
+	default:
+		return s.unreachable(err)
 	}
+}
+
+// ofAnother reports whether a request to S3 failed for one to another service,
+// which the client asks for credentials.
+func ofAnother(err error) bool {
+	var call, within *smithy.OperationError
+	return errors.As(err, &call) && errors.As(call.Err, &within)
+}
+
+func (s *Store) unreachable(err error) error {
+	return fmt.Errorf("%w %s: %s", errUnreachable, s.where, plainly(err))
+}
+
+// whereIs tells where S3 is, by the variable that says so. An address, which is
+// within a cluster or on this machine, it leaves out.
+func whereIs(cfg Config) string {
+	if cfg.Endpoint == "" {
+		return fmt.Sprintf("in %s (MODELSERVE_S3_REGION)", cfg.Region)
+	}
+	at, err := url.Parse(cfg.Endpoint)
+	if err != nil || at.Host == "" || net.ParseIP(at.Hostname()) != nil {
+		return "(MODELSERVE_S3_ENDPOINT)"
+	}
+	return fmt.Sprintf("at %s (MODELSERVE_S3_ENDPOINT)", at.Host)
+}
+
+// plainly is what was wrong with a request or its connection, without the URL and
+// the addresses that Go's errors have around it.
+func plainly(err error) string {
+	var name *net.DNSError
+	var certificate x509.HostnameError
+	var op *net.OpError
+	var request *url.Error
+	var call *smithy.OperationError
+	switch {
+	case errors.As(err, &name) && name.IsNotFound:
+		return "no such host"
+	case errors.As(err, &name) && name.IsTimeout:
+		return "the name server does not answer"
+	case errors.As(err, &name):
+		return "the name server fails"
+	case errors.As(err, &certificate):
+		return "its certificate is of another name"
+	case errors.As(err, &op):
+		return plainly(op.Err)
+	case errors.As(err, &request):
+		return plainly(request.Err)
+	case errors.As(err, &call):
+		return plainly(call.Err)
+	default:
+		return err.Error()
+	}
+}
+
+// interrupted is the error of an answer that broke off, without the addresses that
+// it went between.
+func interrupted(err error) error {
+	var op *net.OpError
 	if errors.As(err, &op) {
-		return fmt.Errorf("%w: %w", errUnreachable, op)
+		return errors.New(plainly(err))
 	}
-	return fmt.Errorf("%w: %w", errUnreachable, err)
+	return err
 }
 
 func code(api smithy.APIError, status int) string {

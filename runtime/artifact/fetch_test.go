@@ -123,7 +123,7 @@ func TestFetchFaults(t *testing.T) {
 		},
 		"no access": {
 			fault: onModel(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { http.Error(w, "", http.StatusForbidden) }),
-			code:  problem.ModelUnavailable, want: "model iris@1: model.onnx: S3 refuses access: it answers 403 Forbidden",
+			code:  problem.ModelUnavailable, want: "model iris@1: model.onnx: S3 refuses access: it answers 403 Forbidden; check MODELSERVE_S3_ACCESS_KEY_ID, MODELSERVE_S3_SECRET_ACCESS_KEY, and what they may do in bucket models",
 		},
 		"hangs": {
 			fault: onModel(func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() }),

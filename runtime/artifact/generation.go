@@ -42,7 +42,7 @@ func (s *Store) Generation(ctx context.Context, since string) (string, error) {
 	if errors.As(err, &response) && response.HTTPStatusCode() == http.StatusNotModified {
 		return since, nil
 	}
-	if err = explain(err); errors.Is(err, errMissing) {
+	if err = s.explain(err); errors.Is(err, errMissing) {
 		return "", nil // nobody has published here yet
 	}
 	return "", problem.New(problem.Unavailable, "ask whether models changed: %w", err)

@@ -35,7 +35,7 @@ func (s *Store) OpenInput(ctx context.Context, field, ref string, most int64) (*
 	}
 	head, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key})
 	if err != nil {
-		return nil, inputProblem(field, ref, explain(err))
+		return nil, inputProblem(field, ref, s.explain(err))
 	}
 	size := aws.ToInt64(head.ContentLength)
 	if size > most {
@@ -43,7 +43,7 @@ func (s *Store) OpenInput(ctx context.Context, field, ref string, most int64) (*
 	}
 	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: &key, IfMatch: head.ETag})
 	if err != nil {
-		return nil, inputProblem(field, ref, explain(err))
+		return nil, inputProblem(field, ref, s.explain(err))
 	}
 	return &Input{
 		ReadCloser: struct {

@@ -320,13 +320,13 @@ func (s *Store) put(ctx context.Context, key string, body io.ReadSeeker, only co
 		(response.HTTPStatusCode() == http.StatusPreconditionFailed || response.HTTPStatusCode() == http.StatusConflict) {
 		return errTaken
 	}
-	return explain(err)
+	return s.explain(err)
 }
 
 func (s *Store) multipart(ctx context.Context, key string, file io.ReaderAt, size int64, told func(int64)) error {
 	created, err := s.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &s.bucket, Key: &key})
 	if err != nil {
-		return explain(err)
+		return s.explain(err)
 	}
 	parts, err := s.parts(ctx, key, created.UploadId, file, size, told)
 	if err == nil {
@@ -334,13 +334,13 @@ func (s *Store) multipart(ctx context.Context, key string, file io.ReaderAt, siz
 		if err == nil {
 			return nil
 		}
-		err = explain(err)
+		err = s.explain(err)
 	}
 	// Parts are paid for until the upload is aborted, even when ctx has ended.
 	abort, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	_, aborted := s.client.AbortMultipartUpload(abort, &s3.AbortMultipartUploadInput{Bucket: &s.bucket, Key: &key, UploadId: created.UploadId})
-	return errors.Join(err, explain(aborted))
+	return errors.Join(err, s.explain(aborted))
 }
 
 // parts uploads a file's parts, several at once, and returns their tags.
@@ -358,7 +358,7 @@ func (s *Store) parts(ctx context.Context, key string, id *string, file io.Reade
 				Body: io.NewSectionReader(file, offset, length),
 			})
 			if err != nil {
-				return explain(err)
+				return s.explain(err)
 			}
 			tags[i] = out.ETag
 			told(length)

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // openRange asks for length bytes of an object of size bytes, from first on. It
@@ -20,7 +22,7 @@ func (s *Store) openRange(ctx context.Context, key string, first, length, size i
 		Range: aws.String(fmt.Sprintf("bytes=%d-%d", first, first+length-1)),
 	}, func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
 	if err != nil {
-		return nil, outOfRange(explain(err), first, size)
+		return nil, s.outOfRange(err, first, size)
 	}
 	if err := checkRange(out, first, size); err != nil {
 		return nil, errors.Join(err, out.Body.Close())
@@ -62,9 +64,10 @@ func wrongSize(have, want int64) error {
 }
 
 // outOfRange explains the refusal of a range: the object ends before it.
-func outOfRange(err error, first, size int64) error {
-	if err != nil && strings.Contains(err.Error(), "416") {
+func (s *Store) outOfRange(err error, first, size int64) error {
+	var response *smithyhttp.ResponseError
+	if errors.As(err, &response) && response.HTTPStatusCode() == http.StatusRequestedRangeNotSatisfiable {
 		return permanent{fmt.Errorf("truncated: it ends before byte %d of %d", first, size)}
 	}
-	return err
+	return s.explain(err)
 }

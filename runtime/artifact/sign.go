@@ -44,8 +44,8 @@ func NewVerifier(keys ...ed25519.PublicKey) *Verifier { return &Verifier{keys: k
 
 // The reasons why a manifest is not accepted.
 var (
-	ErrUnsigned       = errors.New("unsigned: there is no signature, and one is required")
-	ErrWrongSignature = errors.New("signature wrong: no trusted key made it for these bytes")
+	ErrUnsigned       = errors.New("unsigned: there is no signature, and one is required (MODELSERVE_PUBLIC_KEY or MODELSERVE_PUBLIC_KEY_FILE)")
+	ErrWrongSignature = errors.New("signature wrong: no trusted key made it for these bytes (MODELSERVE_PUBLIC_KEY or MODELSERVE_PUBLIC_KEY_FILE)")
 )
 
 // Verify checks a signature object's bytes against the manifest's.

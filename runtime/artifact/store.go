@@ -64,6 +64,7 @@ const maxListed = 1_000_000
 type Store struct {
 	client *s3.Client
 	bucket string
+	where  string // S3 is, for errors
 }
 
 // NewStore opens the store that cfg describes; it calls nothing yet but what
@@ -94,7 +95,7 @@ func NewStore(ctx context.Context, cfg Config) (*Store, error) {
 			o.BaseEndpoint = aws.String(cfg.Endpoint)
 		}
 	})
-	return &Store{client: client, bucket: cfg.Bucket}, nil
+	return &Store{client: client, bucket: cfg.Bucket, where: whereIs(cfg)}, nil
 }
 
 // Bucket is the bucket's name.
@@ -104,7 +105,7 @@ func (s *Store) Bucket() string { return s.bucket }
 func (s *Store) Ping(ctx context.Context) error {
 	_, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.bucket, MaxKeys: aws.Int32(1)})
 	if err != nil {
-		return fmt.Errorf("S3 bucket %s: %w", s.bucket, explain(err))
+		return fmt.Errorf("S3 bucket %s: %w", s.bucket, s.explain(err))
 	}
 	return nil
 }
@@ -174,12 +175,12 @@ func (t tooLarge) Error() string { return fmt.Sprintf("has more than %d bytes", 
 func (s *Store) readTagged(ctx context.Context, key string, most int64) (data []byte, tag string, err error) {
 	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: &key})
 	if err != nil {
-		return nil, "", explain(err)
+		return nil, "", s.explain(err)
 	}
 	defer out.Body.Close()
 	data, err = io.ReadAll(io.LimitReader(out.Body, most+1))
 	if err != nil {
-		return nil, "", fmt.Errorf("interrupted: %w", err)
+		return nil, "", fmt.Errorf("interrupted: %w", interrupted(err))
 	}
 	if int64(len(data)) > most {
 		return nil, aws.ToString(out.ETag), tooLarge{most}
@@ -291,7 +292,7 @@ func (s *Store) list(ctx context.Context, prefix, delimiter string, page func(*s
 	for pages.HasMorePages() {
 		out, err := pages.NextPage(ctx)
 		if err != nil {
-			return explain(err)
+			return s.explain(err)
 		}
 		page(out)
 		if seen += len(out.Contents) + len(out.CommonPrefixes); seen > maxListed {

@@ -385,12 +385,13 @@ func TestExplainDial(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("%v: expected what Go makes of a dial that takes too long", err)
 	}
-	err = unavailable(Ref{"iris", 1}, explain(fmt.Errorf("the client's words: %w", err)))
+	s := newFakeS3(t).store(t)
+	err = unavailable(Ref{"iris", 1}, s.explain(fmt.Errorf("the client's words: %w", err)))
 	if problem.CodeOf(err) != problem.ModelUnavailable || Lasting(err) || !again(err) ||
-		!strings.Contains(err.Error(), "model iris@1: S3 unreachable: dial tcp 127.0.0.1:9: i/o timeout") {
+		!strings.Contains(err.Error(), "model iris@1: S3 unreachable (MODELSERVE_S3_ENDPOINT): i/o timeout") {
 		t.Errorf("%v, of code %v", err, problem.CodeOf(err))
 	}
-	if err := explain(context.DeadlineExceeded); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errUnreachable) {
+	if err := s.explain(context.DeadlineExceeded); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errUnreachable) {
 		t.Errorf("a caller who gave up: %v", err)
 	}
 }
