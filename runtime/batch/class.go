@@ -31,7 +31,7 @@ type costs struct {
 	alone, busy curve
 	low, high   int // what pays of busy, as of a few runs ago
 	runs        int
-	warm        [maxRows + 1]bool // sizes that have run: the first run of each is slower
+	warm        [maxRows + 1]bool // sizes that have run
 	rowBytes    int64             // of the outputs, the most seen
 }
 
@@ -138,15 +138,17 @@ func (c *costs) run(slots, rows int) float64 {
 
 const hope = 0.6
 
+// cold reports whether a run of so many rows that starts now prepares for its
+// shape, or waits for one that does. On a GPU that takes a hundred times the run.
+func (c *costs) cold(rows int) bool { return !c.warm[min(rows, maxRows)] }
+
 // observe learns from a run that went well, beside which so much of the other
-// slots was in use, 0 to 1.
-func (c *costs) observe(rows int, took time.Duration, others float64, outputs int64) {
+// slots was in use, 0 to 1. One that started cold tells nothing of others.
+func (c *costs) observe(rows int, took time.Duration, others float64, outputs int64, cold bool) {
 	c.rowBytes = max(c.rowBytes, outputs/int64(max(rows, 1)))
-	if at := min(rows, maxRows); !c.warm[at] {
-		c.warm[at] = true
-		if c.alone.known || c.busy.known {
-			return // it prepared for its shape
-		}
+	c.warm[min(rows, maxRows)] = true
+	if cold {
+		return
 	}
 	c.runs++
 	t := float64(took)

@@ -246,7 +246,7 @@ func (s *Scheduler) start(leader *item, now time.Time) *run {
 		c.q.metrics.waited(now.Sub(it.arrived))
 	}
 	s.fair.now = max(s.fair.now, leader.tenant.tag)
-	r.cost = c.costs.cost(s.busy.used + 1).run(r.rows)
+	r.cost, r.cold = c.costs.cost(s.busy.used+1).run(r.rows), c.costs.cold(r.rows)
 	r.charge(r.cost)
 	r.from = s.busy.change(now, 1)
 	s.free--

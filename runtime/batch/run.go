@@ -21,6 +21,7 @@ type run struct {
 	started time.Time
 	from    reading
 	cost    float64 // that the members' tenants were charged
+	cold    bool    // it is among the first of its size
 
 	// Of shared runs.
 	ctx    context.Context //nolint:containedctx // the run's own: it ends when its last caller goes
@@ -229,8 +230,11 @@ func (c *class) forgetSuspect() {
 }
 
 // isRefusal reports whether the model refused the inputs, which may be one
-// request's fault.
-func isRefusal(err error) bool { return problem.CodeOf(err) == problem.InvalidArgument }
+// request's fault, or had no memory for so many.
+func isRefusal(err error) bool {
+	code := problem.CodeOf(err)
+	return code == problem.InvalidArgument || code == problem.PayloadTooLarge
+}
 
 // unbatch ends batches for a model that gives other outputs to rows together.
 func (q *Queue) unbatch(why error) {
@@ -266,7 +270,7 @@ func (r *run) end(e ended, outcomes []outcome) {
 	c.runs--
 	c.inRuns -= r.rows
 	if e.ok {
-		c.costs.observe(r.rows, took, s.busy.others(r.from, to), e.bytes)
+		c.costs.observe(r.rows, took, s.busy.others(r.from, to), e.bytes, r.cold)
 	}
 	r.charge(float64(took) - r.cost)
 	answers := r.tell(e, outcomes)

@@ -3,7 +3,6 @@ package function
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -36,7 +35,7 @@ type config struct {
 	Device      string   `env:"MODELSERVE_DEVICE" envDefault:"auto"`  // auto, cpu, cuda or cuda:N
 	GPUMemory   env.Size `env:"MODELSERVE_GPU_MEMORY" envDefault:"0"` // bytes that one model may take of a GPU; 0 is no bound
 	Threads     int      `env:"MODELSERVE_THREADS" envDefault:"1"`    // of one run
-	Concurrency int      `env:"MODELSERVE_CONCURRENCY"`               // runs at once; 0 is one for each processor
+	Concurrency int      `env:"MODELSERVE_CONCURRENCY"`               // runs at once; 0 is one for each processor, or 4 on a GPU
 	Queue       int      `env:"MODELSERVE_QUEUE" envDefault:"256"`    // requests waiting for a run
 
 	Memory    env.Size `env:"MODELSERVE_MEMORY"`                     // bytes that models may take; 0 follows from the machine
@@ -82,7 +81,7 @@ func (c *config) Check() []error {
 		}
 	}
 	if c.Concurrency < 0 {
-		fault("MODELSERVE_CONCURRENCY", "expected 0 (one for each processor) or more, got %d", c.Concurrency)
+		fault("MODELSERVE_CONCURRENCY", "expected 0 (one for each processor, or 4 on a GPU) or more, got %d", c.Concurrency)
 	}
 	if c.Queue < 0 {
 		fault("MODELSERVE_QUEUE", "expected 0 or more, got %d", c.Queue)
@@ -113,9 +112,6 @@ func (c *config) Check() []error {
 
 // fill sets what follows from the machine.
 func (c *config) fill() {
-	if c.Concurrency == 0 {
-		c.Concurrency = max(1, runtime.GOMAXPROCS(0)/max(1, c.Threads))
-	}
 	if c.CacheDir == "" {
 		c.CacheDir = filepath.Join(os.TempDir(), "modelserve-cache")
 	}

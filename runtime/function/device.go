@@ -1,15 +1,53 @@
 package function
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/bucket"
 	"github.com/modelserveai/modelserve/runtime/ort"
+	"github.com/modelserveai/modelserve/runtime/pool"
 )
+
+// How a GPU is used where nobody says otherwise. On an H100 four runs at once
+// have most of what eight have, and every one takes memory of its own; more
+// make small models slower. Eight sessions are the batches of 1 to 128.
+const (
+	gpuRuns     = 4
+	gpuSessions = 8
+)
+
+// session is a loaded model: *ort.Session, or several of them.
+type session interface {
+	pool.Session
+	Memory() int64
+	Device() ort.Device
+}
+
+// onGPU is a model's sessions on a GPU, and the file that they are made of.
+type onGPU struct {
+	*bucket.Model
+	device ort.Device
+	file   *os.File // nil where there is only one
+}
+
+func (g *onGPU) Device() ort.Device { return g.device }
+
+func (g *onGPU) Close() error {
+	err := g.Model.Close()
+	if g.file != nil {
+		err = errors.Join(err, g.file.Close())
+	}
+	return err
+}
 
 // device is where this function's models run: chosen once, when ONNX Runtime
 // has started, and told in the log, in a metric and with every model.
@@ -79,24 +117,76 @@ func (d *device) would() string {
 	return string(ort.Auto)
 }
 
+// slots is how many runs are to be under way at once. Where a GPU may be used it
+// waits until that is decided, as everything does before it can run.
+func (d *device) slots(cfg *config) int {
+	switch {
+	case cfg.Concurrency > 0:
+		return cfg.Concurrency
+	case d.would() != string(ort.CPU):
+		if choice, err := d.choose(); err == nil && choice.Device.IsGPU() {
+			return gpuRuns
+		}
+	}
+	return max(1, runtime.GOMAXPROCS(0)/max(1, cfg.Threads))
+}
+
 // open loads a model where it is to run. Where the GPU was this program's own
 // choice and cannot take the model, the CPU does, and the reason is returned.
-func (d *device) open(l *ort.Library, path string, threads int) (session *ort.Session, reason string, err error) {
+func (d *device) open(l *ort.Library, path string, man *artifact.Manifest, threads int) (model session, reason string, err error) {
 	choice, err := d.choose()
 	if err != nil {
 		return nil, "", err
 	}
 	options := ort.Options{Threads: threads, Device: choice.Device, GPUMemory: d.memory}
-	session, err = l.Open(path, options)
-	if err == nil || d.want != ort.Auto || !choice.Device.IsGPU() {
-		return session, choice.Reason, err
+	if !choice.Device.IsGPU() {
+		s, err := l.Open(path, options)
+		return s, choice.Reason, err
+	}
+	if model, err = d.openGPU(l, path, man, options); err == nil || d.want != ort.Auto {
+		return model, choice.Reason, err
 	}
 	refused := err
 	options.Device = ort.CPU
-	if session, err = l.Open(path, options); err != nil {
+	s, err := l.Open(path, options)
+	if err != nil {
 		return nil, "", err // the model's own fault, most likely
 	}
 	d.falls.Inc()
 	d.logger.Warn("a model runs on the CPU: the GPU did not take it", "path", path, "gpu", choice.Device, "reason", refused)
-	return session, fmt.Sprintf("%s did not take the model: %v", choice.Device, refused), nil
+	return s, fmt.Sprintf("%s did not take the model: %v", choice.Device, refused), nil
+}
+
+// openGPU loads a model on a GPU, with a session for each of its usual shapes.
+// A model whose memory there is bounded has one, which has all of it; so has one
+// whose weights are in other files, which need not outlive the load.
+func (d *device) openGPU(l *ort.Library, path string, man *artifact.Manifest, options ort.Options) (session, error) {
+	first, err := l.Open(path, options)
+	if err != nil {
+		return nil, err
+	}
+	cfg := bucket.Config{Signature: &man.Signature, Sessions: gpuSessions}
+	if man.Batching != nil {
+		cfg.MaxRows = man.Batching.MaxBatchSize
+	}
+	external, err := ort.ExternalData(path)
+	if err != nil {
+		return nil, errors.Join(err, first.Close())
+	}
+	if len(external) > 0 || d.memory > 0 {
+		return &onGPU{bucket.New(first, cfg), first.Device(), nil}, nil
+	}
+	kept, err := os.Open(path)
+	if err != nil {
+		return nil, errors.Join(err, first.Close())
+	}
+	cfg.Open = func() (bucket.Session, error) {
+		// The file may be gone from the cache by now, and is still this one.
+		s, err := l.Open(fmt.Sprintf("/proc/self/fd/%d", kept.Fd()), options)
+		if err != nil {
+			d.logger.Warn("a model has fewer sessions on the GPU than it has shapes", "path", path, "gpu", options.Device, "reason", err)
+		}
+		return s, err
+	}
+	return &onGPU{bucket.New(first, cfg), first.Device(), kept}, nil
 }

@@ -138,7 +138,7 @@ func newPool(cfg *config, src *source, tel *telemetry.Telemetry) (*pool.Pool, er
 		Models:     cfg.refs,
 		Memory:     memory,
 		MaxLoaded:  max(cfg.MaxLoaded, len(cfg.refs)),
-		Slots:      cfg.Concurrency,
+		Slots:      src.device.slots(cfg),
 		Queue:      cfg.Queue,
 		LoadLimit:  cfg.LoadTimeout,
 		MaxOutput:  int64(cfg.MaxOutput),

@@ -159,7 +159,7 @@ func (s *source) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (
 		return nil, err
 	}
 	began := time.Now()
-	session, reason, err := s.device.open(library, local.Path, s.cfg.Threads)
+	session, reason, err := s.device.open(library, local.Path, &local.Manifest, s.cfg.Threads)
 	if err != nil {
 		local.Suspect()
 		return nil, fmt.Errorf("%w of %s: %w", errSession, ref, err)

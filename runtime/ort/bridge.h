@@ -108,10 +108,11 @@ void ms_call_free(const OrtApi *a, ms_call *c);
 OrtStatus *ms_call_bind(const OrtApi *a, ms_call *c, const OrtMemoryInfo *host, OrtAllocator *allocator);
 
 // ms_call_options makes the run options, by which a run is told to stop, and
-// ms_call_shrink has the next run give back what of the arena no run uses;
+// ms_call_shrink has the next run give back what of the arenas no run uses
+// ("cpu:0", "cpu:0;gpu:1");
 // ms_call_forget frees the options.
 OrtStatus *ms_call_options(const OrtApi *a, ms_call *c);
-OrtStatus *ms_call_shrink(const OrtApi *a, ms_call *c);
+OrtStatus *ms_call_shrink(const OrtApi *a, ms_call *c, const char *arenas);
 void ms_call_forget(const OrtApi *a, ms_call *c);
 OrtStatus *ms_call_terminate(const OrtApi *a, ms_call *c);
 OrtStatus *ms_call_resume(const OrtApi *a, ms_call *c);

@@ -38,8 +38,8 @@ OrtStatus *ms_call_bind(const OrtApi *a, ms_call *c, const OrtMemoryInfo *host, 
 }
 
 OrtStatus *ms_call_options(const OrtApi *a, ms_call *c) { return a->CreateRunOptions(&c->options); }
-OrtStatus *ms_call_shrink(const OrtApi *a, ms_call *c) {
-  return a->AddRunConfigEntry(c->options, "memory.enable_memory_arena_shrinkage", "cpu:0");
+OrtStatus *ms_call_shrink(const OrtApi *a, ms_call *c, const char *arenas) {
+  return a->AddRunConfigEntry(c->options, "memory.enable_memory_arena_shrinkage", arenas);
 }
 void ms_call_forget(const OrtApi *a, ms_call *c) {
   a->ReleaseRunOptions(c->options);

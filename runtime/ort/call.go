@@ -256,7 +256,7 @@ func (c *call) setOptions(ctx context.Context) error {
 		l.live.runs.Add(1)
 	}
 	if c.shrink {
-		return l.check(C.ms_call_shrink(l.api, c.c))
+		return l.check(C.ms_call_shrink(l.api, c.c, c.s.arenas))
 	}
 	return nil
 }

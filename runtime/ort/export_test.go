@@ -37,3 +37,8 @@ type Usage = usage
 
 // Ran counts a run.
 func (u *Usage) Ran(size int) bool { return u.ran(size) }
+
+// Failure is what the message of a run on a device means to its caller.
+func Failure(device Device, message string) error {
+	return (&Session{device: device}).failure(&Error{Message: message})
+}

@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,11 @@ const maxMessage = 1000
 
 // Error is ONNX Runtime's message.
 func (e *Error) Error() string { return e.Message }
+
+// has reports whether the message has one of these in it.
+func (e *Error) has(texts ...string) bool {
+	return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(e.Message, text) })
+}
 
 // Library is the ONNX Runtime of this process. It is safe for concurrent use.
 // Open one and hand it to what needs it; a second Open of the same file shares

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	"github.com/modelserveai/modelserve/internal/problem"
@@ -26,7 +27,8 @@ import (
 // When ctx ends, ONNX Runtime is told to stop; it looks between two operators,
 // and Run returns ctx.Err() then. The session stays usable. Inputs that do not
 // fit the model, or that one of its operators refuses, are
-// problem.InvalidArgument over the *Error: a graph fails for nothing else.
+// problem.InvalidArgument over the *Error; those that there is no memory for,
+// problem.PayloadTooLarge; a GPU that fails, problem.ModelFailed.
 func (s *Session) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
@@ -62,13 +64,29 @@ func (s *Session) Run(ctx context.Context, inputs []infer.Tensor, outputs []stri
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
 		}
-		var refused *Error
-		if errors.As(err, &refused) {
-			return nil, nil, problem.New(problem.InvalidArgument, "the model does not run on these inputs: %w", err)
-		}
-		return nil, nil, err
+		return nil, nil, s.failure(err)
 	}
 	return a.tensors, a.release, nil
+}
+
+// failure is what a run's error means to its caller. ONNX Runtime has the same
+// code for all of them, so the message has to tell.
+func (s *Session) failure(err error) error {
+	var told *Error
+	if !errors.As(err, &told) {
+		return err
+	}
+	if short, _, found := strings.Cut(told.Message, " ; GPU="); found { // and the host's name, and the line in a source
+		err = &Error{Code: told.Code, Message: short}
+	}
+	switch {
+	case told.has("allocate memory", "smaller than requested bytes", "out of memory", "cudaErrorMemoryAllocation", "STATUS_ALLOC_FAILED", "bad_alloc"):
+		return problem.New(problem.PayloadTooLarge, "there is not enough memory on %s for these inputs, send fewer rows or smaller ones: %w", s.device, err)
+	case told.has("CUDA failure", "CUDA error", "CUDNN failure", "CUBLAS failure", "CUFFT failure"):
+		return problem.New(problem.ModelFailed, "%s failed while the model ran: %w", s.device, err)
+	default:
+		return problem.New(problem.InvalidArgument, "the model does not run on these inputs: %w", err)
+	}
 }
 
 // run tries preallocated outputs where the shapes are known, and outputs that

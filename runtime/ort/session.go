@@ -25,8 +25,9 @@ type Session struct {
 	lib     *Library
 	ptr     *C.OrtSession
 	arena   *C.OrtAllocator
-	heap    int64  // bytes outside of the arena that creating it took
-	mapping []byte // an ORT-format model, used in place while the session lives
+	arenas  *C.char // those that an unusually large run lets shrink
+	heap    int64   // bytes outside of the arena that creating it took
+	mapping []byte  // an ORT-format model, used in place while the session lives
 	device  Device
 
 	signature  infer.Signature
@@ -94,7 +95,7 @@ func (l *Library) open(path string, opts Options) (*Session, error) {
 	}
 	defer o.destroy()
 
-	s := &Session{lib: l, device: device}
+	s := &Session{lib: l, device: device, arenas: arenasOf(device)}
 	heap := int64(C.ms_heap())
 	if inPlace {
 		err = s.createMapped(path, o)
@@ -102,6 +103,7 @@ func (l *Library) open(path string, opts Options) (*Session, error) {
 		err = s.createFile(path, o)
 	}
 	if err != nil {
+		C.free(unsafe.Pointer(s.arenas))
 		return nil, errors.Join(err, s.unmap())
 	}
 	l.live.sessions.Add(1)
@@ -114,6 +116,14 @@ func (l *Library) open(path string, opts Options) (*Session, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// arenasOf are a device's arenas, as run options name them. They are C's memory.
+func arenasOf(device Device) *C.char {
+	if number, ok := device.cuda(); ok {
+		return C.CString(fmt.Sprintf("cpu:0;gpu:%d", number))
+	}
+	return C.CString("cpu:0")
 }
 
 func (s *Session) createFile(path string, o *sessionOptions) error {
@@ -179,6 +189,7 @@ func (s *Session) Close() error {
 	s.endCalls()
 	C.ms_session_free(s.lib.api, s.ptr)
 	s.ptr = nil
+	C.free(unsafe.Pointer(s.arenas))
 	for _, name := range s.names {
 		C.free(unsafe.Pointer(name))
 	}

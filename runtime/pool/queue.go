@@ -1,9 +1,9 @@
 package pool
 
 import (
+	"strings"
 	"time"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/batch"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -12,7 +12,7 @@ import (
 func (p *Pool) newQueue(e *entry, l *Loaded, stats *modelStats) *batch.Queue {
 	sig := &l.Manifest.Signature
 	m := batch.Model{
-		Name: e.ref.Name, Signature: sig, Runner: l.Session, Points: pointsOf(l.Manifest.Cost), MaxOutput: p.cfg.MaxOutput,
+		Name: e.ref.Name, Signature: sig, Runner: l.Session, Points: pointsOf(l), MaxOutput: p.cfg.MaxOutput,
 		Check:    func(outputs []infer.Tensor) error { return checkOutputs(sig, outputs) },
 		Executed: stats.executed,
 		Hold:     func() func() { return p.keep(e) },
@@ -27,9 +27,11 @@ func (p *Pool) newQueue(e *entry, l *Loaded, stats *modelStats) *batch.Queue {
 	return p.runs.NewQueue(m)
 }
 
-// pointsOf is a manifest's cost as the scheduler begins with it.
-func pointsOf(cost *artifact.Cost) []batch.Point {
-	if cost == nil {
+// pointsOf is a manifest's cost as the scheduler begins with it. It was measured
+// on a CPU, and says nothing of a GPU: there, what is seen is all that is known.
+func pointsOf(l *Loaded) []batch.Point {
+	cost := l.Manifest.Cost
+	if cost == nil || strings.HasPrefix(l.Device, "cuda") {
 		return nil
 	}
 	points := make([]batch.Point, len(cost.Batches))

@@ -36,3 +36,14 @@ func TestWarmUpRunsWhatItWasPublishedWith(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What a push measured on its CPU is believed of CPUs only.
+func TestPointsAreOfTheCPU(t *testing.T) {
+	t.Parallel()
+	l := &Loaded{Manifest: artifact.Manifest{Cost: &artifact.Cost{Batches: []artifact.BatchCost{{Size: 2, Alone: 10, Busy: 20}}}}}
+	for device, want := range map[string]int{"cpu": 1, "": 1, "cuda:0": 0} {
+		if l.Device = device; len(pointsOf(l)) != want {
+			t.Errorf("on %q: %v", device, pointsOf(l))
+		}
+	}
+}

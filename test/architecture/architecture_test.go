@@ -88,6 +88,7 @@ func layers() []layer {
 		{"runtime/artifact", wire},
 		{"runtime/serve", wire},
 		{"runtime/batch", wire},
+		{"runtime/bucket", wire},
 		{"runtime/pool", append(wire, "runtime/serve", "runtime/artifact", "runtime/batch")},
 		{"eventing", nil},
 		{"runtime/function", []string{"runtime", "eventing"}},

@@ -24,12 +24,20 @@ func TestMeasureAgainstItself(t *testing.T) {
 	o := options{dir: "../../.deps", turn: time.Millisecond}
 	for _, m := range shipped()[3:] { // the larger ones take long at 64 rows
 		r, err := o.measure(t.Context(), library, &m, ort.CPU)
-		if err != nil || r.difference != 0 || r.cpu <= 0 || len(r.gpu) != len(batches()) {
+		if err != nil || r.difference != 0 || r.cpu <= 0 || len(r.gpu) != len(batches()) || r.mixed <= 0 || r.bucketed <= 0 {
 			t.Errorf("%s: %+v, %v", m.name, r, err)
 		}
 	}
 	if err := o.withoutGPU(t.Context(), library); err != nil {
 		t.Error(err)
+	}
+	if err := o.atOnce(t.Context(), library, ort.CPU); err != nil {
+		t.Error(err)
+	}
+	for _, n := range indexing() {
+		if err := o.tryBeyond(t.Context(), library, ort.CPU, n.Op); err != nil {
+			t.Errorf("%s: %v", n.Op, err)
+		}
 	}
 	if err := library.Close(); err != nil {
 		t.Error(err)

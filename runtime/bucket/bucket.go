@@ -1,0 +1,257 @@
+// Package bucket serves a model on a GPU in few shapes, and each shape from a
+// session that keeps to it.
+//
+// For each convolution ONNX Runtime's CUDA provider keeps cuDNN's plan for the
+// last shape only, and makes it anew when another one comes: 0.1 to 2 s for a
+// network whose run takes 5 ms. Batches come in every size, so they are padded
+// to powers of two, and as many sessions as there are shapes remember a plan
+// each (docs/adr/0011). Frameworks that compile for shapes call this bucketing.
+package bucket
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// Session is one session of the model, safe for concurrent use (*ort.Session).
+type Session interface {
+	Run(ctx context.Context, inputs []infer.Tensor, outputs []string) (results []infer.Tensor, release func(), err error)
+	Memory() int64
+	Close() error
+}
+
+// Config is of a model whose first session is there.
+type Config struct {
+	Signature *infer.Signature // says which inputs and outputs have rows
+	MaxRows   int              // of a run, by the publisher's word; 0 is no bound
+	Sessions  int              // at most, the first among them; less than 1 is 1
+
+	// Open makes another session of the same model; nil is one session. It is
+	// called while other runs are under way; that it fails costs speed only.
+	Open func() (Session, error)
+}
+
+// Model is a model's sessions. It is safe for concurrent use.
+type Model struct {
+	cfg   Config
+	exact atomic.Bool // it is not one for padded rows: pad no more
+
+	mu      sync.Mutex
+	all     []*keeper
+	most    int // keepers that there may be
+	opening sync.WaitGroup
+	turn    uint64 // counts runs, so that the least recent is known
+}
+
+// keeper is a session and the shapes that it ran last.
+type keeper struct {
+	session Session
+	opened  chan struct{} // closed when session is there, or could not be had
+	shapes  string
+	runs    int // under way
+	turn    uint64
+}
+
+// New takes first over: Close closes it.
+func New(first Session, cfg Config) *Model {
+	opened := make(chan struct{})
+	close(opened)
+	m := &Model{cfg: cfg, most: 1, all: []*keeper{{session: first, opened: opened}}}
+	if cfg.Open != nil {
+		m.most = max(cfg.Sessions, 1)
+	}
+	return m
+}
+
+// Run is the Run of a session: the outputs are of the rows that were given, and
+// the errors are those of the inputs as they were given.
+func (m *Model) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+	padded, rows, whole := m.pad(inputs)
+	k, err := m.take(ctx, shapesOf(padded))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer m.put(k)
+	results, release, err := m.runOn(ctx, k, padded, outputs)
+	code := problem.CodeOf(err)
+	switch {
+	case whole == rows:
+		return results, release, err
+	case err == nil && m.cut(results, rows, whole):
+		return results, release, nil
+	case err == nil:
+		m.exact.Store(true)
+		release()
+	case code != problem.InvalidArgument && code != problem.PayloadTooLarge:
+		return nil, nil, err
+	}
+	// The padding may be at fault, and what is said of it would be of no use.
+	// The same session: a refusal takes no other shape's.
+	results, release, err = m.runOn(ctx, k, inputs, outputs)
+	if err == nil && code == problem.InvalidArgument {
+		m.exact.Store(true)
+	}
+	return results, release, err
+}
+
+// runOn runs on a keeper's session, and on the first where that has no memory
+// to: it opened when there was little left, and the first's arena has some.
+func (m *Model) runOn(ctx context.Context, k *keeper, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+	results, release, err := k.session.Run(ctx, inputs, outputs)
+	if problem.CodeOf(err) != problem.PayloadTooLarge {
+		return results, release, err
+	}
+	m.mu.Lock()
+	first := m.use(m.all[0])
+	m.mu.Unlock()
+	defer m.put(first)
+	if first == k {
+		return results, release, err
+	}
+	results, release, err = first.session.Run(ctx, inputs, outputs)
+	if err == nil { // the next ones begin there
+		m.mu.Lock()
+		first.shapes = shapesOf(inputs)
+		m.mu.Unlock()
+	}
+	return results, release, err
+}
+
+// take finds the session that keeps to these shapes, or one that is to.
+func (m *Model) take(ctx context.Context, shapes string) (*keeper, error) {
+	for {
+		k, open := m.choose(shapes)
+		if open {
+			m.opening.Go(func() { m.open(k) })
+		}
+		select {
+		case <-k.opened:
+		case <-ctx.Done():
+			m.put(k)
+			return nil, ctx.Err()
+		}
+		if k.session != nil {
+			return k, nil
+		}
+		m.put(k) // it could not be opened, and no other will be
+	}
+}
+
+// choose counts a run to a keeper: the one of the shapes; a new one, which the
+// caller is to open; the one that was idle longest; or, when all are busy with
+// others, the one with the least to do, which then makes plans for both.
+func (m *Model) choose(shapes string) (k *keeper, open bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.turn++
+	for _, one := range m.all {
+		if one.shapes == shapes {
+			return m.use(one), false
+		}
+	}
+	if first := m.all[0]; first.shapes == "" {
+		first.shapes = shapes
+		return m.use(first), false
+	}
+	if len(m.all) < m.most {
+		k = &keeper{shapes: shapes, opened: make(chan struct{})}
+		m.all = append(m.all, k)
+		return m.use(k), true
+	}
+	k = slices.MinFunc(m.all, func(a, b *keeper) int {
+		if a.runs != b.runs {
+			return a.runs - b.runs
+		}
+		return int(int64(a.turn - b.turn))
+	})
+	k.shapes = shapes
+	return m.use(k), false
+}
+
+func (m *Model) use(k *keeper) *keeper {
+	k.runs++
+	k.turn = m.turn
+	return k
+}
+
+func (m *Model) put(k *keeper) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k.runs--
+}
+
+// open opens a keeper's session. Where there is no memory for it, those that
+// are there are all there will be.
+func (m *Model) open(k *keeper) {
+	session, err := m.cfg.Open()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err == nil {
+		k.session = session
+	} else {
+		m.all = slices.DeleteFunc(m.all, func(one *keeper) bool { return one == k })
+		m.most = len(m.all)
+	}
+	close(k.opened)
+}
+
+// sessions are those that are there.
+func (m *Model) sessions() (there []Session) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.all {
+		if k.session != nil {
+			there = append(there, k.session)
+		}
+	}
+	return there
+}
+
+// Sessions is how many there are now.
+func (m *Model) Sessions() int { return len(m.sessions()) }
+
+// Memory is what they take of main memory, in bytes.
+func (m *Model) Memory() (bytes int64) {
+	for _, s := range m.sessions() {
+		bytes += s.Memory()
+	}
+	return bytes
+}
+
+// Close closes the sessions, which wait for their runs. No run may begin after
+// it.
+func (m *Model) Close() error {
+	m.opening.Wait() // whose callers may have left
+	var errs []error
+	for _, s := range m.sessions() {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// shapesOf tells apart what needs plans of its own.
+func shapesOf(inputs []infer.Tensor) string {
+	var room [128]byte
+	key := room[:0]
+	byName := func(a, b infer.Tensor) int { return strings.Compare(a.Name, b.Name) }
+	if !slices.IsSortedFunc(inputs, byName) { // callers name them in any order
+		inputs = slices.SortedFunc(slices.Values(inputs), byName)
+	}
+	for i := range inputs {
+		key = binary.AppendUvarint(key, uint64(len(inputs[i].Name)))
+		key = append(key, inputs[i].Name...)
+		key = binary.AppendUvarint(key, uint64(len(inputs[i].Shape)))
+		for _, d := range inputs[i].Shape {
+			key = binary.AppendVarint(key, d)
+		}
+	}
+	return string(key)
+}
