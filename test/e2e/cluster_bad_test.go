@@ -23,7 +23,7 @@ func TestClusterAModelThatCannotLoad(t *testing.T) {
 	}
 	p.eventually(t, "version 1 answers", func() error { return p.wantScale(t, p.host(service), service, 1) })
 	err := knService(t, "apply", service, imageOf(t, "pool"), service+"@99",
-		"--annotation", "serving.knative.dev/progress-deadline=30s", "--wait-timeout", "90")
+		"--annotation", "serving.knative.dev/progress-deadline=60s", "--wait-timeout", "120")
 	if err == nil {
 		t.Error("a revision of a model that does not exist became ready")
 	}
