@@ -103,6 +103,9 @@ func TestClusterKn(t *testing.T) {
 // pushScale publishes version v of a model that multiplies by v.
 func pushScale(t *testing.T, p *platform, name string, v int) {
 	t.Helper()
+	if v == 1 {
+		p.forget(t, name)
+	}
 	path := save(t, fmt.Sprintf("scale-%d.onnx", v), onnxtest.Scale(1, float32(v)).Marshal())
 	if out, err := p.run(t, "models", "push", name, path, "--version", fmt.Sprint(v)); err != nil {
 		t.Fatalf("push: %v\n%s", err, out)

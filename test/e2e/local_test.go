@@ -307,6 +307,7 @@ func tritonClient(t *testing.T, p *platform) {
 		"echo-fp32": infer.FP32, "echo-fp16": infer.FP16, "echo-int64": infer.Int64, "echo-bool": infer.Bool, "echo-bytes": infer.Bytes,
 	} {
 		path := save(t, name+".onnx", echo(dtype, "n", "m"))
+		p.forget(t, name)
 		if out, err := p.run(t, "models", "push", name, path); err != nil {
 			t.Fatalf("push %s: %v\n%s", name, err, out)
 		}

@@ -227,6 +227,14 @@ func (p *platform) run(t *testing.T, args ...string) (string, error) {
 	return out.String(), err
 }
 
+// forget deletes what an earlier run on the same platform has left of a model.
+func (p *platform) forget(t *testing.T, model string) {
+	t.Helper()
+	if out, err := p.run(t, "models", "delete", model, "--yes"); err != nil && !strings.Contains(out, "is not published") {
+		t.Fatalf("delete %s: %v\n%s", model, err, out)
+	}
+}
+
 // library is the ONNX Runtime that was fetched: the CLI finds it by itself from
 // the repository's root, and these run elsewhere.
 func library(t *testing.T) string {
