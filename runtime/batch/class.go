@@ -142,12 +142,18 @@ const hope = 0.6
 // shape, or waits for one that does. On a GPU that takes a hundred times the run.
 func (c *costs) cold(rows int) bool { return !c.warm[min(rows, maxRows)] }
 
+// waited is how many times what was expected a run takes that started cold and
+// waited for its shape, at least.
+const waited = 4
+
 // observe learns from a run that went well, beside which so much of the other
-// slots was in use, 0 to 1. One that started cold tells nothing of others.
+// slots was in use, 0 to 1. The first of its size, and those that waited for it,
+// tell nothing of others.
 func (c *costs) observe(rows int, took time.Duration, others float64, outputs int64, cold bool) {
 	c.rowBytes = max(c.rowBytes, outputs/int64(max(rows, 1)))
+	first := c.cold(rows)
 	c.warm[min(rows, maxRows)] = true
-	if cold {
+	if first || cold && float64(took) > waited*c.cost(2).run(rows) { // where nothing is known, any
 		return
 	}
 	c.runs++
