@@ -32,8 +32,8 @@ func (g *gpu) cost(rows, running int) time.Duration {
 	return max(time.Until(g.ready[at]), 0) + time.Duration(ms*float64(time.Millisecond))
 }
 
-// TestPlansAreNotLearned holds that runs which wait for a shape's plans, a hundred
-// times what they take later, are not taken for its cost: batches of it would
+// TestPlansAreNotLearned holds that runs which wait for a shape's plans, for a
+// hundred times what they take later, are not taken for its cost: batches of it would
 // never be tried again.
 func TestPlansAreNotLearned(t *testing.T) {
 	t.Parallel()
