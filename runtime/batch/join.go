@@ -103,21 +103,12 @@ func elementsOf(shape []int64) int {
 func cutInputs(sig *infer.Signature, inputs []infer.Tensor, row, count int) []infer.Tensor {
 	cut := slices.Clone(inputs)
 	for i := range cut {
-		if spec := specOf(sig.Inputs, cut[i].Name); spec == nil || spec.Unbatched {
+		if spec := infer.SpecOf(sig.Inputs, cut[i].Name); spec == nil || spec.Unbatched {
 			continue
 		}
 		cut[i] = rowsOfTensor(&cut[i], row, count)
 	}
 	return cut
-}
-
-func specOf(specs []infer.TensorSpec, name string) *infer.TensorSpec {
-	for i := range specs {
-		if specs[i].Name == name {
-			return &specs[i]
-		}
-	}
-	return nil
 }
 
 // rowsOfTensor is count rows of a tensor, from row on, in its memory.
@@ -159,7 +150,7 @@ func cutOutputs(sig *infer.Signature, members []*item, outputs []infer.Tensor, r
 	rows := rowsOf(members)
 	specs := make([]*infer.TensorSpec, len(outputs))
 	for i := range outputs {
-		specs[i] = specOf(sig.Outputs, outputs[i].Name)
+		specs[i] = infer.SpecOf(sig.Outputs, outputs[i].Name)
 		o := &outputs[i]
 		if specs[i] == nil || specs[i].Unbatched {
 			continue
@@ -220,7 +211,7 @@ func trimAll(specs []*infer.TensorSpec, it *item, outputs []infer.Tensor) {
 		}
 		ragged := specs[i].Ragged
 		in := find(it.inputs, ragged.Of)
-		spec := specOf(it.class.q.m.Signature.Inputs, ragged.Of)
+		spec := infer.SpecOf(it.class.q.m.Signature.Inputs, ragged.Of)
 		if in == nil || spec == nil || spec.Ragged == nil || spec.Ragged.Axis >= len(in.Shape) || ragged.Axis >= len(outputs[i].Shape) {
 			continue
 		}

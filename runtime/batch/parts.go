@@ -91,7 +91,7 @@ func joinResults(sig *infer.Signature, parts []*Result, rows int) (*Result, erro
 	for i := range outputs {
 		o := &outputs[i]
 		o.Shape = slices.Clone(o.Shape)
-		if spec := specOf(sig.Outputs, o.Name); spec == nil || spec.Unbatched {
+		if spec := infer.SpecOf(sig.Outputs, o.Name); spec == nil || spec.Unbatched {
 			o.Data = alignedCopy(o.Data)
 			continue
 		}

@@ -23,7 +23,7 @@ func (m *Model) pad(inputs []infer.Tensor) (padded []infer.Tensor, rows, whole i
 		most = int64(m.cfg.MaxRows)
 	}
 	for i := range inputs {
-		t, spec := &inputs[i], specOf(sig.Inputs, inputs[i].Name)
+		t, spec := &inputs[i], infer.SpecOf(sig.Inputs, inputs[i].Name)
 		if spec == nil {
 			return inputs, 0, 0 // the model says so
 		}
@@ -53,7 +53,7 @@ func (m *Model) pad(inputs []infer.Tensor) (padded []infer.Tensor, rows, whole i
 	}
 	padded = slices.Clone(inputs)
 	for i := range padded {
-		if specOf(sig.Inputs, padded[i].Name).Unbatched {
+		if infer.SpecOf(sig.Inputs, padded[i].Name).Unbatched {
 			continue
 		}
 		padded[i] = repeated(&inputs[i], rows, whole)
@@ -79,13 +79,13 @@ func repeated(t *infer.Tensor, rows, whole int) infer.Tensor {
 func (m *Model) cut(outputs []infer.Tensor, rows, whole int) bool {
 	sig := m.cfg.Signature
 	for i := range outputs {
-		o, spec := &outputs[i], specOf(sig.Outputs, outputs[i].Name)
+		o, spec := &outputs[i], infer.SpecOf(sig.Outputs, outputs[i].Name)
 		if spec != nil && !spec.Unbatched && (len(o.Shape) <= rowAxis || o.Shape[rowAxis] != int64(whole) || o.DataType == infer.Bytes) {
 			return false
 		}
 	}
 	for i := range outputs {
-		o, spec := &outputs[i], specOf(sig.Outputs, outputs[i].Name)
+		o, spec := &outputs[i], infer.SpecOf(sig.Outputs, outputs[i].Name)
 		if spec == nil || spec.Unbatched {
 			continue
 		}
@@ -95,13 +95,4 @@ func (m *Model) cut(outputs []infer.Tensor, rows, whole int) bool {
 		o.Data = o.Data[:length:length]
 	}
 	return true
-}
-
-func specOf(specs []infer.TensorSpec, name string) *infer.TensorSpec {
-	for i := range specs {
-		if specs[i].Name == name {
-			return &specs[i]
-		}
-	}
-	return nil
 }

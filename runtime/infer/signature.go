@@ -70,6 +70,16 @@ type Ragged struct {
 	Divide int64  `json:"divide,omitempty"`
 }
 
+// SpecOf is the input or output of a name among specs; nil without one.
+func SpecOf(specs []TensorSpec, name string) *TensorSpec {
+	for i := range specs {
+		if specs[i].Name == name {
+			return &specs[i]
+		}
+	}
+	return nil
+}
+
 // ExampleInputs are inputs that the model is known to run with, those that it
 // must have: of the shape Example, or else Shape, and with ExampleData, or else
 // zeros and empty strings.

@@ -29,7 +29,7 @@ func (s *Signature) Validate(req *Request) error {
 	}
 	for i := range req.Outputs {
 		name, path := req.Outputs[i].Name, "outputs["+strconv.Itoa(i)+"].name"
-		if find(s.Outputs, name) == nil {
+		if SpecOf(s.Outputs, name) == nil {
 			faults.add(path, "expected one of %s; got %s", names(s.Outputs), quote(name))
 			continue
 		}
@@ -46,7 +46,7 @@ func (s *Signature) Validate(req *Request) error {
 // validateInput checks one input.
 func (s *Signature) validateInput(faults *faults, inputs []Tensor, i int) {
 	t, path := &inputs[i], "inputs["+strconv.Itoa(i)+"]"
-	spec := find(s.Inputs, t.Name)
+	spec := SpecOf(s.Inputs, t.Name)
 	if spec == nil {
 		faults.add(path+".name", "expected one of %s; got %s", names(s.Inputs), quote(t.Name))
 		return
@@ -221,15 +221,6 @@ func shapeText(shape []int64) string {
 		parts[i] = strconv.FormatInt(n, 10)
 	}
 	return "[" + strings.Join(parts, ",") + "]"
-}
-
-func find(specs []TensorSpec, name string) *TensorSpec {
-	for i := range specs {
-		if specs[i].Name == name {
-			return &specs[i]
-		}
-	}
-	return nil
 }
 
 func has(tensors []Tensor, name string) bool {
