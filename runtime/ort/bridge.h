@@ -29,6 +29,11 @@ const OrtApi *ms_open(const char *path, char *message, size_t message_len, const
 void ms_fpe(void);
 
 OrtStatus *ms_env(const OrtApi *a, OrtEnv **env);
+
+// ms_env_poison has sessions with session.use_env_allocators take their memory
+// from an allocator that fills it with MS_POISON, in place of an arena.
+enum { MS_POISON = 0x7F };
+OrtStatus *ms_env_poison(const OrtApi *a, OrtEnv *env);
 void ms_env_free(const OrtApi *a, OrtEnv *env);
 
 const char *ms_status_message(const OrtApi *a, const OrtStatus *s);
@@ -77,7 +82,7 @@ typedef struct {
   const char *name;  // the session's
   void *data;        // where the elements lie; NULL is an output that ONNX Runtime allocates
   size_t len;        // bytes at data
-  OrtValue *value;   // a string tensor before the run; an output that ONNX Runtime allocated after it
+  OrtValue *value;   // a string tensor before the run; after it, an output that is not at data
   int64_t *heap;     // the shape, when it is longer than dims
   size_t rank;
   int element;
@@ -89,14 +94,12 @@ typedef struct {
 typedef struct {
   OrtSession *session;
   const OrtMemoryInfo *memory;  // of the memory at every slot's data
-  const OrtMemoryInfo *host;    // of strings, when there is a binding
+  const OrtMemoryInfo *host;    // of strings
   OrtAllocator *allocator;      // of the list of bound outputs
-  OrtIoBinding *binding;        // NULL: run without one
+  OrtIoBinding *binding;        // of the inputs and outputs, during a run
   OrtRunOptions *options;       // NULL until a run can be cancelled
   size_t n_in, n_out;
   ms_slot *in, *out;
-  const char **names;  // room for both lists
-  OrtValue **values;
   size_t live;  // values that are allocated now
 } ms_call;
 
@@ -104,7 +107,7 @@ typedef struct {
 ms_call *ms_call_new(OrtSession *s, const OrtMemoryInfo *memory, size_t max_in, size_t max_out);
 void ms_call_free(const OrtApi *a, ms_call *c);
 
-// ms_call_bind makes the call run through an I/O binding from now on.
+// ms_call_bind makes the call's I/O binding, which a run needs.
 OrtStatus *ms_call_bind(const OrtApi *a, ms_call *c, const OrtMemoryInfo *host, OrtAllocator *allocator);
 
 // ms_call_options makes the run options, by which a run is told to stop, and

@@ -9,17 +9,14 @@
   } while (0)
 
 ms_call *ms_call_new(OrtSession *s, const OrtMemoryInfo *memory, size_t max_in, size_t max_out) {
-  // One block: the call, its slots, and the lists that ONNX Runtime takes.
-  size_t slots = max_in + max_out;
-  size_t size = sizeof(ms_call) + slots * (sizeof(ms_slot) + sizeof(char *) + sizeof(OrtValue *));
+  // One block: the call and its slots.
+  size_t size = sizeof(ms_call) + (max_in + max_out) * sizeof(ms_slot);
   ms_call *c = calloc(1, size);
   if (c == NULL) return NULL;
   c->session = s;
   c->memory = memory;
   c->in = (ms_slot *)(c + 1);
   c->out = c->in + max_in;
-  c->names = (const char **)(c->out + max_out);
-  c->values = (OrtValue **)(c->names + slots);
   return c;
 }
 
@@ -89,23 +86,20 @@ static OrtStatus *give(const OrtApi *a, ms_call *c, ms_slot *slot) {
 static OrtStatus *prepare(const OrtApi *a, ms_call *c) {
   for (size_t i = 0; i < c->n_in; i++) {
     if (c->in[i].value == NULL) TRY(give(a, c, &c->in[i]));
-    c->names[i] = c->in[i].name;
-    c->values[i] = c->in[i].value;
   }
   for (size_t i = 0; i < c->n_out; i++) {
     if (c->out[i].data != NULL) TRY(give(a, c, &c->out[i]));
-    c->names[c->n_in + i] = c->out[i].name;
-    c->values[c->n_in + i] = c->out[i].value;
   }
   return NULL;
 }
 
-// run_bound runs through the binding: inputs are copied to the device as they
-// are bound, and an output without memory is allocated where the others lie.
+// run_bound runs through the binding, which knows afterwards where each output
+// is. Inputs are copied to a device as they are bound, and an output without
+// memory is allocated where the others lie.
 static OrtStatus *run_bound(const OrtApi *a, ms_call *c) {
   a->ClearBoundInputs(c->binding);
   a->ClearBoundOutputs(c->binding);
-  for (size_t i = 0; i < c->n_in; i++) TRY(a->BindInput(c->binding, c->names[i], c->values[i]));
+  for (size_t i = 0; i < c->n_in; i++) TRY(a->BindInput(c->binding, c->in[i].name, c->in[i].value));
   for (size_t i = 0; i < c->n_out; i++) {
     ms_slot *slot = &c->out[i];
     if (slot->value != NULL) {
@@ -120,27 +114,36 @@ static OrtStatus *run_bound(const OrtApi *a, ms_call *c) {
   return a->SynchronizeBoundOutputs(c->binding);
 }
 
-// collect takes over the outputs that the binding holds.
+// lies_at reports whether a value's elements are at data.
+static int lies_at(const OrtApi *a, OrtValue *v, const void *data) {
+  void *at = NULL;
+  OrtStatus *s = a->GetTensorMutableData(v, &at);
+  if (s == NULL) return at == data;
+  a->ReleaseStatus(s);  // no tensor, or none at all: whoever reads the value reports it
+  return 0;
+}
+
+// collect takes the outputs over from where ONNX Runtime says that they are. It
+// does not write to the memory it was given for an output that is an input or
+// a constant of the model: the value is another one then.
 static OrtStatus *collect(const OrtApi *a, ms_call *c) {
   OrtValue **bound = NULL;
   size_t count = 0;
   TRY(a->GetBoundOutputValues(c->binding, c->allocator, &bound, &count));
   for (size_t i = 0; i < count; i++) {
-    if (i < c->n_out && c->out[i].value == NULL) {
-      c->values[c->n_in + i] = bound[i];
-    } else {
-      a->ReleaseValue(bound[i]);  // another reference to a value that is here already
+    if (i >= c->n_out || (c->out[i].given && lies_at(a, bound[i], c->out[i].data))) {
+      a->ReleaseValue(bound[i]);
+      continue;
     }
+    ms_call_drop(a, c, &c->out[i]);
+    c->out[i].value = bound[i];
+    if (bound[i] != NULL) c->live++;
   }
   if (bound != NULL) ms_free(a, c->allocator, bound);
   return NULL;
 }
 
 static OrtStatus *invoke(const OrtApi *a, ms_call *c) {
-  if (c->binding == NULL) {
-    return a->Run(c->session, c->options, c->names, (const OrtValue *const *)c->values, c->n_in, c->names + c->n_in,
-                  c->n_out, c->values + c->n_in);
-  }
   OrtStatus *s = run_bound(a, c);
   if (s == NULL) s = collect(a, c);
   // The binding holds references to memory that is the caller's again.
@@ -163,15 +166,7 @@ OrtStatus *ms_call_run(const OrtApi *a, ms_call *c) {
     return s;
   }
   for (size_t i = 0; i < c->n_in; i++) ms_call_drop(a, c, &c->in[i]);
-  for (size_t i = 0; i < c->n_out; i++) {
-    ms_slot *slot = &c->out[i];
-    if (slot->given) {
-      ms_call_drop(a, c, slot);
-    } else {
-      slot->value = c->values[c->n_in + i];
-      if (slot->value != NULL) c->live++;
-    }
-  }
+  drop_given(a, c, c->out, c->n_out);
   return NULL;
 }
 

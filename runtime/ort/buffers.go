@@ -9,7 +9,11 @@ import (
 // buffers hands out memory for outputs in powers of two and takes it back, so
 // that a model's answers do not cost the collector their size each time. What
 // lies unused is the collector's to free.
+//
+// All sessions of a process share them, so one that was used before holds
+// somebody's answer: nothing of it may be seen by whoever gets it next.
 type buffers struct {
+	poison  byte // what blank memory holds; 0 outside of tests
 	classes [maxClass - minClass + 1]sync.Pool
 }
 
@@ -22,11 +26,34 @@ const (
 // buffer is memory aligned for every element type.
 type buffer struct {
 	words []uint64
-	class int // -1 when it belongs to no class
+	class int  // -1 when it belongs to no class
+	used  bool // before: else it is all zeros
 }
 
-// get returns a buffer of at least n bytes; its contents are left from before.
-func (p *buffers) get(n int) *buffer {
+// blank returns a buffer of at least n bytes, the first n of which hold nothing
+// from before: for memory that somebody else is to write.
+func (p *buffers) blank(n int) *buffer {
+	b := p.take(n)
+	if b.used || p.poison != 0 {
+		p.fill(b.bytes(n))
+	}
+	return b
+}
+
+// fill makes memory blank.
+func (p *buffers) fill(data []byte) {
+	if p.poison == 0 {
+		clear(data)
+		return
+	}
+	for i := range data {
+		data[i] = p.poison
+	}
+}
+
+// take returns a buffer of at least n bytes, whose contents are left from
+// before: its caller writes all of the n.
+func (p *buffers) take(n int) *buffer {
 	class := max(bits.Len(uint(max(n, 1)-1)), minClass)
 	if class > maxClass {
 		return &buffer{words: make([]uint64, (n+7)/8), class: -1}
@@ -39,6 +66,7 @@ func (p *buffers) get(n int) *buffer {
 
 func (p *buffers) put(b *buffer) {
 	if b.class >= 0 {
+		b.used = true
 		p.classes[b.class-minClass].Put(b)
 	}
 }

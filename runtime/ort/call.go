@@ -76,11 +76,11 @@ func (s *Session) newCall() (*call, error) {
 	if c.c == nil {
 		return nil, errors.New("no memory for a run")
 	}
+	if err := s.lib.check(C.ms_call_bind(s.lib.api, c.c, s.lib.memory, s.lib.allocator)); err != nil {
+		c.free()
+		return nil, fmt.Errorf("I/O binding: %w", err)
+	}
 	if s.bound != nil {
-		if err := s.lib.check(C.ms_call_bind(s.lib.api, c.c, s.lib.memory, s.lib.allocator)); err != nil {
-			c.free()
-			return nil, fmt.Errorf("I/O binding: %w", err)
-		}
 		c.staging = &staging{bound: s.bound}
 	}
 	c.fire = func() {
@@ -240,7 +240,7 @@ func (c *call) aligned(t *infer.Tensor) unsafe.Pointer {
 	if uintptr(data)%uintptr(t.DataType.Size()) == 0 {
 		return data
 	}
-	b := c.s.lib.buffers.get(len(t.Data))
+	b := c.s.lib.buffers.take(len(t.Data))
 	c.copies = append(c.copies, b)
 	copy(b.bytes(len(t.Data)), t.Data)
 	return b.data()

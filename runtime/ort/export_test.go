@@ -42,3 +42,24 @@ func (u *Usage) Ran(size int) bool { return u.ran(size) }
 func Failure(device Device, message string) error {
 	return (&Session{device: device}).failure(&Error{Message: message})
 }
+
+// LeftInBlank fills a buffer of so many bytes, gives it back, and counts what
+// of it is in the blank one that is taken next.
+func LeftInBlank(poison byte, size int) (left int) {
+	p := buffers{poison: poison}
+	for range 8 {
+		b := p.take(size)
+		for i := range b.bytes(size) {
+			b.bytes(size)[i] = 0x55
+		}
+		p.put(b)
+		b = p.blank(size)
+		for _, v := range b.bytes(size) {
+			if v != poison {
+				left++
+			}
+		}
+		p.put(b)
+	}
+	return left
+}

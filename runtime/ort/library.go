@@ -70,6 +70,7 @@ type Library struct {
 	path      string
 	version   string
 	buffers   buffers
+	poisoned  bool // sessions have no arena: see PoisonVariable
 	live      liveCounts
 	cuda      func() cudaState // looked for once
 
@@ -114,6 +115,9 @@ func Open(path string) (*Library, error) {
 	l.cuda = sync.OnceValue(func() cudaState { return findCUDA(abs) })
 	if err := l.check(C.ms_env(api, &l.env)); err != nil {
 		return nil, fmt.Errorf("start ONNX Runtime %s: %w", l.version, err)
+	}
+	if err := l.usePoison(); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	if err := l.check(C.ms_memory(api, &l.memory, &l.allocator)); err != nil {
 		return nil, errors.Join(fmt.Errorf("start ONNX Runtime %s: %w", l.version, err), l.Close())

@@ -190,7 +190,12 @@ const childVariable = "ORT_TEST_CHILD"
 func TestMain(m *testing.M) {
 	switch os.Getenv(childVariable) {
 	case "":
+		if err := os.Setenv(ort.PoisonVariable, "buffers"); err != nil {
+			exitOn(err)
+		}
 		os.Exit(m.Run())
+	case "unwritten":
+		exitOn(unwritten())
 	case "thousand":
 		exitOn(thousandLoads())
 	case "cycles":

@@ -85,6 +85,9 @@ func (l *Library) newOptions(opts Options) (*sessionOptions, Device, error) {
 		// Spinning threads take the cores from the other sessions.
 		err = o.set("session.intra_op.allow_spinning", "0")
 	}
+	if err == nil && l.poisoned {
+		err = o.set("session.use_env_allocators", "1")
+	}
 	var device Device
 	if err == nil {
 		device, err = p.apply(l, o)

@@ -57,7 +57,7 @@ func (s *Session) Run(ctx context.Context, inputs []infer.Tensor, outputs []stri
 	}
 	var scratch [256]byte
 	key := s.shapes.key(scratch[:0], inputs, outputs)
-	c.shrink = s.use.ran(sizeOf(inputs))
+	c.shrink = s.use.ran(sizeOf(inputs)) && !s.lib.poisoned // which has no arena
 	a, err := c.run(ctx, key, inputs)
 	if err != nil {
 		c.dropBuffers()
@@ -138,7 +138,8 @@ func (c *call) start(ctx context.Context, inputs []infer.Tensor) error {
 	return nil
 }
 
-// preallocate gives ONNX Runtime memory for the outputs whose shape is known.
+// preallocate offers ONNX Runtime memory for the outputs whose shape is known.
+// It need not use it: see collect in bridge_call.c.
 func (c *call) preallocate(known []knownShape) error {
 	for i := range known {
 		k, slot := &known[i], &c.outputs()[i]
@@ -148,7 +149,7 @@ func (c *call) preallocate(known []knownShape) error {
 		if err := setShape(slot, k.dims); err != nil {
 			return fmt.Errorf("output %q: %w", c.wanted[i], err)
 		}
-		b := c.s.lib.buffers.get(k.bytes)
+		b := c.s.lib.buffers.blank(k.bytes)
 		c.buffers[i] = b
 		slot.len = C.size_t(k.bytes)
 		if c.staging == nil {
@@ -160,13 +161,20 @@ func (c *call) preallocate(known []knownShape) error {
 
 // dropBuffers takes the outputs' memory from the slots.
 func (c *call) dropBuffers() {
-	for i, b := range c.buffers {
-		if b != nil {
-			c.outputs()[i].data, c.buffers[i] = nil, nil
-			c.s.lib.buffers.put(b)
-		}
+	for i := range c.buffers {
+		c.dropBuffer(i)
 	}
 }
+
+func (c *call) dropBuffer(i int) {
+	if b := c.buffers[i]; b != nil {
+		c.outputs()[i].data, c.buffers[i] = nil, nil
+		c.s.lib.buffers.put(b)
+	}
+}
+
+// inPlace reports whether the i-th output is in the buffer that was offered.
+func (c *call) inPlace(i int) bool { return c.buffers[i] != nil && c.outputs()[i].value == nil }
 
 // answer is a run's outputs. Those of a usual model fit in its own arrays, so
 // that they cost one allocation.
@@ -193,15 +201,15 @@ func (a *answer) release() {
 	}
 }
 
-// answer gathers the outputs: those of known shape are in their buffers
-// already, the others are copied out of ONNX Runtime's memory. The buffers are
-// the answer's from then on.
+// answer gathers the outputs: those that were written into their buffers are
+// there, the others are copied from where ONNX Runtime has them. The buffers
+// are the answer's from then on.
 func (c *call) answer(known []knownShape) (*answer, error) {
 	a := &answer{lib: c.s.lib}
 	a.tensors, a.held = a.tensors2[:0], a.held2[:0]
 	dims := a.dims8[:0]
 	for i, name := range c.wanted {
-		if known != nil && known[i].dims != nil {
+		if c.inPlace(i) {
 			dims = append(dims, known[i].dims...)
 			shape := dims[len(dims)-len(known[i].dims) : len(dims) : len(dims)]
 			a.tensors = append(a.tensors, infer.Tensor{
@@ -210,6 +218,7 @@ func (c *call) answer(known []knownShape) (*answer, error) {
 			})
 			continue
 		}
+		c.dropBuffer(i)
 		t, err := c.read(i)
 		if err != nil {
 			return nil, fmt.Errorf("output %q: %w", name, err)

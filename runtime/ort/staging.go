@@ -105,16 +105,16 @@ func (c *call) stage(inputs []infer.Tensor) error {
 	}
 	for i := range c.outputs() {
 		if c.buffers[i] != nil {
-			place(&c.outputs()[i], max(int(c.outputs()[i].len), 1))
+			c.s.lib.buffers.fill(place(&c.outputs()[i], max(int(c.outputs()[i].len), 1)))
 		}
 	}
 	return nil
 }
 
-// unstage copies the outputs of known shape into their buffers.
+// unstage copies the outputs that were written there into their buffers.
 func (c *call) unstage() {
 	for i := range c.outputs() {
-		if slot := &c.outputs()[i]; c.buffers[i] != nil && slot.len > 0 {
+		if slot := &c.outputs()[i]; c.inPlace(i) && slot.len > 0 {
 			copy(c.buffers[i].bytes(int(slot.len)), unsafe.Slice((*byte)(slot.data), int(slot.len)))
 		}
 	}

@@ -67,7 +67,7 @@ func checkStrings(data []byte, n int64) error {
 	return nil
 }
 
-// read copies the i-th output out of ONNX Runtime's memory and frees it.
+// read copies the i-th output from where ONNX Runtime has it, and frees it.
 func (c *call) read(i int) (infer.Tensor, error) {
 	l, slot := c.s.lib, &c.outputs()[i]
 	v := slot.value
@@ -110,7 +110,7 @@ func (c *call) read(i int) (infer.Tensor, error) {
 }
 
 func (c *call) readElements(i int, v *C.OrtValue, size int) ([]byte, error) {
-	b := c.s.lib.buffers.get(size)
+	b := c.s.lib.buffers.take(size)
 	c.buffers[i] = b
 	data := b.bytes(size)
 	if size == 0 {
@@ -141,7 +141,7 @@ func (c *call) readStrings(i int, v *C.OrtValue, n int) ([]byte, error) {
 		return nil, err
 	}
 	offsets = append(offsets, total)
-	b := l.buffers.get(int(total) + 4*n)
+	b := l.buffers.take(int(total) + 4*n)
 	c.buffers[i] = b
 	data := b.bytes(int(total) + 4*n)[:0]
 	for j := range n {
