@@ -64,6 +64,10 @@ func (s *Signature) validateInput(faults *faults, inputs []Tensor, i int) {
 		faults.add(path+".shape", "expected %s for %s; got %s", shapeText(spec.Shape), quote(t.Name), shapeText(t.Shape))
 		return
 	}
+	if axis := spec.emptyAxis(t.Shape); axis >= 0 {
+		faults.add(path+".shape["+strconv.Itoa(axis)+"]", "expected at least 1 for %s, which was not published with an empty axis there; got 0", quote(t.Name))
+		return
+	}
 	if axis, err := spec.outOfBounds(t.Shape); err != "" {
 		faults.add(path+".shape["+strconv.Itoa(axis)+"]", "%s", err)
 		return
@@ -96,6 +100,20 @@ func matches(spec []Dim, shape []int64) bool {
 		}
 	}
 	return true
+}
+
+// emptyAxis finds the first axis of a shape that has size 0 where the model was
+// not run so when it was published; -1 is none. Operators crash on empty axes,
+// or leave unwritten what they answer.
+func (t *TensorSpec) emptyAxis(shape []int64) int {
+	for i, n := range shape {
+		declared := i < len(t.Shape) && t.Shape[i] == 0
+		ran := len(t.Example) == len(shape) && t.Example[i] == 0
+		if n == 0 && !declared && !ran {
+			return i
+		}
+	}
+	return -1
 }
 
 // outOfBounds finds the first axis of a shape that MinShape or MaxShape

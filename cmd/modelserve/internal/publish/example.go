@@ -63,19 +63,20 @@ func demonstrate(ctx context.Context, model runner, sig infer.Signature, req *Re
 // runGiven holds an example to the signature and runs the model with it. Its
 // shapes become the inputs' examples.
 func runGiven(ctx context.Context, model runner, sig infer.Signature, inputs []infer.Tensor) (infer.Signature, error) {
-	if err := sig.Validate(&infer.Request{Inputs: inputs}); err != nil {
-		return sig, fmt.Errorf("--example: %w", err)
-	}
-	if _, err := answer(ctx, model, inputs); err != nil {
-		return sig, fmt.Errorf("--example: %w", err)
-	}
 	shapes := make([][]int64, len(sig.Inputs))
 	for i := range sig.Inputs {
 		if t := named(inputs, sig.Inputs[i].Name); t != nil {
 			shapes[i] = t.Shape
 		}
 	}
-	return withExamples(sig, shapes), nil
+	shown := withExamples(sig, shapes)
+	if err := shown.Validate(&infer.Request{Inputs: inputs}); err != nil {
+		return sig, fmt.Errorf("--example: %w", err)
+	}
+	if _, err := answer(ctx, model, inputs); err != nil {
+		return sig, fmt.Errorf("--example: %w", err)
+	}
+	return shown, nil
 }
 
 // repeat runs the model with the generated inputs that findExamples found.
