@@ -36,7 +36,7 @@ images: ## Make the images that functions and the gateway are built on (ARCH=amd
 
 .PHONY: test
 test: test-deps deps ## Prove everything but the cluster.
-	@$(GO) test -race -timeout 30m ./...
+	@MODELSERVE_POISON=buffers $(GO) test -race -timeout 30m ./...
 
 .PHONY: conformance
 conformance: test-deps deps ## Serve every model of the ONNX project's node tests (UPDATE=1 writes the exceptions again).

@@ -21,6 +21,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/modelserveai/modelserve/runtime/ort"
 )
 
 // stack is what serves: a store that models are published into, and the
@@ -70,6 +72,7 @@ func start(t *testing.T) *stack {
 	environment := map[string]string{
 		"MODELSERVE_MODELS": "*", "MODELSERVE_HOST": "127.0.0.1", "PORT": port,
 		"MODELSERVE_METRICS_ADDRESS": metrics, "MODELSERVE_CACHE_DIR": t.TempDir(), "MODELSERVE_LOG_LEVEL": "warn",
+		ort.PoisonVariable: "arena", // what no operator wrote would be in an answer
 	}
 	maps.Copy(environment, s.publisher.s3)
 	run(t, build(t, "./functions/onnx"), environment)
