@@ -1,0 +1,231 @@
+// Package graph reads the graph of a model, of an ONNX file (protobuf) or an
+// ORT file (flatbuffer), into one form: operators, their attributes, and the
+// few constants that say shapes. Weights are stepped over and never touched, so
+// that a mapped file of gigabytes costs as much as its graph.
+//
+// A file is a stranger's: everything that it says is checked against bounds, a
+// file beyond them is refused, and nothing that it says of the values between
+// operators (value_info) is read, for a publisher may write there what they
+// like. The package is not for weights, and it judges no graph: see
+// runtime/rows.
+package graph
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Bounds on what is read of one file.
+const (
+	maxDepth      = 16       // graphs in attributes of nodes of graphs …
+	maxNodes      = 200_000  // of all graphs and functions together
+	maxTensors    = 500_000  // initializers and attributes, likewise
+	maxAttributes = 500_000  // likewise
+	maxStrings    = 64 << 20 // bytes of all names that are kept
+	maxName       = 4096     // bytes
+	maxRank       = 64
+	maxInts       = 512 // of a tensor or an attribute; a longer one has no elements
+)
+
+// ErrInvalid is wrapped by the errors of a file that holds no graph that can be
+// read.
+var ErrInvalid = errors.New("not a model's graph")
+
+// Graph is a model's graph, one inside an attribute, or a function's body.
+type Graph struct {
+	// Inputs have initializers too where they have a default.
+	Inputs, Outputs []string
+	Initializers    map[string]Tensor
+
+	// Nodes are in the file's order, which need not be the one they run in: see
+	// Order.
+	Nodes []Node
+
+	// Functions are those that the model's nodes may call, of the model's graph
+	// alone.
+	Functions map[FunctionID]*Function
+
+	// Rewritten says that the file asks for rewriting when it is loaded (an ORT
+	// file's runtime optimizations), so that this is not the graph that runs.
+	Rewritten bool
+}
+
+// FunctionID names a model's own function.
+type FunctionID struct{ Domain, Name, Overload string }
+
+// Function is a model's own operator. Its body's graph has no initializers.
+type Function struct {
+	Body     Graph
+	Defaults []Attribute
+}
+
+// Node is one operator.
+type Node struct {
+	Name, Domain, Op, Overload string // Domain is "" for ai.onnx
+
+	// Since is the version of the operator or of the operator set it is of: at
+	// least the version that last changed it.
+	Since int
+
+	Inputs, Outputs []string // "" is one left out
+	Attributes      []Attribute
+
+	// Fused says that an ORT file holds the operator as one of another runtime's.
+	Fused bool
+}
+
+// AttributeType is onnx.proto's AttributeProto.AttributeType.
+type AttributeType int32
+
+// The types of attributes that the package reads.
+const (
+	Float        AttributeType = 1
+	Int          AttributeType = 2
+	String       AttributeType = 3
+	TensorType   AttributeType = 4
+	GraphType    AttributeType = 5
+	Floats       AttributeType = 6
+	Ints         AttributeType = 7
+	Strings      AttributeType = 8
+	Tensors      AttributeType = 9
+	Graphs       AttributeType = 10
+	SparseTensor AttributeType = 11
+)
+
+// Attribute is one attribute of a node. ONNX Runtime goes by Type and reads the
+// field of it, whichever others are there.
+type Attribute struct {
+	Name   string
+	Type   AttributeType
+	Int    int64
+	Float  float32
+	String string
+	Tensor *Tensor
+	Graph  *Graph
+
+	// Ints of a list; nil where it is longer than shapes are. Other lists have
+	// their length in Len alone.
+	Ints []int64
+	Len  int
+
+	// Ref is the attribute of a function's call that this one stands for.
+	Ref string
+}
+
+// The element types that the package reads, of onnx.proto's TensorProto.
+const (
+	TypeFloat  int32 = 1
+	TypeInt32  int32 = 6
+	TypeInt64  int32 = 7
+	TypeBool   int32 = 9
+	TypeDouble int32 = 11
+)
+
+// Tensor is a constant. It has its elements where they are few and of int32,
+// int64, bool (Ints) or float32 (Floats); both are nil for any other.
+type Tensor struct {
+	DataType int32
+	Dims     []int64
+	Ints     []int64
+	Floats   []float32
+}
+
+// Elements is how many elements the tensor has; -1 where its dimensions make
+// none.
+func (t *Tensor) Elements() int64 {
+	n := int64(1)
+	for _, d := range t.Dims {
+		if d < 0 || d != 0 && n > (1<<40)/d {
+			return -1
+		}
+		n *= d
+	}
+	return n
+}
+
+// Attribute is the attribute of a name; nil without one.
+func (n *Node) Attribute(name string) *Attribute {
+	for i := range n.Attributes {
+		if n.Attributes[i].Name == name {
+			return &n.Attributes[i]
+		}
+	}
+	return nil
+}
+
+// Open reads the graph of the model at path, an ONNX or an ORT file as its
+// bytes say.
+func Open(path string) (*Graph, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // opened to read
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() == 0 || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("read %s: %w: it is empty, or no file", path, ErrInvalid)
+	}
+	data, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	defer unix.Munmap(data) //nolint:errcheck // a mapping made above
+	g, err := Read(data)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return g, nil
+}
+
+// Read reads the graph of a model's bytes, which it keeps none of.
+func Read(data []byte) (*Graph, error) {
+	if len(data) >= 8 && string(data[4:8]) == ortIdentifier {
+		return ReadORT(data)
+	}
+	return ReadONNX(data)
+}
+
+// budget is what is left of the bounds while a file is read.
+type budget struct {
+	nodes, tensors, attributes, strings int
+}
+
+func newBudget() budget {
+	return budget{nodes: maxNodes, tensors: maxTensors, attributes: maxAttributes, strings: maxStrings}
+}
+
+func (b *budget) spend(left *int, n int, of string) error {
+	if *left -= n; *left < 0 {
+		return fmt.Errorf("%w: it has more %s than are read", ErrInvalid, of)
+	}
+	return nil
+}
+
+func (b *budget) node() error      { return b.spend(&b.nodes, 1, "operators") }
+func (b *budget) tensor() error    { return b.spend(&b.tensors, 1, "constants") }
+func (b *budget) attribute() error { return b.spend(&b.attributes, 1, "attributes") }
+
+// text keeps a name.
+func (b *budget) text(s []byte) (string, error) {
+	if len(s) > maxName {
+		return "", fmt.Errorf("%w: a name has more than %d bytes", ErrInvalid, maxName)
+	}
+	// A name that is empty still takes its place in a list.
+	if err := b.spend(&b.strings, len(s)+16, "names"); err != nil {
+		return "", err
+	}
+	return string(s), nil
+}
+
+func domain(s string) string {
+	if s == "ai.onnx" {
+		return ""
+	}
+	return s
+}

@@ -1,0 +1,77 @@
+package graph
+
+import "fmt"
+
+// Order is an order of the graph's nodes, by index, in which each comes after
+// those whose outputs it takes, in graphs inside it too. A name that stands for
+// two values is refused, and so is a circle.
+func (g *Graph) Order() ([]int, error) {
+	from := make(map[string]int, 2*len(g.Nodes)) // which node gives a name
+	for i := range g.Nodes {
+		for _, out := range g.Nodes[i].Outputs {
+			if out == "" {
+				continue
+			}
+			_, twice := from[out]
+			_, constant := g.Initializers[out]
+			if twice || constant {
+				return nil, fmt.Errorf("%w: %.100q stands for two values", ErrInvalid, out)
+			}
+			from[out] = i
+		}
+	}
+	for _, in := range g.Inputs {
+		if _, twice := from[in]; twice {
+			return nil, fmt.Errorf("%w: %.100q stands for two values", ErrInvalid, in)
+		}
+	}
+	waits := make([]int, len(g.Nodes)) // for how many values
+	feeds := make([][]int, len(g.Nodes))
+	for i := range g.Nodes {
+		g.Nodes[i].each(func(name string) {
+			if giver, ok := from[name]; ok {
+				waits[i]++
+				feeds[giver] = append(feeds[giver], i)
+			}
+		})
+	}
+	order := make([]int, 0, len(g.Nodes))
+	for i, n := range waits {
+		if n == 0 {
+			order = append(order, i)
+		}
+	}
+	for at := 0; at < len(order); at++ {
+		for _, next := range feeds[order[at]] {
+			if waits[next]--; waits[next] == 0 {
+				order = append(order, next)
+			}
+		}
+	}
+	if len(order) < len(g.Nodes) {
+		return nil, fmt.Errorf("%w: its operators wait for each other in a circle", ErrInvalid)
+	}
+	return order, nil
+}
+
+// each calls do with every name that the node takes, and every name that a graph
+// inside it takes or gives, of which some are of the graph around it.
+func (n *Node) each(do func(name string)) {
+	for _, in := range n.Inputs {
+		if in != "" {
+			do(in)
+		}
+	}
+	for i := range n.Attributes {
+		g := n.Attributes[i].Graph
+		if g == nil {
+			continue
+		}
+		for _, out := range g.Outputs {
+			do(out)
+		}
+		for j := range g.Nodes {
+			g.Nodes[j].each(do)
+		}
+	}
+}
