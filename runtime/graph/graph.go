@@ -1,13 +1,15 @@
-// Package graph reads the graph of a model, of an ONNX file (protobuf) or an
-// ORT file (flatbuffer), into one form: operators, their attributes, and the
-// few constants that say shapes. Weights are stepped over and never touched, so
-// that a mapped file of gigabytes costs as much as its graph.
+// Package graph reads the graph of a model in ONNX Runtime's own format (ORT, a
+// flatbuffer): operators, their attributes, and the few constants that say
+// shapes. Weights are stepped over and never touched, so that a mapped file of
+// gigabytes costs as much as its graph.
 //
-// A file is a stranger's: everything that it says is checked against bounds, a
-// file beyond them is refused, and nothing that it says of the values between
-// operators (value_info) is read, for a publisher may write there what they
-// like. The package is not for weights, and it judges no graph: see
-// runtime/rows.
+// ORT files alone, because they hold the graph that runs. An ONNX file is
+// rewritten when it is loaded, by what it says of the values between operators
+// too (value_info), where a publisher may write what they like.
+//
+// A file is a stranger's: everything that it says is checked against bounds, and
+// a file beyond them is refused. The package is not for weights, and it judges
+// no graph: see runtime/rows.
 package graph
 
 import (
@@ -21,9 +23,10 @@ import (
 // Bounds on what is read of one file.
 const (
 	maxDepth      = 16       // graphs in attributes of nodes of graphs …
-	maxNodes      = 200_000  // of all graphs and functions together
-	maxTensors    = 500_000  // initializers and attributes, likewise
-	maxAttributes = 500_000  // likewise
+	maxNodes      = 100_000  // of all graphs and functions together
+	maxTensors    = 200_000  // initializers and attributes, likewise
+	maxAttributes = 200_000  // likewise
+	maxElements   = 4 << 20  // of all tensors and lists that are kept
 	maxStrings    = 64 << 20 // bytes of all names that are kept
 	maxName       = 4096     // bytes
 	maxRank       = 64
@@ -32,7 +35,7 @@ const (
 
 // ErrInvalid is wrapped by the errors of a file that holds no graph that can be
 // read.
-var ErrInvalid = errors.New("not a model's graph")
+var ErrInvalid = errors.New("not an ORT file's graph")
 
 // Graph is a model's graph, one inside an attribute, or a function's body.
 type Graph struct {
@@ -41,39 +44,25 @@ type Graph struct {
 	Initializers    map[string]Tensor
 
 	// Nodes are in the file's order, which need not be the one they run in: see
-	// Order.
+	// Order. Their edges are those that the names say.
 	Nodes []Node
 
-	// Functions are those that the model's nodes may call, of the model's graph
-	// alone.
-	Functions map[FunctionID]*Function
-
-	// Rewritten says that the file asks for rewriting when it is loaded (an ORT
-	// file's runtime optimizations), so that this is not the graph that runs.
+	// Rewritten says that the file asks for rewriting when it is loaded (its
+	// runtime optimizations), so that this is not the graph that runs.
 	Rewritten bool
-}
-
-// FunctionID names a model's own function.
-type FunctionID struct{ Domain, Name, Overload string }
-
-// Function is a model's own operator. Its body's graph has no initializers.
-type Function struct {
-	Body     Graph
-	Defaults []Attribute
 }
 
 // Node is one operator.
 type Node struct {
-	Name, Domain, Op, Overload string // Domain is "" for ai.onnx
+	Name, Domain, Op string // Domain is "" for ai.onnx
 
-	// Since is the version of the operator or of the operator set it is of: at
-	// least the version that last changed it.
+	// Since is the version of the operator set that last changed the operator.
 	Since int
 
 	Inputs, Outputs []string // "" is one left out
 	Attributes      []Attribute
 
-	// Fused says that an ORT file holds the operator as one of another runtime's.
+	// Fused says that the operator is one of another runtime's.
 	Fused bool
 }
 
@@ -82,17 +71,14 @@ type AttributeType int32
 
 // The types of attributes that the package reads.
 const (
-	Float        AttributeType = 1
-	Int          AttributeType = 2
-	String       AttributeType = 3
-	TensorType   AttributeType = 4
-	GraphType    AttributeType = 5
-	Floats       AttributeType = 6
-	Ints         AttributeType = 7
-	Strings      AttributeType = 8
-	Tensors      AttributeType = 9
-	Graphs       AttributeType = 10
-	SparseTensor AttributeType = 11
+	Float      AttributeType = 1
+	Int        AttributeType = 2
+	String     AttributeType = 3
+	TensorType AttributeType = 4
+	GraphType  AttributeType = 5
+	Floats     AttributeType = 6
+	Ints       AttributeType = 7
+	Strings    AttributeType = 8
 )
 
 // Attribute is one attribute of a node. ONNX Runtime goes by Type and reads the
@@ -110,9 +96,6 @@ type Attribute struct {
 	// their length in Len alone.
 	Ints []int64
 	Len  int
-
-	// Ref is the attribute of a function's call that this one stands for.
-	Ref string
 }
 
 // The element types that the package reads, of onnx.proto's TensorProto.
@@ -156,8 +139,7 @@ func (n *Node) Attribute(name string) *Attribute {
 	return nil
 }
 
-// Open reads the graph of the model at path, an ONNX or an ORT file as its
-// bytes say.
+// Open reads the graph of the ORT file at path.
 func Open(path string) (*Graph, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -183,21 +165,13 @@ func Open(path string) (*Graph, error) {
 	return g, nil
 }
 
-// Read reads the graph of a model's bytes, which it keeps none of.
-func Read(data []byte) (*Graph, error) {
-	if len(data) >= 8 && string(data[4:8]) == ortIdentifier {
-		return ReadORT(data)
-	}
-	return ReadONNX(data)
-}
-
 // budget is what is left of the bounds while a file is read.
 type budget struct {
-	nodes, tensors, attributes, strings int
+	nodes, tensors, attributes, strings, numbers int
 }
 
 func newBudget() budget {
-	return budget{nodes: maxNodes, tensors: maxTensors, attributes: maxAttributes, strings: maxStrings}
+	return budget{nodes: maxNodes, tensors: maxTensors, attributes: maxAttributes, strings: maxStrings, numbers: maxElements}
 }
 
 func (b *budget) spend(left *int, n int, of string) error {
@@ -210,6 +184,9 @@ func (b *budget) spend(left *int, n int, of string) error {
 func (b *budget) node() error      { return b.spend(&b.nodes, 1, "operators") }
 func (b *budget) tensor() error    { return b.spend(&b.tensors, 1, "constants") }
 func (b *budget) attribute() error { return b.spend(&b.attributes, 1, "attributes") }
+
+// elements are kept of a list or a tensor.
+func (b *budget) elements(n int) error { return b.spend(&b.numbers, n, "numbers") }
 
 // text keeps a name.
 func (b *budget) text(s []byte) (string, error) {

@@ -1,42 +1,27 @@
 package graph
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Order is an order of the graph's nodes, by index, in which each comes after
 // those whose outputs it takes, in graphs inside it too. A name that stands for
 // two values is refused, and so is a circle.
 func (g *Graph) Order() ([]int, error) {
-	from := make(map[string]int, 2*len(g.Nodes)) // which node gives a name
-	for i := range g.Nodes {
-		for _, out := range g.Nodes[i].Outputs {
-			if out == "" {
-				continue
-			}
-			_, twice := from[out]
-			_, constant := g.Initializers[out]
-			if twice || constant {
-				return nil, fmt.Errorf("%w: %.100q stands for two values", ErrInvalid, out)
-			}
-			from[out] = i
-		}
+	edges, err := g.edges()
+	if err != nil {
+		return nil, err
 	}
-	for _, in := range g.Inputs {
-		if _, twice := from[in]; twice {
-			return nil, fmt.Errorf("%w: %.100q stands for two values", ErrInvalid, in)
-		}
-	}
-	waits := make([]int, len(g.Nodes)) // for how many values
+	waits := make([]int, len(g.Nodes)) // for how many others
 	feeds := make([][]int, len(g.Nodes))
-	for i := range g.Nodes {
-		g.Nodes[i].each(func(name string) {
-			if giver, ok := from[name]; ok {
-				waits[i]++
-				feeds[giver] = append(feeds[giver], i)
-			}
-		})
+	for e := range edges {
+		waits[e.to]++
+		feeds[e.from] = append(feeds[e.from], e.to)
 	}
 	order := make([]int, 0, len(g.Nodes))
 	for i, n := range waits {
+		slices.Sort(feeds[i]) // so that the order is always the same
 		if n == 0 {
 			order = append(order, i)
 		}

@@ -17,6 +17,7 @@ const (
 
 	graphInitializers  = 0
 	graphNodes         = 2
+	graphEdges         = 4
 	graphInputs        = 5
 	graphOutputs       = 6
 	graphOptimizations = 8
@@ -24,6 +25,7 @@ const (
 	nodeName       = 0
 	nodeDomain     = 2
 	nodeSince      = 3
+	nodeIndex      = 4
 	nodeOp         = 5
 	nodeType       = 6
 	nodeInputs     = 8
@@ -47,8 +49,8 @@ const (
 	attributeStrings = 10
 )
 
-// ReadORT reads the graph of a model in ONNX Runtime's own format.
-func ReadORT(data []byte) (*Graph, error) {
+// Read reads the graph of an ORT file's bytes, which it keeps none of.
+func Read(data []byte) (*Graph, error) {
 	if len(data) < 8 || string(data[4:8]) != ortIdentifier {
 		return nil, fmt.Errorf("%w: it does not begin as an ORT file does", ErrInvalid)
 	}
@@ -88,12 +90,24 @@ func (r *ortReader) graph(at table, depth int) (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
+	indices := map[int]int{} // the place in Nodes, of a node's index in the file
 	err = r.tables(at, graphNodes, func(t table) error {
 		n, err := r.operator(t, depth)
+		if err != nil {
+			return err
+		}
+		index := int(r.int32(t, nodeIndex))
+		if _, twice := indices[index]; twice {
+			return fmt.Errorf("%w: two operators have the index %d", ErrInvalid, index)
+		}
+		indices[index] = len(g.Nodes)
 		g.Nodes = append(g.Nodes, n)
-		return err
+		return nil
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := r.checkEdges(at, g, indices); err != nil {
 		return nil, err
 	}
 	if g.Inputs, err = r.strings(at, graphInputs); err != nil {
@@ -209,6 +223,9 @@ func (r *ortReader) readAttribute(t table, depth int) (a Attribute, err error) {
 		var at int
 		at, a.Len = r.vector(t, attributeInts, 8)
 		if a.Len <= maxInts {
+			if err := r.elements(a.Len); err != nil {
+				return a, err
+			}
 			a.Ints = make([]int64, a.Len)
 			for i := range a.Ints {
 				a.Ints[i] = r.i64(at + 8*i)
@@ -241,5 +258,8 @@ func (r *ortReader) constant(t table) (Tensor, error) {
 	if n <= 8*maxInts {
 		c.fromRaw(r.bytes(at, n))
 	}
-	return c, r.err
+	if r.err != nil {
+		return c, r.err
+	}
+	return c, r.elements(len(c.Dims) + len(c.Ints) + len(c.Floats))
 }

@@ -84,6 +84,8 @@ func layers() []layer {
 		{"cmd/deps", nil},
 		{"cmd/images", nil},
 		{"runtime/infer", nil},
+		{"runtime/graph", nil},
+		{"runtime/rows", append(wire, "runtime/graph")},
 		{"runtime/ort", wire},
 		{"runtime/artifact", wire},
 		{"runtime/serve", wire},

@@ -1,0 +1,541 @@
+package rows
+
+import (
+	"math"
+	"slices"
+)
+
+// regroup gives a value by row other dimensions, its elements staying where they
+// are: as many stay before the rows. False where that is not shown.
+func (c *call) regroup(x value, dims []mono) (value, bool) {
+	axis := slices.IndexFunc(dims, mono.hasRows)
+	if axis < 0 || slices.ContainsFunc(dims[axis+1:], mono.hasRows) {
+		return value{}, false
+	}
+	before, ok := product(x.dims[:x.axis])
+	if !ok {
+		return value{}, false
+	}
+	if before, ok = before.times(x.outer); !ok {
+		return value{}, false
+	}
+	now, ok := product(dims[:axis])
+	if !ok {
+		return value{}, false
+	}
+	outer, ok := before.over(now)
+	if !ok {
+		return value{}, false
+	}
+	// What is left of the axis is rows, and what each has.
+	rest, ok := dims[axis].over(outer)
+	if !ok {
+		return value{}, false
+	}
+	if _, once := rest.perRow(); !once || rest.coef <= 0 {
+		return value{}, false
+	}
+	return value{kind: byRow, ranked: true, dims: dims, axis: axis, outer: outer}, true
+}
+
+// reshape takes the sizes that it is given: 0 copies one, -1 is what is left.
+func reshape(c *call) []value {
+	if !c.need(2, 2) {
+		return nil
+	}
+	x, shape := c.in[0], c.in[1]
+	zero := c.integer("allowzero", 0) == 0
+	sizes, known := shape.vector()
+	if shape.kind == byRow {
+		return c.refuse("takes a shape that is computed of rows")
+	}
+	if !known || len(shape.dims) != 1 {
+		if c.allSame() {
+			return []value{c.someRank(shape)}
+		}
+		return c.refuse("takes a shape that is not known")
+	}
+	dims, ok := c.sizes(x, sizes, zero)
+	if !ok {
+		return nil
+	}
+	switch x.kind {
+	case byRow:
+		v, ok := c.regroup(x, dims)
+		if !ok {
+			return c.refuse("may put elements of one row beside those of another")
+		}
+		return []value{v}
+	case count:
+		if shape.kind == count {
+			return c.refuse("takes the number of rows as a value")
+		}
+		return []value{small(dims, x.elems)}
+	}
+	if shape.kind == count {
+		return c.refuse("takes the number of rows for the shape of what has none")
+	}
+	return []value{small(dims, x.elems)}
+}
+
+// someRank is a value that is the same in all runs, of the rank that a shape
+// has elements.
+func (c *call) someRank(shape value) value {
+	if !shape.ranked || len(shape.dims) != 1 {
+		return unranked()
+	}
+	n, ok := shape.dims[0].constant()
+	if !ok || n > maxRank {
+		return unranked()
+	}
+	dims := make([]mono, n)
+	for i := range dims {
+		dims[i] = c.someSize()
+	}
+	return fixed(dims...)
+}
+
+// sizes are the dimensions that Reshape makes of its shape.
+func (c *call) sizes(x value, sizes []elem, zeroCopies bool) ([]mono, bool) {
+	dims := make([]mono, len(sizes))
+	left := -1
+	for i, e := range sizes {
+		switch {
+		case e.is(-1) && left < 0:
+			left = i
+			dims[i] = number(1)
+		case e.is(0) && zeroCopies:
+			if !x.ranked {
+				dims[i] = c.someSize()
+			} else if i < len(x.dims) {
+				dims[i] = x.dims[i]
+			} else {
+				c.refuse("copies an axis that its input has not")
+				return nil, false
+			}
+		case e.kind == whole && c.bound(e.n) == positive:
+			dims[i] = e.n
+		case x.kind == byRow && i == x.axis && zeroCopies:
+			// If it is 0, it copies the rows.
+			c.refuse("has a size, where the rows are, that may be 0")
+			return nil, false
+		case e.hasRows():
+			c.refuse("has a size with the number of rows in it that may be 0")
+			return nil, false
+		default:
+			dims[i] = c.someSize()
+		}
+	}
+	if left < 0 {
+		return dims, true
+	}
+	if !x.ranked {
+		dims[left] = c.someSize()
+		return dims, true
+	}
+	all, ok := product(x.dims)
+	if ok {
+		var others mono
+		if others, ok = product(dims); ok {
+			if dims[left], ok = all.over(others); ok {
+				return dims, true // and if others are 0, it does not run
+			}
+			// The rows are elsewhere: what is left is the same in all runs.
+			_, once := others.perRow()
+			_, was := all.perRow()
+			ok = once && was || !others.hasRows() && !all.hasRows()
+		}
+	}
+	if !ok {
+		c.refuse("has a size left to it that is not a multiple of the number of rows")
+		return nil, false
+	}
+	dims[left] = c.someSize()
+	return dims, true
+}
+
+func flatten(c *call) []value {
+	if !c.need(1, 1) || c.counted() {
+		return nil
+	}
+	axis := c.integer("axis", 1)
+	x := c.in[0]
+	if !x.ranked {
+		return []value{fixed(c.someSize(), c.someSize())}
+	}
+	if axis < 0 {
+		axis += int64(len(x.dims))
+	}
+	if axis < 0 || axis > int64(len(x.dims)) {
+		return c.refuse("has an axis that its input has not")
+	}
+	first, ok := product(x.dims[:axis])
+	last, ok2 := product(x.dims[axis:])
+	if !ok || !ok2 {
+		return c.refuse("makes a size that is too long to follow")
+	}
+	if x.kind == same {
+		return []value{fixed(first, last)}
+	}
+	v, ok := c.regroup(x, []mono{first, last})
+	if !ok {
+		return c.refuse("may put elements of one row beside those of another")
+	}
+	return []value{v}
+}
+
+func squeeze(c *call) []value {
+	if !c.need(1, 2) || !c.fixed(1) {
+		return nil
+	}
+	x := c.in[0]
+	list, there := c.given("axes", 1, 13)
+	if !there {
+		if x.kind == same && x.elems == nil {
+			return c.sames(1)
+		}
+		for i, d := range x.dims {
+			n, constant := d.constant()
+			if !constant {
+				return c.refuse("drops the axes that happen to be 1, of which one may be the number of rows")
+			}
+			if n == 1 {
+				list = append(list, int64(i))
+			}
+		}
+	}
+	if !x.ranked {
+		return c.sames(1)
+	}
+	axes := c.axes(list, len(x.dims))
+	if x.kind == byRow && slices.Contains(axes, x.axis) {
+		return c.refuse("drops the axis that the rows are on")
+	}
+	var dims []mono
+	axis := 0
+	for i, d := range x.dims {
+		if i == x.axis {
+			axis = len(dims)
+		}
+		if !slices.Contains(axes, i) {
+			dims = append(dims, d)
+		}
+	}
+	if x.kind == byRow {
+		v := x.where(dims)
+		v.axis = axis
+		return []value{v}
+	}
+	return []value{small(dims, x.elems)}
+}
+
+func unsqueeze(c *call) []value {
+	if !c.need(1, 2) || !c.fixed(1) {
+		return nil
+	}
+	x := c.in[0]
+	list, there := c.given("axes", 1, 13)
+	if !there {
+		return c.refuse("has no axes")
+	}
+	if !x.ranked {
+		return c.sames(1)
+	}
+	rank := len(x.dims) + len(list)
+	if rank > maxRank {
+		return c.refuse("makes more than %d axes", maxRank)
+	}
+	axes := c.axes(list, rank)
+	dims := make([]mono, 0, rank)
+	axis, own := 0, 0
+	for i := range rank {
+		switch {
+		case slices.Contains(axes, i):
+			dims = append(dims, number(1))
+		case own >= len(x.dims):
+			return c.refuse("has an axis twice")
+		default:
+			if own == x.axis {
+				axis = i
+			}
+			dims = append(dims, x.dims[own])
+			own++
+		}
+	}
+	if own != len(x.dims) {
+		return c.refuse("has an axis twice")
+	}
+	if x.kind == byRow {
+		v := x.where(dims)
+		v.axis = axis
+		return []value{v}
+	}
+	return []value{small(dims, x.elems)}
+}
+
+func transpose(c *call) []value {
+	if !c.need(1, 1) {
+		return nil
+	}
+	x := c.in[0]
+	if !x.ranked {
+		return c.sames(1)
+	}
+	perm := c.integers("perm")
+	if perm == nil {
+		for i := range x.dims {
+			perm = append(perm, int64(len(x.dims)-1-i))
+		}
+	}
+	if len(perm) != len(x.dims) {
+		return c.refuse("permutes another number of axes than its input has")
+	}
+	dims := make([]mono, len(perm))
+	seen := make([]bool, len(perm))
+	axis := 0
+	for i, p := range perm {
+		if p < 0 || p >= int64(len(perm)) || seen[p] {
+			return c.refuse("has no permutation of its input's axes")
+		}
+		seen[p] = true
+		dims[i] = x.dims[p]
+		if int(p) == x.axis {
+			axis = i
+		}
+	}
+	switch {
+	case x.kind == byRow:
+		v := x.where(dims)
+		v.axis = axis
+		return []value{v}
+	case len(dims) <= 1:
+		return []value{small(dims, x.elems)}
+	case x.elems != nil && len(dims) == 2:
+		rows, _ := x.dims[0].constant()
+		columns, _ := x.dims[1].constant()
+		if perm[0] == 0 {
+			return []value{small(dims, x.elems)}
+		}
+		elems := make([]elem, 0, len(x.elems))
+		for i := range columns {
+			for j := range rows {
+				elems = append(elems, x.elems[j*columns+i])
+			}
+		}
+		return []value{small(dims, elems)}
+	case x.kind == count:
+		return c.refuse("takes the number of rows as a value")
+	}
+	return []value{fixed(dims...)}
+}
+
+// shapeOf gives the dimensions of its input.
+func shapeOf(c *call) []value {
+	if !c.need(1, 1) {
+		return nil
+	}
+	x := c.in[0]
+	if !x.ranked {
+		return []value{fixed(c.someSize())}
+	}
+	rank := int64(len(x.dims))
+	bounded := func(n int64) int64 {
+		if n < 0 {
+			n += rank
+		}
+		return min(max(n, 0), rank)
+	}
+	start, end := bounded(c.integer("start", 0)), bounded(c.integer("end", math.MaxInt64))
+	elems := []elem{}
+	for i := start; i < end; i++ {
+		elems = append(elems, elem{kind: whole, n: x.dims[i]})
+	}
+	return []value{small([]mono{number(int64(len(elems)))}, elems)}
+}
+
+func sizeOf(c *call) []value {
+	if !c.need(1, 1) {
+		return nil
+	}
+	x := c.in[0]
+	if !x.ranked {
+		return []value{fixed()}
+	}
+	n, ok := product(x.dims)
+	switch {
+	case ok:
+		return []value{small([]mono{}, []elem{{kind: whole, n: n}})}
+	case x.kind == byRow:
+		return c.refuse("counts more than is followed")
+	}
+	return []value{fixed()}
+}
+
+// expand broadcasts its input to a shape.
+func expand(c *call) []value {
+	if !c.need(2, 2) {
+		return nil
+	}
+	x, shape := c.in[0], c.in[1]
+	sizes, known := shape.vector()
+	switch {
+	case shape.kind == byRow:
+		return c.refuse("takes a shape that is computed of rows")
+	case x.kind == count:
+		return c.expandElems(x, shape)
+	case !known || len(shape.dims) != 1 || !x.ranked:
+		if c.allSame() {
+			return c.sames(1)
+		}
+		return c.refuse("takes a shape that is not known")
+	}
+	to := make([]mono, len(sizes))
+	for i, e := range sizes {
+		to[i] = c.size(e)
+	}
+	target := value{kind: same, ranked: true, dims: to}
+	if shape.kind == count {
+		if target = c.filled(to); c.why != "" {
+			return nil
+		}
+		if x.kind == byRow {
+			target.outer = x.outer
+		}
+	}
+	if x.elems != nil && x.kind == same && shape.kind == same {
+		target.elems = nil
+		if v, ok := c.compute(keep, []value{x, c.zeros(to)}); ok {
+			return []value{v}
+		}
+	}
+	return c.broadcast(nil, x.plain(), target)
+}
+
+// zeros are of dims, where they are few and constant.
+func (c *call) zeros(dims []mono) value {
+	n, ok := product(dims)
+	size, constant := n.constant()
+	if !ok || !constant || size < 0 || size > maxElems {
+		return fixed(dims...)
+	}
+	elems := make([]elem, size)
+	for i := range elems {
+		elems[i] = integer(0)
+	}
+	return small(dims, elems)
+}
+
+func (c *call) expandElems(x, shape value) []value {
+	sizes, ok := shape.constants()
+	if !ok {
+		return c.refuse("takes the number of rows as a value")
+	}
+	dims := make([]mono, len(sizes))
+	for i, n := range sizes {
+		if n < 1 || n > maxElems {
+			return c.refuse("takes the number of rows as a value")
+		}
+		dims[i] = number(n)
+	}
+	v, ok := c.compute(keep, []value{x, c.zeros(dims)})
+	if !ok {
+		return c.refuse("takes the number of rows as a value")
+	}
+	return []value{v}
+}
+
+// tile repeats its input along each axis: rows only where there were none.
+func tile(c *call) []value {
+	if !c.need(2, 2) {
+		return nil
+	}
+	x, repeats := c.in[0], c.in[1]
+	times, known := repeats.vector()
+	if x.kind == count || repeats.kind == byRow {
+		return c.refuse("takes the number of rows as a value, or rows as how often")
+	}
+	if !known || !x.ranked || len(times) != len(x.dims) {
+		if c.allSame() {
+			return c.sames(1)
+		}
+		return c.refuse("repeats rows as often as is not known")
+	}
+	dims := make([]mono, len(times))
+	for i, e := range times {
+		switch {
+		case e.hasRows():
+			if x.kind == byRow || !x.dims[i].literal(1) {
+				return c.refuse("repeats more than one of something as often as there are rows")
+			}
+			dims[i] = e.n
+		case x.kind == byRow && i == x.axis:
+			if !e.is(1) {
+				return c.refuse("repeats the rows")
+			}
+			dims[i] = x.dims[i]
+		default:
+			m, ok := x.dims[i].times(c.size(e))
+			if !ok {
+				m = c.someSize()
+			}
+			dims[i] = m
+		}
+	}
+	if x.kind == byRow {
+		return []value{x.where(dims)}
+	}
+	return []value{c.filled(dims)}
+}
+
+func constantOfShape(c *call) []value {
+	if !c.need(1, 1) {
+		return nil
+	}
+	shape := c.in[0]
+	if shape.kind == byRow {
+		return c.refuse("takes a shape that is computed of rows")
+	}
+	sizes, known := shape.vector()
+	if !known || len(shape.dims) != 1 {
+		return []value{c.someRank(shape)}
+	}
+	dims := make([]mono, len(sizes))
+	for i, e := range sizes {
+		dims[i] = c.size(e)
+	}
+	v := c.filled(dims)
+	if c.why != "" || v.kind == byRow {
+		return []value{v}
+	}
+	e := elem{kind: real}
+	if a := c.n.Attribute("value"); a != nil {
+		e = elem{}
+		if a.Tensor != nil && len(a.Tensor.Ints) == 1 {
+			e = integer(a.Tensor.Ints[0])
+		} else if a.Tensor != nil && len(a.Tensor.Floats) == 1 {
+			e.kind, e.f = real, a.Tensor.Floats[0]
+		}
+	}
+	if n, ok := product(dims); ok {
+		if size, ok := n.constant(); ok && size <= maxElems {
+			return []value{small(dims, slices.Repeat([]elem{e}, int(max(size, 0))))}
+		}
+	}
+	return []value{v}
+}
+
+// sequence is Range: of numbers that do not depend on how many rows there are.
+func sequence(c *call) []value {
+	if !c.need(3, 3) {
+		return nil
+	}
+	if !c.allSame() {
+		return c.refuse("counts up to the number of rows, or to what rows say")
+	}
+	size := c.someSize()
+	if len(c.in[0].elems) == 1 && c.in[0].elems[0].is(0) && len(c.in[2].elems) == 1 && c.in[2].elems[0].is(1) &&
+		len(c.in[1].elems) == 1 && c.in[1].elems[0].kind == whole && c.bound(c.in[1].elems[0].n) != anything {
+		size = c.in[1].elems[0].n
+	}
+	return []value{fixed(size)}
+}
