@@ -128,7 +128,7 @@ func (g *gateway) describe(ctx context.Context, bound *route.Bound, name, versio
 func tensors(specs []infer.TensorSpec) []metadataTensor {
 	list := make([]metadataTensor, 0, len(specs))
 	for _, s := range specs {
-		list = append(list, metadataTensor{s.Name, s.DataType, append([]int64{}, s.Shape...)})
+		list = append(list, metadataTensor{s.Name, s.DataType, s.Described()})
 	}
 	return list
 }

@@ -1,6 +1,9 @@
 package infer
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Signature is what a model takes and gives. A model's manifest holds it, so
 // nothing needs a session to check a request or to answer for metadata.
@@ -24,7 +27,8 @@ type TensorSpec struct {
 	Shape    []Dim    `json:"shape"` // -1 is a dynamic axis
 
 	// Example is a small shape the model is known to run with, found by running
-	// it when it was published. Warm-up uses it; nil where nothing is dynamic.
+	// it when it was published. Warm-up uses it; nil where nothing is dynamic. An
+	// output has one where its Shape is nil and it was seen with one number of axes.
 	Example []int64 `json:"example,omitempty"`
 
 	// ExampleData is the data of an input of that shape, for a model that does
@@ -91,6 +95,15 @@ func (s *Signature) ExampleInputs() []Tensor {
 		}
 	}
 	return inputs
+}
+
+// Described is the shape for those who ask for it: one that the model does not
+// declare has as many axes as were seen, of any size.
+func (t *TensorSpec) Described() []Dim {
+	if t.Shape != nil || t.Example == nil {
+		return append([]Dim{}, t.Shape...)
+	}
+	return slices.Repeat([]Dim{Dynamic}, len(t.Example))
 }
 
 // ExampleShape is a shape that the model is known to run with; a dynamic axis

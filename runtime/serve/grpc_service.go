@@ -82,7 +82,7 @@ func (i *inference) ModelMetadata(ctx context.Context, in *inferpb.ModelMetadata
 func grpcMetadata(specs []infer.TensorSpec) []*inferpb.ModelMetadataResponse_TensorMetadata {
 	out := make([]*inferpb.ModelMetadataResponse_TensorMetadata, len(specs))
 	for i, spec := range specs {
-		out[i] = &inferpb.ModelMetadataResponse_TensorMetadata{Name: spec.Name, Datatype: string(spec.DataType), Shape: spec.Shape}
+		out[i] = &inferpb.ModelMetadataResponse_TensorMetadata{Name: spec.Name, Datatype: string(spec.DataType), Shape: spec.Described()}
 	}
 	return out
 }

@@ -76,7 +76,7 @@ func (s *Server) serveModelMetadata(w http.ResponseWriter, r *http.Request) erro
 func tensorsMetadata(specs []infer.TensorSpec) []tensorMetadata {
 	out := make([]tensorMetadata, len(specs))
 	for i, spec := range specs {
-		out[i] = tensorMetadata{Name: spec.Name, DataType: spec.DataType, Shape: append([]int64{}, spec.Shape...)}
+		out[i] = tensorMetadata{Name: spec.Name, DataType: spec.DataType, Shape: spec.Described()}
 	}
 	return out
 }
@@ -239,10 +239,10 @@ func modelConfig(info *ModelInfo) *inferpb.ModelConfig {
 		Parameters:           map[string]*inferpb.ModelParameter{"digest": {StringValue: info.Digest}},
 	}
 	for _, in := range info.Signature.Inputs {
-		config.Input = append(config.Input, &inferpb.ModelInput{Name: in.Name, DataType: configType(in.DataType), Dims: in.Shape, Optional: in.Optional})
+		config.Input = append(config.Input, &inferpb.ModelInput{Name: in.Name, DataType: configType(in.DataType), Dims: in.Described(), Optional: in.Optional})
 	}
 	for _, out := range info.Signature.Outputs {
-		config.Output = append(config.Output, &inferpb.ModelOutput{Name: out.Name, DataType: configType(out.DataType), Dims: out.Shape})
+		config.Output = append(config.Output, &inferpb.ModelOutput{Name: out.Name, DataType: configType(out.DataType), Dims: out.Described()})
 	}
 	return config
 }

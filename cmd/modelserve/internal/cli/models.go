@@ -206,7 +206,7 @@ func describeModel(d *modelDetails) string {
 		specs []infer.TensorSpec
 	}{{"input", d.Inputs}, {"output", d.Outputs}} {
 		for _, spec := range side.specs {
-			ports.add(side.word, spec.Name, string(spec.DataType), shapeText(spec.Shape), remark(&spec))
+			ports.add(side.word, spec.Name, string(spec.DataType), shapeText(spec.Described()), remark(&spec))
 		}
 	}
 	b.WriteString("\n" + ports.String() + "\n")
