@@ -51,6 +51,10 @@ type Manifest struct {
 type Batching struct {
 	MaxBatchSize int   `json:"max_batch_size,omitempty"` // rows; 1 is no batching, 0 leaves it to the server
 	MaxDelay     int64 `json:"max_delay_us,omitempty"`   // to wait for more rows, in µs
+
+	// IndependentRows has requests joined along the batch axis though the graph
+	// does not show that rows do not depend on each other: the publisher says so.
+	IndependentRows bool `json:"independent_rows,omitempty"`
 }
 
 // Cost is what a version takes.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"runtime"
 	"sync"
 	"time"
@@ -26,6 +27,7 @@ type source struct {
 	device   *device
 	cache    *artifact.Cache // nil when no files are kept
 	fetcher  *artifact.Fetcher
+	logger   *slog.Logger
 }
 
 // newSource checks what can be checked at once and begins starting ONNX
@@ -48,7 +50,7 @@ func newSource(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (*sou
 	}
 	s := &source{
 		cfg: cfg, store: store, verifier: verifier, cache: cache, library: sync.OnceValues(openLibrary),
-		policies: artifact.NewPolicyReader(store, verifier, tel.Logger),
+		policies: artifact.NewPolicyReader(store, verifier, tel.Logger), logger: tel.Logger,
 	}
 	s.device = newDevice(cfg, s.library, tel.Registry, tel.Logger)
 	target := func() (artifact.Target, error) {
@@ -159,7 +161,12 @@ func (s *source) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (
 		return nil, err
 	}
 	began := time.Now()
-	session, reason, err := s.device.open(library, local.Path, &local.Manifest, s.cfg.Threads)
+	path, done, err := s.ready(library, local)
+	defer done()
+	if err != nil {
+		return nil, err
+	}
+	session, reason, err := s.device.open(library, path, &local.Manifest, s.cfg.Threads)
 	if err != nil {
 		local.Suspect()
 		return nil, fmt.Errorf("%w of %s: %w", errSession, ref, err)

@@ -35,10 +35,10 @@ func (s *Session) describe() error {
 			return fmt.Errorf("read signature: %d inputs or outputs; at most %d are served", count, maxPorts)
 		}
 		for i := range int(count) {
-			spec, symbols, err := s.port(list, i)
+			spec, err := s.port(list, i)
 			switch {
 			case err == nil:
-				s.add(list, spec, symbols)
+				s.add(list, spec)
 			case list == C.MS_OUTPUT:
 				s.left = append(s.left, err)
 			default:
@@ -52,14 +52,14 @@ func (s *Session) describe() error {
 	return errors.Join(faults...)
 }
 
-func (s *Session) add(list C.int, spec infer.TensorSpec, symbols []string) {
+func (s *Session) add(list C.int, spec infer.TensorSpec) {
 	if s.names[spec.Name] == nil {
 		s.names[spec.Name] = C.CString(spec.Name)
 	}
-	p := port{name: s.names[spec.Name], dataType: spec.DataType, element: elementOf(spec.DataType), symbols: symbols}
+	p := port{name: s.names[spec.Name], dataType: spec.DataType, element: elementOf(spec.DataType)}
 	if list == C.MS_OUTPUT {
 		s.signature.Outputs = append(s.signature.Outputs, spec)
-		s.unknown = append(s.unknown, symbols == nil)
+		s.unknown = append(s.unknown, spec.Shape == nil)
 		s.outputs[spec.Name] = p
 		s.allOutputs = append(s.allOutputs, spec.Name)
 		return
@@ -73,9 +73,8 @@ func (s *Session) add(list C.int, spec infer.TensorSpec, symbols []string) {
 	s.inputs[spec.Name] = p
 }
 
-// port reads the i-th input or output; symbols is nil where it declares no
-// shape.
-func (s *Session) port(list C.int, i int) (spec infer.TensorSpec, symbols []string, err error) {
+// port reads the i-th input or output; its shape is nil where it declares none.
+func (s *Session) port(list C.int, i int) (spec infer.TensorSpec, err error) {
 	side := "input"
 	if list == C.MS_OUTPUT {
 		side = "output"
@@ -83,57 +82,48 @@ func (s *Session) port(list C.int, i int) (spec infer.TensorSpec, symbols []stri
 	var p C.ms_port
 	defer C.ms_port_free(s.lib.api, s.lib.allocator, &p)
 	if err := s.lib.check(C.ms_port_read(s.lib.api, s.lib.allocator, s.ptr, list, C.size_t(i), &p)); err != nil {
-		return spec, nil, fmt.Errorf("read %s %d: %w", side, i, err)
+		return spec, fmt.Errorf("read %s %d: %w", side, i, err)
 	}
 	spec.Name = C.GoString(p.name)
 	if p.kind != C.ONNX_TYPE_TENSOR || p.tensor == nil {
-		return spec, nil, fmt.Errorf("%s %q is %s, and only tensors can be served%s",
+		return spec, fmt.Errorf("%s %q is %s, and only tensors can be served%s",
 			side, spec.Name, kindName(p.kind), hint(p.kind))
 	}
 	if spec.DataType, err = dataTypeOf(p.element); err != nil {
-		return spec, nil, fmt.Errorf("%s %q: %w", side, spec.Name, err)
+		return spec, fmt.Errorf("%s %q: %w", side, spec.Name, err)
 	}
 	if p.has_shape == 0 {
-		return spec, nil, nil
+		return spec, nil
 	}
 	if p.rank > maxRank {
-		return spec, nil, fmt.Errorf("%s %q has %d dimensions; at most %d are served", side, spec.Name, p.rank, maxRank)
+		return spec, fmt.Errorf("%s %q has %d dimensions; at most %d are served", side, spec.Name, p.rank, maxRank)
 	}
-	spec.Shape, symbols, err = s.portShape(&p)
+	spec.Shape, err = s.portShape(&p)
 	if err != nil {
-		return spec, nil, fmt.Errorf("read %s %q: %w", side, spec.Name, err)
+		return spec, fmt.Errorf("read %s %q: %w", side, spec.Name, err)
 	}
-	return spec, symbols, nil
+	return spec, nil
 }
 
-func (s *Session) portShape(p *C.ms_port) (shape []infer.Dim, symbols []string, err error) {
-	shape, symbols = make([]infer.Dim, p.rank), make([]string, p.rank)
+func (s *Session) portShape(p *C.ms_port) (shape []infer.Dim, err error) {
+	shape = make([]infer.Dim, p.rank)
 	if p.rank == 0 {
-		return shape, symbols, nil
+		return shape, nil
 	}
 	names := make([]*C.char, p.rank)
 	dims := (*C.int64_t)(unsafe.Pointer(&shape[0]))
 	if err := s.lib.check(C.ms_port_shape(s.lib.api, p, dims, &names[0])); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for i, d := range shape {
-		symbols[i] = C.GoString(names[i])
 		// A symbol is a name for a size that a request chooses; some exporters
 		// write 0 there.
-		if d < 0 || (d == 0 && symbols[i] != "") {
+		if d < 0 || (d == 0 && C.GoString(names[i]) != "") {
 			shape[i] = infer.Dynamic
 		}
 	}
-	return shape, symbols, nil
+	return shape, nil
 }
-
-// InputSymbols are the names that the model gives to the sizes of an input's
-// dynamic axes, and "" where it gives none; nil where it declares no shape.
-// They are shared: do not change them.
-func (s *Session) InputSymbols(name string) []string { return s.inputs[name].symbols }
-
-// OutputSymbols is InputSymbols of an output.
-func (s *Session) OutputSymbols(name string) []string { return s.outputs[name].symbols }
 
 // hint says how to export a model without what cannot be served.
 func hint(kind C.int) string {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Bounds on an ONNX file's structure.
@@ -172,4 +173,31 @@ func (s *externalScan) entry(data []byte) error {
 func plainName(name string) bool {
 	return name != "" && name != "." && name != ".." && len(name) <= maxFileName &&
 		!strings.ContainsAny(name, "/\\\x00")
+}
+
+// each calls f with the fields of a message that are bytes, in their order.
+func each(data []byte, f func(field int, value []byte) error) error {
+	for len(data) > 0 {
+		field, wire, n := protowire.ConsumeTag(data)
+		if n < 0 {
+			return fmt.Errorf("%w: %w", ErrNotONNX, protowire.ParseError(n))
+		}
+		data = data[n:]
+		if wire != protowire.BytesType {
+			if n = protowire.ConsumeFieldValue(field, wire, data); n < 0 {
+				return fmt.Errorf("%w: %w", ErrNotONNX, protowire.ParseError(n))
+			}
+			data = data[n:]
+			continue
+		}
+		value, n := protowire.ConsumeBytes(data)
+		if n < 0 {
+			return fmt.Errorf("%w: %w", ErrNotONNX, protowire.ParseError(n))
+		}
+		data = data[n:]
+		if err := f(int(field), value); err != nil {
+			return err
+		}
+	}
+	return nil
 }

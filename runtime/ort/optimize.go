@@ -26,6 +26,15 @@ func (l *Library) Optimize(src, dst string) error {
 	return nil
 }
 
+// OptimizeInto is Optimize into a file that is open, such as one in memory
+// (Linux). It is not loaded to try it.
+func (l *Library) OptimizeInto(src string, dst *os.File) error {
+	if err := l.save(src, fmt.Sprintf("/proc/self/fd/%d", dst.Fd())); err != nil {
+		return fmt.Errorf("optimise %s: %w", src, err)
+	}
+	return nil
+}
+
 func (l *Library) optimize(src, dst string) (err error) {
 	dir, err := os.MkdirTemp(filepath.Dir(dst), ".optimize-")
 	if err != nil {

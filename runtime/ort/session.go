@@ -54,7 +54,6 @@ type port struct {
 	dataType infer.DataType
 	element  C.int
 	optional bool
-	symbols  []string // of its axes; nil where no shape is declared
 }
 
 // Open loads the model at path: an ONNX file, with its external data beside

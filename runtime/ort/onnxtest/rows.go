@@ -20,23 +20,3 @@ func Keep(width int, limit float32, rows string) Model {
 	}
 	return m
 }
-
-// AllIndices gives "x" of [n, width] back as "y" of [rows, width]: its rows are
-// gathered by all their indices, found as exporters do, among ones of its shape.
-func AllIndices(width int, rows string) Model {
-	m := unary("", Float, Float, []any{"n", width}, []any{rows, width})
-	one := Int64s("", []int64{1}, 1)
-	m.Graph.Nodes = []Node{
-		{Op: "Shape", Inputs: []string{"x"}, Outputs: []string{"shape"}},
-		{Op: "Gather", Inputs: []string{"shape", "zero"}, Outputs: []string{"count"}},
-		{
-			Op: "ConstantOfShape", Inputs: []string{"count"}, Outputs: []string{"ones"},
-			Attributes: []Attribute{{Name: "value", Tensor: &one}},
-		},
-		{Op: "NonZero", Inputs: []string{"ones"}, Outputs: []string{"found"}},
-		{Op: "Squeeze", Inputs: []string{"found", "zero"}, Outputs: []string{"indices"}},
-		{Op: "Gather", Inputs: []string{"x", "indices"}, Outputs: []string{"y"}},
-	}
-	m.Graph.Initializers = []Tensor{Int64s("zero", []int64{1}, 0)}
-	return m
-}

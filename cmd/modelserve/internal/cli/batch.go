@@ -17,12 +17,14 @@ import (
 type batchFlags struct {
 	size   int
 	delay  time.Duration
+	axis   int
 	ragged []string
 }
 
 func (f *batchFlags) add(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&f.size, "max-batch-size", 0, "the most rows `N` of a batch; 1 is no batching (as many as pays)")
 	cmd.Flags().DurationVar(&f.delay, "max-delay", 0, "how long (`DURATION`) to wait for more rows, such as 2ms (not at all)")
+	cmd.Flags().IntVar(&f.axis, "batch-axis", 0, "0: rows of the first axis are independent, whether or not the graph shows it")
 	cmd.Flags().StringArrayVar(&f.ragged, "ragged", nil, "an axis that shorter requests are padded along, as `INPUT=AXIS[:PAD]` (repeatable)")
 }
 
@@ -37,6 +39,12 @@ func (f *batchFlags) apply(cmd *cobra.Command, req *publish.Request) (err error)
 	}
 	if f.size == 1 && f.delay > 0 {
 		return usagef("--max-delay: there is nobody to wait for with --max-batch-size 1")
+	}
+	if f.axis != 0 {
+		return usagef("--batch-axis: expected 0, the only axis along which requests are joined, got %d", f.axis)
+	}
+	if req.IndependentRows = cmd.Flags().Changed("batch-axis"); req.IndependentRows && f.size == 1 {
+		return usagef("--batch-axis: nothing is joined with --max-batch-size 1")
 	}
 	req.Batching = artifact.Batching{MaxBatchSize: f.size, MaxDelay: f.delay.Microseconds()}
 	req.Ragged, err = parseRagged(f.ragged)
@@ -136,6 +144,9 @@ func batchesText(m *artifact.Manifest) string {
 	}
 	text := fmt.Sprintf("along axis %d", *m.BatchAxis)
 	if b := m.Batching; b != nil {
+		if b.IndependentRows {
+			text += " on the publisher's word"
+		}
 		if b.MaxBatchSize == 1 {
 			return text + ", but one row at a time"
 		}

@@ -58,6 +58,11 @@ model with axes of any size is called with no more than --max-elements in each
 input (16 images of 3×224×224 are 2408448); larger ones are refused before they
 run. Another bound for the same bytes is a new version.
 
+Requests of a tenant share a run where the model's graph shows that no row of the
+first axis has a part in another's answer, and where rows that are run alone and
+together agree. Where the graph does not show it and you know it, say
+--batch-axis 0; rows that disagree refuse that.
+
 A server makes its batches as large as pays, beginning with what was measured
 here, and waits for no request. --max-batch-size and --max-delay override it.
 Only requests of equal sizes share a batch, unless --ragged names axes along
@@ -71,6 +76,7 @@ is.`,
   modelserve models push vision vision.onnx --max-elements 2408448
   modelserve models push resize resize.onnx --example request.json
   modelserve models push churn churn.onnx --max-batch-size 16 --max-delay 2ms
+  modelserve models push forest forest.onnx --batch-axis 0
   modelserve models push bert bert.onnx --ragged input_ids=1 --ragged attention_mask=1`,
 		Args: args(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {

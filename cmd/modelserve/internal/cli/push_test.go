@@ -64,6 +64,10 @@ func TestPushBatches(t *testing.T) {
 
 		"--max-batch-size 1 --max-delay 5ms": "there is nobody to wait for",
 
+		"--batch-axis 1":                    "--batch-axis: expected 0, the only axis along which requests are joined, got 1",
+		"--batch-axis rows":                 "--batch-axis",
+		"--batch-axis 0 --max-batch-size 1": "nothing is joined with --max-batch-size 1",
+
 		"--ragged ids":            "--ragged: expected INPUT=AXIS or INPUT=AXIS:PAD",
 		"--ragged =1":             "--ragged: expected INPUT=AXIS",
 		"--ragged ids=0":          "axis 0 is the batch's",
@@ -74,6 +78,12 @@ func TestPushBatches(t *testing.T) {
 		"--ragged ids=1 --max-ba": "unknown flag",
 	} {
 		s.fails(exitUsage, want, append([]string{"models", "push", "text", "a.onnx"}, strings.Fields(flags)...)...)
+	}
+	s.model("mixing.onnx", onnxtest.Mean(3))
+	s.fails(exitFailed, "--batch-axis 0: rows are not independent", "models", "push", "mixing", "mixing.onnx", "--batch-axis", "0")
+	s.model("kept.onnx", onnxtest.Keep(4, -1e30, "n"))
+	if out := s.must("models", "push", "kept", "kept.onnx"); !strings.Contains(out, "no batch axis: ") || !strings.Contains(out, "Compress") || !strings.Contains(out, "--batch-axis 0") {
+		t.Errorf("push says\n%s", out)
 	}
 	s.fails(exitFailed, `output "y" is off by`, "models", "push", "mean", "mean.onnx", "--ragged", "x=1")
 	s.fails(exitFailed, `the model has no input "z"`, "models", "push", "text", "a.onnx", "--ragged", "z=1")

@@ -213,10 +213,8 @@ func generate(spec *infer.TensorSpec, shape []int64, fill byte) (infer.Tensor, e
 	t.Data = make([]byte, int(n)*width)
 	for i := range int(n) {
 		element := t.Data[i*width : (i+1)*width]
-		// A Weyl sequence: the same each time, and no two neighbours alike.
-		u := float64(uint32(i)*2654435769>>8) / (1 << 24)
 		if tolerance(spec.DataType) > 0 {
-			putFloat(element, spec.DataType, u)
+			putFloat(element, spec.DataType, weyl(i))
 		} else {
 			element[0] = fill
 		}

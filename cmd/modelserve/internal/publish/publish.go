@@ -48,6 +48,10 @@ type Request struct {
 	// zero value leaves it everything.
 	Batching artifact.Batching
 
+	// IndependentRows is the publisher's word that rows of the first axis do not
+	// depend on each other, where the graph does not show it.
+	IndependentRows bool
+
 	// Ragged are the axes along which requests of a batch may differ, once the
 	// model has proved it.
 	Ragged []Ragged
@@ -140,8 +144,8 @@ func (p *Publisher) prove(ctx context.Context, req *Request, draft *artifact.Dra
 	return notes, nil
 }
 
-// learn finds the shapes, the batch axis and the ragged axes, and makes the
-// optimised copy.
+// learn finds the shapes, makes the optimised copy, and finds the batch axis and
+// the ragged axes of what will be served.
 func learn(ctx context.Context, req *Request, lib *ort.Library, draft *artifact.Draft, optimized string) (notes []string, err error) {
 	req.Stage("loading")
 	session, err := lib.Open(req.File, ort.Options{})
@@ -155,66 +159,69 @@ func learn(ctx context.Context, req *Request, lib *ort.Library, draft *artifact.
 	if draft.Metadata, err = session.Metadata(); err != nil {
 		return nil, fmt.Errorf("read the model: %w", err)
 	}
-	notes, inputs, err := describe(ctx, req, session, draft)
+	req.Stage("running")
+	sig, inputs, err := demonstrate(ctx, session, *session.Signature(), req)
 	if err != nil {
-		return nil, err
+		return nil, refuse("%w", err)
+	}
+	if sig, notes, err = openOutputs(ctx, session, sig, inputs); err != nil {
+		return nil, refuse("%w", err)
 	}
 	for _, left := range session.LeftOut() {
 		notes = append(notes, "left out: "+left.Error())
 	}
 
 	req.Stage("optimising")
-	if why := optimize(ctx, lib, session, inputs, req.File, optimized); why != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return append(notes, fmt.Sprintf("not optimised, so it loads slower: %v", why)), nil
+	served := ""
+	if why := optimize(ctx, lib, session, inputs, req.File, optimized); why == nil {
+		served = optimized
+		draft.Files = append(draft.Files, artifact.DraftFile{
+			Path: "model.ort", Source: optimized,
+			Optimized: &artifact.Target{ONNXRuntime: lib.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()},
+		})
+	} else if ctx.Err() != nil {
+		return nil, ctx.Err()
+	} else {
+		notes = append(notes, fmt.Sprintf("not optimised, so it loads slower: %v", why))
 	}
-	draft.Files = append(draft.Files, artifact.DraftFile{
-		Path: "model.ort", Source: optimized,
-		Optimized: &artifact.Target{ONNXRuntime: lib.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()},
-	})
-	return notes, nil
+	more, err := join(ctx, req, served, session, sig, draft)
+	return append(notes, more...), err
 }
 
-// describe runs the model, and writes its signature and the publisher's words
-// into the draft. It returns inputs that the model runs with, too.
-func describe(ctx context.Context, req *Request, session *ort.Session, draft *artifact.Draft) (notes []string, inputs []infer.Tensor, err error) {
-	req.Stage("running")
-	sig, inputs, err := demonstrate(ctx, session, *session.Signature(), req)
+// join finds out whether requests may be joined and padded, and writes the
+// signature and the publisher's words into the draft.
+func join(ctx context.Context, req *Request, served string, model runner, sig infer.Signature, draft *artifact.Draft) (notes []string, err error) {
+	req.Stage("joining rows")
+	found, err := findBatchAxis(ctx, served, model, sig, req.IndependentRows)
 	if err != nil {
-		return nil, nil, refuse("%w", err)
+		return nil, fmt.Errorf("look for a batch axis: %w", err)
 	}
-	if sig, notes, err = openOutputs(ctx, session, sig, inputs); err != nil {
-		return nil, nil, refuse("%w", err)
-	}
-	sig, why, err := batchAxisOf(ctx, req.File, session, sig)
-	if err != nil {
-		return nil, nil, fmt.Errorf("look for a batch axis: %w", err)
-	}
-	if why != "" {
-		notes = append(notes, "no batch axis: "+why)
+	notes, sig = found.notes, found.sig
+	switch {
+	case found.why != "" && req.IndependentRows:
+		return nil, refuse("--batch-axis 0: rows are not independent: %s", found.why)
+	case found.why != "" && (req.Batching.MaxBatchSize > 1 || req.Batching.MaxDelay > 0):
+		return nil, refuse("requests cannot be joined as --max-batch-size or --max-delay say: %s", found.why)
+	case found.why != "" && len(req.Ragged) > 0:
+		return nil, refuse("--ragged: requests cannot be joined at all: %s", found.why)
+	case found.why != "":
+		notes = append(notes, "no batch axis: "+found.why)
 	}
 	if sig, err = req.Bounds.Apply(sig); err != nil {
-		return nil, nil, refuse("%w", err)
+		return nil, refuse("%w", err)
 	}
-	if req.Batching != (artifact.Batching{}) {
-		if why != "" && (req.Batching.MaxBatchSize > 1 || req.Batching.MaxDelay > 0) {
-			return nil, nil, refuse("requests cannot be joined as --max-batch-size or --max-delay say: %s", why)
-		}
-		draft.Batching = &req.Batching
+	batching := req.Batching
+	if batching.IndependentRows = found.word; batching != (artifact.Batching{}) {
+		draft.Batching = &batching
 	}
 	if len(req.Ragged) > 0 {
-		if why != "" {
-			return nil, nil, refuse("--ragged: requests cannot be joined at all: %s", why)
-		}
 		req.Stage("padding")
-		if sig, err = proveRagged(ctx, session, sig, req.Ragged); err != nil {
-			return nil, nil, err
+		if sig, err = proveRagged(ctx, model, sig, req.Ragged); err != nil {
+			return nil, err
 		}
 	}
 	draft.Signature = sig
-	return notes, inputs, nil
+	return notes, nil
 }
 
 // costOf measures the file that will be served.
@@ -377,8 +384,15 @@ func (p *Publisher) unchanged(ctx context.Context, req *Request, sources map[str
 // heldBy reports whether a manifest has what the request says of the model.
 // What it does not say is in any.
 func (r *Request) heldBy(m *artifact.Manifest) bool {
-	if !r.Bounds.heldBy(&m.Signature) || r.Batching != (artifact.Batching{}) && !m.Batching.Equal(&r.Batching) {
+	if !r.Bounds.heldBy(&m.Signature) || r.IndependentRows && m.BatchAxis == nil {
 		return false
+	}
+	if r.Batching != (artifact.Batching{}) {
+		asked := r.Batching
+		asked.IndependentRows = m.Batching != nil && m.Batching.IndependentRows
+		if !m.Batching.Equal(&asked) {
+			return false
+		}
 	}
 	if len(r.Ragged) == 0 {
 		return true

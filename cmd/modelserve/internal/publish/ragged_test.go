@@ -19,11 +19,12 @@ func studied(t *testing.T, model runner, sig infer.Signature) infer.Signature {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sig, why, err := findBatchAxis(t.Context(), model, sig)
-	if err != nil || why != "" {
-		t.Fatalf("no batch axis: %s, %v", why, err)
+	asked, _ := withRows(sig)
+	tried, err := tryRows(t.Context(), model, &asked)
+	if err != nil || tried.why != "" {
+		t.Fatalf("no batch axis: %s, %v", tried.why, err)
 	}
-	return sig
+	return tried.signature()
 }
 
 func TestProveRagged(t *testing.T) {

@@ -6,49 +6,128 @@ import (
 	"slices"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
-	"github.com/modelserveai/modelserve/runtime/ort"
+	"github.com/modelserveai/modelserve/runtime/rows"
 )
 
-// batchAxisOf is findBatchAxis of the ONNX model in a file, which it reads for
-// what no run may show: rows that some values leave out.
-func batchAxisOf(ctx context.Context, file string, session *ort.Session, sig infer.Signature) (found infer.Signature, why string, err error) {
-	if slices.ContainsFunc(sig.Inputs, func(s infer.TensorSpec) bool { return isBatched(&s) }) {
-		if why, err = rowsOfValues(file, session, &sig); why != "" || err != nil {
-			return sig, why, err
-		}
-	}
-	return findBatchAxis(ctx, session, sig)
+// batchAxis is the only axis along which requests are joined: the first, as
+// everywhere in the protocol's ecosystem.
+const batchAxis = 0
+
+// joining is what was found out about joining requests along the first axis.
+type joining struct {
+	sig   infer.Signature // with the batch axis, where there is one
+	why   string          // there is none; "" is that there is
+	word  bool            // it rests on the publisher's word
+	notes []string
 }
 
-// rowsOfValues says which output has as many rows as the values of the inputs
-// make, not one for each row of theirs: its shape comes from such an operator,
-// and the model does not say that it has as many rows as an input. "" is none.
+// findBatchAxis finds out whether requests may be joined. A model that names
+// the axis dynamic may still mix rows (a recurrent one over time does). That it
+// does not, the graph of the optimised copy shows (served, "" without one), or
+// the publisher says so (word). In both cases rows are run alone and together, and what they
+// show has the last word.
 //
-// Only both together tell. Exporters give many outputs a name of their own for
-// the rows that are the input's, and such an operator is in many models where
-// its count ends up in no output's shape.
-func rowsOfValues(file string, session *ort.Session, sig *infer.Signature) (why string, err error) {
-	byValue, err := ort.RowsByValue(file)
-	if err != nil {
-		return "", fmt.Errorf("read the model's operators: %w", err)
+// Inputs whose first axis is not dynamic are unbatched, and so are outputs that
+// no row changes.
+func findBatchAxis(ctx context.Context, served string, model runner, sig infer.Signature, word bool) (joining, error) {
+	found := joining{sig: sig}
+	asked, ok := withRows(sig)
+	if !ok {
+		found.why = "no input has a dynamic first axis"
+		return found, nil
+	}
+	shown := rows.Verdict{Why: "there is no optimised copy, whose graph is the one that runs"}
+	if served != "" {
+		var err error
+		if shown, err = rows.ProveFile(served, &sig, nil); err != nil {
+			return found, fmt.Errorf("read the model's graph: %w", err)
+		}
+	}
+	tried, err := tryRows(ctx, model, &asked)
+	switch {
+	case err != nil:
+		return found, err
+	case tried.why != "":
+		found.why = tried.why
+	case shown.Why != "" && !word:
+		found.why = shown.Why + "; where you know that rows are independent all the same, say so: --batch-axis 0"
+	default:
+		found.why = contradiction(&asked, tried, shown)
+	}
+	if found.why != "" {
+		return found, nil
+	}
+	found.word = shown.Why != ""
+	if found.word {
+		found.notes = append(found.notes, fmt.Sprintf("rows are joined on your word: %s; %s", shown.Why, tried.told()))
+	}
+	found.sig = tried.signature()
+	return found, nil
+}
+
+// signature is the one asked about, with what was seen of the outputs.
+func (t *trials) signature() infer.Signature {
+	sig := *t.sig
+	sig.Outputs = slices.Clone(sig.Outputs)
+	for i, k := range t.kinds {
+		sig.Outputs[i].Unbatched = k == shared
+	}
+	return sig
+}
+
+// told says of trials what they are worth.
+func (t *trials) told() string {
+	switch {
+	case t.pairs == 0:
+		return "no two different rows could be tried"
+	case t.skipped > 0:
+		return fmt.Sprintf("%d trials with different rows spoke against it in nothing, and %d more took too long", t.pairs, t.skipped)
+	default:
+		return fmt.Sprintf("%d trials with different rows spoke against it in nothing", t.pairs)
+	}
+}
+
+// contradiction says where runs gave outputs otherwise than the graph says.
+func contradiction(sig *infer.Signature, tried *trials, shown rows.Verdict) string {
+	if shown.Why != "" {
+		return ""
 	}
 	for i := range sig.Outputs {
 		name := sig.Outputs[i].Name
-		if op := byValue[name]; op != "" && !sameRows(session, sig, name) {
-			return fmt.Sprintf("output %q has as many rows as its values make (%s)", name, op), nil
+		if byGraph := shown.Outputs[name] == rows.ByRow; byGraph != (tried.kinds[i] == byRow) {
+			return fmt.Sprintf("output %q is by row in the graph (%v), and otherwise when it runs", name, byGraph)
 		}
 	}
-	return "", nil
+	return ""
 }
 
-// sameRows reports whether the model names an output's first size as that of
-// an input that has rows.
-func sameRows(session *ort.Session, sig *infer.Signature, output string) bool {
-	symbols := session.OutputSymbols(output)
-	if len(symbols) <= batchAxis || symbols[batchAxis] == "" {
-		return false
+// withRows is the signature with a batch axis, as far as the inputs' shapes
+// allow one.
+func withRows(sig infer.Signature) (asked infer.Signature, ok bool) {
+	axis := batchAxis
+	asked = sig
+	asked.BatchAxis, asked.Inputs, asked.Outputs = &axis, slices.Clone(sig.Inputs), slices.Clone(sig.Outputs)
+	for i := range asked.Inputs {
+		batched := isBatched(&asked.Inputs[i])
+		asked.Inputs[i].Unbatched = !batched
+		ok = ok || batched
 	}
-	return slices.ContainsFunc(sig.Inputs, func(s infer.TensorSpec) bool {
-		return isBatched(&s) && session.InputSymbols(s.Name)[batchAxis] == symbols[batchAxis]
-	})
+	return asked, ok
+}
+
+func isBatched(spec *infer.TensorSpec) bool {
+	return !spec.Optional && len(spec.Shape) > batchAxis && spec.Shape[batchAxis] == infer.Dynamic
+}
+
+// row is an input of a shape: the one that the model was proven with where its
+// values matter and the shape is that one's, else a generated one.
+func row(spec *infer.TensorSpec, shape []int64, fill byte) (infer.Tensor, error) {
+	if spec.ExampleData != nil && slices.Equal(shape, spec.ExampleShape()) {
+		return infer.Tensor{Name: spec.Name, DataType: spec.DataType, Shape: shape, Data: slices.Clone(spec.ExampleData)}, nil
+	}
+	return generate(spec, shape, fill)
+}
+
+func specOf(sig *infer.Signature, name string) *infer.TensorSpec {
+	return infer.SpecOf(sig.Inputs, name)
 }

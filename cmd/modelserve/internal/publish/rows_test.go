@@ -7,58 +7,66 @@ import (
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )
 
-func TestRowsOfValues(t *testing.T) {
-	t.Parallel()
-	write := func(m onnxtest.Model) func(*testing.T) string {
-		return func(t *testing.T) string { return m.Write(t) }
+// rarely adds one to all rows when any element of "x" of [n, width] lies in a
+// range that nobody tries: trials do not show that its rows depend on each other.
+func rarely(width int) onnxtest.Model {
+	m := onnxtest.Identity(onnxtest.Float, "n", width)
+	float, keep := int64(onnxtest.Float), int64(0)
+	m.Graph.Nodes = []onnxtest.Node{
+		{Op: "Greater", Inputs: []string{"x", "low"}, Outputs: []string{"above"}},
+		{Op: "Less", Inputs: []string{"x", "high"}, Outputs: []string{"below"}},
+		{Op: "And", Inputs: []string{"above", "below"}, Outputs: []string{"within"}},
+		{Op: "Cast", Inputs: []string{"within"}, Outputs: []string{"one"}, Attributes: []onnxtest.Attribute{{Name: "to", Int: &float}}},
+		{Op: "ReduceMax", Inputs: []string{"one"}, Outputs: []string{"any"}, Attributes: []onnxtest.Attribute{{Name: "keepdims", Int: &keep}}},
+		{Op: "Add", Inputs: []string{"x", "any"}, Outputs: []string{"y"}},
 	}
-	file := func(name string) func(*testing.T) string {
-		return func(*testing.T) string { return fetched(name) }
-	}
-	const rarely, byValues = -1e30, `output "y" has as many rows as its values make (Compress)`
-	for name, tc := range map[string]struct {
-		path func(*testing.T) string
-		why  string // "" has a batch axis
-	}{
-		"rows that are kept":         {write(onnxtest.Keep(4, 0, "kept")), byValues},
-		"nearly all rows are kept":   {write(onnxtest.Keep(4, rarely, "kept")), byValues},
-		"no name for the rows":       {write(onnxtest.Keep(4, rarely, "")), byValues},
-		"rows that are said to stay": {write(onnxtest.Keep(4, rarely, "n")), ""},
-		"all indices":                {write(onnxtest.AllIndices(4, "m")), ""},
-		"another name for the rows":  {write(renamed(onnxtest.Scale(4, 2))), ""},
-		"text-detect":                {file("text-detect/PP-OCRv6_det_small.onnx"), ""},
-		"text-recognize":             {file("text-recognize/PP-OCRv6_rec_small.onnx"), ""},
-		"text-orient":                {file("text-orient/ch_ppocr_mobile_v2.0_cls_mobile.onnx"), ""},
-		"content-detect":             {file("content-detect/model.onnx"), ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			path := tc.path(t)
-			s := load(t, path)
-			sig, err := findExamples(t.Context(), s, *s.Signature(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			found, why, err := batchAxisOf(t.Context(), path, s, sig)
-			if err != nil || why != tc.why || (found.BatchAxis == nil) != (tc.why != "") {
-				t.Errorf("batch axis %v because %q: %v", found.BatchAxis, why, err)
-			}
-		})
-	}
-}
-
-func renamed(m onnxtest.Model) onnxtest.Model {
-	m.Graph.Outputs[0].Shape[0] = "m"
+	m.Graph.Initializers = []onnxtest.Tensor{onnxtest.Floats("low", []int64{}, 123456), onnxtest.Floats("high", []int64{}, 123457)}
 	return m
 }
 
-func TestPublishSaysWhyRowsAreNotJoined(t *testing.T) {
+// TestJoining holds what it takes to have a batch axis: the graph or the
+// publisher's word, and trials that do not speak against it.
+func TestJoining(t *testing.T) {
 	t.Parallel()
-	done, err := newPublisher(t).Publish(t.Context(), Request{Name: "keep", File: onnxtest.Keep(4, -1e30, "kept").Write(t), Measure: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if notes := strings.Join(done.Notes, "\n"); done.Manifest.BatchAxis != nil || !strings.Contains(notes, "no batch axis: output \"y\" has as many rows") {
-		t.Errorf("batch axis %v; %s", done.Manifest.BatchAxis, notes)
+	const word = "rows are joined on your word: "
+	for name, tc := range map[string]struct {
+		model   onnxtest.Model
+		word    bool
+		joined  bool
+		refused string // by an error
+		note    string
+	}{
+		"the graph shows it":               {model: onnxtest.Scale(3, 2), joined: true},
+		"the graph shows it, and the word": {model: onnxtest.Scale(3, 2), word: true, joined: true},
+		"only trials show it":              {model: rarely(3), note: "ReduceMax"},
+		"the word":                         {model: rarely(3), word: true, joined: true, note: word},
+		"the word against trials":          {model: onnxtest.Mean(3), word: true, refused: "--batch-axis 0: rows are not independent: a row of"},
+		"the word against a vocabulary":    {model: lessMean(10, 4), word: true, refused: "--batch-axis 0: rows are not independent: a row of"},
+		"the word where no input has rows": {model: onnxtest.Identity(onnxtest.Float, 2, 3), word: true, refused: "no input has a dynamic first axis"},
+		"rows that values leave out":       {model: onnxtest.Keep(4, -1e30, "n"), note: "Compress"},
+		"a vocabulary":                     {model: onnxtest.Lookup(10, 4), joined: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPublisher(t)
+			done, err := p.Publish(t.Context(), Request{Name: "rows", File: tc.model.Write(t), IndependentRows: tc.word, Measure: 1})
+			if tc.refused != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.refused) {
+					t.Errorf("%v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			notes := strings.Join(done.Notes, "\n")
+			if joined := done.Manifest.BatchAxis != nil; joined != tc.joined || !strings.Contains(notes, tc.note) || tc.note == "" && notes != "" {
+				t.Errorf("joined %v; %s", joined, notes)
+			}
+			onWord := done.Manifest.Batching != nil && done.Manifest.Batching.IndependentRows
+			if want := strings.HasPrefix(tc.note, word); onWord != want {
+				t.Errorf("on the publisher's word %v", onWord)
+			}
+		})
 	}
 }
