@@ -80,18 +80,26 @@ func runGiven(ctx context.Context, model runner, sig infer.Signature, inputs []i
 }
 
 // repeat runs the model with the generated inputs that findExamples found.
-func repeat(ctx context.Context, model runner, sig *infer.Signature) ([]infer.Tensor, error) {
+func repeat(ctx context.Context, model runner, sig *infer.Signature) (inputs []infer.Tensor, err error) {
 	var last error
 	for fill := range byte(2) {
-		inputs, err := batchInputs(sig, 0, fill)
+		some, err := batchInputs(sig, 0, fill)
 		if err != nil {
 			return nil, err
 		}
-		if last = answers(ctx, model, inputs); last == nil {
-			return inputs, nil
+		err = answers(ctx, model, some)
+		if err == nil {
+			return some, nil
 		}
+		if errors.Is(err, errEmpty) && inputs == nil {
+			inputs = some
+		}
+		last = err
 	}
-	return nil, fmt.Errorf("it ran once, and not again with the same inputs: %w", last)
+	if inputs == nil {
+		return nil, fmt.Errorf("it ran once, and not again with the same inputs: %w", last)
+	}
+	return inputs, nil
 }
 
 // keepExample keeps as much of the inputs' data in the signature as the model
@@ -164,11 +172,14 @@ func answer(ctx context.Context, model runner, inputs []infer.Tensor) (elements 
 	return elements, nil
 }
 
+// errEmpty is of an answer without elements, which shows little of a model.
+var errEmpty = errors.New("every output is empty")
+
 // answers wants the model to give something: an answer without elements is none.
 func answers(ctx context.Context, model runner, inputs []infer.Tensor) error {
 	elements, err := answer(ctx, model, inputs)
 	if err == nil && elements == 0 {
-		err = errors.New("every output is empty")
+		err = errEmpty
 	}
 	return err
 }

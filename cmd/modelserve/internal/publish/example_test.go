@@ -178,3 +178,32 @@ func TestReadExampleRefuses(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatIsAnsweredWithNothing holds that a model whose made-up inputs make no
+// element of its outputs is published, and the publisher told what that shows.
+func TestWhatIsAnsweredWithNothing(t *testing.T) {
+	t.Parallel()
+	scalar := func(name string) onnxtest.Value {
+		return onnxtest.Value{Name: name, Element: onnxtest.Float, Shape: []any{}}
+	}
+	numbers := onnxtest.Model{Graph: onnxtest.Graph{
+		Nodes:   []onnxtest.Node{{Op: "Range", Inputs: []string{"start", "limit", "delta"}, Outputs: []string{"y"}}},
+		Inputs:  []onnxtest.Value{scalar("start"), scalar("limit")},
+		Outputs: []onnxtest.Value{{Name: "y", Element: onnxtest.Float, Shape: []any{"n"}}},
+
+		Initializers: []onnxtest.Tensor{onnxtest.Floats("delta", []int64{}, 1)},
+	}}
+	below := onnxtest.Keep(4, 2, "n") // which no usual row reaches
+	for name, m := range map[string]onnxtest.Model{"a range": numbers, "rows that are left out": below} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			done, err := newPublisher(t).Publish(t.Context(), Request{Name: "nothing", File: m.Write(t), Measure: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if notes := strings.Join(done.Notes, "\n"); !strings.Contains(notes, "every output is empty for the inputs that were made up") {
+				t.Errorf("notes: %s", notes)
+			}
+		})
+	}
+}

@@ -33,6 +33,9 @@ type runner interface {
 // returns the signature with the shapes it answered to as the inputs' examples.
 // fixed are shapes that the publisher gives, by input.
 //
+// Where all that it answers to is answered with nothing (Range, NonZero), those
+// are the first of these shapes.
+//
 // Models do not say which sizes of their dynamic axes go together, so it tries:
 // every dynamic axis at one size, then the first axis of each input (mostly a
 // batch) at 1 and the others at one size, then some of the others at 1, too.
@@ -40,17 +43,22 @@ func findExamples(ctx context.Context, model runner, sig infer.Signature, fixed 
 	if err := checkFixed(&sig, fixed); err != nil {
 		return sig, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, searchTime)
+	within, cancel := context.WithTimeout(ctx, searchTime)
 	defer cancel()
-	var last error
+	var empty [][]int64
+	last := errors.New("nothing was tried")
 	for i, shapes := range candidates(&sig, fixed) {
 		for fill := range 2 {
-			err := try(ctx, model, &sig, shapes, byte(fill))
-			if err == nil {
+			err := try(within, model, &sig, shapes, byte(fill))
+			switch {
+			case err == nil:
 				return withExamples(sig, shapes), nil
-			}
-			if ctx.Err() != nil {
-				return sig, searchEnded(ctx, i, last)
+			case errors.Is(err, errEmpty) && empty == nil:
+				empty = shapes
+			case ctx.Err() != nil:
+				return sig, context.Cause(ctx)
+			case within.Err() != nil && empty == nil:
+				return sig, searchEnded(i, last)
 			}
 			last = fmt.Errorf("with %s: %w", describeShapes(&sig, shapes), err)
 			if !hasIntegers(&sig) {
@@ -58,17 +66,17 @@ func findExamples(ctx context.Context, model runner, sig infer.Signature, fixed 
 			}
 		}
 	}
+	if empty != nil {
+		return withExamples(sig, empty), nil
+	}
 	return sig, fmt.Errorf("the model loads, but does not run with inputs of its signature: %w; "+
 		"if it wants other shapes, name them: --shape INPUT=1,3,224,224; "+
 		"if particular values, give a request that it answers: --example request.json", last)
 }
 
-func searchEnded(ctx context.Context, tries int, last error) error {
-	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-		return fmt.Errorf("no shapes found within %s that the model runs with (%d tried; the last: %w); name them: --shape INPUT=1,3,224,224",
-			searchTime, tries, last)
-	}
-	return context.Cause(ctx)
+func searchEnded(tries int, last error) error {
+	return fmt.Errorf("no shapes found within %s that the model runs with (%d tried; the last: %w); name them: --shape INPUT=1,3,224,224",
+		searchTime, tries, last)
 }
 
 // checkFixed holds the given shapes to the signature.

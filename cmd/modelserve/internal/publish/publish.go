@@ -167,6 +167,9 @@ func learn(ctx context.Context, req *Request, lib *ort.Library, draft *artifact.
 	if sig, notes, err = openOutputs(ctx, session, sig, inputs); err != nil {
 		return nil, refuse("%w", err)
 	}
+	if err := answers(ctx, session, inputs); errors.Is(err, errEmpty) {
+		notes = append(notes, "every output is empty for the inputs that were made up, so nothing is proven of its answers to others; give a request that it answers with something: --example request.json")
+	}
 	for _, left := range session.LeftOut() {
 		notes = append(notes, "left out: "+left.Error())
 	}
