@@ -1,9 +1,6 @@
 package rows
 
-import (
-	"math"
-	"slices"
-)
+import "slices"
 
 // pick gives those elements of v whose place on an axis is in a list.
 func (v value) pick(axis int, places []int64) value {
@@ -31,6 +28,10 @@ func (v value) pick(axis int, places []int64) value {
 	}
 	return small(v.with(axis, number(int64(len(places)))), elems)
 }
+
+// farEnd is the least that stands for the end of an axis, whatever its size
+// (tf2onnx writes it so): no run has as many elements.
+const farEnd = 1_000_000_000
 
 // slice takes a part of some axes; all of that of the rows.
 func slice(c *call) []value {
@@ -64,7 +65,7 @@ func slice(c *call) []value {
 		}
 		done[axis] = true
 		start, end, step := at(starts, i, elem{}), at(ends, i, elem{}), at(steps, i, integer(1))
-		full := start.is(0) && step.is(1) && end.kind == whole && (end.n == x.dims[axis] || end.n.syms == "" && end.n.coef >= math.MaxInt32)
+		full := start.is(0) && step.is(1) && end.kind == whole && (end.n == x.dims[axis] || end.n.syms == "" && end.n.coef >= farEnd)
 		switch {
 		case full:
 		case x.kind == byRow && axis == x.axis:
@@ -173,7 +174,7 @@ func (c *call) part(x value, axis int, start, end, step elem) value {
 	}
 	d := c.someSize()
 	switch {
-	case ok3 && by == 1 && c.bound(size) == positive && ok1 && ok2 && (from == 0 && to == 1 || from == -1 && to >= math.MaxInt32):
+	case ok3 && by == 1 && c.bound(size) == positive && ok1 && ok2 && (from == 0 && to == 1 || from == -1 && to >= farEnd):
 		d = number(1)
 	case start.kind == whole && end.kind == whole && step.kind == whole:
 		d = c.of(notNegative, "slice", size, start.n, end.n, step.n)

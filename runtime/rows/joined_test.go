@@ -1,0 +1,345 @@
+package rows_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/modelserveai/modelserve/runtime/graph"
+	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/ort"
+	"github.com/modelserveai/modelserve/runtime/rows"
+)
+
+// held is how often verdicts were held to what ONNX Runtime answers.
+type held struct {
+	lib *ort.Library
+
+	mu                                   sync.Mutex
+	accepted, ran, refused, cannot, stop int
+	operators                            map[[2]string]int // in graphs that were accepted and ran
+	reasons                              map[string]int
+}
+
+func newHeld(t testing.TB) *held {
+	t.Helper()
+	path, err := ort.FindLibrary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lib, err := ort.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lib.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &held{lib: lib, operators: map[[2]string]int{}, reasons: map[string]int{}}
+}
+
+// count adds to one of h's counts.
+func (h *held) count(n *int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	*n++
+}
+
+// optimized writes a model as the servers do, and gives what it takes; false
+// where ONNX Runtime does not have it.
+func (h *held) optimized(t *testing.T, model []byte) (path string, sig infer.Signature, s *ort.Session, ok bool) {
+	t.Helper()
+	dir, err := os.MkdirTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := filepath.Join(dir, "model.onnx")
+	path = filepath.Join(dir, "model.ort")
+	if err := os.WriteFile(src, model, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.lib.Optimize(src, path); err != nil {
+		return "", sig, nil, false
+	}
+	if s, err = h.lib.Open(path, ort.Options{}); err != nil {
+		return "", sig, nil, false
+	}
+	return path, *s.Signature(), s, true
+}
+
+// rowsOf are inputs of one row each.
+type rowsOf [][]infer.Tensor
+
+// hold holds the verdict on a model to what ONNX Runtime answers to rows alone
+// and together: each way in order and in reverse. given makes rows of one.
+func (h *held) hold(t *testing.T, name string, model []byte, rowInputs []string, given func(sig *infer.Signature) (rowsOf, []infer.Tensor)) {
+	t.Helper()
+	path, sig, s, ok := h.optimized(t, model)
+	if !ok {
+		h.count(&h.cannot)
+		return
+	}
+	defer s.Close() //nolint:errcheck // nothing runs any more
+	for i := range sig.Inputs {
+		sig.Inputs[i].Unbatched = !slices.Contains(rowInputs, sig.Inputs[i].Name)
+	}
+	verdict, err := rows.ProveFile(path, &sig, rowInputs)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	if !slices.ContainsFunc(sig.Outputs, func(o infer.TensorSpec) bool { return verdict.Outputs[o.Name] != rows.Unknown }) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.refused++
+		h.reasons[verdict.Why]++
+		return
+	}
+	h.count(&h.accepted)
+	single, shared := given(&sig)
+	if why := h.compare(s, &sig, verdict, single, shared, rowInputs); why != "" {
+		t.Errorf("%s, with rows of %v: %s", name, rowInputs, why)
+	}
+	g, err := graph.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seen(g)
+}
+
+// seen counts the operators of a graph.
+func (h *held) seen(g *graph.Graph) {
+	for i := range g.Nodes {
+		n := &g.Nodes[i]
+		h.operators[[2]string{n.Domain, n.Op}]++
+		for j := range n.Attributes {
+			if inner := n.Attributes[j].Graph; inner != nil {
+				h.seen(inner)
+			}
+		}
+	}
+}
+
+// compare runs rows alone, and all that run together, and says what differs.
+func (h *held) compare(s *ort.Session, sig *infer.Signature, verdict rows.Verdict, single rowsOf, shared []infer.Tensor, rowInputs []string) string {
+	var outputs []string
+	for i := range sig.Outputs {
+		if verdict.Outputs[sig.Outputs[i].Name] != rows.Unknown {
+			outputs = append(outputs, sig.Outputs[i].Name)
+		}
+	}
+	var alone [][]infer.Tensor
+	var ran rowsOf
+	for _, row := range single {
+		if answer, err := run(s, append(slices.Clone(row), shared...), outputs); err == nil {
+			alone, ran = append(alone, answer), append(ran, row)
+		}
+	}
+	if len(ran) < 2 {
+		h.count(&h.cannot)
+		return ""
+	}
+	together := false
+	for _, order := range orders(len(ran)) {
+		var members rowsOf
+		var want [][]infer.Tensor
+		for _, i := range order {
+			members, want = append(members, ran[i]), append(want, alone[i])
+		}
+		answer, err := run(s, append(joinRows(members), shared...), outputs)
+		if err != nil {
+			continue // the batcher runs each half of them
+		}
+		together = true
+		for i, name := range outputs {
+			if why := differ(answer[i], want, i, verdict.Outputs[name]); why != "" {
+				return fmt.Sprintf("output %s of %d rows together is not what they are alone: %s", name, len(order), why)
+			}
+		}
+	}
+	if !together {
+		h.count(&h.stop)
+		return ""
+	}
+	h.count(&h.ran)
+	return ""
+}
+
+// orders are those in which n rows are joined.
+func orders(n int) [][]int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	back := slices.Clone(all)
+	slices.Reverse(back)
+	out := [][]int{{0, 1}, all, back}
+	if n > 3 {
+		out = append(out, all[:3], []int{3, 0, 3, 1, 2})
+	}
+	return out
+}
+
+func run(s *ort.Session, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, error) {
+	answer, release, err := s.Run(context.Background(), inputs, outputs)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	out := make([]infer.Tensor, len(answer))
+	for i, t := range answer {
+		t.Data = bytes.Clone(t.Data)
+		t.Shape = slices.Clone(t.Shape)
+		out[i] = t
+	}
+	return out, nil
+}
+
+// joinRows joins inputs along axis 0.
+func joinRows(members rowsOf) []infer.Tensor {
+	var out []infer.Tensor
+	for i, t := range members[0] {
+		t.Shape = slices.Clone(t.Shape)
+		t.Data = nil
+		t.Shape[0] = 0
+		for _, m := range members {
+			t.Shape[0] += m[i].Shape[0]
+			t.Data = append(t.Data, m[i].Data...)
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// differ says in what an answer to rows together is not what they are alone.
+func differ(got infer.Tensor, alone [][]infer.Tensor, i int, kind rows.Kind) string {
+	if kind == rows.Same {
+		for _, a := range alone {
+			if why := unlike(got, a[i]); why != "" {
+				return why
+			}
+		}
+		return ""
+	}
+	var want rowsOf
+	for _, a := range alone {
+		if len(a[i].Shape) == 0 || a[i].Shape[0] != 1 {
+			return fmt.Sprintf("one row has the shape %v", a[i].Shape)
+		}
+		if !slices.Equal(a[i].Shape[1:], alone[0][i].Shape[1:]) {
+			return fmt.Sprintf("one row has the shape %v, another %v", alone[0][i].Shape, a[i].Shape)
+		}
+		want = append(want, []infer.Tensor{a[i]})
+	}
+	return unlike(got, joinRows(want)[0])
+}
+
+// unlike says in what two tensors differ, but for what a sum in another order
+// makes.
+func unlike(a, b infer.Tensor) string {
+	if a.DataType != b.DataType || !slices.Equal(a.Shape, b.Shape) {
+		return fmt.Sprintf("%s%v where %s%v was expected", a.DataType, a.Shape, b.DataType, b.Shape)
+	}
+	x, y := numbers(a), numbers(b)
+	if x == nil {
+		if !bytes.Equal(a.Data, b.Data) {
+			return fmt.Sprintf("%x where %x was expected", cut(a.Data), cut(b.Data))
+		}
+		return ""
+	}
+	largest := 0.0
+	for _, v := range y {
+		if !math.IsNaN(v) && !math.IsInf(v, 0) {
+			largest = max(largest, math.Abs(v))
+		}
+	}
+	tolerance := 1e-4
+	if a.DataType == infer.FP16 || a.DataType == infer.BF16 {
+		tolerance = 2e-2
+	}
+	for i := range x {
+		if x[i] == y[i] || math.IsNaN(x[i]) && math.IsNaN(y[i]) || math.Abs(x[i]-y[i]) <= tolerance*max(largest, 1e-3) {
+			continue
+		}
+		return fmt.Sprintf("element %d of %v is %v where %v was expected", i, a.Shape, x[i], y[i])
+	}
+	return ""
+}
+
+func cut(b []byte) []byte { return b[:min(len(b), 64)] }
+
+// numbers are a tensor's elements, where they are floats.
+func numbers(t infer.Tensor) []float64 {
+	out := []float64{}
+	for b := t.Data; len(b) > 0; b = b[t.DataType.Size():] {
+		switch t.DataType {
+		case infer.FP32:
+			out = append(out, float64(math.Float32frombits(binary.LittleEndian.Uint32(b))))
+		case infer.FP64:
+			out = append(out, math.Float64frombits(binary.LittleEndian.Uint64(b)))
+		case infer.BF16:
+			out = append(out, float64(math.Float32frombits(uint32(binary.LittleEndian.Uint16(b))<<16)))
+		case infer.FP16:
+			out = append(out, half(binary.LittleEndian.Uint16(b)))
+		default:
+			return nil
+		}
+	}
+	return out
+}
+
+func half(bits uint16) float64 {
+	sign := 1 - 2*float64(bits>>15)
+	exponent, fraction := int(bits>>10&31), float64(bits&1023)
+	switch {
+	case exponent == 31 && fraction != 0:
+		return math.NaN()
+	case exponent == 31:
+		return sign * math.Inf(1)
+	case exponent == 0:
+		return sign * math.Ldexp(fraction, -24)
+	}
+	return sign * math.Ldexp(1+fraction/1024, exponent-15)
+}
+
+// slices of a tensor along axis 0, n of them: its own, and then its own with
+// their elements moved about.
+func slicesOf(t infer.Tensor, n int, random *rand.Rand) []infer.Tensor {
+	elements := split(t)
+	per := len(elements) / int(t.Shape[0])
+	var out []infer.Tensor
+	for i := range n {
+		first := i % int(t.Shape[0]) * per
+		own := slices.Clone(elements[first : first+per])
+		if i >= int(t.Shape[0]) {
+			random.Shuffle(len(own), func(i, j int) { own[i], own[j] = own[j], own[i] })
+		}
+		row := infer.Tensor{Name: t.Name, DataType: t.DataType, Shape: slices.Clone(t.Shape), Data: bytes.Join(own, nil)}
+		row.Shape[0] = 1
+		out = append(out, row)
+	}
+	return out
+}
+
+// split is a tensor's elements.
+func split(t infer.Tensor) [][]byte {
+	var out [][]byte
+	for b := t.Data; len(b) > 0; {
+		size := t.DataType.Size()
+		if t.DataType == infer.Bytes {
+			size = 4 + int(binary.LittleEndian.Uint32(b))
+		}
+		out, b = append(out, b[:size]), b[size:]
+	}
+	return out
+}
