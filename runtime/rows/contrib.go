@@ -24,6 +24,7 @@ func contribRules(put putter) {
 	put(contrib, entry{rule: qLinearPair}, "QLinearAdd", "QLinearMul")
 	put(contrib, entry{rule: qLinearSingle, attributes: "alpha"}, "QLinearSigmoid", "QLinearLeakyRelu")
 	put(contrib, entry{rule: qLinearConv, attributes: window + " channels_last"}, "QLinearConv")
+	put(contrib, entry{rule: integersToFloat}, "MatMulIntegerToFloat")
 	put(contrib, entry{rule: cdist, attributes: "metric"}, "CDist")
 
 	put(blocked, entry{rule: reorderInput, attributes: "channels_last"}, "ReorderInput")
@@ -131,6 +132,18 @@ func qLinearSingle(c *call) []value {
 		return nil
 	}
 	return c.broadcast(nil, c.in[0])
+}
+
+// integersToFloat is MatMul of integers: by two scales, two zero points and a
+// bias, the same for all rows.
+func integersToFloat(c *call) []value {
+	if !c.need(4, 7) || c.counted() || !c.fixed(1) || !c.scalars(2, 4) {
+		return nil
+	}
+	if bias := c.arg(6); bias.kind != absent && (!bias.ranked || len(bias.dims) != 1) {
+		return c.refuse("has a bias of a rank that does not fit")
+	}
+	return c.product(c.in[0], c.in[1])
 }
 
 // scalars says whether inputs, where they are there, are one number that is the

@@ -9,32 +9,32 @@ func learnedRules(put putter) {
 		nodes = "nodes_falsenodeids nodes_featureids nodes_hitrates nodes_hitrates_as_tensor nodes_missing_value_tracks_true " +
 			"nodes_modes nodes_nodeids nodes_treeids nodes_truenodeids nodes_values nodes_values_as_tensor " +
 			"base_values base_values_as_tensor post_transform "
-		labels  = "classlabels_int64s classlabels_strings classlabels_ints "
+		classes = "classlabels_int64s classlabels_strings classlabels_ints "
 		support = "coefficients kernel_params kernel_type post_transform rho support_vectors "
 	)
-	put(learned, entry{rule: perRow(1, 1), attributes: nodes + labels + "class_ids class_nodeids class_treeids class_weights class_weights_as_tensor"}, "TreeEnsembleClassifier")
-	put(learned, entry{rule: perRow(2), attributes: nodes + "aggregate_function n_targets target_ids target_nodeids target_treeids target_weights target_weights_as_tensor"}, "TreeEnsembleRegressor")
-	put(learned, entry{rule: perRow(1, 1), attributes: labels + "coefficients intercepts multi_class post_transform"}, "LinearClassifier")
-	put(learned, entry{rule: perRow(2), attributes: "coefficients intercepts post_transform targets"}, "LinearRegressor")
-	put(learned, entry{rule: perRow(1, 1), attributes: labels + support + "prob_a prob_b vectors_per_class"}, "SVMClassifier")
-	put(learned, entry{rule: perRow(2), attributes: support + "n_supports one_class"}, "SVMRegressor")
-	put(learned, entry{rule: perRow(0), attributes: "offset scale"}, "Scaler")
-	put(learned, entry{rule: perRow(0), attributes: "imputed_value_floats imputed_value_int64s replaced_value_float replaced_value_int64"}, "Imputer")
-	put(learned, entry{rule: perRow(0), attributes: "norm"}, "Normalizer")
-	put(learned, entry{rule: perRow(0), attributes: "threshold"}, "Binarizer")
+	put(learned, entry{rule: perRow(labels, scores), attributes: nodes + classes + "class_ids class_nodeids class_treeids class_weights class_weights_as_tensor"}, "TreeEnsembleClassifier")
+	put(learned, entry{rule: perRow(scores), attributes: nodes + "aggregate_function n_targets target_ids target_nodeids target_treeids target_weights target_weights_as_tensor"}, "TreeEnsembleRegressor")
+	put(learned, entry{rule: perRow(labels, scores), attributes: classes + "coefficients intercepts multi_class post_transform"}, "LinearClassifier")
+	put(learned, entry{rule: perRow(scores), attributes: "coefficients intercepts post_transform targets"}, "LinearRegressor")
+	put(learned, entry{rule: perRow(labels, scores), attributes: classes + support + "prob_a prob_b vectors_per_class"}, "SVMClassifier")
+	put(learned, entry{rule: perRow(scores), attributes: support + "n_supports one_class"}, "SVMRegressor")
+	put(learned, entry{rule: perRow(asInput), attributes: "offset scale"}, "Scaler")
+	put(learned, entry{rule: perRow(asInput), attributes: "imputed_value_floats imputed_value_int64s replaced_value_float replaced_value_int64"}, "Imputer")
+	put(learned, entry{rule: perRow(asInput), attributes: "norm"}, "Normalizer")
+	put(learned, entry{rule: perRow(asInput), attributes: "threshold"}, "Binarizer")
 	put(learned, entry{rule: single(nil), attributes: "cats_int64s cats_strings default_int64 default_string"}, "CategoryMapper")
 	put(learned, entry{rule: single(nil), attributes: "default_float default_int64 default_string default_tensor keys_floats keys_int64s keys_strings keys_tensor values_floats values_int64s values_strings values_tensor"}, "LabelEncoder")
 	put(learned, entry{rule: oneHotEncoder, attributes: "cats_int64s cats_strings zeros"}, "OneHotEncoder")
 	put(learned, entry{rule: featureVectorizer, attributes: "inputdimensions"}, "FeatureVectorizer")
 	put(learned, entry{rule: arrayFeatures}, "ArrayFeatureExtractor")
-	put("", entry{rule: perRow(2), attributes: "max_gram_length max_skip_count min_gram_length mode ngram_counts ngram_indexes pool_int64s pool_strings weights"}, "TfIdfVectorizer")
+	put("", entry{rule: perRow(scores), attributes: "max_gram_length max_skip_count min_gram_length mode ngram_counts ngram_indexes pool_int64s pool_strings weights"}, "TfIdfVectorizer")
 }
 
 // The shapes of what perRow gives, of [rows, features].
 const (
-	asInput = 0 // [rows, features]
-	labels  = 1 // [rows], and with them [rows, some] of the second output
-	scores  = 2 // [rows, some]
+	asInput = iota // [rows, features]
+	labels         // [rows]
+	scores         // [rows, some]
 )
 
 // perRow works on each row of a matrix. Its outputs are of the shapes.
@@ -52,17 +52,46 @@ func perRow(shapes ...int) rule {
 		}
 		out := make([]value, len(shapes))
 		for i, s := range shapes {
-			switch {
-			case s == asInput:
+			switch s {
+			case asInput:
 				out[i] = x
-			case s == labels && i == 0:
+			case labels:
 				out[i] = x.where(x.dims[:1])
 			default:
-				out[i] = x.where([]mono{x.dims[0], c.someSize()})
+				out[i] = x.where([]mono{x.dims[0], c.columns()})
 			}
 		}
 		return out
 	}
+}
+
+// columns are the scores of each row, where they are known.
+func (c *call) columns() mono {
+	switch c.n.Op {
+	case "TreeEnsembleClassifier":
+		if n := c.length("classlabels_int64s") + c.length("classlabels_strings"); n > 1 {
+			return number(int64(n))
+		}
+	case "TreeEnsembleRegressor":
+		if n := c.integer("n_targets", 0); n > 0 {
+			return number(n)
+		}
+	case "LinearRegressor":
+		if n := c.integer("targets", 1); n > 0 {
+			return number(n)
+		}
+	case "SVMRegressor":
+		return number(1)
+	}
+	return c.someSize()
+}
+
+// length is that of a list; 0 without one.
+func (c *call) length(name string) int {
+	if a := c.n.Attribute(name); a != nil {
+		return a.Len
+	}
+	return 0
 }
 
 // oneHotEncoder adds an axis, after the others.
@@ -74,7 +103,11 @@ func oneHotEncoder(c *call) []value {
 	if x.kind == same {
 		return c.sames(1)
 	}
-	return []value{x.where(append(slices.Clone(x.dims), c.someSize()))}
+	size := c.someSize()
+	if n := c.length("cats_int64s") + c.length("cats_strings"); n > 0 {
+		size = number(int64(n))
+	}
+	return []value{x.where(append(slices.Clone(x.dims), size))}
 }
 
 // featureVectorizer joins the columns of matrices, as floats.

@@ -240,7 +240,7 @@ func (c *call) joined(along int64, in []value) []value {
 	}
 	axis := c.axisOf(along, len(first.dims))
 	if first.kind == byRow && axis == first.axis {
-		return c.refuse("joins values along the axis that the rows are on")
+		return c.stacked(in)
 	}
 	total, ok := number(0), true
 	dims := append([]mono{}, first.dims...)
@@ -259,6 +259,29 @@ func (c *call) joined(along int64, in []value) []value {
 		dims[axis] = c.someSize()
 	}
 	return []value{first.where(dims)}
+}
+
+// stacked joins values along the axis that the rows are on, one after another:
+// all rows of the first, then all rows of the second.
+func (c *call) stacked(in []value) []value {
+	first := in[0]
+	inner, ok := first.perRow()
+	total, outer := number(0), number(0)
+	for _, v := range in {
+		own, ok2 := v.perRow()
+		if !ok || !ok2 || len(v.dims) != len(first.dims) || v.axis != first.axis || own != inner {
+			return c.refuse("joins values of their own along the axis that the rows are on")
+		}
+		if total, ok = add(c.symbols, total, v.dims[v.axis]); ok {
+			outer, ok = add(c.symbols, outer, v.outer)
+		}
+	}
+	if !ok {
+		return c.refuse("makes a size that is too long to follow")
+	}
+	out := first.where(first.with(first.axis, total))
+	out.outer = outer
+	return []value{out}
 }
 
 // known says whether all values are vectors with elements that are computed

@@ -113,8 +113,8 @@ func (c *call) sizes(x value, sizes []elem, zeroCopies bool) ([]mono, bool) {
 				c.refuse("copies an axis that its input has not")
 				return nil, false
 			}
-		case e.kind == whole && c.bound(e.n) == positive:
-			dims[i] = e.n
+		case e.kind == whole && (c.bound(e.n) == positive || i < len(x.dims) && e.n == x.dims[i]):
+			dims[i] = e.n // and if it is 0, it copies one that is
 		case x.kind == byRow && i == x.axis && zeroCopies:
 			// If it is 0, it copies the rows.
 			c.refuse("has a size, where the rows are, that may be 0")
@@ -469,10 +469,12 @@ func tile(c *call) []value {
 			}
 			dims[i] = e.n
 		case x.kind == byRow && i == x.axis:
-			if !e.is(1) {
-				return c.refuse("repeats the rows")
+			var ok, ok2 bool
+			dims[i], ok = x.dims[i].times(e.n)
+			x.outer, ok2 = x.outer.times(e.n)
+			if e.kind != whole || c.bound(e.n) != positive || !ok || !ok2 {
+				return c.refuse("repeats the rows as often as is not known")
 			}
-			dims[i] = x.dims[i]
 		default:
 			m, ok := x.dims[i].times(c.size(e))
 			if !ok {

@@ -142,6 +142,9 @@ func kernelRules(put putter) {
 	put("", entry{rule: recur, attributes: recurrent + " input_forget", since: 7}, "LSTM")
 	put("", entry{rule: recur, attributes: recurrent, since: 7}, "RNN")
 	put("", entry{rule: einsum, attributes: "equation"}, "Einsum")
+	put("", entry{rule: stft, attributes: "onesided"}, "STFT")
+	put("", entry{rule: dft, attributes: "axis inverse onesided"}, "DFT")
+	put("", entry{rule: reverse, attributes: "batch_axis time_axis"}, "ReverseSequence")
 }
 
 // normRules are of operators that work along axes.

@@ -133,6 +133,19 @@ func (v value) one() bool {
 	return !slices.ContainsFunc(v.dims, func(d mono) bool { return !d.literal(1) })
 }
 
+// perRow is how many elements in sequence each row has on the rows' axis; false
+// where v has none.
+func (v value) perRow() (mono, bool) {
+	if v.kind != byRow {
+		return mono{}, false
+	}
+	m, ok := v.dims[v.axis].over(v.outer)
+	if !ok {
+		return mono{}, false
+	}
+	return m.perRow()
+}
+
 // product multiplies dimensions; false where that is beyond what is kept.
 func product(dims []mono) (mono, bool) {
 	out, ok := number(1), true
