@@ -126,7 +126,16 @@ func featureVectorizer(c *call) []value {
 			return c.refuse("does not have the rows on the first of two axes")
 		}
 	}
-	return c.joined(1, c.in)
+	// Each is cut to, or filled up to, the columns that an attribute says.
+	out := c.joined(1, c.in)
+	if c.why != "" || out[0].kind != byRow {
+		return out
+	}
+	columns := int64(0)
+	for _, n := range c.integers("inputdimensions") {
+		columns += n
+	}
+	return []value{out[0].where([]mono{out[0].dims[0], number(columns)})}
 }
 
 // arrayFeatures takes places of the last axis: the same of each row, or for each
