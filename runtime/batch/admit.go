@@ -2,6 +2,7 @@ package batch
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/modelserveai/modelserve/internal/problem"
@@ -10,9 +11,9 @@ import (
 
 // runOne enters a request and waits for its answer. It is called under mu, and
 // gives it up.
-func (q *Queue) runOne(ctx context.Context, c *class, req *infer.Request, rows int, admitted bool) (*Result, error) {
+func (q *Queue) runOne(ctx context.Context, c *class, req *infer.Request, f *form, admitted bool) (*Result, error) {
 	s := q.s
-	it, err := q.enter(ctx, c, req, rows, admitted)
+	it, err := q.enter(ctx, c, req, f, admitted)
 	if err != nil {
 		s.mu.Unlock()
 		s.pace(ctx, req.Inputs)
@@ -32,19 +33,19 @@ func (q *Queue) runOne(ctx context.Context, c *class, req *infer.Request, rows i
 	return it.await()
 }
 
-// enter makes an item of a request and puts it in its line. What was admitted
+// enter makes an item of a request and puts it in its class. What was admitted
 // before is not refused for a full queue.
-func (q *Queue) enter(ctx context.Context, c *class, req *infer.Request, rows int, admitted bool) (*item, error) {
+func (q *Queue) enter(ctx context.Context, c *class, req *infer.Request, f *form, admitted bool) (*item, error) {
 	s := q.s
 	if !admitted {
 		if err := q.admit(req.Tenant); err != nil {
 			return nil, err
 		}
 	}
-	t := s.fair.tenant(req.Tenant)
+	c.tenant = s.fair.tenant(req.Tenant) // it may have been forgotten meanwhile
 	s.seq++
 	it := &item{
-		ctx: ctx, class: c, tenant: t, inputs: req.Inputs, rows: rows, admitted: admitted,
+		ctx: ctx, class: c, inputs: req.Inputs, rows: f.rows, elements: f.elements, admitted: admitted,
 		priority: urgency(req.Priority), seq: s.seq, arrived: time.Now(),
 	}
 	if d, ok := ctx.Deadline(); ok {
@@ -61,9 +62,7 @@ func (q *Queue) admit(tenant string) error {
 	if q.waiting < s.cfg.Queue || s.free > 0 && q.waiting == 0 {
 		return nil
 	}
-	t := s.fair.tenant(tenant)
-	defer s.fair.forget(t)
-	return q.makeRoom(t)
+	return q.makeRoom(tenant)
 }
 
 // defaultPriority is where a request without a priority stands: those with a
@@ -80,23 +79,18 @@ func urgency(priority uint64) uint64 {
 // makeRoom finds place in a full queue for a tenant that holds less than its
 // share, by pushing out the last request of the one that holds most. A flood
 // must not fill the queue for all.
-func (q *Queue) makeRoom(t *tenant) error {
-	held := map[*tenant]int{}
-	var most *tenant
-	for _, c := range q.classes {
-		for _, l := range c.lines {
-			held[l.tenant] += len(l.items)
-			if most == nil || held[l.tenant] > held[most] {
-				most = l.tenant
-			}
+func (q *Queue) makeRoom(tenant string) error {
+	own, most := 0, &owner{}
+	for name, o := range q.owners {
+		if name == tenant {
+			own = o.waiting
+		}
+		if o.waiting > most.waiting {
+			most = o
 		}
 	}
-	if most == nil || held[t]+1 >= held[most] {
-		q.metrics.refused("queue_full")
-		return q.full()
-	}
-	last := q.last(most)
-	if last == nil {
+	last := q.last(most.tenant)
+	if own+1 >= most.waiting || last == nil {
 		q.metrics.refused("queue_full")
 		return q.full()
 	}
@@ -107,13 +101,17 @@ func (q *Queue) makeRoom(t *tenant) error {
 }
 
 // last is a tenant's request that would run last, of those that can be refused.
-func (q *Queue) last(t *tenant) (last *item) {
-	for _, l := range t.lines {
-		if l.class.q != q {
+func (q *Queue) last(name string) (last *item) {
+	t := q.s.fair.tenants[name]
+	if t == nil {
+		return nil
+	}
+	for _, c := range t.classes {
+		if c.q != q {
 			continue
 		}
-		for i := len(l.items) - 1; i >= 0; i-- {
-			if it := l.items[i]; !it.admitted {
+		for _, it := range slices.Backward(c.items) {
+			if !it.admitted {
 				if last == nil || last.before(it) {
 					last = it
 				}
@@ -131,12 +129,14 @@ func (q *Queue) full() error {
 		WithRetryAfter(max(time.Second, q.drain()))
 }
 
-// drain is how long the requests that wait take to run.
+// drain is how long the requests that wait take to run, as far as runs of their
+// shapes were seen.
 func (q *Queue) drain() time.Duration {
 	var total float64
+	now := time.Now()
 	for _, c := range q.classes {
-		if c.rows > 0 {
-			size := c.limit(time.Now())
+		if c.rows > 0 && c.costs.seen() {
+			size := c.limit(now)
 			total += c.costs.cost(q.s.cfg.Slots).run(size) * float64(ceilDiv(c.rows, size))
 		}
 	}

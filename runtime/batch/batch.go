@@ -1,8 +1,8 @@
 // Package batch decides which requests run, when, and together. A Scheduler
 // shares the slots of one device between the models of a process and between
-// their callers; each model has a Queue in it, which joins requests along the
-// model's batch axis as far as that pays, and gives each caller its own rows of
-// the answer.
+// their callers; each model has a Queue in it, which joins a tenant's requests
+// along the model's batch axis as far as that pays, and gives each caller its
+// own rows of the answer. Rows of two tenants are never in one run (see formOf).
 //
 // It neither loads models nor checks requests: pool does, and hands over what
 // fits the signature. It knows no wire.
@@ -65,9 +65,14 @@ type Model struct {
 	// Check, when set, holds a run's outputs to the model's signature.
 	Check func(outputs []infer.Tensor) error
 
-	// Unbatched, when set, is told that the model gives other outputs to rows
-	// together than to each alone, so that its requests run alone from now on.
-	Unbatched func(why error)
+	// Rules are those that the model was seen to break before; nil is none. They
+	// are kept here, so that whoever hands them to the queue of the same version
+	// again remembers them.
+	Rules *Rules
+
+	// Misfit, when set, is told once of each rule that the model breaks, and is
+	// not joined by any more: RuleRows or RuleRagged.
+	Misfit func(rule string, why error)
 
 	// Executed, when set, is told of each run: its rows (BatchSize) and its times.
 	Executed func(infer.Timing)
@@ -113,20 +118,30 @@ type Queue struct {
 	m       Model
 	metrics *queueMetrics
 
+	rules *Rules
+
 	// Under Scheduler.mu.
 	classes map[string]*class
+	owners  map[string]*owner // of classes, by tenant
 	costs   map[string]*costs
 	waiting int
-	whole   bool // batches gave outputs that their rows alone do not: none are made
-
-	example int64 // elements of one row of the example inputs
+	rows    int       // waiting
+	inRuns  int       // rows under way
+	took    float64   // nanoseconds of a run of any shape, averaged lately
+	light   time.Time // until when batches are kept short for a tenant with little
 }
 
 // NewQueue adds a model.
 func (s *Scheduler) NewQueue(m Model) *Queue {
 	q := &Queue{
-		s: s, m: m, metrics: s.cfg.Metrics.of(m.Name), example: exampleElements(m.Signature),
-		classes: map[string]*class{}, costs: map[string]*costs{},
+		s: s, m: m, metrics: s.cfg.Metrics.of(m.Name), rules: m.Rules,
+		classes: map[string]*class{}, owners: map[string]*owner{}, costs: map[string]*costs{},
+	}
+	if q.rules == nil {
+		q.rules = &Rules{}
+	}
+	if p, ok := m.Runner.(padder); ok {
+		p.Misfits(func(why error) { q.misfit(&misfit{RuleRows, why}) })
 	}
 	return q
 }
@@ -139,7 +154,7 @@ func (s *Scheduler) Close() { s.work.Wait() }
 // outputs wanted. The request has passed the signature's checks; its inputs are
 // read until Run returns.
 //
-// A request that cannot start in time for ctx's deadline is
+// A request that has less time left than such a one was seen to take is
 // problem.DeadlineExceeded before it costs a run; a full queue is
 // problem.Overloaded with the time it takes to drain. When ctx ends Run returns
 // its error at once, and the run itself stops unless it is others' too.
@@ -148,12 +163,12 @@ func (q *Queue) Run(ctx context.Context, req *infer.Request, wanted []string) (*
 		return nil, fmt.Errorf("before the run: %w", err)
 	}
 	var scratch [512]byte
-	form := q.formOf(scratch[:0], req.Inputs, wanted)
+	form := q.formOf(scratch[:0], req, wanted)
 	s := q.s
 	s.mu.Lock()
-	c := q.class(&form, wanted, req.Inputs)
+	c := q.class(&form, req, wanted)
 	if per := c.part(form.rows); per < form.rows {
-		err := c.admitParts(ctx, req, form.rows, per)
+		err := c.admitParts(ctx, req, &form, per)
 		s.mu.Unlock()
 		if err != nil {
 			s.pace(ctx, req.Inputs)
@@ -161,7 +176,7 @@ func (q *Queue) Run(ctx context.Context, req *infer.Request, wanted []string) (*
 		}
 		return q.runParts(ctx, req, wanted, form.rows, per)
 	}
-	return q.runOne(ctx, c, req, form.rows, false)
+	return q.runOne(ctx, c, req, &form, false)
 }
 
 // errPanic is what the callers of a shared run are told of a panic in it.

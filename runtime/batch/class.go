@@ -1,117 +1,134 @@
 package batch
 
 import (
+	"slices"
 	"time"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-// class is the requests of one queue that may share runs. Its fields are under
-// Scheduler.mu, but for those that never change.
+// class is the requests of one tenant in one queue that may share runs. Its
+// fields are under Scheduler.mu, but for those that never change.
 type class struct {
 	q      *Queue
+	owner  *owner
+	tenant *tenant // as of its last request
 	wanted []string
 	joins  bool
-	most   int // rows of one run
+	ragged bool // lengths in it may differ
+	most   int  // rows of one run
 	costs  *costs
 
-	lines  map[string]*line // by tenant
-	items  int              // waiting
-	rows   int              // waiting
-	runs   int              // under way
-	inRuns int              // rows under way
-	used   time.Time
-	linger linger
-	light  time.Time // until when small batches are kept for a tenant with little
+	items   []*item // waiting, the next to run first
+	alone   int     // how many more run alone, after one that made a batch fail
+	rows    int     // waiting
+	runs    int     // under way
+	inRuns  int     // rows under way
+	used    time.Time
+	linger  linger
+	outputs [][]int64 // their shapes beyond the rows, as seen alone; nil when they were not
+}
+
+// owner is what one tenant has in one queue.
+type owner struct {
+	tenant  string
+	classes int
+	waiting int // items
 }
 
 // costs are the curves of runs of one shape: with nothing else running, and with
-// every slot in use.
+// every slot in use. They begin with what was measured elsewhere, of the
+// example's shape: how sizes compare is believed of it, and how long they take
+// only once runs were seen here.
 type costs struct {
 	alone, busy curve
 	low, high   int // what pays of busy, as of a few runs ago
 	runs        int
 	warm        [maxRows + 1]bool // sizes that have run
-	rowBytes    int64             // of the outputs, the most seen
+	rowBytes    int64             // of the outputs, the most seen lately
+	evidence    evidence
+
+	classes int // that have them
+	used    time.Time
 }
 
-// Bounds on what a queue remembers.
+// Bounds on what a queue remembers. Classes beyond it are of requests that wait
+// or run, and costs beyond it of classes.
 const (
 	maxClasses = 256
 	maxCosts   = 64
 )
 
 // class finds or makes the class of a form.
-func (q *Queue) class(f *form, wanted []string, inputs []infer.Tensor) *class {
+func (q *Queue) class(f *form, req *infer.Request, wanted []string) *class {
 	c := q.classes[string(f.key)]
-	if c == nil {
-		if len(q.classes) >= maxClasses {
-			q.forgetClass()
-		}
-		c = &class{
-			q: q, wanted: wanted, joins: f.joins, most: q.most(f, inputs),
-			costs: q.costsOf(f), lines: map[string]*line{},
-		}
-		q.classes[string(f.key)] = c
+	if c != nil {
+		return c
 	}
+	if len(q.classes) >= maxClasses {
+		q.forgetClass()
+	}
+	o := q.owners[req.Tenant]
+	if o == nil {
+		o = &owner{tenant: req.Tenant}
+		q.owners[req.Tenant] = o
+	}
+	o.classes++
+	c = &class{q: q, owner: o, wanted: wanted, joins: f.joins, ragged: f.ragged, most: q.most(f, req.Inputs), costs: q.costsOf(f)}
+	c.costs.classes++
+	q.classes[string(f.key)] = c
 	return c
 }
 
-// forgetClass drops the idle class that was used longest ago. What its runs cost
+// forgetClass drops the idle class that was used longest ago, of those who have
+// most: a tenant with ever new shapes takes no other's place. What its runs cost
 // is kept apart.
 func (q *Queue) forgetClass() {
 	var oldest string
 	var found *class
 	for key, c := range q.classes {
-		if c.items == 0 && c.runs == 0 && (found == nil || c.used.Before(found.used)) {
+		if len(c.items) > 0 || c.runs > 0 {
+			continue
+		}
+		if found == nil || c.owner.classes > found.owner.classes ||
+			c.owner.classes == found.owner.classes && c.used.Before(found.used) {
 			oldest, found = key, c
 		}
 	}
+	if found == nil {
+		return
+	}
 	delete(q.classes, oldest)
+	found.costs.classes--
+	if found.owner.classes--; found.owner.classes == 0 {
+		delete(q.owners, found.owner.tenant)
+	}
 }
 
-// costsOf finds or makes the costs of a shape. The first are the example's, and
-// others are scaled from it until they are seen.
+// costsOf finds or makes the costs of a shape.
 func (q *Queue) costsOf(f *form) *costs {
-	key := string(f.key[:f.shape])
-	if c := q.costs[key]; c != nil {
+	c := q.costs[string(f.key[:f.shape])]
+	if c != nil {
 		return c
 	}
 	if len(q.costs) >= maxCosts {
-		clear(q.costs) // each is learned again in a few runs
+		q.forgetCosts()
 	}
-	scale := 1.0
-	if q.example > 0 && f.elements > 0 {
-		scale = float64(f.elements) / float64(q.example)
-	}
-	c := &costs{alone: newCurve(q.m.Points, scale, false), busy: newCurve(q.m.Points, scale, true)}
-	q.costs[key] = c
+	c = &costs{alone: newCurve(q.m.Points, false), busy: newCurve(q.m.Points, true)}
+	q.costs[string(f.key[:f.shape])] = c
 	return c
 }
 
-// exampleElements counts the elements of one row of the example inputs; 0 when
-// they are not known.
-func exampleElements(sig *infer.Signature) int64 {
-	var sum int64
-	for i := range sig.Inputs {
-		spec := &sig.Inputs[i]
-		if spec.Optional {
-			continue
+// forgetCosts drops those that no class has, and were used longest ago.
+func (q *Queue) forgetCosts() {
+	var oldest string
+	var found *costs
+	for key, c := range q.costs {
+		if c.classes == 0 && (found == nil || c.used.Before(found.used)) {
+			oldest, found = key, c
 		}
-		t := infer.Tensor{Shape: spec.Example}
-		if spec.Example == nil {
-			t.Shape = spec.Shape
-		}
-		n := t.Elements()
-		if n < 0 {
-			return 0
-		}
-		if sig.BatchAxis != nil && !spec.Unbatched && len(t.Shape) > batchAxis && t.Shape[batchAxis] > 0 {
-			n /= t.Shape[batchAxis]
-		}
-		sum += n
 	}
-	return sum
+	delete(q.costs, oldest)
 }
 
 // cost is the curve for a run beside others that use so many slots in all.
@@ -146,35 +163,55 @@ func (c *costs) cold(rows int) bool { return !c.warm[min(rows, maxRows)] }
 // waited for its shape, at least.
 const waited = 4
 
-// observe learns from a run that went well, beside which so much of the other
-// slots was in use, 0 to 1. The first of its size, and those that waited for it,
-// tell nothing of others.
-func (c *costs) observe(rows int, took time.Duration, others float64, outputs int64, cold bool) {
-	c.rowBytes = max(c.rowBytes, outputs/int64(max(rows, 1)))
-	first := c.cold(rows)
-	c.warm[min(rows, maxRows)] = true
-	if first || cold && float64(took) > waited*c.cost(2).run(rows) { // where nothing is known, any
+// sample is a run that went well.
+type sample struct {
+	rows     int
+	elements int64 // of the inputs, in one row
+	took     time.Duration
+	others   float64 // how much of the other slots was in use beside it, 0 to 1
+	bytes    int64   // of the outputs
+	cold     bool    // it started among the first of its size
+}
+
+// observe learns from a run. The first of its size, and those that waited for
+// it, tell nothing of others.
+func (c *costs) observe(s sample) {
+	c.rowBytes = max(c.rowBytes-c.rowBytes/64, s.bytes/int64(max(s.rows, 1)))
+	first := c.cold(s.rows)
+	c.warm[min(s.rows, maxRows)] = true
+	t := float64(s.took)
+	if first || s.cold && (!c.seen() || t > waited*c.cost(2).run(s.rows)) {
+		return
+	}
+	c.evidence.add(s.rows, s.elements, t)
+	if c.alone.known && c.busy.known {
+		expected := (1-s.others)*c.alone.run(s.rows) + s.others*c.busy.run(s.rows)
+		if !c.seen() { // how long it takes here is not yet known at all
+			c.alone.scale(t / expected)
+			c.busy.scale(t / expected)
+			expected = t
+		}
+		c.runs++
+		c.alone.correct(s.rows, t/expected, 1-s.others)
+		c.busy.correct(s.rows, t/expected, s.others)
 		return
 	}
 	c.runs++
-	t := float64(took)
-	if c.alone.known && c.busy.known {
-		times := t / ((1-others)*c.alone.run(rows) + others*c.busy.run(rows))
-		c.alone.correct(rows, times, 1-others)
-		c.busy.correct(rows, times, others)
-		return
-	}
 	switch {
-	case others >= 0.5 && c.busy.known:
-		c.busy.correct(rows, t/c.busy.run(rows), 1)
-	case others >= 0.5:
-		c.busy.begin(rows, t)
-	case others < 0.2 && c.alone.known:
-		c.alone.correct(rows, t/c.alone.run(rows), 1)
-	case others < 0.2:
-		c.alone.begin(rows, t)
+	case s.others >= 0.5 && c.busy.known:
+		c.busy.correct(s.rows, t/c.busy.run(s.rows), 1)
+	case s.others >= 0.5:
+		c.busy.begin(s.rows, t)
+	case s.others < 0.2 && c.alone.known:
+		c.alone.correct(s.rows, t/c.alone.run(s.rows), 1)
+	case s.others < 0.2:
+		c.alone.begin(s.rows, t)
 	}
 }
+
+// seen reports whether runs of the shape were seen here. Until then curves say
+// how sizes compare, and not how long they take.
+func (c *costs) seen() bool { return c.runs > 0 }
 
 // settle is how many runs pass before what pays is looked at again, so that
 // noise does not turn it about.
@@ -189,77 +226,50 @@ func (c *costs) pays(most int) (low, high int) {
 	return min(c.low, most), min(c.high, most)
 }
 
-// join puts an item into its tenant's line.
+// join puts an item into its class, by urgency and arrival.
 func (c *class) join(it *item) {
-	l := c.lineOf(it.tenant)
-	if len(l.items) == 0 {
-		it.tenant.lines = append(it.tenant.lines, l)
-		if c.rows+c.inRuns >= c.low() && it.tenant.waiting == 0 && it.tenant.running == 0 {
-			c.light = it.arrived.Add(lightTime)
-		}
+	q, t := c.q, c.tenant
+	if t.waiting == 0 && t.running == 0 && q.rows+q.inRuns >= c.low() {
+		q.light = it.arrived.Add(lightTime)
 	}
-	l.insert(it)
-	it.line = l
-	c.items++
-	c.rows += it.rows
-	c.used = it.arrived
-	c.q.waiting++
-	c.q.metrics.waiting(1)
+	if len(c.items) == 0 {
+		t.classes = append(t.classes, c)
+	}
+	at := len(c.items)
+	for at > 0 && it.before(c.items[at-1]) {
+		at--
+	}
+	c.items = slices.Insert(c.items, at, it)
+	it.waits = true
+	c.count(it, 1)
+	c.used, c.costs.used = it.arrived, it.arrived
 	c.linger.arrived()
-	c.q.s.fair.entered(it.tenant)
+	q.s.fair.entered(t)
 }
 
-// leave takes a waiting item out of its line.
+// leave takes a waiting item out of its class.
 func (c *class) leave(it *item) {
-	l := it.line
-	if !l.remove(it) {
+	at := slices.Index(c.items, it)
+	if at < 0 {
 		return
 	}
-	it.line = nil
-	if len(l.items) == 0 {
-		l.tenant.dropLine(l)
-		c.forgetLine(l)
+	c.items = slices.Delete(c.items, at, at+1)
+	it.waits = false
+	if len(c.items) == 0 {
+		c.tenant.dropClass(c)
 	}
-	c.items--
-	c.rows -= it.rows
-	c.q.waiting--
-	c.q.metrics.waiting(-1)
-	c.q.s.fair.left(it.tenant)
-	c.q.s.fair.forget(it.tenant)
+	c.count(it, -1)
+	c.q.s.fair.left(c.tenant)
+	c.q.s.fair.forget(c.tenant)
 }
 
-// lineOf finds or makes a tenant's line. A tenant that was forgotten meanwhile
-// finds what is known of it.
-func (c *class) lineOf(t *tenant) *line {
-	l := c.lines[t.name]
-	if l == nil {
-		l = &line{class: c}
-		c.lines[t.name] = l
-	}
-	l.tenant = t
-	return l
-}
-
-// keptLines are kept when they are empty, for the next request.
-const keptLines = 16
-
-// forgetLine drops an empty line that says nothing of its tenant.
-func (c *class) forgetLine(l *line) {
-	if len(l.items) == 0 && l.alone == 0 && len(c.lines) > keptLines {
-		delete(c.lines, l.tenant.name)
-	}
-}
-
-func (t *tenant) dropLine(l *line) {
-	for i := range t.lines {
-		if t.lines[i] == l {
-			last := len(t.lines) - 1
-			t.lines[i] = t.lines[last]
-			t.lines[last] = nil
-			t.lines = t.lines[:last]
-			return
-		}
-	}
+// count counts an item that waits, or waits no more.
+func (c *class) count(it *item, by int) {
+	c.rows += by * it.rows
+	c.q.rows += by * it.rows
+	c.q.waiting += by
+	c.owner.waiting += by
+	c.q.metrics.waiting(float64(by))
 }
 
 // low is the least size that pays.
@@ -272,9 +282,9 @@ func (c *class) low() int {
 }
 
 // lightTime is how long after a tenant with little called beside a backlog of
-// others batches are kept short for it, and lightCost how long they may take, by
-// a run of one row: with the run before it and its own, the light tenant's
-// answer takes about twice as long.
+// others the model's batches are kept short for it, and lightCost how long they
+// may take, by a run of one row: with the run before it and its own, the light
+// tenant's answer takes about twice as long.
 const (
 	lightTime = 10 * time.Second
 	lightCost = 1.25
@@ -287,7 +297,7 @@ func (c *class) limit(now time.Time) int {
 		if c.costs.runs%probe == probe-1 {
 			limit = min(2*limit, c.most, c.costs.cost(2).reach())
 		}
-		if now.Before(c.light) {
+		if now.Before(c.q.light) {
 			limit = min(limit, c.costs.cost(2).within(lightCost, c.most))
 		}
 	}
@@ -306,7 +316,7 @@ const probe = 64
 // long run, and in parts they use every slot.
 func (c *class) part(rows int) int {
 	switch {
-	case !c.joins || rows < 2 || c.q.whole || c.q.m.MaxRows == 1:
+	case !c.joins || rows < 2 || c.q.rules.whole.Load() || c.q.m.MaxRows == 1:
 		return rows
 	case c.q.m.MaxRows > 0:
 		return min(rows, c.most)

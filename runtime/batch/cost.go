@@ -28,8 +28,8 @@ type Point struct {
 type curve struct {
 	at    [knots]float64
 	seen  [knots]float64 // how much each was observed, for the pace of learning
+	all   float64        // how much any was
 	known bool           // by measurement or observation
-	quick float64        // the least part of what was expected that a run took lately
 }
 
 // Paces of learning: the weight of what is believed at first, and at most.
@@ -41,8 +41,8 @@ const (
 	drift = 0.25
 )
 
-// newCurve begins with points, scaled; with none it learns from the first run.
-func newCurve(points []Point, scale float64, busy bool) curve {
+// newCurve begins with points; with none it learns from the first run.
+func newCurve(points []Point, busy bool) curve {
 	var c curve
 	var sizes, times []float64
 	for _, p := range points {
@@ -51,14 +51,13 @@ func newCurve(points []Point, scale float64, busy bool) curve {
 			t = p.Busy
 		}
 		if p.Size > 0 && t > 0 {
-			sizes, times = append(sizes, float64(p.Size)), append(times, float64(t)*scale)
+			sizes, times = append(sizes, float64(p.Size)), append(times, float64(t))
 		}
 	}
 	if len(sizes) == 0 {
 		return c
 	}
 	c.known = true
-	c.quick = 0.9
 	for i := range c.at {
 		size := float64(int(1) << i)
 		c.at[i] = interpolate(sizes, times, size)
@@ -125,22 +124,31 @@ func knot(rows int) (i int, f float64) {
 
 // begin takes the first run for the whole curve.
 func (c *curve) begin(rows int, took float64) {
-	c.known, c.quick = true, 1
+	c.known = true
 	for i := range c.at {
 		c.at[i] = took * guess(float64(int(1)<<i)/float64(rows))
 	}
 	c.correct(rows, 1, 1)
 }
 
+// scale multiplies the whole curve.
+func (c *curve) scale(by float64) {
+	for i := range c.at {
+		c.at[i] *= by
+	}
+}
+
 // correct follows a run that took so many times what was expected. weight is how
 // much of the run this curve is for.
 func (c *curve) correct(rows int, times, weight float64) {
 	// One run that was held up says little.
-	off := weight * (min(max(times, 0.25), 4) - 1)
-	c.quick = min(c.quick*1.01, 1+off, 1)
-	for j := range c.at {
-		c.at[j] *= 1 + drift*off/mostWeight
-	}
+	off := min(max(times, 0.25), 4) - 1
+	// Of the first runs all is believed of every size, averaged: what was measured
+	// elsewhere tells how sizes compare, and not how long they take here.
+	c.all += weight
+	common := weight * max(drift/mostWeight, min(1/max(c.all, 1), 1))
+	c.scale(1 + common*off)
+	off = weight * ((1+off)/(1+common*off) - 1)
 	i, f := knot(rows)
 	c.learn(i, (1-f)*weight, off)
 	if f > 0 {
@@ -171,13 +179,6 @@ func (c *curve) extend() {
 		c.at[i] = c.at[last] + max(c.at[last]-c.at[last-1], 0)*float64(int(1)<<(i-last+1)-2)
 	}
 }
-
-// least is the shortest time that so many rows could take, as far as seen.
-func (c *curve) least(rows int) time.Duration { return time.Duration(c.quick * c.run(rows)) }
-
-// impatient lowers what is believed impossible: a run refused for want of time
-// teaches nothing, and a wrong belief must not last.
-func (c *curve) impatient() { c.quick *= 0.9 }
 
 // pays finds which sizes are worth their wait, up to most rows: low is the least
 // with nearly the best throughput, high the largest.

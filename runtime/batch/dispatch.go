@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"slices"
 	"time"
 
 	"github.com/modelserveai/modelserve/internal/problem"
@@ -63,17 +64,17 @@ func (s *Scheduler) woken() {
 func (s *Scheduler) next(now time.Time) (leader *item, wake time.Time) {
 	var best *tenant
 	for _, t := range s.fair.active {
-		if best != nil && t.tag >= best.tag {
+		if best != nil && t.due() >= best.due() {
 			continue
 		}
 		var first *item
-		for _, l := range t.lines {
-			if first != nil && first.before(l.items[0]) {
+		for _, c := range t.classes {
+			if first != nil && first.before(c.items[0]) {
 				continue
 			}
-			ready, at := l.class.ready(now)
+			ready, at := c.ready(now)
 			if ready {
-				first = l.items[0]
+				first = c.items[0]
 			} else if !at.IsZero() && (wake.IsZero() || at.Before(wake)) {
 				wake = at
 			}
@@ -101,7 +102,7 @@ func (c *class) ready(now time.Time) (bool, time.Time) {
 	}
 	if c.q.m.MaxDelay > 0 {
 		at := c.oldest().Add(c.q.m.MaxDelay)
-		if must := c.mustStart(); !must.IsZero() && must.Before(at) {
+		if must := c.mustStart(now); !must.IsZero() && must.Before(at) {
 			at = must
 		}
 		return c.rows >= c.limit(now) || !now.Before(at), at
@@ -112,7 +113,7 @@ func (c *class) ready(now time.Time) (bool, time.Time) {
 	case c.rows >= target || c.pressed(now):
 		return true, time.Time{}
 	case c.runs >= parallel:
-		return false, c.mustStart()
+		return false, c.mustStart(now)
 	case away == 0:
 		return true, time.Time{}
 	}
@@ -120,7 +121,7 @@ func (c *class) ready(now time.Time) (bool, time.Time) {
 	if !now.Before(until) {
 		return true, time.Time{}
 	}
-	if must := c.mustStart(); !must.IsZero() && must.Before(until) {
+	if must := c.mustStart(now); !must.IsZero() && must.Before(until) {
 		until = must
 	}
 	return false, until
@@ -170,33 +171,32 @@ func (c *class) saved() time.Duration { return c.costs.cost(1).saved(c.rows) }
 
 // oldest is when the first of those that wait came.
 func (c *class) oldest() time.Time {
-	var oldest time.Time
-	for _, l := range c.lines {
-		for _, it := range l.items {
-			if oldest.IsZero() || it.arrived.Before(oldest) {
-				oldest = it.arrived
-			}
-		}
-	}
-	return oldest
+	return slices.MinFunc(c.items, func(a, b *item) int { return a.arrived.Compare(b.arrived) }).arrived
 }
 
 // mustStart is when a run has to begin for the earliest deadline in the class;
-// zero without one.
-func (c *class) mustStart() time.Time {
-	var earliest time.Time
-	for _, l := range c.lines {
-		for _, it := range l.items {
-			if !it.deadline.IsZero() && (earliest.IsZero() || it.deadline.Before(earliest)) {
-				earliest = it.deadline
-			}
+// zero without one. Where nothing is known of how long it takes, half of each
+// request's time is left to it.
+func (c *class) mustStart(now time.Time) (earliest time.Time) {
+	var run time.Duration
+	seen := c.costs.seen()
+	if seen {
+		// A run takes longer now and then than it mostly does, and timers are late.
+		run = time.Duration(1.5*c.costs.cost(2).run(min(c.rows, c.limit(now)))) + lateness
+	}
+	for _, it := range c.items {
+		if it.deadline.IsZero() {
+			continue
+		}
+		must := it.deadline.Add(-run)
+		if !seen {
+			must = it.deadline.Add(-it.deadline.Sub(it.arrived) / 2)
+		}
+		if earliest.IsZero() || must.Before(earliest) {
+			earliest = must
 		}
 	}
-	if earliest.IsZero() {
-		return earliest
-	}
-	// A run takes longer now and then than it mostly does, and timers are late.
-	return earliest.Add(-time.Duration(1.5*c.costs.cost(2).run(min(c.rows, c.most))) - lateness)
+	return earliest
 }
 
 // lateness is what a timer, and what comes before and after a run, may take
@@ -205,54 +205,47 @@ const lateness = 5 * time.Millisecond
 
 // allAlone reports whether what waits runs alone in any case.
 func (c *class) allAlone() bool {
-	if !c.joins || c.most == 1 || c.q.whole {
-		return true
-	}
-	for _, l := range c.lines {
-		if len(l.items) > 0 && l.alone == 0 {
-			return false
-		}
-	}
-	return true
+	return !c.joins || c.most == 1 || c.alone > 0 || c.q.rules.whole.Load()
 }
 
 func (c *class) pressed(now time.Time) bool {
-	must := c.mustStart()
+	must := c.mustStart(now)
 	return !must.IsZero() && !now.Before(must)
 }
 
-// start makes a run led by an item, takes its members out of their lines and a
-// slot. It is nil when the leader's deadline cannot be met any more.
+// start makes a run led by an item, takes its members out of their class and a
+// slot. It is nil when such a run was seen to take longer than the leader's time.
 func (s *Scheduler) start(leader *item, now time.Time) *run {
 	c := leader.class
-	if !leader.deadline.IsZero() && now.Add(c.costs.cost(1).least(leader.rows)).After(leader.deadline) {
+	if err := c.tooLate(leader.deadline, now, leader.rows, leader.elements); err != nil {
 		c.leave(leader)
-		c.costs.alone.impatient()
-		c.costs.busy.impatient()
-		c.q.metrics.refused("deadline")
-		leader.finish(outcome{err: tooLate(c.q, leader.deadline.Sub(now))})
+		leader.finish(outcome{err: err})
 		return nil
 	}
 	r := &leader.solo
-	r.class, r.started = c, now
+	r.class, r.started, r.known = c, now, c.outputs
 	r.only[0] = leader
 	members := c.gather(leader, now, r.only[:])
 	r.members, r.live, r.shared = members, len(members), len(members) > 1
 	for _, it := range members {
-		it.tenant.running++
+		c.tenant.running++
 		c.leave(it)
 		it.run = r
 		r.rows += it.rows
 		c.q.metrics.waited(now.Sub(it.arrived))
 	}
-	s.fair.now = max(s.fair.now, leader.tenant.tag)
-	r.cost, r.cold = c.costs.cost(s.busy.used+1).run(r.rows), c.costs.cold(r.rows)
-	r.charge(r.cost)
+	s.fair.now = max(s.fair.now, c.tenant.tag)
+	r.cost, r.cold = c.q.took, c.costs.cold(r.rows)
+	if c.costs.seen() {
+		r.cost = c.costs.cost(s.busy.used + 1).run(r.rows)
+	}
+	c.tenant.pending += r.cost
 	r.from = s.busy.change(now, 1)
 	s.free--
 	s.fair.running++
 	c.runs++
 	c.inRuns += r.rows
+	c.q.inRuns += r.rows
 	c.linger.began()
 	if r.shared {
 		r.prepare()
@@ -260,67 +253,55 @@ func (s *Scheduler) start(leader *item, now time.Time) *run {
 	return r
 }
 
-// tooLate is the error of a request whose deadline cannot be met any more.
-func tooLate(q *Queue, left time.Duration) error {
-	return problem.New(problem.DeadlineExceeded, "%s: %s are left of the request's time, and its run takes longer",
-		q.m.Name, max(left, 0).Round(time.Microsecond))
+// tooLate refuses what is known not to be answered by its deadline: a run of its
+// shape, with as many rows or fewer, took longer at its quickest. What was never
+// run is run. It is called under mu.
+func (c *class) tooLate(deadline, now time.Time, rows int, elements int64) error {
+	if deadline.IsZero() {
+		return nil
+	}
+	least, left := c.costs.evidence.least(rows, elements), deadline.Sub(now)
+	if least <= float64(left) {
+		return nil
+	}
+	c.costs.evidence.doubt(float64(left))
+	c.q.metrics.refused("deadline")
+	return problem.New(problem.DeadlineExceeded, "%s: %s are left of the request's time, and its run takes about %s",
+		c.q.m.Name, max(left, 0).Round(time.Microsecond), readable(time.Duration(least)))
 }
 
-// gather chooses the members of a batch: the leader, then others of its class,
-// of the tenant who has had least first, up to the limit. Whoever would be late
-// in a batch of that size waits for another. members begins with the leader.
+// readable is a time with three digits.
+func readable(d time.Duration) time.Duration {
+	unit := time.Nanosecond
+	for d/unit >= 1000 {
+		unit *= 10
+	}
+	return d.Round(unit)
+}
+
+// gather chooses the members of a batch: the leader, then others of its class in
+// their order, up to the limit. Whoever would be late in a batch of that size
+// waits for another. members begins with the leader.
 func (c *class) gather(leader *item, now time.Time, members []*item) []*item {
-	if c.items == 1 || c.q.whole || !c.joins || leader.line.alone > 0 {
+	if len(c.items) == 1 || c.allAlone() {
 		return members
 	}
 	size := min(c.limit(now), c.rows)
-	if now.Before(c.light) && leader.tenant.waiting == 1 && leader.tenant.running == 0 {
-		// One with little takes others along as far as it costs it nothing.
-		size = min(size, c.costs.cost(2).within(freeCost, c.most))
-	}
 	late := func(it *item) bool {
-		return !it.deadline.IsZero() && now.Add(time.Duration(c.costs.cost(2).run(size))).After(it.deadline)
+		return !it.deadline.IsZero() && c.costs.seen() && now.Add(time.Duration(c.costs.cost(2).run(size))).After(it.deadline)
 	}
 	for size > leader.rows && late(leader) {
 		size /= 2
 	}
-	if size <= leader.rows {
-		return members
-	}
 	rows := leader.rows
-	taken := map[*line]int{leader.line: 1}
-	extra := map[*tenant]float64{leader.tenant: float64(leader.rows)}
-	perRow := c.costs.cost(2).run(size) / float64(size)
-	for rows < size {
-		var from *line
-		for _, l := range c.lines {
-			if l.alone > 0 || taken[l] >= len(l.items) {
-				continue
-			}
-			if from == nil {
-				from = l
-				continue
-			}
-			mine, theirs := l.tenant.tag+extra[l.tenant]*perRow, from.tenant.tag+extra[from.tenant]*perRow
-			if mine < theirs || mine == theirs && l.items[taken[l]].before(from.items[taken[from]]) {
-				from = l
-			}
-		}
-		if from == nil {
+	for _, it := range c.items {
+		if rows >= size {
 			break
 		}
-		it := from.items[taken[from]]
-		taken[from]++
-		if rows+it.rows > size || late(it) {
-			continue
+		if it != leader && rows+it.rows <= size && !late(it) {
+			members = append(members, it)
+			rows += it.rows
 		}
-		members = append(members, it)
-		rows += it.rows
-		extra[it.tenant] += float64(it.rows)
 	}
 	return members
 }
-
-// freeCost is how much longer than alone a run may take and still count as
-// costing its leader nothing.
-const freeCost = 1.1

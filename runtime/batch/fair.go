@@ -1,5 +1,7 @@
 package batch
 
+import "slices"
+
 // fairness shares the slots between tenants by start-time fair queueing (Goyal,
 // Vin, Cheng: "Start-time Fair Queuing", SIGCOMM 1996): each tenant has a tag,
 // the time that its runs have cost; whoever has the least goes next. A tenant
@@ -18,9 +20,21 @@ type fairness struct {
 type tenant struct {
 	name    string
 	tag     float64
-	lines   []*line // those with something waiting
-	waiting int     // items
-	running int     // items
+	pending float64  // what the runs under way are expected to add to it
+	classes []*class // those with something waiting
+	waiting int      // items
+	running int      // items
+}
+
+// due is what a tenant has had, with what it is having: whoever has the least
+// goes next. What is only expected counts in nothing that lasts.
+func (t *tenant) due() float64 { return t.tag + t.pending }
+
+func (t *tenant) dropClass(c *class) {
+	at := slices.Index(t.classes, c)
+	last := len(t.classes) - 1
+	t.classes[at], t.classes[last] = t.classes[last], nil
+	t.classes = t.classes[:last]
 }
 
 func newFairness() fairness { return fairness{tenants: map[string]*tenant{}} }
@@ -81,37 +95,4 @@ func (f *fairness) forget(t *tenant) {
 	if t.tag <= f.now || len(f.tenants) > maxTenants {
 		delete(f.tenants, t.name)
 	}
-}
-
-// line is what one tenant has waiting in one class, the next to run first.
-type line struct {
-	class  *class
-	tenant *tenant
-	items  []*item
-	alone  int // how many more run alone, after one that made a batch fail
-}
-
-// insert keeps a line by urgency and arrival.
-func (l *line) insert(it *item) {
-	at := len(l.items)
-	for at > 0 && it.before(l.items[at-1]) {
-		at--
-	}
-	l.items = append(l.items, nil)
-	copy(l.items[at+1:], l.items[at:])
-	l.items[at] = it
-}
-
-// remove takes an item out; it reports whether it was there.
-func (l *line) remove(it *item) bool {
-	for i := range l.items {
-		if l.items[i] == it {
-			copy(l.items[i:], l.items[i+1:])
-			last := len(l.items) - 1
-			l.items[last] = nil
-			l.items = l.items[:last]
-			return true
-		}
-	}
-	return false
 }

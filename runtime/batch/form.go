@@ -14,13 +14,14 @@ const batchAxis = 0
 // form is what decides whom a request may share a run with.
 type form struct {
 	// key is equal for requests that may share a run; its first shape bytes are
-	// equal for those that cost the same.
+	// equal for those that cost the same, whoever sends them.
 	key   []byte
 	shape int
 
 	rows     int   // along the batch axis; 1 where there is none
 	elements int64 // of all inputs together, in one row
 	joins    bool  // whether the request may share a run at all
+	ragged   bool  // with requests of other lengths
 }
 
 // maxShared bounds the bytes of an input without a batch axis that is compared
@@ -28,9 +29,17 @@ type form struct {
 const maxShared = 64 << 10
 
 // formOf reads the form of a request, into buf as far as it has room.
-func (q *Queue) formOf(buf []byte, inputs []infer.Tensor, wanted []string) form {
-	sig := q.m.Signature
-	f := form{key: buf, rows: 1}
+//
+// The tenant is part of every key: that rows are apart was tried, and what a
+// model does with a row that was not tried is not known. A model may be made to
+// answer one caller with another's rows; so those of two tenants share no run.
+func (q *Queue) formOf(buf []byte, req *infer.Request, wanted []string) form {
+	sig, inputs := q.m.Signature, req.Inputs
+	exact := q.rules.exact.Load() // lengths that differ are not joined
+	f := form{key: append(buf, 0), rows: 1}
+	if exact {
+		f.key[0] = 1 // no class is one of before
+	}
 	axis := sig.BatchAxis != nil && *sig.BatchAxis == batchAxis
 	f.joins = axis
 	rows := int64(-1)
@@ -54,7 +63,7 @@ func (q *Queue) formOf(buf []byte, inputs []infer.Tensor, wanted []string) form 
 				}
 				rows = n
 				continue
-			case batched && spec.Ragged != nil && d == spec.Ragged.Axis:
+			case batched && spec.Ragged != nil && d == spec.Ragged.Axis && !exact:
 				// Axes of one length, such as tokens and their mask, must be so in
 				// each request: padding would hide where one's are not.
 				same := 0
@@ -65,8 +74,10 @@ func (q *Queue) formOf(buf []byte, inputs []infer.Tensor, wanted []string) form 
 					lengths[ragged] = n
 					ragged++
 				}
-				f.key = append(f.key, byte(same))
-				n = rounded(n)
+				size *= n
+				f.ragged = true
+				f.key = binary.AppendUvarint(append(f.key, byte(same)), uint64(rounded(n)))
+				continue
 			}
 			size *= n
 			f.key = binary.AppendUvarint(f.key, uint64(n))
@@ -76,17 +87,31 @@ func (q *Queue) formOf(buf []byte, inputs []infer.Tensor, wanted []string) form 
 	for _, name := range wanted {
 		f.key = append(binary.AppendUvarint(f.key, uint64(len(name))), name...)
 	}
-	f.shape = len(f.key)
-	switch {
-	case !f.joins || rows <= 0 || f.elements == 0:
+	if !f.joins || rows <= 0 || f.elements == 0 {
 		f.joins = false
+		if axis { // it is as many rows as it says, of which nothing else is known
+			f.key = appendRows(f.key, sig, inputs)
+		}
+		f.shape = len(f.key)
 		f.key = append(f.key, 0)
-	default:
-		f.key = append(f.key, 1)
+	} else {
 		f.rows = int(min(rows, 1<<30))
-		return f.withShared(sig, inputs)
+		f.shape = len(f.key)
+		f.key = append(f.key, 1)
+		f = f.withShared(sig, inputs)
 	}
+	f.key = append(f.key, req.Tenant...)
 	return f
+}
+
+// appendRows adds how many rows each input has.
+func appendRows(key []byte, sig *infer.Signature, inputs []infer.Tensor) []byte {
+	for i := range sig.Inputs {
+		if t := find(inputs, sig.Inputs[i].Name); t != nil && len(t.Shape) > batchAxis {
+			key = binary.AppendUvarint(key, uint64(t.Shape[batchAxis]))
+		}
+	}
+	return key
 }
 
 // withShared is the form with what requests must have equal, the inputs without a

@@ -14,19 +14,20 @@ import (
 type item struct {
 	ctx      context.Context //nolint:containedctx // the request's own, for as long as it is here
 	class    *class
-	tenant   *tenant
-	line     *line
 	inputs   []infer.Tensor
 	rows     int
-	admitted bool // a part of a request that is under way
+	elements int64   // of all inputs together, in one row
+	lengths  []int64 // of the inputs' ragged axes, in the signature's order; of a shared run
+	admitted bool    // a part of a request that is under way
 	priority uint64
 	seq      uint64
 	arrived  time.Time
 	deadline time.Time // zero is none
 
 	// Under Scheduler.mu.
-	run  *run // that it is part of; nil while it waits
-	gone bool // its caller went away
+	waits bool // in its class
+	run   *run // that it is part of; nil while it waits
+	gone  bool // its caller went away
 
 	// done has room for the one outcome. It is made when the caller begins to
 	// wait; what it is told before that is in early.
@@ -72,7 +73,7 @@ func (it *item) await() (*Result, error) {
 	s.mu.Lock()
 	r := it.run
 	switch {
-	case r == nil && it.line != nil: // still waiting
+	case r == nil && it.waits:
 		it.class.leave(it)
 		it.class.q.metrics.refused(goneBecause(it.ctx))
 		s.dispatch(nil) // what waited for it may go now

@@ -2,18 +2,11 @@ package batch
 
 import (
 	"encoding/binary"
-	"fmt"
 	"slices"
 	"sync/atomic"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
-
-// misfit is a run whose outputs are not what its rows should make.
-type misfit struct{ err error }
-
-func (m *misfit) Error() string { return m.err.Error() }
-func (m *misfit) Unwrap() error { return m.err }
 
 // joinInputs makes one request's inputs of several's, row after row, in the
 // signature's order. Ragged axes are padded to the longest. Nothing of it is the
@@ -144,25 +137,15 @@ func skipStrings(data []byte, from, n int) int {
 // a view would keep the whole batch's memory for as long as the slowest reads.
 const smallOutputs = 16 << 10
 
-// cutOutputs gives each member its rows of a run's outputs. release is to be
-// called once for each member; the memory goes back with the last.
-func cutOutputs(sig *infer.Signature, members []*item, outputs []infer.Tensor, release func()) ([][]infer.Tensor, func(), error) {
-	rows := rowsOf(members)
+// cutOutputs gives each member its rows of a run's outputs, which fit. release is
+// to be called once for each member; the memory goes back with the last.
+func (q *Queue) cutOutputs(members []*item, outputs []infer.Tensor, release func()) ([][]infer.Tensor, func()) {
+	if len(members) == 1 {
+		return [][]infer.Tensor{outputs}, release
+	}
 	specs := make([]*infer.TensorSpec, len(outputs))
 	for i := range outputs {
-		specs[i] = infer.SpecOf(sig.Outputs, outputs[i].Name)
-		o := &outputs[i]
-		if specs[i] == nil || specs[i].Unbatched {
-			continue
-		}
-		// Alone, a request gets whatever the model makes of it.
-		if len(members) > 1 && (len(o.Shape) == 0 || o.Shape[batchAxis] != int64(rows)) {
-			return nil, release, &misfit{fmt.Errorf("output %q of %d rows together has the shape %v", o.Name, rows, o.Shape)}
-		}
-	}
-	if len(members) == 1 {
-		trimAll(specs, members[0], outputs)
-		return [][]infer.Tensor{outputs}, release, nil
+		specs[i] = infer.SpecOf(q.m.Signature.Outputs, outputs[i].Name)
 	}
 	copied := size(outputs)/int64(len(members)) <= smallOutputs
 	parts := make([][]infer.Tensor, len(members))
@@ -171,21 +154,21 @@ func cutOutputs(sig *infer.Signature, members []*item, outputs []infer.Tensor, r
 		part := make([]infer.Tensor, len(outputs))
 		for j := range outputs {
 			part[j] = outputs[j]
-			if specs[j] != nil && !specs[j].Unbatched {
+			if !specs[j].Unbatched {
 				part[j] = rowsOfTensor(&outputs[j], row, it.rows)
 			}
-			if copied || specs[j] == nil || specs[j].Unbatched {
+			if copied || specs[j].Unbatched {
 				part[j].Data = alignedCopy(part[j].Data)
 				part[j].Shape = slices.Clone(part[j].Shape)
 			}
 		}
-		trimAll(specs, it, part)
+		q.trimAll(specs, it, part)
 		parts[i] = part
 		row += it.rows
 	}
 	if copied {
 		release()
-		return parts, func() {}, nil
+		return parts, func() {}
 	}
 	var left atomic.Int64
 	left.Store(int64(len(members)))
@@ -193,7 +176,7 @@ func cutOutputs(sig *infer.Signature, members []*item, outputs []infer.Tensor, r
 		if left.Add(-1) == 0 {
 			release()
 		}
-	}, nil
+	}
 }
 
 // alignedCopy copies data to memory aligned for every element type: the
@@ -203,21 +186,63 @@ func alignedCopy(data []byte) []byte {
 }
 
 // trimAll cuts outputs that follow an input's ragged axis to what the member's
-// own size makes.
-func trimAll(specs []*infer.TensorSpec, it *item, outputs []infer.Tensor) {
-	for i := range outputs {
-		if specs[i] == nil || specs[i].Ragged == nil {
+// own length makes.
+func (q *Queue) trimAll(specs []*infer.TensorSpec, it *item, outputs []infer.Tensor) {
+	for i, spec := range specs {
+		if spec.Ragged == nil || it.lengths == nil {
 			continue
 		}
-		ragged := specs[i].Ragged
-		in := find(it.inputs, ragged.Of)
-		spec := infer.SpecOf(it.class.q.m.Signature.Inputs, ragged.Of)
-		if in == nil || spec == nil || spec.Ragged == nil || spec.Ragged.Axis >= len(in.Shape) || ragged.Axis >= len(outputs[i].Shape) {
-			continue
+		for j := range q.m.Signature.Inputs {
+			if in := &q.m.Signature.Inputs[j]; in.Name == spec.Ragged.Of && in.Ragged != nil {
+				trim(&outputs[i], spec.Ragged.Axis, divided(it.lengths[j], spec.Ragged.Divide))
+			}
 		}
-		divide := max(ragged.Divide, 1)
-		trim(&outputs[i], ragged.Axis, (in.Shape[spec.Ragged.Axis]+divide-1)/divide)
 	}
+}
+
+// lengthsOf are the sizes of the inputs' ragged axes, in the signature's order;
+// nil where there are none.
+func lengthsOf(sig *infer.Signature, inputs []infer.Tensor) (lengths []int64) {
+	for i := range sig.Inputs {
+		spec := &sig.Inputs[i]
+		t := find(inputs, spec.Name)
+		if spec.Ragged == nil || t == nil || spec.Ragged.Axis >= len(t.Shape) {
+			continue
+		}
+		if lengths == nil {
+			lengths = make([]int64, len(sig.Inputs))
+		}
+		lengths[i] = t.Shape[spec.Ragged.Axis]
+	}
+	return lengths
+}
+
+// ownInputs are a member's rows of joined inputs without what others' lengths
+// padded them with.
+func ownInputs(sig *infer.Signature, it *item, inputs []infer.Tensor) []infer.Tensor {
+	if it.lengths == nil {
+		return inputs
+	}
+	own := slices.Clone(inputs)
+	for i := range sig.Inputs {
+		if t := find(own, sig.Inputs[i].Name); t != nil && sig.Inputs[i].Ragged != nil {
+			trim(t, sig.Inputs[i].Ragged.Axis, it.lengths[i])
+		}
+	}
+	return own
+}
+
+// elementsOfRow counts the elements of all inputs together, in one of so many
+// rows.
+func elementsOfRow(sig *infer.Signature, inputs []infer.Tensor, rows int) (n int64) {
+	for i := range inputs {
+		elements := inputs[i].Elements()
+		if spec := infer.SpecOf(sig.Inputs, inputs[i].Name); spec != nil && !spec.Unbatched {
+			elements /= int64(max(rows, 1))
+		}
+		n += elements
+	}
+	return n
 }
 
 // trim shortens a tensor along an axis.

@@ -12,10 +12,10 @@ func TestUnequalSharedInputsAreNotJoined(t *testing.T) {
 	t.Parallel()
 	sig := doubling()
 	sig.Inputs = append(sig.Inputs, infer.TensorSpec{Name: "k", DataType: infer.Int64, Unbatched: true})
-	q := &Queue{m: Model{Signature: sig}}
+	q := &Queue{m: Model{Signature: sig}, rules: &Rules{}}
 	key := func(rows int, k int64, wanted ...string) string {
 		x := infer.NewTensor("x", []int64{int64(rows), 2}, make([]float32, 2*rows))
-		f := q.formOf(nil, []infer.Tensor{infer.NewTensor("k", []int64{}, []int64{k}), x}, wanted)
+		f := q.formOf(nil, &infer.Request{Inputs: []infer.Tensor{infer.NewTensor("k", []int64{}, []int64{k}), x}}, wanted)
 		return string(f.key)
 	}
 	if key(1, 7, "y") != key(3, 7, "y") {
@@ -34,11 +34,11 @@ func TestLengthsThatDifferAreNotJoinedWithEqualOnes(t *testing.T) {
 	spec := func(name string) infer.TensorSpec {
 		return infer.TensorSpec{Name: name, DataType: infer.Int64, Shape: []int64{-1, -1}, Ragged: &infer.Ragged{Axis: 1}}
 	}
-	q := &Queue{m: Model{Signature: &infer.Signature{Inputs: []infer.TensorSpec{spec("ids"), spec("mask")}, BatchAxis: &axis}}}
+	q := &Queue{m: Model{Signature: &infer.Signature{Inputs: []infer.TensorSpec{spec("ids"), spec("mask")}, BatchAxis: &axis}}, rules: &Rules{}}
 	key := func(ids, mask int64) string {
-		f := q.formOf(nil, []infer.Tensor{
+		f := q.formOf(nil, &infer.Request{Inputs: []infer.Tensor{
 			infer.NewTensor("ids", []int64{1, ids}, make([]int64, ids)), infer.NewTensor("mask", []int64{1, mask}, make([]int64, mask)),
-		}, nil)
+		}}, nil)
 		return string(f.key)
 	}
 	if key(5, 5) != key(6, 6) {
@@ -69,7 +69,7 @@ func TestPaddingIsWrittenAndTrimmed(t *testing.T) {
 		Outputs:   []infer.TensorSpec{{Name: "x", DataType: infer.Int32, Shape: []int64{-1, 2, -1, 2}, Ragged: &infer.Ragged{Axis: 2, Of: "x"}}},
 		BatchAxis: &axis,
 	}
-	q := &Queue{m: Model{Signature: sig}}
+	q := &Queue{m: Model{Signature: sig}, rules: &Rules{}}
 	c := &class{q: q}
 	var members []*item
 	var parts [][]infer.Tensor
@@ -80,7 +80,7 @@ func TestPaddingIsWrittenAndTrimmed(t *testing.T) {
 		}
 		inputs := []infer.Tensor{infer.NewTensor("x", []int64{1, 2, length, 2}, values)}
 		parts = append(parts, inputs)
-		members = append(members, &item{class: c, inputs: inputs, rows: 1})
+		members = append(members, &item{class: c, inputs: inputs, rows: 1, lengths: lengthsOf(sig, inputs)})
 	}
 	joined, padding, all := joinInputs(sig, parts, 4)
 	if !slices.Equal(joined[0].Shape, []int64{4, 2, 3, 2}) || all != 48 || padding != 24 {
@@ -89,10 +89,7 @@ func TestPaddingIsWrittenAndTrimmed(t *testing.T) {
 	if got := int32(binary.LittleEndian.Uint32(joined[0].Data[8:])); got != -7 {
 		t.Errorf("padding is %d", got)
 	}
-	cut, _, err := cutOutputs(sig, members, joined, func() {})
-	if err != nil {
-		t.Fatal(err)
-	}
+	cut, _ := q.cutOutputs(members, joined, func() {})
 	for i := range parts {
 		if !slices.Equal(cut[i][0].Data, parts[i][0].Data) || !slices.Equal(cut[i][0].Shape, parts[i][0].Shape) {
 			t.Errorf("member %d: %v %v", i, cut[i][0].Shape, cut[i][0].Data)

@@ -19,6 +19,7 @@ type Metrics struct {
 	runs    *prometheus.HistogramVec
 	refuse  *prometheus.CounterVec
 	padding *prometheus.CounterVec
+	misfits *prometheus.CounterVec
 
 	mu    sync.Mutex
 	known map[string]*queueMetrics
@@ -46,12 +47,15 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 		padding: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "modelserve_batch_ragged_elements_total", Help: "Elements of inputs with a ragged axis that were joined, by kind: own or padding.",
 		}, []string{"model", "kind"}),
+		misfits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "modelserve_batch_misfits_total", Help: "Joined, split or padded runs whose outputs were not what was proven of the model, by rule: rows (nothing is joined any more) or ragged (only equal lengths are). They ran again one by one.",
+		}, []string{"model", "rule"}),
 		known: map[string]*queueMetrics{},
 	}
 	if registerer == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.queue, m.wait, m.rows, m.runs, m.refuse, m.padding} {
+	for _, c := range []prometheus.Collector{m.queue, m.wait, m.rows, m.runs, m.refuse, m.padding, m.misfits} {
 		if err := registerer.Register(c); err != nil {
 			return nil, err
 		}
@@ -65,6 +69,7 @@ type queueMetrics struct {
 	wait, rows, runs prometheus.Observer
 	reasons          map[string]prometheus.Counter
 	own, padding     prometheus.Counter
+	misfits          map[string]prometheus.Counter // by rule
 }
 
 // of finds the metrics of a model; nil when there are none.
@@ -85,6 +90,10 @@ func (m *Metrics) of(model string) *queueMetrics {
 		rows: m.rows.WithLabelValues(model), runs: m.runs.WithLabelValues(model),
 		reasons: map[string]prometheus.Counter{},
 		own:     m.padding.WithLabelValues(model, "own"), padding: m.padding.WithLabelValues(model, "padding"),
+		misfits: map[string]prometheus.Counter{},
+	}
+	for _, rule := range []string{RuleRows, RuleRagged} {
+		q.misfits[rule] = m.misfits.WithLabelValues(model, rule)
 	}
 	for _, reason := range []string{"queue_full", "pushed_out", "deadline", "cancelled", "too_large"} {
 		q.reasons[reason] = m.refuse.WithLabelValues(model, reason)
@@ -115,6 +124,12 @@ func (q *queueMetrics) ran(rows int, took time.Duration) {
 func (q *queueMetrics) refused(reason string) {
 	if q != nil {
 		q.reasons[reason].Inc()
+	}
+}
+
+func (q *queueMetrics) misfit(rule string) {
+	if q != nil {
+		q.misfits[rule].Inc()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -14,22 +15,17 @@ import (
 
 // admitParts finds place for a request that will run in parts of so many rows,
 // as a whole, and refuses one that would end too late. It is called under mu.
-func (c *class) admitParts(ctx context.Context, req *infer.Request, rows, per int) error {
+func (c *class) admitParts(ctx context.Context, req *infer.Request, f *form, per int) error {
 	q := c.q
-	if n := ceilDiv(rows, per); n > maxParts {
+	if n := ceilDiv(f.rows, per); n > maxParts {
 		q.metrics.refused("too_large")
-		e := problem.Invalid("inputs[0].shape", "expected at most %d rows, for batches of at most %d; got %d", maxParts*per, per, rows)
+		e := problem.Invalid("inputs[0].shape", "expected at most %d rows, for batches of at most %d; got %d", maxParts*per, per, f.rows)
 		e.Code = problem.PayloadTooLarge
 		return e
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		least := c.costs.cost(1).least(per) * time.Duration(rows/per) / time.Duration(q.s.cfg.Slots)
-		if left := time.Until(deadline); least > left {
-			c.costs.alone.impatient()
-			c.costs.busy.impatient()
-			q.metrics.refused("deadline")
-			return tooLate(q, left)
-		}
+	deadline, _ := ctx.Deadline()
+	if err := c.tooLate(deadline, time.Now(), per, f.elements); err != nil {
+		return err
 	}
 	return q.admit(req.Tenant)
 }
@@ -53,65 +49,75 @@ func (q *Queue) runParts(ctx context.Context, req *infer.Request, wanted []strin
 			count := min(per, rows-from)
 			part := *req
 			part.Inputs = cutInputs(sig, req.Inputs, from, count)
-			results[i], err = q.runPart(gctx, &part, wanted, count)
+			results[i], err = q.runAdmitted(gctx, &part, wanted)
 			return err
 		})
 	}
 	err := group.Wait()
-	defer func() {
+	release := sync.OnceFunc(func() {
 		for _, r := range results {
 			if r != nil {
 				r.Release()
 			}
 		}
-	}()
+	})
+	defer release()
 	if err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("run: %w", ctx.Err())
 		}
 		return nil, err
 	}
-	return joinResults(sig, results, rows)
+	joined, wrong := joinResults(sig, results, rows, per)
+	switch {
+	case wrong != nil:
+		q.misfit(wrong)
+	case !q.rules.whole.Load():
+		return joined, nil
+	}
+	release()
+	return q.runAdmitted(ctx, req, wanted)
 }
 
-// runPart runs one part. None is refused for a full queue: the request is under
-// way.
-func (q *Queue) runPart(ctx context.Context, req *infer.Request, wanted []string, rows int) (*Result, error) {
+// runAdmitted runs a part, or what was run in parts and cannot be, as a whole.
+// None is refused for a full queue: the request is under way.
+func (q *Queue) runAdmitted(ctx context.Context, req *infer.Request, wanted []string) (*Result, error) {
 	var scratch [512]byte
-	form := q.formOf(scratch[:0], req.Inputs, wanted)
-	s := q.s
-	s.mu.Lock()
-	c := q.class(&form, wanted, req.Inputs)
-	return q.runOne(ctx, c, req, rows, true)
+	form := q.formOf(scratch[:0], req, wanted)
+	q.s.mu.Lock()
+	c := q.class(&form, req, wanted)
+	return q.runOne(ctx, c, req, &form, true)
 }
 
-// joinResults makes one result of parts'.
-func joinResults(sig *infer.Signature, parts []*Result, rows int) (*Result, error) {
+// joinResults makes one result of those of parts, of so many rows each but the
+// last. A misfit is one whose outputs are not of its rows, or not as another's.
+func joinResults(sig *infer.Signature, parts []*Result, rows, per int) (*Result, *misfit) {
 	outputs := slices.Clone(parts[0].Outputs)
 	for i := range outputs {
 		o := &outputs[i]
 		o.Shape = slices.Clone(o.Shape)
-		if spec := infer.SpecOf(sig.Outputs, o.Name); spec == nil || spec.Unbatched {
-			o.Data = alignedCopy(o.Data)
-			continue
-		}
-		total, count := 0, int64(0)
-		for _, p := range parts {
+		spec := infer.SpecOf(sig.Outputs, o.Name)
+		total := 0
+		for k, p := range parts {
 			t := &p.Outputs[i]
-			if len(t.Shape) == 0 || !slices.Equal(t.Shape[batchAxis+1:], o.Shape[batchAxis+1:]) {
-				return nil, problem.New(problem.ModelFailed, "output %q of some rows has the shape %v, and that of others %v", o.Name, t.Shape, o.Shape)
+			want := slices.Clone(parts[0].Outputs[i].Shape)
+			if spec != nil && !spec.Unbatched && len(want) > batchAxis {
+				want[batchAxis] = int64(min(per, rows-k*per))
+			}
+			if spec == nil || !spec.Unbatched && len(want) == 0 || !slices.Equal(t.Shape, want) {
+				return nil, &misfit{RuleRows, fmt.Errorf("output %q of %d of %d rows has the shape %v, expected %v", o.Name, min(per, rows-k*per), rows, t.Shape, want)}
 			}
 			total += len(t.Data)
-			count += t.Shape[batchAxis]
 		}
-		if count != int64(rows) {
-			return nil, problem.New(problem.ModelFailed, "output %q of %d rows has %d", o.Name, rows, count)
+		if spec.Unbatched {
+			o.Data = alignedCopy(o.Data)
+			continue
 		}
 		data := make([]byte, 0, max(total, 8))
 		for _, p := range parts {
 			data = append(data, p.Outputs[i].Data...)
 		}
-		o.Data, o.Shape[batchAxis] = data, count
+		o.Data, o.Shape[batchAxis] = data, int64(rows)
 	}
 	joined := &Result{Outputs: outputs, Release: func() {}}
 	for _, p := range parts {

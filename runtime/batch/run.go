@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,14 +21,16 @@ type run struct {
 	rows    int
 	started time.Time
 	from    reading
-	cost    float64 // that the members' tenants were charged
-	cold    bool    // it is among the first of its size
+	cost    float64   // that it was expected to take, in nanoseconds
+	cold    bool      // it is among the first of its size
+	known   [][]int64 // the class's outputs as it began
 
 	// Of shared runs.
 	ctx    context.Context //nolint:containedctx // the run's own: it ends when its last caller goes
 	cancel context.CancelFunc
 	joined chan struct{} // closed when the callers' inputs are not read any more
 	hold   func()        // lets the model go
+	padded bool          // its members' lengths differ
 
 	live int // members whose callers wait; under Scheduler.mu
 }
@@ -51,13 +54,6 @@ func (r *run) abandon() {
 	}
 }
 
-// charge adds to what the members' tenants have had, each by its rows.
-func (r *run) charge(cost float64) {
-	for _, it := range r.members {
-		it.tenant.tag += cost * float64(it.rows) / float64(max(r.rows, 1))
-	}
-}
-
 // alone runs a run of one in its caller's goroutine.
 func (r *run) alone() (*Result, error) {
 	it := r.members[0]
@@ -75,7 +71,8 @@ func (r *run) alone() (*Result, error) {
 		release()
 		return nil, err
 	}
-	report = ended{ok: true, bytes: size(outputs)}
+	q.heldAlone(it.inputs, outputs)
+	report = ended{ok: true, bytes: size(outputs), elements: it.elements, outputs: outputs}
 	timing := infer.Timing{Queue: began.Sub(it.arrived), Infer: took, BatchSize: it.rows}
 	q.executed(timing)
 	return &Result{Outputs: outputs, Release: release, Timing: timing}, nil
@@ -124,6 +121,10 @@ func (r *run) join() []infer.Tensor {
 	for i, it := range r.members {
 		parts[i] = it.inputs
 	}
+	for _, it := range r.members {
+		it.lengths = lengthsOf(q.m.Signature, it.inputs)
+		r.padded = r.padded || !slices.Equal(it.lengths, r.members[0].lengths)
+	}
 	inputs, padded, all := joinInputs(q.m.Signature, parts, r.rows)
 	q.metrics.padded(padded, all)
 	return inputs
@@ -131,17 +132,20 @@ func (r *run) join() []infer.Tensor {
 
 // try runs members whose inputs are joined, and fills in their outcomes. When
 // the model refuses them it is tried with each half, until those who are at
-// fault are alone with their error.
+// fault are alone with their error. What broke a rule is run one by one.
 func (r *run) try(members []*item, inputs []infer.Tensor, input time.Duration, outcomes []outcome) ended {
 	q := r.class.q
+	if len(members) == 1 { // as if nobody else had come
+		inputs = ownInputs(q.m.Signature, members[0], inputs)
+	}
 	began := time.Now()
 	outputs, release, err := q.m.Runner.Run(r.ctx, inputs, r.class.wanted)
 	took := time.Since(began)
 	if err == nil {
 		timing := &infer.Timing{Input: input, Infer: took, BatchSize: rowsOf(members)}
-		if err = r.deal(members, outputs, release, timing, outcomes); err == nil {
+		if err = r.deal(members, inputs, outputs, release, timing, outcomes); err == nil {
 			q.executed(*timing)
-			return ended{ok: true, bytes: size(outputs), answers: len(members)}
+			return ended{ok: true, bytes: size(outputs), elements: elementsOfRow(q.m.Signature, inputs, rowsOf(members)), answers: len(members)}
 		}
 		release()
 	}
@@ -150,55 +154,52 @@ func (r *run) try(members []*item, inputs []infer.Tensor, input time.Duration, o
 	case len(members) == 1:
 		outcomes[0] = outcome{err: err}
 		return ended{}
-	case !isRefusal(err) && !errors.As(err, &wrong):
-		// The model, the machine or the callers gave up: halves would, too.
-		for i := range outcomes {
-			outcomes[i] = outcome{err: err}
-		}
-		return ended{}
+	case errors.As(err, &wrong):
+		q.misfit(wrong)
+		return ended{answers: r.split(members, inputs, outcomes, 1)}
+	case isRefusal(err):
+		return ended{answers: r.split(members, inputs, outcomes, ceilDiv(len(members), 2))}
 	}
-	answers := r.halves(members, inputs, outcomes)
-	if wrong != nil && answers == len(members) {
-		// Each alone is right and all together are not: no batch will be.
-		q.unbatch(wrong)
+	// The model, the machine or the callers gave up: fewer at once would, too.
+	for i := range outcomes {
+		outcomes[i] = outcome{err: err}
 	}
-	return ended{answers: answers}
+	return ended{}
 }
 
-// halves tries each half of the members.
-func (r *run) halves(members []*item, inputs []infer.Tensor, outcomes []outcome) (answers int) {
-	half := len(members) / 2
-	rows := rowsOf(members[:half])
-	sig := r.class.q.m.Signature
-	for _, part := range []struct {
-		members  []*item
-		outcomes []outcome
-		row      int
-	}{{members[:half], outcomes[:half], 0}, {members[half:], outcomes[half:], rows}} {
+// split tries so many members at a time.
+func (r *run) split(members []*item, inputs []infer.Tensor, outcomes []outcome, size int) (answers int) {
+	row := 0
+	for from := 0; from < len(members); from += size {
+		to := min(from+size, len(members))
+		part, told := members[from:to], outcomes[from:to]
 		if err := r.ctx.Err(); err != nil {
-			for i := range part.outcomes {
-				part.outcomes[i] = outcome{err: err}
+			for i := range told {
+				told[i] = outcome{err: err}
 			}
 			continue
 		}
-		cut := cutInputs(sig, inputs, part.row, rowsOf(part.members))
-		answers += r.try(part.members, cut, 0, part.outcomes).answers
+		rows := rowsOf(part)
+		answers += r.try(part, cutInputs(r.class.q.m.Signature, inputs, row, rows), 0, told).answers
+		row += rows
 	}
 	return answers
 }
 
 // deal gives each member its rows of the outputs. An error means that they are
-// not what the members' rows make; the outputs are still the caller's then.
-func (r *run) deal(members []*item, outputs []infer.Tensor, release func(), timing *infer.Timing, outcomes []outcome) error {
+// not what the members' rows make; the outputs are still the caller's then. One
+// alone has whatever the model makes of it.
+func (r *run) deal(members []*item, inputs, outputs []infer.Tensor, release func(), timing *infer.Timing, outcomes []outcome) error {
 	q := r.class.q
-	if err := q.check(outputs); err != nil {
-		return &misfit{err}
+	if len(members) == 1 {
+		if err := q.check(outputs); err != nil {
+			return err
+		}
+	} else if wrong := r.fits(inputs, outputs, rowsOf(members)); wrong != nil {
+		return wrong
 	}
 	began := time.Now()
-	parts, release, err := cutOutputs(q.m.Signature, members, outputs, release)
-	if err != nil {
-		return err
-	}
+	parts, release := q.cutOutputs(members, outputs, release)
 	timing.Output = time.Since(began)
 	for i, it := range members {
 		own := *timing
@@ -208,26 +209,9 @@ func (r *run) deal(members []*item, outputs []infer.Tensor, release func(), timi
 	return nil
 }
 
-// suspects run alone for so many requests after one that made a batch fail, so
-// that a caller cannot make the others' batches run again and again.
+// suspects is how many requests of a class run alone after one that made a batch
+// fail, so that a caller cannot make the others' batches run again and again.
 const suspects = 16
-
-func (c *class) suspect(it *item) {
-	if len(c.lines) >= maxClasses {
-		c.forgetSuspect()
-	}
-	c.lineOf(it.tenant).alone = suspects
-}
-
-// forgetSuspect makes room for another: of those with nothing waiting, any.
-func (c *class) forgetSuspect() {
-	for name, l := range c.lines {
-		if len(l.items) == 0 {
-			delete(c.lines, name)
-			return
-		}
-	}
-}
 
 // isRefusal reports whether the model refused the inputs, which may be one
 // request's fault, or had no memory for so many.
@@ -236,23 +220,14 @@ func isRefusal(err error) bool {
 	return code == problem.InvalidArgument || code == problem.PayloadTooLarge
 }
 
-// unbatch ends batches for a model that gives other outputs to rows together.
-func (q *Queue) unbatch(why error) {
-	q.s.mu.Lock()
-	first := !q.whole
-	q.whole = true
-	q.s.mu.Unlock()
-	if first && q.m.Unbatched != nil {
-		q.m.Unbatched(why)
-	}
-}
-
 // ended is how a run went.
 type ended struct {
-	ok      bool  // as a whole
-	refused bool  // by the model, alone
-	bytes   int64 // of the outputs
-	answers int
+	ok       bool  // as a whole
+	refused  bool  // by the model, alone
+	bytes    int64 // of the outputs
+	elements int64 // of the inputs, in one row
+	answers  int
+	outputs  []infer.Tensor // of a run alone
 }
 
 // end gives the slot back, learns, gives the members their outcomes (a run alone
@@ -269,32 +244,37 @@ func (r *run) end(e ended, outcomes []outcome) {
 	s.fair.running--
 	c.runs--
 	c.inRuns -= r.rows
+	c.q.inRuns -= r.rows
 	if e.ok {
-		c.costs.observe(r.rows, took, s.busy.others(r.from, to), e.bytes, r.cold)
+		c.costs.observe(sample{r.rows, e.elements, took, s.busy.others(r.from, to), e.bytes, r.cold})
+		c.learnShapes(e.outputs)
+		c.q.took += (float64(took) - c.q.took) / recentRuns
 	}
-	r.charge(float64(took) - r.cost)
+	c.tenant.pending -= r.cost
+	c.tenant.tag += float64(took)
 	answers := r.tell(e, outcomes)
 	c.linger.ended(now, answers, took)
 	s.dispatch(nil)
-	for _, it := range r.members {
-		s.fair.forget(it.tenant)
-	}
+	s.fair.forget(c.tenant)
 }
+
+// recentRuns is how many runs their average is over, about.
+const recentRuns = 16
 
 // tell gives the members their outcomes and counts those who were answered and
 // may call again.
 func (r *run) tell(e ended, outcomes []outcome) (answers int) {
 	c := r.class
 	for i, it := range r.members {
-		it.tenant.running--
+		c.tenant.running--
 		if !r.shared {
-			c.trust(it, e.refused)
+			c.trust(e.refused)
 			answers++
 			continue
 		}
 		o := outcomes[i]
 		if isRefusal(o.err) {
-			c.suspect(it)
+			c.alone = suspects
 		}
 		switch {
 		case it.gone && o.result != nil:
@@ -308,16 +288,14 @@ func (r *run) tell(e ended, outcomes []outcome) (answers int) {
 	return answers
 }
 
-// trust counts a run alone of a tenant who is suspected.
-func (c *class) trust(it *item, refused bool) {
-	l := c.lines[it.tenant.name]
-	if l == nil || l.alone == 0 {
+// trust counts a run alone of those who are suspected.
+func (c *class) trust(refused bool) {
+	if c.alone == 0 {
 		return
 	}
-	if l.alone--; refused {
-		l.alone = suspects
+	if c.alone--; refused {
+		c.alone = suspects
 	}
-	c.forgetLine(l)
 }
 
 func rowsOf(members []*item) int {

@@ -209,8 +209,8 @@ func history(t *testing.T, seed uint64) {
 	}
 	for _, q := range queues {
 		for _, c := range q.classes {
-			if q.waiting != 0 || c.items != 0 || c.rows != 0 || c.runs != 0 || c.inRuns != 0 {
-				t.Errorf("%s: left behind: %d waiting, %d items, %d rows, %d runs", q.m.Name, q.waiting, c.items, c.rows, c.runs)
+			if q.waiting != 0 || len(c.items) != 0 || c.rows != 0 || c.runs != 0 || c.inRuns != 0 {
+				t.Errorf("%s: left behind: %d waiting, %d items, %d rows, %d runs", q.m.Name, q.waiting, len(c.items), c.rows, c.runs)
 			}
 		}
 	}

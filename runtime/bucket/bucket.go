@@ -45,6 +45,8 @@ type Model struct {
 	exact atomic.Bool // it is not one for padded rows: pad no more
 
 	mu      sync.Mutex
+	wrong   error           // how outputs had not the padded rows; nil when they had
+	report  func(why error) // of that; nil until somebody asks
 	all     []*keeper
 	most    int // keepers that there may be
 	opening sync.WaitGroup
@@ -85,11 +87,13 @@ func (m *Model) Run(ctx context.Context, inputs []infer.Tensor, outputs []string
 	switch {
 	case whole == rows:
 		return results, release, err
-	case err == nil && m.cut(results, rows, whole):
-		return results, release, nil
 	case err == nil:
-		m.exact.Store(true)
+		wrong := m.cut(results, rows, whole)
+		if wrong == nil {
+			return results, release, nil
+		}
 		release()
+		m.misfit(wrong)
 	case code != problem.InvalidArgument && code != problem.PayloadTooLarge:
 		return nil, nil, err
 	}
@@ -97,9 +101,36 @@ func (m *Model) Run(ctx context.Context, inputs []infer.Tensor, outputs []string
 	// The same session: a refusal takes no other shape's.
 	results, release, err = m.runOn(ctx, k, inputs, outputs)
 	if err == nil && code == problem.InvalidArgument {
-		m.exact.Store(true)
+		m.Exact()
 	}
 	return results, release, err
+}
+
+// Misfits has report called, once, when the model gives padded rows other outputs
+// than rows, or did so before.
+func (m *Model) Misfits(report func(why error)) {
+	m.mu.Lock()
+	m.report = report
+	wrong := m.wrong
+	m.mu.Unlock()
+	if wrong != nil {
+		report(wrong)
+	}
+}
+
+// Exact ends the padding: the model was seen not to keep rows apart.
+func (m *Model) Exact() { m.exact.Store(true) }
+
+// misfit ends the padding of a model that broke the rule itself.
+func (m *Model) misfit(wrong error) {
+	m.Exact()
+	m.mu.Lock()
+	first, report := m.wrong == nil, m.report
+	m.wrong = wrong
+	m.mu.Unlock()
+	if first && report != nil {
+		report(wrong)
+	}
 }
 
 // runOn runs on a keeper's session, and on the first where that has no memory

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -271,20 +272,76 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A model that makes one answer of all rows is not padded again.
+// A model that makes one answer of all rows is not padded again, and whoever
+// joins rows by the same rule is told, once, also when they ask later.
 func TestModelThatLooksAtAllRows(t *testing.T) {
 	t.Parallel()
-	s := &session{sums: true}
-	m := bucket.New(s, bucket.Config{Signature: signature()})
-	for range 2 {
-		out, release, err := m.Run(t.Context(), rows(3, 1), nil)
-		if err != nil || !slices.Equal(out[0].Shape, []int64{1}) {
-			t.Fatalf("%v, %v", out, err)
-		}
-		release()
+	for name, late := range map[string]bool{"asked before": false, "asked later": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &session{sums: true}
+			m := bucket.New(s, bucket.Config{Signature: signature()})
+			var told []string
+			report := func(why error) { told = append(told, why.Error()) }
+			if !late {
+				m.Misfits(report)
+			}
+			for range 2 {
+				out, release, err := m.Run(t.Context(), rows(3, 1), nil)
+				if err != nil || !slices.Equal(out[0].Shape, []int64{1}) {
+					t.Fatalf("%v, %v", out, err)
+				}
+				release()
+			}
+			if late {
+				m.Misfits(report)
+			}
+			if !slices.Equal(s.shapes, []string{"[4 1]", "[3 1]", "[3 1]"}) || s.held != 0 {
+				t.Errorf("it ran %v, %d held", s.shapes, s.held)
+			}
+			if !slices.Equal(told, []string{`output "y" of 4 rows has the shape [1]`}) {
+				t.Errorf("told %q", told)
+			}
+		})
 	}
-	if !slices.Equal(s.shapes, []string{"[4 1]", "[3 1]", "[3 1]"}) || s.held != 0 {
-		t.Errorf("it ran %v, %d held", s.shapes, s.held)
+}
+
+// A model whose rows were seen to depend on each other elsewhere is not padded.
+func TestExactIsNotPadded(t *testing.T) {
+	t.Parallel()
+	s := &session{}
+	m := bucket.New(s, bucket.Config{Signature: signature()})
+	m.Exact()
+	run(t, m, rows(3, 1))
+	if !slices.Equal(s.shapes, []string{"[3 1]"}) {
+		t.Errorf("it ran %v", s.shapes)
+	}
+}
+
+// speller answers each row with a text, of another length for each.
+type speller struct{ session }
+
+func (s *speller) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+	_, release, err := s.session.Run(ctx, inputs, outputs)
+	var texts []string
+	for i := range inputs[0].Shape[0] {
+		texts = append(texts, strings.Repeat("a", int(i)))
+	}
+	return []infer.Tensor{infer.NewBytes("y", []int64{inputs[0].Shape[0], 1}, texts...)}, release, err
+}
+
+// Outputs of text are cut by elements.
+func TestTextIsCut(t *testing.T) {
+	t.Parallel()
+	m := bucket.New(&speller{}, bucket.Config{Signature: signature()})
+	out, release, err := m.Run(t.Context(), rows(3, 1), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	want := infer.NewBytes("y", []int64{3, 1}, "", "a", "aa")
+	if !slices.Equal(out[0].Data, want.Data) || !slices.Equal(out[0].Shape, want.Shape) {
+		t.Errorf("%q of shape %v", out[0].Data, out[0].Shape)
 	}
 }
 

@@ -1,6 +1,8 @@
 package bucket
 
 import (
+	"encoding/binary"
+	"fmt"
 	"math/bits"
 	"slices"
 
@@ -74,25 +76,36 @@ func repeated(t *infer.Tensor, rows, whole int) infer.Tensor {
 	return longer
 }
 
-// cut leaves the outputs the rows that were given. It returns false, and changes
-// nothing, where they have not as many rows as went in.
-func (m *Model) cut(outputs []infer.Tensor, rows, whole int) bool {
+// cut leaves the outputs the rows that were given. It changes nothing, and says
+// why, where they have not as many rows as went in, or are none of the
+// signature's, of which nothing is known.
+func (m *Model) cut(outputs []infer.Tensor, rows, whole int) error {
 	sig := m.cfg.Signature
 	for i := range outputs {
 		o, spec := &outputs[i], infer.SpecOf(sig.Outputs, outputs[i].Name)
-		if spec != nil && !spec.Unbatched && (len(o.Shape) <= rowAxis || o.Shape[rowAxis] != int64(whole) || o.DataType == infer.Bytes) {
-			return false
+		switch {
+		case spec == nil:
+			return fmt.Errorf("output %q is none of the signature's", o.Name)
+		case spec.Unbatched:
+		case len(o.Shape) <= rowAxis || o.Shape[rowAxis] != int64(whole):
+			return fmt.Errorf("output %q of %d rows has the shape %v", o.Name, whole, o.Shape)
 		}
 	}
 	for i := range outputs {
 		o, spec := &outputs[i], infer.SpecOf(sig.Outputs, outputs[i].Name)
-		if spec == nil || spec.Unbatched {
+		if spec.Unbatched {
 			continue
 		}
 		length := len(o.Data) / whole * rows
+		if o.DataType == infer.Bytes {
+			length = 0
+			for range o.Elements() / int64(whole) * int64(rows) {
+				length += 4 + int(binary.LittleEndian.Uint32(o.Data[length:]))
+			}
+		}
 		o.Shape = slices.Clone(o.Shape)
 		o.Shape[rowAxis] = int64(rows)
 		o.Data = o.Data[:length:length]
 	}
-	return true
+	return nil
 }

@@ -16,9 +16,13 @@ func (p *Pool) newQueue(e *entry, l *Loaded, stats *modelStats) *batch.Queue {
 		Check:    func(outputs []infer.Tensor) error { return checkOutputs(sig, outputs) },
 		Executed: stats.executed,
 		Hold:     func() func() { return p.keep(e) },
-		Unbatched: func(why error) {
-			p.logger.Error("a model gives other answers to rows together than to each alone: its requests are not joined any more",
-				"model", e.ref.Name, "version", e.ref.Version, "error", why)
+		Rules:    &stats.rules,
+		Misfit: func(rule string, why error) {
+			what := "a model gives other answers to rows together than to each alone: its requests are not joined any more"
+			if rule == batch.RuleRagged {
+				what = "a model gives other answers to padded rows than it was proven to: its requests of different lengths are not joined any more"
+			}
+			p.logger.Error(what, "model", e.ref.Name, "version", e.ref.Version, "error", why)
 		},
 	}
 	if word := l.Manifest.Batching; word != nil {

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelserveai/modelserve/runtime/batch"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
@@ -19,6 +20,7 @@ type modelStats struct {
 	mu      sync.Mutex
 	total   serve.ModelStats
 	batches map[int]*serve.BatchStats
+	rules   batch.Rules // that it was seen to break
 }
 
 // record counts a request of so many rows.
