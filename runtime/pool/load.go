@@ -86,8 +86,10 @@ func (p *Pool) prepare(ctx context.Context, e *entry, l *Loaded) (bytes int64, e
 	defer p.mu.Unlock()
 	if !ok {
 		bytes = e.bytes
+	} else {
+		p.statsOf(e.ref).took = took{e.tag, bytes}
 	}
-	return bytes, p.tooLarge(e, bytes)
+	return bytes, p.tooLarge(e, need{bytes, ""})
 }
 
 func (p *Pool) succeeded(e *entry, l *Loaded, bytes int64) {

@@ -100,10 +100,24 @@ func (l *ledger) signal() {
 	}
 }
 
-// estimate is what a version will take, before it is there to be measured.
-func estimate(m *artifact.Manifest) int64 {
+// need is the memory that a version takes, and by what that is known.
+type need struct {
+	bytes int64
+	by    string // "" is by its own measure
+}
+
+func (n need) String() string { return size(n.bytes) + " of memory" + n.by }
+
+// needOf is what a version will take, before it is there to be measured: what it
+// took when it was loaded here, what it took when it was published, or what its
+// files have. The last two may be wrong. They are believed because the other
+// error, more models than there is memory for, ends the process under all.
+func (p *Pool) needOf(e *entry, m *artifact.Manifest) need {
+	if seen := p.statsOf(e.ref).took; seen.bytes > 0 && seen.tag == e.tag {
+		return need{seen.bytes, ""}
+	}
 	if m.Cost != nil && m.Cost.Memory > 0 {
-		return m.Cost.Memory
+		return need{m.Cost.Memory, " by its manifest"}
 	}
 	var files int64
 	for i := range m.Files {
@@ -111,30 +125,30 @@ func estimate(m *artifact.Manifest) int64 {
 			files = sum(files, max(0, m.Files[i].Size))
 		}
 	}
-	return files
+	return need{files, " by the size of its files"}
 }
 
 // admit reserves memory for e: it lets go of the least recently used that nobody
 // holds, waits a short while for a lease to end where that is not enough, and
 // returns when what had to go is gone.
 func (p *Pool) admit(ctx context.Context, e *entry, m *artifact.Manifest) error {
-	need := estimate(m)
 	patience, stop := context.WithTimeout(ctx, roomWait)
 	defer stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	need := p.needOf(e, m)
 	for {
 		if err := p.tooLarge(e, need); err != nil {
 			return err
 		}
-		if p.makeRoom(e, need) {
+		if p.makeRoom(e, need.bytes) {
 			break
 		}
 		if !p.waitForRoom(patience) {
 			return p.noRoom(ctx, e, need)
 		}
 	}
-	p.memory.take(e, need)
+	p.memory.take(e, need.bytes)
 	for p.memory.closing > 0 && (p.memory.held > p.memory.most || p.memory.budget > 0 && p.memory.used > p.memory.budget) {
 		if !p.waitForRoom(ctx) {
 			return fmt.Errorf("wait for memory: %w", ctx.Err())
@@ -175,7 +189,7 @@ func (tooLargeError) Is(target error) bool { return target == ErrTooLarge }
 func (e tooLargeError) Unwrap() error { return e.error }
 
 // tooLarge is the error of a version that never fits beside those that stay.
-func (p *Pool) tooLarge(e *entry, need int64) error {
+func (p *Pool) tooLarge(e *entry, need need) error {
 	if p.memory.budget == 0 {
 		return nil
 	}
@@ -185,30 +199,30 @@ func (p *Pool) tooLarge(e *entry, need int64) error {
 			stay += other.bytes
 		}
 	}
-	if need <= p.memory.budget-stay {
+	if need.bytes <= p.memory.budget-stay {
 		return nil
 	}
 	beside := ""
 	if stay > 0 {
 		beside = fmt.Sprintf(", of which %s are taken by models that stay", size(stay))
 	}
-	return tooLargeError{problem.New(problem.ModelUnavailable, "it needs %s of memory, and models may take %s%s: raise MODELSERVE_MEMORY",
-		size(need), size(p.memory.budget), beside)}
+	return tooLargeError{problem.New(problem.ModelUnavailable, "it needs %s, and models may take %s%s: raise MODELSERVE_MEMORY",
+		need, size(p.memory.budget), beside)}
 }
 
 // noRoom is the error of a version that would fit if others were not in use.
-func (p *Pool) noRoom(ctx context.Context, e *entry, need int64) error {
+func (p *Pool) noRoom(ctx context.Context, e *entry, need need) error {
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("wait for memory: %w", ctx.Err())
 	case e.beside:
 		e.crowded = true
 		return problem.New(problem.ModelUnavailable,
-			"it needs %s of memory beside the version that it replaces, and %s are in use: raise MODELSERVE_MEMORY or MODELSERVE_MAX_LOADED, or unload the model",
-			size(need), &p.memory)
+			"it needs %s beside the version that it replaces, and %s are in use: raise MODELSERVE_MEMORY or MODELSERVE_MAX_LOADED, or unload the model",
+			need, &p.memory)
 	default:
-		return problem.New(problem.Overloaded, "model %s needs %s of memory, and %s are in use; call again",
-			e.ref, size(need), &p.memory).WithRetryAfter(time.Second)
+		return problem.New(problem.Overloaded, "model %s needs %s, and %s are in use; call again",
+			e.ref, need, &p.memory).WithRetryAfter(time.Second)
 	}
 }
 

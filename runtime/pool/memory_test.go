@@ -82,7 +82,7 @@ func TestPinnedStay(t *testing.T) {
 		_, err := call(t.Context(), p, "c", "")
 		var known *problem.Error
 		if !errors.As(err, &known) || known.Code != problem.ModelUnavailable ||
-			!strings.Contains(known.Detail, "it needs 30 bytes of memory, and models may take 100 bytes, of which 90 bytes are taken by models that stay: raise MODELSERVE_MEMORY") {
+			!strings.Contains(known.Detail, "it needs 30 bytes of memory by the size of its files, and models may take 100 bytes, of which 90 bytes are taken by models that stay: raise MODELSERVE_MEMORY") {
 			t.Errorf("got %v", err)
 		}
 		if got := src.closedNames(); got != "" {
@@ -106,7 +106,7 @@ func TestModelLargerThanAllMemory(t *testing.T) {
 		wants           string
 		loads           int64 // sessions made
 	}{
-		"by its manifest":  {101, 101, "it needs 101 bytes of memory, and models may take 100 bytes: raise MODELSERVE_MEMORY", 0},
+		"by its files":     {101, 101, "it needs 101 bytes of memory by the size of its files, and models may take 100 bytes: raise MODELSERVE_MEMORY", 0},
 		"once it is there": {50, 120, "it needs 120 bytes of memory, and models may take 100 bytes: raise MODELSERVE_MEMORY", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -127,6 +127,48 @@ func TestModelLargerThanAllMemory(t *testing.T) {
 				answered(t, p, "b", "")
 				if n := src.loadsOf(artifact.Ref{Name: "b", Version: 1}); n != 1 {
 					t.Errorf("b was let go for nothing")
+				}
+			})
+		})
+	}
+}
+
+// TestWhatALoadTookIsKnown holds that what a version took here counts from then
+// on, in place of what its files say: nobody has to go for it again, and
+// what cannot fit is not loaded again to see so.
+func TestWhatALoadTookIsKnown(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		estimate, took int64
+		gone           string // of those closed
+		loads          int
+	}{
+		"less than its manifest says": {90, 10, "b", 2}, // for the first load alone
+		"more than there is":          {50, 120, "a", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				src, p := sized(t, 100, map[string]int64{"a": tc.estimate, "b": 50}, nil)
+				defer p.Close()
+				a := artifact.Ref{Name: "a", Version: 1}
+				src.grown[a] = tc.took
+				answered(t, p, "b", "")
+				_, _ = call(t.Context(), p, "a", "")
+				_ = p.Unload(t.Context(), "a")
+				time.Sleep(time.Minute)
+				answered(t, p, "b", "")
+				gone := src.closedNames()
+				_, err := call(t.Context(), p, "a", "")
+				if (err == nil) != (tc.took < 100) {
+					t.Errorf("again: %v", err)
+				}
+				if err != nil && !strings.Contains(err.Error(), "it needs 120 bytes of memory, and models may take 100 bytes") {
+					t.Errorf("again: %v", err)
+				}
+				synctest.Wait()
+				if got := src.closedNames(); got != gone || !strings.HasPrefix(got, tc.gone) {
+					t.Errorf("let go of %q, before of %q", got, gone)
 				}
 			})
 		})
@@ -220,7 +262,7 @@ func TestEstimateOfManifests(t *testing.T) {
 		src, p := sized(t, 1<<30, map[string]int64{"a": 500 << 20, "b": 2 << 30}, nil)
 		defer p.Close()
 		_, err := call(t.Context(), p, "b", "")
-		if err == nil || !strings.Contains(err.Error(), "needs 2048 MiB of memory, and models may take 1024 MiB") {
+		if err == nil || !strings.Contains(err.Error(), "needs 2048 MiB of memory by the size of its files, and models may take 1024 MiB") {
 			t.Errorf("got %v", err)
 		}
 		answered(t, p, "a", "")

@@ -21,6 +21,13 @@ type modelStats struct {
 	total   serve.ModelStats
 	batches map[int]*serve.BatchStats
 	rules   batch.Rules // that it was seen to break
+	took    took        // when it was loaded last; under Pool.mu
+}
+
+// took is the memory, in bytes, of what was published with a tag.
+type took struct {
+	tag   string
+	bytes int64
 }
 
 // record counts a request of so many rows.

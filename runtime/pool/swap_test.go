@@ -175,12 +175,12 @@ func TestAFailedSwapNeverTakesOver(t *testing.T) {
 		"it is too large": {
 			func(s *source) { s.sizes[ref] = 200 },
 			func(s *source) { s.sizes[ref] = 10 },
-			"it needs 200 bytes of memory, and models may take 100 bytes",
+			"it needs 200 bytes of memory by the size of its files, and models may take 100 bytes",
 		},
 		"it does not fit beside the old one": {
 			func(s *source) { s.sizes[ref] = 60 },
 			func(s *source) { s.sizes[ref] = 10 },
-			"it needs 60 bytes of memory beside the version that it replaces, and 1 of 2 models with 50 bytes of 100 bytes are in use",
+			"it needs 60 bytes of memory by the size of its files beside the version that it replaces, and 1 of 2 models with 50 bytes of 100 bytes are in use",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
