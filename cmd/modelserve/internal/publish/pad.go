@@ -14,27 +14,31 @@ import (
 // filling is what a row holds. Masks are ones: they say what is there.
 type filling struct {
 	seed     int
+	wide     bool // all that the inputs were seen to take
 	floats   bool // negative ones: a maximum does not see zeros below it
 	integers bool // negative ones
 }
 
+// mostPairs bounds the lengths of a group that are padded to its longest.
+const mostPairs = 10
+
 // pairs holds that two rows of different lengths answer together as alone.
-func (p *prover) pairs(ctx context.Context, groups [][]int, lengths [][]int64, base int64) error {
+func (p *prover) pairs(ctx context.Context, groups [][]int, tried [][]seen, base int64) error {
 	type pair struct {
 		group []int // nil is all
 		a, b  []int64
 	}
 	var all []pair
 	for g, group := range groups {
-		longest := lengths[g][len(lengths[g])-1]
-		for _, n := range lengths[g][:len(lengths[g])-1] {
+		longest := tried[g][len(tried[g])-1].length
+		for _, n := range telling(tried[g]) {
 			all = append(all, pair{group, p.with(base, group, n), p.with(base, group, longest)})
 		}
 	}
 	if len(groups) > 1 { // each row longer in its own
 		all = append(all, pair{nil, p.with(base, groups[0], 2*base), p.with(2*base, groups[0], base)})
 	}
-	for _, fill := range []filling{{}, {floats: true}, {integers: true}} {
+	for _, fill := range []filling{{}, {wide: true}, {floats: true}, {wide: true, floats: true}, {integers: true}} {
 		for _, pair := range all {
 			fits, err := p.pair(ctx, pair.a, pair.b, pair.group, fill)
 			if err != nil {
@@ -48,8 +52,24 @@ func (p *prover) pairs(ctx context.Context, groups [][]int, lengths [][]int64, b
 	return nil
 }
 
+// telling are lengths whose outputs are not those of the longest in shape, spread
+// over all; any, where all are.
+func telling(trials []seen) (lengths []int64) {
+	last := trials[len(trials)-1]
+	differ := slices.DeleteFunc(slices.Clone(trials), func(t seen) bool {
+		return t.length == last.length || slices.EqualFunc(t.shapes, last.shapes, slices.Equal[[]int64])
+	})
+	if len(differ) == 0 {
+		differ = trials[:len(trials)-1]
+	}
+	for i := range min(mostPairs, len(differ)) {
+		lengths = append(lengths, differ[i*len(differ)/min(mostPairs, len(differ))].length)
+	}
+	return lengths
+}
+
 // pair runs two rows alone and padded together. It reports false when they do
-// not run alone with negative integers.
+// not run alone with other than usual numbers.
 func (p *prover) pair(ctx context.Context, a, b []int64, group []int, fill filling) (bool, error) {
 	longest := make([]int64, len(a))
 	for i := range a {
@@ -67,7 +87,7 @@ func (p *prover) pair(ctx context.Context, a, b []int64, group []int, fill filli
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return false, context.Cause(ctx)
-		case err != nil && fill.integers:
+		case err != nil && (fill.integers || fill.wide || fill.floats):
 			return false, nil
 		case err != nil:
 			return false, fmt.Errorf("--ragged: run a row alone: %w", err)
@@ -162,7 +182,11 @@ func distance(a, b *infer.Tensor) string {
 
 // runs reports why the model does not run with a row of the lengths.
 func (p *prover) runs(ctx context.Context, lengths []int64) error {
-	row, err := p.row(lengths, filling{seed: 1})
+	return p.runsWith(ctx, lengths, filling{seed: 1})
+}
+
+func (p *prover) runsWith(ctx context.Context, lengths []int64, fill filling) error {
+	row, err := p.row(lengths, fill)
 	if err != nil {
 		return err
 	}
@@ -174,9 +198,57 @@ func (p *prover) runs(ctx context.Context, lengths []int64) error {
 	return nil
 }
 
+// shapes are those of the outputs of a row of the lengths, whose other open axes
+// are so many times as long as usual.
+func (p *prover) shapes(ctx context.Context, lengths []int64, times int64) (shapes [][]int64, err error) {
+	row, err := p.rowOf(lengths, filling{seed: 1}, times)
+	if err != nil {
+		return nil, err
+	}
+	outputs, release, err := p.model.Run(ctx, row, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	for i := range outputs {
+		shapes = append(shapes, slices.Clone(outputs[i].Shape))
+	}
+	return shapes, nil
+}
+
+// widen finds the largest numbers that the model runs with, input by input, of
+// the tables that may be behind them, from two entries on. Integers that are no
+// tokens may be lengths, and are not made longer than what is there.
+func (p *prover) widen(ctx context.Context, base int64) {
+	p.high = make([]float64, len(p.sig.Inputs))
+	for i := range p.sig.Inputs {
+		spec := &p.sig.Inputs[i]
+		if spec.Optional || spec.Unbatched || spec.DataType == infer.Bytes || spec.DataType == infer.Bool || isMask(spec.Name) {
+			continue
+		}
+		bound := math.Inf(1)
+		if !slices.ContainsFunc(p.asked, func(r Ragged) bool { return r.Input == spec.Name }) && tolerance(spec.DataType) == 0 {
+			bound = float64(base)
+		}
+		for _, high := range []float64{2, 3, 7, 15, 31, 63, 127, 255, 1000, 5000, 30_000, 100_000} {
+			_, fits := infer.AppendNumber(nil, spec.DataType, high)
+			known := p.high[i]
+			if p.high[i] = high; !fits || high > bound || p.runsWith(ctx, p.all(base), filling{seed: 1, wide: true}) != nil {
+				p.high[i] = known
+				break
+			}
+		}
+	}
+}
+
 // row makes one row whose ragged inputs have the lengths. Unbatched inputs are
 // the same in all rows.
 func (p *prover) row(lengths []int64, fill filling) ([]infer.Tensor, error) {
+	return p.rowOf(lengths, fill, 1)
+}
+
+// rowOf is a row whose other open axes are so many times as long.
+func (p *prover) rowOf(lengths []int64, fill filling, times int64) ([]infer.Tensor, error) {
 	var row []infer.Tensor
 	for i := range p.sig.Inputs {
 		spec := &p.sig.Inputs[i]
@@ -184,6 +256,11 @@ func (p *prover) row(lengths []int64, fill filling) ([]infer.Tensor, error) {
 			continue
 		}
 		shape := rowsOf(p.sig, spec, 1)
+		for d := range shape {
+			if d < len(spec.Shape) && spec.Shape[d] == infer.Dynamic && (spec.Unbatched || d != *p.sig.BatchAxis) {
+				shape[d] *= times
+			}
+		}
 		for i, r := range p.asked {
 			if r.Input == spec.Name {
 				shape[r.Axis] = lengths[i]
@@ -197,7 +274,7 @@ func (p *prover) row(lengths []int64, fill filling) ([]infer.Tensor, error) {
 			return nil, err
 		}
 		if !spec.Unbatched {
-			p.fill(&t, fill)
+			p.fill(&t, i, fill)
 		}
 		row = append(row, t)
 	}
@@ -219,33 +296,42 @@ func outside(sig *infer.Signature, spec *infer.TensorSpec, shape []int64) string
 	return ""
 }
 
-// fill writes values that differ along every axis and from row to row.
-func (p *prover) fill(t *infer.Tensor, fill filling) {
+// isMask tells an input that says what of the others is there.
+func isMask(name string) bool { return strings.Contains(strings.ToLower(name), "mask") }
+
+// fill writes values that differ along every axis and from row to row, into the
+// input of that place in the signature.
+func (p *prover) fill(t *infer.Tensor, input int, fill filling) {
 	width := t.DataType.Size()
 	if width == 0 {
 		return // strings stay empty
 	}
-	isMask := strings.Contains(strings.ToLower(t.Name), "mask")
 	float := tolerance(t.DataType) > 0
 	signed := t.DataType == infer.Int8 || t.DataType == infer.Int16 || t.DataType == infer.Int32 || t.DataType == infer.Int64
+	low, high, most := float64(p.whole[0]), float64(p.whole[1]), 1.0
+	if fill.wide && p.high != nil && p.high[input] > 0 {
+		high, most = p.high[input], p.high[input]
+	}
 	data := t.Data[:0]
 	for i := range len(t.Data) / width {
 		u := (float64(uint32(i+1)*2654435769+uint32(fill.seed)*2246822519) + 0.5) / (1 << 32)
 		var v float64
 		switch {
-		case isMask:
+		case isMask(t.Name):
 			v = 1
 		case float:
-			v = u
+			v = u * most
 		case t.DataType == infer.Bool:
 			v = math.Round(u)
+		case fill.wide && i == 0:
+			v = high // or a table's end would hardly be met
 		default:
-			v = math.Floor(float64(p.whole[0]) + u*float64(p.whole[1]-p.whole[0]+1))
+			v = math.Floor(low + u*(high-low+1))
 		}
-		if !isMask && (fill.floats && float || fill.integers && signed) {
+		if !isMask(t.Name) && (fill.floats && float || fill.integers && signed) {
 			v = -v
 		}
-		data, _ = infer.AppendNumber(data, t.DataType, v) // small, so every type has it
+		data, _ = infer.AppendNumber(data, t.DataType, v) // every type has it, as was seen
 	}
 }
 

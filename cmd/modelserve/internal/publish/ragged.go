@@ -3,9 +3,11 @@ package publish
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/bits"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -18,9 +20,13 @@ type Ragged struct {
 	Pad   float64
 }
 
-// mostRagged bounds the ragged inputs: which of them share a length is found by
-// trying sets of them.
-const mostRagged = 6
+// Bounds on the proof.
+const (
+	mostRagged  = 6                // inputs: which of them share a length is found by trying sets of them
+	enoughSizes = 8                // of an output's axis, until its rule is believed
+	mostLength  = 1 << 20          // elements along an axis
+	growTime    = 40 * time.Second // for ever longer rows
+)
 
 // prover runs rows of several lengths alone and padded together.
 type prover struct {
@@ -28,7 +34,14 @@ type prover struct {
 	sig    *infer.Signature
 	asked  []Ragged
 	whole  [2]int64       // what integers are, inclusive
+	high   []float64      // by input: the largest number that it was seen to take
 	follow []infer.Ragged // by output; Of "" where it has one size
+}
+
+// seen is a length that the model ran with, and the shapes of its outputs.
+type seen struct {
+	length int64
+	shapes [][]int64
 }
 
 // proveRagged runs rows of different lengths alone, and padded to the longest
@@ -42,29 +55,50 @@ func proveRagged(ctx context.Context, model runner, sig infer.Signature, asked [
 	if err := checkRagged(&sig, asked); err != nil {
 		return sig, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, searchTime)
+	search, cancel := context.WithTimeout(ctx, searchTime)
 	defer cancel()
-	p := &prover{model: model, sig: &sig, asked: asked, follow: make([]infer.Ragged, len(sig.Outputs))}
-	base, err := p.base(ctx)
-	if err != nil {
-		return sig, err
-	}
-	groups, err := p.groups(ctx, base)
-	if err != nil {
-		return sig, err
-	}
-	var lengths [][]int64
-	for _, group := range groups {
-		run, err := p.outputs(ctx, group, base)
-		if err != nil {
-			return sig, err
+	p := &prover{model: model, sig: &sig, asked: asked}
+	if err := p.prove(search); err != nil {
+		if ctx.Err() == nil && search.Err() != nil {
+			return sig, refuse("--ragged: %s were not enough to prove that padding changes nothing; bound the length (--max-shape), or publish without --ragged", searchTime)
 		}
-		lengths = append(lengths, run)
-	}
-	if err := p.pairs(ctx, groups, lengths, base); err != nil {
 		return sig, err
 	}
 	return p.found(), nil
+}
+
+func (p *prover) prove(ctx context.Context) error {
+	base, err := p.base(ctx)
+	if err != nil {
+		return err
+	}
+	p.widen(ctx, base)
+	groups, err := p.groups(ctx, base)
+	if err != nil {
+		return err
+	}
+	var tried [][]seen
+	still := 0
+	for _, patient := range []bool{false, true} {
+		tried, p.follow = nil, make([]infer.Ragged, len(p.sig.Outputs))
+		for _, group := range groups {
+			trials, err := p.outputs(ctx, group, base, patient)
+			if err != nil {
+				return err
+			}
+			tried = append(tried, trials)
+		}
+		if still, err = p.still(ctx, tried, base); err != nil {
+			return err
+		}
+		if still < 0 {
+			return p.pairs(ctx, groups, tried, base)
+		}
+	}
+	trials := tried[0]
+	return refuse("--ragged: output %q has an open axis (its shape is %v), and came out as %v for all %d lengths that were tried from %d to %d along %s: "+
+		"how long it is for others could not be seen; export it with the axis fixed, or publish without --ragged",
+		p.sig.Outputs[still].Name, p.sig.Outputs[still].Shape, trials[0].shapes[still], len(trials), trials[0].length, trials[len(trials)-1].length, p.names(groups[0]))
 }
 
 // checkRagged holds what is asked to the signature.
@@ -189,42 +223,164 @@ func (p *prover) smallest(ctx context.Context, left []int, base int64) ([]int, e
 }
 
 // outputs finds which outputs follow the group's length, and by which divisor.
-// It returns the lengths that the model runs with, the longest last.
-func (p *prover) outputs(ctx context.Context, group []int, base int64) ([]int64, error) {
-	var lengths []int64
-	var answers [][]infer.Tensor
-	for _, n := range []int64{base, base + 1, base + 3, 2*base - 1, 2 * base, 3 * base} {
-		row, err := p.row(p.with(base, group, n), filling{seed: 1})
-		if err != nil {
-			continue // beyond a bound
+// Lengths go on growing until each has shown enough sizes, for a rule that is
+// read off few holds for few; patient, also those that have shown one yet. It
+// returns what ran, the longest last.
+func (p *prover) outputs(ctx context.Context, group []int, base int64, patient bool) ([]seen, error) {
+	var trials []seen
+	tried := map[int64]bool{}
+	try := func(n int64) error {
+		if tried[n] {
+			return nil
 		}
-		outputs, release, err := p.model.Run(ctx, row, nil)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil, context.Cause(ctx)
-			}
-			continue // one that requests cannot have either
+		tried[n] = true
+		if n < base {
+			return nil
 		}
-		defer release()
-		lengths, answers = append(lengths, n), append(answers, outputs)
+		shapes, err := p.shapes(ctx, p.with(base, group, n), 1)
+		if err == nil {
+			trials = append(trials, seen{n, shapes})
+			slices.SortFunc(trials, func(a, b seen) int { return int(a.length - b.length) })
+		}
+		return context.Cause(ctx) // one beyond a bound requests cannot have either
 	}
-	for o := range p.sig.Outputs {
-		shapes := make([][]int64, len(answers))
-		for i := range answers {
-			shapes[i] = answers[i][o].Shape
+	began, refused := time.Now(), 0
+	for k := int64(1); refused < 3 && k*base <= mostLength && time.Since(began) < growTime; k += max(k/2, 1) {
+		// Multiples, as strides want, and what lies between them.
+		ran, step := len(trials), time.Now()
+		for _, n := range []int64{k * base, k*base + 1, k*base + k/2 + 3, (k+1)*base - 1} {
+			if err := try(n); err != nil {
+				return nil, err
+			}
 		}
-		axis, divide, err := follows(shapes, lengths)
+		if refused++; len(trials) > ran {
+			refused = 0
+		}
+		if k < 3 {
+			continue
+		}
+		if k > enoughSizes && time.Since(step) > growTime/10 {
+			break // what takes long takes memory, too
+		}
+		next, only, err := p.rules(group, trials)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range next {
+			only = only && tried[n] // by what has run
+			if err := try(n); err != nil {
+				return nil, err
+			}
+		}
+		if only && p.shown(trials, patient) {
+			break
+		}
+	}
+	return trials, p.settle(group, trials)
+}
+
+// shown reports whether each output with an open axis has taken enough sizes, or,
+// not to be patient, one.
+func (p *prover) shown(trials []seen, patient bool) bool {
+	for o := range p.sig.Outputs {
+		shapes := map[string]bool{}
+		for _, t := range trials {
+			shapes[fmt.Sprint(t.shapes[o])] = true
+		}
+		if p.open(o) && p.follow[o].Of == "" && len(shapes) < enoughSizes && (patient || len(shapes) > 1) {
+			return false
+		}
+	}
+	return true
+}
+
+// open reports whether an output's size may differ along an axis that is not the
+// rows'.
+func (p *prover) open(o int) bool {
+	spec := &p.sig.Outputs[o]
+	for d, size := range spec.Shape {
+		if size == infer.Dynamic && (spec.Unbatched || d != *p.sig.BatchAxis) {
+			return true
+		}
+	}
+	return spec.Shape == nil
+}
+
+// rules looks at what ran for lengths that are to be tried yet: those that tell
+// the divisors apart that fit, and those about multiples of the only one. only
+// says that no output has several. One that follows by none is an error.
+func (p *prover) rules(group []int, trials []seen) (next []int64, only bool, err error) {
+	only = true
+	for o := range p.sig.Outputs {
+		axis, low, high, err := followed(trials, o)
 		if err == nil && axis >= 0 {
 			err = p.canFollow(o, axis)
 		}
-		if err != nil {
-			return nil, refuse("--ragged: output %q cannot be cut back to what a shorter %s gives: %w", p.sig.Outputs[o].Name, p.names(group), err)
-		}
-		if axis >= 0 {
-			p.follow[o] = infer.Ragged{Axis: axis, Of: p.asked[group[0]].Input, Divide: divide}
+		switch {
+		case err != nil:
+			return nil, false, p.uncut(o, group, err)
+		case axis < 0:
+		case low < high:
+			only = false
+			next = append(next, (low+high)/2+1)
+		default:
+			for _, k := range []int64{1, 2, 3, enoughSizes} {
+				next = append(next, k*low-1, k*low, k*low+1)
+			}
 		}
 	}
-	return lengths, nil
+	return next, only, nil
+}
+
+// settle keeps the rules of the outputs that follow the group.
+func (p *prover) settle(group []int, trials []seen) error {
+	for o := range p.sig.Outputs {
+		axis, low, high, err := followed(trials, o)
+		if err == nil && axis >= 0 {
+			err = p.canFollow(o, axis)
+		}
+		if err == nil && low < high {
+			err = fmt.Errorf("its axis %d has %s: the length by %d, by %d and what is between would all give that, and the model runs with no length that tells them apart",
+				axis, sizesOf(trials, o, axis), low, high)
+		}
+		if err != nil {
+			return p.uncut(o, group, err)
+		}
+		if axis >= 0 {
+			p.follow[o] = infer.Ragged{Axis: axis, Of: p.asked[group[0]].Input, Divide: low}
+		}
+	}
+	return nil
+}
+
+func (p *prover) uncut(o int, group []int, why error) error {
+	return refuse("--ragged: output %q cannot be cut back to what a shorter %s gives: %w", p.sig.Outputs[o].Name, p.names(group), why)
+}
+
+// still is an output whose axis is open and took one size for all lengths, for
+// there is no telling what it does beyond them; -1 is none. It may be an axis of
+// the inputs that is not ragged which moves it.
+func (p *prover) still(ctx context.Context, tried [][]seen, base int64) (int, error) {
+	var other [][]int64 // with all other open axes twice as long
+	for o := range p.sig.Outputs {
+		if !p.open(o) || p.follow[o].Of != "" {
+			continue
+		}
+		usual := tried[0][0].shapes
+		if other == nil {
+			var err error
+			if other, err = p.shapes(ctx, p.all(base), 2); err != nil {
+				other = usual
+			}
+			if ctx.Err() != nil {
+				return 0, context.Cause(ctx)
+			}
+		}
+		if slices.Equal(usual[o], other[o]) {
+			return o, nil
+		}
+	}
+	return -1, nil
 }
 
 // canFollow reports why an output cannot be cut along the axis.
@@ -243,50 +399,58 @@ func (p *prover) canFollow(o, axis int) error {
 	return nil
 }
 
-// follows finds the axis whose size is the length divided by a whole number and
-// rounded up; -1 when no size changes.
-func follows(shapes [][]int64, lengths []int64) (axis int, divide int64, err error) {
+// followed finds the axis of an output whose size is the length divided by a whole
+// number and rounded up, and the smallest and largest divisor that fit all that
+// was tried; axis -1 when no size changes.
+func followed(trials []seen, o int) (axis int, low, high int64, err error) {
 	axis = -1
-	for _, shape := range shapes[1:] {
-		if len(shape) != len(shapes[0]) {
-			return 0, 0, fmt.Errorf("it has %d axes with one length and %d with another", len(shapes[0]), len(shape))
+	first := trials[0].shapes[o]
+	for _, t := range trials[1:] {
+		shape := t.shapes[o]
+		if len(shape) != len(first) {
+			return 0, 0, 0, fmt.Errorf("it has %d axes with one length and %d with another", len(first), len(shape))
 		}
 		for d := range shape {
-			if shape[d] == shapes[0][d] || d == axis {
+			if shape[d] == first[d] || d == axis {
 				continue
 			}
 			if axis >= 0 {
-				return 0, 0, fmt.Errorf("its axes %d and %d both follow the length", axis, d)
+				return 0, 0, 0, fmt.Errorf("its axes %d and %d both follow the length", axis, d)
 			}
 			axis = d
 		}
 	}
 	if axis < 0 {
-		return -1, 0, nil
+		return -1, 0, 0, nil
 	}
-	fits := func(divide int64) bool {
-		for i, n := range lengths {
-			if divided(n, divide) != shapes[i][axis] {
-				return false
-			}
+	low, high = 1, math.MaxInt64
+	for _, t := range trials {
+		// A length n is of size s by the divisors from n/s on, until n/(s-1).
+		n, size := t.length, t.shapes[o][axis]
+		if size < 1 {
+			low = high
+			high = 0
+			break
 		}
-		return true
-	}
-	last := len(lengths) - 1
-	// Where all lengths are multiples of a stride, others may fit them, too.
-	if size := shapes[last][axis]; size > 0 && lengths[last]%size == 0 && fits(lengths[last]/size) {
-		return axis, lengths[last] / size, nil
-	}
-	for divide = 1; divide <= lengths[last]; divide++ {
-		if fits(divide) {
-			return axis, divide, nil
+		low = max(low, divided(n, size))
+		if size > 1 {
+			high = min(high, divided(n, size-1)-1)
 		}
 	}
-	sizes := make([]int64, len(shapes))
-	for i := range shapes {
-		sizes[i] = shapes[i][axis]
+	if low > high {
+		return 0, 0, 0, fmt.Errorf("its axis %d has %s, which is no division by a whole number, rounded up", axis, sizesOf(trials, o, axis))
 	}
-	return 0, 0, fmt.Errorf("its axis %d has the sizes %v for the lengths %v, which is no division by a whole number, rounded up", axis, sizes, lengths)
+	return axis, low, high, nil
+}
+
+// sizesOf lists an output's sizes along an axis, of few of many lengths.
+func sizesOf(trials []seen, o, axis int) string {
+	var sizes, lengths []int64
+	step := (len(trials) + 11) / 12
+	for i := (len(trials) - 1) % step; i < len(trials); i += step {
+		sizes, lengths = append(sizes, trials[i].shapes[o][axis]), append(lengths, trials[i].length)
+	}
+	return fmt.Sprintf("the sizes %v for the lengths %v", sizes, lengths)
 }
 
 // divided is n by d, rounded up.

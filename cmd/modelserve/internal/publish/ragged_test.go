@@ -1,6 +1,8 @@
 package publish
 
 import (
+	"context"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -55,6 +57,10 @@ func TestProveRagged(t *testing.T) {
 			[]Ragged{{"b_ids", 1, 1}, {"x", 1, 0}, {"b_mask", 1, 0}},
 			map[string]*infer.Ragged{"x": in(0), "y": out("x", 2), "b_ids": in(1), "b_mask": in(0), "b_tokens": out("b_ids", 1)},
 		},
+		"the other of two lengths, of equal ones": {
+			onnxtest.Two(onnxtest.EveryOther(4, 0), onnxtest.Embed(5, 3)), x,
+			map[string]*infer.Ragged{"x": in(0), "y": out("x", 2)},
+		},
 		"one of two lengths": {
 			onnxtest.Two(onnxtest.EveryOther(4, 0), onnxtest.ReduceTokens("ReduceMean", 4)), x,
 			map[string]*infer.Ragged{"x": in(0), "y": out("x", 2)},
@@ -108,7 +114,7 @@ func TestProveRaggedRefuses(t *testing.T) {
 		asked []Ragged
 		want  string
 	}{
-		"a mean":                     {onnxtest.ReduceTokens("ReduceMean", 4), x, `padded with 0 to 24, output "y" is off by`},
+		"a mean":                     {onnxtest.ReduceTokens("ReduceMean", 4), x, `padded with 0 to 31, output "y" is off by`},
 		"a maximum, padded with 0":   {onnxtest.ReduceTokens("ReduceMax", 4), x, `along axis 1 of input "x", padded with 0`},
 		"a minimum, padded with 0":   {onnxtest.ReduceTokens("ReduceMin", 4), x, `output "y" is off by`},
 		"a sum, padded with ones":    {onnxtest.ReduceTokens("ReduceSum", 4), []Ragged{{"x", 1, 1}}, `output "y" is off by`},
@@ -148,7 +154,7 @@ func TestProveRaggedRefuses(t *testing.T) {
 	}
 }
 
-func TestFollows(t *testing.T) {
+func TestFollowed(t *testing.T) {
 	t.Parallel()
 	one := func(sizes ...int64) [][]int64 {
 		var shapes [][]int64
@@ -158,33 +164,142 @@ func TestFollows(t *testing.T) {
 		return shapes
 	}
 	for name, tc := range map[string]struct {
-		shapes  [][]int64
-		lengths []int64
-		axis    int
-		divide  int64
-		want    string // "" is no error
+		shapes    [][]int64
+		lengths   []int64
+		axis      int
+		low, high int64
+		want      string // "" is no error
 	}{
-		"the length itself":      {one(8, 9, 24), []int64{8, 9, 24}, 1, 1, ""},
-		"always one size":        {one(5, 5), []int64{8, 16}, -1, 0, ""},
-		"an eighth":              {one(2, 4, 6), []int64{16, 32, 48}, 1, 8, ""},
-		"a third, rounded up":    {one(3, 4, 6), []int64{8, 10, 16}, 1, 3, ""},
-		"twice the length":       {one(16, 32), []int64{8, 16}, 0, 0, "no division"},
-		"one less":               {one(7, 15), []int64{8, 16}, 0, 0, "no division"},
-		"another number of axes": {[][]int64{{1, 8}, {1, 8, 1}}, []int64{8, 16}, 0, 0, "2 axes with one length and 3"},
-		"empty":                  {one(0, 1), []int64{8, 16}, 0, 0, "no division"},
+		"the length itself":      {one(8, 9, 24), []int64{8, 9, 24}, 1, 1, 1, ""},
+		"always one size":        {one(5, 5), []int64{8, 16}, -1, 0, 0, ""},
+		"an eighth":              {one(2, 4, 6), []int64{16, 32, 48}, 1, 8, 9, ""}, // or a ninth
+		"an eighth, seen longer": {one(2, 4, 6, 9), []int64{16, 32, 48, 72}, 1, 8, 8, ""},
+		"a third, rounded up":    {one(3, 4, 6), []int64{8, 10, 16}, 1, 3, 3, ""},
+		"few sizes":              {one(1, 1, 1, 1, 2, 2), []int64{128, 129, 131, 200, 255, 384}, 1, 200, 254, ""},
+		"twice the length":       {one(16, 32), []int64{8, 16}, 0, 0, 0, "no division"},
+		"one less":               {one(7, 15), []int64{8, 16}, 0, 0, 0, "no division"},
+		"another number of axes": {[][]int64{{1, 8}, {1, 8, 1}}, []int64{8, 16}, 0, 0, 0, "2 axes with one length and 3"},
+		"empty":                  {one(0, 1), []int64{8, 16}, 0, 0, 0, "no division"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			axis, divide, err := follows(tc.shapes, tc.lengths)
+			var trials []seen
+			for i := range tc.shapes {
+				trials = append(trials, seen{tc.lengths[i], [][]int64{tc.shapes[i]}})
+			}
+			axis, low, high, err := followed(trials, 0)
 			if tc.want != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.want) {
 					t.Errorf("got %v, want %q", err, tc.want)
 				}
 				return
 			}
-			if err != nil || axis != tc.axis || divide != tc.divide {
-				t.Errorf("axis %d by %d, %v", axis, divide, err)
+			if err != nil || axis != tc.axis || low != tc.low || high != tc.high {
+				t.Errorf("axis %d by %d to %d, %v", axis, low, high, err)
 			}
+		})
+	}
+}
+
+// framed is a model of rows x [n, t] whose output y [n, s] has frames, each of
+// which is the sum of the row's part that it is of.
+type framed struct {
+	frames  func(length int64) int64
+	per     int64 // of the row to a frame; 0 parts it evenly
+	refuse  func(length int64) bool
+	entries float32            // that its table has; 0 takes any number
+	odd     func(float32) bool // numbers that make the row's length part of its answer
+}
+
+func (m *framed) Run(_ context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
+	x := inputs[0]
+	rows, length := x.Shape[0], x.Shape[1]
+	if m.refuse != nil && m.refuse(length) {
+		return nil, nil, fmt.Errorf("no length of %d", length)
+	}
+	values, err := infer.Values[float32](&x)
+	if err != nil {
+		return nil, nil, err
+	}
+	size := m.frames(length)
+	y := make([]float32, rows*size)
+	for i, v := range values {
+		if m.entries > 0 && (v < 0 || v >= m.entries) {
+			return nil, nil, fmt.Errorf("%v is no entry", v)
+		}
+		row, at := int64(i)/length, int64(i)%length
+		if m.per > 0 {
+			at /= m.per
+		} else {
+			at = at * size / length
+		}
+		if at < size {
+			y[row*size+at] += v
+		}
+		if size > 0 && m.odd != nil && m.odd(v) {
+			y[row*size] += float32(length)
+		}
+	}
+	return []infer.Tensor{infer.NewTensor("y", []int64{rows, size}, y)}, func() {}, nil
+}
+
+func framedSignature() infer.Signature {
+	axis := 0
+	return infer.Signature{
+		Inputs:    []infer.TensorSpec{{Name: "x", DataType: infer.FP32, Shape: []int64{-1, -1}, Example: []int64{1, 8}}},
+		Outputs:   []infer.TensorSpec{{Name: "y", DataType: infer.FP32, Shape: []int64{-1, -1}}},
+		BatchAxis: &axis,
+	}
+}
+
+// TestRulesAreReadOffEnoughLengths holds that no rule is taken for an output's
+// length that only short ones seem to follow.
+func TestRulesAreReadOffEnoughLengths(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		model  framed
+		change func(*infer.Signature)
+		want   string // "" follows by divide
+		divide int64
+	}{
+		"divided and rounded":      {model: framed{frames: func(n int64) int64 { return max((n+80)/160, 1) }}, want: "no division by a whole number"},
+		"divided, and one more":    {model: framed{frames: func(n int64) int64 { return n/160 + 1 }}, want: "no division by a whole number"},
+		"divided and rounded down": {model: framed{frames: func(n int64) int64 { return max(n/7, 1) }}, want: "no division by a whole number"},
+		"windows that overlap":     {model: framed{frames: func(n int64) int64 { return max((n-400)/160+1, 1) }}, want: "no division by a whole number"},
+		"never another size":       {model: framed{frames: func(int64) int64 { return 3 }}, want: "came out as [1 3] for all"},
+		"another size far beyond":  {model: framed{frames: func(n int64) int64 { return 1 + n/(1<<21) }}, want: "came out as [1 1] for all"},
+		"two divisors": {
+			model:  framed{frames: func(n int64) int64 { return (n + 63) / 64 }, refuse: func(n int64) bool { return n%64 > 0 }},
+			change: func(sig *infer.Signature) { sig.Inputs[0].Example[1], sig.Inputs[0].MaxShape = 64, []int64{-1, 640} },
+			want:   "tells them apart",
+		},
+		"a stride":                   {model: framed{frames: func(n int64) int64 { return n / 32 }, per: 32, refuse: func(n int64) bool { return n%32 > 0 }}, divide: 32},
+		"few sizes until it is long": {model: framed{frames: func(n int64) int64 { return (n + 999) / 1000 }, per: 1000}, divide: 1000},
+		"numbers of its table that show it": {
+			model: framed{frames: func(n int64) int64 { return n }, per: 1, entries: 8, odd: func(v float32) bool { return v > 5 }},
+			want:  "padding changes the model's answers",
+		},
+		"a table of two": {
+			model: framed{frames: func(n int64) int64 { return n }, per: 1, entries: 2, odd: func(v float32) bool { return v > 2 }}, divide: 1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sig := framedSignature()
+			if tc.change != nil {
+				tc.change(&sig)
+			}
+			sig, err := proveRagged(t.Context(), &tc.model, sig, []Ragged{{Input: "x", Axis: 1}})
+			if tc.want == "" {
+				if err != nil || sig.Outputs[0].Ragged == nil || sig.Outputs[0].Ragged.Divide != tc.divide {
+					t.Errorf("%+v, %v", sig.Outputs[0].Ragged, err)
+				}
+				return
+			}
+			if problem.CodeOf(err) != problem.InvalidArgument || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+			t.Log(err)
 		})
 	}
 }
