@@ -225,3 +225,65 @@ func (s texts) Run(ctx context.Context, inputs []infer.Tensor, outputs []string)
 	}
 	return []infer.Tensor{y}, release, nil
 }
+
+// mixing is a source whose models answer one row whatever they are asked. It
+// counts the runs of several.
+type mixing struct {
+	*wording
+	joined atomic.Int64
+}
+
+func (s *mixing) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (*pool.Loaded, error) {
+	l, err := s.wording.Load(ctx, ref, admit)
+	if err == nil {
+		l.Session = oneRow{l.Session, &s.joined}
+	}
+	return l, err
+}
+
+type oneRow struct {
+	pool.Session
+	joined *atomic.Int64
+}
+
+func (s oneRow) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+	given, release, err := s.Session.Run(ctx, inputs, outputs)
+	if err != nil {
+		return nil, nil, err
+	}
+	if inputs[0].Shape[0] > 1 {
+		s.joined.Add(1)
+	}
+	return []infer.Tensor{{Name: given[0].Name, DataType: given[0].DataType, Shape: []int64{1, 1}, Data: given[0].Data[:4]}}, release, nil
+}
+
+// TestABrokenRuleStaysBroken holds that a version whose rows were seen to mix is
+// not joined when it is loaded again, either.
+func TestABrokenRuleStaysBroken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		src := &mixing{wording: &wording{newSource(), nil, sameTime()}}
+		src.runTime = 10 * time.Millisecond
+		p := newPoolOf(t, src, func(c *pool.Config) { c.Slots, c.Queue = 1, 64 })
+		defer p.Close()
+		for _, want := range []int64{1, 0} { // as first loaded, and loaded again
+			src.joined.Store(0)
+			var wg sync.WaitGroup
+			for range 5 {
+				wg.Go(func() {
+					if _, err := call(t.Context(), p, "a", ""); err != nil {
+						t.Error(err)
+					}
+				})
+				synctest.Wait()
+			}
+			wg.Wait()
+			if n := src.joined.Load(); n != want {
+				t.Errorf("%d runs of several rows, expected %d", n, want)
+			}
+			if err := p.Unload(t.Context(), "a"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
