@@ -395,6 +395,32 @@ func TestEmptyRowsAreOneRun(t *testing.T) {
 	}
 }
 
+// TestWhatIsNotShownIsNotJoined holds that only such requests share a run as
+// rows were shown to be independent of.
+func TestWhatIsNotShownIsNotJoined(t *testing.T) {
+	t.Parallel()
+	sig := doubling()
+	sig.Inputs = append(sig.Inputs,
+		infer.TensorSpec{Name: "by", DataType: infer.FP32, Shape: []int64{1}, Optional: true, Unbatched: true},
+		infer.TensorSpec{Name: "past", DataType: infer.FP32, Shape: []int64{infer.Dynamic, infer.Dynamic}})
+	q := &Queue{m: Model{Signature: sig}, rules: &Rules{}}
+	x := infer.NewTensor("x", []int64{1, 1}, []float32{1})
+	past := infer.NewTensor("past", []int64{1, 2}, []float32{1, 2})
+	for name, tc := range map[string]struct {
+		inputs []infer.Tensor
+		joins  bool
+	}{
+		"all that is required": {[]infer.Tensor{x, past}, true},
+		"an optional input":    {[]infer.Tensor{x, past, infer.NewTensor("by", []int64{1}, []float32{2})}, false},
+		"an empty input":       {[]infer.Tensor{x, infer.NewTensor("past", []int64{1, 0}, []float32(nil))}, false},
+		"no row":               {[]infer.Tensor{infer.NewTensor("x", []int64{0, 1}, []float32(nil)), infer.NewTensor("past", []int64{0, 2}, []float32(nil))}, false},
+	} {
+		if f := q.formOf(nil, &infer.Request{Inputs: tc.inputs}, nil); f.joins != tc.joins {
+			t.Errorf("%s: joins %v", name, f.joins)
+		}
+	}
+}
+
 func TestFullQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

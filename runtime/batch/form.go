@@ -30,9 +30,11 @@ const maxShared = 64 << 10
 
 // formOf reads the form of a request, into buf as far as it has room.
 //
-// The tenant is part of every key: that rows are apart was tried, and what a
-// model does with a row that was not tried is not known. A model may be made to
-// answer one caller with another's rows; so those of two tenants share no run.
+// That rows are independent was shown of requests that leave optional inputs to
+// their defaults, and none of whose inputs is empty; others run alone.
+//
+// The tenant is part of every key: rows of two tenants share no run, for what
+// native code makes of rows together is ONNX Runtime's word alone.
 func (q *Queue) formOf(buf []byte, req *infer.Request, wanted []string) form {
 	sig, inputs := q.m.Signature, req.Inputs
 	exact := q.rules.exact.Load() // lengths that differ are not joined
@@ -83,11 +85,12 @@ func (q *Queue) formOf(buf []byte, req *infer.Request, wanted []string) form {
 			f.key = binary.AppendUvarint(f.key, uint64(n))
 		}
 		f.elements += size
+		f.joins = f.joins && !spec.Optional && size > 0
 	}
 	for _, name := range wanted {
 		f.key = append(binary.AppendUvarint(f.key, uint64(len(name))), name...)
 	}
-	if !f.joins || rows <= 0 || f.elements == 0 {
+	if !f.joins || rows <= 0 {
 		f.joins = false
 		if axis { // it is as many rows as it says, of which nothing else is known
 			f.key = appendRows(f.key, sig, inputs)
