@@ -92,23 +92,41 @@ func TestBrokenRules(t *testing.T) {
 	}{
 		"a length that follows otherwise": {byLength(kaldi), 192, varied, RuleRagged, []int64{1, 4}, []int64{1, 1, 1, 1, 1}},
 		"the rule holds":                  {byLength(func(n int) int { return (n + 159) / 160 }), 160, varied, "", []int64{1, 4}, []int64{1, 4}},
-		"an answer for all": {func(_ int, x []float32, n int) infer.Tensor { return frames(1, 3, x, n) }, 0, same, RuleRows,
-			[]int64{1, 1, 1, 1, 1}, []int64{1, 1, 1, 1, 1}},
-		"no rows": {func(rows int, x []float32, n int) infer.Tensor {
-			if rows > 1 {
-				return infer.NewTensor("y", []int64{}, x[:1])
-			}
-			return frames(rows, 3, x, n)
-		}, 0, same, RuleRows, []int64{1, 1, 1, 1, 1}, []int64{1, 1, 1, 1, 1}},
-		"rows of another shape in company": {func(rows int, x []float32, n int) infer.Tensor { return frames(rows, 2+rows, x, n) }, 0, same, RuleRows,
-			[]int64{1, 1, 1, 1, 1}, []int64{1, 1, 1, 1, 1}},
-		"another axis by padding": {func(rows int, x []float32, n int) infer.Tensor {
-			y := frames(rows, n, x, n)
-			if rows > 1 && n == 960 {
-				y.Shape = append(y.Shape, 1)
-			}
-			return y
-		}, 1, varied, RuleRagged, []int64{1, 4}, []int64{1, 1, 1, 1, 1}},
+		"an answer for all": {
+			func(_ int, x []float32, n int) infer.Tensor { return frames(1, 3, x, n) },
+			0, same, RuleRows,
+			[]int64{1, 1, 1, 1, 1},
+			nil,
+		},
+		"no rows": {
+			func(rows int, x []float32, n int) infer.Tensor {
+				if rows > 1 {
+					return infer.NewTensor("y", []int64{}, x[:1])
+				}
+				return frames(rows, 3, x, n)
+			},
+			0, same, RuleRows,
+			[]int64{1, 1, 1, 1, 1},
+			nil,
+		},
+		"rows of another shape in company": {
+			func(rows int, x []float32, n int) infer.Tensor { return frames(rows, 2+rows, x, n) },
+			0, same, RuleRows,
+			[]int64{1, 1, 1, 1, 1},
+			nil,
+		},
+		"another axis by padding": {
+			func(rows int, x []float32, n int) infer.Tensor {
+				y := frames(rows, n, x, n)
+				if rows > 1 && n == 960 {
+					y.Shape = append(y.Shape, 1)
+				}
+				return y
+			},
+			1, varied, RuleRagged,
+			[]int64{1, 4},
+			[]int64{1, 1, 1, 1, 1},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
