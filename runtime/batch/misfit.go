@@ -29,6 +29,16 @@ type Rules struct {
 	exact atomic.Bool // no RuleRagged
 }
 
+// Broken reports whether the version was seen to break a rule.
+func (r *Rules) Broken(rule string) bool { return r.of(rule).Load() }
+
+func (r *Rules) of(rule string) *atomic.Bool {
+	if rule == RuleRagged {
+		return &r.exact
+	}
+	return &r.whole
+}
+
 // padder is a Runner that relies on RuleRows, too, for it pads what it runs.
 type padder interface {
 	Misfits(report func(why error)) // calls report when a run of its own broke the rule
@@ -48,11 +58,7 @@ func (m *misfit) Unwrap() error { return m.err }
 // misfit counts one, and drops its rule. It is called without mu.
 func (q *Queue) misfit(m *misfit) {
 	q.metrics.misfit(m.rule)
-	dropped := &q.rules.whole
-	if m.rule == RuleRagged {
-		dropped = &q.rules.exact
-	}
-	if !dropped.CompareAndSwap(false, true) {
+	if !q.rules.of(m.rule).CompareAndSwap(false, true) {
 		return
 	}
 	q.s.mu.Lock()

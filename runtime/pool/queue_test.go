@@ -264,8 +264,22 @@ func TestABrokenRuleStaysBroken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &mixing{wording: &wording{newSource(), nil, sameTime()}}
 		src.runTime = 10 * time.Millisecond
-		p := newPoolOf(t, src, func(c *pool.Config) { c.Slots, c.Queue = 1, 64 })
+		p := newPoolOf(t, src, func(c *pool.Config) { c.Slots, c.Queue, c.MaxOutput = 1, 64, 100 })
 		defer p.Close()
+		many := func() error {
+			lease, err := p.Acquire(t.Context(), "a", "")
+			if err != nil {
+				return err
+			}
+			defer lease.Release()
+			_, err = lease.Run(t.Context(), &infer.Request{
+				Model: "a", Inputs: []infer.Tensor{infer.NewTensor("x", []int64{50, 1}, make([]float32, 50))},
+			})
+			return err
+		}
+		if err := many(); problem.CodeOf(err) != problem.PayloadTooLarge {
+			t.Errorf("50 rows of 4 bytes, of which 100 may be answered: %v", err)
+		}
 		for _, want := range []int64{1, 0} { // as first loaded, and loaded again
 			src.joined.Store(0)
 			var wg sync.WaitGroup
@@ -280,6 +294,9 @@ func TestABrokenRuleStaysBroken(t *testing.T) {
 			wg.Wait()
 			if n := src.joined.Load(); n != want {
 				t.Errorf("%d runs of several rows, expected %d", n, want)
+			}
+			if err := many(); err != nil { // they are one row, as was seen
+				t.Errorf("50 rows: %v", err)
 			}
 			if err := p.Unload(t.Context(), "a"); err != nil {
 				t.Fatal(err)
