@@ -47,10 +47,12 @@ func findBatchAxis(ctx context.Context, served string, model runner, sig infer.S
 	switch {
 	case err != nil:
 		return found, err
+	case shown.Why != "" && !word && tried.why == "":
+		found.why = shown.Why + "; where you know that rows are independent all the same, say so: --batch-axis 0"
+	case shown.Why != "" && !word:
+		found.why = shown.Why // what trials show it names no operator
 	case tried.why != "":
 		found.why = tried.why
-	case shown.Why != "" && !word:
-		found.why = shown.Why + "; where you know that rows are independent all the same, say so: --batch-axis 0"
 	default:
 		found.why = contradiction(&asked, tried, shown)
 	}
