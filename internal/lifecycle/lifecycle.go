@@ -50,6 +50,7 @@ type Limits struct {
 	IdleTimeout       time.Duration // between requests
 	Streams           int           // at once on one HTTP/2 connection
 	StreamBuffer      int           // bytes of one HTTP/2 upload not yet read
+	Drain             Drain         // of what a handler did not read
 }
 
 // DefaultLimits suit requests of tensors and images from clients not trusted.
@@ -60,17 +61,27 @@ func DefaultLimits() Limits {
 		IdleTimeout:       90 * time.Second,
 		Streams:           250,
 		StreamBuffer:      1 << 20,
+		// Three times the largest body that the gateway takes by default, as fast
+		// as one that it does take must come.
+		Drain: Drain{Bytes: 128 << 20, Time: 30 * time.Second, Idle: 5 * time.Second, Most: 256},
 	}
 }
 
 // NewServer makes the server that listens on PORT: HTTP/1.1 and HTTP/2
 // without TLS by prior knowledge (h2c), which Knative and gRPC speak.
+//
+// A handler may answer without reading the body, and read it while it answers:
+// what it leaves is drained. Of HTTP/1 it sees the end of the body for as long
+// as it asks, whatever the answer's state.
 func NewServer(handler http.Handler, limits Limits) *http.Server {
+	drains := &drainer{next: handler, bounds: limits.Drain}
+	stopping, stop := context.WithCancel(context.Background())
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	return &http.Server{
-		Handler:           handler,
+	server := &http.Server{
+		Handler:           drains.handler(stopping),
+		ConnContext:       withConnection,
 		MaxHeaderBytes:    limits.HeaderBytes,
 		ReadHeaderTimeout: limits.ReadHeaderTimeout,
 		IdleTimeout:       limits.IdleTimeout,
@@ -85,15 +96,17 @@ func NewServer(handler http.Handler, limits Limits) *http.Server {
 			PingTimeout:                   15 * time.Second,
 		},
 	}
+	server.RegisterOnShutdown(stop)
+	return server
 }
 
-// Serve answers on listener until ctx ends, then drains: drain is called
+// Serve answers on listener, as Listener has it, until ctx ends, then drains: drain is called
 // first, so that readiness fails while the port still answers, then the server
 // takes no new request and finishes what it has within grace. What is still
 // running then is cut off, and the error says so.
 func Serve(ctx context.Context, server *http.Server, listener net.Listener, grace time.Duration, drain func()) error {
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- server.Serve(Listener(listener)) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)

@@ -1,0 +1,170 @@
+package lifecycle
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A client may end its side of the connection once it has sent its request, and
+// still read (RFC 9293, 3.6: half-closed). To net/http, which reads one byte
+// ahead while a handler runs, the end is that of a client who left, and cancels
+// the request. TCP does not tell the two apart until something is sent: then
+// the one reads it and the other's system resets the connection.
+//
+// So the end is held back while the request is answered, and the answer's first
+// bytes, which are the same in all answers, are sent ahead one by one: the
+// client reads nothing but an answer, and of one who left we learn.
+
+// opening is what every answer of HTTP/1 begins with.
+const opening = "HTTP/1."
+
+// firstProbe is how long after the end of the client's side the first byte of
+// the opening is sent; each next waits three times as long. When all are sent,
+// and as much time has gone again, the client is taken for gone: after fourteen
+// minutes.
+const firstProbe = 250 * time.Millisecond
+
+// interim is what net/http writes before an answer, by itself.
+const interim = "HTTP/1.1 100 Continue\r\n\r\n"
+
+// Listener returns l with connections on which a client that has ended its side
+// is answered, where the system can tell it from one who left.
+func Listener(l net.Listener) net.Listener { return listener{l} }
+
+type listener struct{ net.Listener }
+
+// Accept implements net.Listener.
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	if tcp, ok := c.(*net.TCPConn); ok && canTell {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			return &connection{Conn: c, tcp: tcp, raw: raw}, nil
+		}
+	}
+	return c, nil
+}
+
+// connection is one from a client. It is no io.ReaderFrom, so that all that is
+// written goes through Write.
+type connection struct {
+	net.Conn
+	tcp *net.TCPConn
+	raw syscall.RawConn
+
+	mu    sync.Mutex
+	fresh bool // nothing of the present request's answer was written
+	ahead int  // bytes of the opening that were sent ahead
+}
+
+type connectionKey struct{}
+
+// withConnection is an http.Server's ConnContext.
+func withConnection(ctx context.Context, c net.Conn) context.Context {
+	if ours, ok := c.(*connection); ok {
+		return context.WithValue(ctx, connectionKey{}, ours)
+	}
+	return ctx
+}
+
+// beginAnswer is called as a request's handler begins: what was written before
+// it belongs to others.
+func beginAnswer(r *http.Request) {
+	c, ok := r.Context().Value(connectionKey{}).(*connection)
+	if !ok || r.ProtoMajor != 1 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fresh, c.ahead = r.ProtoAtLeast(1, 1), 0
+}
+
+// Read implements net.Conn. The end of the client's side is held back from
+// net/http's look ahead, which alone asks for a single byte.
+func (c *connection) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n == 0 && len(p) == 1 && errors.Is(err, io.EOF) {
+		return 0, c.hold()
+	}
+	return n, err
+}
+
+// hold returns when the client is gone, when the deadline for reading passes,
+// by which the server ends its look ahead, or when the connection is closed.
+func (c *connection) hold() error {
+	over := make(chan struct{})
+	var probing sync.WaitGroup
+	probing.Go(func() { c.probe(over) })
+	err := c.raw.Read(gone) // woken by whatever happens to the socket
+	close(over)
+	probing.Wait()
+	if err == nil {
+		err = io.EOF
+	}
+	return err
+}
+
+// probe sends the opening ahead until over, and then ends the hold.
+func (c *connection) probe(over <-chan struct{}) {
+	wait := firstProbe
+	for range len(opening) + 1 {
+		timer := time.NewTimer(wait)
+		select {
+		case <-over:
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		wait *= 3
+		if err := c.sendAhead(); err != nil {
+			break
+		}
+	}
+	_ = c.Conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+// sendAhead sends the next byte of the opening, unless the answer has begun:
+// then its own bytes find out.
+func (c *connection) sendAhead() error {
+	if !c.mu.TryLock() {
+		return nil // it is being written
+	}
+	defer c.mu.Unlock()
+	if !c.fresh || c.ahead == len(opening) {
+		return nil
+	}
+	sent, err := send(c.raw, opening[c.ahead])
+	if sent {
+		c.ahead++
+	}
+	return err
+}
+
+// Write implements net.Conn.
+func (c *connection) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.fresh {
+		return c.Conn.Write(p)
+	}
+	sent := c.ahead
+	if !bytes.HasPrefix(p, []byte(opening)[:sent]) {
+		_ = c.Conn.Close()
+		return 0, errors.New("an answer begins otherwise than answers of HTTP/1 do")
+	}
+	c.fresh, c.ahead = string(p) == interim, 0
+	n, err := c.Conn.Write(p[sent:])
+	return n + sent, err
+}
+
+// CloseWrite ends our side; net/http asks for it.
+func (c *connection) CloseWrite() error { return c.tcp.CloseWrite() }
