@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,15 +21,25 @@ import (
 // announced, and in time: what reading may take grows with what has been read,
 // so that a slow client cannot hold a function's slot. Only reading counts: a
 // function that starts first, or is busy, takes its own time.
+//
+// Once it has ended, or failed, it goes on saying so, and the server's body is
+// not touched again: a transport reads once more behind the last byte, in its
+// own time, and by then the answer may have been given and the server's body be
+// closed.
 type body struct {
-	io.ReadCloser
+	source  io.Reader // the server's, who closes it
 	control *http.ResponseController
 	config  *Config
 
+	closed  atomic.Bool
+	reading sync.Mutex // held by a Read, over what only Reads use
+	ended   error      // what each Read says from then on
+	left    int64      // bytes that are announced and not read; -1 when that is not known
+
 	waited time.Duration // for the client, in Read
 	end    time.Time     // of the request's whole budget
-	read   int64
-	held   int64 // of the budget for messages, until release
+	taken  int64         // bytes
+	held   int64         // of the budget for messages, until release
 	budget *semaphore.Weighted
 	http2  bool
 
@@ -47,7 +58,7 @@ func (g *gateway) bound(w http.ResponseWriter, r *http.Request) (*body, error) {
 		return nil, g.tooLarge()
 	}
 	b := &body{
-		ReadCloser: r.Body, control: http.NewResponseController(w), config: &g.config,
+		source: r.Body, left: r.ContentLength, control: http.NewResponseController(w), config: &g.config,
 		end: time.Now().Add(g.config.Timeout), budget: g.messages, http2: r.ProtoMajor >= 2,
 	}
 	if r.Body == nil || r.Body == http.NoBody {
@@ -68,19 +79,42 @@ func (g *gateway) tooLarge() *problem.Error {
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
-	if failed := b.failed.Load(); failed != nil {
-		return 0, b.form(failed)
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	if b.ended == nil && b.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
 	}
+	if b.ended != nil {
+		return 0, b.ended
+	}
+	n, err := b.read(p)
+	if b.left > 0 {
+		if b.left -= int64(n); b.left == 0 && err == nil {
+			err = io.EOF // as announced
+		}
+	}
+	b.ended = err
+	return n, err
+}
+
+// Close implements io.Closer. It waits for no Read.
+func (b *body) Close() error {
+	b.closed.Store(true)
+	return nil
+}
+
+// read reads from the server's body. The caller holds reading.
+func (b *body) read(p []byte) (int, error) {
 	began := time.Now()
 	// Not every writer can (a test's recorder); the server's can.
 	_ = b.control.SetReadDeadline(began.Add(b.patience()))
-	if left := b.most() - b.read; int64(len(p)) > left+1 {
+	if left := b.most() - b.taken; int64(len(p)) > left+1 {
 		p = p[:left+1] // one more, to see that there is more
 	}
-	n, err := b.ReadCloser.Read(p)
-	b.read += int64(n)
+	n, err := b.source.Read(p)
+	b.taken += int64(n)
 	b.waited += time.Since(began)
-	if b.read > b.most() {
+	if b.taken > b.most() {
 		return 0, b.fail(problem.New(problem.PayloadTooLarge, "the body is larger than %v; send larger inputs by reference", b.config.MaxBody))
 	}
 	if b.http2 || errors.Is(err, io.EOF) {
@@ -95,9 +129,9 @@ func (b *body) Read(p []byte) (int, error) {
 	case err == nil, errors.Is(err, io.EOF):
 		return n, err
 	case isTimeout(err):
-		return n, b.fail(problem.New(problem.RequestTimeout, "the body came too slowly: %d bytes in %v", b.read, b.waited.Round(time.Second)))
+		return n, b.fail(problem.New(problem.RequestTimeout, "the body came too slowly: %d bytes in %v", b.taken, b.waited.Round(time.Second)))
 	default:
-		return n, b.fail(problem.New(problem.MalformedBody, "the body broke off after %d bytes", b.read))
+		return n, b.fail(problem.New(problem.MalformedBody, "the body broke off after %d bytes", b.taken))
 	}
 }
 
@@ -120,7 +154,7 @@ func (b *body) patience() time.Duration {
 	if b.stream {
 		return b.config.StreamIdle
 	}
-	late := time.Duration(b.read/int64(b.config.BodyRate)) * time.Second
+	late := time.Duration(b.taken/int64(b.config.BodyRate)) * time.Second
 	// What came fast buys time for what is to come, but never a long silence.
 	return min(b.config.BodyTimeout+late-b.waited, b.config.BodyTimeout, time.Until(b.end))
 }

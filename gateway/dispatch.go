@@ -101,7 +101,6 @@ func (g *gateway) enter(w http.ResponseWriter, r *http.Request) error {
 	}
 	b, err := g.bound(w, r)
 	if err != nil {
-		w.Header().Set("Connection", "close")
 		return err
 	}
 	c := &call{w: w, r: r, body: b}

@@ -106,7 +106,6 @@ func (g *gateway) forward(c *call, to *url.URL, path string, look func(*http.Res
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if failed := c.body.failed.Load(); failed != nil {
-				w.Header().Set("Connection", "close")
 				err = failed
 			}
 			g.fail(w, c.r, upstream(r.Context(), err))

@@ -23,6 +23,13 @@ type Drain struct {
 	Drained func(bytes int64, whole bool)
 }
 
+// Over is d for handlers that take bodies of at most body bytes: those of up to
+// four times that are drained. told is its Drained.
+func (d Drain) Over(body int64, told func(bytes int64, whole bool)) Drain {
+	d.Bytes, d.Drained = max(d.Bytes, 4*body), told
+	return d
+}
+
 // drainBuffer is what a drain holds of memory, in bytes.
 const drainBuffer = 32 << 10
 

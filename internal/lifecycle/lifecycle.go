@@ -61,8 +61,8 @@ func DefaultLimits() Limits {
 		IdleTimeout:       90 * time.Second,
 		Streams:           250,
 		StreamBuffer:      1 << 20,
-		// Three times the largest body that the gateway takes by default, as fast
-		// as one that it does take must come.
+		// Four times the largest body that is taken by default, in the time that a
+		// client may keep one waiting.
 		Drain: Drain{Bytes: 128 << 20, Time: 30 * time.Second, Idle: 5 * time.Second, Most: 256},
 	}
 }

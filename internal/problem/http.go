@@ -63,8 +63,11 @@ func write(w http.ResponseWriter, contentType string, e *Error, v any) {
 		panic(err)
 	}
 	h := w.Header()
+	data = append(data, '\n')
 	h.Del("Content-Encoding")
-	h.Del("Content-Length")
+	// So that the answer is whole as soon as it is sent, whatever the server does
+	// before it lets the request go.
+	h.Set("Content-Length", strconv.Itoa(len(data)))
 	h.Set("Content-Type", contentType)
 	h.Set("X-Content-Type-Options", "nosniff")
 	if e.RetryAfter > 0 {
@@ -74,7 +77,7 @@ func write(w http.ResponseWriter, contentType string, e *Error, v any) {
 		h.Set("WWW-Authenticate", `Bearer realm="modelserve"`)
 	}
 	w.WriteHeader(e.Code.Row().Status)
-	_, _ = w.Write(append(data, '\n'))
+	_, _ = w.Write(data)
 }
 
 // WithRetryAfter sets when the caller may come back, and returns e.

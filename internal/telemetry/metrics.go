@@ -10,8 +10,36 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
+
+// drained counts what lifecycle.Drain tells.
+type drained struct {
+	bodies *prometheus.CounterVec
+	bytes  prometheus.Counter
+}
+
+func newDrained() *drained {
+	return &drained{
+		bodies: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "modelserve_http_drained_bodies_total", Help: "Requests answered before their body had come, by whether the rest of it was awaited to its end (whole) or given up (cut).",
+		}, []string{"end"}),
+		bytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "modelserve_http_drained_bytes_total", Help: "Bytes of such bodies that were read and thrown away.",
+		}),
+	}
+}
+
+// Drained counts a body that was drained: its bytes, and whether it ended.
+func (t *Telemetry) Drained(bytes int64, whole bool) {
+	end := "cut"
+	if whole {
+		end = "whole"
+	}
+	t.drained.bodies.WithLabelValues(end).Inc()
+	t.drained.bytes.Add(float64(bytes))
+}
 
 // ListenMetrics opens the metrics port: cfg.MetricsAddress, or the first free
 // one of the cfg.MetricsTries ports from there on.

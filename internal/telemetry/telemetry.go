@@ -50,6 +50,7 @@ type Telemetry struct {
 	Registry *prometheus.Registry
 	Tracer   trace.Tracer
 
+	drained  *drained
 	provider *sdktrace.TracerProvider
 	exports  bool // spans; else requests have only their ids
 }
@@ -78,6 +79,8 @@ func New(ctx context.Context, cfg Config, w io.Writer) (*Telemetry, error) {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	drained := newDrained()
+	registry.MustRegister(drained.bodies, drained.bytes)
 	provider := sdktrace.NewTracerProvider(options...)
 	logger := NewLogger(cfg, w)
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
@@ -87,6 +90,7 @@ func New(ctx context.Context, cfg Config, w io.Writer) (*Telemetry, error) {
 		Logger:   logger,
 		Registry: registry,
 		Tracer:   provider.Tracer("github.com/modelserveai/modelserve"),
+		drained:  drained,
 		provider: provider,
 		exports:  exports,
 	}, nil

@@ -122,7 +122,9 @@ func answer(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Telemetr
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	resting.Go(func() { giveBackAtRest(ctx, debug.FreeOSMemory) })
-	return lifecycle.Serve(ctx, lifecycle.NewServer(tel.Middleware(handler), lifecycle.DefaultLimits()), listener, cfg.Grace, health.Drain)
+	limits := lifecycle.DefaultLimits()
+	limits.Drain = limits.Drain.Over(int64(cfg.MaxBody), tel.Drained)
+	return lifecycle.Serve(ctx, lifecycle.NewServer(tel.Middleware(handler), limits), listener, cfg.Grace, health.Drain)
 }
 
 func newPool(cfg *config, src *source, tel *telemetry.Telemetry) (*pool.Pool, error) {

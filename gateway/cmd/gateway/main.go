@@ -184,6 +184,7 @@ func serve(
 	limits := lifecycle.DefaultLimits()
 	// The gateway refuses large headers itself, in the right format.
 	limits.HeaderBytes = max(limits.HeaderBytes, 2*int(cfg.Gateway.MaxHeaders))
+	limits.Drain = limits.Drain.Over(int64(cfg.Gateway.MaxBody), tel.Drained)
 
 	tel.Logger.InfoContext(ctx, "listening", "address", listener.Addr().String(), "metrics", metrics.Addr().String())
 	if listening != nil {

@@ -17,6 +17,7 @@ import (
 type front struct {
 	platform *platform
 	handler  http.Handler
+	limits   lifecycle.Limits
 	update   func([]FunctionStatus) error // of the gateway's routes
 	closers  []func() error
 	key      string
@@ -65,13 +66,12 @@ func (f *front) serve(ctx context.Context, l *listeners) error {
 	if err := f.update(f.platform.services.status()); err != nil {
 		return fmt.Errorf("the gateway cannot follow the manifests: %w", err)
 	}
-	limits := lifecycle.DefaultLimits()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	failed := make(chan error, len(l.all))
 	for _, listener := range l.all {
 		go func() {
-			failed <- lifecycle.Serve(ctx, lifecycle.NewServer(f.handler, limits), listener, stopGrace, nil)
+			failed <- lifecycle.Serve(ctx, lifecycle.NewServer(f.handler, f.limits), listener, stopGrace, nil)
 			cancel() // one that cannot go on ends the other
 		}()
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/gateway/sqlite"
 	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -40,6 +41,8 @@ func (f *front) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	f.limits = lifecycle.DefaultLimits()
+	f.limits.Drain = f.limits.Drain.Over(int64(config.MaxBody), told.Drained)
 	keys, err := sqlite.Open(ctx, p.dir.keys())
 	if err != nil {
 		return fmt.Errorf("open the keys: %w", err)

@@ -1,0 +1,14 @@
+package gateway
+
+import (
+	"net/http"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// Bound puts the gateway's limits on a request's body.
+func Bound(config Config, w http.ResponseWriter, r *http.Request) error {
+	g := &gateway{config: config.withDefaults(), messages: semaphore.NewWeighted(0)}
+	_, err := g.bound(w, r)
+	return err
+}
