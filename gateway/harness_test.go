@@ -84,6 +84,7 @@ func newWorld(t testing.TB, options ...option) *world {
 	limits := lifecycle.DefaultLimits()
 	w.server = httptest.NewUnstartedServer(nil)
 	w.server.Config = lifecycle.NewServer(w.handler, limits)
+	w.server.Listener = lifecycle.Listener(w.server.Listener)
 	w.server.Start()
 	t.Cleanup(w.server.Close)
 	w.admin = w.key(auth.Admin)
@@ -209,6 +210,7 @@ func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 	if server == nil {
 		server = httptest.NewUnstartedServer(nil)
 		server.Config = lifecycle.NewServer(handler, lifecycle.DefaultLimits())
+		server.Listener = lifecycle.Listener(server.Listener)
 		server.Start()
 		if n.servers == nil {
 			n.servers = map[string]*httptest.Server{}

@@ -380,6 +380,7 @@ func TestLogHoldsNoSecret(t *testing.T) {
 	w.do(request{method: "POST", host: "text-detect.default.localhost", path: "/?token=hush-1", key: w.admin, body: "hush-2"})
 	w.do(request{method: "POST", host: "text-detect.default.localhost", path: "/", key: "ms_abc_hush-3" + strings.Repeat("x", 50), body: "x"})
 	w.do(request{path: "/hush-4", header: http.Header{"Authorization": {"Bearer hush-5"}, "X-Request-Id": {"hush;6"}}})
+	w.server.Close() // an answer does not wait for its line
 	log := w.log.String()
 	if n := strings.Count(log, `"msg":"request"`); n != 3 {
 		t.Errorf("%d lines for 3 requests:\n%s", n, log)

@@ -48,9 +48,9 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, h *hold, heade
 	} else {
 		src = &meteredReader{r: src, ctx: ctx, hold: h}
 	}
-	body, err := infer.ReadBody(src, length, headerLength, limit)
+	body, err := infer.ReadBody(&endingReader{r: src}, length, headerLength, limit)
 	if err != nil {
-		return nil, s.bodyError(w, wire, err)
+		return nil, s.bodyError(wire, err)
 	}
 	return body, nil
 }
@@ -66,7 +66,7 @@ func (s *Server) boundBodyTime(w http.ResponseWriter) (lift func()) {
 }
 
 // bodyError words what went wrong while reading a body.
-func (s *Server) bodyError(w http.ResponseWriter, wire *wireReader, err error) error {
+func (s *Server) bodyError(wire *wireReader, err error) error {
 	var known *problem.Error
 	if errors.As(err, &known) {
 		return err
@@ -78,7 +78,6 @@ func (s *Server) bodyError(w http.ResponseWriter, wire *wireReader, err error) e
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.Is(cause, os.ErrDeadlineExceeded):
-		w.Header().Set("Connection", "close") // the rest of the body would be taken for a request
 		return problem.New(problem.RequestTimeout, "expected the whole body within %v", s.cfg.Limits.BodyTimeout)
 	case errors.As(cause, &tooLarge):
 		return problem.New(problem.PayloadTooLarge, "expected a body of at most %d bytes", tooLarge.Limit)
@@ -89,6 +88,22 @@ func (s *Server) bodyError(w http.ResponseWriter, wire *wireReader, err error) e
 	default:
 		return problem.New(problem.MalformedBody, "the body is not what its Content-Encoding says: %w", err)
 	}
+}
+
+// endingReader goes on saying that it has ended, or failed, once it has, whatever
+// lies below.
+type endingReader struct {
+	r     io.Reader
+	ended error
+}
+
+func (e *endingReader) Read(p []byte) (int, error) {
+	if e.ended != nil {
+		return 0, e.ended
+	}
+	n, err := e.r.Read(p)
+	e.ended = err
+	return n, err
 }
 
 // wireReader remembers the error the connection gave, to tell it from one of

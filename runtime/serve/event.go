@@ -216,7 +216,7 @@ func (s *Server) eventData(ctx context.Context, hold *hold, in event.Event) ([]b
 	if err != nil {
 		return nil, err
 	}
-	data, err := infer.ReadBody(&meteredReader{r: r, ctx: ctx, hold: hold}, -1, infer.NoHeader, s.cfg.Limits.MaxBody)
+	data, err := infer.ReadBody(&endingReader{r: &meteredReader{r: r, ctx: ctx, hold: hold}}, -1, infer.NoHeader, s.cfg.Limits.MaxBody)
 	if closing := r.Close(); err == nil {
 		err = closing
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
@@ -231,10 +232,9 @@ func start(t *testing.T, cfg serve.Config) *listening {
 		w.Header().Set(problem.RequestIDHeader, "request-1")
 		server.ServeHTTP(w, r)
 	})
-	ts.Server = httptest.NewUnstartedServer(handler)
-	ts.Config.Protocols = new(http.Protocols)
-	ts.Config.Protocols.SetHTTP1(true)
-	ts.Config.Protocols.SetUnencryptedHTTP2(true)
+	ts.Server = httptest.NewUnstartedServer(nil)
+	ts.Config = lifecycle.NewServer(handler, lifecycle.DefaultLimits())
+	ts.Listener = lifecycle.Listener(ts.Listener)
 	ts.Start()
 	t.Cleanup(ts.Close)
 	return ts

@@ -138,12 +138,22 @@ type grpcBody struct {
 	limits  Limits
 	read    int64 // by those who read; only they look
 
+	ended  error   // what each Read says from then on
 	prefix [5]byte // of the message being read: flags, and its length (big endian)
 	have   int     // bytes of prefix
 	left   int64   // bytes of the message
 }
 
 func (b *grpcBody) Read(p []byte) (int, error) {
+	if b.ended != nil {
+		return 0, b.ended
+	}
+	n, err := b.readOn(p)
+	b.ended = err
+	return n, err
+}
+
+func (b *grpcBody) readOn(p []byte) (int, error) {
 	n, err := b.metered.Read(p)
 	b.read += int64(n)
 	if tooLarge := b.follow(p[:n]); tooLarge != nil {

@@ -194,10 +194,10 @@ func (s *Server) readControl(w http.ResponseWriter, r *http.Request, v any) erro
 	if err != nil {
 		return err
 	}
-	body, err := io.ReadAll(io.LimitReader(src, maxControl+1))
+	body, err := io.ReadAll(io.LimitReader(&endingReader{r: src}, maxControl+1))
 	switch {
 	case err != nil:
-		return s.bodyError(w, wire, err)
+		return s.bodyError(wire, err)
 	case len(body) > maxControl:
 		return problem.New(problem.PayloadTooLarge, "expected a body of at most %d bytes", maxControl)
 	case len(body) == 0:

@@ -193,20 +193,26 @@ func (s *Server) writeEncoded(w http.ResponseWriter, r *http.Request, body *infe
 		w.Header().Set(headerLengthHeader, strconv.Itoa(n))
 	}
 	s.write(w, r, body.Size(), func(out io.Writer) error {
-		_, err := body.WriteTo(out)
+		n, err := body.WriteTo(out)
+		if err == nil && n != body.Size() {
+			err = io.ErrShortWrite
+		}
 		return err
 	})
 	return nil
 }
 
-// write writes an answer of size bytes, compressed when the client takes it.
+// write writes an answer of size bytes, compressed when the client takes it. One
+// that cannot be written whole breaks the connection, so that nobody takes it
+// for a whole one.
 func (s *Server) write(w http.ResponseWriter, r *http.Request, size int64, body func(io.Writer) error) {
 	out, done := s.compress(w, r, size)
 	err := body(out)
-	if closing := done(); err == nil {
-		err = closing
+	if err == nil {
+		err = done()
 	}
-	if err != nil { // the client is gone: nobody to tell
+	if err != nil { // mostly, the client is gone
 		s.cfg.Logger.DebugContext(r.Context(), "write the answer", "error", err)
+		panic(http.ErrAbortHandler)
 	}
 }
