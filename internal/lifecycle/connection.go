@@ -27,9 +27,9 @@ const opening = "HTTP/1."
 
 // firstProbe is how long after the end of the client's side the first byte of
 // the opening is sent; each next waits three times as long. When all are sent,
-// and as much time has gone again, the client is taken for gone: after fourteen
-// minutes.
-const firstProbe = 250 * time.Millisecond
+// and as much time has gone again, the client is taken for gone: after half
+// an hour at most.
+const firstProbe = 500 * time.Millisecond
 
 // interim is what net/http writes before an answer, by itself.
 const interim = "HTTP/1.1 100 Continue\r\n\r\n"

@@ -2,12 +2,14 @@ package activator
 
 import (
 	"io"
+	"net/http"
 	"sync"
 )
 
 // replayBody lets a request be sent again as long as nobody has read from its
 // body. A transport closes the body of a request that it could not send, so the
-// real one is closed only when the request is committed or given up.
+// real one is closed only when the request is committed or given up. Once it
+// has ended, or is closed, it goes on saying so, and the real one is left alone.
 type replayBody struct {
 	body io.ReadCloser // nil for none
 
@@ -15,6 +17,7 @@ type replayBody struct {
 	read      bool
 	closed    bool // the transport is done with it
 	committed bool
+	ended     error // what each Read says from then on
 }
 
 func newBody(body io.ReadCloser) *replayBody { return &replayBody{body: body} }
@@ -34,8 +37,21 @@ func (b *replayBody) reader() io.ReadCloser {
 func (b *replayBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	b.read = true
+	ended := b.ended
+	if ended == nil && b.closed && b.committed {
+		ended = http.ErrBodyReadAfterClose
+	}
 	b.mu.Unlock()
-	return b.body.Read(p) //nolint:wrapcheck // io.EOF must stay itself
+	if ended != nil {
+		return 0, ended
+	}
+	n, err := b.body.Read(p)
+	if err != nil {
+		b.mu.Lock()
+		b.ended = err
+		b.mu.Unlock()
+	}
+	return n, err //nolint:wrapcheck // io.EOF must stay itself
 }
 
 // Close notes that the transport is done, and closes the body once the request
