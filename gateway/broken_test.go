@@ -160,6 +160,79 @@ func TestAClientThatEndsItsSideIsAnswered(t *testing.T) {
 	}
 }
 
+// late is a transport that reads a request's body once more, behind its last
+// byte, only when it is let, as net/http's does on a busy machine.
+type late struct {
+	http.RoundTripper
+	let  <-chan struct{}
+	done chan struct{} // closed when it has
+}
+
+func (l late) RoundTrip(r *http.Request) (*http.Response, error) {
+	r.Body = &lateBody{ReadCloser: r.Body, left: r.ContentLength, late: l}
+	return l.RoundTripper.RoundTrip(r)
+}
+
+type lateBody struct {
+	io.ReadCloser
+	left int64
+	late late
+}
+
+func (b *lateBody) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		<-b.late.let
+		defer close(b.late.done)
+		return b.ReadCloser.Read(p)
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left == 0 && err == io.EOF {
+		err = nil // it asks again
+	}
+	return n, err
+}
+
+// TestALateLookAtABodysEndCutsNoAnswer holds that an answer goes on though the
+// transport looks for the request's end after it has begun.
+func TestALateLookAtABodysEndCutsNoAnswer(t *testing.T) {
+	t.Parallel()
+	for protocol, of := range map[string]func(*world) *http.Client{
+		"HTTP/1.1": func(w *world) *http.Client { return w.server.Client() },
+		"HTTP/2":   func(w *world) *http.Client { return w.h2c() },
+	} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			let, done := make(chan struct{}), make(chan struct{})
+			w := newWorld(t, func(_ *gateway.Config, d *gateway.Deps) { d.Transport = late{d.Transport, let, done} })
+			const size = 16 << 10
+			w.serve("pool", func(rw http.ResponseWriter, r *http.Request) {
+				_, _ = io.CopyN(io.Discard, r.Body, 2)
+				_, _ = rw.Write(make([]byte, size))
+				_ = http.NewResponseController(rw).Flush()
+				<-done
+				_, _ = rw.Write(make([]byte, size))
+			})
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.server.URL+"/v2/models/iris/infer", strings.NewReader("{}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("X-Api-Key", w.admin)
+			res, err := of(w).Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			if _, err := io.CopyN(io.Discard, res.Body, size); err != nil {
+				t.Fatal(err)
+			}
+			close(let)
+			if n, err := io.Copy(io.Discard, res.Body); n != size || err != nil {
+				t.Errorf("%d bytes of the rest, %v", n, err)
+			}
+		})
+	}
+}
+
 // TestAnAnswerThatIsGivenEarlyArrives holds that a function may answer before it
 // has read what the client sends, and goes on sending.
 func TestAnAnswerThatIsGivenEarlyArrives(t *testing.T) {
