@@ -130,6 +130,8 @@ func (b *body) read(p []byte) (int, error) {
 		return n, err
 	case isTimeout(err):
 		return n, b.fail(problem.New(problem.RequestTimeout, "the body came too slowly: %d bytes in %v", b.taken, b.waited.Round(time.Second)))
+	case !b.http2 && !isCut(err): // net/http's words on chunks
+		return n, b.fail(problem.New(problem.MalformedBody, "the body cannot be read after %d bytes: %w", b.taken, err))
 	default:
 		return n, b.fail(problem.New(problem.MalformedBody, "the body broke off after %d bytes", b.taken))
 	}
@@ -189,6 +191,12 @@ func (b *body) form(err *problem.Error) error {
 		return problemgrpc.Error(err)
 	}
 	return err
+}
+
+// isCut says whether the connection ended, or broke, within a body.
+func isCut(err error) bool {
+	var network net.Error
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network)
 }
 
 func isTimeout(err error) bool {

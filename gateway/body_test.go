@@ -46,7 +46,7 @@ func (o *onceOnly) Close() error {
 // server's body is left alone.
 func TestABodyThatHasEndedGoesOnSayingSo(t *testing.T) {
 	t.Parallel()
-	broken := errors.New("reset")
+	broken := io.ErrUnexpectedEOF
 	for name, tc := range map[string]struct {
 		body   io.Reader
 		length int64

@@ -209,16 +209,17 @@ func TestBodies(t *testing.T) {
 		want  int
 		code  string
 	}{
-		"as large as allowed": {"Content-Length: 1000\r\n\r\n" + strings.Repeat("x", 1000), false, 200, ""},
-		"announced too large": {"Content-Length: 1001\r\n\r\n", false, 413, "payload_too_large"},
-		"chunked too large":   {"Transfer-Encoding: chunked\r\n\r\n3e9\r\n" + strings.Repeat("x", 1001) + "\r\n0\r\n\r\n", false, 413, "payload_too_large"},
-		"chunked as large":    {"Transfer-Encoding: chunked\r\n\r\n3e8\r\n" + strings.Repeat("x", 1000) + "\r\n0\r\n\r\n", false, 200, ""},
-		"too slow":            {"Content-Length: 10\r\n\r\nxxx", false, 408, "request_timeout"},
-		"slow in chunks":      {"Transfer-Encoding: chunked\r\n\r\n3\r\nxxx\r\n", false, 408, "request_timeout"},
-		"shorter than said":   {"Content-Length: 10\r\n\r\nxxx", true, 400, "malformed_body"},
-		"headers too large":   {"X-Much: " + strings.Repeat("x", 40<<10) + "\r\n\r\n", false, 431, "headers_too_large"},
-		"negative length":     {"Content-Length: -1\r\n\r\n", false, 400, ""},
-		"two lengths":         {"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx", false, 400, ""},
+		"as large as allowed":  {"Content-Length: 1000\r\n\r\n" + strings.Repeat("x", 1000), false, 200, ""},
+		"announced too large":  {"Content-Length: 1001\r\n\r\n", false, 413, "payload_too_large"},
+		"chunked too large":    {"Transfer-Encoding: chunked\r\n\r\n3e9\r\n" + strings.Repeat("x", 1001) + "\r\n0\r\n\r\n", false, 413, "payload_too_large"},
+		"chunked as large":     {"Transfer-Encoding: chunked\r\n\r\n3e8\r\n" + strings.Repeat("x", 1000) + "\r\n0\r\n\r\n", false, 200, ""},
+		"too slow":             {"Content-Length: 10\r\n\r\nxxx", false, 408, "request_timeout"},
+		"slow in chunks":       {"Transfer-Encoding: chunked\r\n\r\n3\r\nxxx\r\n", false, 408, "request_timeout"},
+		"shorter than said":    {"Content-Length: 10\r\n\r\nxxx", true, 400, "malformed_body"},
+		"chunks that are none": {"Transfer-Encoding: chunked\r\n\r\nzz\r\nxxx\r\n", false, 400, "malformed_body"},
+		"headers too large":    {"X-Much: " + strings.Repeat("x", 40<<10) + "\r\n\r\n", false, 431, "headers_too_large"},
+		"negative length":      {"Content-Length: -1\r\n\r\n", false, 400, ""},
+		"two lengths":          {"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx", false, 400, ""},
 		// RFC 9112, 6.3: a length beside chunks is not believed; what follows is no request.
 		"length and chunks": {"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nxxx\r\n0\r\n\r\n", false, 200, ""},
 	} {

@@ -129,7 +129,7 @@ func (c *connection) probe(over <-chan struct{}) {
 			break
 		}
 	}
-	_ = c.Conn.SetReadDeadline(time.Unix(1, 0))
+	_ = c.SetReadDeadline(time.Unix(1, 0))
 }
 
 // sendAhead sends the next byte of the opening, unless the answer has begun:
@@ -158,7 +158,7 @@ func (c *connection) Write(p []byte) (int, error) {
 	}
 	sent := c.ahead
 	if !bytes.HasPrefix(p, []byte(opening)[:sent]) {
-		_ = c.Conn.Close()
+		_ = c.Close()
 		return 0, errors.New("an answer begins otherwise than answers of HTTP/1 do")
 	}
 	c.fresh, c.ahead = string(p) == interim, 0

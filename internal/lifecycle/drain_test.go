@@ -220,7 +220,7 @@ func TestARefusalOverHTTP2EndsItsStreamAlone(t *testing.T) {
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	t.Cleanup(transport.CloseIdleConnections)
 	connections := map[string]bool{}
-	call := func(path string, body io.Reader) *http.Response {
+	call := func(path string, body io.Reader) (status int, read func() string) {
 		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 			GotConn: func(got httptrace.GotConnInfo) { connections[got.Conn.LocalAddr().String()] = true },
 		})
@@ -232,21 +232,27 @@ func TestARefusalOverHTTP2EndsItsStreamAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { res.Body.Close() })
-		return res
-	}
-	before := call("/before", nil)
-	for range 3 {
-		res := call("/refused", bytes.NewReader(make([]byte, 40<<20)))
-		if body, err := io.ReadAll(res.Body); res.StatusCode != http.StatusRequestEntityTooLarge || err != nil || string(body) != "refused" {
-			t.Errorf("%d %q %v", res.StatusCode, body, err)
+		return res.StatusCode, func() string {
+			defer res.Body.Close()
+			all, err := io.ReadAll(res.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			return string(all)
 		}
 	}
-	after := call("/after", nil)
+	_, before := call("/before", nil)
+	for range 3 {
+		status, read := call("/refused", bytes.NewReader(make([]byte, 40<<20)))
+		if body := read(); status != http.StatusRequestEntityTooLarge || body != "refused" {
+			t.Errorf("%d %q", status, body)
+		}
+	}
+	_, after := call("/after", nil)
 	close(finish)
-	for _, res := range []*http.Response{before, after} {
-		if body, err := io.ReadAll(res.Body); err != nil || string(body) != "done" {
-			t.Errorf("%q, %v", body, err)
+	for _, read := range []func() string{before, after} {
+		if body := read(); body != "done" {
+			t.Errorf("%q", body)
 		}
 	}
 	if len(connections) != 1 {
