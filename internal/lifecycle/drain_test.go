@@ -220,7 +220,7 @@ func TestARefusalOverHTTP2EndsItsStreamAlone(t *testing.T) {
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	t.Cleanup(transport.CloseIdleConnections)
 	connections := map[string]bool{}
-	call := func(path string, body io.Reader) (status int, read func() string) {
+	call := func(path string, body io.Reader) (status int, read <-chan string) {
 		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 			GotConn: func(got httptrace.GotConnInfo) { connections[got.Conn.LocalAddr().String()] = true },
 		})
@@ -228,30 +228,32 @@ func TestARefusalOverHTTP2EndsItsStreamAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		res, err := transport.RoundTrip(req)
+		res, err := transport.RoundTrip(req) //nolint:bodyclose // who reads it closes it
 		if err != nil {
 			t.Fatal(err)
 		}
-		return res.StatusCode, func() string {
+		all := make(chan string, 1)
+		go func() {
 			defer res.Body.Close()
-			all, err := io.ReadAll(res.Body)
+			body, err := io.ReadAll(res.Body)
 			if err != nil {
 				t.Error(err)
 			}
-			return string(all)
-		}
+			all <- string(body)
+		}()
+		return res.StatusCode, all
 	}
 	_, before := call("/before", nil)
 	for range 3 {
 		status, read := call("/refused", bytes.NewReader(make([]byte, 40<<20)))
-		if body := read(); status != http.StatusRequestEntityTooLarge || body != "refused" {
+		if body := <-read; status != http.StatusRequestEntityTooLarge || body != "refused" {
 			t.Errorf("%d %q", status, body)
 		}
 	}
 	_, after := call("/after", nil)
 	close(finish)
-	for _, read := range []func() string{before, after} {
-		if body := read(); body != "done" {
+	for _, read := range []<-chan string{before, after} {
+		if body := <-read; body != "done" {
 			t.Errorf("%q", body)
 		}
 	}
