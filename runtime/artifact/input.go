@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // Input is an object that a request refers to.
@@ -23,27 +24,43 @@ type Input struct {
 // maxRef bounds a reference; S3 keys have at most 1024 bytes.
 const maxRef = 1200
 
+// Asked names what a request refers to: an object, for a tenant.
+type Asked struct {
+	Field  string // of the request, which errors name
+	Ref    string // "s3://BUCKET/inputs/TENANT/…"
+	Tenant string // of whoever calls; "" is nobody, for whom nothing is opened
+	Most   int64  // bytes that are read
+}
+
 // OpenInput opens what {"ref": "s3://…"} of a request names. Only the
-// platform's own bucket is read, and only below inputs/: a reference must never
-// be a way to models, or to anything else that this process may read. field
-// names the reference in errors. An object of more than most bytes is
-// problem.PayloadTooLarge, before it is read.
-func (s *Store) OpenInput(ctx context.Context, field, ref string, most int64) (*Input, error) {
-	key, err := s.inputKey(field, ref)
+// platform's own bucket is read, and only below inputs/ and the name of the
+// tenant that calls: a reference must never be a way to models, to what another
+// tenant stored, or to anything else that this process may read. An object of
+// more than Most bytes is problem.PayloadTooLarge, before it is read.
+//
+// What another tenant stored is answered as what is not there, in words and in
+// time: for both S3 is asked once.
+func (s *Store) OpenInput(ctx context.Context, in Asked) (*Input, error) {
+	key, mine, err := s.inputKey(in)
 	if err != nil {
 		return nil, err
 	}
 	head, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key})
+	if err == nil && !mine {
+		err = errMissing
+	} else {
+		err = s.explain(err)
+	}
 	if err != nil {
-		return nil, inputProblem(field, ref, s.explain(err))
+		return nil, s.inputProblem(in, err)
 	}
 	size := aws.ToInt64(head.ContentLength)
-	if size > most {
-		return nil, problem.New(problem.PayloadTooLarge, "%s: %s has %d bytes, at most %d are read", field, ref, size, most)
+	if size > in.Most {
+		return nil, problem.New(problem.PayloadTooLarge, "%s: %s has %d bytes, at most %d are read", in.Field, in.Ref, size, in.Most)
 	}
 	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: &key, IfMatch: head.ETag})
 	if err != nil {
-		return nil, inputProblem(field, ref, s.explain(err))
+		return nil, s.inputProblem(in, s.explain(err))
 	}
 	return &Input{
 		ReadCloser: struct {
@@ -55,33 +72,54 @@ func (s *Store) OpenInput(ctx context.Context, field, ref string, most int64) (*
 	}, nil
 }
 
-// inputKey takes a reference apart, strictly.
-func (s *Store) inputKey(field, ref string) (string, error) {
-	expected := "expected s3://" + s.bucket + "/" + inputsPrefix + "…"
-	if len(ref) > maxRef {
-		return "", problem.Invalid(field, "%s of at most %d bytes, got %d", expected, maxRef, len(ref))
+// notYours is asked for, of the tenant's own inputs, where a reference names
+// what is not the tenant's. Whether it is there changes nothing.
+const notYours = "not-yours"
+
+// ownInputs is the prefix of a tenant's inputs.
+func ownInputs(tenant string) string { return inputsPrefix + tenant + "/" }
+
+// inputKey takes a reference apart, strictly, and is the key to ask S3 for, which
+// is always one of the tenant's inputs. mine is false where the reference names
+// what is not: then it is another key.
+func (s *Store) inputKey(in Asked) (key string, mine bool, err error) {
+	if in.Tenant == "" {
+		return "", false, problem.Invalid(in.Field, "a ref is opened for a tenant, and this call is nobody's: call through the gateway, which says whose it is, or send the bytes themselves")
 	}
-	key, ok := strings.CutPrefix(ref, "s3://"+s.bucket+"/")
+	// A tenant's name is a DNS label, as a model's is: nothing else may become
+	// part of a key.
+	if _, err := infer.ParseName(in.Tenant); err != nil {
+		return "", false, problem.Invalid(in.Field, "a ref is opened for a tenant whose name is a DNS label, got %.100q", in.Tenant)
+	}
+	expected := "expected s3://" + s.bucket + "/" + ownInputs(in.Tenant) + "…"
+	if len(in.Ref) > maxRef {
+		return "", false, problem.Invalid(in.Field, "%s of at most %d bytes, got %d", expected, maxRef, len(in.Ref))
+	}
+	key, ok := strings.CutPrefix(in.Ref, "s3://"+s.bucket+"/")
 	if !ok || !strings.HasPrefix(key, inputsPrefix) {
-		return "", problem.Invalid(field, "%s, got %.100q", expected, ref)
+		return "", false, problem.Invalid(in.Field, "%s, got %.100q", expected, in.Ref)
 	}
 	for part := range strings.SplitSeq(strings.TrimPrefix(key, inputsPrefix), "/") {
 		if part == "" || part == "." || part == ".." || strings.ContainsFunc(part, func(r rune) bool {
 			return r < ' ' || r == 0x7f || r == '\\' || r == '?' || r == '#' || r == '\uFFFD'
 		}) {
-			return "", problem.Invalid(field, "%s with plain names between the slashes, got %.100q", expected, ref)
+			return "", false, problem.Invalid(in.Field, "%s with plain names between the slashes, got %.100q", expected, in.Ref)
 		}
 	}
-	return key, nil
+	own := ownInputs(in.Tenant)
+	if !strings.HasPrefix(key, own) {
+		return own + notYours, false, nil
+	}
+	return key, true, nil
 }
 
-func inputProblem(field, ref string, err error) error {
+func (s *Store) inputProblem(in Asked, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, errMissing):
-		return problem.Invalid(field, "nothing is stored at %.200q", ref)
+		return problem.Invalid(in.Field, "nothing is stored for tenant %s at %.200q; its inputs are below s3://%s/%s", in.Tenant, in.Ref, s.bucket, ownInputs(in.Tenant))
 	default:
-		return problem.New(problem.Unavailable, "%s: read %.200q: %w", field, ref, err)
+		return problem.New(problem.Unavailable, "%s: read %.200q: %w", in.Field, in.Ref, err)
 	}
 }

@@ -291,60 +291,6 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-func TestOpenInput(t *testing.T) {
-	t.Parallel()
-	s3 := newFakeS3(t)
-	store := s3.store(t)
-	for _, key := range []string{"inputs/a/page.png", "models/iris/1/secret"} {
-		_, err := s3.backend.PutObject("models", key, map[string]string{"Content-Type": "image/png"}, strings.NewReader("12345"), 5, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, tc := range map[string]struct {
-		ref  string
-		most int64
-		want problem.Code
-	}{
-		"good":                  {"s3://models/inputs/a/page.png", 5, ""},
-		"too large":             {"s3://models/inputs/a/page.png", 4, problem.PayloadTooLarge},
-		"nothing there":         {"s3://models/inputs/b", 5, problem.InvalidArgument},
-		"another prefix":        {"s3://models/models/iris/1/secret", 5, problem.InvalidArgument},
-		"a way up":              {"s3://models/inputs/../models/iris/1/secret", 5, problem.InvalidArgument},
-		"another bucket":        {"s3://other/inputs/a", 5, problem.InvalidArgument},
-		"a longer bucket":       {"s3://models2/inputs/a", 5, problem.InvalidArgument},
-		"another scheme":        {"file:///inputs/a", 5, problem.InvalidArgument},
-		"no scheme":             {"inputs/a", 5, problem.InvalidArgument},
-		"nothing":               {"", 5, problem.InvalidArgument},
-		"the prefix alone":      {"s3://models/inputs/", 5, problem.InvalidArgument},
-		"an empty part":         {"s3://models/inputs//a", 5, problem.InvalidArgument},
-		"a query":               {"s3://models/inputs/a?versionId=1", 5, problem.InvalidArgument},
-		"a control character":   {"s3://models/inputs/a\n", 5, problem.InvalidArgument},
-		"what is no UTF-8":      {"s3://models/inputs/\xff", 5, problem.InvalidArgument},
-		"of a thousand bytes":   {"s3://models/inputs/" + strings.Repeat("a", 2000), 5, problem.InvalidArgument},
-		"with another's access": {"s3://key:secret@models/inputs/a", 5, problem.InvalidArgument},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			in, err := store.OpenInput(t.Context(), "image.ref", tc.ref, tc.most)
-			if problem.CodeOf(err) != tc.want {
-				t.Fatalf("OpenInput: %v, want %q", err, tc.want)
-			}
-			if err != nil {
-				if !strings.Contains(err.Error(), "image.ref") {
-					t.Errorf("the field is not named: %v", err)
-				}
-				return
-			}
-			defer in.Close()
-			var b bytes.Buffer
-			if _, err := b.ReadFrom(in); err != nil || b.String() != "12345" || in.Size != 5 || in.ContentType != "image/png" {
-				t.Errorf("%q %+v %v", b.String(), in, err)
-			}
-		})
-	}
-}
-
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

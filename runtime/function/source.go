@@ -185,9 +185,9 @@ func (s *source) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (
 	}, nil
 }
 
-// open opens a stored payload for a codec.
-func (s *source) open(ctx context.Context, ref string) (io.ReadCloser, error) {
-	return s.store.OpenInput(ctx, "ref", ref, int64(s.cfg.MaxBody))
+// open opens what a tenant stored for a codec.
+func (s *source) open(ctx context.Context, tenant, ref string) (io.ReadCloser, error) {
+	return s.store.OpenInput(ctx, artifact.Asked{Field: "ref", Ref: ref, Tenant: tenant, Most: int64(s.cfg.MaxBody)})
 }
 
 // load brings the function's models into memory. What fails and may yet succeed,

@@ -163,7 +163,7 @@ type Payload struct {
 	Body        []byte
 
 	// Open opens what a {"ref": "s3://…"} names. It is bounded like a body, and
-	// refuses what is outside the platform's own inputs.
+	// refuses what is outside the inputs of the tenant that calls.
 	Open func(ctx context.Context, ref string) (io.ReadCloser, error)
 
 	// Reserve takes bytes from the process's memory budget before a codec

@@ -62,7 +62,7 @@ func (s *Server) answerEvent(ctx context.Context, c *call, hold *hold, form form
 	if err != nil {
 		return err
 	}
-	data, err := s.eventData(ctx, hold, in)
+	data, err := s.eventData(ctx, hold, r.Header.Get(TenantHeader), in)
 	if err != nil {
 		return err
 	}
@@ -206,13 +206,14 @@ func setAttribute(in *event.Event, name, value string) error {
 	return nil
 }
 
-// eventData is an event's data, fetched when only a dataref came.
-func (s *Server) eventData(ctx context.Context, hold *hold, in event.Event) ([]byte, error) {
+// eventData is an event's data, fetched for the tenant that sent it when only a
+// dataref came. What the event itself says of a tenant is a caller's word.
+func (s *Server) eventData(ctx context.Context, hold *hold, tenant string, in event.Event) ([]byte, error) {
 	ref, _ := in.Extensions()[dataRef].(string)
 	if len(in.Data()) > 0 || ref == "" {
 		return in.Data(), nil
 	}
-	r, err := s.cfg.Open(ctx, ref)
+	r, err := s.cfg.Open(ctx, tenant, ref)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -179,6 +180,16 @@ type answer struct {
 }
 
 func (echo) Answer(ctx context.Context, in serve.Payload, model serve.Runner) (any, error) {
+	if ref, ok := strings.CutPrefix(string(in.Body), "ref "); ok {
+		r, err := in.Open(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		if in.Body, err = io.ReadAll(r); err != nil {
+			return nil, err
+		}
+	}
 	switch string(in.Body) {
 	case "panic":
 		panic("codec")

@@ -82,9 +82,10 @@ func (s *Server) answer(ctx context.Context, c *call, hold *hold, r *http.Reques
 		return nil, err
 	}
 	defer lease.Release()
-	run := &runner{lease: lease, tenant: r.Header.Get(TenantHeader)}
+	tenant := r.Header.Get(TenantHeader)
+	run := &runner{lease: lease, tenant: tenant}
 	defer run.release()
-	in.Open = s.cfg.Open
+	in.Open = func(ctx context.Context, ref string) (io.ReadCloser, error) { return s.cfg.Open(ctx, tenant, ref) }
 	in.Reserve = hold.take
 	var out bytes.Buffer
 	err = s.guard(ctx, func() error {

@@ -22,9 +22,9 @@ func native(t *testing.T, f *fake) string {
 	t.Helper()
 	return start(t, serve.Config{
 		Backend: f, Repository: f, Function: "echo", Model: "double", Codec: echo{},
-		Open: func(_ context.Context, ref string) (io.ReadCloser, error) {
-			if ref != "s3://bucket/inputs/a" {
-				return nil, problem.Invalid("dataref", "outside the platform's inputs")
+		Open: func(_ context.Context, tenant, ref string) (io.ReadCloser, error) {
+			if ref != "s3://bucket/inputs/acme/a" || tenant != "acme" {
+				return nil, problem.Invalid("dataref", "outside the inputs of tenant %q", tenant)
 			}
 			return io.NopCloser(strings.NewReader("from s3")), nil
 		},
@@ -113,6 +113,35 @@ func TestCloudEventBinary(t *testing.T) {
 	}
 }
 
+// TestRefsAreOpenedForTheTenant holds that a native payload's ref is opened for
+// the tenant that the gateway says calls, and for no other.
+func TestRefsAreOpenedForTheTenant(t *testing.T) {
+	t.Parallel()
+	url := native(t, newFake())
+	for name, tc := range map[string]struct {
+		headers []string
+		code    problem.Code
+	}{
+		"its own":   {[]string{serve.TenantHeader, "acme"}, ""},
+		"another's": {[]string{serve.TenantHeader, "other"}, problem.InvalidArgument},
+		"nobody's":  {nil, problem.InvalidArgument},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := send(t, http.MethodPost, url, []byte("ref s3://bucket/inputs/acme/a"), tc.headers...)
+			if tc.code != "" {
+				got.failed(t, tc.code)
+				return
+			}
+			var a answer
+			got.into(t, &a)
+			if a.Body != "from s3" {
+				t.Errorf("%+v", a)
+			}
+		})
+	}
+}
+
 func TestCloudEventStructured(t *testing.T) {
 	t.Parallel()
 	url := native(t, newFake())
@@ -124,11 +153,11 @@ func TestCloudEventStructured(t *testing.T) {
 		"json":    {head + `"data":{"image": "x"}}`, answer{ContentType: "application/json", Sum: 56, Body: `{"image": "x"}`}},
 		"base64":  {head + `"datacontenttype":"image/png","data_base64":"` + base64.StdEncoding.EncodeToString([]byte("abc")) + `"}`, answer{ContentType: "image/png", Sum: 12, Body: "abc"}},
 		"text":    {head + `"datacontenttype":"text/plain","data":"abc"}`, answer{ContentType: "text/plain", Sum: 12, Body: "abc"}},
-		"dataref": {head + `"datacontenttype":"image/png","dataref":"s3://bucket/inputs/a"}`, answer{ContentType: "image/png", Sum: 28, Body: "from s3"}},
+		"dataref": {head + `"datacontenttype":"image/png","dataref":"s3://bucket/inputs/acme/a"}`, answer{ContentType: "image/png", Sum: 28, Body: "from s3"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := send(t, http.MethodPost, url, []byte(tc.event), "Content-Type", "application/cloudevents+json; charset=utf-8")
+			got := send(t, http.MethodPost, url, []byte(tc.event), "Content-Type", "application/cloudevents+json; charset=utf-8", serve.TenantHeader, "acme")
 			var out map[string]json.RawMessage
 			got.into(t, &out)
 			var a answer
@@ -174,7 +203,10 @@ func TestCloudEventRefuses(t *testing.T) {
 		"no type":           {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a"}, problem.InvalidArgument},
 		"bad time":          {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Time", "now"}, problem.InvalidArgument},
 		"bad encoding":      {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "%zz", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},
-		"ref elsewhere":     {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://other/x"}, problem.InvalidArgument},
+		"ref elsewhere":     {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://other/x", serve.TenantHeader, "acme"}, problem.InvalidArgument},
+		"ref of another":    {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://bucket/inputs/acme/a", serve.TenantHeader, "other"}, problem.InvalidArgument},
+		"ref of nobody":     {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://bucket/inputs/acme/a"}, problem.InvalidArgument},
+		"ref by the event":  {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://bucket/inputs/acme/a", "Ce-Tenant", "acme"}, problem.InvalidArgument},
 		"a codec's problem": {`bad`, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},
 		"a codec's panic":   {`panic`, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t"}, problem.Internal},
 	} {

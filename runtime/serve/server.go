@@ -24,7 +24,7 @@ import (
 const (
 	// TimeoutHeader is what is left of the request's time, in milliseconds.
 	TimeoutHeader = "Modelserve-Timeout"
-	// TenantHeader is who pays.
+	// TenantHeader is who calls: who pays, and whose stored inputs refs name.
 	TenantHeader = "Modelserve-Tenant"
 )
 
@@ -63,9 +63,10 @@ type Config struct {
 	Version string
 
 	// Open opens the {"ref": "s3://…"} of native payloads and the dataref of
-	// events. It refuses what is outside the platform's inputs. Without one
-	// every ref is refused.
-	Open func(ctx context.Context, ref string) (io.ReadCloser, error)
+	// events for the tenant that calls. It refuses what is outside that tenant's
+	// inputs, and every ref of a call that the gateway set no tenant for. Without
+	// one every ref is refused.
+	Open func(ctx context.Context, tenant, ref string) (io.ReadCloser, error)
 
 	// Sink takes the answers to events in place of their senders; nil answers the
 	// senders themselves.
@@ -150,7 +151,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Health = new(Health)
 	}
 	if cfg.Open == nil {
-		cfg.Open = func(context.Context, string) (io.ReadCloser, error) {
+		cfg.Open = func(context.Context, string, string) (io.ReadCloser, error) {
 			return nil, problem.New(problem.InvalidArgument, "refs are not configured here: send the bytes themselves")
 		}
 	}
