@@ -48,7 +48,9 @@ func Parse(cfg any) error { return ParseFrom(cfg, Environ()) }
 // Environ is the process's environment, by variable.
 func Environ() map[string]string { return env.ToMap(os.Environ()) }
 
-// ParseFrom is Parse over a given environment.
+// ParseFrom is Parse over a given environment. A variable whose field has the tag
+// filled:"true" may not be set to nothing: it is half configured, and not to be
+// taken for what nobody configured.
 func ParseFrom(cfg any, environment map[string]string) error {
 	var faults []error
 	if err := env.ParseWithOptions(cfg, env.Options{Environment: environment}); err != nil {
@@ -59,6 +61,11 @@ func ParseFrom(cfg any, environment map[string]string) error {
 		names := variables(reflect.TypeOf(cfg).Elem(), "")
 		for _, e := range all.Errors {
 			faults = append(faults, named(e, names))
+		}
+	}
+	for _, name := range filled(reflect.TypeOf(cfg).Elem(), "") {
+		if value, set := environment[name]; set && strings.TrimSpace(value) == "" {
+			faults = append(faults, Faultf(name, "is set, and empty: give it its value, or do not set it"))
 		}
 	}
 	if c, ok := cfg.(Checker); ok {
@@ -114,6 +121,20 @@ func variables(t reflect.Type, prefix string) map[string]string {
 			for k, v := range variables(f.Type, prefix) {
 				names[k] = v
 			}
+		}
+	}
+	return names
+}
+
+// filled lists the variables that may not be set to nothing.
+func filled(t reflect.Type, prefix string) []string {
+	var names []string
+	for f := range fields(t) {
+		if f.Tag.Get("filled") == "true" {
+			names = append(names, prefix+strings.Split(f.Tag.Get("env"), ",")[0])
+		}
+		if f.Type.Kind() == reflect.Struct && f.Tag.Get("env") == "" {
+			names = append(names, filled(f.Type, prefix+f.Tag.Get("envPrefix"))...)
 		}
 	}
 	return names

@@ -76,3 +76,32 @@ func TestSize(t *testing.T) {
 		}
 	}
 }
+
+// TestSetToNothing holds that a variable of which nothing may be made by
+// omission is not taken for unset when it is empty.
+func TestSetToNothing(t *testing.T) {
+	t.Parallel()
+	type nested struct {
+		Key string `env:"KEY" filled:"true"`
+	}
+	type config struct {
+		Plain  string `env:"PLAIN"`
+		Direct string `env:"DIRECT" filled:"true"`
+		Nested nested `envPrefix:"IN_"`
+	}
+	for name, tc := range map[string]struct {
+		environment map[string]string
+		want        string
+	}{
+		"not set":         {nil, ""},
+		"filled":          {map[string]string{"DIRECT": "a", "IN_KEY": "b"}, ""},
+		"another's empty": {map[string]string{"PLAIN": ""}, ""},
+		"empty":           {map[string]string{"DIRECT": ""}, "DIRECT: is set, and empty"},
+		"blank, below":    {map[string]string{"IN_KEY": " \n"}, "IN_KEY: is set, and empty"},
+	} {
+		err := env.ParseFrom(new(config), tc.environment)
+		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", name, err, tc.want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
@@ -41,6 +42,16 @@ type Verifier struct{ keys []ed25519.PublicKey }
 // NewVerifier makes a verifier of keys; several stand beside each other while
 // a key is replaced.
 func NewVerifier(keys ...ed25519.PublicKey) *Verifier { return &Verifier{keys: keys} }
+
+// names are the keys' own, by which people tell them apart: how their sha256
+// begins.
+func (v *Verifier) names() []string {
+	var names []string
+	for _, key := range v.keys {
+		names = append(names, strings.TrimPrefix(DigestOf(key), "sha256:")[:16])
+	}
+	return names
+}
 
 // The reasons why a manifest is not accepted.
 var (
@@ -177,20 +188,26 @@ func ParseVerifier(text []byte) (*Verifier, error) {
 	return &v, nil
 }
 
-// parsePEM returns the blocks of one type; a text without any is an error.
+// parsePEM returns the blocks of one type; a text without any is an error, and
+// so is one with a block that is cut short: of two keys one would not count.
 func parsePEM(text []byte, kind string) ([][]byte, error) {
 	var blocks [][]byte
+	whole, found := text, 0
 	for {
 		var b *pem.Block
 		if b, text = pem.Decode(text); b == nil {
 			break
 		}
+		found++
 		if b.Type == kind {
 			blocks = append(blocks, b.Bytes)
 		}
 	}
 	if len(blocks) == 0 {
 		return nil, fmt.Errorf("expected a PEM block %q", kind)
+	}
+	if begun := bytes.Count(whole, []byte("-----BEGIN ")); begun != found {
+		return nil, fmt.Errorf("expected whole PEM blocks: %d begin, and %d can be read", begun, found)
 	}
 	return blocks, nil
 }

@@ -25,12 +25,11 @@ type config struct {
 
 	Models []string `env:"MODELSERVE_MODELS,required"` // name@version, or * for every published one
 
-	S3            artifact.Config
-	CacheDir      string   `env:"MODELSERVE_CACHE_DIR"`                        // "" is a folder in the system's temporary one; none keeps files in memory, as long as they are used
-	CacheSize     env.Size `env:"MODELSERVE_CACHE_SIZE" envDefault:"4GiB"`     // bytes of model files kept on the node
-	CacheMemory   env.Size `env:"MODELSERVE_CACHE_MEMORY" envDefault:"512MiB"` // the largest model file that is loaded from memory, when no folder takes it; 0 is never
-	PublicKey     string   `env:"MODELSERVE_PUBLIC_KEY"`                       // PEM; set, unsigned models are refused
-	PublicKeyFile string   `env:"MODELSERVE_PUBLIC_KEY_FILE"`                  // the same in a file
+	S3          artifact.Config
+	Trust       artifact.Trust
+	CacheDir    string   `env:"MODELSERVE_CACHE_DIR"`                        // "" is a folder in the system's temporary one; none keeps files in memory, as long as they are used
+	CacheSize   env.Size `env:"MODELSERVE_CACHE_SIZE" envDefault:"4GiB"`     // bytes of model files kept on the node
+	CacheMemory env.Size `env:"MODELSERVE_CACHE_MEMORY" envDefault:"512MiB"` // the largest model file that is loaded from memory, when no folder takes it; 0 is never
 
 	Device      string   `env:"MODELSERVE_DEVICE" envDefault:"auto"`  // auto, cpu, cuda or cuda:N
 	GPUMemory   env.Size `env:"MODELSERVE_GPU_MEMORY" envDefault:"0"` // bytes that one model may take of a GPU; 0 is no bound
@@ -64,7 +63,7 @@ const minGPUMemory = 64 * env.MiB
 
 // Check implements env.Checker.
 func (c *config) Check() []error {
-	faults := append(c.S3.Check(), c.Sink.Check()...)
+	faults := slices.Concat(c.S3.Check(), c.Trust.Check(), c.Sink.Check())
 	fault := func(variable, format string, args ...any) {
 		faults = append(faults, env.Faultf(variable, format, args...))
 	}
@@ -85,9 +84,6 @@ func (c *config) Check() []error {
 	}
 	if c.Queue < 0 {
 		fault("MODELSERVE_QUEUE", "expected 0 or more, got %d", c.Queue)
-	}
-	if c.PublicKey != "" && c.PublicKeyFile != "" {
-		fault("MODELSERVE_PUBLIC_KEY", "expected this or MODELSERVE_PUBLIC_KEY_FILE, got both")
 	}
 	var err error
 	if c.device, err = ort.ParseDevice(c.Device); err != nil {

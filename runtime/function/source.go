@@ -37,7 +37,7 @@ func newSource(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (*sou
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := newVerifier(cfg)
+	verifier, err := cfg.Trust.Verifier(ctx, tel.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -70,27 +70,6 @@ func newSource(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (*sou
 	s.fetcher = artifact.NewFetcherFor(store, cache, target, verifier, artifact.Transfer{Memory: int64(cfg.CacheMemory)})
 	go func() { _, _ = s.library() }() // close waits for it, and whoever needs it is told
 	return s, nil
-}
-
-// newVerifier is of the key that models have to be signed with; nil when none is
-// configured.
-func newVerifier(cfg *config) (*artifact.Verifier, error) {
-	switch {
-	case cfg.PublicKeyFile != "":
-		v, err := artifact.ReadVerifier(cfg.PublicKeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("MODELSERVE_PUBLIC_KEY_FILE: %w", err)
-		}
-		return v, nil
-	case cfg.PublicKey != "":
-		v, err := artifact.ParseVerifier([]byte(cfg.PublicKey))
-		if err != nil {
-			return nil, fmt.Errorf("MODELSERVE_PUBLIC_KEY: %w", err)
-		}
-		return v, nil
-	default:
-		return nil, nil //nolint:nilnil // as artifact has it
-	}
 }
 
 func openLibrary() (*ort.Library, error) {

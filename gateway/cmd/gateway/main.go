@@ -51,10 +51,9 @@ type config struct {
 	// hash) when its id is not there yet, so that an empty database has it again.
 	AdminKey string `env:"MODELSERVE_ADMIN_KEY,unset"`
 
-	PublicKeyFile string `env:"MODELSERVE_PUBLIC_KEY_FILE"` // PEM; set, policies that it did not sign are not followed
-
 	Gateway   gateway.Config
 	Storage   artifact.Config
+	Trust     artifact.Trust // policies that it did not sign are not followed
 	Telemetry telemetry.Config
 }
 
@@ -79,7 +78,8 @@ func (c *config) Check() []error {
 		}
 	}
 	faults = append(faults, c.Gateway.Check()...)
-	return append(faults, c.Storage.Check()...)
+	faults = append(faults, c.Storage.Check()...)
+	return append(faults, c.Trust.Check()...)
 }
 
 func main() {
@@ -158,11 +158,9 @@ func openStore(ctx context.Context, cfg config, tel *telemetry.Telemetry) (*arti
 	if err != nil {
 		return nil, err
 	}
-	var verifier *artifact.Verifier
-	if cfg.PublicKeyFile != "" {
-		if verifier, err = artifact.ReadVerifier(cfg.PublicKeyFile); err != nil {
-			return nil, fmt.Errorf("MODELSERVE_PUBLIC_KEY_FILE: %w", err)
-		}
+	verifier, err := cfg.Trust.Verifier(ctx, tel.Logger)
+	if err != nil {
+		return nil, err
 	}
 	return artifact.NewPolicyReader(store, verifier, tel.Logger), nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -117,6 +118,76 @@ func TestChangesAreFollowed(t *testing.T) {
 	}
 	if q, l := questions.Load()-asked, listings.Load()-listed; q > 4 || l > 1 {
 		t.Errorf("%d questions and %d listings for %d calls in two seconds", q, l, calls)
+	}
+}
+
+// TestAKeyIsFollowedHoweverItIsSet holds, of the gateway's own program with the
+// environment that config/base gives it, that a policy which nobody signed is
+// followed only where no key is configured.
+func TestAKeyIsFollowedHoweverItIsSet(t *testing.T) {
+	t.Parallel()
+	backend := s3mem.New()
+	if err := backend.CreateBucket("models"); err != nil {
+		t.Fatal(err)
+	}
+	s3 := httptest.NewServer(gofakes3.New(backend).Server())
+	t.Cleanup(s3.Close)
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, r.URL.Path) }))
+	t.Cleanup(service.Close)
+	dir := t.TempDir()
+	if _, err := artifact.CreateKeys(filepath.Join(dir, "key"), filepath.Join(dir, "pub")); err != nil {
+		t.Fatal(err)
+	}
+	public, err := os.ReadFile(filepath.Join(dir, "pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, _, err := auth.NewKey(auth.KeySpec{Name: "n", Tenant: "t", Scopes: []auth.Scope{auth.Admin}}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	gateway := func(variables map[string]string) config {
+		t.Helper()
+		environment := environment(t, s3.URL, service.URL, key)
+		maps.Copy(environment, variables)
+		var cfg config
+		if err := env.ParseFrom(&cfg, environment); err != nil {
+			t.Fatal(err)
+		}
+		return cfg
+	}
+	open := gateway(nil)
+	store, err := artifact.NewStore(t.Context(), open.Storage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, store, "one")
+	publish(t, store, "two")
+	_, err = store.ChangePolicy(t.Context(), "iris", artifact.Changing{}, func(p *artifact.Policy) error {
+		p.Aliases = map[string]int{"stable": 1}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		cfg  config
+		want string
+	}{
+		"no key":          {open, `"version":"1"`},
+		"a key":           {gateway(map[string]string{"MODELSERVE_PUBLIC_KEY": string(public)}), `"version":"2"`},
+		"a key in a file": {gateway(map[string]string{"MODELSERVE_PUBLIC_KEY_FILE": filepath.Join(dir, "pub")}), `"version":"2"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if _, body := get(t, startGateway(t, tc.cfg), "", "/v2/models/iris", key); !strings.Contains(body, tc.want) {
+				t.Errorf("%s, want %s", body, tc.want)
+			}
+		})
+	}
+	unreadable := gateway(map[string]string{"MODELSERVE_PUBLIC_KEY": string(public[:len(public)/2])})
+	if err := run(t.Context(), unreadable, func(net.Addr) { t.Error("it listens with half a key") }); err == nil || !strings.Contains(err.Error(), "MODELSERVE_PUBLIC_KEY") {
+		t.Errorf("with half a key: %v", err)
 	}
 }
 

@@ -58,7 +58,8 @@ func (f *front) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reach the objects: %w", err)
 	}
-	verifier, err := artifact.ReadVerifier(p.dir.public())
+	trust := artifact.Trust{PublicKeyFile: p.dir.public()}
+	verifier, err := trust.Verifier(ctx, told.Logger)
 	if err != nil {
 		return fmt.Errorf("reach the objects: %w", err)
 	}

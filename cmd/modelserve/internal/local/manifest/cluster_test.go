@@ -266,7 +266,40 @@ func checkOverlay(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(b.validate(ctx), b.confined(), b.granted(), b.bounded(), b.known(variables))
+	return errors.Join(b.validate(ctx), b.confined(), b.granted(), b.bounded(), b.verified(), b.known(variables))
+}
+
+// verified holds that the keys of models and policies reach every process that
+// follows them: the gateway too, which has the last word on a call's version.
+// They are optional, since nobody has to sign, and come by no other way.
+func (b *built) verified() error {
+	var faults []error
+	for _, s := range b.services {
+		for _, c := range s.Spec.Template.Spec.Containers {
+			n := 0
+			for _, from := range c.EnvFrom {
+				if m := from.ConfigMapRef; m != nil && m.Name == "modelserve-signing" && from.Prefix == "" && m.Optional != nil && *m.Optional {
+					n++
+				}
+			}
+			if n != 1 {
+				faults = append(faults, fmt.Errorf("Service %s: container %s: envFrom has not the ConfigMap modelserve-signing, as an optional one, once: it would follow what nobody signed", s.Name, c.Name))
+			}
+			for _, e := range c.Env {
+				if strings.HasPrefix(e.Name, "MODELSERVE_PUBLIC_KEY") {
+					faults = append(faults, fmt.Errorf("Service %s: container %s: %s would stand in for that of modelserve-signing", s.Name, c.Name, e.Name))
+				}
+			}
+		}
+	}
+	for name, m := range b.settings {
+		for key := range m.Data {
+			if strings.HasPrefix(key, "MODELSERVE_PUBLIC_KEY") && name != "modelserve-signing" {
+				faults = append(faults, fmt.Errorf("ConfigMap %s: %s belongs into modelserve-signing", name, key))
+			}
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // overlayNames lists the overlays, so that none is left out.
@@ -331,6 +364,10 @@ func TestOverlaysWithAFault(t *testing.T) {
 		"a range of something":     {"components/namespace/quota.yaml", "type: Container", "type: Pod", "staging", "every pod would be refused"},
 		"a host path":              {"base/pool.yaml", "emptyDir:\n            sizeLimit: 5Gi", "hostPath: {path: /var/lib/models}", "dev", "HostPath volume support is disabled"},
 		"a field behind a feature": {"overlays/gpu/features.yaml", "kubernetes.podspec-tolerations: enabled", "kubernetes.podspec-dnspolicy: enabled", "gpu", "must not set the field(s): spec.template.spec.tolerations"},
+		"a gateway without keys":   {"base/gateway.yaml", "name: modelserve-signing", "name: modelserve-sign", "prod", "Service gateway: container gateway: envFrom has not the ConfigMap modelserve-signing"},
+		"a function without keys":  {"base/pool.yaml", "name: modelserve-signing", "name: modelserve-sign", "dev", "Service pool: container function: envFrom has not the ConfigMap modelserve-signing"},
+		"keys that must be there":  {"base/gateway.yaml", "name: modelserve-signing\n                optional: true", "name: modelserve-signing", "kourier", "Service gateway: container gateway: envFrom has not the ConfigMap modelserve-signing"},
+		"a key beside the keys":    {"base/gateway.yaml", "- name: MODELSERVE_HOSTS", "- name: MODELSERVE_PUBLIC_KEY_FILE", "staging", "MODELSERVE_PUBLIC_KEY_FILE would stand in"},
 		"a second gateway":         {"base/gateway.yaml", `max-scale: "1"`, `max-scale: "2"`, "prod", "Service gateway: it keeps keys to itself"},
 	} {
 		t.Run(name, func(t *testing.T) {
