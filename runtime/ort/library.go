@@ -30,6 +30,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/modelserveai/modelserve/internal/locale"
 )
 
 // ErrClosed is returned by what is used after its Close.
@@ -69,6 +71,7 @@ type Library struct {
 	allocator *C.OrtAllocator // of the process: never released
 	path      string
 	version   string
+	locale    error // why text models may run in another locale than on servers
 	buffers   buffers
 	poisoned  bool // sessions have no arena: see PoisonVariable
 	live      liveCounts
@@ -91,7 +94,8 @@ type liveCounts struct {
 // Runtime's telemetry off: the official Linux builds upload usage data unless
 // ORT_DISABLE_TELEMETRY is set in the environment before they start, and their
 // API call to disable it does not stop it. Open sets that variable, for this
-// process and its children.
+// process and its children. It gives text models the locale that all servers
+// have, too; where it cannot, Locale says why.
 func Open(path string) (*Library, error) {
 	if err := os.Setenv("ORT_DISABLE_TELEMETRY", "1"); err != nil {
 		return nil, fmt.Errorf("turn ONNX Runtime's telemetry off: %w", err)
@@ -111,7 +115,7 @@ func Open(path string) (*Library, error) {
 	if api == nil {
 		return nil, fmt.Errorf("open ONNX Runtime at %s: %s", abs, C.GoString(&message[0]))
 	}
-	l := &Library{api: api, path: abs, version: C.GoString(version)}
+	l := &Library{api: api, path: abs, version: C.GoString(version), locale: takeLocale()}
 	l.cuda = sync.OnceValue(func() cudaState { return findCUDA(abs) })
 	if err := l.check(C.ms_env(api, &l.env)); err != nil {
 		return nil, fmt.Errorf("start ONNX Runtime %s: %w", l.version, err)
@@ -127,6 +131,10 @@ func Open(path string) (*Library, error) {
 
 // Version is the library's own version, such as "1.31.1".
 func (l *Library) Version() string { return l.version }
+
+// Locale says why text models may run in another locale here than on servers;
+// nil when they do not.
+func (l *Library) Locale() error { return l.locale }
 
 // Path is the absolute path of the library.
 func (l *Library) Path() string { return l.path }
@@ -171,9 +179,25 @@ func (l *Library) check(s *C.OrtStatus) error {
 		return nil
 	}
 	defer C.ms_status_free(l.api, s)
-	message := C.GoString(C.ms_status_message(l.api, s))
+	message := plainly(C.GoString(C.ms_status_message(l.api, s)))
 	if len(message) > maxMessage {
 		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
 	}
 	return &Error{Code: ErrorCode(C.ms_status_code(l.api, s)), Message: message}
+}
+
+// noLocale is what ONNX Runtime says where a model names a locale that is not
+// there. Installing one, as it asks for, would help on that machine alone.
+const noLocale = "Please, install necessary language-pack-XX and configure locales"
+
+// sources is where ONNX Runtime's official builds were made.
+const sources = "/onnxruntime_src/onnxruntime/"
+
+// plainly is a message of ONNX Runtime without what is of the machine that it
+// was built on, and with what helps in place of what does not.
+func plainly(message string) string {
+	return strings.NewReplacer(
+		sources, "",
+		noLocale, "here and on every server there are "+strings.Join(locale.Names(), " and ")+" (besides C): export the model with one of them",
+	).Replace(message)
 }
