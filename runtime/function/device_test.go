@@ -56,7 +56,7 @@ func TestCUDAWithoutAGPUIsAClearFailure(t *testing.T) {
 
 func TestDeviceIsInAMetric(t *testing.T) {
 	t.Parallel()
-	library, err := openLibrary()
+	library, err := openLibrary(slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func newSource(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (*sou
 		}
 	}
 	s := &source{
-		cfg: cfg, store: store, verifier: verifier, cache: cache, library: sync.OnceValues(openLibrary),
+		cfg: cfg, store: store, verifier: verifier, cache: cache, library: sync.OnceValues(func() (*ort.Library, error) { return openLibrary(tel.Logger) }),
 		policies: artifact.NewPolicyReader(store, verifier, tel.Logger), logger: tel.Logger,
 	}
 	s.device = newDevice(cfg, s.library, tel.Registry, tel.Logger)
@@ -72,12 +72,19 @@ func newSource(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (*sou
 	return s, nil
 }
 
-func openLibrary() (*ort.Library, error) {
+func openLibrary(logger *slog.Logger) (*ort.Library, error) {
 	path, err := ort.FindLibrary()
 	if err != nil {
 		return nil, err
 	}
-	return ort.Open(path)
+	library, err := ort.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if why := library.Locale(); why != nil {
+		logger.Warn("text models may answer otherwise than on other servers", "error", why)
+	}
+	return library, nil
 }
 
 // settleLimit is how long a process that ends waits for the disk to have what

@@ -5,7 +5,9 @@ import (
 	"context"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,6 +22,7 @@ import (
 	"github.com/modelserveai/modelserve/cmd/images/internal/rootfs"
 	"github.com/modelserveai/modelserve/internal/debian"
 	"github.com/modelserveai/modelserve/internal/deps"
+	"github.com/modelserveai/modelserve/internal/locale"
 )
 
 // shelf stands in for Debian's archive: packages' entries by name.
@@ -156,7 +159,7 @@ func TestBaseForFunctions(t *testing.T) {
 	var got []string
 	tree := files(t, made)
 	for _, f := range tree.Files() {
-		if !f.Mode.IsDir() && !strings.HasPrefix(f.Path, "usr/share/doc/") {
+		if !f.Mode.IsDir() && !strings.HasPrefix(f.Path, "usr/share/doc/") && !strings.HasPrefix(f.Path, localeDir+"/") {
 			got = append(got, f.Path)
 		}
 	}
@@ -199,6 +202,44 @@ func TestBaseForFunctions(t *testing.T) {
 	layers, err := made.Layers()
 	if err != nil || len(layers) != 2 {
 		t.Errorf("%d layers, %v: the static base is a layer of its own", len(layers), err)
+	}
+}
+
+// localeDir is where images have the locale, as their paths are written.
+var localeDir = strings.TrimPrefix(locale.Dir, "/")
+
+// TestTheLocaleIsInWhatRunsModels holds that what text models ask the C library
+// for is in the images of functions, byte for byte what is in the programs, where
+// they look for it, by both its names.
+func TestTheLocaleIsInWhatRunsModels(t *testing.T) {
+	t.Parallel()
+	all, err := locale.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, has := range map[string]bool{"base-ort": true, "base-ort-cuda": true, "base-static": false} {
+		made := image(t, name)
+		tree := files(t, made)
+		for _, want := range all {
+			got := tree.Lookup(path.Join(localeDir, want.Path))
+			switch {
+			case !has && got != nil:
+				t.Errorf("%s, which runs no model, has %s", name, want.Path)
+			case !has:
+			case got == nil, want.Link == "" && !bytes.Equal(got.Data, want.Data):
+				t.Errorf("%s: %s is not what the programs have", name, want.Path)
+			}
+		}
+		if ctype := tree.Lookup(path.Join(localeDir, "C.utf8/LC_CTYPE")); (ctype != nil) != has {
+			t.Errorf("%s: C.utf8 leads nowhere", name)
+		}
+		cfg, err := made.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(cfg.Config.Env, "LOCPATH="+locale.Dir) != has {
+			t.Errorf("%s: environment %v", name, cfg.Config.Env)
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/modelserveai/modelserve/cmd/images/internal/rootfs"
 	"github.com/modelserveai/modelserve/internal/debian"
 	"github.com/modelserveai/modelserve/internal/deps"
+	"github.com/modelserveai/modelserve/internal/locale"
 )
 
 // Packages brings Debian's packages and unpacks them (debian.Archive).
@@ -59,7 +60,7 @@ func (a *Assembler) layers(ctx context.Context, r *recipe.Recipe, architecture s
 	}
 	g := gatherer{recipe: r, architecture: architecture, tree: &rootfs.Tree{}, packages: map[string]*rootfs.Tree{}}
 	for _, step := range []func(context.Context, *Assembler) error{
-		g.folders, g.readPackages, g.pick, g.concatenate, g.files, g.wheels,
+		g.folders, g.readPackages, g.pick, g.concatenate, g.files, g.locale, g.wheels,
 	} {
 		if err := step(ctx, a); err != nil {
 			return nil, fmt.Errorf("image %s for %s: %w", r.Name, architecture, err)
@@ -166,6 +167,28 @@ func (g *gatherer) files(context.Context, *Assembler) error {
 			if file.Data, err = os.ReadFile(filepath.Join(g.recipe.Dir, f.Source)); err != nil {
 				return fmt.Errorf("read %s: %w", f.Source, err)
 			}
+		}
+		if err := g.tree.Add(file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// locale lays down the locale that text models ask for, the one that is in every
+// program that runs models.
+func (g *gatherer) locale(context.Context, *Assembler) error {
+	if g.recipe.Locale == "" {
+		return nil
+	}
+	files, err := locale.Files()
+	if err != nil {
+		return fmt.Errorf("read the locale: %w", err)
+	}
+	for _, f := range files {
+		file := &rootfs.File{Path: path.Join(g.recipe.Locale, f.Path), Mode: 0o644, Data: f.Data}
+		if f.Link != "" {
+			file.Mode, file.Link = fs.ModeSymlink|0o777, f.Link
 		}
 		if err := g.tree.Add(file); err != nil {
 			return err

@@ -52,7 +52,9 @@ type Recipe struct {
 	Concatenations []Concatenation `json:"concatenations,omitempty"`
 	Folders        []Folder        `json:"folders,omitempty"`
 	Files          []File          `json:"files,omitempty"`
-	Libraries      Libraries       `json:"libraries,omitempty"`
+	// Locale is the folder that gets the locale of package internal/locale.
+	Locale    string    `json:"locale,omitempty"`
+	Libraries Libraries `json:"libraries,omitempty"`
 
 	User       int               `json:"user,omitempty"` // and group
 	Env        map[string]string `json:"env,omitempty"`

@@ -130,6 +130,9 @@ func (p *Publisher) prove(ctx context.Context, req *Request, draft *artifact.Dra
 	if notes, err = learn(ctx, req, lib, draft, optimized); err != nil {
 		return nil, err
 	}
+	if why := lib.Locale(); why != nil {
+		notes = append(notes, why.Error())
+	}
 	req.Stage("measuring")
 	serve := req.File
 	if i := slices.IndexFunc(draft.Files, func(f artifact.DraftFile) bool { return f.Optimized != nil }); i >= 0 {
