@@ -55,7 +55,7 @@ func (g *gateway) listFunctions(c *call) error {
 			continue
 		}
 		view := functionView{
-			Name: f.Name, Namespace: f.Namespace, Pool: f.Pool, State: f.State, Reason: f.Reason,
+			Name: f.Name, Namespace: f.Namespace, Pool: f.Pool, State: f.State, Reason: problem.WithoutPlaces(f.Reason),
 			Models: []string{}, Tags: append([]string{}, f.Tags...),
 		}
 		if host := g.deps.Routes.PublicHost(f); host != "" {

@@ -359,6 +359,39 @@ func TestAFunctionWithoutARevisionSaysWhy(t *testing.T) {
 	}
 }
 
+// TestWhyAFunctionFailsIsToldWithoutItsPaths holds that what a function's last
+// line says of its node's files and addresses, which Knative hands on, reaches no
+// caller by any way that tells the reason.
+func TestWhyAFunctionFailsIsToldWithoutItsPaths(t *testing.T) {
+	t.Parallel()
+	const reason = "ocr: MODELSERVE_CACHE_DIR: mkdir /var/cache/modelserve: permission denied; dial tcp 10.1.2.3:9000: connect: connection refused"
+	const told = "mkdir modelserve: permission denied"
+	for name, f := range map[string]route.Function{
+		"failed":   {State: route.StateFailed, Reason: reason},
+		"starting": {Starting: "the function is starting: " + reason, Reason: reason},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			f.Name, f.Namespace, f.URL = "ocr", "default", "http://ocr.default.svc.cluster.local"
+			if err := w.routes.Replace([]route.Function{f}); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range []request{
+				{method: "POST", host: "ocr.default.localhost", path: "/v2/models/text-recognize/infer", body: "{}"},
+				{host: "ocr.default.localhost", path: "/v2/models/text-recognize/ready"},
+				{path: "/v1/functions"},
+			} {
+				r.key = w.admin
+				got := w.do(r)
+				if strings.Contains(got.body, "/var") || strings.Contains(got.body, "10.1.2.3") || !strings.Contains(got.body, told) {
+					t.Errorf("%s: %d %s", r.path, got.status, got.body)
+				}
+			}
+		})
+	}
+}
+
 // plain answers as net/http's own errors are.
 func plain(text string, status int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, text, status) }

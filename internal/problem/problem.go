@@ -14,13 +14,15 @@ import (
 )
 
 // Error is a failure as its caller sees it. Detail is a sentence that says
-// what was wrong and what was expected; it never holds a secret.
+// what was wrong and what was expected; it never holds a secret, nor, of a
+// failure of ours, where on the server things lie.
 type Error struct {
 	Code       Code
 	Detail     string
 	Fields     []Field
 	RetryAfter time.Duration // rounded up to seconds in Retry-After; 0 is left out
 
+	whole string // Detail with all that only the log may have; "" where it is the same
 	cause error
 }
 
@@ -32,10 +34,25 @@ type Field struct {
 }
 
 // New makes an Error. A trailing %w in format keeps the cause for errors.Is
-// and for the log.
+// and for the log. Where the failure is ours (5xx), Detail names no path and no
+// address of this server, whatever causes do: this is the one place where their
+// words become a caller's.
 func New(code Code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Code: code, Detail: err.Error(), cause: errors.Unwrap(err)}
+	e := &Error{Code: code, Detail: err.Error(), cause: errors.Unwrap(err)}
+	if !ofOurs(code) {
+		return e
+	}
+	var causes []error
+	for _, arg := range args {
+		if cause, ok := arg.(error); ok {
+			causes = append(causes, cause)
+		}
+	}
+	if told := withoutKnown(e.Detail, causes...); told != e.Detail {
+		e.Detail, e.whole = told, e.Detail
+	}
+	return e
 }
 
 // Invalid makes an InvalidArgument about one field.
@@ -48,8 +65,14 @@ func Invalid(field, format string, args ...any) *Error {
 	}
 }
 
-// Error is the detail alone: the code travels beside it.
-func (e *Error) Error() string { return e.Detail }
+// Error is the detail alone, for the log: whole, with the paths and addresses
+// that no caller is told. The code travels beside it.
+func (e *Error) Error() string {
+	if e.whole != "" {
+		return e.whole
+	}
+	return e.Detail
+}
 
 // Unwrap returns the cause, which clients never see unless Detail says it.
 func (e *Error) Unwrap() error { return e.cause }

@@ -209,7 +209,7 @@ func (p *Pool) status(ref artifact.Ref) serve.ModelStatus {
 	case e.loading():
 		s.State, s.Reason = serve.Loading, "the model is being fetched and loaded"
 	case e.err != nil:
-		s.State, s.Reason = serve.Unavailable, e.err.Error()
+		s.State, s.Reason = serve.Unavailable, problem.Reason(e.err)
 	}
 	return s
 }

@@ -117,12 +117,11 @@ func (r *Revision) wait(ctx context.Context, w *waiter) (*slot, error) {
 
 func (r *Revision) tooLong() error {
 	s := r.Status()
-	e := problem.New(problem.Unavailable, "%s: no instance was free within %v; it is %s", r.cfg.Name, r.cfg.MaxWait, s.State)
+	why := s.State
 	if s.Reason != "" {
-		e.Detail += ": " + s.Reason
+		why += ": " + s.Reason
 	}
-	e.RetryAfter = time.Second
-	return e
+	return problem.New(problem.Unavailable, "%s: no instance was free within %v; it is %s", r.cfg.Name, r.cfg.MaxWait, why).WithRetryAfter(time.Second)
 }
 
 // slot is a place on an instance, taken by pick.
