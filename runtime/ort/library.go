@@ -191,13 +191,13 @@ func (l *Library) check(s *C.OrtStatus) error {
 const noLocale = "Please, install necessary language-pack-XX and configure locales"
 
 // sources is where ONNX Runtime's official builds were made.
-const sources = "/onnxruntime_src/onnxruntime/"
+const sources = "/onnxruntime_src/"
 
 // plainly is a message of ONNX Runtime without what is of the machine that it
 // was built on, and with what helps in place of what does not.
 func plainly(message string) string {
 	return strings.NewReplacer(
-		sources, "",
+		sources+"onnxruntime/", "", sources, "",
 		noLocale, "here and on every server there are "+strings.Join(locale.Names(), " and ")+" (besides C): export the model with one of them",
 	).Replace(message)
 }

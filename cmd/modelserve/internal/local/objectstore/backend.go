@@ -14,6 +14,8 @@ import (
 	"sync"
 
 	"github.com/johannesboyne/gofakes3"
+
+	"github.com/modelserveai/modelserve/internal/problem"
 )
 
 // backend keeps buckets as folders of one file per object. A PUT writes beside
@@ -280,7 +282,7 @@ func (b *backend) DeleteMulti(bucket string, keys ...string) (gofakes3.MultiDele
 	for _, key := range keys {
 		if _, err := b.DeleteObject(bucket, key); err != nil {
 			result.Error = append(result.Error, gofakes3.ErrorResult{
-				Key: key, Code: gofakes3.ErrInternal, Message: err.Error(),
+				Key: key, Code: gofakes3.ErrInternal, Message: problem.Reason(err),
 			})
 			continue
 		}
