@@ -7,7 +7,8 @@
 // whatever is installed on either's machine. They are for glibc, of any
 // processor that is little-endian: 2.31 (Debian 11), 2.36 (12) and 2.41 (13)
 // take them. Of en_US.UTF-8 everything is there but how it sorts, 2.6 MB that no
-// operator asks for: strings sort by code point.
+// operator asks for: strings sort by code point. The Free Software Foundation
+// claims no copyright in the data that they are made of.
 //
 // It only writes files; package ort has the C library take them.
 package locale

@@ -80,7 +80,7 @@ func TestTextModelsHaveTheServersLocale(t *testing.T) {
 }
 
 // It changes the environment of the process: no other test may run beside it.
-func TestLocaleIsLoadedFromWhereItCan(t *testing.T) { //nolint:tparallel // as said
+func TestLocaleIsLoadedFromWhereItCan(t *testing.T) {
 	l := open(t)
 	good, bad, readOnly := t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "not-there")
 	if err := locale.Write(good); err != nil {

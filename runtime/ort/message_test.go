@@ -36,7 +36,8 @@ func TestMessagesHoldNothingOfTheBuild(t *testing.T) {
 		}}},
 		Inputs: []onnxtest.Value{
 			{Name: "x", Element: onnxtest.Float, Shape: []any{1, 1, 1}},
-			{Name: "w", Element: onnxtest.Float, Shape: []any{1, 3, 1}}, {Name: "r", Element: onnxtest.Float, Shape: []any{1, 3, 1}},
+			{Name: "w", Element: onnxtest.Float, Shape: []any{1, 3, 1}},
+			{Name: "r", Element: onnxtest.Float, Shape: []any{1, 3, 1}},
 		},
 		Outputs: []onnxtest.Value{{Name: "y", Element: onnxtest.Float, Shape: []any{1, 1, 1}}},
 	}}
