@@ -227,16 +227,6 @@ func cast(c *call) []value {
 	return c.broadcast(converted(c.integer("to", 0)), c.in...)
 }
 
-func castLike(c *call) []value {
-	if !c.need(2, 2) {
-		return nil
-	}
-	if c.in[0].kind == count {
-		return c.refuse("takes the number of rows as a value")
-	}
-	return []value{c.in[0].plain()}
-}
-
 // converted is a scalar that casts to an element type of onnx.proto.
 func converted(to int64) scalar {
 	return func(s *symbols, in []elem) (elem, bool) {

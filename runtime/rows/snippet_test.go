@@ -147,6 +147,33 @@ func shapeSnippets() map[string]snippet {
 		to := g.node("Concat", i64, nil, parts, int2("axis", 0))
 		g.node("Reshape", f32, slices.Repeat([]int64{otherDim}, len(parts)), []val{x, to})
 	}
+	// Rows that are not outermost on their axis, beside such that are.
+	all["Reshape behind Transpose"] = func(g *gen) {
+		x := g.pick(f32, 2)
+		width := positives(x.shape[len(x.shape)-1:])[0]
+		last := int64(1)
+		if len(x.shape) > 2 {
+			last = width
+		}
+		a := g.node("Reshape", f32, []int64{otherDim, last}, []val{g.exchanged(x), g.ints(-1, last)})
+		b := g.node("Reshape", f32, []int64{otherDim, last}, []val{x, g.ints(-1, last)})
+		if g.IntN(2) == 0 {
+			a = g.node("Neg", f32, a.shape, []val{b})
+		}
+		g.node("Add", f32, a.shape, []val{a, b})
+		if d := x.shape[1]; d > 0 && len(x.shape) == 2 {
+			c := g.node("Reshape", f32, []int64{d, rowsDim, last}, []val{a, g.ints(d, -1, last)})
+			g.exchanged(c)
+		}
+	}
+	all["Concat of rows"] = func(g *gen) {
+		x := g.pick(f32, 2)
+		y := g.node("Neg", f32, x.shape, []val{x})
+		z := g.node("Concat", f32, slices.Repeat([]int64{otherDim}, len(x.shape)), []val{x, y}, int2("axis", 0))
+		to := []int64{2, -1, 1}[g.IntN(2):]
+		z = g.node("Reshape", f32, []int64{2, rowsDim, 1}[:len(to)], []val{z, g.ints(to...)})
+		g.exchanged(z)
+	}
 	all["Flatten"] = func(g *gen) {
 		x := g.pick(f32, 0)
 		g.node("Flatten", f32, []int64{otherDim, otherDim}, []val{x}, int2("axis", g.Int64N(int64(len(x.shape)+1))))
@@ -357,6 +384,19 @@ func (g *gen) images(shape ...int64) val {
 	return x
 }
 
+// exchanged is x with its first two axes exchanged.
+func (g *gen) exchanged(x val) val {
+	if len(x.shape) < 2 {
+		return x
+	}
+	perm, shape := []int64{1, 0}, slices.Clone(x.shape)
+	for i := 2; i < len(shape); i++ {
+		perm = append(perm, int64(i))
+	}
+	shape[0], shape[1] = shape[1], shape[0]
+	return g.node("Transpose", f32, shape, []val{x}, attribute{"perm", perm})
+}
+
 // sharedOr is an input without rows; scalarShared is one of one number.
 func (g *gen) sharedOr(like val) val {
 	name := "plain" + like.name
@@ -378,6 +418,12 @@ func axisSnippets() map[string]snippet {
 	for _, op := range []string{"Softmax", "LogSoftmax", "Hardmax", "LpNormalization"} {
 		all[op] = func(g *gen) {
 			x := g.pick(f32, 1)
+			if len(g.m.nodes) == 0 && g.IntN(3) == 0 {
+				g.m.opset = 11 // when it was over all axes from one on
+				if len(x.shape) > 2 && g.IntN(2) == 0 {
+					x = g.exchanged(x)
+				}
+			}
 			g.node(op, f32, x.shape, []val{x}, int2("axis", g.axis(x)))
 		}
 	}

@@ -56,21 +56,20 @@ type putter func(domain string, e entry, names ...string)
 // elementRules are of operators that work element by element.
 func elementRules(put putter) {
 	put("", entry{rule: single(nil)},
-		"Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Ceil", "Cos", "Cosh", "Erf", "Exp", "Floor", "HardSwish",
-		"IsNaN", "Log", "Mish", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign",
+		"Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Ceil", "Cos", "Cosh", "Erf", "Exp", "Floor",
+		"IsNaN", "Log", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign",
 		"Sqrt", "Tan", "Tanh")
 	put("", entry{rule: single(keep)}, "Identity")
 	put("", entry{rule: single(magnitude)}, "Abs")
 	put("", entry{rule: single(negate)}, "Neg")
 	put("", entry{rule: single(not)}, "Not")
-	put("", entry{rule: single(nil), attributes: "alpha"}, "Celu", "Elu", "LeakyRelu", "Swish", "ThresholdedRelu")
+	put("", entry{rule: single(nil), attributes: "alpha"}, "Celu", "Elu", "LeakyRelu", "ThresholdedRelu")
 	put("", entry{rule: single(nil), attributes: "alpha beta"}, "HardSigmoid")
 	put("", entry{rule: single(nil), attributes: "alpha gamma"}, "Selu")
 	put("", entry{rule: single(nil), attributes: "bias lambd"}, "Shrink")
 	put("", entry{rule: single(nil), attributes: "approximate"}, "Gelu")
 	put("", entry{rule: single(nil), attributes: "detect_negative detect_positive"}, "IsInf")
 	put("", entry{rule: cast, attributes: "to saturate round_mode"}, "Cast")
-	put("", entry{rule: castLike, attributes: "saturate round_mode"}, "CastLike")
 	put("", entry{rule: clip, attributes: "min max", since: 6}, "Clip")
 	put("", entry{rule: dropout, attributes: "ratio seed", since: 7}, "Dropout")
 	put("", entry{rule: quantize, attributes: "axis block_size saturate output_dtype precision"}, "QuantizeLinear", "DequantizeLinear")
@@ -152,7 +151,6 @@ func normRules(put putter) {
 	put("", entry{rule: softmax, attributes: "axis"}, "Softmax", "LogSoftmax", "Hardmax")
 	put("", entry{rule: layerNorm, attributes: "axis epsilon stash_type"}, "LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
 	put("", entry{rule: channelNorm, attributes: "epsilon", since: 6}, "InstanceNormalization")
-	put("", entry{rule: channelNorm, attributes: "epsilon num_groups stash_type"}, "GroupNormalization")
 	put("", entry{rule: channelNorm, attributes: "alpha beta bias size"}, "LRN")
 	put("", entry{rule: batchNorm, attributes: "epsilon momentum spatial training_mode", since: 7}, "BatchNormalization")
 	put("", entry{rule: meanVariance, attributes: "axes"}, "MeanVarianceNormalization")
