@@ -27,7 +27,7 @@ const (
 	maxTensors    = 200_000  // initializers and attributes, likewise
 	maxAttributes = 200_000  // likewise
 	maxElements   = 4 << 20  // of all tensors and lists that are kept
-	maxStrings    = 64 << 20 // bytes of all names that are kept
+	maxStrings    = 32 << 20 // bytes of all names that are kept
 	maxName       = 4096     // bytes
 	maxRank       = 64
 	maxInts       = 512 // of a tensor or an attribute; a longer one has no elements
@@ -170,8 +170,14 @@ type budget struct {
 	nodes, tensors, attributes, strings, numbers int
 }
 
-func newBudget() budget {
-	return budget{nodes: maxNodes, tensors: maxTensors, attributes: maxAttributes, strings: maxStrings, numbers: maxElements}
+// newBudget is for a file of a size: tables and lists that lead to the same bytes
+// again and again make no more of a small file than it could hold itself. Names
+// are shared by ONNX Runtime too.
+func newBudget(size int) budget {
+	return budget{
+		nodes: min(maxNodes, size/4), tensors: min(maxTensors, size/4), attributes: min(maxAttributes, size/4),
+		numbers: min(maxElements, size), strings: min(maxStrings, 64*size),
+	}
 }
 
 func (b *budget) spend(left *int, n int, of string) error {

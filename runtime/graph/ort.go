@@ -54,7 +54,7 @@ func Read(data []byte) (*Graph, error) {
 	if len(data) < 8 || string(data[4:8]) != ortIdentifier {
 		return nil, fmt.Errorf("%w: it does not begin as an ORT file does", ErrInvalid)
 	}
-	r := ortReader{budget: newBudget(), flat: flat{data: data}}
+	r := ortReader{budget: newBudget(len(data)), flat: flat{data: data}}
 	session := table(r.follow(0))
 	body := r.flat.table(r.flat.table(session, sessionModel), modelGraph)
 	if r.err != nil {

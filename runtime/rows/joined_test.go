@@ -56,7 +56,7 @@ func (h *held) count(n *int) {
 
 // optimized writes a model as the servers do, and gives what it takes; false
 // where ONNX Runtime does not have it.
-func (h *held) optimized(t *testing.T, model []byte) (path string, sig infer.Signature, s *ort.Session, ok bool) {
+func (h *held) optimized(t testing.TB, model []byte) (path string, sig infer.Signature, s *ort.Session, ok bool) {
 	t.Helper()
 	dir, err := os.MkdirTemp(memory(), "rows-")
 	if err != nil {
