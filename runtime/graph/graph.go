@@ -31,11 +31,15 @@ const (
 	maxName       = 4096     // bytes
 	maxRank       = 64
 	maxInts       = 512 // of a tensor or an attribute; a longer one has no elements
+	maxWords      = 1 << 17
 )
 
 // ErrInvalid is wrapped by the errors of a file that holds no graph that can be
 // read.
 var ErrInvalid = errors.New("not an ORT file's graph")
+
+// errBudget is wrapped by the errors of a file that has more than is read.
+var errBudget = errors.New("it has more of these than are read")
 
 // Graph is a model's graph, one inside an attribute, or a function's body.
 type Graph struct {
@@ -92,10 +96,12 @@ type Attribute struct {
 	Tensor *Tensor
 	Graph  *Graph
 
-	// Ints of a list; nil where it is longer than shapes are. Other lists have
-	// their length in Len alone.
-	Ints []int64
-	Len  int
+	// Ints of a list; nil where it is longer than shapes are. Strings of a list;
+	// nil where they are more than is kept. Other lists have their length in Len
+	// alone.
+	Ints    []int64
+	Strings []string
+	Len     int
 }
 
 // The element types that the package reads, of onnx.proto's TensorProto.
@@ -182,7 +188,7 @@ func newBudget(size int) budget {
 
 func (b *budget) spend(left *int, n int, of string) error {
 	if *left -= n; *left < 0 {
-		return fmt.Errorf("%w: it has more %s than are read", ErrInvalid, of)
+		return fmt.Errorf("%w: %w: %s", ErrInvalid, errBudget, of)
 	}
 	return nil
 }

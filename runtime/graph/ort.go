@@ -2,6 +2,7 @@ package graph
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 )
@@ -219,6 +220,13 @@ func (r *ortReader) readAttribute(t table, depth int) (a Attribute, err error) {
 		_, a.Len = r.vector(t, attributeFloats, 4)
 	case Strings:
 		_, a.Len = r.vector(t, attributeStrings, 4)
+		// A tree ensemble has a word for each node, a vectorizer its vocabulary.
+		if own := r.budget; a.Len <= maxWords {
+			a.Strings, err = r.strings(t, attributeStrings)
+			if errors.Is(err, errBudget) {
+				r.budget, a.Strings, err = own, nil, nil
+			}
+		}
 	case Ints:
 		var at int
 		at, a.Len = r.vector(t, attributeInts, 8)

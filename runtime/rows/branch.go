@@ -63,7 +63,7 @@ func (c *call) both(a, b value) value {
 		return a
 	case b.kind == unknown:
 		return b
-	case a.kind != b.kind || a.kind == count:
+	case a.kind != b.kind || a.kind == count || a.kind == padded:
 		return refused(describe(c.n) + " has branches of which only one has rows, or the number of rows")
 	case a.kind == same && (!a.ranked || !b.ranked || len(a.dims) != len(b.dims)):
 		return unranked()

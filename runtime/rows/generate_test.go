@@ -162,7 +162,7 @@ func (g *gen) tensor(kind infer.DataType, shape []int64) infer.Tensor {
 		case infer.Uint8, infer.Int8:
 			t.Data = append(t.Data, byte(g.IntN(100)))
 		case infer.Bytes:
-			text := []string{"a", "b", "cat", ""}[g.IntN(4)]
+			text := []string{"a", "Cat a cat", "a a dog A cat", "", "b ?"}[g.IntN(5)]
 			t.Data = append(binary.LittleEndian.AppendUint32(t.Data, uint32(len(text))), text...)
 		}
 	}

@@ -298,6 +298,33 @@ func learnedSnippets() map[string]snippet {
 	return all
 }
 
+// wordSnippets are of texts, of which some have no word.
+func wordSnippets() map[string]snippet {
+	words := func(g *gen, pool ...string) {
+		g.input("texts", infer.Bytes, []int64{rowsDim, 1})
+		x := g.node("Reshape", infer.Bytes, []int64{rowsDim}, []val{g.values[len(g.values)-1], g.ints(-1)})
+		x = g.node("StringNormalizer", infer.Bytes, []int64{rowsDim}, []val{x}, attribute{"case_change_action", "LOWER"}, attribute{"locale", "C"})
+		x = g.of("com.microsoft", "Tokenizer", infer.Bytes, []int64{rowsDim, otherDim}, []val{x},
+			attribute{"tokenexp", "[a-z]+"}, attribute{"pad_value", "#"}, int2("mincharnum", 1), int2("mark", 0))
+		x = g.node("Flatten", infer.Bytes, x.shape, []val{x}, int2("axis", 1))
+		g.node("TfIdfVectorizer", f32, []int64{rowsDim, 3}, []val{x}, attribute{"mode", "TF"}, int2("max_gram_length", 2), int2("min_gram_length", 1), int2("max_skip_count", g.Int64N(2)),
+			attribute{"ngram_counts", []int64{0, 2}}, attribute{"ngram_indexes", []int64{0, 1, 2}}, attribute{"pool_strings", pool})
+	}
+	return map[string]snippet{
+		"Tokenizer":             func(g *gen) { words(g, "a", "cat", "a", "cat") },
+		"Tokenizer's pad count": func(g *gen) { words(g, "a", "#", "a", "#") },
+		"StringNormalizer": func(g *gen) {
+			g.input("texts", infer.Bytes, []int64{rowsDim})
+			x := g.values[len(g.values)-1]
+			attributes := []attribute{{"case_change_action", "UPPER"}, {"locale", "C"}}
+			if g.IntN(2) == 0 {
+				attributes = append(attributes, attribute{"stopwords", []string{"a"}})
+			}
+			g.node("StringNormalizer", infer.Bytes, x.shape, []val{x}, attributes...)
+		},
+	}
+}
+
 func contribSnippets() map[string]snippet {
 	const ms = "com.microsoft"
 	all := map[string]snippet{}

@@ -27,7 +27,6 @@ func learnedRules(put putter) {
 	put(learned, entry{rule: oneHotEncoder, attributes: "cats_int64s cats_strings zeros"}, "OneHotEncoder")
 	put(learned, entry{rule: featureVectorizer, attributes: "inputdimensions"}, "FeatureVectorizer")
 	put(learned, entry{rule: arrayFeatures}, "ArrayFeatureExtractor")
-	put("", entry{rule: perRow(scores), attributes: "max_gram_length max_skip_count min_gram_length mode ngram_counts ngram_indexes pool_int64s pool_strings weights"}, "TfIdfVectorizer")
 }
 
 // The shapes of what perRow gives, of [rows, features].

@@ -130,6 +130,8 @@ func judge(v value, out *infer.TensorSpec, decided bool) (Kind, string) {
 		return Unknown, v.why
 	case v.kind == count:
 		return Unknown, "it has the number of rows in it"
+	case v.kind == padded:
+		return Unknown, "it is as long as the longest of all rows"
 	case v.kind == same && decided && !out.Unbatched:
 		return Unknown, "it is the same however many rows there are"
 	case v.kind == same:

@@ -160,6 +160,12 @@ func flatten(c *call) []value {
 	}
 	axis := c.integer("axis", 1)
 	x := c.in[0]
+	if x.kind == padded {
+		if axis != 1 {
+			return c.refuse("makes other rows of words that are filled up to the longest of all rows")
+		}
+		return []value{x}
+	}
 	if !x.ranked {
 		return []value{fixed(c.someSize(), c.someSize())}
 	}

@@ -13,6 +13,9 @@ type entry struct {
 	rule       rule
 	attributes string
 	since      int // the first version
+
+	// padded says that the rule speaks of values of that kind too.
+	padded bool
 }
 
 // The domains of ONNX Runtime's own operators.
@@ -47,6 +50,7 @@ func rules() map[operator]entry {
 	kernelRules(put)
 	normRules(put)
 	learnedRules(put)
+	wordRules(put)
 	contribRules(put)
 	return table
 }
@@ -97,7 +101,7 @@ func elementRules(put putter) {
 // shapeRules are of operators that move elements, and of shape arithmetic.
 func shapeRules(put putter) {
 	put("", entry{rule: reshape, attributes: "allowzero", since: 5}, "Reshape")
-	put("", entry{rule: flatten, attributes: "axis"}, "Flatten")
+	put("", entry{rule: flatten, attributes: "axis", padded: true}, "Flatten")
 	put("", entry{rule: squeeze, attributes: "axes"}, "Squeeze")
 	put("", entry{rule: unsqueeze, attributes: "axes"}, "Unsqueeze")
 	put("", entry{rule: transpose, attributes: "perm"}, "Transpose")
@@ -175,13 +179,13 @@ func whyNot(id operator) string {
 		return "takes one scale over all rows"
 	case "Loop", "Scan", "SequenceMap":
 		return "runs a graph in a loop, which is not followed"
-	case "Unique", "NonMaxSuppression", "Compress", "StringNormalizer":
+	case "Unique", "NonMaxSuppression", "Compress":
 		return "gives more or fewer elements by what they are"
 	case "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli":
 		return "is random"
 	case "MaxUnpool", "MaxRoiPool", "RoiAlign", "ScatterND", "TensorScatter":
 		return "takes places in the tensor of all rows"
-	case "Tokenizer", "StringSplit":
+	case "StringSplit":
 		return "gives as many columns as the longest of all rows has"
 	case "SequenceConstruct", "SequenceAt", "SequenceEmpty", "SequenceInsert", "SequenceErase", "SplitToSequence", "ConcatFromSequence", "ZipMap":
 		return "makes or takes a sequence, which is not followed"

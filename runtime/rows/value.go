@@ -13,12 +13,14 @@ const (
 	same                // equal in all of them
 	count               // small integers, of which some have the number of rows in them
 	byRow               // an axis has the rows
+	padded              // by row, and filled up along the last axis to the longest row of all
 )
 
 // value is what is known of one tensor.
 type value struct {
 	kind kind
 	why  string // of what is unknown: a sentence
+	pad  string // what is padded is filled up with
 
 	// ranked says that dims are all there are. A value by row always is.
 	ranked bool

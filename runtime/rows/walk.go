@@ -196,6 +196,10 @@ func (w *walk) apply(n *graph.Node, s *scope) ([]value, error) {
 			return refuseOutputs(n, fmt.Sprintf("%s takes %.60q, which nothing gives", describe(n), name)), nil
 		case unknown:
 			return refuseOutputs(n, c.in[i].why), nil
+		case padded:
+			if !e.padded {
+				return refuseOutputs(n, describe(n)+" takes words that are filled up to the longest of all rows"), nil
+			}
 		}
 	}
 	c.attributes(e.attributes)
