@@ -23,6 +23,7 @@ func unheld() map[[2]string]string {
 func TestRulesHold(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
+	done := 0
 	seen := map[[2]string]int{}
 	t.Run("all", func(t *testing.T) {
 		for name, property := range map[string]struct {
@@ -44,12 +45,16 @@ func TestRulesHold(t *testing.T) {
 				}
 				mu.Lock()
 				defer mu.Unlock()
+				done++
 				for id, n := range h.operators {
 					seen[id] += n
 				}
 			})
 		}
 	})
+	if done < 4 {
+		return // some of them were asked for
+	}
 	for _, id := range rows.Operators() {
 		if reason := unheld()[id]; seen[id] == 0 && reason == "" {
 			t.Errorf("%s.%s was in no graph that was accepted and ran", id[0], id[1])
