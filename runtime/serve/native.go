@@ -73,6 +73,9 @@ func mediaType(contentType string) string {
 // answer runs the codec on a payload and returns its answer as JSON. A panic in
 // it is an error.
 func (s *Server) answer(ctx context.Context, c *call, hold *hold, r *http.Request, in Payload) ([]byte, error) {
+	if err := refuseForm(in.ContentType, in.Body); err != nil {
+		return nil, err
+	}
 	version, err := infer.VersionOf("", r.Header.Values(infer.VersionHeader))
 	if err != nil {
 		return nil, err

@@ -162,6 +162,9 @@ func (s *Server) readRequest(ctx context.Context, hold *hold, w http.ResponseWri
 	if err != nil {
 		return nil, 0, err
 	}
+	if err := refuseForm(mediaType(r.Header.Get("Content-Type")), nil); err != nil {
+		return nil, 0, err
+	}
 	body, err := s.readBody(w, r, hold, headerLength)
 	if err != nil {
 		return nil, 0, err

@@ -1,0 +1,57 @@
+package serve_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+// TestFormsAreRefusedByName holds that a form is never answered as if it were
+// the content, and that what curl sends under a form's type is.
+func TestFormsAreRefusedByName(t *testing.T) {
+	t.Parallel()
+	url := native(t, newFake())
+	const (
+		urlencoded = "application/x-www-form-urlencoded"
+		envelope   = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\n\r\nabc\r\n--b--\r\n"
+	)
+	binaryEvent := []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t"}
+	for name, tc := range map[string]struct {
+		path, contentType, body string
+		headers                 []string
+		says                    string // nothing: answered
+	}{
+		"curl -F":                             {contentType: "multipart/form-data; boundary=b", body: envelope, says: "curl --data-binary @FILE"},
+		"another spelling":                    {contentType: "Multipart/Form-Data", body: envelope, says: "multipart/form-data"},
+		"as an event's data":                  {contentType: "multipart/form-data; boundary=b", body: envelope, headers: binaryEvent, says: "multipart/form-data"},
+		"by the inference protocol":           {path: "v2/models/double/infer", contentType: "multipart/form-data; boundary=b", body: envelope, says: "multipart/form-data"},
+		"curl --data-urlencode name@file":     {contentType: urlencoded, body: "content=var%20x%20%3D%201%3B%0A", says: "URL-encoded form"},
+		"curl --data-urlencode @file":         {contentType: urlencoded, body: "%7B%22image%22%3A1%7D", says: "URL-encoded form"},
+		"curl -d name=value":                  {contentType: urlencoded, body: "a=1&b=two+words", says: "URL-encoded form"},
+		"curl --data-binary, a text":          {contentType: urlencoded, body: "var x = 1;\n"},
+		"curl --data-binary, bytes":           {contentType: urlencoded, body: "\x89PNG\r\n=%20"},
+		"curl --data-binary, a line of words": {contentType: urlencoded, body: "name=value\n"},
+		"curl --data-binary, base64":          {contentType: urlencoded, body: "aGVsbG8gdA=="},
+		"curl --data-binary, a bad escape":    {contentType: urlencoded, body: "100%=%zz"},
+		"curl --data-binary, one word":        {contentType: urlencoded, body: "hello"},
+		"curl --data-binary, nothing":         {contentType: urlencoded},
+		"the same bytes as what they are":     {contentType: "application/octet-stream", body: "a=1&b=2"},
+		"a mail with parts":                   {contentType: "multipart/related; boundary=b", body: envelope},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := send(t, http.MethodPost, url+tc.path, []byte(tc.body), append(tc.headers, "Content-Type", tc.contentType)...)
+			if tc.says == "" {
+				if got.status != http.StatusOK {
+					t.Errorf("%d: %s", got.status, got.body)
+				}
+				return
+			}
+			if got.status != http.StatusUnsupportedMediaType || !strings.Contains(string(got.body), string(problem.UnsupportedMedia)) || !strings.Contains(string(got.body), tc.says) {
+				t.Errorf("%d: %s, want 415 that says %q", got.status, got.body, tc.says)
+			}
+		})
+	}
+}
