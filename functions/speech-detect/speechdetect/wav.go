@@ -39,88 +39,216 @@ type wav struct {
 	read   int64  // frames read
 }
 
+// coding names the formats that people meet, in parentheses (RFC 2361).
+func coding(tag uint16) string {
+	name := map[uint16]string{
+		0x0002: "Microsoft ADPCM", 0x0006: "A-law", 0x0007: "mu-law", 0x0011: "IMA ADPCM", 0x0031: "GSM 6.10",
+		0x0040: "G.721 ADPCM", 0x0050: "MPEG", 0x0055: "MP3", 0x00FF: "AAC", 0x1610: "AAC", 0x2000: "AC-3", 0x674F: "Vorbis", 0xF1AC: "FLAC",
+	}[tag]
+	if name == "" {
+		return ""
+	}
+	return " (" + name + ")"
+}
+
+// otherAudio says what a file is that is no WAV.
+func otherAudio(file []byte) string {
+	for _, known := range []struct {
+		at          int
+		magic, name string
+	}{
+		{0, "fLaC", "is FLAC"}, {0, "OggS", "is Ogg"}, {0, "ID3", "is MP3"}, {0, "\xff\xfb", "is MP3"}, {0, "FORM", "is AIFF"},
+		{4, "ftyp", "is MP4"}, {0, "\x1a\x45\xdf\xa3", "is WebM or Matroska"}, {0, "caff", "is CAF"}, {0, ".snd", "is AU"},
+		{0, "#!AMR", "is AMR"}, {0, "riff\x2e\x91\xcf\x11", "is Wave64"},
+	} {
+		if len(file) >= known.at && bytes.HasPrefix(file[known.at:], []byte(known.magic)) {
+			return known.name
+		}
+	}
+	return "does not begin with RIFF"
+}
+
 // refuse makes the error of a WAV that is not what it should be.
 func refuse(format string, args ...any) error {
 	return problem.Invalid("audio", format, args...)
 }
 
+// unknownSize is from where on a size of 32 bits says nothing but "not known
+// when written": no body of 2 GiB can be sent. Writers that stream put there
+// 0xFFFFFFFF (FFmpeg), 0x80000000 (arecord), 0x7FFFF000 rounded down to whole
+// frames (SoX, eSpeak), or one of these with the header's length added or
+// taken off.
+const unknownSize = 0x7FFFE000
+
 // parseWAV reads the chunks of a RIFF/WAVE file: linear PCM of 8, 16, 24 and
-// 32 bits and IEEE float of 32 and 64 bits, plain or WAVE_FORMAT_EXTENSIBLE.
-// It keeps pointing into file and copies nothing.
+// 32 bits and IEEE float of 32 and 64 bits, plain or WAVE_FORMAT_EXTENSIBLE;
+// and of its forms for large files, RF64 and BW64. It keeps pointing into file
+// and copies nothing.
 //
-// A size that announces more than the file holds is refused, but for the
-// placeholders of writers that stream: 0xFFFFFFFF (FFmpeg), 0x7FFFF000 (SoX,
-// eSpeak) and a zero in both places mean "to the end".
+// The samples are those that the data chunk announces, all of which have to be
+// there. A size that no body can have, and a zero with samples behind it, mean
+// "to the end". Chunks that are not needed, and the RIFF header's size, cannot
+// fail the rest.
 //
 // Multimedia Programming Interface and Data Specifications 1.0 (IBM and
-// Microsoft, 1991), and Microsoft's "Multiple Channel Audio Data and WAVE
-// Files" (2007) for the extensible form.
+// Microsoft, 1991), Microsoft's "Multiple Channel Audio Data and WAVE Files"
+// (2007) for the extensible form, and EBU Tech 3306 (2009) for RF64.
 func parseWAV(file []byte) (*wav, error) {
 	switch {
 	case len(file) == 0:
 		return nil, refuse("is empty; expected a WAV file")
-	case bytes.HasPrefix(file, []byte("RF64")), bytes.HasPrefix(file, []byte("RIFX")), bytes.HasPrefix(file, []byte("BW64")):
-		return nil, refuse("is a %s file; expected RIFF/WAVE", file[:4])
-	case !bytes.HasPrefix(file, []byte("RIFF")):
-		return nil, refuse("is no WAV file: it does not begin with RIFF")
-	case len(file) < 12:
+	case bytes.HasPrefix(file, []byte("RIFX")):
+		return nil, refuse("is a big-endian WAV file (RIFX); expected RIFF/WAVE")
+	case !bytes.HasPrefix(file, []byte("RIFF")) && !isLarge(file):
+		return nil, refuse("is no WAV file: it %s", otherAudio(file))
+	case len(file) < riffHeader:
 		return nil, refuse("is cut off within its RIFF header, after %d bytes", len(file))
-	case !bytes.Equal(file[8:12], []byte("WAVE")):
-		return nil, refuse("is a RIFF file of type %q; expected WAVE", file[8:12])
+	case !bytes.Equal(file[8:riffHeader], []byte("WAVE")):
+		return nil, refuse("is a RIFF file of type %q; expected WAVE", file[8:riffHeader])
 	}
-	riff := binary.LittleEndian.Uint32(file[4:8])
-	end := int64(len(file))
-	if !placeholder(riff) {
-		// What follows the announced end is not ours (tags are often appended).
-		announced := int64(riff) + 8
-		// The last chunk's pad byte is often counted but not written.
-		if announced > end+1 {
-			return nil, refuse("announces %d bytes in its RIFF header, but is %d long", announced, end)
-		}
-		end = max(min(announced, end), 12)
-	}
-	return parseChunks(file[12:end], riff == 0)
+	p := parser{rest: file[riffHeader:], riffEnd: int64(binary.LittleEndian.Uint32(file[4:])) + 8, length: int64(len(file))}
+	return p.chunks()
 }
 
-// placeholder reports whether a size stands for "not known when written".
-func placeholder(size uint32) bool {
-	return size == 0 || size == 0xFFFFFFFF || size&^0xFFF == 0x7FFFF000
+// riffHeader and chunkHeader are their bytes.
+const riffHeader, chunkHeader = 12, 8
+
+// isLarge reports whether a file is of the kind whose sizes are in a ds64 chunk.
+func isLarge(file []byte) bool {
+	return bytes.HasPrefix(file, []byte("RF64")) || bytes.HasPrefix(file, []byte("BW64"))
 }
 
-// parseChunks walks the chunks behind the RIFF header until the data chunk.
-// streamed says that the header gave no size.
-func parseChunks(rest []byte, streamed bool) (*wav, error) {
-	var w *wav
+// parser walks a file's chunks.
+type parser struct {
+	rest    []byte
+	length  int64 // of the file
+	riffEnd int64 // where the RIFF header says that it ends
+	data64  int64 // of the data chunk, from a ds64 chunk; 0 if there is none
+	w       *wav  // once there was a fmt chunk
+}
+
+// at is how far the file has been read.
+func (p *parser) at() int64 { return p.length - int64(len(p.rest)) }
+
+// chunks walks the chunks until the data chunk.
+func (p *parser) chunks() (*wav, error) {
 	for {
-		if len(rest) < 8 {
-			if w == nil {
-				return nil, refuse("has no fmt chunk")
-			}
-			return nil, refuse("has no data chunk")
+		if len(p.rest) < chunkHeader {
+			return nil, p.missing()
 		}
-		id, size := string(rest[:4]), binary.LittleEndian.Uint32(rest[4:8])
-		rest = rest[8:]
+		id, size := string(p.rest[:4]), binary.LittleEndian.Uint32(p.rest[4:])
+		p.rest = p.rest[chunkHeader:]
 		if id == "data" {
-			if w == nil {
+			if p.w == nil {
 				return nil, refuse("has its data chunk before its fmt chunk")
 			}
-			return w, w.setData(rest, size, streamed)
-		}
-		if int64(size) > int64(len(rest)) {
-			return nil, refuse("announces %d bytes in its %q chunk, but %d follow", size, id, len(rest))
-		}
-		if id == "fmt " {
-			if w != nil {
-				return nil, refuse("has two fmt chunks")
-			}
-			var err error
-			if w, err = parseFormat(rest[:size]); err != nil {
+			samples, err := p.samples(size)
+			if err != nil {
 				return nil, err
 			}
+			return p.w, p.w.setData(samples)
 		}
-		// Chunks begin at even offsets.
-		rest = rest[min(int64(len(rest)), int64(size)+int64(size&1)):]
+		if int64(size) > int64(len(p.rest)) {
+			return nil, refuse("announces %d bytes in its %q chunk, but %d follow", size, id, len(p.rest))
+		}
+		if err := p.take(id, p.rest[:size]); err != nil {
+			return nil, err
+		}
+		p.rest = p.rest[size:]
+		p.skipPad(size)
 	}
+}
+
+// take reads a chunk that stands before the samples.
+func (p *parser) take(id string, c []byte) (err error) {
+	switch id {
+	case "fmt ":
+		if p.w != nil {
+			return refuse("has two fmt chunks")
+		}
+		p.w, err = parseFormat(c)
+		return err
+	case "ds64":
+		if len(c) >= 16 {
+			p.data64 = int64(min(binary.LittleEndian.Uint64(c[8:]), math.MaxInt64))
+		}
+	}
+	return nil
+}
+
+// skipPad skips the byte that brings the next chunk to an even offset. Some
+// writers leave it out.
+func (p *parser) skipPad(size uint32) {
+	if size&1 == 0 || len(p.rest) == 0 {
+		return
+	}
+	for _, id := range []string{"fmt ", "data"} {
+		if bytes.HasPrefix(p.rest, []byte(id)) {
+			return
+		}
+	}
+	p.rest = p.rest[1:]
+}
+
+// missing says which chunk is not there, and whether the file is cut off.
+func (p *parser) missing() error {
+	what := "data"
+	if p.w == nil {
+		what = "fmt"
+	}
+	if p.riffEnd > p.length && p.riffEnd < unknownSize {
+		return refuse("is cut off before its %s chunk: its RIFF header announces %d bytes, but it is %d long", what, p.riffEnd, p.length)
+	}
+	return refuse("has no %s chunk", what)
+}
+
+// samples is what belongs to a data chunk that announces size bytes and at
+// whose beginning the parser stands.
+func (p *parser) samples(size uint32) ([]byte, error) {
+	announced := int64(size)
+	if size == math.MaxUint32 && p.data64 > 0 {
+		announced = p.data64
+	}
+	have := int64(len(p.rest))
+	switch {
+	case announced == 0 && !isChunks(p.rest), announced > have && announced >= unknownSize:
+		// What follows the end that the RIFF header tells is no audio: tags are
+		// often appended.
+		if p.riffEnd > p.at() && p.riffEnd < p.length {
+			return p.rest[:p.riffEnd-p.at()], nil
+		}
+		return p.rest, nil
+	case announced == have+1 && have&1 == 1 && p.w.frameBytes()&1 == 1:
+		return p.rest, nil // the pad byte was counted, but not written
+	case announced > have:
+		return nil, refuse("is cut off: it announces %d bytes of samples, but %d follow", announced, have)
+	default:
+		return p.rest[:announced], nil
+	}
+}
+
+// isChunks reports whether what follows an empty data chunk is nothing, or
+// whole chunks, or a tag. If not it is the samples of a writer that stopped
+// before it came back to fill in their size.
+func isChunks(rest []byte) bool {
+	for _, tag := range []string{"ID3", "TAG", "APETAGEX"} {
+		if bytes.HasPrefix(rest, []byte(tag)) {
+			return true
+		}
+	}
+	for len(rest) >= chunkHeader {
+		for _, c := range rest[:4] {
+			if c < ' ' || c > '~' {
+				return false
+			}
+		}
+		size := int64(binary.LittleEndian.Uint32(rest[4:]))
+		if size > int64(len(rest)-chunkHeader) {
+			return false
+		}
+		rest = rest[min(int64(len(rest)), chunkHeader+size+size&1):]
+	}
+	return len(bytes.Trim(rest, "\x00")) == 0
 }
 
 // parseFormat reads a fmt chunk.
@@ -147,7 +275,7 @@ func parseFormat(c []byte) (*wav, error) {
 	}
 	switch {
 	case tag != formatPCM && tag != formatFloat:
-		return nil, refuse("has samples of format %#04x; expected PCM (1) or IEEE float (3)", tag)
+		return nil, refuse("has samples of format %#04x%s; expected PCM (1) or IEEE float (3)", tag, coding(tag))
 	case tag == formatPCM && w.bits != 8 && w.bits != 16 && w.bits != 24 && w.bits != 32:
 		return nil, refuse("has PCM samples of %d bits; expected 8, 16, 24 or 32", w.bits)
 	case tag == formatFloat && w.bits != 32 && w.bits != 64:
@@ -163,23 +291,16 @@ func parseFormat(c []byte) (*wav, error) {
 	return w, nil
 }
 
-// setData takes the samples: rest is all that follows the data chunk's header,
-// size what that header announces.
-func (w *wav) setData(rest []byte, size uint32, streamed bool) error {
-	frame := w.channels * w.bits / 8
-	if placeholder(size) && (size != 0 || streamed) {
-		rest = rest[:len(rest)/frame*frame] // the writer may have been cut off
-	} else {
-		if int64(size) > int64(len(rest)) {
-			return refuse("announces %d bytes of samples, but %d follow", size, len(rest))
-		}
-		if int64(size)%int64(frame) != 0 {
-			return refuse("announces %d bytes of samples, which is no multiple of its %d byte frames", size, frame)
-		}
-		rest = rest[:size]
-	}
-	w.data, w.frames = rest, int64(len(rest)/frame)
-	if w.frames > maxSeconds*int64(w.rate) {
+// setData takes the samples. Half a frame at their end is none: a pad byte that
+// was counted, or where a writer was stopped.
+func (w *wav) setData(samples []byte) error {
+	frame := w.frameBytes()
+	w.frames = int64(len(samples) / frame)
+	w.data = samples[:w.frames*int64(frame)]
+	switch {
+	case w.frames == 0 && len(samples) > 0:
+		return refuse("has %d bytes of samples, less than one frame of %d bytes", len(samples), frame)
+	case w.frames > maxSeconds*int64(w.rate):
 		return &problem.Error{
 			Code:   problem.PayloadTooLarge,
 			Detail: "audio: is longer than an hour; split it",
@@ -188,6 +309,9 @@ func (w *wav) setData(rest []byte, size uint32, streamed bool) error {
 	}
 	return nil
 }
+
+// frameBytes is how long a frame is.
+func (w *wav) frameBytes() int { return w.channels * w.bits / 8 }
 
 // duration is the length of the audio in seconds.
 func (w *wav) duration() float64 { return float64(w.frames) / float64(w.rate) }

@@ -21,7 +21,8 @@ type header struct {
 	align               uint16
 	data                []byte
 	size, riff          *uint32
-	before              string // chunks between fmt and data
+	large               *uint64 // the size in a ds64 chunk: RF64
+	before              string  // chunks between fmt and data
 	extensible          bool
 	subFormat           string
 }
@@ -49,7 +50,14 @@ func (h header) bytes() []byte {
 		}
 		f = append(f, h.subFormat...)
 	}
-	body := append(le.AppendUint32([]byte("WAVEfmt "), uint32(len(f))), f...)
+	form, body := "RIFF", []byte("WAVE")
+	if h.large != nil {
+		form = "RF64"
+		body = append(body, "ds64\x1c\x00\x00\x00"...)
+		body = le.AppendUint64(le.AppendUint64(le.AppendUint64(body, 0), *h.large), 0)
+		body = le.AppendUint32(body, 0)
+	}
+	body = append(le.AppendUint32(append(body, "fmt "...), uint32(len(f))), f...)
 	body = append(append(body, h.before...), "data"...)
 	size := uint32(len(h.data))
 	if h.size != nil {
@@ -60,7 +68,7 @@ func (h header) bytes() []byte {
 	if h.riff != nil {
 		riff = *h.riff
 	}
-	return append(le.AppendUint32([]byte("RIFF"), riff), body...)
+	return append(le.AppendUint32([]byte(form), riff), body...)
 }
 
 func TestSamples(t *testing.T) {
@@ -97,7 +105,28 @@ func TestSamples(t *testing.T) {
 		"streamed, zeros":     {header{tag: 1, channels: 1, bits: 8, rate: 8000, data: []byte{192}, size: new(uint32(0)), riff: new(uint32(0))}, []float32{0.5}},
 		"streamed, cut off":   {header{tag: 1, channels: 1, bits: 16, rate: 8000, data: []byte{0, 0x40, 7}, size: new(uint32(0xFFFFFFFF)), riff: new(uint32(0))}, []float32{0.5}},
 		"bytes behind":        {header{tag: 1, channels: 1, bits: 8, rate: 8000, data: []byte{192, 'i', 'd', '3'}, size: new(uint32(1))}, []float32{0.5}},
-		"pad byte not there":  {header{tag: 1, channels: 1, bits: 8, rate: 8000, data: []byte{192}, riff: new(uint32(4 + 24 + 8 + 2))}, []float32{0.5}},
+		// What SoX and arecord write when they stream, for frames of each size.
+		"SoX, 3 byte frames":   {header{tag: 1, channels: 1, bits: 24, rate: 8000, data: []byte{0, 0, 0x40}, size: new(uint32(0x7FFFEFFF)), riff: new(uint32(0x7FFFF023))}, []float32{0.5}},
+		"SoX, 6 byte frames":   {header{tag: 1, channels: 3, bits: 16, rate: 8000, data: []byte{0, 0x40, 0, 0x40, 0, 0x40}, size: new(uint32(0x7FFFEFFC))}, []float32{0.5}},
+		"streamed by arecord":  {header{tag: 1, channels: 1, bits: 16, rate: 8000, data: []byte{0, 0x40}, size: new(uint32(0x80000000)), riff: new(uint32(0x80000024))}, []float32{0.5}},
+		"the header taken off": {header{tag: 1, channels: 1, bits: 16, rate: 8000, data: []byte{0, 0x40}, size: new(uint32(0xFFFFFFDB)), riff: new(uint32(0xFFFFFFFF))}, []float32{0.5}},
+		"the header added":     {header{tag: 1, channels: 1, bits: 16, rate: 8000, data: []byte{0, 0x40}, size: new(uint32(0xFFFFFFFF)), riff: new(uint32(35))}, []float32{0.5}},
+		"the least of these":   {header{tag: 1, channels: 1, bits: 16, rate: 8000, data: []byte{0, 0x40}, size: new(uint32(0x7FFFE000)), riff: new(uint32(0x7FFFE024))}, []float32{0.5}},
+		"a recorder that died": {header{tag: 1, channels: 1, bits: 16, rate: 8000, data: []byte{0, 0x40, 0, 0x40, 0, 0x40, 0, 0x40, 0, 0x40}, size: new(uint32(0)), riff: new(uint32(36))}, []float32{0.5, 0.5, 0.5, 0.5, 0.5}},
+		"another, streaming":   {header{tag: 1, channels: 1, bits: 16, rate: 8000, data: []byte{0, 0x40}, size: new(uint32(0)), riff: new(uint32(0xFFFFFFFF))}, []float32{0.5}},
+		"empty, with a list":   {header{tag: 1, channels: 1, bits: 16, rate: 8000, data: []byte("LIST\x04\x00\x00\x00INFO"), size: new(uint32(0))}, nil},
+		"empty, with a tag":    {header{tag: 1, channels: 1, bits: 16, rate: 8000, data: []byte("ID3\x04\x00\x00\x00\x00\x00\x00"), size: new(uint32(0)), riff: new(uint32(36))}, nil},
+		"a tag behind":         {header{tag: 1, channels: 1, bits: 16, rate: 8000, data: []byte{0, 0x40, 'T', 'A'}, size: new(uint32(0xFFFFFFFF)), riff: new(uint32(38))}, []float32{0.5}},
+		"a RIFF that is short": {header{tag: 1, channels: 1, bits: 16, rate: 8000, data: []byte{0, 0x40}, riff: new(uint32(40))}, []float32{0.5}},
+		"a RIFF that is long":  {header{tag: 1, channels: 1, bits: 16, rate: 8000, data: []byte{0, 0x40}, riff: new(uint32(1 << 30))}, []float32{0.5}},
+		"a RIFF of nothing":    {header{tag: 1, channels: 1, bits: 16, rate: 8000, data: []byte{0, 0x40}, riff: new(uint32(0))}, []float32{0.5}},
+		"a pad byte, counted":  {header{tag: 1, channels: 1, bits: 24, rate: 8000, data: []byte{0, 0, 0x40, 0}}, []float32{0.5}},
+		"counted, not written": {header{tag: 1, channels: 1, bits: 24, rate: 8000, data: []byte{0, 0, 0x40}, size: new(uint32(4))}, []float32{0.5}},
+		"no pad byte":          {header{tag: 1, channels: 1, bits: 8, rate: 8000, data: []byte{192}, before: "LIST\x03\x00\x00\x00abc"}, []float32{0.5}},
+		"RF64":                 {header{tag: 1, channels: 1, bits: 16, rate: 8000, data: []byte{0, 0x40, 7, 7}, size: new(uint32(0xFFFFFFFF)), large: new(uint64(2))}, []float32{0.5}},
+		"RF64, streamed":       {header{tag: 1, channels: 1, bits: 16, rate: 8000, data: []byte{0, 0x40}, size: new(uint32(0xFFFFFFFF)), large: new(uint64(0))}, []float32{0.5}},
+		"RF64, never ended":    {header{tag: 1, channels: 1, bits: 16, rate: 8000, data: []byte{0, 0x40}, size: new(uint32(0xFFFFFFFF)), large: new(uint64(math.MaxUint64))}, []float32{0.5}},
+		"pad byte not there":   {header{tag: 1, channels: 1, bits: 8, rate: 8000, data: []byte{192}, riff: new(uint32(4 + 24 + 8 + 2))}, []float32{0.5}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -136,23 +165,26 @@ func TestBadWAV(t *testing.T) {
 	}{
 		"nothing":                       {nil, "is empty"},
 		"no WAV":                        {[]byte("\x89PNG\r\n\x1a\n...."), "does not begin with RIFF"},
-		"RF64":                          {[]byte("RF64\xff\xff\xff\xffWAVE"), "is a RF64 file"},
-		"big-endian":                    {[]byte("RIFX\x00\x00\x00\x04WAVE"), "is a RIFX file"},
+		"RF64 with nothing in it":       {[]byte("RF64\xff\xff\xff\xffWAVE"), "has no fmt chunk"},
+		"big-endian":                    {[]byte("RIFX\x00\x00\x00\x04WAVE"), "big-endian WAV file (RIFX)"},
+		"FLAC":                          {[]byte("fLaC\x00\x00\x00\x22"), "it is FLAC"},
+		"an MP3":                        {[]byte("ID3\x04\x00\x00\x00\x00"), "it is MP3"},
+		"a phone's recording":           {[]byte("\x00\x00\x00\x18ftypM4A "), "it is MP4"},
 		"another RIFF":                  {[]byte("RIFF\x04\x00\x00\x00AVI "), `of type "AVI "`},
 		"cut off in the header":         {[]byte("RIFF\x04\x00"), "cut off"},
 		"nothing in it":                 {[]byte("RIFF\x04\x00\x00\x00WAVE"), "has no fmt chunk"},
-		"no data":                       {good.bytes()[:36], "announces 144 bytes in its RIFF header, but is 36 long"},
+		"no data":                       {good.bytes()[:36], "cut off before its data chunk: its RIFF header announces 144 bytes, but it is 36 long"},
 		"no data chunk":                 {with(func(h *header) { h.riff = new(uint32(28)) })[:36], "has no data chunk"},
 		"data first":                    {[]byte("RIFF\x0c\x00\x00\x00WAVEdata\x00\x00\x00\x00"), "before its fmt chunk"},
-		"truncated":                     {good.bytes()[:100], "announces 144 bytes in its RIFF header, but is 100 long"},
+		"truncated":                     {good.bytes()[:100], "cut off: it announces 100 bytes of samples, but 56 follow"},
 		"a data chunk that lies":        {with(func(h *header) { h.size = new(uint32(1 << 30)) }), "announces 1073741824 bytes of samples, but 100 follow"},
-		"a data chunk past the RIFF":    {with(func(h *header) { h.riff = new(uint32(40)) }), "announces 100 bytes of samples, but 4 follow"},
-		"a RIFF that lies":              {with(func(h *header) { h.riff = new(uint32(1 << 30)) }), "announces 1073741832 bytes in its RIFF header"},
-		"half a frame":                  {with(func(h *header) { h.size = new(uint32(99)) }), "no multiple of its 2 byte frames"},
+		"one sample short":              {good.bytes()[:142], "cut off: it announces 100 bytes of samples, but 98 follow"},
+		"one byte short":                {good.bytes()[:143], "cut off: it announces 100 bytes of samples, but 99 follow"},
+		"less than a frame":             {with(func(h *header) { h.data = []byte{1} }), "1 bytes of samples, less than one frame of 2 bytes"},
 		"another chunk that lies":       {with(func(h *header) { h.before = "LIST\xff\xff\xff\x0f" }), `in its "LIST" chunk`},
 		"two formats":                   {with(func(h *header) { h.before = "fmt \x00\x00\x00\x00" }), "two fmt chunks"},
 		"a short format":                {[]byte("RIFF\x0e\x00\x00\x00WAVEfmt \x02\x00\x00\x00\x01\x00"), "fmt chunk of 2 bytes"},
-		"mu-law":                        {with(func(h *header) { h.tag, h.bits = 7, 8 }), "format 0x0007"},
+		"mu-law":                        {with(func(h *header) { h.tag, h.bits = 7, 8 }), "format 0x0007 (mu-law)"},
 		"12 bits":                       {with(func(h *header) { h.bits = 12 }), "PCM samples of 12 bits"},
 		"16 bit float":                  {with(func(h *header) { h.tag = 3 }), "float samples of 16 bits"},
 		"no channels":                   {with(func(h *header) { h.channels, h.align = 0, 2 }), "0 channels"},
