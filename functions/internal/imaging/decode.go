@@ -1,7 +1,6 @@
 package imaging
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"image"
@@ -11,9 +10,8 @@ import (
 	"image/png"
 	"io"
 	"math"
-	"strings"
+	"strconv"
 
-	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
 	"golang.org/x/image/webp"
 
@@ -44,25 +42,44 @@ type Options struct {
 type format struct {
 	name   string
 	magic  []string // '?' matches any byte
-	config func(io.Reader) (image.Config, error)
-	decode func(io.Reader) (image.Image, error)
+	tidy   func(data []byte) (*source, error)
+	config func(*reader) (image.Config, error)
+	decode func(*reader) (image.Image, error)
 }
 
 func formats() []format {
 	return []format{
-		{"PNG", []string{"\x89PNG\r\n\x1a\n"}, png.DecodeConfig, png.Decode},
-		{"JPEG", []string{"\xff\xd8"}, jpeg.DecodeConfig, jpeg.Decode},
-		{"WebP", []string{"RIFF????WEBPVP8"}, webp.DecodeConfig, webp.Decode},
-		{"GIF", []string{"GIF8?a"}, gif.DecodeConfig, gif.Decode},
-		{"BMP", []string{"BM????\x00\x00\x00\x00"}, bmp.DecodeConfig, bmp.Decode},
-		{"TIFF", []string{"II\x2A\x00", "MM\x00\x2A"}, tiff.DecodeConfig, tiff.Decode},
+		{"PNG", []string{pngSignature}, tidyPNG, library(png.DecodeConfig), library(png.Decode)},
+		{"JPEG", []string{"\xff\xd8"}, tidyJPEG, library(jpeg.DecodeConfig), library(jpeg.Decode)},
+		{"WebP", []string{"RIFF????WEBPVP8"}, tidyWebP, library(webp.DecodeConfig), library(webp.Decode)},
+		{"GIF", []string{"GIF8?a"}, tidyGIF, library(gif.DecodeConfig), library(gif.Decode)},
+		{"BMP", []string{"BM"}, asItIs, configBMP, decodeBMP},
+		{"TIFF", []string{"II\x2A\x00", "MM\x00\x2A", "II\x2B\x00", "MM\x00\x2B"}, tidyTIFF, library(tiff.DecodeConfig), library(tiff.Decode)},
 	}
 }
 
+// library adapts a decoder of others.
+func library[T any](decode func(io.Reader) (T, error)) func(*reader) (T, error) {
+	return func(r *reader) (T, error) { return decode(r) }
+}
+
+// asItIs is for a decoder that needs no help.
+func asItIs(data []byte) (*source, error) {
+	s := &source{}
+	s.add(data)
+	return s, nil
+}
+
+// refusal is a kind of picture that is not read here, in words.
+type refusal string
+
+func (r refusal) Error() string { return string(r) + ", which is not read here" }
+
 // Decode reads the first picture of an image file, upright by its EXIF
 // orientation, with transparency laid over the background that the text stands
-// out from. Pixels are counted, and memory taken from the budget, before
-// anything is allocated for them. Errors are problems that name opts.Field.
+// out from. What a file has beside its picture cannot fail it. Pixels are
+// counted, and memory taken from the budget, before anything is allocated for
+// them. Errors are problems that name opts.Field.
 func Decode(ctx context.Context, data []byte, opts Options) (*Image, error) {
 	if len(data) == 0 {
 		return nil, problem.Invalid(opts.Field, "empty; expected %s", expectedFormats)
@@ -71,26 +88,43 @@ func Decode(ctx context.Context, data []byte, opts Options) (*Image, error) {
 	if !ok {
 		return nil, problem.Invalid(opts.Field, "not an image that is read here; expected %s", expectedFormats)
 	}
-	cfg, err := f.config(&reader{ctx: ctx, r: bytes.NewReader(data)})
-	if err != nil {
-		return nil, broken(ctx, opts.Field, f, err)
+	s, err := f.tidy(data)
+	if err == nil && s.torn {
+		err = refusal("a " + f.name + " in more than " + strconv.Itoa(maxParts) + " pieces")
 	}
-	about := inspect(f.name, data)
-	if err := admit(ctx, cfg, about, opts); err != nil {
+	if err != nil {
+		return nil, broken(ctx, opts.Field, f, err, false)
+	}
+	r := newReader(ctx, s)
+	cfg, err := f.config(r)
+	if err != nil {
+		return nil, broken(ctx, opts.Field, f, err, s.cut || r.ended)
+	}
+	seen := cfg // by the decoder
+	if s.config != nil {
+		cfg = *s.config
+	}
+	if err := admit(ctx, cfg, s.jpeg, opts); err != nil {
 		return nil, err
 	}
-	src, err := f.decode(&reader{ctx: ctx, r: bytes.NewReader(data)})
+	r = newReader(ctx, s)
+	src, err := f.decode(r)
 	if err != nil {
-		return nil, broken(ctx, opts.Field, f, err)
+		return nil, broken(ctx, opts.Field, f, err, s.cut || r.ended)
 	}
-	if b := src.Bounds(); f.name != "GIF" && (b.Dx() != cfg.Width || b.Dy() != cfg.Height) {
-		return nil, problem.Invalid(opts.Field, "broken %s: its header says %d×%d pixels, its data %d×%d", f.name, cfg.Width, cfg.Height, b.Dx(), b.Dy())
+	if b := src.Bounds(); f.name != "GIF" && (b.Dx() != seen.Width || b.Dy() != seen.Height) {
+		return nil, problem.Invalid(opts.Field, "broken %s: its header says %d×%d pixels, its data %d×%d", f.name, seen.Width, seen.Height, b.Dx(), b.Dy())
 	}
-	return convert(src, cfg.Width, cfg.Height, about.orientation, f.name == "WebP"), nil
+	if s.after != nil {
+		if src, err = s.after(src); err != nil {
+			return nil, broken(ctx, opts.Field, f, err, false)
+		}
+	}
+	return convert(src, cfg.Width, cfg.Height, s.orientation(), f.name == "WebP"), nil
 }
 
 // admit holds an image's size against the bounds.
-func admit(ctx context.Context, cfg image.Config, about traits, opts Options) error {
+func admit(ctx context.Context, cfg image.Config, about frame, opts Options) error {
 	limit := opts.MaxPixels
 	if limit <= 0 {
 		limit = DefaultMaxPixels
@@ -115,7 +149,7 @@ func admit(ctx context.Context, cfg image.Config, about traits, opts Options) er
 }
 
 // decoderBytes is what a decoder holds per pixel, at most.
-func decoderBytes(model color.Model, about traits) int64 {
+func decoderBytes(model color.Model, about frame) int64 {
 	if about.samples > 0 {
 		const coefficient = 4 // bytes
 		each := 1.0
@@ -165,50 +199,18 @@ func matches(magic string, data []byte) bool {
 	return true
 }
 
-// broken says what is wrong with a file of a known format.
-func broken(ctx context.Context, field string, f format, err error) error {
+// broken says what is wrong with a file of a known format. Cut says that it
+// ended before its picture did.
+func broken(ctx context.Context, field string, f format, err error, cut bool) error {
+	var kind refusal
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case cutOff(err):
+	case errors.As(err, &kind):
+		return problem.Invalid(field, "%v; expected %s", kind, expectedFormats)
+	case cut:
 		return problem.Invalid(field, "a %s that is cut off; expected the whole file", f.name)
 	default:
 		return problem.Invalid(field, "a %s that cannot be read (%v); expected %s", f.name, err, expectedFormats)
 	}
 }
-
-// cutOff recognises a file that ends too soon. Some decoders have no error of
-// its own for that.
-func cutOff(err error) bool {
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		return true
-	}
-	for _, words := range []string{"not enough pixel data", "not enough image data", "short Huffman data"} {
-		if strings.Contains(err.Error(), words) {
-			return true
-		}
-	}
-	return false
-}
-
-// reader stops a decoder when the request is over.
-type reader struct {
-	ctx context.Context //nolint:containedctx // The decoders' interface is io.Reader; this one lives for one call.
-	r   *bytes.Reader
-}
-
-func (r *reader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
-}
-
-func (r *reader) ReadAt(p []byte, off int64) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.ReadAt(p, off)
-}
-
-func (r *reader) ReadByte() (byte, error) { return r.r.ReadByte() }

@@ -3,156 +3,175 @@ package imaging
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 )
 
-// traits are what a file says beside its pixels.
-type traits struct {
-	orientation int // EXIF's, 1 to 8
+// exifHead precedes EXIF's TIFF structure in a JPEG, and sometimes elsewhere.
+const exifHead = "Exif\x00\x00"
 
-	// Of a JPEG:
-	scans       int     // those of a thumbnail counted with them
-	progressive bool    // so that all coefficients are held at once
-	samples     float64 // per pixel, 1 to 4; 0 if not known
+// upright is the orientation of a picture that says none.
+const upright = 1
+
+// orientation is how the picture is to be turned, 1 to 8, by its EXIF (CIPA
+// DC-008, tag 0x0112) or else its XMP, as Pillow's exif_transpose reads them:
+// a value that is none of these, or of no number's type, is upright.
+func (s *source) orientation() int {
+	value, found := exifOrientation(s.exif)
+	if !found {
+		value = xmpOrientation(s.xmp)
+	}
+	if value < 1 || value > 8 {
+		return upright
+	}
+	return value
 }
 
-// inspect finds the EXIF orientation (CIPA DC-008, tag 0x0112) where each
-// format keeps it. What cannot be read counts as upright, as everywhere.
-func inspect(name string, data []byte) traits {
-	about := traits{orientation: 1}
-	var exif []byte
-	switch name {
-	case "JPEG":
-		exif = about.jpeg(data)
-		about.scans = bytes.Count(data, []byte{0xff, 0xda})
-	case "PNG":
-		exif = pngEXIF(data)
-	case "WebP":
-		exif = webpEXIF(data)
-	case "TIFF":
-		exif = data
+// exifOrientation reads tag 0x0112 of the first directory of a TIFF structure.
+// It is found with the value 0 where the value is no whole number.
+func exifOrientation(exif []byte) (value int, found bool) {
+	for range 2 { // some writers put the head there twice
+		exif = bytes.TrimPrefix(exif, []byte(exifHead))
 	}
-	if o := orientation(exif); o != 0 {
-		about.orientation = o
-	}
-	return about
-}
-
-// orientation reads tag 0x0112 of the first directory of a TIFF structure; 0
-// if there is none.
-func orientation(exif []byte) int {
-	const (
-		tag       = 0x0112
-		typeShort = 3
-		entrySize = 12
-	)
 	if len(exif) < 8 {
-		return 0
+		return 0, false
 	}
-	var order binary.ByteOrder = binary.LittleEndian
-	if exif[0] == 'M' {
-		order = binary.BigEndian
+	order, ok := orderOf(exif)
+	if !ok {
+		return 0, false
 	}
-	at := int64(order.Uint32(exif[4:]))
-	if at+2 > int64(len(exif)) {
-		return 0
+	for _, e := range directory(exif, order) {
+		if data := e.data(exif, order); e.tag == tagOrientation && data != nil {
+			return e.whole(data, order), true
+		}
 	}
-	entries := exif[at+2:]
-	for range order.Uint16(exif[at:]) {
-		if len(entries) < entrySize {
+	return 0, false
+}
+
+// xmpOrientation reads tiff:Orientation out of an XMP packet, written as an
+// attribute or as an element; 0 if there is none.
+func xmpOrientation(xmp []byte) int {
+	for {
+		_, rest, ok := bytes.Cut(xmp, []byte("tiff:Orientation"))
+		if !ok {
 			return 0
 		}
-		if order.Uint16(entries) == tag {
-			value := int(order.Uint16(entries[8:]))
-			if order.Uint16(entries[2:]) != typeShort || value < 1 || value > 8 {
-				return 0
+		for _, sign := range []string{`="`, ">"} {
+			if value, ok := bytes.CutPrefix(rest, []byte(sign)); ok && len(value) > 0 && value[0] >= '0' && value[0] <= '9' {
+				return int(value[0] - '0')
 			}
-			return value
 		}
-		entries = entries[entrySize:]
+		xmp = rest
 	}
-	return 0
 }
 
-// jpeg walks the segments before the first scan: it takes in the frame, and
-// returns the TIFF structure in the first APP1 that has one.
-func (t *traits) jpeg(data []byte) (exif []byte) {
-	const (
-		fill                                  = 0xff
-		app1, startOfScan                     = 0xe1, 0xda
-		baseline, extended, progressiveMarker = 0xc0, 0xc1, 0xc2
-	)
-	for i := 2; i+4 <= len(data) && data[i] == 0xff; {
-		marker := data[i+1]
-		if marker == fill {
-			i++
-			continue
-		}
-		size := int(binary.BigEndian.Uint16(data[i+2:]))
-		end := i + 2 + size
-		if marker == startOfScan || size < 2 || end > len(data) {
-			break
-		}
-		segment := data[i+4 : end]
-		switch marker {
-		case app1:
-			if found, ok := bytes.CutPrefix(segment, []byte("Exif\x00\x00")); ok && exif == nil {
-				exif = found
-			}
-		case baseline, extended, progressiveMarker:
-			t.progressive = marker == progressiveMarker
-			t.samples = samplesPerPixel(segment)
-		}
-		i = end
-	}
-	return exif
+// byteOrder reads and writes numbers of a TIFF structure.
+type byteOrder interface {
+	binary.ByteOrder
+	binary.AppendByteOrder
 }
 
-// samplesPerPixel reads a frame header (ITU-T T.81, B.2.2): each component's
-// share of the largest, by its sampling factors.
-func samplesPerPixel(frame []byte) float64 {
-	const head, each = 6, 3
-	if len(frame) < head || len(frame) < head+each*int(frame[5]) {
+// orderOf reads the mark that a TIFF structure begins with.
+func orderOf(tiff []byte) (byteOrder, bool) {
+	switch {
+	case bytes.HasPrefix(tiff, []byte("II")):
+		return binary.LittleEndian, true
+	case bytes.HasPrefix(tiff, []byte("MM")):
+		return binary.BigEndian, true
+	default:
+		return nil, false
+	}
+}
+
+// entry is one of a TIFF directory.
+type entry struct {
+	tag, kind uint16
+	count     uint32
+	raw       []byte // all 12 bytes
+}
+
+// The types of a TIFF directory's values (TIFF 6.0, section 2).
+const (
+	kindByte, kindASCII, kindShort, kindLong, kindRational         = 1, 2, 3, 4, 5
+	kindSByte, kindUndefined, kindSShort, kindSLong, kindSRational = 6, 7, 8, 9, 10
+	kindFloat, kindDouble, kindIFD                                 = 11, 12, 13
+	entrySize                                                      = 12
+	tagOrientation, tagXMP                                         = 0x0112, 700
+)
+
+// kindSize is the bytes of one value; 0 if the type is not known.
+func kindSize(kind uint16) int64 {
+	sizes := [...]int64{0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4}
+	if int(kind) >= len(sizes) {
 		return 0
 	}
-	sum, maxH, maxV := 0, 1, 1
-	for c := head; c < head+each*int(frame[5]); c += each {
-		h, v := int(frame[c+1]>>4), int(frame[c+1]&15)
-		sum, maxH, maxV = sum+h*v, max(maxH, h), max(maxV, v)
-	}
-	return float64(sum) / float64(maxH*maxV)
+	return sizes[kind]
 }
 
-// pngEXIF is the eXIf chunk, wherever it stands.
-func pngEXIF(data []byte) []byte {
-	const head, tail = 8, 4 // length and type; checksum
-	for i := int64(8); i+head <= int64(len(data)); {
-		size := int64(binary.BigEndian.Uint32(data[i:]))
-		end := i + head + size
-		if end > int64(len(data)) {
-			return nil
-		}
-		if string(data[i+4:i+8]) == "eXIf" {
-			return data[i+head : end]
-		}
-		i = end + tail
+// directory is the entries of the first directory of a TIFF structure of 8
+// bytes or more, as many as there are.
+func directory(tiff []byte, order byteOrder) (entries []entry) {
+	at := int64(order.Uint32(tiff[4:]))
+	if at+2 > int64(len(tiff)) {
+		return nil
 	}
-	return nil
+	rest := tiff[at+2:]
+	for range order.Uint16(tiff[at:]) {
+		if len(rest) < entrySize {
+			break
+		}
+		e := rest[:entrySize]
+		entries = append(entries, entry{tag: order.Uint16(e), kind: order.Uint16(e[2:]), count: order.Uint32(e[4:]), raw: e})
+		rest = rest[entrySize:]
+	}
+	return entries
 }
 
-// webpEXIF is the EXIF chunk of the RIFF container.
-func webpEXIF(data []byte) []byte {
-	const head = 8
-	for i := int64(12); i+head <= int64(len(data)); {
-		size := int64(binary.LittleEndian.Uint32(data[i+4:]))
-		end := i + head + size
-		if end > int64(len(data)) {
-			return nil
-		}
-		if string(data[i:i+4]) == "EXIF" {
-			exif := data[i+head : end]
-			return bytes.TrimPrefix(exif, []byte("Exif\x00\x00"))
-		}
-		i = end + size&1
+// data is the entry's values, in place or where it points; nil if they are not
+// there.
+func (e *entry) data(tiff []byte, order byteOrder) []byte {
+	const inPlace = 4
+	size := kindSize(e.kind) * int64(e.count)
+	if size == 0 {
+		return nil
 	}
-	return nil
+	if size <= inPlace {
+		return e.raw[8 : 8+size]
+	}
+	at := int64(order.Uint32(e.raw[8:]))
+	if at+size > int64(len(tiff)) {
+		return nil
+	}
+	return tiff[at : at+size]
+}
+
+// whole is the entry's one value as a whole number; 0 if it is none.
+func (e *entry) whole(data []byte, order byteOrder) int {
+	if e.count != 1 {
+		return 0
+	}
+	value := 0.0
+	switch e.kind {
+	case kindShort:
+		value = float64(order.Uint16(data))
+	case kindLong, kindIFD:
+		value = float64(order.Uint32(data))
+	case kindSByte:
+		value = float64(int8(data[0]))
+	case kindSShort:
+		value = float64(int16(order.Uint16(data)))
+	case kindSLong:
+		value = float64(int32(order.Uint32(data)))
+	case kindRational:
+		value = float64(order.Uint32(data)) / float64(order.Uint32(data[4:]))
+	case kindSRational:
+		value = float64(int32(order.Uint32(data))) / float64(int32(order.Uint32(data[4:])))
+	case kindFloat:
+		value = float64(math.Float32frombits(order.Uint32(data)))
+	case kindDouble:
+		value = math.Float64frombits(order.Uint64(data))
+	}
+	if value != math.Trunc(value) || math.Abs(value) > math.MaxInt32 { // not NaN, either
+		return 0
+	}
+	return int(value)
 }

@@ -1,0 +1,230 @@
+package imaging
+
+import (
+	"bytes"
+	"encoding/binary"
+	"strconv"
+)
+
+// frame is what a JPEG says of its picture before the pixels.
+type frame struct {
+	scans       int
+	progressive bool    // so that all coefficients are held at once
+	samples     float64 // per pixel, 1 to 4; 0 if not known
+}
+
+// JPEG's markers (ITU-T T.81, table B.1), each behind 0xff.
+const (
+	jpegTEM, jpegSOF0, jpegSOF1, jpegSOF2, jpegDHT = 0x01, 0xc0, 0xc1, 0xc2, 0xc4
+	jpegRST0, jpegRST7, jpegSOI, jpegEOI, jpegSOS  = 0xd0, 0xd7, 0xd8, 0xd9, 0xda
+	jpegDQT, jpegDNL, jpegDRI                      = 0xdb, 0xdc, 0xdd
+	jpegAPP0, jpegAPP1, jpegAPP14, jpegAPP15       = 0xe0, 0xe1, 0xee, 0xef
+	jpegCOM                                        = 0xfe
+)
+
+// jpegFile is a JPEG as far as it was read.
+type jpegFile struct {
+	*source
+	tables, adobe bool // were there
+	components    int
+	exifs         [][]byte // EXIF, which may go on in further segments
+}
+
+// tidyJPEG keeps of a JPEG what its picture is made of, to its end or that of
+// the file. As libjpeg does it takes Huffman tables that are not there for the
+// standard's own (frames of Motion JPEG), and four components for Adobe's.
+func tidyJPEG(data []byte) (*source, error) {
+	f := jpegFile{source: &source{}}
+	f.add(data[:2])
+	rest := data[2:]
+	for !f.cut {
+		var ok bool
+		if rest, ok = nextMarker(rest); !ok {
+			f.cut = true
+			break
+		}
+		marker := rest[1]
+		if marker == jpegEOI {
+			break
+		}
+		if marker == jpegTEM || marker >= jpegRST0 && marker <= jpegSOI {
+			rest = rest[2:] // these have no content
+			continue
+		}
+		if len(rest) < 4 {
+			f.cut = true
+			break
+		}
+		size := int64(binary.BigEndian.Uint16(rest[2:]))
+		if size < 2 {
+			return nil, refusal("a JPEG whose segment " + hexByte(marker) + " has an impossible length")
+		}
+		segment := f.upTo(rest, 2+size)
+		if err := f.take(marker, segment); err != nil {
+			return nil, err
+		}
+		rest = rest[len(segment):]
+		if marker == jpegSOS {
+			n := scanEnd(rest)
+			f.add(rest[:n])
+			rest = rest[n:]
+		}
+	}
+	f.add([]byte{0xff, jpegEOI})
+	f.exif = bytes.Join(f.exifs, nil)
+	return f.source, nil
+}
+
+// nextMarker finds the next marker: what begins with it, and with the 0xff
+// before it. Bytes that belong to no segment are passed over, as libjpeg does.
+func nextMarker(data []byte) ([]byte, bool) {
+	for {
+		at := bytes.IndexByte(data, 0xff)
+		if at < 0 || at+1 == len(data) {
+			return nil, false
+		}
+		data = data[at:]
+		if data[1] != 0xff && data[1] != 0 {
+			return data, true
+		}
+		data = data[1:]
+	}
+}
+
+// scanEnd is where a scan's data ends: at a marker that is no restart.
+func scanEnd(data []byte) int {
+	for i := 0; ; {
+		at := bytes.IndexByte(data[i:], 0xff)
+		if at < 0 || i+at+1 >= len(data) {
+			return len(data)
+		}
+		i += at
+		if next := data[i+1]; next != 0 && next != 0xff && (next < jpegRST0 || next > jpegRST7) {
+			return i
+		}
+		i++
+		if data[i] != 0xff {
+			i++
+		}
+	}
+}
+
+// take reads one segment, with its marker and length.
+func (f *jpegFile) take(marker byte, segment []byte) error {
+	body := segment[4:]
+	switch {
+	case marker == jpegAPP0 && bytes.HasPrefix(body, []byte("JFIF\x00")) && len(body) >= 14:
+		f.add(segment)
+	case marker == jpegAPP14 && bytes.HasPrefix(body, []byte("Adobe")) && len(body) >= 12:
+		f.adobe = true
+		f.add(segment)
+	case marker == jpegAPP1:
+		f.metadata(body)
+	case marker >= jpegAPP0 && marker <= jpegAPP15, marker == jpegCOM, marker == jpegDNL:
+	case marker == jpegSOF0, marker == jpegSOF1, marker == jpegSOF2:
+		f.jpeg.progressive = marker == jpegSOF2
+		f.jpeg.samples = samplesPerPixel(body)
+		if len(body) > 5 {
+			if body[0] != 8 {
+				return refusal("a JPEG of " + strconv.Itoa(int(body[0])) + " bits a sample")
+			}
+			f.components = int(body[5])
+		}
+		f.add(segment)
+	case marker == jpegDHT:
+		f.tables = true
+		f.huffman(segment)
+	case marker == jpegSOS:
+		if f.jpeg.scans++; f.jpeg.scans == 1 {
+			f.firstScan()
+		}
+		f.add(segment)
+	case marker == jpegDQT, marker == jpegDRI:
+		f.add(segment)
+	default:
+		return refusal(jpegFeature(marker))
+	}
+	return nil
+}
+
+// metadata takes the EXIF or XMP of an APP1 segment.
+func (f *jpegFile) metadata(body []byte) {
+	if exif, ok := bytes.CutPrefix(body, []byte(exifHead)); ok {
+		f.exifs = append(f.exifs, exif)
+	}
+	if xmp, ok := bytes.CutPrefix(body, []byte("http://ns.adobe.com/xap/1.0/\x00")); ok {
+		f.xmp = xmp
+	}
+}
+
+// firstScan adds what decoders take for granted and ours does not.
+func (f *jpegFile) firstScan() {
+	if f.components == 4 && !f.adobe {
+		f.add([]byte("\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"))
+	}
+	if !f.tables && !f.jpeg.progressive {
+		f.add(standardTables())
+	}
+}
+
+// huffman keeps the tables of a DHT segment that have codes: some writers put
+// empty ones where none is needed.
+func (f *jpegFile) huffman(segment []byte) {
+	const head, counts = 4, 17 // of a table: its name, and the codes of each length
+	var tables [][]byte
+	size, empty := 2, false
+	for body := segment[head:]; len(body) > 0; {
+		codes := 0
+		for _, n := range body[min(1, len(body)):min(counts, len(body))] {
+			codes += int(n)
+		}
+		table := body[:min(counts+codes, len(body))]
+		body = body[len(table):]
+		if empty = empty || codes == 0; codes > 0 {
+			tables = append(tables, table)
+			size += len(table)
+		}
+	}
+	if !empty {
+		f.add(segment)
+		return
+	}
+	if len(tables) > 0 {
+		f.add(binary.BigEndian.AppendUint16([]byte{0xff, jpegDHT}, uint16(size)))
+		f.add(tables...)
+	}
+}
+
+// hexByte writes a marker as JPEG's tables do.
+func hexByte(b byte) string { return strconv.FormatUint(uint64(b), 16) }
+
+// jpegFeature names what a marker that we do not read stands for.
+func jpegFeature(marker byte) string {
+	switch marker {
+	case 0xc3, 0xc7, 0xcb, 0xcf:
+		return "a lossless JPEG"
+	case 0xc5, 0xc6, 0xcd, 0xce, 0xde, 0xdf:
+		return "a hierarchical JPEG"
+	case 0xc9, 0xca, 0xcc:
+		return "a JPEG with arithmetic coding"
+	case 0xf7:
+		return "a JPEG-LS"
+	default:
+		return "a JPEG with the unknown segment " + hexByte(marker)
+	}
+}
+
+// samplesPerPixel reads a frame header (ITU-T T.81, B.2.2): each component's
+// share of the largest, by its sampling factors.
+func samplesPerPixel(header []byte) float64 {
+	const head, each = 6, 3
+	if len(header) < head || len(header) < head+each*int(header[5]) {
+		return 0
+	}
+	sum, maxH, maxV := 0, 1, 1
+	for c := head; c < head+each*int(header[5]); c += each {
+		h, v := int(header[c+1]>>4), int(header[c+1]&15)
+		sum, maxH, maxV = sum+h*v, max(maxH, h), max(maxV, v)
+	}
+	return float64(sum) / float64(maxH*maxV)
+}
