@@ -39,7 +39,16 @@ func exifOrientation(exif []byte) (value int, found bool) {
 	if !ok {
 		return 0, false
 	}
+	left := int64(len(exif)) // of what values elsewhere may take
 	for _, e := range directory(exif, order) {
+		if size := e.size(); size > inPlace {
+			if left -= size; left < 0 {
+				continue
+			}
+			if int64(order.Uint32(e.raw[8:]))+size > int64(len(exif)) {
+				return 0, false // Pillow stops at an entry that points nowhere
+			}
+		}
 		if data := e.data(exif, order); e.tag == tagOrientation && data != nil {
 			return e.whole(data, order), true
 		}
@@ -87,14 +96,18 @@ type entry struct {
 	tag, kind uint16
 	count     uint32
 	raw       []byte // all 12 bytes
+	own       []byte // its values, if they are not in the file
 }
+
+// size is the bytes of its values; 0 where their type is not known.
+func (e *entry) size() int64 { return kindSize(e.kind) * int64(e.count) }
 
 // The types of a TIFF directory's values (TIFF 6.0, section 2).
 const (
 	kindByte, kindASCII, kindShort, kindLong, kindRational         = 1, 2, 3, 4, 5
 	kindSByte, kindUndefined, kindSShort, kindSLong, kindSRational = 6, 7, 8, 9, 10
 	kindFloat, kindDouble, kindIFD                                 = 11, 12, 13
-	entrySize                                                      = 12
+	entrySize, inPlace                                             = 12, 4 // bytes of an entry, and of values that stand in it
 	tagOrientation, tagXMP                                         = 0x0112, 700
 )
 
@@ -129,9 +142,11 @@ func directory(tiff []byte, order byteOrder) (entries []entry) {
 // data is the entry's values, in place or where it points; nil if they are not
 // there.
 func (e *entry) data(tiff []byte, order byteOrder) []byte {
-	const inPlace = 4
-	size := kindSize(e.kind) * int64(e.count)
-	if size == 0 {
+	size := e.size()
+	switch {
+	case e.own != nil:
+		return e.own
+	case size == 0:
 		return nil
 	}
 	if size <= inPlace {
@@ -144,11 +159,8 @@ func (e *entry) data(tiff []byte, order byteOrder) []byte {
 	return tiff[at : at+size]
 }
 
-// whole is the entry's one value as a whole number; 0 if it is none.
+// whole is the entry's first value as a whole number; 0 if it is none.
 func (e *entry) whole(data []byte, order byteOrder) int {
-	if e.count != 1 {
-		return 0
-	}
 	value := 0.0
 	switch e.kind {
 	case kindShort:

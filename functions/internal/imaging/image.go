@@ -25,6 +25,32 @@ func (m *Image) Row(y int) []uint8 {
 	return m.Pix[y*m.Stride : y*m.Stride+3*m.Width]
 }
 
+// Flat reports whether the pixels from (x0, y0) up to (x1, y1), which is outside,
+// are of one colour: none differs from the first by more than tolerance in any
+// of its three bytes. What lies outside the image does not count.
+func (m *Image) Flat(x0, y0, x1, y1 int, tolerance uint8) bool {
+	x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, m.Width), min(y1, m.Height)
+	if x0 >= x1 || y0 >= y1 {
+		return true
+	}
+	first := m.Row(y0)[3*x0 : 3*x0+3]
+	var least, most [3]uint8
+	for c, v := range first {
+		least[c], most[c] = v-min(v, tolerance), v+min(255-v, tolerance)
+	}
+	for y := y0; y < y1; y++ {
+		row := m.Row(y)[3*x0 : 3*x1]
+		for i := 0; i < len(row); i += 3 {
+			for c, v := range row[i : i+3] {
+				if v < least[c] || v > most[c] {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
 // Rotate90 turns the image a quarter counter-clockwise (numpy.rot90).
 func (m *Image) Rotate90() *Image {
 	out := New(m.Height, m.Width)

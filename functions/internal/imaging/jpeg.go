@@ -149,7 +149,8 @@ func (f *jpegFile) take(marker byte, segment []byte) error {
 
 // metadata takes the EXIF or XMP of an APP1 segment.
 func (f *jpegFile) metadata(body []byte) {
-	if exif, ok := bytes.CutPrefix(body, []byte(exifHead)); ok {
+	const most = 1 << 10 // segments of EXIF: one is 64 kB
+	if exif, ok := bytes.CutPrefix(body, []byte(exifHead)); ok && len(exif) > 0 && len(f.exifs) < most {
 		f.exifs = append(f.exifs, exif)
 	}
 	if xmp, ok := bytes.CutPrefix(body, []byte("http://ns.adobe.com/xap/1.0/\x00")); ok {

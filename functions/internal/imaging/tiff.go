@@ -22,6 +22,7 @@ const (
 	tiffPaletteColour, tiffCMYK                          = 3, 5
 	tiffPremultiplied, tiffUnassociated, tiffHead        = 1, 2, 8
 	tiffSeparatePlanes, tiffDifferences, tiffReverseBits = 2, 2, 2
+	tiffT4Rows, tiffT4Fill                               = 1, 4 // bits: rows by the ones above, and filled up
 )
 
 // tiffFile is a TIFF's first directory.
@@ -30,8 +31,6 @@ type tiffFile struct {
 	data  []byte
 	order byteOrder
 	tags  map[uint16]entry
-
-	outside []outside
 }
 
 // tidyTIFF gives a TIFF a directory of the tags that its picture needs, in
@@ -72,6 +71,9 @@ func tidyTIFF(data []byte) (*source, error) {
 	return t.source, nil
 }
 
+// maxValues bounds the numbers of one tag that are looked at here.
+const maxValues = 1 << 18
+
 // values are a tag's numbers, or the one it has when it is not there.
 func (t *tiffFile) values(tag uint16, missing ...int) []int {
 	e, ok := t.tags[tag]
@@ -81,7 +83,7 @@ func (t *tiffFile) values(tag uint16, missing ...int) []int {
 	data := e.data(t.data, t.order)
 	size := int(kindSize(e.kind))
 	var out []int
-	for ; len(data) >= size && size > 0 && len(out) < int(e.count); data = data[size:] {
+	for ; len(data) >= size && size > 0 && len(out) < min(int(e.count), maxValues); data = data[size:] {
 		switch size {
 		case 1:
 			out = append(out, int(data[0]))
@@ -104,16 +106,17 @@ func (t *tiffFile) value(tag uint16, missing int) int { return t.values(tag, mis
 // check refuses what is not read.
 func (t *tiffFile) check() error {
 	compression, photometric := t.value(tiffCompression, tiffUncompressed), t.value(tiffPhotometric, tiffWhiteIsZero)
-	fax := compression == tiffG3 || compression == tiffG4
 	depths := t.values(tiffBits, 1)
 	switch {
 	case unreadCompression(compression) != "":
 		return refusal("a TIFF compressed " + unreadCompression(compression))
-	case compression == tiffG3 && t.value(tiffT4, 0)&1 != 0:
+	case compression == tiffG3 && t.value(tiffT4, 0)&tiffT4Rows != 0:
 		return refusal("a TIFF compressed by CCITT Group 3 in two dimensions")
+	case compression == tiffG3 && t.value(tiffT4, 0)&tiffT4Fill != 0:
+		return refusal("a TIFF compressed by CCITT Group 3 with rows filled up to bytes (T4Options 4)")
 	case t.value(tiffPlanar, 1) == tiffSeparatePlanes && t.samples() > 1:
 		return refusal("a TIFF in planes of their own (PlanarConfiguration 2)")
-	case t.value(tiffFillOrder, 1) == tiffReverseBits && !fax:
+	case t.value(tiffFillOrder, 1) == tiffReverseBits && !t.fax():
 		return refusal("a TIFF with its bits reversed (FillOrder 2)")
 	case photometric > tiffPaletteColour && photometric != tiffCMYK:
 		return refusal("a TIFF in " + colourSpace(photometric))
@@ -158,6 +161,12 @@ func (t *tiffFile) checkSamples(photometric int) error {
 		return refusal("a TIFF with " + strconv.Itoa(samples) + " samples a pixel in " + colourSpace(photometric))
 	}
 	return nil
+}
+
+// fax reports whether the picture is compressed as fax machines do.
+func (t *tiffFile) fax() bool {
+	c := t.value(tiffCompression, tiffUncompressed)
+	return c == tiffG3 || c == tiffG4
 }
 
 // samples is how many a pixel has.
@@ -211,6 +220,11 @@ func (t *tiffFile) translate() {
 	photometric, depth, samples := t.value(tiffPhotometric, tiffWhiteIsZero), t.value(tiffBits, 1), t.samples()
 	delete(t.tags, tiffFormat)
 	t.estimate(depth * samples)
+	if t.fax() && photometric == tiffBlackIsZero {
+		// The decoder takes a white run for white. It is zeros, which are black
+		// where black is zero.
+		t.after = inverted
+	}
 	switch {
 	case photometric == tiffCMYK && samples == 4:
 		t.set(tiffPhotometric, tiffRGB)
@@ -296,33 +310,12 @@ func (t *tiffFile) pack(tag uint16, values ...int) {
 }
 
 func (t *tiffFile) put(tag, kind uint16, count int, data []byte) {
-	e := entry{tag: tag, kind: kind, count: uint32(count)}
-	e.raw = t.order.AppendUint32(t.order.AppendUint16(t.order.AppendUint16(nil, tag), kind), e.count)
-	const inPlace = 4
-	if len(data) > inPlace {
-		delete(t.tags, tag) // until the place is known
-		t.outside = append(t.outside, outside{e, data})
-		return
-	}
-	e.raw = append(e.raw, data...)
-	t.tags[tag] = e
-}
-
-// outside is an entry whose values stand elsewhere.
-type outside struct {
-	entry
-	data []byte
+	t.tags[tag] = entry{tag: tag, kind: kind, count: uint32(count), own: data}
 }
 
 // rewrite adds the file with a directory of its own behind it.
 func (t *tiffFile) rewrite() {
-	place := len(t.data)
 	var behind []byte
-	for _, o := range t.outside {
-		o.raw = t.order.AppendUint32(o.raw, uint32(place+len(behind)))
-		behind = append(behind, o.data...)
-		t.tags[o.tag] = o.entry
-	}
 	var entries []byte
 	n := 0
 	for _, tag := range []uint16{
@@ -343,12 +336,20 @@ func (t *tiffFile) rewrite() {
 		default:
 			continue
 		}
-		entries = t.order.AppendUint16(entries, tag)
-		entries = append(t.order.AppendUint16(entries, kind), e.raw[4:]...)
+		entries = t.order.AppendUint16(t.order.AppendUint16(entries, tag), kind)
+		switch {
+		case e.own == nil:
+			entries = append(entries, e.raw[4:]...)
+		case len(e.own) <= inPlace:
+			entries = append(append(t.order.AppendUint32(entries, e.count), e.own...), make([]byte, inPlace-len(e.own))...)
+		default:
+			entries = t.order.AppendUint32(t.order.AppendUint32(entries, e.count), uint32(len(t.data)+len(behind)))
+			behind = append(behind, e.own...)
+		}
 		n++
 	}
 	head := append([]byte(nil), t.data[:tiffHead]...)
-	t.order.PutUint32(head[4:], uint32(place+len(behind)))
+	t.order.PutUint32(head[4:], uint32(len(t.data)+len(behind)))
 	t.add(head, t.data[tiffHead:], behind, t.order.AppendUint16(nil, uint16(n)), entries, make([]byte, 4))
 }
 
@@ -439,6 +440,16 @@ func opaque(m image.Image) (image.Image, error) {
 	case *image.NRGBA64:
 		for i := 6; i < len(m.Pix); i += 8 {
 			m.Pix[i], m.Pix[i+1] = 255, 255
+		}
+	}
+	return m, nil
+}
+
+// inverted makes black of white.
+func inverted(m image.Image) (image.Image, error) {
+	if gray, ok := m.(*image.Gray); ok {
+		for i, v := range gray.Pix {
+			gray.Pix[i] = 255 - v
 		}
 	}
 	return m, nil

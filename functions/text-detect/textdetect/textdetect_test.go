@@ -55,7 +55,8 @@ func TestAnswer(t *testing.T) {
 	}{
 		"nothing found": {serve.Payload{Body: blank}, 0, `{"width":320,"height":240,"boxes":[]}`},
 		"JSON":          {serve.Payload{ContentType: "application/json", Body: []byte(inJSON)}, 0, `{"width":320,"height":240,"boxes":[]}`},
-		"all of it":     {serve.Payload{ContentType: "image/png", Body: blank}, 1, `{"width":320,"height":240,"boxes":[{"polygon":[[0,0],[319,0],[319,239],[0,239]],"score":1}]}`},
+		"all of it":     {serve.Payload{ContentType: "image/bmp", Body: page(t, "small.bmp")}, 1, `{"width":420,"height":150,"boxes":[{"polygon":[[0,0],[419,0],[419,149],[0,149]],"score":1}]}`},
+		"no ink in it":  {serve.Payload{ContentType: "image/png", Body: blank}, 1, `{"width":320,"height":240,"boxes":[]}`},
 	} {
 		answer, err := textdetect.New(textdetect.Options{}).Answer(t.Context(), tc.in, tc.model)
 		if err != nil {
