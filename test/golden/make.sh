@@ -2,8 +2,8 @@
 # Writes the codecs' golden files again with the reference implementations, in
 # a Python environment of their own that is thrown away.
 #
-#   test/golden/make.sh            the answers; pages and recordings stay as they are
-#   test/golden/make.sh --inputs   pages and recordings, too: needs fonts and a voice
+#   test/golden/make.sh            the answers; pages, recordings and odd files stay as they are
+#   test/golden/make.sh --inputs   these, too: needs fonts, a voice, and the programs whose files they are
 #
 # Nothing may change but what should: it ends by showing what git sees.
 set -euo pipefail
@@ -25,6 +25,21 @@ if [ -z "$answers" ]; then
   need espeak-ng espeak-ng
   need /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core
   need /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc fonts-noto-cjk
+  while read -r program package; do need "/usr/bin/$program" "$package"; done <<'PROGRAMS'
+sox sox
+ffmpeg ffmpeg
+arecord alsa-utils
+pngcrush pngcrush
+optipng optipng
+pngquant pngquant
+convert imagemagick
+cjpeg libjpeg-turbo-progs
+exiftool libimage-exiftool-perl
+tiffcp libtiff-tools
+cwebp webp
+gifsicle gifsicle
+pnmtopng netpbm
+PROGRAMS
 fi
 if [ ${#missing[@]} -gt 0 ]; then
   echo "golden: install what is missing first: sudo apt-get install ${missing[*]}" >&2
@@ -39,7 +54,7 @@ python3 -m venv "$env"
 echo "golden: fetch the reference implementations"
 "$env/bin/pip" install --quiet --disable-pip-version-check --no-deps -r test/golden/requirements.txt
 
-for of in text speech content; do
+for of in text speech content odd_images odd_audio; do
   echo "golden: $of"
   # content.py generates its inputs, the same ones each time.
   if [ "$of" = content ]; then set --; else set -- $answers; fi

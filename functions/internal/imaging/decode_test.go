@@ -289,6 +289,9 @@ func FuzzDecode(f *testing.F) {
 		f.Add(read(f, pages, name))
 	}
 	f.Add(header(40_000, 40_000))
+	for name := range oddFiles(f) {
+		f.Add(read(f, odd, name))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		const limit = 1 << 18
 		m, err := imaging.Decode(t.Context(), data, imaging.Options{Field: "image", MaxPixels: limit})

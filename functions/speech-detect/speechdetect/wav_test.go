@@ -250,6 +250,13 @@ func FuzzWAV(f *testing.F) {
 		}
 		f.Add(data[:min(len(data), 512)])
 	}
+	for name := range oddFiles(f) {
+		file, err := os.ReadFile(filepath.Join(odd, name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(file)
+	}
 	f.Add(header{tag: 3, channels: 2, bits: 64, rate: 44099, data: bytes.Repeat([]byte{0, 1}, 80), extensible: true}.bytes())
 	f.Fuzz(func(t *testing.T, file []byte) {
 		w, err := parseWAV(file)
