@@ -270,6 +270,17 @@ def pngs():
     put("apple.png", PNG[:8] + chunk(b"CgBI", b"\x50\0\x20\2") + PNG[8:], refuse="CgBI")
     put("needed-unknown.png", png_with(PNG, (b"ABCD", b"")), refuse="ABCD")
     put("crc-idat.png", PNG[:8] + b"".join(chunk(k, d, 7 if k == b"IDAT" else None) for k, d in chunks(PNG)), refuse="checksum")
+    pixels = zlib.decompress(split)
+    for name, stream in {
+        "pixels-too-many": zlib.compress(pixels + b"\0" * 500), "pixels-and-more": split + b"junk", "no-pixels-checksum": split[:-4],
+    }.items():
+        put(f"{name}.png", PNG[:8] + b"".join(chunk(k, stream if k == b"IDAT" else d) for k, d in chunks(PNG)))
+    laced = saved(picture(), "PNG")
+    with Folder() as at:
+        laced = at.by("o.png", "optipng", "-quiet", "-i1", "-out", "OUT", at.write("p.png", laced))
+    stream = zlib.compress(zlib.decompress(b"".join(d for k, d in chunks(laced) if k == b"IDAT")) + b"more")
+    put("pixels-too-many-interlaced.png", laced[:8] + b"".join(chunk(k, stream if k == b"IDAT" else d) for k, d in chunks(laced)))
+    put("crc-pixels.png", PNG[:8] + b"".join(chunk(k, split[:-4] + b"\0\0\0\0" if k == b"IDAT" else d) for k, d in chunks(PNG)), refuse="checksum")
     put("two-frames.png", saved(picture(), "PNG", save_all=True, append_images=[picture().rotate(180)]))
     with Folder() as at:
         plain, clear = at.write("plain.png", PNG), at.write("glass.png", saved(glass(), "PNG"))

@@ -86,7 +86,7 @@ func Decode(ctx context.Context, data []byte, opts Options) (*Image, error) {
 	}
 	f, ok := sniff(data)
 	if !ok {
-		return nil, problem.Invalid(opts.Field, "not an image that is read here; expected %s", expectedFormats)
+		return nil, problem.Invalid(opts.Field, "%v; expected %s", otherFile(data), expectedFormats)
 	}
 	s, err := f.tidy(data)
 	if err == nil && s.torn {
@@ -107,20 +107,40 @@ func Decode(ctx context.Context, data []byte, opts Options) (*Image, error) {
 	if err := admit(ctx, cfg, s.jpeg, opts); err != nil {
 		return nil, err
 	}
-	r = newReader(ctx, s)
+	src, err := pixels(ctx, f, s, seen, opts)
+	if err != nil {
+		return nil, err
+	}
+	return convert(src, cfg.Width, cfg.Height, s.orientation(), f.name == "WebP"), nil
+}
+
+// pixels decodes the picture, which has to be as large as its header says.
+func pixels(ctx context.Context, f format, s *source, seen image.Config, opts Options) (image.Image, error) {
+	r := newReader(ctx, s)
 	src, err := f.decode(r)
+	if refits(err) {
+		if opts.Reserve != nil {
+			if err := opts.Reserve(ctx, 2*s.size); err != nil {
+				return nil, err
+			}
+		}
+		if fitted := refitPNG(ctx, s); fitted != nil {
+			src, err = f.decode(newReader(ctx, fitted))
+		}
+	}
 	if err != nil {
 		return nil, broken(ctx, opts.Field, f, err, s.cut || r.ended)
 	}
 	if b := src.Bounds(); f.name != "GIF" && (b.Dx() != seen.Width || b.Dy() != seen.Height) {
 		return nil, problem.Invalid(opts.Field, "broken %s: its header says %d×%d pixels, its data %d×%d", f.name, seen.Width, seen.Height, b.Dx(), b.Dy())
 	}
-	if s.after != nil {
-		if src, err = s.after(src); err != nil {
-			return nil, broken(ctx, opts.Field, f, err, false)
-		}
+	if s.after == nil {
+		return src, nil
 	}
-	return convert(src, cfg.Width, cfg.Height, s.orientation(), f.name == "WebP"), nil
+	if src, err = s.after(src); err != nil {
+		return nil, broken(ctx, opts.Field, f, err, false)
+	}
+	return src, nil
 }
 
 // admit holds an image's size against the bounds.
@@ -174,6 +194,22 @@ func decoderBytes(model color.Model, about frame) int64 {
 		return 1
 	}
 	return 4
+}
+
+// otherFile says what a file is that is none of ours, where people send them.
+func otherFile(data []byte) error {
+	for _, known := range []struct{ magic, name string }{
+		{"????ftyphei", "a HEIC image"}, {"????ftyphev", "a HEIC image"}, {"????ftypmif1", "a HEIF image"}, {"????ftypavi", "an AVIF image"},
+		{"????ftyp", "an MP4 file"}, {"\xff\x0a", "a JPEG XL image"}, {"\x00\x00\x00\x0cJXL ", "a JPEG XL image"},
+		{"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"}, {"\xff\x4f\xff\x51", "a JPEG 2000 image"}, {"%PDF", "a PDF"}, {"8BPS", "a Photoshop file"},
+		{"\x00\x00\x01\x00", "an icon"}, {"<svg", "an SVG drawing"}, {"<?xml", "an XML file, such as an SVG drawing"}, {"P?\n", "a PNM image"},
+		{"qoif", "a QOI image"}, {"RIFF????WEBP", "a WebP without a picture"}, {"RIFF????WAVE", "a WAV recording"}, {"gimp xcf", "a GIMP file"},
+	} {
+		if matches(known.magic, data) {
+			return refusal(known.name)
+		}
+	}
+	return errors.New("not an image that is read here")
 }
 
 func sniff(data []byte) (format, bool) {

@@ -231,6 +231,8 @@ func TestDecodeRefuses(t *testing.T) {
 	}{
 		"nothing":            {nil, problem.InvalidArgument, "empty"},
 		"text":               {[]byte("hello"), problem.InvalidArgument, "expected a PNG"},
+		"a phone's HEIC":     {[]byte("\x00\x00\x00\x24ftypheic\x00\x00\x00\x00"), problem.InvalidArgument, "a HEIC image, which is not read here"},
+		"a PDF":              {[]byte("%PDF-1.7\n"), problem.InvalidArgument, "a PDF, which is not read here"},
 		"one byte":           {page[:1], problem.InvalidArgument, "expected a PNG"},
 		"a signature":        {page[:8], problem.InvalidArgument, "cut off"},
 		"half a page":        {page[:len(page)/2], problem.InvalidArgument, "cut off"},

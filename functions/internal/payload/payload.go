@@ -23,23 +23,28 @@ import (
 // MaxDepth is how deep a JSON form may nest.
 const MaxDepth = 64
 
+// byteOrderMark is U+FEFF in UTF-8.
+const byteOrderMark = "\ufeff"
+
 // IsJSON reports whether the payload is the JSON form. Only the content type
 // decides: JSON sent as anything else is plain bytes.
 func IsJSON(in serve.Payload) bool { return in.ContentType == "application/json" }
 
 // Decode reads the body, one JSON object, into the struct that dst points to.
 // It refuses what JSON leaves to the reader: duplicate and unknown names,
-// nesting beyond MaxDepth, invalid UTF-8, anything behind the object. Each
-// Source in dst is required unless its tag says omitzero. Errors are problems:
+// nesting beyond MaxDepth, invalid UTF-8, anything behind the object. A byte
+// order mark before it, which editors write, is passed over (RFC 8259, 8.1).
+// Each Source in dst is required unless its tag says omitzero. Errors are problems:
 // MalformedBody where the body is no JSON, else InvalidArgument with the field.
 func Decode(in serve.Payload, dst any) error {
 	if at, ok := tooDeep(in.Body); ok {
 		return problem.New(problem.MalformedBody, "the body nests deeper than %d at byte %d", MaxDepth, at)
 	}
-	if err := json.Unmarshal(in.Body, dst, json.RejectUnknownMembers(true)); err != nil {
-		return decodeProblem(in.Body, err)
+	body := bytes.TrimPrefix(in.Body, []byte(byteOrderMark))
+	if err := json.Unmarshal(body, dst, json.RejectUnknownMembers(true)); err != nil {
+		return decodeProblem(body, err)
 	}
-	return requireSources(dst)
+	return requireSources(dst, int64(len(in.Body)-len(body)))
 }
 
 // tooDeep finds where brackets open beyond MaxDepth. The JSON reader has no

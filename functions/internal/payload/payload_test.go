@@ -49,7 +49,6 @@ func TestDecodeRefuses(t *testing.T) {
 		"not s3":             {`{"image":{"ref":"http://b/k"}}`, "image.ref", "s3://", problem.InvalidArgument},
 		"empty object":       {`{"image":{}}`, "image.ref", "s3://", problem.InvalidArgument},
 		"type is a number":   {`{"image":{"ref":"s3://b/k","content_type":1}}`, "image.content_type", "a string", problem.InvalidArgument},
-		"type is null":       {`{"image":{"ref":"s3://b/k","content_type":null}}`, "image.content_type", "a string", problem.InvalidArgument},
 		"size is text":       {`{"image":{"ref":"s3://b/k","size":"123"}}`, "image.size", "non-negative integer", problem.InvalidArgument},
 		"size is negative":   {`{"image":{"ref":"s3://b/k","size":-1}}`, "image.size", "non-negative integer", problem.InvalidArgument},
 		"size is a fraction": {`{"image":{"ref":"s3://b/k","size":1.5}}`, "image.size", "non-negative integer", problem.InvalidArgument},
@@ -60,6 +59,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"list is too long":   {`{"image":"aGk=","orientations":[0` + strings.Repeat(",0", payload.MaxList) + `]}`, "orientations", "1000", problem.InvalidArgument},
 		"fraction":           {`{"image":"aGk=","orientations":[0, 0.5]}`, "orientations[1]", "integer", problem.InvalidArgument},
 		"text for a number":  {`{"image":"aGk=","orientations":["180"]}`, "orientations[0]", "integer", problem.InvalidArgument},
+		"two marks":          {"\ufeff\ufeff{}", "", "invalid character", problem.MalformedBody},
 		"invalid UTF-8":      {"{\"image\":\"\xff\"}", "", "UTF-8", problem.MalformedBody},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -92,6 +92,9 @@ func TestBytes(t *testing.T) {
 		"empty":           {`{"image":""}`, []byte{}},
 		"large":           {`{"image":"` + base64.StdEncoding.EncodeToString(large) + `"}`, large},
 		"reference":       {`{"image":{"ref":"s3://bucket/inputs/a"}}`, large},
+		"nulls":           {`{"image":{"ref":"s3://bucket/inputs/a","content_type":null,"size":null},"polygons":null}`, large},
+		"a mark before":   {"\ufeff" + `{"polygons": [], "image": "aGk/Pz8=" }`, []byte("hi???")},
+		"a mark, escapes": {"\ufeff" + `{"image":"aGk\/Pz8="}`, []byte("hi???")},
 		"stored input":    {`{"image":{"ref":"s3://bucket/inputs/a","content_type":"image/png","size":123}}`, large},
 	} {
 		t.Run(name, func(t *testing.T) {

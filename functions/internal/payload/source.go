@@ -71,12 +71,13 @@ func (s *Source) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 }
 
 // storedFacts holds what comes with a stored input to its form. The values are
-// hints: the store knows the size, and a codec looks at the content.
+// hints: the store knows the size, and a codec looks at the content. A null is
+// as good as none.
 func storedFacts(field string, contentType, size jsontext.Value) error {
-	if contentType != nil && contentType.Kind() != '"' {
+	if contentType != nil && contentType.Kind() != '"' && contentType.Kind() != 'n' {
 		return problem.Invalid(field+".content_type", "got a JSON %s; expected a string", contentType.Kind())
 	}
-	if size == nil {
+	if size == nil || size.Kind() == 'n' {
 		return nil
 	}
 	if _, err := strconv.ParseUint(string(size), 10, 63); err != nil {
@@ -199,8 +200,9 @@ func atField(field string, err error) error {
 	return &named
 }
 
-// requireSources refuses a form that lacks one of its sources.
-func requireSources(dst any) error {
+// requireSources refuses a form that lacks one of its sources. The others' text
+// stands that many bytes further on in the body than it was decoded at.
+func requireSources(dst any, further int64) error {
 	form := reflect.ValueOf(dst).Elem()
 	if form.Kind() != reflect.Struct {
 		return nil
@@ -208,6 +210,9 @@ func requireSources(dst any) error {
 	for i := range form.NumField() {
 		source, ok := form.Field(i).Addr().Interface().(*Source)
 		name, options, _ := strings.Cut(form.Type().Field(i).Tag.Get("json"), ",")
+		if ok && source.ref == "" && source.Present() {
+			source.start, source.end = source.start+further, source.end+further
+		}
 		if ok && !source.Present() && options != "omitzero" {
 			return problem.Invalid(name, `missing; expected a base64 string or {"ref": "s3://…"}`)
 		}
