@@ -138,6 +138,7 @@ def bent():
         # libsndfile does not find the chunk behind one that is not padded.
         put(f"before-{name}.wav", riff(body, before, chunk(b"data", mono)), same="plain.wav" if name == "odd-unpadded" else None)
         put(f"behind-{name}.wav", riff(body, chunk(b"data", mono), before))
+    put("before-all-id3.wav", b"ID3\4\0\0\0\0\1\2" + b"\0" * 130 + plain, same="plain.wav")  # libsndfile ends as much too soon
     put("before-fmt.wav", riff(info, body, chunk(b"data", mono)))
     put("behind-cut.wav", riff(body, chunk(b"data", mono), chunk(b"LIST", b"INFO", size=400)))
     put("behind-riff.wav", plain + b"TAG" + b"\0" * 125)

@@ -13,6 +13,7 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -223,7 +224,7 @@ func TestDecodeRefuses(t *testing.T) {
 	page := read(t, pages, "page.png")
 	huge := append([]byte("GIF89a"), 0xff, 0xff, 0xff, 0xff, 0, 0, 0)
 	photo := read(t, pages, "small-444.jpg")
-	scans := append(photo[:len(photo)-2], bytes.Repeat([]byte{0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0}, 300)...)
+	scans := slices.Concat(photo[:len(photo)-2], bytes.Repeat([]byte{0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0}, 300))
 	for name, tc := range map[string]struct {
 		data   []byte
 		code   problem.Code
@@ -232,6 +233,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"nothing":            {nil, problem.InvalidArgument, "empty"},
 		"text":               {[]byte("hello"), problem.InvalidArgument, "expected a PNG"},
 		"a phone's HEIC":     {[]byte("\x00\x00\x00\x24ftypheic\x00\x00\x00\x00"), problem.InvalidArgument, "a HEIC image, which is not read here"},
+		"a form by curl -d":  {[]byte(` {"image": "aGk="}`), problem.InvalidArgument, "JSON, which is read with the content type application/json"},
 		"a PDF":              {[]byte("%PDF-1.7\n"), problem.InvalidArgument, "a PDF, which is not read here"},
 		"one byte":           {page[:1], problem.InvalidArgument, "expected a PNG"},
 		"a signature":        {page[:8], problem.InvalidArgument, "cut off"},

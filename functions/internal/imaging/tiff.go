@@ -143,19 +143,14 @@ func (t *tiffFile) check() error {
 
 // checkSamples refuses numbers of samples that are not read.
 func (t *tiffFile) checkSamples(photometric int) error {
-	samples, most := t.samples(), 0
+	samples, most := t.samples(), 1
 	switch photometric {
-	case tiffRGB:
-		most = 4
-	case tiffCMYK:
+	case tiffRGB, tiffCMYK:
 		most = 4
 	case tiffWhiteIsZero, tiffBlackIsZero:
-		most = 2
-		if t.value(tiffPredictor, 1) == tiffDifferences || t.value(tiffBits, 1) != 8 || photometric == tiffWhiteIsZero {
-			most = 1
+		if t.value(tiffPredictor, 1) != tiffDifferences && t.value(tiffBits, 1) == 8 && photometric == tiffBlackIsZero {
+			most = 2
 		}
-	default:
-		most = 1
 	}
 	if samples > most {
 		return refusal("a TIFF with " + strconv.Itoa(samples) + " samples a pixel in " + colourSpace(photometric))

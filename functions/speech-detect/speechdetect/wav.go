@@ -53,19 +53,49 @@ func coding(tag uint16) string {
 
 // otherAudio says what a file is that is no WAV.
 func otherAudio(file []byte) string {
+	if text := bytes.TrimLeft(file[:min(len(file), 64)], " \t\r\n\ufeff"); len(text) > 0 && text[0] == '{' {
+		return "is JSON, which is read with the content type application/json"
+	}
 	for _, known := range []struct {
 		at          int
 		magic, name string
 	}{
-		{0, "fLaC", "is FLAC"}, {0, "OggS", "is Ogg"}, {0, "ID3", "is MP3"}, {0, "\xff\xfb", "is MP3"}, {0, "FORM", "is AIFF"},
-		{4, "ftyp", "is MP4"}, {0, "\x1a\x45\xdf\xa3", "is WebM or Matroska"}, {0, "caff", "is CAF"}, {0, ".snd", "is AU"},
-		{0, "#!AMR", "is AMR"}, {0, "riff\x2e\x91\xcf\x11", "is Wave64"},
+		{0, "fLaC", "FLAC"},
+		{0, "OggS", "Ogg"},
+		{0, "ID3", "MP3"},
+		{0, "\xff\xfb", "MP3"},
+		{0, "\xff\xf3", "MP3"},
+		{0, "\xff\xf1", "AAC"},
+		{0, "FORM", "AIFF"},
+		{4, "ftyp", "MP4"},
+		{0, "\x1a\x45\xdf\xa3", "WebM or Matroska"},
+		{0, "caff", "CAF"},
+		{0, ".snd", "AU"},
+		{0, "#!AMR", "AMR"},
+		{0, "riff\x2e\x91\xcf\x11", "Wave64"},
 	} {
 		if len(file) >= known.at && bytes.HasPrefix(file[known.at:], []byte(known.magic)) {
-			return known.name
+			return "is " + known.name
 		}
 	}
 	return "does not begin with RIFF"
+}
+
+// behindID3 is a file without the ID3v2 tag before it, which some programs put
+// before any audio (id3.org, ID3v2.4.0, 3.1).
+func behindID3(file []byte) []byte {
+	const head = 10
+	if len(file) < head || !bytes.HasPrefix(file, []byte("ID3")) {
+		return file
+	}
+	size := head
+	for i, b := range file[6:head] {
+		size += int(b&0x7f) << (7 * (3 - i))
+	}
+	if behind := file[min(size, len(file)):]; bytes.HasPrefix(behind, []byte("RIFF")) {
+		return behind
+	}
+	return file
 }
 
 // refuse makes the error of a WAV that is not what it should be.
@@ -94,6 +124,7 @@ const unknownSize = 0x7FFFE000
 // Microsoft, 1991), Microsoft's "Multiple Channel Audio Data and WAVE Files"
 // (2007) for the extensible form, and EBU Tech 3306 (2009) for RF64.
 func parseWAV(file []byte) (*wav, error) {
+	file = behindID3(file)
 	switch {
 	case len(file) == 0:
 		return nil, refuse("is empty; expected a WAV file")
