@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["numpy==2.4.6", "soundfile==0.14.0"]
+# ///
 """Makes WAVs as programs write them, and says how each is to be read.
 
     test/golden/make.sh --inputs

@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["numpy==2.4.6", "opencv-python-headless==5.0.0.93", "pillow==13.0.0"]
+# ///
 """Makes image files as programs write them, and says how each is to be read.
 
     test/golden/make.sh --inputs
@@ -349,6 +353,9 @@ def jpegs():
     for marker, words in {0xC3: "lossless", 0xC5: "hierarchical", 0xC9: "arithmetic coding"}.items():
         put(f"sof-{marker:x}.jpg", joined([(marker if m == 0xC0 else m, c) for m, c in parts]), refuse=words)
     put("bits-12.jpg", joined([(m, b"\x0c" + c[1:] if m == 0xC0 else c) for m, c in parts]), refuse="12 bits")
+    slim = picture().crop((2, 3, 5, 24))
+    for name, subsampling in (("slim-420", 2), ("slim-422", 1)):
+        put(f"{name}.jpg", saved(slim, "JPEG", quality=90, subsampling=subsampling))
     with Folder() as at:
         ppm = at.write("plain.ppm", saved(picture(), "PPM"))
         wide = at.write("wide.jpg", at.by("w.jpg", "cjpeg", "-quality", "90", "-sample", "2x1", "-outfile", "OUT", ppm))
@@ -369,6 +376,7 @@ def jpegs():
         }
         for name, command in tools.items():
             put(f"{name}.jpg", at.by(f"{name}.jpg", *command))
+        put("cjpeg-2x4.jpg", at.by("s.jpg", "cjpeg", "-sample", "2x4", "-outfile", "OUT", ppm), refuse="subsampling ratio")
         put("cjpeg-arithmetic.jpg", at.by("a.jpg", "cjpeg", "-arithmetic", "-outfile", "OUT", ppm), refuse="arithmetic coding")
 
 
@@ -498,6 +506,8 @@ def tiffs():
         put("imagemagick-lab.tif", at.by("o.tif", CONVERT, png, "-colorspace", "Lab", "OUT"), refuse="L*a*b*")
         put("pillow-grey-alpha.tif", tif("la.tif", glass().convert("LA")).read_bytes())
         put("pillow-grey-alpha-lzw.tif", tif("la.tif", glass().convert("LA"), compression="tiff_lzw").read_bytes())
+        put("imagemagick-grey-alpha.tif", at.by("o.tif", CONVERT, clear, "-colorspace", "Gray", "-compress", "LZW", "OUT"))
+        put("imagemagick-grey-alpha-tiles.tif", at.by("o.tif", CONVERT, clear, "-colorspace", "Gray", "-define", "tiff:tile-geometry=16x16", "-compress", "Zip", "OUT"))
         for o in (2, 3, 5, 6, 8):
             put(f"tiffset-{o}.tif", retagged(rgb.read_bytes(), set_={274: (3, o)}))
         put("exiftool-6.tif", at.by("e.tif", "exiftool", "-q", "-Orientation#=6", "-Artist=someone", "-GPSLatitude=1", "-XMP:Title=a", "-o", "OUT", rgb))

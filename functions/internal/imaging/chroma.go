@@ -20,7 +20,11 @@ func newChroma(m *image.YCbCr, videoRange bool) *chroma {
 }
 
 func (c *chroma) row(y int, row []uint8) {
+	const narrow = 2 // columns of chroma, of which libjpeg makes no triangles
+	repeated := !c.videoRange && len(c.sums) <= narrow && c.m.SubsampleRatio != image.YCbCrSubsampleRatio440
 	switch {
+	case repeated:
+		c.repeat(y)
 	case c.m.SubsampleRatio == image.YCbCrSubsampleRatio420 && c.m.Rect.Min == (image.Point{}):
 		near, far := y/2, y/2-1+2*(y&1)
 		far = min(max(far, 0), (c.h+1)/2-1)
@@ -34,12 +38,17 @@ func (c *chroma) row(y int, row []uint8) {
 		c.between(c.cb, c.m.Cb, y)
 		c.between(c.cr, c.m.Cr, y)
 	default:
-		for x := range c.w {
-			i := c.m.COffset(c.m.Rect.Min.X+x, c.m.Rect.Min.Y+y)
-			c.cb[x], c.cr[x] = c.m.Cb[i], c.m.Cr[i]
-		}
+		c.repeat(y)
 	}
 	c.colour(c.m.Y[c.m.YOffset(c.m.Rect.Min.X, c.m.Rect.Min.Y+y):], row)
+}
+
+// repeat fills row y with the nearest samples.
+func (c *chroma) repeat(y int) {
+	for x := range c.w {
+		i := c.m.COffset(c.m.Rect.Min.X+x, c.m.Rect.Min.Y+y)
+		c.cb[x], c.cr[x] = c.m.Cb[i], c.m.Cr[i]
+	}
 }
 
 // between fills row y of a picture whose chroma is halved downwards only.

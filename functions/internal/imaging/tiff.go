@@ -148,7 +148,7 @@ func (t *tiffFile) checkSamples(photometric int) error {
 	case tiffRGB, tiffCMYK:
 		most = 4
 	case tiffWhiteIsZero, tiffBlackIsZero:
-		if t.value(tiffPredictor, 1) != tiffDifferences && t.value(tiffBits, 1) == 8 && photometric == tiffBlackIsZero {
+		if t.value(tiffBits, 1) == 8 && photometric == tiffBlackIsZero {
 			most = 2
 		}
 	}
@@ -276,6 +276,10 @@ func (t *tiffFile) asBytes(photometric, depth, samples int) {
 	if photometric == tiffPaletteColour {
 		p.palette = paletteTIFF(t.values(tiffColours))
 	}
+	if t.value(tiffPredictor, 1) == tiffDifferences {
+		p.differences = t.value(tiffTileWidth, p.width)
+		delete(t.tags, tiffPredictor)
+	}
 	t.config = &image.Config{Width: p.width, Height: p.height, ColorModel: color.Gray16Model} // its bytes, and the picture's
 	if p.alpha {
 		t.config.ColorModel = color.RGBA64Model
@@ -362,6 +366,7 @@ func paletteTIFF(values []int) color.Palette {
 // a pixel.
 type packed struct {
 	width, height, depth           int
+	differences                    int // over how many pixels samples are told by their differences; 0 if they are not
 	palette                        color.Palette
 	inverted, alpha, premultiplied bool
 }
@@ -378,6 +383,10 @@ func (p *packed) unpack(m image.Image) (image.Image, error) {
 		for y := range p.height {
 			for x := range p.width {
 				v := from.Pix[y*from.Stride+2*x:][:2]
+				if p.differences > 0 && x%p.differences > 0 {
+					last := from.Pix[y*from.Stride+2*x-2:][:2]
+					v[0], v[1] = v[0]+last[0], v[1]+last[1]
+				}
 				c := color.NRGBA{R: v[0], G: v[0], B: v[0], A: v[1]}
 				if p.premultiplied {
 					c, _ = color.NRGBAModel.Convert(color.RGBA(c)).(color.NRGBA)
