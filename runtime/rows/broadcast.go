@@ -234,7 +234,7 @@ func converted(to int64) scalar {
 		n, constant := e.constant()
 		switch to {
 		case 6, 7: // int32 and int64
-			if e.kind == whole {
+			if e.kind == whole && (to == 7 || narrow(e.n)) {
 				return e, true
 			}
 			if e.kind == real && e.f > -1<<24 && e.f < 1<<24 {

@@ -22,11 +22,18 @@ func wholes(f func(s *symbols, a, b mono) (mono, bool)) scalar {
 		if len(in) != 2 || in[0].kind != whole || in[1].kind != whole {
 			return opaque(s, in)
 		}
-		if m, ok := f(s, in[0].n, in[1].n); ok {
+		if m, ok := f(s, in[0].n, in[1].n); ok && narrow(m) {
 			return elem{kind: whole, n: m}, true
 		}
 		return opaque(s, in)
 	}
+}
+
+// narrow says whether a number is as it is in 32 bits too: which an operator
+// computes in is not followed, and what is beyond them wraps around. Of sizes,
+// products of a few are as large as a tensor at most.
+func narrow(m mono) bool {
+	return m.coef >= math.MinInt32 && m.coef <= math.MaxInt32 && len(m.syms) <= 4*symbolSize
 }
 
 // computed is a symbol for what an operation gives of integers.
@@ -193,10 +200,10 @@ func not(s *symbols, in []elem) (elem, bool) {
 }
 
 func negate(s *symbols, in []elem) (elem, bool) {
-	if in[0].kind == whole && in[0].n.coef != math.MinInt64 {
-		e := in[0]
-		e.n.coef = -e.n.coef
-		return e, true
+	if e := in[0]; e.kind == whole && e.n.coef != math.MinInt64 {
+		if e.n.coef = -e.n.coef; narrow(e.n) {
+			return e, true
+		}
 	}
 	return opaque(s, in)
 }

@@ -253,8 +253,20 @@ func (g *gen) data(sig *infer.Signature, rowInputs []string, n int) (rowsOf, []i
 	return single, shared
 }
 
-// finish takes for outputs what nothing else takes, and some of the rest.
+// finish takes for outputs what nothing else takes, and some of the rest, with
+// the rows on the first axis again where they are known to be elsewhere.
 func (g *gen) finish() {
+	for _, v := range slices.Clone(g.values) {
+		if at := slices.Index(v.shape, rowsDim); at > 0 && g.IntN(3) > 0 {
+			perm, shape := []int64{int64(at)}, []int64{rowsDim}
+			for i, d := range v.shape {
+				if i != at {
+					perm, shape = append(perm, int64(i)), append(shape, d)
+				}
+			}
+			g.node("Transpose", v.kind, shape, []val{v}, attribute{"perm", perm})
+		}
+	}
 	taken := map[string]bool{}
 	for _, n := range g.m.nodes {
 		for _, in := range n.inputs {

@@ -1,6 +1,7 @@
 package rows_test
 
 import (
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +47,10 @@ func ints(name string, list ...int64) infer.Tensor {
 	g := newGen(0)
 	g.ints(list...)
 	return named(weights(g)[0], name)
+}
+
+func int32s(name string, n int32) infer.Tensor {
+	return infer.Tensor{Name: name, DataType: infer.Int32, Shape: []int64{1}, Data: binary.LittleEndian.AppendUint32(nil, uint32(n))}
 }
 
 func floatsOf(name string, f float32, shape ...int64) infer.Tensor {
@@ -193,6 +198,21 @@ func TestRefused(t *testing.T) {
 		},
 		"features of one sample for rows": {
 			chain(port{"x", f32, []int64{-1}}, node{domain: "ai.onnx.ml", op: "Normalizer"}), "Normalizer",
+		},
+		"the end of a slice wraps around": {
+			model{
+				nodes: []node{
+					// Not constant, so that the optimiser leaves it to be computed.
+					{op: "Shape", inputs: []string{"x"}, outputs: []string{"two"}, attributes: []attribute{{"start", 1}}},
+					{op: "Cast", inputs: []string{"two"}, outputs: []string{"small"}, attributes: []attribute{{"to", 6}}},
+					{op: "Mul", inputs: []string{"small", "large"}, outputs: []string{"wrapped"}},
+					{op: "Add", inputs: []string{"wrapped", "one"}, outputs: []string{"end"}},
+					{op: "Slice", inputs: []string{"x", "zero", "end"}, outputs: []string{"first"}},
+					{op: "Add", inputs: []string{"x", "first"}, outputs: []string{"y"}},
+				},
+				inputs: []port{{"x", f32, []int64{-1, 4}}}, outputs: []string{"y"},
+				weights: []infer.Tensor{int32s("large", 1<<30), int32s("one", 1), int32s("zero", 0)},
+			}, "Slice",
 		},
 		"a loop": {
 			model{

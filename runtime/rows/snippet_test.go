@@ -160,19 +160,19 @@ func shapeSnippets() map[string]snippet {
 		if g.IntN(2) == 0 {
 			a = g.node("Neg", f32, a.shape, []val{b})
 		}
-		g.node("Add", f32, a.shape, []val{a, b})
+		sum := g.node("Add", f32, a.shape, []val{a, b})
 		if d := x.shape[1]; d > 0 && len(x.shape) == 2 {
-			c := g.node("Reshape", f32, []int64{d, rowsDim, last}, []val{a, g.ints(d, -1, last)})
-			g.exchanged(c)
+			of := []val{a, sum}[g.IntN(2)]
+			g.node("Reshape", f32, []int64{d, rowsDim, last}, []val{of, g.ints(d, -1, last)})
+			g.node("Reshape", f32, []int64{rowsDim, d, last}, []val{of, g.ints(-1, d, last)})
 		}
 	}
 	all["Concat of rows"] = func(g *gen) {
 		x := g.pick(f32, 2)
 		y := g.node("Neg", f32, x.shape, []val{x})
 		z := g.node("Concat", f32, slices.Repeat([]int64{otherDim}, len(x.shape)), []val{x, y}, int2("axis", 0))
-		to := []int64{2, -1, 1}[g.IntN(2):]
-		z = g.node("Reshape", f32, []int64{2, rowsDim, 1}[:len(to)], []val{z, g.ints(to...)})
-		g.exchanged(z)
+		to := []int64{2, -1, 1}
+		g.node("Reshape", f32, []int64{2, rowsDim, 1}[:len(to)], []val{z, g.ints(to...)})
 	}
 	all["Flatten"] = func(g *gen) {
 		x := g.pick(f32, 0)
