@@ -56,7 +56,7 @@ func (r *ortReader) ends(t table, index int, indices map[int]int, do func(other 
 		return err
 	}
 	for i := range n {
-		other, ok := indices[int(int32(r.u32(at+i*edgeEndSize)))] //nolint:gosec // as indices are read
+		other, ok := indices[int(int32(r.u32(at+i*edgeEndSize)))]
 		if !ok {
 			return fmt.Errorf("%w: an edge leads to an operator that is not there", ErrInvalid)
 		}

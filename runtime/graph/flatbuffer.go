@@ -71,7 +71,7 @@ func (f *flat) field(t table, index int) int {
 	if t == 0 || f.err != nil {
 		return 0
 	}
-	vtable := int(t) - int(int32(f.u32(int(t)))) //nolint:gosec // the offset is signed
+	vtable := int(t) - int(int32(f.u32(int(t))))
 	size := f.u16(vtable)
 	entry := 4 + 2*index
 	if f.err != nil || entry+2 > size {
@@ -93,7 +93,7 @@ func (f *flat) table(t table, index int) table {
 
 func (f *flat) int32(t table, index int) int32 {
 	if at := f.field(t, index); at != 0 {
-		return int32(f.u32(at)) //nolint:gosec // the field is signed
+		return int32(f.u32(at))
 	}
 	return 0
 }

@@ -151,7 +151,7 @@ func Open(path string) (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // opened to read
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err

@@ -26,7 +26,7 @@ func ortFile(t testing.TB, m onnxtest.Model) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer lib.Close() //nolint:errcheck // nothing runs
+	defer lib.Close()
 	out := filepath.Join(t.TempDir(), "model.ort")
 	if err := lib.Optimize(m.Write(t), out); err != nil {
 		t.Fatal(err)
@@ -137,7 +137,7 @@ func TestEdgesAreHeldToTheNames(t *testing.T) {
 func edgeEnds(t *testing.T, data []byte, list int) (ends []int) {
 	t.Helper()
 	r := ortReader{budget: newBudget(len(data)), flat: flat{data: data}}
-	body := r.flat.table(r.flat.table(table(r.follow(0)), sessionModel), modelGraph)
+	body := r.table(r.table(table(r.follow(0)), sessionModel), modelGraph)
 	err := r.tables(body, graphEdges, func(e table) error {
 		at, n := r.vector(e, list, edgeEndSize)
 		for i := range n {

@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -57,7 +56,7 @@ func Read(data []byte) (*Graph, error) {
 	}
 	r := ortReader{budget: newBudget(len(data)), flat: flat{data: data}}
 	session := table(r.follow(0))
-	body := r.flat.table(r.flat.table(session, sessionModel), modelGraph)
+	body := r.table(r.table(session, sessionModel), modelGraph)
 	if r.err != nil {
 		return nil, r.err
 	}
@@ -117,7 +116,7 @@ func (r *ortReader) graph(at table, depth int) (*Graph, error) {
 	if g.Outputs, err = r.strings(at, graphOutputs); err != nil {
 		return nil, err
 	}
-	if optimizations := r.flat.table(at, graphOptimizations); optimizations != 0 {
+	if optimizations := r.table(at, graphOptimizations); optimizations != 0 {
 		_, n := r.vector(optimizations, 0, 4)
 		g.Rewritten = n > 0
 	}
@@ -197,7 +196,7 @@ func (r *ortReader) readAttribute(t table, depth int) (a Attribute, err error) {
 	a.Type = AttributeType(r.int32(t, attributeType))
 	switch a.Type {
 	case Float:
-		a.Float = math.Float32frombits(uint32(r.int32(t, attributeFloat))) //nolint:gosec // the bits of a float
+		a.Float = math.Float32frombits(uint32(r.int32(t, attributeFloat)))
 	case Int:
 		a.Int = r.int64(t, attributeInt)
 	case String:
@@ -206,14 +205,14 @@ func (r *ortReader) readAttribute(t table, depth int) (a Attribute, err error) {
 			a.String, err = r.text(b)
 		}
 	case TensorType:
-		at := r.flat.table(t, attributeTensor)
+		at := r.table(t, attributeTensor)
 		if at != 0 {
 			var c Tensor
 			c, err = r.constant(at)
 			a.Tensor = &c
 		}
 	case GraphType:
-		if at := r.flat.table(t, attributeGraph); at != 0 {
+		if at := r.table(t, attributeGraph); at != 0 {
 			a.Graph, err = r.graph(at, depth+1)
 		}
 	case Floats:
@@ -256,7 +255,7 @@ func (r *ortReader) constant(t table) (Tensor, error) {
 		return c, fmt.Errorf("%w: a constant has more than %d dimensions", ErrInvalid, maxRank)
 	}
 	for i := range n {
-		d := int64(binary.LittleEndian.Uint64(r.bytes(at+8*i, 8))) //nolint:gosec // the field is signed
+		d := r.i64(at + 8*i)
 		var err error
 		if c.Dims, err = appendDim(c.Dims, d); err != nil {
 			return c, err

@@ -53,9 +53,9 @@ func (t *Tensor) fromRaw(raw []byte) {
 	for ; len(raw) > 0; raw = raw[size:] {
 		switch t.DataType {
 		case TypeInt64:
-			t.Ints = append(t.Ints, int64(binary.LittleEndian.Uint64(raw))) //nolint:gosec // the bits are a signed number's
+			t.Ints = append(t.Ints, int64(binary.LittleEndian.Uint64(raw)))
 		case TypeInt32:
-			t.Ints = append(t.Ints, int64(int32(binary.LittleEndian.Uint32(raw)))) //nolint:gosec // likewise
+			t.Ints = append(t.Ints, int64(int32(binary.LittleEndian.Uint32(raw))))
 		case TypeBool:
 			t.Ints = append(t.Ints, int64(raw[0]))
 		case TypeFloat:

@@ -237,7 +237,7 @@ func converted(to int64) scalar {
 			if e.kind == whole && (to == 7 || narrow(e.n)) {
 				return e, true
 			}
-			if e.kind == real && e.f > -1<<24 && e.f < 1<<24 {
+			if e.kind == decimal && e.f > -1<<24 && e.f < 1<<24 {
 				return integer(int64(e.f)), true
 			}
 		case 9: // bool
@@ -248,11 +248,11 @@ func converted(to int64) scalar {
 				return integer(1), true
 			}
 		case 1: // float
-			if e.kind == real {
+			if e.kind == decimal {
 				return e, true
 			}
 			if constant && n > -1<<24 && n < 1<<24 {
-				return elem{kind: real, f: float32(n)}, true
+				return elem{kind: decimal, f: float32(n)}, true
 			}
 		}
 		return opaque(s, in)

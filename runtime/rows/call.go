@@ -58,6 +58,15 @@ func (c *call) integer(name string, byDefault int64) int64 {
 	return byDefault
 }
 
+// flag is an attribute that is 0 or 1. What else it is, kernels do not agree on.
+func (c *call) flag(name string, byDefault int64) bool {
+	n := c.integer(name, byDefault)
+	if n != 0 && n != 1 {
+		c.refuse("has the attribute %s of %d, where 0 or 1 was expected", name, n)
+	}
+	return n == 1
+}
+
 func (c *call) text(name, byDefault string) string {
 	if a := c.attribute(name, graph.String); a != nil {
 		return a.String
@@ -122,6 +131,7 @@ func (c *call) fixed(from int) bool {
 		case count:
 			c.refuse("takes the number of rows as its input %d", i)
 			return false
+		default:
 		}
 	}
 	return true
@@ -185,9 +195,9 @@ func (c *call) axes(list []int64, rank int) []int {
 	return out
 }
 
-// given are the integers of an attribute, before since, or of an input from then
-// on; there says whether either is.
-func (c *call) given(name string, input, since int) (list []int64, there bool) {
+// given are the integers of an attribute, before since, or of the second input
+// from then on; there says whether either is.
+func (c *call) given(name string, since int) (list []int64, there bool) {
 	if c.n.Since < since {
 		list = c.integers(name)
 		return list, list != nil
@@ -195,7 +205,7 @@ func (c *call) given(name string, input, since int) (list []int64, there bool) {
 	if c.n.Attribute(name) != nil {
 		c.refuse("has the attribute %s, which its version has not", name)
 	}
-	v := c.arg(input)
+	v := c.arg(1)
 	if v.kind == absent {
 		return nil, false
 	}

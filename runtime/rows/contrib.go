@@ -62,7 +62,7 @@ func reorderInput(c *call) []value {
 	if !x.ranked || len(x.dims) < 3 {
 		return c.sames(1)
 	}
-	last := c.integer("channels_last", 0) != 0
+	last := c.flag("channels_last", 0)
 	channels, after := x.dims[1], x.dims[2:]
 	if last {
 		channels, after = x.dims[len(x.dims)-1], x.dims[1:len(x.dims)-1]
@@ -86,7 +86,7 @@ func reorderOutput(c *call) []value {
 	if n := c.integer("channels", 0); n > 0 {
 		channels = number(n)
 	}
-	if c.integer("channels_last", 0) != 0 {
+	if c.flag("channels_last", 0) {
 		return []value{x.where(slices.Concat(x.dims[:1], x.dims[2:], []mono{channels}))}
 	}
 	return []value{x.where(x.with(1, channels))}
@@ -237,7 +237,7 @@ func attention(c *call) []value {
 	if c.allSame() {
 		return c.sames(len(c.n.Outputs))
 	}
-	if c.integer("do_rotary", 0) != 0 || c.integer("past_present_share_buffer", 0) != 0 {
+	if c.flag("do_rotary", 0) || c.flag("past_present_share_buffer", 0) {
 		return c.refuse("has a state, which is not followed")
 	}
 	x := c.in[0]

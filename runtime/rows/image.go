@@ -24,7 +24,7 @@ func qLinearConv(c *call) []value {
 			return c.refuse("has scales that are not one number")
 		}
 	}
-	if c.integer("channels_last", 0) != 0 {
+	if c.flag("channels_last", 0) {
 		return c.channelsLast(c.in[0])
 	}
 	return c.convolve(c.in[0], c.in[3], false)
@@ -107,7 +107,7 @@ func (c *call) scaledTo(d mono, i, n int, scales, sizes value) (whole bool, to m
 		to = c.size(s[i])
 		return to == d, to
 	}
-	if s, ok := scales.vector(); scales.kind != absent && ok && len(s) == n && sizes.kind == absent && s[i].kind == real {
+	if s, ok := scales.vector(); scales.kind != absent && ok && len(s) == n && sizes.kind == absent && s[i].kind == decimal {
 		if s[i].f == 1 {
 			return true, d
 		}
@@ -127,7 +127,7 @@ func pad(c *call) []value {
 	if x.kind == count {
 		return c.refuse("takes the number of rows as a value")
 	}
-	pads, there := c.given("pads", 1, 11)
+	pads, there := c.given("pads", 11)
 	partly := []elem(nil)
 	if c.n.Since >= 11 {
 		c.why = ""

@@ -58,11 +58,15 @@ func (h *held) count(n *int) {
 // where ONNX Runtime does not have it.
 func (h *held) optimized(t testing.TB, model []byte) (path string, sig infer.Signature, s *ort.Session, ok bool) {
 	t.Helper()
-	dir, err := os.MkdirTemp(memory(), "rows-")
+	dir, err := os.MkdirTemp(memory(), "rows-") //nolint:usetesting // no disk
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) }) //nolint:errcheck // what is left of a test
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	src := filepath.Join(dir, "model.onnx")
 	path = filepath.Join(dir, "model.ort")
 	if err := os.WriteFile(src, model, 0o600); err != nil {
@@ -98,7 +102,7 @@ func (h *held) hold(t *testing.T, name string, model []byte, rowInputs []string,
 		h.count(&h.cannot)
 		return
 	}
-	defer s.Close() //nolint:errcheck // nothing runs any more
+	defer s.Close()
 	for i := range sig.Inputs {
 		sig.Inputs[i].Unbatched = !slices.Contains(rowInputs, sig.Inputs[i].Name)
 	}

@@ -233,10 +233,17 @@ func learnedSnippets() map[string]snippet {
 	}
 	tree := func(leaf string) []attribute {
 		return []attribute{
-			{"nodes_treeids", []int64{0, 0, 0}}, {"nodes_nodeids", []int64{0, 1, 2}}, {"nodes_featureids", []int64{0, 0, 0}},
-			{"nodes_modes", []string{"BRANCH_LEQ", "LEAF", "LEAF"}}, {"nodes_values", []float32{0.1, 0, 0}},
-			{"nodes_truenodeids", []int64{1, 0, 0}}, {"nodes_falsenodeids", []int64{2, 0, 0}},
-			{leaf + "_treeids", []int64{0, 0}}, {leaf + "_nodeids", []int64{1, 2}}, {leaf + "_ids", []int64{0, 1}}, {leaf + "_weights", []float32{0.75, 0.5}},
+			{"nodes_treeids", []int64{0, 0, 0}},
+			{"nodes_nodeids", []int64{0, 1, 2}},
+			{"nodes_featureids", []int64{0, 0, 0}},
+			{"nodes_modes", []string{"BRANCH_LEQ", "LEAF", "LEAF"}},
+			{"nodes_values", []float32{0.1, 0, 0}},
+			{"nodes_truenodeids", []int64{1, 0, 0}},
+			{"nodes_falsenodeids", []int64{2, 0, 0}},
+			{leaf + "_treeids", []int64{0, 0}},
+			{leaf + "_nodeids", []int64{1, 2}},
+			{leaf + "_ids", []int64{0, 1}},
+			{leaf + "_weights", []float32{0.75, 0.5}},
 		}
 	}
 	put("TreeEnsembleClassifier", func(g *gen) []attribute {

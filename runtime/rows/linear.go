@@ -16,11 +16,11 @@ func fusedMatMul(c *call) []value {
 	if !c.need(2, 2) {
 		return nil
 	}
-	if c.integer("transBatchA", 0) != 0 || c.integer("transBatchB", 0) != 0 {
+	if c.flag("transBatchA", 0) || c.flag("transBatchB", 0) {
 		return c.refuse("transposes what is before the matrices")
 	}
-	a := c.turned(c.in[0], c.integer("transA", 0) != 0)
-	b := c.turned(c.in[1], c.integer("transB", 0) != 0)
+	a := c.turned(c.in[0], c.flag("transA", 0))
+	b := c.turned(c.in[1], c.flag("transB", 0))
 	if c.why != "" {
 		return nil
 	}
@@ -124,8 +124,8 @@ func gemm(c *call) []value {
 	if !c.need(2, 3) {
 		return nil
 	}
-	a := c.turned(c.in[0], c.integer("transA", 0) != 0)
-	b := c.turned(c.in[1], c.integer("transB", 0) != 0)
+	a := c.turned(c.in[0], c.flag("transA", 0))
+	b := c.turned(c.in[1], c.flag("transB", 0))
 	if c.why != "" {
 		return nil
 	}

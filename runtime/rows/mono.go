@@ -125,7 +125,7 @@ func (s *symbols) fresh(b bound) mono {
 		return number(0)
 	}
 	s.bounds = append(s.bounds, b)
-	return mono{1, string(binary.BigEndian.AppendUint32(nil, uint32(len(s.bounds)-1)))} //nolint:gosec // below maxKnown
+	return mono{1, string(binary.BigEndian.AppendUint32(nil, uint32(len(s.bounds)-1)))}
 }
 
 // of is the symbol of what the same computation gives of the same operands.

@@ -115,7 +115,7 @@ func batchNorm(c *call) []value {
 	if !c.need(5, 5) {
 		return nil
 	}
-	if c.integer("training_mode", 0) != 0 || c.integer("spatial", 1) != 1 || len(c.n.Outputs) > 1 {
+	if c.flag("training_mode", 0) || c.integer("spatial", 1) != 1 || len(c.n.Outputs) > 1 {
 		return c.refuse("is for training, over all rows together")
 	}
 	x, done := c.data()
@@ -217,9 +217,12 @@ func reduce(since int) rule {
 			return nil
 		}
 		x := c.in[0]
-		keep := c.integer("keepdims", 1) != 0
-		nothing := c.integer("noop_with_empty_axes", 0) != 0
-		list, there := c.given("axes", 1, since)
+		keep := c.flag("keepdims", 1)
+		nothing := c.flag("noop_with_empty_axes", 0)
+		list, there := c.given("axes", since)
+		if nothing && c.n.Since < since {
+			return c.refuse("has the attribute noop_with_empty_axes, which its version has not")
+		}
 		if x.kind == count {
 			return c.refuse("computes something of the number of rows that is not a multiple of it")
 		}
@@ -265,14 +268,14 @@ func (c *call) without(x value, axes []int, keep bool) value {
 func reduceProduct(c *call) []value {
 	x := c.arg(0)
 	elems, ok := x.vector()
-	list, there := c.given("axes", 1, 18)
-	if ok && len(x.dims) == 1 && len(elems) > 0 && (!there || len(list) == 1 && (list[0] == 0 || list[0] == -1)) && c.integer("noop_with_empty_axes", 0) == 0 {
+	list, there := c.given("axes", 18)
+	if ok && len(x.dims) == 1 && len(elems) > 0 && (!there || len(list) == 1 && (list[0] == 0 || list[0] == -1)) && !c.flag("noop_with_empty_axes", 0) {
 		e, ok := folded(wholes(mul))(c.symbols, elems)
 		if !ok {
 			return c.refuse("computes something of the number of rows that is not a multiple of it")
 		}
 		dims := []mono{}
-		if c.integer("keepdims", 1) != 0 {
+		if c.flag("keepdims", 1) {
 			dims = append(dims, number(1))
 		}
 		return []value{small(dims, []elem{e})}
@@ -285,7 +288,7 @@ func argOf(c *call) []value {
 	if !c.need(1, 1) {
 		return nil
 	}
-	axis, keep := c.integer("axis", 0), c.integer("keepdims", 1) != 0
+	axis, keep := c.integer("axis", 0), c.flag("keepdims", 1)
 	x, done := c.data()
 	if done != nil || c.why != "" {
 		return done

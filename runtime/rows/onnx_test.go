@@ -81,7 +81,7 @@ func message(b []byte, number protowire.Number, m []byte) []byte {
 
 // nameOf is the name of a ValueInfoProto or a TensorProto.
 func nameOf(data []byte, number protowire.Number) (name string) {
-	_ = fields(data, func(n protowire.Number, bytes []byte, _ uint64) error { //nolint:errcheck // what is no message has no name
+	_ = fields(data, func(n protowire.Number, bytes []byte, _ uint64) error {
 		if n == number {
 			name = string(bytes)
 		}
@@ -144,7 +144,7 @@ func withShape(value []byte, edit func([]byte) []byte) []byte {
 func inputNames(model []byte) []string {
 	var names []string
 	constant := map[string]bool{}
-	_ = fields(model, func(number protowire.Number, graph []byte, _ uint64) error { //nolint:errcheck // ONNX Runtime reads it too
+	_ = fields(model, func(number protowire.Number, graph []byte, _ uint64) error {
 		if number != 7 {
 			return nil
 		}

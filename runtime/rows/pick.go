@@ -347,7 +347,7 @@ func split(c *call) []value {
 	}
 	x := c.in[0]
 	outputs := len(c.n.Outputs)
-	sizes, there := c.given("split", 1, 13)
+	sizes, there := c.given("split", 13)
 	if c.why != "" {
 		return nil
 	}

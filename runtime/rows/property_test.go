@@ -20,7 +20,7 @@ func unheld() map[[2]string]string {
 
 // TestRulesHold holds what is accepted to what ONNX Runtime answers to rows alone
 // and together, and every operator of the allow-list to being among it.
-func TestRulesHold(t *testing.T) {
+func TestRulesHold(t *testing.T) { //nolint:tparallel // it waits for those in it
 	t.Parallel()
 	var mu sync.Mutex
 	done := 0

@@ -6,7 +6,7 @@ func recur(c *call) []value {
 	if !c.need(3, 8) || c.counted() {
 		return nil
 	}
-	if c.integer("layout", 0) != 0 {
+	if c.flag("layout", 0) {
 		return c.refuse("has the rows first, which ONNX Runtime does not run")
 	}
 	x := c.in[0]

@@ -44,7 +44,10 @@ func reshape(c *call) []value {
 		return nil
 	}
 	x, shape := c.in[0], c.in[1]
-	zero := c.integer("allowzero", 0) == 0
+	zero := !c.flag("allowzero", 0)
+	if !zero && c.n.Since < 14 {
+		return c.refuse("has the attribute allowzero, which its version has not")
+	}
 	sizes, known := shape.vector()
 	if shape.kind == byRow {
 		return c.refuse("takes a shape that is computed of rows")
@@ -71,11 +74,12 @@ func reshape(c *call) []value {
 			return c.refuse("takes the number of rows as a value")
 		}
 		return []value{small(dims, x.elems)}
+	default:
+		if shape.kind == count {
+			return c.refuse("takes the number of rows for the shape of what has none")
+		}
+		return []value{small(dims, x.elems)}
 	}
-	if shape.kind == count {
-		return c.refuse("takes the number of rows for the shape of what has none")
-	}
-	return []value{small(dims, x.elems)}
 }
 
 // someRank is a value that is the same in all runs, of the rank that a shape
@@ -105,11 +109,10 @@ func (c *call) sizes(x value, sizes []elem, zeroCopies bool) ([]mono, bool) {
 			left = i
 			dims[i] = number(1)
 		case e.is(0) && zeroCopies:
-			if !x.ranked {
-				dims[i] = c.someSize()
-			} else if i < len(x.dims) {
+			dims[i] = c.someSize()
+			if i < len(x.dims) {
 				dims[i] = x.dims[i]
-			} else {
+			} else if x.ranked {
 				c.refuse("copies an axis that its input has not")
 				return nil, false
 			}
@@ -195,7 +198,7 @@ func squeeze(c *call) []value {
 		return nil
 	}
 	x := c.in[0]
-	list, there := c.given("axes", 1, 13)
+	list, there := c.given("axes", 13)
 	if !there {
 		if x.kind == same && x.elems == nil {
 			return c.sames(1)
@@ -240,7 +243,7 @@ func unsqueeze(c *call) []value {
 		return nil
 	}
 	x := c.in[0]
-	list, there := c.given("axes", 1, 13)
+	list, there := c.given("axes", 13)
 	if !there {
 		return c.refuse("has no axes")
 	}
@@ -343,6 +346,9 @@ func shapeOf(c *call) []value {
 	x := c.in[0]
 	if !x.ranked {
 		return []value{fixed(c.someSize())}
+	}
+	if c.n.Since < 15 && len(c.n.Attributes) > 0 {
+		return c.refuse("has attributes, which its version has not")
 	}
 	rank := int64(len(x.dims))
 	bounded := func(n int64) int64 {
@@ -515,13 +521,13 @@ func constantOfShape(c *call) []value {
 	if c.why != "" || v.kind == byRow {
 		return []value{v}
 	}
-	e := elem{kind: real}
+	e := elem{kind: decimal}
 	if a := c.n.Attribute("value"); a != nil {
 		e = elem{}
 		if a.Tensor != nil && len(a.Tensor.Ints) == 1 {
 			e = integer(a.Tensor.Ints[0])
 		} else if a.Tensor != nil && len(a.Tensor.Floats) == 1 {
-			e.kind, e.f = real, a.Tensor.Floats[0]
+			e.kind, e.f = decimal, a.Tensor.Floats[0]
 		}
 	}
 	if n, ok := product(dims); ok {

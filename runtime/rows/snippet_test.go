@@ -420,7 +420,7 @@ func axisSnippets() map[string]snippet {
 			x := g.pick(f32, 1)
 			if len(g.m.nodes) == 0 && g.IntN(3) == 0 {
 				g.m.opset = 11 // when it was over all axes from one on
-				if len(x.shape) > 2 && g.IntN(2) == 0 {
+				if len(x.shape) > 1 && g.IntN(3) > 0 {
 					x = g.exchanged(x)
 				}
 			}

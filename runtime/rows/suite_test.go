@@ -52,7 +52,7 @@ func (h *held) suite(t *testing.T) {
 
 // rowsFrom makes n rows of tensors, those of inputs, and gives the others.
 func rowsFrom(data []infer.Tensor, inputs []string, n int) (rowsOf, []infer.Tensor) {
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same in every run
+	random := rand.New(rand.NewPCG(1, 2))
 	single := make(rowsOf, n)
 	var shared []infer.Tensor
 	for _, t := range data {

@@ -52,9 +52,9 @@ type elem struct {
 type elemKind uint8
 
 const (
-	hidden elemKind = iota // the same in all runs
-	whole                  // the integer (or truth value) n
-	real                   // the constant f
+	hidden  elemKind = iota // the same in all runs
+	whole                   // the integer (or truth value) n
+	decimal                 // the constant f
 )
 
 func integer(n int64) elem { return elem{kind: whole, n: number(n)} }
@@ -150,8 +150,9 @@ func (v value) perRow() (mono, bool) {
 
 // product multiplies dimensions; false where that is beyond what is kept.
 func product(dims []mono) (mono, bool) {
-	out, ok := number(1), true
+	out := number(1)
 	for _, d := range dims {
+		var ok bool
 		if out, ok = out.times(d); !ok {
 			return mono{}, false
 		}

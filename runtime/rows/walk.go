@@ -114,7 +114,7 @@ func (w *walk) constant(t *graph.Tensor) value {
 			elems = append(elems, integer(i))
 		}
 		for _, f := range t.Floats {
-			elems = append(elems, elem{kind: real, f: f})
+			elems = append(elems, elem{kind: decimal, f: f})
 		}
 		if elems == nil && n > 0 {
 			elems = make([]elem, n)
@@ -200,6 +200,7 @@ func (w *walk) apply(n *graph.Node, s *scope) ([]value, error) {
 			if !e.padded {
 				return refuseOutputs(n, describe(n)+" takes words that are filled up to the longest of all rows"), nil
 			}
+		default:
 		}
 	}
 	c.attributes(e.attributes)

@@ -43,7 +43,7 @@ func tokenize(c *call) []value {
 		return c.sames(1)
 	}
 	pad := c.attribute("pad_value", graph.String)
-	if len(x.dims) != 1 || x.dims[0] != rowCount() || pad == nil || pad.String == "" || c.integer("mark", 0) != 0 {
+	if len(x.dims) != 1 || x.dims[0] != rowCount() || pad == nil || pad.String == "" || c.flag("mark", 0) {
 		return c.refuse("gives as many columns as the longest of all rows has")
 	}
 	return []value{{kind: padded, pad: pad.String, ranked: true, dims: []mono{x.dims[0], c.someSize()}, outer: number(1)}}
