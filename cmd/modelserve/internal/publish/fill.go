@@ -64,9 +64,9 @@ func (f *fill) apply(t *infer.Tensor) {
 		}
 		return
 	}
-	real := tolerance(t.DataType) > 0
+	isFloat := tolerance(t.DataType) > 0
 	value := f.whole
-	if real {
+	if isFloat {
 		value = f.number
 	}
 	if value == nil {
@@ -75,7 +75,7 @@ func (f *fill) apply(t *infer.Tensor) {
 	width := t.DataType.Size()
 	data := make([]byte, 0, len(t.Data))
 	for i := range len(t.Data) / width {
-		if real {
+		if isFloat {
 			data = append(data, make([]byte, width)...)
 			putFloat(data[i*width:], t.DataType, value(i))
 			continue

@@ -27,6 +27,7 @@ type trials struct {
 
 	why     string // what speaks against a batch axis; "" is nothing
 	kinds   []kind // of the outputs, as far as seen
+	refused error  // by the model, of the last row
 	pairs   int    // of different rows that were run together
 	skipped int    // that the time did not suffice for
 	ends    time.Time
@@ -106,7 +107,6 @@ func (t *trials) ofShape(ctx context.Context, shapes [][]int64, must bool) error
 // rows are the different ones that the model runs with. Of whole numbers, the
 // largest that it takes are among them: the end of its vocabulary.
 func (t *trials) rows(ctx context.Context, shapes [][]int64, must bool) (rows []trialRow, err error) {
-	var refused error
 	low, high := 0, 0
 	try := func(f fill) (ran bool, err error) {
 		r := trialRow{fill: f}
@@ -120,16 +120,10 @@ func (t *trials) rows(ctx context.Context, shapes [][]int64, must bool) (rows []
 			t.skipped++
 			return false, nil
 		}
-		why, err := t.ready(ctx, &r)
-		switch {
-		case err != nil || t.why != "":
-			return false, err
-		case why != nil:
-			refused = why
-			return false, nil
+		if ran, err = t.ready(ctx, &r); ran {
+			rows = append(rows, r)
 		}
-		rows = append(rows, r)
-		return true, nil
+		return ran, err
 	}
 	for _, f := range fills() {
 		ran, err := try(f)
@@ -155,7 +149,7 @@ func (t *trials) rows(ctx context.Context, shapes [][]int64, must bool) (rows []
 		}
 	}
 	if len(rows) == 0 && must {
-		t.why = fmt.Sprintf("it does not run with two rows: %v", trimmed{refused})
+		t.why = fmt.Sprintf("it does not run with two rows: %v", trimmed{t.refused})
 	}
 	return rows, nil
 }
@@ -165,40 +159,34 @@ func (t *trials) rows(ctx context.Context, shapes [][]int64, must bool) (rows []
 // order for another number of rows, and a network may make much of that on
 // values that it was not made for; so the usual rows alone are held to be the
 // same by themselves and twice.
-func (t *trials) ready(ctx context.Context, r *trialRow) (refused, err error) {
+func (t *trials) ready(ctx context.Context, r *trialRow) (ran bool, err error) {
 	if r.alone, err = t.run(ctx, r.inputs); err == nil {
 		r.twice, err = t.run(ctx, joinRows(t.sig, r.inputs, r.inputs))
 	}
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return nil, context.Cause(ctx)
-	case errors.Is(err, context.DeadlineExceeded):
-		t.why = fmt.Sprintf("with a row of %s it does not answer within %s", r.fill.name, hostileTime)
-		return nil, nil
-	case err != nil:
-		return err, nil
+	if err != nil {
+		return false, t.failed(ctx, err, r.fill.name)
 	}
 	for o := range r.twice {
 		name := t.sig.Outputs[o].Name
 		seen := kindOf(r.alone[o].Shape, r.twice[o].Shape)
 		if seen == unseen {
 			t.why = fmt.Sprintf("output %q of two rows together is not that of each alone: its shape is %v for one and %v for two", name, r.alone[o].Shape, r.twice[o].Shape)
-			return nil, nil
+			return false, nil
 		}
 		if t.kinds[o] != unseen && t.kinds[o] != seen {
 			t.why = fmt.Sprintf("output %q has a row for each row of the inputs with some values, and not with others", name)
-			return nil, nil
+			return false, nil
 		}
 		t.kinds[o] = seen
 		for place := range 2 {
 			got := r.slice(t, o, place)
 			if r.fill.usual && !alike(&r.alone[o], &got) {
 				t.why = fmt.Sprintf("output %q of two rows together is not that of each alone", name)
-				return nil, nil
+				return false, nil
 			}
 		}
 	}
-	return nil, nil
+	return true, nil
 }
 
 // slice is the o-th output at one of the places of a run of two.
@@ -227,6 +215,20 @@ func (t *trials) run(ctx context.Context, inputs []infer.Tensor) ([]infer.Tensor
 	return own, nil
 }
 
+// failed is what follows of a run that failed: an error only where ctx has ended.
+// That the model refuses rows says nothing, for a server runs them alone then.
+func (t *trials) failed(ctx context.Context, err error, rows string) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, context.DeadlineExceeded):
+		t.why = fmt.Sprintf("with a row of %s it does not answer within %s", rows, hostileTime)
+	default:
+		t.refused = err
+	}
+	return nil
+}
+
 // together runs two rows joined. In a run of as many rows, and at the same
 // place, each gets to the bit what it gets beside itself.
 func (t *trials) together(ctx context.Context, pair [2]*trialRow) error {
@@ -235,14 +237,8 @@ func (t *trials) together(ctx context.Context, pair [2]*trialRow) error {
 		return nil
 	}
 	joined, err := t.run(ctx, joinRows(t.sig, pair[0].inputs, pair[1].inputs))
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case errors.Is(err, context.DeadlineExceeded):
-		t.why = fmt.Sprintf("beside a row of %s it does not answer within %s", describePair(pair), hostileTime)
-		return nil
-	case err != nil:
-		return nil // each alone is answered
+	if err != nil {
+		return t.failed(ctx, err, describePair(pair))
 	}
 	for o := range joined {
 		name := t.sig.Outputs[o].Name
