@@ -12,7 +12,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"sync"
 
 	"github.com/modelserveai/modelserve/functions/internal/imaging"
 	"github.com/modelserveai/modelserve/functions/internal/payload"
@@ -42,7 +41,7 @@ type Box struct {
 // Codec finds lines of text. It is safe for many goroutines.
 type Codec struct {
 	opts    Options
-	tensors sync.Pool // of *[]float32, the model's inputs
+	tensors textimage.Tensors
 }
 
 // New makes the codec.
@@ -74,7 +73,7 @@ func (c *Codec) detect(ctx context.Context, budget *textimage.Budget, image *ima
 	if err := budget.Reserve(ctx, p.bytes()); err != nil {
 		return nil, err
 	}
-	tensor := c.tensor(3 * p.netW * p.netH)
+	tensor := c.tensors.Get(3 * p.netW * p.netH)
 	p.prepare(image, *tensor)
 
 	outputs, err := model.Run(ctx, []infer.Tensor{
@@ -83,7 +82,7 @@ func (c *Codec) detect(ctx context.Context, budget *textimage.Budget, image *ima
 	if err != nil {
 		return nil, fmt.Errorf("find text: %w", err)
 	}
-	c.tensors.Put(tensor) // not after an error: the run may not have let go of it
+	c.tensors.Put(tensor)
 	m, err := probabilities(outputs, p)
 	if err != nil {
 		return nil, err
@@ -110,16 +109,6 @@ func blank(image *imaging.Image, box *Box) bool {
 		x0, y0, x1, y1 = min(x0, c[0]), min(y0, c[1]), max(x1, c[0]), max(y1, c[1])
 	}
 	return image.Flat(int(math.Floor(x0)), int(math.Floor(y0)), int(math.Ceil(x1)), int(math.Ceil(y1)), contrast)
-}
-
-// tensor is a buffer of n values; its content is whatever was there.
-func (c *Codec) tensor(n int) *[]float32 {
-	if b, ok := c.tensors.Get().(*[]float32); ok && cap(*b) >= n {
-		*b = (*b)[:n]
-		return b
-	}
-	b := make([]float32, n)
-	return &b
 }
 
 // probabilities checks the model's answer: one map as large as its input.

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -48,7 +47,7 @@ type Codec struct {
 	opts     Options
 	warper   *imaging.Warper
 	alphabet atomic.Pointer[alphabet] // of the model seen last
-	tensors  sync.Pool                // of *[]float32, the model's inputs
+	tensors  textimage.Tensors
 }
 
 // New makes the codec.
@@ -119,7 +118,7 @@ func (c *Codec) alphabetOf(model serve.Runner) (*alphabet, error) {
 // read runs one batch and writes its lines' texts to their places.
 func (c *Codec) read(ctx context.Context, out []Line, lines *textimage.Lines, b lineBatch, chars *alphabet, model serve.Runner) error {
 	n, plane := len(b.lines), height*b.width
-	tensor := c.tensor(n * 3 * plane)
+	tensor := c.tensors.Get(n * 3 * plane)
 	for i, line := range b.lines {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -136,7 +135,7 @@ func (c *Codec) read(ctx context.Context, out []Line, lines *textimage.Lines, b 
 	if err != nil {
 		return fmt.Errorf("read %d lines of up to %d pixels: %w", n, b.width, err)
 	}
-	c.tensors.Put(tensor) // not after an error: the run may not have let go of it
+	c.tensors.Put(tensor)
 	defer textimage.Release(model, outputs)
 	if len(outputs) != 1 || len(outputs[0].Shape) != 3 || outputs[0].Shape[0] != int64(n) {
 		return problem.New(problem.Internal, "the model's answer is not one table for each of %d lines", n)
@@ -153,16 +152,6 @@ func (c *Codec) read(ctx context.Context, out []Line, lines *textimage.Lines, b 
 		out[line] = chars.decode(p[i*steps*classes : (i+1)*steps*classes])
 	}
 	return nil
-}
-
-// tensor is a buffer of n values; its content is whatever was there.
-func (c *Codec) tensor(n int) *[]float32 {
-	if b, ok := c.tensors.Get().(*[]float32); ok && cap(*b) >= n {
-		*b = (*b)[:n]
-		return b
-	}
-	b := make([]float32, n)
-	return &b
 }
 
 // clearRight zeroes the columns from w on: grey, once normalised.
