@@ -1,0 +1,140 @@
+package clients
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/binding"
+	"github.com/cloudevents/sdk-go/v2/event"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+)
+
+const script = "#!/bin/sh\necho hello\n"
+
+// cloudEvents sends events with the CloudEvents SDK for Go to a function's own
+// URL, and reads the answers with it.
+func cloudEvents(t *testing.T, p *platform) {
+	t.Logf("versions: CloudEvents SDK for Go %s", moduleVersion(t, "go.mod", "github.com/cloudevents/sdk-go/v2"))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	encodings := map[string]func(context.Context) context.Context{"binary": binding.WithForceBinary, "structured": binding.WithForceStructured}
+	for name, encoding := range encodings {
+		t.Run(name, func(t *testing.T) {
+			e := uploaded(t, "e-"+name, "x-1")
+			got := answered(t, p.send(t, encoding(ctx), e), name)
+			if got.Type() != "dev.modelserve.content-detect.answered.v1" || got.Extensions()["executionid"] != "x-1" {
+				t.Errorf("answered by %s", got)
+			}
+			var data struct {
+				Label  string
+				IsText bool `json:"is_text"`
+			}
+			if err := got.DataAs(&data); err != nil || data.Label == "" || !data.IsText {
+				t.Errorf("its data: %v, %+v", err, data)
+			}
+		})
+	}
+	t.Run("an attribute that is not ASCII", func(t *testing.T) {
+		e := uploaded(t, "e-utf8", "x-2")
+		e.SetExtension("executionid", "zwölf ü")
+		got := answered(t, p.send(t, binding.WithForceStructured(ctx), e), "structured")
+		if got.Extensions()["executionid"] != "zwölf ü" {
+			t.Errorf("answered by %s", got)
+		}
+	})
+	t.Run("a batch is refused in words", func(t *testing.T) {
+		body, err := json.Marshal([]event.Event{uploaded(t, "e1", "x-1"), uploaded(t, "e2", "x-1")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.address, bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", event.ApplicationCloudEventsBatchJSON)
+		if res := p.ask(t, req); res.StatusCode != http.StatusUnsupportedMediaType {
+			t.Errorf("status %d, want 415", res.StatusCode)
+		}
+	})
+	t.Run("many at once get their own", func(t *testing.T) {
+		for i := range 32 {
+			t.Run(fmt.Sprint(i), func(t *testing.T) {
+				t.Parallel()
+				id := fmt.Sprintf("x-%d", i)
+				got := answered(t, p.send(t, encodings[[]string{"binary", "structured"}[i%2]](t.Context()), uploaded(t, "e-"+id, id)), "")
+				if got.Extensions()["executionid"] != id {
+					t.Errorf("answered by %s, want execution %s", got, id)
+				}
+			})
+		}
+	})
+}
+
+func uploaded(t *testing.T, id, execution string) event.Event {
+	t.Helper()
+	e := event.New()
+	e.SetID(id)
+	e.SetSource("/uploads")
+	e.SetType("dev.modelserve.document.uploaded.v1")
+	e.SetTime(time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC))
+	e.SetExtension("executionid", execution)
+	if err := e.SetData("application/octet-stream", []byte(script)); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// send sends an event to content-detect, in the encoding that the context says.
+func (p *platform) send(t *testing.T, ctx context.Context, e event.Event) *http.Response { //nolint:revive // t first, as everywhere here
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.address, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cehttp.WriteRequest(ctx, binding.ToMessage(&e), req); err != nil {
+		t.Fatal(err)
+	}
+	return p.ask(t, req)
+}
+
+// ask sends a request to content-detect's own host; the body can be read until
+// the test ends.
+func (p *platform) ask(t *testing.T, req *http.Request) *http.Response {
+	t.Helper()
+	req.Host = p.host("content-detect")
+	req.Header.Set("X-API-Key", p.key)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { res.Body.Close() })
+	return res
+}
+
+// answered reads the event that an answer is, and holds its encoding where one
+// is wanted.
+func answered(t *testing.T, res *http.Response, want string) *event.Event {
+	t.Helper()
+	if res.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(res.Body)
+		t.Fatalf("status %d: %s", res.StatusCode, body)
+	}
+	message := cehttp.NewMessageFromHttpResponse(res)
+	if got := message.ReadEncoding().String(); want != "" && got != want {
+		t.Errorf("answered in %s mode, want %s", got, want)
+	}
+	got, err := binding.ToEvent(t.Context(), message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := got.Validate(); err != nil {
+		t.Error(err)
+	}
+	return got
+}
