@@ -47,7 +47,8 @@ func decodeGRPC(in *inferpb.ModelInferRequest) (*infer.Request, error) {
 			}
 			continue
 		}
-		if t.GetContents() != nil {
+		// MLServer's client sends an empty message beside raw contents.
+		if len(filledFields(t.GetContents())) > 0 {
 			return nil, problem.Invalid(path+".contents", "expected either contents or raw_input_contents, not both")
 		}
 		out.Data = aligned(raw[i], out.DataType.Size())

@@ -79,15 +79,18 @@ func TestGRPCInfer(t *testing.T) {
 	typed := request("double", "2", 0, 0)
 	typed.RawInputContents = nil
 	typed.Inputs[0].Contents = &inferpb.InferTensorContents{Fp32Contents: []float32{1, 2.5}}
+	emptied := request("double", "5", 1, 2)
+	emptied.Inputs[0].Contents = new(inferpb.InferTensorContents)
 	for name, tc := range map[string]struct {
 		in   *inferpb.ModelInferRequest
 		opts []grpc.CallOption
 		want []float32
 	}{
-		"raw":       {in: request("double", "1", 1, 2, 3, 4), want: []float32{2, 4, 6, 8}},
-		"contents":  {in: typed, want: []float32{2, 5}},
-		"gzip":      {in: request("double", "3", make([]float32, 4000)...), opts: []grpc.CallOption{grpc.UseCompressor(gzip.Name)}, want: make([]float32, 4000)},
-		"versioned": {in: func() *inferpb.ModelInferRequest { r := request("double", "4", 1, 1); r.ModelVersion = "3"; return r }(), want: []float32{2, 2}},
+		"raw":                                {in: request("double", "1", 1, 2, 3, 4), want: []float32{2, 4, 6, 8}},
+		"contents":                           {in: typed, want: []float32{2, 5}},
+		"raw beside contents without values": {in: emptied, want: []float32{2, 4}},
+		"gzip":                               {in: request("double", "3", make([]float32, 4000)...), opts: []grpc.CallOption{grpc.UseCompressor(gzip.Name)}, want: make([]float32, 4000)},
+		"versioned":                          {in: func() *inferpb.ModelInferRequest { r := request("double", "4", 1, 1); r.ModelVersion = "3"; return r }(), want: []float32{2, 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -192,7 +195,7 @@ func TestGRPCRefuses(t *testing.T) {
 		"bytes":             {in: change(func(r *inferpb.ModelInferRequest) { r.RawInputContents[0] = make([]byte, 5) }), code: codes.InvalidArgument, want: problem.InvalidArgument, field: "inputs[0].data"},
 		"raw count":         {in: change(func(r *inferpb.ModelInferRequest) { r.RawInputContents = make([][]byte, 2) }), code: codes.InvalidArgument, want: problem.InvalidArgument, field: "raw_input_contents"},
 		"raw and contents": {
-			in:   change(func(r *inferpb.ModelInferRequest) { r.Inputs[0].Contents = &inferpb.InferTensorContents{} }),
+			in:   change(func(r *inferpb.ModelInferRequest) { r.Inputs[0].Contents = &inferpb.InferTensorContents{Fp32Contents: []float32{1}} }),
 			code: codes.InvalidArgument, want: problem.InvalidArgument, field: "inputs[0].contents",
 		},
 		"no data":        {in: contents("FP32", nil), code: codes.InvalidArgument, want: problem.InvalidArgument, field: "inputs[0].data"},
