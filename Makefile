@@ -43,6 +43,11 @@ conformance: test-deps deps ## Serve every model of the ONNX project's node test
 	@# Of each model only what went wrong, and the summary.
 	@$(GO) test -race -count=1 -timeout 30m -v ./test/conformance -all $(if $(UPDATE),-update) | grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|    --- PASS)'
 
+.PHONY: clients
+clients: test-deps deps ## Use the platform through every client of others, Java's and MLServer's too.
+	@test/clients/setup.sh all
+	@$(GO) test -count=1 -timeout 30m -v ./test/clients -all | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+
 .PHONY: cluster
 cluster: ## Bring up Kubernetes and Knative on this Linux machine (as root).
 	@mkdir -p .cluster/bin && $(GO) build -o .cluster/bin/cluster ./test/cluster

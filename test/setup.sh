@@ -5,19 +5,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# debian installs a package: by itself as root on Debian, else it says how.
-debian() { # package, what for
-  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "test: install $1"
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null
-  else
-    echo "$2 Install it first: sudo apt-get install $1" >&2
-    exit 1
-  fi
-}
-
+. test/debian.sh
 command -v curl >/dev/null || debian curl "The tests paste the curl lines that the platform prints."
 [ -d /usr/share/libonnx-testdata/data/node ] || debian libonnx-testdata "The tests take the ONNX project's node tests from Debian."
+
+test/clients/setup.sh
 
 stamp=.deps/python/.requirements
 wanted=test/e2e/requirements.txt

@@ -29,15 +29,17 @@ type client struct {
 
 func clients() map[string]client {
 	const node, python = "test/clients/node", "test/clients/python/"
+	// The machine's Node, or the one that setup.sh has fetched.
+	const runtime = "../../../.deps/clients/node"
 	return map[string]client{
 		"kserve":             {use: program(python+"v2", interpreter("v2"), "test_kserve.py")},
 		"tritonclient":       {use: program(python+"v2", interpreter("v2"), "test_triton.py")},
 		"httpx and requests": {use: program(python+"v2", interpreter("v2"), "test_http.py")},
 		"CloudEvents Python": {use: program(python+"events", interpreter("events"), "test_events.py")},
 		"MLServer codecs":    {use: program(python+"mlserver", interpreter("mlserver"), "test_codecs.py"), slow: true},
-		"undici":             {use: program(node, "node", "undici.mjs")},
-		"grpc-js":            {use: program(node, "node", "grpc.mjs")},
-		"CloudEvents Node":   {use: program(node, "node", "events.mjs")},
+		"undici":             {use: program(node, runtime, "undici.mjs")},
+		"grpc-js":            {use: program(node, runtime, "grpc.mjs")},
+		"CloudEvents Node":   {use: program(node, runtime, "events.mjs")},
 		"CloudEvents Go":     {use: cloudEvents},
 		"grpcurl":            {use: grpcurl},
 		"Java": {

@@ -32,7 +32,17 @@ async function good(dispatcher, i) {
   assert.deepEqual(JSON.parse(answer.body).outputs[0].data, served.rows(i));
 }
 
-async function refused(dispatcher, { model, size, key, status }, body = Buffer.alloc(size, "x")) {
+async function* pieces(size) {
+  for (let sent = 0; sent < size; sent += 65536) {
+    yield Buffer.alloc(65536, "x");
+  }
+}
+
+// whole is a body in one piece. Not over HTTP/2 and 10 MB: Node counts what it
+// has yet to send as the session's memory, and resets streams beyond that.
+const whole = (dispatcher, size) => (dispatcher === http2 && size > 10 * served.MiB ? pieces(size) : Buffer.alloc(size, "x"));
+
+async function refused(dispatcher, { model, size, key, status }, body = whole(dispatcher, size)) {
   const answer = await call(dispatcher, infer(model), { body, key });
   assert.equal(answer.status, status, answer.body.toString());
   assert.ok(JSON.parse(answer.body).error);
@@ -129,13 +139,8 @@ for (const [name, dispatcher] of Object.entries(dispatchers)) {
     });
 
     test(`${name}: ${e.name} of a body in pieces arrives`, async () => {
-      async function* pieces() {
-        for (let sent = 0; sent < e.size; sent += 65536) {
-          yield Buffer.alloc(65536, "x");
-        }
-      }
       for (let i = 0; i < served.times; i++) {
-        await refused(dispatcher, e, pieces());
+        await refused(dispatcher, e, pieces(e.size));
       }
       await good(dispatcher, 4);
     });

@@ -159,10 +159,17 @@ class AsyncHTTP1(unittest.IsolatedAsyncioTestCase):
                     self.assertEqual(answer.status_code, status, answer.text)
 
     async def test_early_refusals_beside_others(self):
-        """Over HTTP/2 all are on one connection, and only the refused call fails."""
+        """Over HTTP/2 all are on one connection, and only the refused calls fail.
+
+        How they fail there is not held: httpx sends on without reading, so a
+        server that has waited long enough for the rest of a body and closes the
+        stream is to it an error of its own (LocalProtocolError).
+        """
         for _ in range(served.TIMES):
             calls = [self.early(*ask) for ask in served.EARLY.values()] + [self.good(i) for i in range(8)]
             results = await asyncio.gather(*calls, return_exceptions=True)
+            if self.http2:
+                results = [None if isinstance(r, httpx.LocalProtocolError) else r for r in results[:len(served.EARLY)]] + results[len(served.EARLY):]
             self.assertEqual(results, [None] * len(calls))
 
 
