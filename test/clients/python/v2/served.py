@@ -5,6 +5,7 @@ that answers x[-1,-1] as y; and "several", which doubles numbers[-1,2] and gives
 counts[-1,3] and texts[-1,-1] back, as "doubled", "counted" and "said".
 """
 
+import logging
 import os
 from importlib.metadata import version
 
@@ -95,5 +96,6 @@ def large():
 
 
 def show(*packages):
-    """Prints which versions run."""
+    """Prints which versions run, and keeps asyncio from telling of what takes long."""
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     print("versions:", ", ".join(f"{p} {version(p)}" for p in packages), flush=True)
