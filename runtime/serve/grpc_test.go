@@ -195,7 +195,9 @@ func TestGRPCRefuses(t *testing.T) {
 		"bytes":             {in: change(func(r *inferpb.ModelInferRequest) { r.RawInputContents[0] = make([]byte, 5) }), code: codes.InvalidArgument, want: problem.InvalidArgument, field: "inputs[0].data"},
 		"raw count":         {in: change(func(r *inferpb.ModelInferRequest) { r.RawInputContents = make([][]byte, 2) }), code: codes.InvalidArgument, want: problem.InvalidArgument, field: "raw_input_contents"},
 		"raw and contents": {
-			in:   change(func(r *inferpb.ModelInferRequest) { r.Inputs[0].Contents = &inferpb.InferTensorContents{Fp32Contents: []float32{1}} }),
+			in: change(func(r *inferpb.ModelInferRequest) {
+				r.Inputs[0].Contents = &inferpb.InferTensorContents{Fp32Contents: []float32{1}}
+			}),
 			code: codes.InvalidArgument, want: problem.InvalidArgument, field: "inputs[0].contents",
 		},
 		"no data":        {in: contents("FP32", nil), code: codes.InvalidArgument, want: problem.InvalidArgument, field: "inputs[0].data"},
