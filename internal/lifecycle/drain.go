@@ -43,8 +43,10 @@ type drainer struct {
 
 // handler is the drainer's, which ends its drains with stopping.
 func (d *drainer) handler(stopping context.Context) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(server http.ResponseWriter, r *http.Request) {
 		beginAnswer(r)
+		w := &writer{ResponseWriter: server}
+		defer w.end()
 		control := http.NewResponseController(w)
 		switch {
 		case r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0:
