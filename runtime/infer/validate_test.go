@@ -112,7 +112,7 @@ func TestParseVersion(t *testing.T) {
 			t.Errorf("%q: %d, %v", text, got, err)
 		}
 	}
-	for _, bad := range []string{"", "0", "-1", "+1", "01", "1.0", "1e3", "v1", "99999999999999999999", " 1"} {
+	for _, bad := range []string{"", "0", "-1", "+1", "01", "1.0", "1e3", "v1", "99999999999999999999", " 1", "2147483648", "9223372036854775807"} {
 		if _, err := infer.ParseVersion(bad); problem.CodeOf(err) != problem.InvalidArgument {
 			t.Errorf("%q: %v", bad, err)
 		}

@@ -285,6 +285,32 @@ content-detect@1  sha256:…  published
 		t.Errorf("again:\n%s", again)
 	}
 	s.fails(exitFailed, "`make deps` fetches", "models", "publish-shipped", "--deps", t.TempDir())
+
+	s.must("models", "delete", "text-orient", "--yes")
+	if after := s.must("models", "publish-shipped", "--deps", deps); strings.Count(after, "unchanged") != 4 || !strings.Contains(after, "deleted, and never published again") {
+		t.Errorf("after one was deleted:\n%s", after)
+	}
+}
+
+// TestPushNeverTakesADeletedNumber is the newcomer's way to a version whose
+// number callers may have pinned.
+func TestPushNeverTakesADeletedNumber(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withPlatform()
+	s.model("a.onnx", onnxtest.Scale(3, 2))
+	s.model("b.onnx", onnxtest.Scale(3, 4))
+	s.must("models", "push", "re", "a.onnx")
+	s.must("models", "push", "re", "b.onnx")
+	s.must("models", "delete", "re@2", "--yes")
+	s.fails(exitFailed, "version 2 of model re was deleted", "models", "push", "re", "b.onnx", "--version", "2")
+	if out := s.must("models", "push", "re", "b.onnx"); !strings.Contains(out, "published re@3") {
+		t.Errorf("after re@2 was deleted:\n%s", out)
+	}
+	s.must("models", "delete", "re", "--yes")
+	if out := s.must("models", "push", "re", "a.onnx"); !strings.Contains(out, "published re@4") {
+		t.Errorf("after re was deleted:\n%s", out)
+	}
+	s.fails(exitUsage, "up to 2147483647", "models", "push", "re", "b.onnx", "--version", "9223372036854775807")
 }
 
 func TestWhereModelsAre(t *testing.T) {

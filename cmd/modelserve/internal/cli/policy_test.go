@@ -59,7 +59,7 @@ stable  1        calls without a version
 	s.fails(exitFailed, "`modelserve models alias churn`", "models", "delete", "churn@1", "--yes")
 	s.must("models", "delete", "churn", "--yes") // and with all of it goes the policy
 	s.must("models", "push", "churn", "a.onnx")
-	s.wants("{\n  \"name\": \"churn\",\n  \"latest\": 1,\n  \"default\": 1,\n  \"aliases\": {},\n  \"split\": [],\n  \"signed\": false\n}\n", "models", "alias", "churn", "-o", "json")
+	s.wants("{\n  \"name\": \"churn\",\n  \"latest\": 3,\n  \"default\": 3,\n  \"aliases\": {},\n  \"split\": [],\n  \"signed\": false\n}\n", "models", "alias", "churn", "-o", "json")
 }
 
 func TestSplit(t *testing.T) {

@@ -44,8 +44,9 @@ func (a *app) pushCommand() *cobra.Command {
 in batches, optimise it for this machine, measure what batches cost, sign it and
 upload it. From then on every Open Inference Protocol client can call it.
 
-The version is the next free one. The same bytes again change nothing; other
-bytes for a version that exists are refused. External data lies beside FILE and
+The version is the next that was never used, also by one that is deleted. The
+same bytes again change nothing; other bytes for a version that exists, and any
+for one that was deleted, are refused. External data lies beside FILE and
 goes with it.
 
 A model that runs only with particular values (a shape to reshape to, an index)
@@ -81,7 +82,7 @@ is.`,
 			var err error
 			if cmd.Flags().Changed("version") {
 				if req.Version, err = infer.ParseVersion(version); err != nil {
-					return usagef("--version: expected a positive integer, got %q", version)
+					return usagef("--version: expected a positive integer up to %d, got %q", infer.MaxVersion, version)
 				}
 			}
 			if cmd.Flags().Changed("max-elements") && maxElements < 1 {

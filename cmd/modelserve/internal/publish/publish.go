@@ -350,7 +350,10 @@ func (p *Publisher) unchanged(ctx context.Context, req *Request, sources map[str
 	}
 	if err != nil {
 		if problem.CodeOf(err) == problem.ModelNotFound {
-			return nil, nil //nolint:nilnil // nothing to compare with
+			if req.Version == 0 {
+				return nil, nil //nolint:nilnil // nothing to compare with
+			}
+			return nil, p.Store.CheckNumber(ctx, ref)
 		}
 		return nil, err
 	}
