@@ -466,3 +466,18 @@ func TestDeployedByFile(t *testing.T) {
 		t.Errorf("after it was removed: %v", err)
 	}
 }
+
+// TestUnpublishedIsToldWhenItIsRead holds that a manifest that names a version
+// which nobody published is told at the start and when it is changed, with no
+// call made.
+func TestUnpublishedIsToldWhenItIsRead(t *testing.T) {
+	t.Parallel()
+	p := begin(t)
+	p.edit("            - name: ECHO_SAY\n", "            - name: MODELSERVE_MODELS\n              value: ghost@9\n            - name: ECHO_SAY\n")
+	p.log.wait(t, `echo.yaml: Service echo: MODELSERVE_MODELS names ghost@9: model "ghost" is not published`, 1)
+	p.signal(os.Interrupt)
+	p.start()
+	p.log.wait(t, `MODELSERVE_MODELS names ghost@9: model "ghost" is not published`, 1)
+	p.edit("value: ghost@9", "value: ghost@nine")
+	p.log.wait(t, `MODELSERVE_MODELS names ghost@nine: expected * or name@version`, 1)
+}

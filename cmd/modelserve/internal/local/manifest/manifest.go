@@ -39,7 +39,7 @@ const Namespace = "default"
 
 // Source is where manifests are.
 type Source struct {
-	Overlay string // a folder with a kustomization
+	Overlay string // a folder with a kustomization; "" is none
 	Folder  string // single manifests, *.yaml; need not exist
 }
 

@@ -97,8 +97,11 @@ func kustomize(files filesys.FileSystem, dir string) (resmap.ResMap, error) {
 	return built, nil
 }
 
-// overlay builds a kustomization.
+// overlay builds a kustomization; "" is none.
 func (r *recorder) overlay(dir string) ([]document, error) {
+	if dir == "" {
+		return nil, nil
+	}
 	absolute, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("kustomize %s: %w", dir, err)
