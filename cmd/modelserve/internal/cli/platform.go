@@ -34,6 +34,7 @@ type platform struct {
 	SigningKey string     `json:"signing_key"`
 	PublicKey  string     `json:"public_key"`
 	PID        int        `json:"pid"`
+	Overlay    string     `json:"overlay"` // folder of the kustomization that it runs
 
 	root string // the folder that holds .modelserve; "" when there is none
 }
@@ -98,6 +99,9 @@ func (p *platform) path(name string) string {
 	}
 	return filepath.Join(p.root, name)
 }
+
+// data is the folder that the platform keeps.
+func (p *platform) data() string { return filepath.Join(p.root, stateDir) }
 
 // deployed is the manifest of a service that deploy made here; "" when it made
 // none of that name.
