@@ -88,7 +88,7 @@ func (s *Session) port(list C.int, i int) (spec infer.TensorSpec, symbols []stri
 	spec.Name = C.GoString(p.name)
 	if p.kind != C.ONNX_TYPE_TENSOR || p.tensor == nil {
 		return spec, nil, fmt.Errorf("%s %q is %s, and only tensors can be served%s",
-			side, spec.Name, kindName(p.kind), hint(p.kind))
+			side, spec.Name, kindName(p.kind), hint(list, &p))
 	}
 	if spec.DataType, err = dataTypeOf(p.element); err != nil {
 		return spec, nil, fmt.Errorf("%s %q: %w", side, spec.Name, err)
@@ -135,9 +135,10 @@ func (s *Session) InputSymbols(name string) []string { return s.inputs[name].sym
 // OutputSymbols is InputSymbols of an output.
 func (s *Session) OutputSymbols(name string) []string { return s.outputs[name].symbols }
 
-// hint says how to export a model without what cannot be served.
-func hint(kind C.int) string {
-	if kind == C.ONNX_TYPE_SEQUENCE || kind == C.ONNX_TYPE_MAP {
+// hint says how to export a model without what cannot be served: a sequence of
+// maps is what ZipMap gives, and only that.
+func hint(list C.int, p *C.ms_port) string {
+	if list == C.MS_OUTPUT && p.kind == C.ONNX_TYPE_SEQUENCE && p.of_kind == C.ONNX_TYPE_MAP {
 		return `: export it without ZipMap (in skl2onnx, options={"zipmap": False})`
 	}
 	return ""
