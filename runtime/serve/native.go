@@ -84,6 +84,9 @@ func (s *Server) answer(ctx context.Context, c *call, hold *hold, r *http.Reques
 	defer lease.Release()
 	run := &runner{lease: lease, tenant: r.Header.Get(TenantHeader)}
 	defer run.release()
+	if in.ContentType == "application/json" {
+		in.Body = infer.WithoutMark(in.Body)
+	}
 	in.Open = s.cfg.Open
 	in.Reserve = hold.take
 	var out bytes.Buffer

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	neturl "net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -113,6 +114,29 @@ func TestCloudEventBinary(t *testing.T) {
 	}
 }
 
+// TestAttributesAsSDKsSendThem holds that a value that nobody percent-encoded is
+// read as it is.
+func TestAttributesAsSDKsSendThem(t *testing.T) {
+	t.Parallel()
+	url := native(t, newFake())
+	for sent, want := range map[string]string{
+		"100%":          "100%",
+		"100% of it":    "100% of it",
+		"%zz":           "%zz",
+		"a%20b 50%":     "a b 50%",
+		"caf%C3%A9":     "café",
+		"café":          "café",
+		"%ff":           "%ff",
+		"%E2%82%AC%20x": "€ x",
+	} {
+		got := send(t, http.MethodPost, url, []byte("abc"), "Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/tests", "Ce-Type", "t", "Ce-Subject", sent)
+		back, err := neturl.PathUnescape(got.header.Get("Ce-Subject"))
+		if err != nil || got.status != http.StatusOK || back != want {
+			t.Errorf("%q: answered %d with %q, want %q (%s)", sent, got.status, back, want, got.body)
+		}
+	}
+}
+
 func TestCloudEventStructured(t *testing.T) {
 	t.Parallel()
 	url := native(t, newFake())
@@ -123,6 +147,8 @@ func TestCloudEventStructured(t *testing.T) {
 	}{
 		"json":    {head + `"data":{"image": "x"}}`, answer{ContentType: "application/json", Sum: 56, Body: `{"image": "x"}`}},
 		"base64":  {head + `"datacontenttype":"image/png","data_base64":"` + base64.StdEncoding.EncodeToString([]byte("abc")) + `"}`, answer{ContentType: "image/png", Sum: 12, Body: "abc"}},
+		"mark":    {"\ufeff" + head + `"data":{"image": "x"}}`, answer{ContentType: "application/json", Sum: 56, Body: `{"image": "x"}`}},
+		"no text": {head + `"datacontenttype":"image/png","data":null,"data_base64":"` + base64.StdEncoding.EncodeToString([]byte("abc")) + `"}`, answer{ContentType: "image/png", Sum: 12, Body: "abc"}},
 		"text":    {head + `"datacontenttype":"text/plain","data":"abc"}`, answer{ContentType: "text/plain", Sum: 12, Body: "abc"}},
 		"dataref": {head + `"datacontenttype":"image/png","dataref":"s3://bucket/inputs/a"}`, answer{ContentType: "image/png", Sum: 28, Body: "from s3"}},
 	} {
@@ -169,11 +195,13 @@ func TestCloudEventRefuses(t *testing.T) {
 		"duplicate":         {`{"id":"1","id":"2"}`, []string{"Content-Type", structured}, problem.MalformedBody},
 		"too deep":          {`{"data":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`, []string{"Content-Type", structured}, problem.InvalidArgument},
 		"nothing in it":     {`{}`, []string{"Content-Type", structured}, problem.MalformedBody},
+		"data twice":        {`{"specversion":"1.0","id":"1","source":"/a","type":"t","data":{},"data_base64":"YWJj"}`, []string{"Content-Type", structured}, problem.InvalidArgument},
+		"data twice, first": {`{"specversion":"1.0","id":"1","source":"/a","type":"t","data_base64":"YWJj","data":1}`, []string{"Content-Type", structured}, problem.InvalidArgument},
 		"no id":             {`{"specversion":"1.0","source":"/a","type":"t"}`, []string{"Content-Type", structured}, problem.InvalidArgument},
 		"old version":       {``, []string{"Ce-Specversion", "0.3", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},
 		"no type":           {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a"}, problem.InvalidArgument},
 		"bad time":          {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Time", "now"}, problem.InvalidArgument},
-		"bad encoding":      {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "%zz", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},
+		"no UTF-8":          {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "\xff", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},
 		"ref elsewhere":     {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://other/x"}, problem.InvalidArgument},
 		"a codec's problem": {`bad`, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},
 		"a codec's panic":   {`panic`, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t"}, problem.Internal},

@@ -73,10 +73,10 @@ func (s *Source) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 // storedFacts holds what comes with a stored input to its form. The values are
 // hints: the store knows the size, and a codec looks at the content.
 func storedFacts(field string, contentType, size jsontext.Value) error {
-	if contentType != nil && contentType.Kind() != '"' {
+	if contentType != nil && contentType.Kind() != 'n' && contentType.Kind() != '"' {
 		return problem.Invalid(field+".content_type", "got a JSON %s; expected a string", contentType.Kind())
 	}
-	if size == nil {
+	if size == nil || size.Kind() == 'n' {
 		return nil
 	}
 	if _, err := strconv.ParseUint(string(size), 10, 63); err != nil {
