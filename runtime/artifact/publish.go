@@ -77,6 +77,9 @@ func (s *Store) Publish(ctx context.Context, d Draft, how Publishing) (*Publishe
 	if free {
 		d.Version = 1
 	}
+	if _, err := infer.NewName(d.Name); err != nil {
+		return nil, err
+	}
 	m, sources, err := d.manifest()
 	if err != nil {
 		return nil, err

@@ -105,6 +105,20 @@ func TestParseName(t *testing.T) {
 	}
 }
 
+func TestNewName(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{"iris", "stats2", "index", "infer"} {
+		if got, err := infer.NewName(good); err != nil || got != good {
+			t.Errorf("%q: %q, %v", good, got, err)
+		}
+	}
+	for _, bad := range []string{"stats", "", "../x"} {
+		if _, err := infer.NewName(bad); problem.CodeOf(err) != problem.InvalidArgument {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
 func TestParseVersion(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]int{"1": 1, "42": 42, "2147483647": 2147483647} {

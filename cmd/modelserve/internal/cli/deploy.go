@@ -282,6 +282,7 @@ type function struct {
 	Name   string   `json:"name"`
 	URL    string   `json:"url"`
 	State  string   `json:"state"`
+	Pool   bool     `json:"pool"`
 	Reason string   `json:"reason"`
 	Models []string `json:"models"`
 }
@@ -356,6 +357,7 @@ func (c *client) waitFor(ctx context.Context, s *service, before *function, wait
 const (
 	stateBuilding = "building"
 	stateFailed   = "failed"
+	stateIdle     = "idle"
 )
 
 // serves reports whether calls to the function reach the service's model, and

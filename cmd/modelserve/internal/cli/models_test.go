@@ -11,12 +11,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local"
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/objectstore"
+	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
@@ -134,6 +136,53 @@ func TestPushTellsOfServices(t *testing.T) {
 	}
 }
 
+// TestASecondVersionAnswersAtOnce holds that a push of a version that takes over
+// from another ends when the platform has it loaded.
+func TestASecondVersionAnswersAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		functions string
+		fails     bool
+		loads     int
+		want      string // "" is no note
+	}{
+		"the pool is up":       {`{"name":"pool","pool":true,"state":"ready","models":[]}`, false, 1, ""},
+		"nobody knows":         {`{"name":"pool","pool":true,"models":[]}`, false, 1, ""},
+		"the pool is at zero":  {`{"name":"pool","pool":true,"state":"idle","models":[]}`, false, 0, ""},
+		"a function that pins": {`{"name":"own","state":"ready","models":["churn@2"]},{"name":"pool","pool":true,"state":"idle","models":[]}`, false, 1, ""},
+		"it does not load":     {`{"name":"pool","pool":true,"state":"ready","models":[]}`, true, 1, "an older version answers calls without a version until this one is loaded: out of memory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var loads atomic.Int64
+			server := fakePlatform(t, map[string]func(http.ResponseWriter, *http.Request){
+				"GET /v1/functions": func(w http.ResponseWriter, _ *http.Request) {
+					_, _ = fmt.Fprintf(w, `{"functions":[%s]}`, tc.functions)
+				},
+				"POST /v2/repository/models/churn/load": func(w http.ResponseWriter, _ *http.Request) {
+					loads.Add(1)
+					if tc.fails {
+						problem.WriteV2(w, problem.New(problem.ModelUnavailable, "out of memory"))
+					}
+				},
+			})
+			s := newShell(t).withPlatform()
+			s.model("a.onnx", onnxtest.Scale(3, 2))
+			s.model("b.onnx", onnxtest.Scale(3, 4))
+			s.write(stateDir+"/"+platformFile, fmt.Sprintf(`{"server": %q}`, server.URL))
+			s.vars[keyVariable] = "ms_test_key"
+			s.must("models", "push", "churn", "a.onnx")
+			if loads.Load() != 0 {
+				t.Error("the first version was loaded: nothing stands in for it")
+			}
+			out := s.must("models", "push", "churn", "b.onnx")
+			if int(loads.Load()) != tc.loads || !strings.Contains(out, tc.want) || tc.want == "" && strings.Contains(out, "note") {
+				t.Errorf("%d loads, says\n%s", loads.Load(), out)
+			}
+		})
+	}
+}
+
 // TestKeyInTheLine holds that the line that is printed works as it stands, or
 // says what it lacks.
 func TestKeyInTheLine(t *testing.T) {
@@ -208,6 +257,7 @@ func TestPushRefuses(t *testing.T) {
 		args []string
 	}{
 		"a path in the name":  {exitUsage, "expected 1 to 63", []string{"../../x", "good.onnx"}},
+		"a word of a URL":     {exitUsage, "/v2/models/stats", []string{"stats", "good.onnx"}},
 		"no file":             {exitUsage, "usage: modelserve models push NAME FILE.onnx", []string{"x"}},
 		"a file not there":    {exitFailed, "there is no file", []string{"x", "gone.onnx"}},
 		"not a model":         {exitFailed, "not an ONNX model", []string{"x", "notes.txt"}},

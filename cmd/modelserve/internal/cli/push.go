@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/publish"
+	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
@@ -76,7 +78,7 @@ is.`,
 		Args: args(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req := publish.Request{Name: args[0], File: a.abs(args[1])}
-			if _, err := infer.ParseName(req.Name); err != nil {
+			if _, err := infer.NewName(req.Name); err != nil {
 				return &usageError{err}
 			}
 			var err error
@@ -180,8 +182,8 @@ func (a *app) pushedOf(ctx context.Context, s *store, done *publish.Result, addr
 	if note := s.passedBy(ctx, done.Ref, versions); note != "" {
 		called = done.Ref
 		p.Notes = append(p.Notes, note)
-	} else if note := a.pinNote(ctx, done.Ref, addr); note != "" {
-		p.Notes = append(p.Notes, note)
+	} else {
+		p.Notes = append(p.Notes, a.bring(ctx, done.Ref, addr, !done.Unchanged && len(versions) > 1)...)
 	}
 	p.URL = inferURL(called, addr)
 	p.Curl = curlLine(done.Manifest, p.URL, addr)
@@ -210,19 +212,55 @@ func (s *store) passedBy(ctx context.Context, ref artifact.Ref, versions []int) 
 	}
 }
 
-// askTime bounds a question whose answer is only good to know.
-const askTime = 2 * time.Second
+// askTime bounds a question whose answer is only good to know, and loadTime the
+// loading of a version that takes over.
+const (
+	askTime  = 2 * time.Second
+	loadTime = 30 * time.Second
+)
+
+// bring has the platform answer calls without a version by this one from now on,
+// where another did so before, and returns what is to be said of it. Without it
+// the platform would do so within two seconds and the time that loading takes.
+// Where no platform answers there is nothing to do or say.
+func (a *app) bring(ctx context.Context, ref artifact.Ref, addr address, takesOver bool) (notes []string) {
+	asking, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	c := newClient(addr)
+	functions, err := c.functions(asking)
+	if err != nil {
+		return nil
+	}
+	if note := a.pinNote(ref, functions); note != "" {
+		notes = append(notes, note)
+	}
+	if !takesOver || asleep(ref, functions) {
+		return notes
+	}
+	loading, cancel := context.WithTimeout(ctx, loadTime)
+	defer cancel()
+	var told *problem.Error
+	if err := c.load(loading, ref.Name); errors.As(err, &told) {
+		notes = append(notes, fmt.Sprintf("an older version answers calls without a version until this one is loaded: %s", explain(err)))
+	}
+	return notes
+}
+
+// asleep reports whether what answers calls without a version is at zero, or
+// cannot start: nothing has an older version in memory then.
+func asleep(ref artifact.Ref, functions []function) bool {
+	for _, f := range functions {
+		if slices.Contains(f.Models, ref.String()) {
+			return f.State == stateIdle || f.State == stateFailed
+		}
+	}
+	i := slices.IndexFunc(functions, func(f function) bool { return f.Pool })
+	return i < 0 || functions[i].State == stateIdle || functions[i].State == stateFailed
+}
 
 // pinNote says that the model's own service serves other versions, which calls
-// without a version now pass by; "" where none does, or where no platform
-// tells.
-func (a *app) pinNote(ctx context.Context, ref artifact.Ref, addr address) string {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
-	functions, err := newClient(addr).functions(ctx)
-	if err != nil {
-		return ""
-	}
+// without a version now pass by; "" where none does.
+func (a *app) pinNote(ref artifact.Ref, functions []function) string {
 	for _, f := range functions {
 		others := slices.DeleteFunc(slices.Clone(f.Models), func(m string) bool { return !strings.HasPrefix(m, ref.Name+"@") })
 		if len(others) == 0 || slices.Contains(others, ref.String()) {

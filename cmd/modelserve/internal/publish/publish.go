@@ -84,7 +84,7 @@ func (p *Publisher) Publish(ctx context.Context, req Request) (*Result, error) {
 	if req.Stage == nil {
 		req.Stage = func(string) {}
 	}
-	if _, err := infer.ParseName(req.Name); err != nil {
+	if _, err := infer.NewName(req.Name); err != nil {
 		return nil, err
 	}
 	sources, err := sourcesOf(req.File)
