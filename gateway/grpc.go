@@ -136,6 +136,9 @@ func (s *grpcService) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if bound != nil {
+		observed(r.Context()).function = bound.Function.Name
+	}
 	ctx := auth.WithPrincipal(r.Context(), principal)
 	ctx = context.WithValue(ctx, boundKey{}, bound)
 	b, err := g.bound(w, r)

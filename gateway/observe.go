@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
 )
 
 // observation is what is told of a request when it ends.
@@ -105,7 +106,7 @@ func (g *gateway) tell(r *http.Request, rec *recorder, o *observation, took time
 		}
 	}
 	if o.err != nil {
-		attrs = append(attrs, slog.String("code", string(problem.CodeOf(o.err))), slog.String("error", chain(o.err)))
+		attrs = append(attrs, slog.String("code", string(problemgrpc.CodeOf(o.err))), slog.String("error", chain(o.err)))
 	}
 	logger.LogAttrs(r.Context(), level, "request", attrs...)
 }
@@ -116,7 +117,7 @@ func levelOf(err error) slog.Level {
 	switch {
 	case err == nil:
 		return slog.LevelInfo
-	case problem.From(err).Code.Row().Status < http.StatusInternalServerError:
+	case problemgrpc.CodeOf(err).Row().Status < http.StatusInternalServerError:
 		return slog.LevelWarn
 	default:
 		return slog.LevelError

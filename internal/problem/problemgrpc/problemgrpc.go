@@ -73,32 +73,50 @@ func Code(e *connect.Error) problem.Code {
 	return ""
 }
 
+// CodeOf is problem.CodeOf for errors that may be gRPC's: the code that one
+// carries, or the one that WithCode would give it.
+func CodeOf(err error) problem.Code {
+	var known *problem.Error
+	var wire *connect.Error
+	if errors.As(err, &known) || !errors.As(err, &wire) {
+		return problem.CodeOf(err)
+	}
+	if code := Code(wire); code != "" {
+		return code
+	}
+	return codeFor(wire.Code())
+}
+
 // WithCode gives an error that gRPC's own library made (a message too large, a
 // procedure that is none) the stable code that every error of ours has.
 func WithCode(e *connect.Error) *connect.Error {
 	if Code(e) != "" {
 		return e
 	}
-	code := problem.Internal
-	switch e.Code() {
-	case connect.CodeCanceled:
-		code = problem.Cancelled
-	case connect.CodeInvalidArgument:
-		code = problem.MalformedBody
-	case connect.CodeDeadlineExceeded:
-		code = problem.DeadlineExceeded
-	case connect.CodeNotFound:
-		code = problem.NotFound
-	case connect.CodeResourceExhausted:
-		code = problem.PayloadTooLarge
-	case connect.CodeUnimplemented:
-		code = problem.Unimplemented
-	case connect.CodeUnavailable:
-		code = problem.Unavailable
-	default: // connect-go makes no others of itself but for bugs
-	}
-	add(e, &errdetails.ErrorInfo{Reason: string(code), Domain: Domain})
+	add(e, &errdetails.ErrorInfo{Reason: string(codeFor(e.Code())), Domain: Domain})
 	return e
+}
+
+// codeFor is the stable code of an error that gRPC's own library made.
+func codeFor(code connect.Code) problem.Code {
+	switch code {
+	case connect.CodeCanceled:
+		return problem.Cancelled
+	case connect.CodeInvalidArgument:
+		return problem.MalformedBody
+	case connect.CodeDeadlineExceeded:
+		return problem.DeadlineExceeded
+	case connect.CodeNotFound:
+		return problem.NotFound
+	case connect.CodeResourceExhausted:
+		return problem.PayloadTooLarge
+	case connect.CodeUnimplemented:
+		return problem.Unimplemented
+	case connect.CodeUnavailable:
+		return problem.Unavailable
+	default: // connect-go makes no others of itself but for bugs
+		return problem.Internal
+	}
 }
 
 // The trailers of a gRPC answer, as connect-go sets them.
