@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -126,10 +127,35 @@ const (
 	detailsTrailer = http.TrailerPrefix + "Grpc-Status-Details-Bin"
 )
 
+// Unread is what a caller is told of a message that connect-go could not read,
+// in its own words for ours; most is the bound on a message in bytes. It is nil
+// for any other error.
+func Unread(err error, most int64) *problem.Error {
+	var wire *connect.Error
+	if !errors.As(err, &wire) || len(wire.Details()) > 0 {
+		return nil
+	}
+	text := wire.Message()
+	switch {
+	case wire.Code() == connect.CodeResourceExhausted && strings.Contains(text, "message size"):
+		return problem.New(problem.PayloadTooLarge, "expected a message of at most %d bytes, also decompressed; send larger inputs by reference", most)
+	case wire.Code() != connect.CodeInvalidArgument:
+		return nil
+	case strings.HasPrefix(text, "unmarshal message"):
+		return problem.New(problem.MalformedBody, "the message is not protobuf of its type")
+	case strings.Contains(text, "incomplete envelope"), strings.Contains(text, "promised"):
+		return problem.New(problem.MalformedBody, "the message broke off before its announced end")
+	case strings.Contains(text, "decompress"), strings.Contains(text, "compressed"):
+		return problem.New(problem.MalformedBody, "the message is not compressed as grpc-encoding says")
+	}
+	return nil
+}
+
 // Complete gives an answer that connect-go wrote by itself, about a message
-// that reached no handler, the stable code of WithCode. It returns the error
-// that the answer tells, nil for a good one. Call it when the handler returns.
-func Complete(h http.Header) *connect.Error {
+// that reached no handler, the words of Unread and the stable code of WithCode.
+// It returns the error that the answer tells, nil for a good one. Call it when
+// the handler returns.
+func Complete(h http.Header, most int64) *connect.Error {
 	value := func(name string) string {
 		if v := h[name]; len(v) == 1 { // the names are no canonical ones
 			return v[0]
@@ -151,7 +177,11 @@ func Complete(h http.Header) *connect.Error {
 	if value(detailsTrailer) != "" {
 		return e
 	}
-	status := &spb.Status{Code: int32(number), Message: message}
+	if p := Unread(e, most); p != nil {
+		e = Error(p)
+		h[messageTrailer] = []string{e.Message()} // plain letters: nothing to encode
+	}
+	status := &spb.Status{Code: int32(e.Code()), Message: e.Message()}
 	for _, d := range WithCode(e).Details() {
 		status.Details = append(status.Details, &anypb.Any{TypeUrl: "type.googleapis.com/" + d.Type(), Value: d.Bytes()})
 	}
