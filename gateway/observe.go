@@ -15,6 +15,7 @@ import (
 
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/internal/telemetry"
 )
 
 // observation is what is told of a request when it ends.
@@ -26,6 +27,9 @@ type observation struct {
 	grpc      string // the gRPC status; "" for plain HTTP
 	aborted   bool   // the answer broke off
 }
+
+// noRoute is the route of a request that came to no endpoint.
+const noRoute = "none"
 
 type observationKey struct{}
 
@@ -41,7 +45,7 @@ func observed(ctx context.Context) *observation {
 func (g *gateway) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		o := &observation{route: "none"}
+		o := &observation{route: noRoute}
 		rec := &recorder{ResponseWriter: w}
 		r = r.WithContext(context.WithValue(r.Context(), observationKey{}, o))
 		g.metrics.inFlight.Inc()
@@ -88,6 +92,10 @@ func (g *gateway) tell(r *http.Request, rec *recorder, o *observation, took time
 	if o.grpc != "" {
 		status = o.grpc
 	}
+	if o.route != noRoute {
+		telemetry.SetRoute(r.Context(), o.route)
+	}
+	telemetry.SetError(r.Context(), o.err)
 	g.metrics.requests.WithLabelValues(o.route, o.function, status).Inc()
 	g.metrics.seconds.WithLabelValues(o.route, o.function).Observe(took.Seconds())
 

@@ -16,6 +16,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/deflate"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/internal/wellknown"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
@@ -57,6 +58,7 @@ func (s *Server) newGRPC() http.Handler {
 			unimplemented(w, r)
 			return
 		}
+		telemetry.SetRoute(r.Context(), r.URL.Path)
 		s.serveGRPC(mux, w, r)
 	})
 }

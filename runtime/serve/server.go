@@ -18,6 +18,7 @@ import (
 
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -230,6 +231,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // logError logs what is our fault; what is the client's he is told himself.
 func (s *Server) logError(ctx context.Context, err error) {
+	telemetry.SetError(ctx, err)
 	level := slog.LevelDebug
 	var panicked *panicError
 	code := problemgrpc.CodeOf(err)
