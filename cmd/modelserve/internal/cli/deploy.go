@@ -203,8 +203,8 @@ func (a *app) deployHere(ctx context.Context, s *service, m *artifact.Manifest, 
 	if err != nil {
 		return err
 	}
-	if p.root == "" {
-		return errors.New("there is no local platform here or above (no .modelserve): start one with `make run`, or write the manifest for a cluster with --output-dir")
+	if p.dir == "" {
+		return errors.New("there is no local platform here or above (no .modelserve): start one with `make run`, name its folder with --data, or write the manifest for a cluster with --output-dir")
 	}
 	if !strings.HasPrefix(s.Image, "ko://") {
 		return usagef("--image: the platform here builds what it runs, so it takes only ko://IMPORT/PATH; --output-dir writes the manifest for a cluster")
@@ -216,7 +216,7 @@ func (a *app) deployHere(ctx context.Context, s *service, m *artifact.Manifest, 
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(p.root, stateDir, servicesDir, s.Name+".yaml")
+	path := filepath.Join(p.dir, servicesDir, s.Name+".yaml")
 	before, err := c.nameIsFree(ctx, s.Name, path)
 	if err != nil {
 		return err

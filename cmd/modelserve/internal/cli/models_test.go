@@ -401,6 +401,30 @@ func TestWhereModelsAre(t *testing.T) {
 }
 
 // Only the address of the platform that runs here leads to its store.
+// TestDataElsewhere holds that every command finds a platform whose folder is
+// named, wherever it is run, and prints what works anywhere.
+func TestDataElsewhere(t *testing.T) {
+	t.Parallel()
+	platform, s := newShell(t).withPlatform(), newShell(t)
+	data := filepath.Join(platform.dir, "else where")
+	if err := os.Rename(filepath.Join(platform.dir, stateDir), data); err != nil {
+		t.Fatal(err)
+	}
+	s.model("a.onnx", onnxtest.Scale(3, 2))
+	s.fails(exitFailed, "name its folder with --data", "models", "list")
+	out := s.must("models", "push", "churn", "a.onnx", "--data", data)
+	if !strings.Contains(out, "published churn@1") || strings.Contains(out, "not signed") || !strings.Contains(out, "$(cat '"+data+"/key')") {
+		t.Errorf("push:\n%s", out)
+	}
+	s.vars[dataVariable] = data
+	if out := s.must("models", "list"); !strings.Contains(out, "churn") {
+		t.Errorf("list:\n%s", out)
+	}
+	if out := s.must("deploy", "churn"); !strings.Contains(out, filepath.Join(data, "services", "churn.yaml")) {
+		t.Errorf("deploy:\n%s", out)
+	}
+}
+
 func TestServerOfTheLocalStore(t *testing.T) {
 	t.Parallel()
 	const refused = "say where with MODELSERVE_S3_BUCKET and the other MODELSERVE_S3_*"

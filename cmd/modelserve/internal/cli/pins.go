@@ -55,12 +55,15 @@ func (a *app) pins(ctx context.Context, refs []artifact.Ref) []string {
 // manifests reads what the platform here runs, or would.
 func (a *app) manifests(ctx context.Context) (manifest.Set, error) {
 	p, err := a.findPlatform()
-	if err != nil || p.root == "" {
+	if err != nil || p.dir == "" {
 		return manifest.Set{}, err
 	}
-	source := manifest.Source{Overlay: p.path(firstOf(p.Overlay, localOverlay)), Folder: filepath.Join(p.data(), servicesDir)}
-	if !isDir(source.Overlay) {
-		source.Overlay = ""
+	source := manifest.Source{Folder: filepath.Join(p.dir, servicesDir)}
+	for _, overlay := range []string{p.Overlay, p.path(localOverlay), a.abs(localOverlay)} {
+		if overlay != "" && isDir(overlay) {
+			source.Overlay = overlay
+			break
+		}
 	}
 	set, _, skipped, err := manifest.LoadUsable(ctx, source)
 	if err == nil {

@@ -146,7 +146,7 @@ func (a *app) push(ctx context.Context, s *store, req publish.Request) (*publish
 	}
 	shown := a.progress(fmt.Sprintf("%s: ", req.Name))
 	req.Stage, req.Progress = shown.stage, shown.bytes
-	p := publish.Publisher{Store: s.Store, Signer: signer, Library: openLibrary}
+	p := publish.Publisher{Store: s.Store, Signer: signer, Library: a.openLibrary}
 	done, err := p.Publish(ctx, req)
 	shown.clear()
 	if err != nil {
@@ -155,11 +155,16 @@ func (a *app) push(ctx context.Context, s *store, req publish.Request) (*publish
 	return done, nil
 }
 
-// openLibrary finds and loads ONNX Runtime.
-func openLibrary() (*ort.Library, error) {
+// openLibrary finds and loads ONNX Runtime: as everywhere, or else the one that
+// the platform here runs with.
+func (a *app) openLibrary() (*ort.Library, error) {
 	path, err := ort.FindLibrary()
 	if err != nil {
-		return nil, err
+		p, known := a.findPlatform()
+		if known != nil || p.Library == "" {
+			return nil, err
+		}
+		path = p.Library
 	}
 	return ort.Open(path)
 }

@@ -153,8 +153,8 @@ func (a *app) prepareStore() error {
 		return err
 	}
 	p, err := a.findPlatform()
-	if err != nil || p.root != "" {
+	if err != nil || p.dir != "" {
 		return err
 	}
-	return local.Prepare(filepath.Join(a.Dir, stateDir))
+	return local.Prepare(firstOf(a.dataDir(), filepath.Join(a.Dir, stateDir)))
 }

@@ -121,10 +121,10 @@ func (a *app) storeVariables() (cfg artifact.Config, given bool, err error) {
 
 // openLocal opens the store of a platform that does not run.
 func (a *app) openLocal(ctx context.Context, p *platform) (artifact.Config, func() error, error) {
-	dir := filepath.Join(p.root, stateDir)
-	if p.root == "" || !isDir(filepath.Join(dir, "s3")) {
+	dir := p.dir
+	if dir == "" || !isDir(filepath.Join(dir, "s3")) {
 		return artifact.Config{}, nil, errors.New("there are no published models here: no local platform here or above has run (.modelserve), " +
-			"and MODELSERVE_S3_BUCKET is not set; start a platform with `make run`, or say where the models are with MODELSERVE_S3_*")
+			"and MODELSERVE_S3_BUCKET is not set; start a platform with `make run`, name its folder with --data, or say where the models are with MODELSERVE_S3_*")
 	}
 	opened, err := local.OpenStore(ctx, dir)
 	if errors.Is(err, objectstore.ErrInUse) {
@@ -147,10 +147,13 @@ func isDir(path string) bool {
 // existing is the platform's file of that name, as platform.json says or as it
 // is by default; "" where there is none.
 func (p *platform) existing(said, name string) string {
-	if p.root == "" {
+	if p.dir == "" {
 		return ""
 	}
-	path := p.path(firstOf(said, filepath.Join(stateDir, name)))
+	path := filepath.Join(p.dir, name)
+	if said != "" {
+		path = p.path(said)
+	}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return ""
 	}

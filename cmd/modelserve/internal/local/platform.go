@@ -170,7 +170,7 @@ func (p *platform) open(ctx context.Context) error {
 			Endpoint: p.store.Endpoint, Bucket: objectstore.Bucket, Region: objectstore.Region, PathStyle: true,
 			AccessKeyID: p.store.AccessKeyID, SecretAccessKey: p.store.SecretAccessKey,
 		},
-		SigningKey: p.dir.signing(), PublicKey: p.dir.public(), Services: p.dir.services(), Overlay: absoluteOf(p.options.Overlay),
+		SigningKey: p.dir.signing(), PublicKey: p.dir.public(), Services: p.dir.services(), Overlay: absoluteOf(p.options.Overlay), Library: p.library(),
 	}
 	if err := writeJSON(p.dir.state(), p.state); err != nil {
 		return fmt.Errorf("tell the commands where the platform is: %w", err)

@@ -25,6 +25,7 @@ type State struct {
 	PublicKey  string    `json:"public_key"`
 	Services   string    `json:"services"` // folder of manifests that the platform watches
 	Overlay    string    `json:"overlay"`  // folder of the kustomization that it runs
+	Library    string    `json:"library"`  // ONNX Runtime's; "" leaves finding it to whoever needs it
 }
 
 // S3 says where objects are.
