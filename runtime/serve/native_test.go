@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	neturl "net/url"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/modelserveai/modelserve/internal/logtest"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
@@ -41,13 +43,14 @@ func TestNative(t *testing.T) {
 		want              answer
 		code              problem.Code
 	}{
-		"answered":     {contentType: "Image/PNG; q=1", body: "abc", want: answer{ContentType: "image/png", Sum: 12, Body: "abc"}},
-		"empty":        {want: answer{}},
-		"a problem":    {body: "bad", code: problem.InvalidArgument},
-		"a panic":      {body: "panic", code: problem.Internal},
-		"not JSON":     {body: "unencodable", code: problem.Internal},
-		"too greedy":   {body: "greedy", code: problem.PayloadTooLarge},
-		"not escaped ": {body: "<&>", want: answer{Sum: 12, Body: "<&>"}},
+		"answered":      {contentType: "Image/PNG; q=1", body: "abc", want: answer{ContentType: "image/png", Sum: 12, Body: "abc"}},
+		"empty":         {want: answer{}},
+		"a problem":     {body: "bad", code: problem.InvalidArgument},
+		"a panic":       {body: "panic", code: problem.Internal},
+		"not JSON":      {body: "unencodable", code: problem.Internal},
+		"a wrong input": {body: "wrong name", code: problem.Internal},
+		"too greedy":    {body: "greedy", code: problem.PayloadTooLarge},
+		"not escaped ":  {body: "<&>", want: answer{Sum: 12, Body: "<&>"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -68,6 +71,24 @@ func TestNative(t *testing.T) {
 				t.Errorf("Server-Timing %q is not the sum of two runs", timing)
 			}
 		})
+	}
+}
+
+// TestACodecsMistakeIsNotItsCallers holds that what a model refuses of its own
+// function is in the log, and not told to a caller who sent nothing of it.
+func TestACodecsMistakeIsNotItsCallers(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	log := new(logtest.Log)
+	url := start(t, serve.Config{
+		Backend: f, Repository: f, Function: "echo", Model: "double", Codec: echo{}, Logger: slog.New(slog.NewTextHandler(log, nil)),
+	}).URL + "/"
+	got := send(t, http.MethodPost, url, []byte("wrong name"))
+	if e := got.failed(t, problem.Internal); got.status != http.StatusInternalServerError || strings.Contains(string(got.body), "pixels") || e.RequestID == "" {
+		t.Errorf("answered %d %s", got.status, got.body)
+	}
+	if text := log.String(); !strings.Contains(text, "level=ERROR") || !strings.Contains(text, "the codec asked its model wrongly") || !strings.Contains(text, "pixels") {
+		t.Errorf("the log says %q", text)
 	}
 }
 
