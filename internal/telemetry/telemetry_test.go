@@ -96,6 +96,8 @@ func TestListenMetricsTakesTheNextFreePort(t *testing.T) {
 	if l, err := telemetry.ListenMetrics(t.Context(), cfg); err == nil {
 		l.Close()
 		t.Error("a taken port was opened")
+	} else if _, port, _ := net.SplitHostPort(cfg.MetricsAddress); !strings.Contains(err.Error(), "port "+port+" is in use") {
+		t.Errorf("it says %v", err)
 	}
 	cfg.MetricsTries = 64
 	l, err := telemetry.ListenMetrics(t.Context(), cfg)

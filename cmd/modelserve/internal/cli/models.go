@@ -27,7 +27,7 @@ func (a *app) withStore(ctx context.Context, do func(*store) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(s), closeStore())
+	return errors.Join(s.explain(do(s)), closeStore())
 }
 
 // modelSummary is a row of `models list`.

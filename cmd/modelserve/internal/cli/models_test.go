@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -401,6 +402,46 @@ func TestWhereModelsAre(t *testing.T) {
 }
 
 // Only the address of the platform that runs here leads to its store.
+// TestAPlatformThatWasKilled holds that the files which one leaves that could not
+// clean up hold nobody up, and that S3 is not blamed for it.
+func TestAPlatformThatWasKilled(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withPlatform()
+	s.model("a.onnx", onnxtest.Scale(3, 2))
+	gone := freeURL(t)
+	s.write(stateDir+"/"+platformFile, fmt.Sprintf(`{"server": %q, "pid": %d, "s3": {"endpoint": %q, "bucket": "modelserve"}}`, gone, os.Getpid(), gone))
+	s.must("models", "push", "churn", "a.onnx")
+	if out := s.must("models", "list"); !strings.Contains(out, "churn") {
+		t.Errorf("list:\n%s", out)
+	}
+}
+
+// TestAPlatformThatEndsMeanwhile is killed after the command began.
+func TestAPlatformThatEndsMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withPlatform()
+	var server *httptest.Server
+	server = httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		_ = server.Listener.Close()
+		panic(http.ErrAbortHandler)
+	}))
+	t.Cleanup(server.Close)
+	s.write(stateDir+"/"+platformFile, fmt.Sprintf(`{"server": %q, "pid": %d, "s3": {"endpoint": %q, "bucket": "modelserve", "access_key_id": "a", "secret_access_key": "b"}}`,
+		server.URL, os.Getpid(), server.URL))
+	s.fails(exitFailed, fmt.Sprintf("the platform at %s (process %d) has ended meanwhile", server.URL, os.Getpid()), "models", "list")
+	if r := s.run("models", "list"); strings.Contains(r.err, "S3") {
+		t.Errorf("S3 is blamed: %s", r.err)
+	}
+}
+
+// freeURL is one that nothing listens at.
+func freeURL(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	return server.URL
+}
+
 // TestDataElsewhere holds that every command finds a platform whose folder is
 // named, wherever it is run, and prints what works anywhere.
 func TestDataElsewhere(t *testing.T) {

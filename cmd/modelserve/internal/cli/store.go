@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -29,6 +30,32 @@ type store struct {
 	*artifact.Store
 
 	signingKey, publicKey string // files; "" when there is none
+
+	of *platform // the running one whose store it is; nil is none
+}
+
+// answers reports whether anything listens where an endpoint says.
+func answers(ctx context.Context, endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", u.Host)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close() // it was only to see
+	return true
+}
+
+// explain says of a store that no longer answers whose it is.
+func (s *store) explain(err error) error {
+	if s.of == nil || !artifact.Unreachable(err) || answers(context.Background(), s.of.S3.Endpoint) {
+		return err
+	}
+	return fmt.Errorf("the platform at %s (process %d) has ended meanwhile: start it again with `make run`, and repeat this", s.of.Server, s.of.PID)
 }
 
 // openStore finds the published models: where MODELSERVE_S3_* say, else in the
@@ -55,7 +82,8 @@ func (a *app) openStore(ctx context.Context) (*store, func() error, error) {
 	closeStore := nothing
 	switch {
 	case given:
-	case p.S3.Endpoint != "" && p.running():
+	case p.S3.Endpoint != "" && p.running() && answers(ctx, p.S3.Endpoint): // one that was killed may have left its file and its number
+		s.of = p
 		cfg = artifact.Config{
 			Bucket: p.S3.Bucket, Endpoint: p.S3.Endpoint, Region: firstOf(p.S3.Region, objectstore.Region), PathStyle: true,
 			AccessKey: p.S3.AccessKeyID, SecretKey: p.S3.SecretAccessKey,
