@@ -161,7 +161,8 @@ MODELSERVE_DATA, else .modelserve/ here or above. MODELSERVE_S3_* say where mode
 	// A fixed list of values: an error here is one in this line.
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 
-	root.AddCommand(a.devCommand(), a.modelsCommand(), a.deployCommand(), a.keysCommand(), a.versionCommand())
+	root.AddCommand(a.devCommand(), a.modelsCommand(), a.deployCommand(), a.undeployCommand(), a.functionsCommand(),
+		a.keysCommand(), a.versionCommand())
 	adoptGenerated(root)
 	return root
 }

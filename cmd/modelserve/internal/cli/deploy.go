@@ -279,18 +279,19 @@ func writeManifest(path, text string) error {
 
 // function is a row of GET /v1/functions.
 type function struct {
-	Name   string   `json:"name"`
-	URL    string   `json:"url"`
-	State  string   `json:"state"`
-	Pool   bool     `json:"pool"`
-	Reason string   `json:"reason"`
-	Models []string `json:"models"`
+	Name      string   `json:"name"`
+	Namespace string   `json:"namespace,omitempty"`
+	URL       string   `json:"url,omitempty"`
+	State     string   `json:"state,omitempty"`
+	Pool      bool     `json:"pool,omitempty"`
+	Reason    string   `json:"reason,omitempty"`
+	Models    []string `json:"models"`
 }
 
 func (c *client) functions(ctx context.Context) ([]function, error) {
-	var list struct {
+	list := struct {
 		Functions []function `json:"functions"`
-	}
+	}{Functions: []function{}}
 	err := c.call(ctx, http.MethodGet, "/v1/functions", nil, &list)
 	return list.Functions, err
 }
