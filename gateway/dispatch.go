@@ -156,7 +156,7 @@ func (g *gateway) authenticate(r *http.Request) (*auth.Principal, error) {
 	if err == nil {
 		var p *auth.Principal
 		if p, err = g.chain.Authenticate(r.Context(), credential); err == nil {
-			observed(r.Context()).principal = p.ID
+			observed(r.Context()).principal, observed(r.Context()).tenant = p.ID, p.Tenant
 			return p, nil
 		}
 	}

@@ -23,6 +23,9 @@ type observation struct {
 	route     string // the endpoint's pattern, never the path
 	function  string // that it was sent to
 	principal string
+	tenant    string
+	model     string // that it was for, and the version that it came to; "" for none
+	version   string
 	err       error  // what it was answered with
 	grpc      string // the gRPC status; "" for plain HTTP
 	aborted   bool   // the answer broke off
@@ -101,17 +104,27 @@ func (g *gateway) tell(r *http.Request, rec *recorder, o *observation, took time
 
 	level := levelOf(o.err)
 	logger := g.deps.Telemetry.Logger
-	if !logger.Enabled(r.Context(), level) {
+	if !logger.Enabled(r.Context(), level) || o.err == nil && tellsNothing(o.route) {
+		return
+	}
+	ok, leftOut := g.lines.take(level, time.Now())
+	if !ok {
 		return
 	}
 	attrs := []slog.Attr{
 		slog.String("method", r.Method), slog.String("route", o.route), slog.String("status", status),
 		slog.Int64("bytes", rec.bytes), slog.Float64("ms", float64(took.Microseconds())/1000),
 	}
-	for _, a := range []slog.Attr{slog.String("function", o.function), slog.String("principal", o.principal)} {
+	for _, a := range []slog.Attr{
+		slog.String("tenant", o.tenant), slog.String("principal", o.principal), slog.String("function", o.function),
+		slog.String("model", o.model), slog.String("version", o.version), slog.String("timing", rec.Header().Get("Server-Timing")),
+	} {
 		if a.Value.String() != "" {
 			attrs = append(attrs, a)
 		}
+	}
+	if leftOut > 0 {
+		attrs = append(attrs, slog.Int("left_out", leftOut)) // lines of this kind, before this one
 	}
 	if o.err != nil {
 		attrs = append(attrs, slog.String("code", string(problemgrpc.CodeOf(o.err))), slog.String("error", chain(o.err)))

@@ -85,3 +85,38 @@ func TestARefusedCallNamesItsFunction(t *testing.T) {
 		}
 	}
 }
+
+// TestAccessLog holds what a line tells of a request, and that there is one for
+// each but probes.
+func TestAccessLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.serve("pool", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Server-Timing", "queue;dur=1.000, infer;dur=2.000")
+	})
+	w.grpcFunction("ocr")
+	w.do(request{method: "POST", path: "/v2/models/iris/infer?hush=1", key: w.admin, body: "hush"})
+	w.do(request{method: "POST", path: "/v2/models/iris/versions/2/infer", key: w.key(auth.Infer("other")), body: "x"})
+	if err := w.dial("").Invoke(with(t, "x-api-key", w.admin), service+"ModelInfer",
+		&inferpb.ModelInferRequest{ModelName: "text-recognize"}, &inferpb.ModelInferResponse{}); err != nil {
+		t.Fatal(err)
+	}
+	w.do(request{path: "/healthz"})
+	w.do(request{path: "/readyz"})
+	w.server.Close()
+	log := w.log.String()
+	if n := strings.Count(log, `"msg":"request"`); n != 3 || strings.Contains(log, "hush") {
+		t.Errorf("%d lines for 3 requests:\n%s", n, log)
+	}
+	for i, want := range [][]string{
+		{`"level":"INFO"`, `"status":"200"`, `"tenant":"default"`, `"function":"pool"`, `"model":"iris"`, `"version":"3"`, `"timing":"queue;dur=1.000, infer;dur=2.000`, `"ms":`},
+		{`"level":"WARN"`, `"status":"403"`, `"tenant":"default"`, `"model":"iris"`, `"version":"2"`},
+		{`"level":"INFO"`, `"status":"ok"`, `"function":"ocr"`, `"model":"text-recognize"`, `"version":"2"`},
+	} {
+		for _, attribute := range want {
+			if lines := strings.Split(strings.TrimSpace(log), "\n"); len(lines) != 3 || !strings.Contains(lines[i], attribute) {
+				t.Errorf("line %d without %s:\n%s", i, attribute, log)
+			}
+		}
+	}
+}

@@ -22,6 +22,7 @@ type front struct {
 	update   func([]FunctionStatus) error // of the gateway's routes
 	closers  []func() error
 	key      string
+	metrics  string // the URL of the gateway's
 
 	dirty chan struct{}
 	stop  chan struct{}
@@ -124,6 +125,7 @@ func (p *platform) view() screen.View {
 		Functions: p.rows(p.services.status()),
 		Server:    p.listeners.url(),
 		Key:       p.front.key,
+		Metrics:   p.front.metrics,
 		Commands: commands{
 			here: here, program: program, data: string(p.dir), deps: absoluteOf(p.options.Deps),
 			server: p.listeners.url(), detect: p.listeners.function("text-detect"),

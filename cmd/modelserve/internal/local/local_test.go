@@ -271,7 +271,9 @@ func TestFromZeroAndBack(t *testing.T) {
 		}
 	}
 	p.log.wait(t, "first answer from zero in", 1)
-	for alive(a.PID) { // until it is at zero again
+	p.log.wait(t, "Metrics are at http://127.0.0.1:", 1)
+	p.log.wait(t, "request bytes=", 1) // the access log
+	for alive(a.PID) {                 // until it is at zero again
 		pause(t)
 	}
 	if b := p.must("echo"); b.PID == a.PID || b.Revision != a.Revision {
