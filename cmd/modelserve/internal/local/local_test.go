@@ -413,7 +413,7 @@ func TestKilledPlatformTakesItsFunctions(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.start() // what it left is no hindrance, nor is what cannot be read
-	p.log.wait(t, "services/broken.yaml: ", 1)
+	p.log.wait(t, "services/broken.yaml:1: not YAML: ", 1)
 	if b := p.must("echo"); b.Revision != "echo-00001" || p.key() != key {
 		t.Errorf("after the restart: %+v", b)
 	}

@@ -198,15 +198,16 @@ func likely(list *yaml.Node, key, fault string) *yaml.Node {
 // yamlLine is how a reader of YAML tells a line.
 var yamlLine = regexp.MustCompile(`^(?:error converting YAML to JSON: )?yaml: (?:unmarshal errors:\s*)?line (\d+): (.*)$`) //nolint:gochecknoglobals // compiled once, and constant
 
-// syntax words a fault of the YAML of a file, one of whose parts begins after
-// so many lines.
-func syntax(file string, before int, err error) error {
+// syntax words a fault of a part of a file's YAML, which begins after so many
+// lines.
+func syntax(file string, before int, part []byte, err error) error {
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	if found := yamlLine.FindStringSubmatch(text); found != nil {
 		if line, bad := strconv.Atoi(found[1]); bad == nil {
 			if strings.HasPrefix(found[2], "did not find expected") { // its parser counts from 0, its scanner from 1
 				line++
 			}
+			line = min(line, 1+bytes.Count(bytes.TrimSpace(part), []byte("\n"))) // the end of what it has is beyond that
 			return fmt.Errorf("%s:%d: not YAML: %s", file, before+line, found[2])
 		}
 	}

@@ -155,7 +155,7 @@ func split(file string, text []byte) ([]document, error) {
 		}
 		asJSON, err := sigsyaml.YAMLToJSONStrict(part)
 		if err != nil {
-			return nil, syntax(file, before, err)
+			return nil, syntax(file, before, part, err)
 		}
 		if string(asJSON) != "null" { // only comments
 			documents = append(documents, document{file: file, json: asJSON, text: text})
