@@ -31,15 +31,16 @@ func newExporter(ctx context.Context, cfg Config, logger *slog.Logger) (sdktrace
 	if protocol == "" {
 		protocol, variable = cfg.Protocol, "OTEL_EXPORTER_OTLP_PROTOCOL"
 	}
-	var exporter sdktrace.SpanExporter
-	var err error
 	switch protocol {
-	case protocolGRPC:
-		exporter, err = otlptracegrpc.New(ctx)
+	case "", protocolHTTP, protocolGRPC:
 	default:
 		logger.Warn("not known here, so "+protocolHTTP+" is used", "variable", variable, "value", protocol, "known", protocolHTTP+", "+protocolGRPC)
-		fallthrough
-	case "", protocolHTTP:
+	}
+	var exporter sdktrace.SpanExporter
+	var err error
+	if protocol == protocolGRPC {
+		exporter, err = otlptracegrpc.New(ctx)
+	} else {
 		exporter, err = otlptracehttp.New(ctx)
 	}
 	if err != nil {

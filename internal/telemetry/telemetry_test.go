@@ -150,26 +150,42 @@ func TestSpansSayHowARequestEnded(t *testing.T) {
 		want         map[string]string
 		status       codes.Code
 	}{
-		"by the mux": {"GET", "/v2/models/iris", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) },
-			"GET /v2/models/{model}", map[string]string{"http.route": "/v2/models/{model}", "http.response.status_code": "204", "error.type": ""}, codes.Unset},
-		"told by its handler": {"POST", "/v2/models/iris", func(w http.ResponseWriter, r *http.Request) {
-			telemetry.SetRoute(r.Context(), "/x")
-			_, _ = w.Write([]byte("a"))
+		"by the mux": {
+			"GET", "/v2/models/iris", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
+			"GET /v2/models/{model}",
+			map[string]string{"http.route": "/v2/models/{model}", "http.response.status_code": "204", "error.type": ""},
+			codes.Unset,
 		},
-			"POST /x", map[string]string{"http.route": "/x", "http.response.status_code": "200"}, codes.Unset},
-		"a caller's fault": {"POST", "/v2/models/iris", func(w http.ResponseWriter, r *http.Request) {
-			telemetry.SetError(r.Context(), failure)
-			w.WriteHeader(404)
+		"told by its handler": {
+			"POST", "/v2/models/iris", func(w http.ResponseWriter, r *http.Request) {
+				telemetry.SetRoute(r.Context(), "/x")
+				_, _ = w.Write([]byte("a"))
+			},
+			"POST /x",
+			map[string]string{"http.route": "/x", "http.response.status_code": "200"},
+			codes.Unset,
 		},
-			"POST /v2/models/{model}", map[string]string{"http.response.status_code": "404", "error.type": "404"}, codes.Unset},
-		"ours": {"POST", "/v2/models/iris", func(w http.ResponseWriter, r *http.Request) {
-			telemetry.SetError(r.Context(), failure)
-			w.WriteHeader(503)
+		"a caller's fault": {
+			"POST", "/v2/models/iris", func(w http.ResponseWriter, r *http.Request) {
+				telemetry.SetError(r.Context(), failure)
+				w.WriteHeader(http.StatusNotFound)
+			},
+			"POST /v2/models/{model}",
+			map[string]string{"http.response.status_code": "404", "error.type": "404"},
+			codes.Unset,
 		},
-			"POST /v2/models/{model}", map[string]string{"http.response.status_code": "503", "error.type": "503"}, codes.Error},
+		"ours": {
+			"POST", "/v2/models/iris", func(w http.ResponseWriter, r *http.Request) {
+				telemetry.SetError(r.Context(), failure)
+				w.WriteHeader(http.StatusServiceUnavailable)
+			},
+			"POST /v2/models/{model}",
+			map[string]string{"http.response.status_code": "503", "error.type": "503"},
+			codes.Error,
+		},
 		"ours by gRPC": {"POST", "/a.B/C", func(w http.ResponseWriter, r *http.Request) {
 			telemetry.SetRoute(r.Context(), "/a.B/C")
-			w.WriteHeader(200)
+			w.WriteHeader(http.StatusOK)
 			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "14")
 		}, "POST /a.B/C", map[string]string{"rpc.system": "grpc", "rpc.grpc.status_code": "14", "error.type": "14"}, codes.Error},
 		"a caller's by gRPC": {"POST", "/a.B/C", func(w http.ResponseWriter, r *http.Request) {
@@ -190,7 +206,7 @@ func TestSpansSayHowARequestEnded(t *testing.T) {
 			}
 			have := map[string]string{}
 			for _, a := range ended[0].Attributes() {
-				have[string(a.Key)] = a.Value.Emit()
+				have[string(a.Key)] = a.Value.String()
 			}
 			for key, want := range tc.want {
 				if have[key] != want {

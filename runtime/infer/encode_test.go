@@ -114,7 +114,8 @@ func TestAZeroKeepsItsSign(t *testing.T) {
 	resp := &infer.Response{
 		Outputs: []infer.Tensor{
 			infer.NewTensor("a", []int64{2}, []float32{float32(minus), 0}), infer.NewTensor("b", []int64{1}, []float64{minus}),
-			{Name: "c", DataType: infer.FP16, Shape: []int64{1}, Data: []byte{0, 0x80}}, {Name: "d", DataType: infer.BF16, Shape: []int64{1}, Data: []byte{0, 0x80}},
+			{Name: "c", DataType: infer.FP16, Shape: []int64{1}, Data: []byte{0, 0x80}},
+			{Name: "d", DataType: infer.BF16, Shape: []int64{1}, Data: []byte{0, 0x80}},
 		},
 		Parameters: infer.Parameters{"p": minus},
 	}

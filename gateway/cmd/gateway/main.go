@@ -89,7 +89,7 @@ func main() {
 			fmt.Fprintf(os.Stderr, "gateway: takes no arguments, got %q; --help tells the variables that configure it\n", os.Args[1:])
 			os.Exit(env.ExitCode)
 		}
-		fmt.Println("The gateway of ModelServe is configured by its environment:")
+		_, _ = fmt.Fprintln(os.Stdout, "The gateway of ModelServe is configured by its environment:")
 		_ = env.Usage(os.Stdout, &cfg) // an output that is gone reads nothing
 		return
 	}

@@ -149,7 +149,7 @@ type commands struct {
 // platform in the working directory has the short ones, which work there, as
 // the documentation has them; those of any other work wherever they are pasted.
 func (c commands) lines() []string {
-	path, program, data := func(p string) string { return shellQuote(p) }, shellQuote(c.program), " --data "+shellQuote(c.data)
+	path, program, data := shellQuote, shellQuote(c.program), " --data "+shellQuote(c.data)
 	if c.data == filepath.Join(c.here, defaultData) {
 		path = func(p string) string {
 			if r, err := filepath.Rel(c.here, p); err == nil && !strings.HasPrefix(r, "..") {
