@@ -32,6 +32,11 @@ type Config struct {
 	StreamIdle     time.Duration `env:"MODELSERVE_STREAM_IDLE" envDefault:"5m"`
 	StreamInFlight int           `env:"MODELSERVE_STREAM_IN_FLIGHT" envDefault:"8"`
 
+	// AccessRate bounds the lines of the access log in a second: those of requests
+	// that were answered, and as many of others. MODELSERVE_LOG_LEVEL=warn leaves
+	// the answered out.
+	AccessRate int `env:"MODELSERVE_ACCESS_LOG_RATE" envDefault:"100"`
+
 	// Hosts are the gateway's own where they have the form of a function's.
 	Hosts []string `env:"MODELSERVE_HOSTS"`
 
@@ -49,6 +54,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.BodyRate, 16*env.KiB)
 	setDefault(&c.StreamIdle, 5*time.Minute)
 	setDefault(&c.StreamInFlight, 8)
+	setDefault(&c.AccessRate, 100)
 	return c
 }
 
@@ -73,6 +79,9 @@ func (c *Config) Check() []error {
 	}
 	if c.StreamInFlight < 0 || c.StreamInFlight > 1000 {
 		faults = append(faults, env.Faultf("MODELSERVE_STREAM_IN_FLIGHT", "expected 1 to 1000, got %d", c.StreamInFlight))
+	}
+	if c.AccessRate < 0 || c.AccessRate > 1_000_000 {
+		faults = append(faults, env.Faultf("MODELSERVE_ACCESS_LOG_RATE", "expected 1 to 1000000 lines a second, got %d", c.AccessRate))
 	}
 	return faults
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 //go:embed openapi.json
@@ -117,7 +118,7 @@ func readBounded(r io.Reader) ([]byte, error) {
 }
 
 func unmarshal(data []byte, into any) error {
-	err := json.Unmarshal(data, into, json.RejectUnknownMembers(true))
+	err := json.Unmarshal(infer.WithoutMark(data), into, json.RejectUnknownMembers(true))
 	var syntactic *jsontext.SyntacticError
 	var semantic *json.SemanticError
 	switch {

@@ -106,6 +106,9 @@ func (g *gateway) enter(w http.ResponseWriter, r *http.Request) error {
 	c := &call{w: w, r: r, body: b}
 	var hostErr error
 	c.bound, hostErr = g.host(r)
+	if c.bound != nil {
+		observed(r.Context()).function = c.bound.Function.Name
+	}
 
 	path := r.URL.EscapedPath()
 	found, params, allowed := g.find(r.Method, path, c.bound != nil)
@@ -119,6 +122,11 @@ func (g *gateway) enter(w http.ResponseWriter, r *http.Request) error {
 	}
 	if hostErr != nil {
 		return hostErr
+	}
+	if c.bound == nil || isV2(r) {
+		if err := checkEnd(path); err != nil {
+			return err
+		}
 	}
 	if err := checkPath(path); err != nil {
 		return err
@@ -147,7 +155,7 @@ func (g *gateway) authenticate(r *http.Request) (*auth.Principal, error) {
 	if err == nil {
 		var p *auth.Principal
 		if p, err = g.chain.Authenticate(r.Context(), credential); err == nil {
-			observed(r.Context()).principal = p.ID
+			observed(r.Context()).principal, observed(r.Context()).tenant = p.ID, p.Tenant
 			return p, nil
 		}
 	}
@@ -214,6 +222,14 @@ func (e *endpoint) match(segments []string) (map[string]string, bool) {
 	return params, true
 }
 
+// checkEnd refuses a path that ends in a slash: none of ours does.
+func checkEnd(escaped string) error {
+	if len(escaped) > 1 && strings.HasSuffix(escaped, "/") && !strings.HasSuffix(escaped, "//") {
+		return problem.New(problem.NotFound, "there is no such URL: leave out the slash at its end")
+	}
+	return nil
+}
+
 // checkPath refuses paths that two readers could read differently. A model's
 // name with such a thing in it is told as that.
 func checkPath(escaped string) error {
@@ -245,16 +261,21 @@ func checkPath(escaped string) error {
 	return nil
 }
 
-// modelPart is what stands in the place of a model's name, slashes and all.
+// modelPart is what stands in the place of a model's name: slashes and all,
+// where the end is that of a URL of ours; else up to the first slash.
 func modelPart(rest string) string {
+	ours := false
 	for _, end := range []string{"/infer", "/ready", "/config", "/stats", "/load", "/unload"} {
 		if cut, ok := strings.CutSuffix(rest, end); ok {
-			rest = cut
+			rest, ours = cut, true
 			break
 		}
 	}
 	if i := strings.LastIndex(rest, "/versions/"); i >= 0 {
-		rest = rest[:i]
+		return rest[:i]
+	}
+	if !ours {
+		rest, _, _ = strings.Cut(rest, "/")
 	}
 	return rest
 }

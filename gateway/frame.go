@@ -34,19 +34,19 @@ func (f frame) address() (addressed, error) {
 	for rest := []byte(f); len(rest) > 0; {
 		number, kind, n := protowire.ConsumeTag(rest)
 		if n < 0 {
-			return a, malformed(n)
+			return a, malformed()
 		}
 		rest = rest[n:]
 		if kind != protowire.BytesType || number > fieldID {
 			if n = protowire.ConsumeFieldValue(number, kind, rest); n < 0 {
-				return a, malformed(n)
+				return a, malformed()
 			}
 			rest = rest[n:]
 			continue
 		}
 		value, n := protowire.ConsumeBytes(rest)
 		if n < 0 {
-			return a, malformed(n)
+			return a, malformed()
 		}
 		rest = rest[n:]
 		*fields[number] = string(value)
@@ -54,8 +54,8 @@ func (f frame) address() (addressed, error) {
 	return a, nil
 }
 
-func malformed(n int) error {
-	return problem.New(problem.MalformedBody, "the message is not protobuf: %w", protowire.ParseError(n))
+func malformed() error {
+	return problem.New(problem.MalformedBody, "the message is not protobuf of its type")
 }
 
 // setVersion appends the version: the last one counts.

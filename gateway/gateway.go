@@ -86,6 +86,7 @@ type gateway struct {
 	authorizer auth.Authorizer
 	failures   *failures
 	metrics    *metrics
+	lines      lines
 	table      []endpoint
 	grpc       *grpcService
 	grpcErrors *connect.ErrorWriter
@@ -116,6 +117,7 @@ func New(config Config, deps Deps) (http.Handler, error) {
 		keys:       auth.NewKeys(deps.Keys),
 		authorizer: deps.Authorizer,
 		failures:   newFailures(),
+		lines:      lines{rate: config.AccessRate},
 		grpcErrors: connect.NewErrorWriter(),
 		messages:   semaphore.NewWeighted(int64(max(config.MaxInflight, config.MaxBody+frameHeader))),
 	}

@@ -39,6 +39,15 @@ func TestWhereRequestsGo(t *testing.T) {
 		"a version that is none":        {"POST", "", "/v2/models/iris/versions/01/infer", "", "invalid_argument"},
 		"wrong method":                  {"GET", "", "/v2/models/iris/infer", "", "method_not_allowed"},
 		"no such URL":                   {"GET", "", "/nope", "", "not_found"},
+		"nothing of a model's":          {"GET", "", "/v2/models/iris/foo", "", "not_found"},
+		"nothing of a version's":        {"GET", "", "/v2/models/iris/versions/1/foo", "", "not_found"},
+		"nothing to post to a model":    {"POST", "", "/v2/models/iris/foo", "", "not_found"},
+		"a slash behind infer":          {"POST", "", "/v2/models/iris/infer/", "", "not_found"},
+		"a slash behind a model":        {"GET", "", "/v2/models/iris/", "", "not_found"},
+		"a slash behind V2":             {"GET", "", "/v2/", "", "not_found"},
+		"a slash behind keys":           {"GET", "", "/v1/keys/", "", "not_found"},
+		"a slash behind V2 by host":     {"POST", "ocr.default.localhost", "/v2/models/text-recognize/infer/", "", "not_found"},
+		"a slash of a function's own":   {"GET", "ocr.default.localhost", "/some/thing/", `ocr GET /some/thing/ ""`, ""},
 		"not yet here":                  {"POST", "", "/v1/events", "", "not_found"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -49,7 +58,7 @@ func TestWhereRequestsGo(t *testing.T) {
 			}
 			got := w.do(q)
 			if tc.code != "" {
-				if got.code() != tc.code {
+				if got.code() != tc.code || len(tc.path) > 1 && strings.HasSuffix(tc.path, "/") && !strings.Contains(got.body, "leave out the slash at its end") {
 					t.Errorf("code %q, want %q: %d %s", got.code(), tc.code, got.status, got.body)
 				}
 				return

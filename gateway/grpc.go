@@ -3,19 +3,20 @@ package gateway
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/deflate"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/internal/wellknown"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
 )
@@ -27,10 +28,6 @@ type grpcService struct {
 	infer    *connect.Client[frame, frame]
 	config   *connect.Client[frame, frame]
 }
-
-// healthCheck is the procedure of gRPC's health protocol. Its messages are one
-// string and one enum, so their wire form is that of two wrappers.
-const healthCheck = "/grpc.health.v1.Health/Check"
 
 // newGRPC makes the gRPC side. Only gRPC reaches it: connect-go's own protocol
 // and gRPC-Web have other content types.
@@ -55,9 +52,12 @@ func (g *gateway) newGRPC() *grpcService {
 			inferpbconnect.GRPCInferenceServiceModelConfigProcedure, s.modelConfig, options...),
 		inferpbconnect.GRPCInferenceServiceModelStreamInferProcedure: connect.NewBidiStreamHandler(
 			inferpbconnect.GRPCInferenceServiceModelStreamInferProcedure, s.modelStreamInfer, options...),
-		healthCheck: connect.NewUnaryHandlerSimple(healthCheck, s.checkHealth, options...),
 	}
 	_, rest := inferpbconnect.NewGRPCInferenceServiceHandler(&tellers{g: g}, options...)
+	maps.Copy(s.handlers, wellknown.Handlers(wellknown.Config{
+		Services: []string{inferpbconnect.GRPCInferenceServiceName},
+		Serving:  func(ctx context.Context) bool { return g.isReady(ctx, boundOf(ctx)) == nil },
+	}, options...))
 	for _, procedure := range []string{
 		inferpbconnect.GRPCInferenceServiceServerLiveProcedure,
 		inferpbconnect.GRPCInferenceServiceServerReadyProcedure,
@@ -119,7 +119,11 @@ func (s *grpcService) serve(w http.ResponseWriter, r *http.Request) error {
 	if n := headerBytes(r); n > int64(g.config.MaxHeaders) {
 		return problem.New(problem.HeadersTooLarge, "the headers take %d bytes; expected at most %v", n, g.config.MaxHeaders)
 	}
-	principal, err := g.authenticate(r)
+	bound, hostErr := g.host(r)
+	if bound != nil {
+		observed(r.Context()).function = bound.Function.Name
+	}
+	principal, err := s.authenticate(r, bound == nil && hostErr == nil)
 	if err != nil {
 		return err
 	}
@@ -132,9 +136,8 @@ func (s *grpcService) serve(w http.ResponseWriter, r *http.Request) error {
 		return problem.New(problem.Unimplemented, "there is no such procedure")
 	}
 	observed(r.Context()).route = r.URL.Path
-	bound, err := g.host(r)
-	if err != nil {
-		return err
+	if hostErr != nil {
+		return hostErr
 	}
 	ctx := auth.WithPrincipal(r.Context(), principal)
 	ctx = context.WithValue(ctx, boundKey{}, bound)
@@ -144,17 +147,37 @@ func (s *grpcService) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer b.release()
 	b.grpc = true
-	b.stream = r.URL.Path == inferpbconnect.GRPCInferenceServiceModelStreamInferProcedure
-	if !b.stream {
+	b.stream = streamsUp(r.URL.Path)
+	if !b.stream && !wellknown.IsStream(r.URL.Path) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, g.config.Timeout)
 		defer cancel()
 	}
 	handler.ServeHTTP(w, r.WithContext(ctx))
-	if e := problemgrpc.Complete(w.Header()); e != nil && observed(ctx).err == nil {
-		observed(ctx).err, observed(ctx).grpc = e, e.Code().String()
+	o := observed(ctx)
+	switch e := problemgrpc.Complete(w.Header(), int64(g.config.MaxBody)); {
+	case e != nil && o.err == nil:
+		o.err, o.grpc = e, e.Code().String()
+	case e == nil && o.grpc == "":
+		o.grpc = "ok"
 	}
 	return nil
+}
+
+// authenticate is gateway.authenticate, but for the health of the platform
+// itself, which probes ask for without a key. Its principal is nil.
+func (s *grpcService) authenticate(r *http.Request, own bool) (*auth.Principal, error) {
+	if own && wellknown.IsHealth(r.URL.Path) {
+		return nil, nil //nolint:nilnil // nobody
+	}
+	return s.g.authenticate(r)
+}
+
+// streamsUp reports whether the client of a procedure sends message after
+// message.
+func streamsUp(procedure string) bool {
+	return procedure == inferpbconnect.GRPCInferenceServiceModelStreamInferProcedure ||
+		procedure == wellknown.Reflect || procedure == wellknown.ReflectAlpha
 }
 
 func (g *gateway) serveGRPC(w http.ResponseWriter, r *http.Request) {
@@ -182,17 +205,6 @@ func tellGRPC(ctx context.Context, err error) error {
 	e := problemgrpc.Error(err)
 	o.grpc = e.Code().String()
 	return e
-}
-
-func (s *grpcService) checkHealth(ctx context.Context, service *wrapperspb.StringValue) (*wrapperspb.Int32Value, error) {
-	const serving, notServing = 1, 2
-	if name := service.GetValue(); name != "" && name != inferpbconnect.GRPCInferenceServiceName {
-		return nil, problem.New(problem.NotFound, "there is no such service")
-	}
-	if ready := s.g.isReady(ctx, boundOf(ctx)) == nil; ready {
-		return wrapperspb.Int32(serving), nil
-	}
-	return wrapperspb.Int32(notServing), nil
 }
 
 // modelInfer hands an inference on, to the version it resolves to.

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -330,22 +331,29 @@ func TestGRPCErrors(t *testing.T) {
 		in        proto.Message
 		code      codes.Code
 		reason    problem.Code
+		says      string
 	}{
-		"the function's own error": {service + "ModelInfer", &inferpb.ModelInferRequest{ModelName: "iris"}, codes.Unavailable, problem.ModelUnavailable},
+		"the function's own error": {service + "ModelInfer", &inferpb.ModelInferRequest{ModelName: "iris"}, codes.Unavailable, problem.ModelUnavailable, ""},
 		"a function that is not there": {
-			service + "ModelInfer", &inferpb.ModelInferRequest{ModelName: "text-recognize"}, codes.Unavailable, problem.Unavailable,
+			service + "ModelInfer", &inferpb.ModelInferRequest{ModelName: "text-recognize"}, codes.Unavailable, problem.Unavailable, "",
 		},
 		"too large": {
 			service + "ModelInfer", &inferpb.ModelInferRequest{ModelName: "iris", RawInputContents: [][]byte{make([]byte, 2<<10)}},
-			codes.ResourceExhausted, problem.PayloadTooLarge,
+			codes.ResourceExhausted, problem.PayloadTooLarge, "expected a message of at most 1024 bytes",
 		},
-		"no such procedure":     {service + "Nope", &inferpb.ModelInferRequest{}, codes.Unimplemented, problem.Unimplemented},
-		"no such service":       {"/other.Service/Nope", &inferpb.ModelInferRequest{}, codes.Unimplemented, problem.Unimplemented},
-		"not that message":      {service + "ModelReady", &inferpb.ModelInferResponse{ModelName: "\x7f", RawOutputContents: [][]byte{{0xff}}}, codes.InvalidArgument, problem.InvalidArgument},
-		"load with parameters":  {service + "RepositoryModelLoad", &inferpb.RepositoryModelLoadRequest{ModelName: "iris", Parameters: map[string]*inferpb.ModelRepositoryParameter{"config": {}}}, codes.Unimplemented, problem.Unimplemented},
-		"load of what is not":   {service + "RepositoryModelLoad", &inferpb.RepositoryModelLoadRequest{ModelName: "nope"}, codes.NotFound, problem.ModelNotFound},
-		"health of no service":  {"/grpc.health.v1.Health/Check", &healthpb.HealthCheckRequest{Service: "nope"}, codes.NotFound, problem.NotFound},
-		"statistics of no name": {service + "ModelStatistics", &inferpb.ModelStatisticsRequest{Name: "nope"}, codes.NotFound, problem.ModelNotFound},
+		"not protobuf, handed on": {
+			service + "ModelInfer", unknown([]byte{0x0f, 0xff}), codes.InvalidArgument, problem.MalformedBody, "the message is not protobuf of its type",
+		},
+		"not protobuf": {
+			service + "ServerLive", unknown([]byte{0x0f, 0xff}), codes.InvalidArgument, problem.MalformedBody, "the message is not protobuf of its type",
+		},
+		"no such procedure":     {service + "Nope", &inferpb.ModelInferRequest{}, codes.Unimplemented, problem.Unimplemented, ""},
+		"no such service":       {"/other.Service/Nope", &inferpb.ModelInferRequest{}, codes.Unimplemented, problem.Unimplemented, ""},
+		"not that message":      {service + "ModelReady", &inferpb.ModelInferResponse{ModelName: "\x7f", RawOutputContents: [][]byte{{0xff}}}, codes.InvalidArgument, problem.InvalidArgument, ""},
+		"load with parameters":  {service + "RepositoryModelLoad", &inferpb.RepositoryModelLoadRequest{ModelName: "iris", Parameters: map[string]*inferpb.ModelRepositoryParameter{"config": {}}}, codes.Unimplemented, problem.Unimplemented, ""},
+		"load of what is not":   {service + "RepositoryModelLoad", &inferpb.RepositoryModelLoadRequest{ModelName: "nope"}, codes.NotFound, problem.ModelNotFound, ""},
+		"health of no service":  {"/grpc.health.v1.Health/Check", &healthpb.HealthCheckRequest{Service: "nope"}, codes.NotFound, problem.NotFound, ""},
+		"statistics of no name": {service + "ModelStatistics", &inferpb.ModelStatisticsRequest{Name: "nope"}, codes.NotFound, problem.ModelNotFound, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -353,8 +361,103 @@ func TestGRPCErrors(t *testing.T) {
 			if status.Code(err) != tc.code || reason(t, err) != string(tc.reason) {
 				t.Errorf("%v with reason %q, want %v with %q", err, reason(t, err), tc.code, tc.reason)
 			}
+			if want := tc.says; !strings.Contains(status.Convert(err).Message(), want) {
+				t.Errorf("says %q, want %q", status.Convert(err).Message(), want)
+			}
 		})
 	}
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, service+"ModelStreamInfer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.SendMsg(&inferpb.ModelInferRequest{ModelName: "iris", RawInputContents: [][]byte{make([]byte, 2<<10)}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.RecvMsg(&inferpb.ModelStreamInferResponse{}); !strings.Contains(err.Error(), "expected a message of at most 1024 bytes") {
+		t.Errorf("a stream's message that is too large: %v", err)
+	}
+}
+
+// TestHealthWithoutAKey holds that a probe learns how the platform itself is, and
+// nobody of a function without a key.
+func TestHealthWithoutAKey(t *testing.T) {
+	t.Parallel()
+	var down atomic.Bool
+	w := newWorld(t, func(_ *gateway.Config, d *gateway.Deps) {
+		d.Ready = func(context.Context) error {
+			if down.Load() {
+				return errors.New("the store is gone")
+			}
+			return nil
+		}
+	})
+	client := healthpb.NewHealthClient(w.dial(""))
+	for _, name := range []string{"", "inference.GRPCInferenceService"} {
+		if got, err := client.Check(t.Context(), &healthpb.HealthCheckRequest{Service: name}); err != nil || got.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+			t.Errorf("%q: %v, %v", name, got, err)
+		}
+	}
+	if _, err := client.Check(with(t, "x-api-key", "nonsense"), &healthpb.HealthCheckRequest{}); err != nil {
+		t.Errorf("with a key that is none: %v", err)
+	}
+	ofFunction := healthpb.NewHealthClient(w.dial("ocr.default.localhost"))
+	if _, err := ofFunction.Check(t.Context(), &healthpb.HealthCheckRequest{}); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("a function's: %v", err)
+	}
+	watch, err := client.Watch(t.Context(), &healthpb.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []healthpb.HealthCheckResponse_ServingStatus{healthpb.HealthCheckResponse_SERVING, healthpb.HealthCheckResponse_NOT_SERVING} {
+		if got, err := watch.Recv(); err != nil || got.GetStatus() != want {
+			t.Errorf("%v, %v; want %v", got, err, want)
+		}
+		down.Store(true)
+	}
+}
+
+// TestReflection holds that tools find the services, for callers with a key.
+func TestReflection(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ask := func(ctx context.Context, q *reflectionpb.ServerReflectionRequest) (*reflectionpb.ServerReflectionResponse, error) {
+		stream, err := reflectionpb.NewServerReflectionClient(w.dial("")).ServerReflectionInfo(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err := stream.Send(q); err != nil {
+			return nil, err
+		}
+		return stream.Recv()
+	}
+	ctx := with(t, "x-api-key", w.key(auth.Infer("iris")))
+	list, err := ask(ctx, &reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range list.GetListServicesResponse().GetService() {
+		names = append(names, s.GetName())
+	}
+	if diff := cmp.Diff([]string{"grpc.health.v1.Health", "inference.GRPCInferenceService"}, names); diff != "" {
+		t.Errorf("services %s", diff)
+	}
+	for _, symbol := range append(names, "inference.ModelInferRequest", "grpc.health.v1.HealthCheckResponse") {
+		got, err := ask(ctx, &reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: symbol}})
+		if err != nil || len(got.GetFileDescriptorResponse().GetFileDescriptorProto()) == 0 {
+			t.Errorf("%s: %v, %v", symbol, got, err)
+		}
+	}
+	if _, err := ask(t.Context(), &reflectionpb.ServerReflectionRequest{}); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("without a key: %v", err)
+	}
+}
+
+// unknown is a message of bytes that its type does not know.
+func unknown(data []byte) proto.Message {
+	m := &inferpb.ModelInferRequest{}
+	m.ProtoReflect().SetUnknown(data)
+	return m
 }
 
 // TestGRPCHidesAddresses holds that a gRPC caller learns no more than one by HTTP

@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/internal/telemetry"
 )
 
 // observation is what is told of a request when it ends.
@@ -21,10 +23,16 @@ type observation struct {
 	route     string // the endpoint's pattern, never the path
 	function  string // that it was sent to
 	principal string
+	tenant    string
+	model     string // that it was for, and the version that it came to; "" for none
+	version   string
 	err       error  // what it was answered with
 	grpc      string // the gRPC status; "" for plain HTTP
 	aborted   bool   // the answer broke off
 }
+
+// noRoute is the route of a request that came to no endpoint.
+const noRoute = "none"
 
 type observationKey struct{}
 
@@ -40,7 +48,7 @@ func observed(ctx context.Context) *observation {
 func (g *gateway) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		o := &observation{route: "none"}
+		o := &observation{route: noRoute}
 		rec := &recorder{ResponseWriter: w}
 		r = r.WithContext(context.WithValue(r.Context(), observationKey{}, o))
 		g.metrics.inFlight.Inc()
@@ -87,25 +95,39 @@ func (g *gateway) tell(r *http.Request, rec *recorder, o *observation, took time
 	if o.grpc != "" {
 		status = o.grpc
 	}
+	if o.route != noRoute {
+		telemetry.SetRoute(r.Context(), o.route)
+	}
+	telemetry.SetError(r.Context(), o.err)
 	g.metrics.requests.WithLabelValues(o.route, o.function, status).Inc()
 	g.metrics.seconds.WithLabelValues(o.route, o.function).Observe(took.Seconds())
 
 	level := levelOf(o.err)
 	logger := g.deps.Telemetry.Logger
-	if !logger.Enabled(r.Context(), level) {
+	if !logger.Enabled(r.Context(), level) || o.err == nil && tellsNothing(o.route) {
+		return
+	}
+	ok, leftOut := g.lines.take(level, time.Now())
+	if !ok {
 		return
 	}
 	attrs := []slog.Attr{
 		slog.String("method", r.Method), slog.String("route", o.route), slog.String("status", status),
 		slog.Int64("bytes", rec.bytes), slog.Float64("ms", float64(took.Microseconds())/1000),
 	}
-	for _, a := range []slog.Attr{slog.String("function", o.function), slog.String("principal", o.principal)} {
+	for _, a := range []slog.Attr{
+		slog.String("tenant", o.tenant), slog.String("principal", o.principal), slog.String("function", o.function),
+		slog.String("model", o.model), slog.String("version", o.version), slog.String("timing", rec.Header().Get("Server-Timing")),
+	} {
 		if a.Value.String() != "" {
 			attrs = append(attrs, a)
 		}
 	}
+	if leftOut > 0 {
+		attrs = append(attrs, slog.Int("left_out", leftOut)) // lines of this kind, before this one
+	}
 	if o.err != nil {
-		attrs = append(attrs, slog.String("code", string(problem.CodeOf(o.err))), slog.String("error", chain(o.err)))
+		attrs = append(attrs, slog.String("code", string(problemgrpc.CodeOf(o.err))), slog.String("error", chain(o.err)))
 	}
 	logger.LogAttrs(r.Context(), level, "request", attrs...)
 }
@@ -116,7 +138,7 @@ func levelOf(err error) slog.Level {
 	switch {
 	case err == nil:
 		return slog.LevelInfo
-	case problem.From(err).Code.Row().Status < http.StatusInternalServerError:
+	case problemgrpc.CodeOf(err).Row().Status < http.StatusInternalServerError:
 		return slog.LevelWarn
 	default:
 		return slog.LevelError

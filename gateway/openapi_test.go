@@ -1,15 +1,19 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -53,6 +57,110 @@ func TestOpenAPITellsEveryURL(t *testing.T) {
 	}
 }
 
+// schemaOf compiles a part of the document, by its JSON pointer.
+func schemaOf(t *testing.T, pointer string) *jsonschema.Schema {
+	t.Helper()
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(openAPIDocument))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.DefaultDraft(jsonschema.Draft2020)
+	compiler.AssertFormat()
+	if err := compiler.AddResource("openapi.json", document); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := compiler.Compile("openapi.json#" + pointer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+// TestOpenAPIRefusesWhatIsRefused holds the bodies of the document to the code
+// that reads them: what one refuses the other does.
+func TestOpenAPIRefusesWhatIsRefused(t *testing.T) {
+	t.Parallel()
+	caller := &auth.Principal{Tenant: "default"}
+	newKeyOf := func(body string) error {
+		var asked newKey
+		if err := decode(strings.NewReader(body), &asked); err != nil {
+			return err
+		}
+		spec, err := asked.spec(caller, time.Now())
+		if err == nil {
+			err = spec.Check(time.Now())
+		}
+		return err
+	}
+	infers := func(body string) error {
+		_, err := infer.DecodeRequest([]byte(body), infer.NoHeader, infer.Limits{})
+		return err
+	}
+	indexes := func(body string) error {
+		var asked struct {
+			Ready bool `json:"ready"`
+		}
+		return decodeOptional(strings.NewReader(body), &asked)
+	}
+	tensor := func(change string) string {
+		return `{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1]` + change + `}]}`
+	}
+	for _, tc := range []struct {
+		schema    string
+		read      func(string) error
+		good, bad []string
+	}{
+		{
+			"/components/schemas/NewKey", newKeyOf,
+			[]string{
+				`{"name":"ci","scopes":["infer:*"]}`, `{"name":"ci","scopes":["infer:iris","models:read","models:write","keys:admin","admin"],"roles":["viewer"],"tenant":"a-b"}`,
+				`{"name":"ci","scopes":["admin"],"expires_in":"1h30m"}`, `{"name":"ci","scopes":["admin"],"expires_in":"1.5h"}`, `{"name":"ci","scopes":["admin"],"expires_at":"2101-01-01T00:00:00Z"}`,
+			},
+			[]string{
+				`[]`, `{}`, `{"name":"","scopes":["admin"]}`, `{"name":"  ","scopes":["admin"]}`, `{"name":"` + strings.Repeat("a", 101) + `","scopes":["admin"]}`,
+				`{"name":"a","scopes":[]}`, `{"name":"a","scopes":["sudo"]}`, `{"name":"a","scopes":["infer:"]}`, `{"name":"a","scopes":["infer:A_B"]}`, `{"name":"a","scopes":"admin"}`,
+				`{"name":"a","scopes":["admin"],"roles":["Boss"]}`, `{"name":"a","scopes":["admin"],"tenant":"a b"}`, `{"name":"a","scopes":["admin"],"more":1}`,
+				`{"name":"a","scopes":["admin"],"expires_in":"1 day"}`, `{"name":"a","scopes":["admin"],"expires_in":"-1h"}`, `{"name":"a","scopes":["admin"],"expires_at":"tomorrow"}`,
+				`{"name":"a","scopes":["admin"],"expires_in":"1h","expires_at":"2101-01-01T00:00:00Z"}`,
+			},
+		},
+		{
+			"/components/schemas/InferenceRequest", infers,
+			[]string{
+				tensor(""), tensor(`,"parameters":null,"more":{}`), `{"id":null,"parameters":null,"outputs":null,"inputs":[]}`,
+				`{"id":"1","parameters":{"timeout":5,"priority":0,"binary_data_output":true,"a":"b","c":null,"d":1.5},"inputs":[],"outputs":[{"name":"y","parameters":{"binary_data":false}}]}`,
+				`{"inputs":[{"name":"x","datatype":"BYTES","shape":[0],"data":[]}]}`,
+			},
+			[]string{
+				`[]`, `{"inputs":null}`, `{"inputs":{}}`, `{"id":7}`, `{"parameters":[]}`, `{"parameters":{"timeout":-1}}`, `{"parameters":{"timeout":"1"}}`, `{"parameters":{"a":{}}}`,
+				`{"inputs":[{"datatype":"FP32","shape":[0],"data":[]}]}`, `{"inputs":[{"name":"x","datatype":"FLOAT","shape":[0],"data":[]}]}`, `{"inputs":[{"name":"x","datatype":"FP32","shape":[-1],"data":[]}]}`,
+				`{"inputs":[{"name":"x","datatype":"FP32","shape":"1","data":[]}]}`, `{"inputs":[{"name":"x","datatype":"FP32","shape":[1.5],"data":[]}]}`, `{"inputs":[{"name":"","datatype":"FP32","shape":[0],"data":[]}]}`,
+				tensor(`,"parameters":{"a":[]}`), tensor(`,"parameters":{"binary_data_size":-1}`), `{"outputs":[{}]}`, `{"outputs":[{"name":"y","parameters":{"binary_data":"yes"}}]}`,
+			},
+		},
+		{
+			"/paths/~1v2~1repository~1index/post/requestBody/content/application~1json/schema", indexes,
+			[]string{`{}`, `{"ready":true}`, `{"ready":null}`},
+			[]string{`{"ready":"yes"}`, `{"state":"READY"}`, `[]`},
+		},
+	} {
+		schema := schemaOf(t, tc.schema)
+		for want, bodies := range map[bool][]string{true: tc.good, false: tc.bad} {
+			for _, body := range bodies {
+				value, err := jsonschema.UnmarshalJSON(strings.NewReader(body))
+				if err != nil {
+					t.Fatal(body, err)
+				}
+				told, read := schema.Validate(value), tc.read(body)
+				if (told == nil) != want || (read == nil) != want {
+					t.Errorf("%s: good is %v; the document says %v, the server %v", body, want, told, read)
+				}
+			}
+		}
+	}
+}
+
 // TestOpenAPIVersions holds the document to what is taken for a version, and to
 // the headers of an inference.
 func TestOpenAPIVersions(t *testing.T) {
@@ -80,12 +188,12 @@ func TestOpenAPIVersions(t *testing.T) {
 	}
 	for _, parameter := range []string{"version", "modelVersion"} {
 		pattern := regexp.MustCompile(document.Components.Parameters[parameter].Schema.Pattern)
-		for _, good := range []string{"1", "42", "stable", "latest", "blue-2"} {
+		for _, good := range []string{"1", "42", "2147483647", "2099999999", "999999999", "stable", "latest", "blue-2", "4x", "1-2", "0x", "0-0", "a"} {
 			if infer.CheckVersion("v", good) != nil || !pattern.MatchString(good) {
 				t.Errorf("%s: %q is one", parameter, good)
 			}
 		}
-		for _, bad := range []string{"Stable", "a_b", "-1", "a/b", ""} {
+		for _, bad := range []string{"Stable", "a_b", "-1", "1-", "a/b", "", "0", "007", "2147483648", "3000000000", "99999999999"} {
 			if infer.CheckVersion("v", bad) == nil || pattern.MatchString(bad) {
 				t.Errorf("%s: %q is none", parameter, bad)
 			}

@@ -57,6 +57,7 @@ func (g *gateway) loadModel(ctx context.Context, bound *route.Bound, name string
 func loadPath(model string) string { return "/v2/repository/models/" + model + "/load" }
 
 func (g *gateway) loadTarget(ctx context.Context, bound *route.Bound, name string) (*route.Bound, route.Pin, error) {
+	g.deps.Catalog.Renew(ctx) // who loads means what is published now
 	found, err := g.locate(ctx, auth.DoLoad, bound, name, "")
 	if err != nil {
 		return nil, route.Pin{}, err

@@ -78,9 +78,20 @@ func (g *gateway) locate(ctx context.Context, verb auth.Verb, bound *route.Bound
 			return located{}, err
 		}
 	}
+	o := observed(ctx)
+	o.model, o.version = model, version
 	if err := g.authorizer.Authorize(ctx, auth.PrincipalOf(ctx), auth.Action{Verb: verb, On: model}); err != nil {
 		return located{}, err
 	}
+	found, err := g.versionOf(ctx, verb, bound, model, version)
+	if err == nil {
+		o.version = strconv.Itoa(found.Version)
+	}
+	return found, err
+}
+
+// versionOf is locate for a name and a version that were looked at.
+func (g *gateway) versionOf(ctx context.Context, verb auth.Verb, bound *route.Bound, model, version string) (located, error) {
 	if bound != nil {
 		return g.ofFunction(ctx, bound, model, version)
 	}

@@ -66,6 +66,9 @@ func (s *grpcService) receive(
 			return nil
 		}
 		if err != nil {
+			if told := problemgrpc.Unread(err, int64(s.g.config.MaxBody)); told != nil {
+				return told
+			}
 			return err
 		}
 		// A stream may outlive its key: each message is asked for anew.

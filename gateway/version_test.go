@@ -244,3 +244,22 @@ func TestTheFunctionsWordOnTheAliasCounts(t *testing.T) {
 		t.Errorf("%v", values)
 	}
 }
+
+// TestALoadIsOfWhatWasJustPublished holds that a load asks anew what is
+// published, as a push does that ends with one.
+func TestALoadIsOfWhatWasJustPublished(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.echo("pool")
+	w.catalog.mu.Lock()
+	w.catalog.coming = map[string][]int{"iris": {4, 3}}
+	w.catalog.mu.Unlock()
+	if got := w.do(request{method: "POST", path: "/v2/repository/models/iris/load", key: w.admin}); got.status != 200 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	w.catalog.mu.Lock()
+	defer w.catalog.mu.Unlock()
+	if len(w.catalog.models["iris"]) != 2 {
+		t.Errorf("the catalog was not asked anew: %v", w.catalog.models["iris"])
+	}
+}

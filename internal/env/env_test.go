@@ -105,3 +105,26 @@ func TestSetToNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	var cfg struct {
+		Port  int           `env:"PORT" envDefault:"8080"`
+		Wait  time.Duration `env:"WAIT" envDefault:"5s"`
+		Names []string      `env:"NAMES,required"`
+		Inner struct {
+			Size env.Size `env:"SIZE"`
+		} `envPrefix:"INNER_"`
+		own int
+	}
+	_ = cfg.own
+	var out strings.Builder
+	if err := env.Usage(&out, &cfg); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"PORT        an integer", "default 8080", "WAIT        a duration such as 30s  default 5s", "NAMES       a list, with commas", "required", "INNER_SIZE  a size such as 32MiB"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}

@@ -63,7 +63,11 @@ func ListenMetrics(ctx context.Context, cfg Config) (net.Listener, error) {
 			return nil, fmt.Errorf("listen for metrics: %w", err)
 		}
 	}
-	return nil, fmt.Errorf("listen for metrics: %d ports from %s on are in use; set MODELSERVE_METRICS_ADDRESS", max(1, cfg.MetricsTries), cfg.MetricsAddress)
+	if cfg.MetricsTries <= 1 {
+		return nil, fmt.Errorf("listen for metrics: port %d is in use; name another in MODELSERVE_METRICS_ADDRESS (%s)", port, cfg.MetricsAddress)
+	}
+	return nil, fmt.Errorf("listen for metrics: every port from %d to %d is in use; name another in MODELSERVE_METRICS_ADDRESS (%s)",
+		port, port+cfg.MetricsTries-1, cfg.MetricsAddress)
 }
 
 // MetricsServer serves the registry on /metrics, in OpenMetrics with exemplars

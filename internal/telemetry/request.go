@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
@@ -39,7 +38,7 @@ func saneRequestID(id string) bool {
 
 // Middleware gives each request an id (the caller's own where it is sane) and
 // a span, a child of the caller's trace, and puts both on the response before
-// next runs, so that every answer and error carries them.
+// next runs, so that every answer and error carries them. Probes have no span.
 func (t *Telemetry) Middleware(next http.Handler) http.Handler {
 	carry := propagator()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -53,20 +52,12 @@ func (t *Telemetry) Middleware(next http.Handler) http.Handler {
 			ctx = carry.Extract(ctx, propagation.HeaderCarrier(r.Header))
 		}
 		ctx = WithRequestID(ctx, id)
-		if t.exports {
-			var span trace.Span
-			ctx, span = t.Tracer.Start(ctx, r.Method+" request", trace.WithSpanKind(trace.SpanKindServer))
-			defer span.End()
-			if span.IsRecording() {
-				span.SetAttributes(
-					attribute.String("http.request.method", r.Method),
-					attribute.String("url.path", r.URL.Path),
-					attribute.String("modelserve.request_id", id))
-			}
-		} else {
-			ctx = withNewSpan(ctx)
-		}
 		w.Header().Set(problem.RequestIDHeader, id)
+		if t.exports && !isProbe(r.URL.Path) {
+			t.traced(ctx, w, r, id, next)
+			return
+		}
+		ctx = withNewSpan(ctx)
 		propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(w.Header()))
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})

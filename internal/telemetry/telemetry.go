@@ -18,7 +18,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -42,6 +41,10 @@ type Config struct {
 
 	Endpoint       string `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`
 	TracesEndpoint string `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"`
+	Disabled       string `env:"OTEL_SDK_DISABLED"`
+	Exporters      string `env:"OTEL_TRACES_EXPORTER"`
+	Protocol       string `env:"OTEL_EXPORTER_OTLP_PROTOCOL"`
+	TracesProtocol string `env:"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"`
 }
 
 // Telemetry is a process's logger, registry and tracer.
@@ -64,12 +67,12 @@ func New(ctx context.Context, cfg Config, w io.Writer) (*Telemetry, error) {
 		return nil, fmt.Errorf("describe the service to OpenTelemetry: %w", err)
 	}
 	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(res)}
-	exports := cfg.Endpoint != "" || cfg.TracesEndpoint != ""
-	if exports {
-		exporter, err := otlptracehttp.New(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("start the OTLP exporter: %w", err)
-		}
+	logger := NewLogger(cfg, w)
+	exporter, err := newExporter(ctx, cfg, logger)
+	if err != nil {
+		return nil, err
+	}
+	if exporter != nil {
 		options = append(options, sdktrace.WithBatcher(exporter))
 	} else {
 		options = append(options, sdktrace.WithSampler(sdktrace.NeverSample()))
@@ -82,7 +85,6 @@ func New(ctx context.Context, cfg Config, w io.Writer) (*Telemetry, error) {
 	drained := newDrained()
 	registry.MustRegister(drained.bodies, drained.bytes)
 	provider := sdktrace.NewTracerProvider(options...)
-	logger := NewLogger(cfg, w)
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		logger.Warn("cannot export telemetry", "error", err)
 	}))
@@ -92,7 +94,7 @@ func New(ctx context.Context, cfg Config, w io.Writer) (*Telemetry, error) {
 		Tracer:   provider.Tracer("github.com/modelserveai/modelserve"),
 		drained:  drained,
 		provider: provider,
-		exports:  exports,
+		exports:  exporter != nil,
 	}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/internal/telemetry"
@@ -92,6 +96,8 @@ func TestListenMetricsTakesTheNextFreePort(t *testing.T) {
 	if l, err := telemetry.ListenMetrics(t.Context(), cfg); err == nil {
 		l.Close()
 		t.Error("a taken port was opened")
+	} else if _, port, _ := net.SplitHostPort(cfg.MetricsAddress); !strings.Contains(err.Error(), "port "+port+" is in use") {
+		t.Errorf("it says %v", err)
 	}
 	cfg.MetricsTries = 64
 	l, err := telemetry.ListenMetrics(t.Context(), cfg)
@@ -122,6 +128,176 @@ func TestMetricsServer(t *testing.T) {
 
 // TestTracesAreExported is not parallel: the exporter reads its endpoint from
 // the process's environment, as OpenTelemetry's documentation says.
+// spans starts a telemetry whose spans a test reads.
+func spans(t *testing.T) (*telemetry.Telemetry, *tracetest.SpanRecorder) {
+	t.Helper()
+	recorder := tracetest.NewSpanRecorder()
+	tel, err := telemetry.NewForSpans(t.Context(), telemetry.Config{Service: "test"}, io.Discard, recorder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tel, recorder
+}
+
+// TestSpansSayHowARequestEnded holds what a span has besides its times.
+func TestSpansSayHowARequestEnded(t *testing.T) {
+	t.Parallel()
+	failure := errors.New("the model is gone")
+	for name, tc := range map[string]struct {
+		method, path string
+		answer       func(w http.ResponseWriter, r *http.Request)
+		span         string
+		want         map[string]string
+		status       codes.Code
+	}{
+		"by the mux": {
+			"GET", "/v2/models/iris", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
+			"GET /v2/models/{model}",
+			map[string]string{"http.route": "/v2/models/{model}", "http.response.status_code": "204", "error.type": ""},
+			codes.Unset,
+		},
+		"told by its handler": {
+			"POST", "/v2/models/iris", func(w http.ResponseWriter, r *http.Request) {
+				telemetry.SetRoute(r.Context(), "/x")
+				_, _ = w.Write([]byte("a"))
+			},
+			"POST /x",
+			map[string]string{"http.route": "/x", "http.response.status_code": "200"},
+			codes.Unset,
+		},
+		"a caller's fault": {
+			"POST", "/v2/models/iris", func(w http.ResponseWriter, r *http.Request) {
+				telemetry.SetError(r.Context(), failure)
+				w.WriteHeader(http.StatusNotFound)
+			},
+			"POST /v2/models/{model}",
+			map[string]string{"http.response.status_code": "404", "error.type": "404"},
+			codes.Unset,
+		},
+		"ours": {
+			"POST", "/v2/models/iris", func(w http.ResponseWriter, r *http.Request) {
+				telemetry.SetError(r.Context(), failure)
+				w.WriteHeader(http.StatusServiceUnavailable)
+			},
+			"POST /v2/models/{model}",
+			map[string]string{"http.response.status_code": "503", "error.type": "503"},
+			codes.Error,
+		},
+		"ours by gRPC": {"POST", "/a.B/C", func(w http.ResponseWriter, r *http.Request) {
+			telemetry.SetRoute(r.Context(), "/a.B/C")
+			w.WriteHeader(http.StatusOK)
+			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "14")
+		}, "POST /a.B/C", map[string]string{"rpc.system": "grpc", "rpc.grpc.status_code": "14", "error.type": "14"}, codes.Error},
+		"a caller's by gRPC": {"POST", "/a.B/C", func(w http.ResponseWriter, r *http.Request) {
+			telemetry.SetError(r.Context(), failure)
+			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "5")
+		}, "POST /", map[string]string{"rpc.grpc.status_code": "5", "error.type": "5"}, codes.Unset},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tel, recorder := spans(t)
+			mux := http.NewServeMux()
+			mux.HandleFunc("/v2/models/{model}", tc.answer)
+			mux.HandleFunc("/", tc.answer)
+			tel.Middleware(mux).ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), tc.method, tc.path, nil))
+			ended := recorder.Ended()
+			if len(ended) != 1 || ended[0].Name() != tc.span || ended[0].Status().Code != tc.status {
+				t.Fatalf("%d spans: %+v", len(ended), ended)
+			}
+			have := map[string]string{}
+			for _, a := range ended[0].Attributes() {
+				have[string(a.Key)] = a.Value.String()
+			}
+			for key, want := range tc.want {
+				if have[key] != want {
+					t.Errorf("%s: %q, want %q", key, have[key], want)
+				}
+			}
+			if tc.status == codes.Error && tc.want["error.type"] == "503" && ended[0].Status().Description != failure.Error() {
+				t.Errorf("described as %q", ended[0].Status().Description)
+			}
+		})
+	}
+}
+
+func TestProbesAreNotTraced(t *testing.T) {
+	t.Parallel()
+	tel, recorder := spans(t)
+	handler := tel.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for _, path := range []string{"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"} {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		if w.Header().Get("traceparent") == "" {
+			t.Errorf("%s: no trace in the answer", path)
+		}
+	}
+	if n := len(recorder.Ended()); n != 0 {
+		t.Errorf("%d spans", n)
+	}
+}
+
+// TestOpenTelemetrysVariables holds what turns spans on and off, and how they go.
+func TestOpenTelemetrysVariables(t *testing.T) {
+	for name, tc := range map[string]struct {
+		cfg  telemetry.Config
+		path string // that spans are sent to; "" is none
+		told string // in the log
+	}{
+		"an endpoint":        {telemetry.Config{}, "/v1/traces", ""},
+		"disabled":           {telemetry.Config{Disabled: "TRUE"}, "", ""},
+		"not disabled":       {telemetry.Config{Disabled: "no"}, "/v1/traces", ""},
+		"no exporter":        {telemetry.Config{Exporters: "none"}, "", ""},
+		"by name":            {telemetry.Config{Exporters: "otlp"}, "/v1/traces", ""},
+		"one beside another": {telemetry.Config{Exporters: "console, otlp"}, "/v1/traces", `"value":"console"`},
+		"one that is none":   {telemetry.Config{Exporters: "zipkin"}, "", `"value":"zipkin"`},
+		"HTTP":               {telemetry.Config{Protocol: "http/protobuf"}, "/v1/traces", ""},
+		"gRPC":               {telemetry.Config{Protocol: "grpc"}, "/opentelemetry.proto.collector.trace.v1.TraceService/Export", ""},
+		"gRPC for traces":    {telemetry.Config{Protocol: "http/protobuf", TracesProtocol: "grpc"}, "/opentelemetry.proto.collector.trace.v1.TraceService/Export", ""},
+		"JSON":               {telemetry.Config{Protocol: "http/json"}, "/v1/traces", `"value":"http/json"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			received := make(chan string, 10)
+			collector := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				received <- r.URL.Path
+				if r.Header.Get("Content-Type") == "application/grpc" {
+					w.Header().Set("Content-Type", "application/grpc")
+					_, _ = w.Write(make([]byte, 5)) // an empty message
+					w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
+				}
+			}))
+			collector.Config.Protocols = new(http.Protocols)
+			collector.Config.Protocols.SetHTTP1(true)
+			collector.Config.Protocols.SetUnencryptedHTTP2(true)
+			collector.Start()
+			defer collector.Close()
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+			tc.cfg.Endpoint, tc.cfg.Service = collector.URL, "traced"
+			var log bytes.Buffer
+			tel, err := telemetry.New(t.Context(), tc.cfg, &log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tel.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).
+				ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2", nil))
+			if err := tel.Stop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			select {
+			case got = <-received:
+			default:
+			}
+			if got != tc.path {
+				t.Errorf("sent to %q, want %q", got, tc.path)
+			}
+			if !strings.Contains(log.String(), tc.told) || tc.told == "" && log.Len() > 0 {
+				t.Errorf("log %q, want %q", log.String(), tc.told)
+			}
+		})
+	}
+}
+
 func TestTracesAreExported(t *testing.T) {
 	received := make(chan string, 10)
 	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

@@ -16,7 +16,8 @@ import (
 // Delete removes a version: its manifest first, so that from then on it is not
 // published, then every object of it. One that the model's policy names is
 // problem.Conflict: calls would go elsewhere without anyone having said so. The
-// model's last version goes in any case, and the policy with it.
+// model's last version goes in any case, and the policy with it. Its number is
+// written down before, and never used again.
 func (s *Store) Delete(ctx context.Context, ref Ref) error {
 	if err := ref.check(); err != nil {
 		return err
@@ -37,7 +38,8 @@ func (s *Store) Delete(ctx context.Context, ref Ref) error {
 	return s.delete(ctx, []Ref{ref}, last)
 }
 
-// DeleteAll removes every version of a model, and its policy.
+// DeleteAll removes every version of a model, and its policy. What remains is
+// the record of the numbers that it had.
 func (s *Store) DeleteAll(ctx context.Context, name string) ([]Ref, error) {
 	versions, err := s.Versions(ctx, name)
 	if err != nil {
@@ -68,11 +70,16 @@ func (s *Store) unused(ctx context.Context, ref Ref) error {
 }
 
 // delete removes versions of one model; all says that no other is left, so
-// that the policy goes too. The manifests go first, then readers are told.
+// that the policy goes too. Their numbers are recorded first; then the manifests
+// go, and readers are told.
 func (s *Store) delete(ctx context.Context, refs []Ref, all bool) error {
 	var gone []string
+	var versions []int
 	for _, ref := range refs {
-		gone = append(gone, ref.key(ManifestFile))
+		gone, versions = append(gone, ref.key(ManifestFile)), append(versions, ref.Version)
+	}
+	if err := s.recordDeleted(ctx, refs[0].Name, versions); err != nil {
+		return err
 	}
 	if all {
 		gone = append(gone, policyKey(refs[0].Name))

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
@@ -175,6 +176,22 @@ func contents(t testing.TB, c *Cache) []string {
 		}
 	}
 	return names
+}
+
+// leaves holds that these objects are left, and no others.
+func (f *fakeS3) leaves(t testing.TB, keys ...string) {
+	t.Helper()
+	left, err := f.backend.ListBucket("models", nil, gofakes3Page())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var have []string
+	for _, o := range left.Contents {
+		have = append(have, o.Key)
+	}
+	if diff := cmp.Diff(keys, have); diff != "" {
+		t.Errorf("objects (-want +got):\n%s", diff)
+	}
 }
 
 func gofakes3Page() gofakes3.ListBucketPage { return gofakes3.ListBucketPage{MaxKeys: 1000} }

@@ -76,7 +76,7 @@ func (m *Manifest) Check() error {
 	if _, err := infer.ParseName(m.Name); err != nil {
 		c.require(false, "name", "%v", err)
 	}
-	c.require(m.Version > 0, "version", "expected a positive integer, got %d", m.Version)
+	c.require(m.Version > 0 && m.Version <= infer.MaxVersion, "version", "expected 1 to %d, got %d", infer.MaxVersion, m.Version)
 	c.require(m.Platform == Platform, "platform", "expected %q, got %.100q", Platform, m.Platform)
 	c.ports("inputs", m.Inputs)
 	c.ports("outputs", m.Outputs)

@@ -53,13 +53,13 @@ func (p *Policy) Check() error {
 		_, err := infer.ParseName(alias)
 		c.require(err == nil && !infer.IsNumber(alias), at, "expected a name of 1 to 63 of a-z, 0-9 and '-' that is no number")
 		c.require(alias != Latest, at, "is always the newest version, and cannot be set")
-		c.require(p.Aliases[alias] > 0, at, "expected a positive version, got %d", p.Aliases[alias])
+		c.require(p.Aliases[alias] > 0 && p.Aliases[alias] <= infer.MaxVersion, at, "expected a version from 1 to %d, got %d", infer.MaxVersion, p.Aliases[alias])
 	}
 	c.require(len(p.Split) <= MaxShares, "split", "at most %d versions, got %d", MaxShares, len(p.Split))
 	seen := map[int]bool{}
 	for i, share := range p.Split[:min(len(p.Split), MaxShares)] {
 		at := "split[" + strconv.Itoa(i) + "]"
-		c.require(share.Version > 0, at+".version", "expected a positive integer, got %d", share.Version)
+		c.require(share.Version > 0 && share.Version <= infer.MaxVersion, at+".version", "expected 1 to %d, got %d", infer.MaxVersion, share.Version)
 		c.require(!seen[share.Version], at+".version", "%d is there twice", share.Version)
 		c.require(share.Weight >= 1 && share.Weight <= MaxWeight, at+".weight", "expected 1 to %d, got %d", MaxWeight, share.Weight)
 		seen[share.Version] = true

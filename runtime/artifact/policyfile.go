@@ -196,7 +196,8 @@ const (
 // ChangePolicy lets change edit a model's policy and writes it, in place of
 // what it read and of nothing else: when somebody was faster, change is called
 // again with what he wrote. Aliases and shares must be of published versions;
-// a bad policy is problem.InvalidArgument.
+// a bad policy, and a new split between versions of different signatures, is
+// problem.InvalidArgument.
 func (s *Store) ChangePolicy(ctx context.Context, name string, how Changing, change func(*Policy) error) (*Policy, error) {
 	for range policyTries {
 		have, err := s.policyToChange(ctx, name, how)
@@ -210,6 +211,11 @@ func (s *Store) ChangePolicy(ctx context.Context, name string, how Changing, cha
 		}
 		if err := s.checkPolicy(ctx, name, &next.Policy); err != nil {
 			return nil, err
+		}
+		if !slices.Equal(next.Split, have.body.Split) {
+			if err := s.checkSplit(ctx, name, next.Split); err != nil {
+				return nil, err
+			}
 		}
 		data, err := next.marshal(how.Signer)
 		if err != nil {
@@ -292,6 +298,27 @@ func (s *Store) checkPolicy(ctx context.Context, name string, p *Policy) error {
 	}
 	if len(c.faults) > 0 {
 		return problem.New(problem.InvalidArgument, "the policy of model %s: %w; the newest version is %d", name, errors.Join(c.faults...), versions[0])
+	}
+	return nil
+}
+
+// checkSplit refuses to share calls between versions that take or give
+// different tensors: what one answers, the other would refuse.
+func (s *Store) checkSplit(ctx context.Context, name string, shares []Share) error {
+	var first *Manifest
+	for _, share := range shares {
+		m, _, err := s.Manifest(ctx, Ref{Name: name, Version: share.Version})
+		if err != nil {
+			return err
+		}
+		if first == nil {
+			first = m
+			continue
+		}
+		if why := first.Differs(&m.Signature); why != "" {
+			return problem.New(problem.InvalidArgument,
+				"the split of model %s: versions %d and %d differ in what they take or give, so that callers would be answered in turns: %s", name, first.Version, m.Version, why)
+		}
 	}
 	return nil
 }

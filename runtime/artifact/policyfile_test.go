@@ -331,9 +331,7 @@ func TestDeleteHeedsThePolicy(t *testing.T) {
 	if err := s.Delete(t.Context(), Ref{"m", 1}); err != nil {
 		t.Fatal(err)
 	}
-	if left, err := f.backend.ListBucket("models", nil, gofakes3Page()); err != nil || len(left.Contents) != 1 || left.Contents[0].Key != generationKey {
-		t.Errorf("left %+v, %v", left.Contents, err)
-	}
+	f.leaves(t, deletedKey("m"), generationKey)
 }
 
 func TestDeleteAll(t *testing.T) {
@@ -346,9 +344,7 @@ func TestDeleteAll(t *testing.T) {
 	if err != nil || !cmp.Equal(refs, []Ref{{"m", 2}, {"m", 1}}) {
 		t.Errorf("%v, %v", refs, err)
 	}
-	if left, err := f.backend.ListBucket("models", nil, gofakes3Page()); err != nil || len(left.Contents) != 1 {
-		t.Errorf("left %+v, %v", left.Contents, err)
-	}
+	f.leaves(t, deletedKey("m"), generationKey)
 	if _, err := s.DeleteAll(t.Context(), "m"); problem.CodeOf(err) != problem.ModelNotFound {
 		t.Errorf("again: %v", err)
 	}

@@ -69,25 +69,35 @@ const maxClaims = 50
 // publisher (bounds on requests, batching, ragged axes) the same model is a new
 // version where the number is open, and Unchanged where it is named. Of several
 // publishers that race for a version one wins; those who left the number open
-// take the next. What was published is announced to readers (Generation).
+// take the next. The number of a deleted version is never taken again; one that
+// is named is problem.VersionExists (ErrDeleted). What was published is
+// announced to readers (Generation).
 func (s *Store) Publish(ctx context.Context, d Draft, how Publishing) (*Published, error) {
 	free := d.Version == 0
 	if free {
 		d.Version = 1
+	}
+	if _, err := infer.NewName(d.Name); err != nil {
+		return nil, err
 	}
 	m, sources, err := d.manifest()
 	if err != nil {
 		return nil, err
 	}
 	for range maxClaims {
+		newest := 0
 		if free {
-			if m.Version, err = s.next(ctx, m.Name); err != nil {
+			if newest, m.Version, err = s.next(ctx, m.Name); err != nil {
 				return nil, err
 			}
 		}
-		done, err := s.existing(ctx, m, free)
+		done, err := s.existing(ctx, m, free, newest)
 		if done != nil || err != nil {
 			return done, err
+		}
+		if m.Version > infer.MaxVersion {
+			return nil, problem.New(problem.Conflict,
+				"model %s has no next version, as %d, the highest that there can be, is taken: name a lower one that is free", m.Name, infer.MaxVersion)
 		}
 		done, err = s.commit(ctx, m, sources, how)
 		if done != nil || err != nil {
@@ -98,30 +108,40 @@ func (s *Store) Publish(ctx context.Context, d Draft, how Publishing) (*Publishe
 	return nil, problem.New(problem.Conflict, "model %s: others took %d versions in a row; try again", m.Name, maxClaims)
 }
 
-func (s *Store) next(ctx context.Context, name string) (int, error) {
+// next is the newest published version, 0 where there is none, and the number
+// after it and after every deleted one. The listing goes first: a version that
+// it no longer has is recorded as deleted by then.
+func (s *Store) next(ctx context.Context, name string) (newest, next int, err error) {
 	versions, err := s.versions(ctx, name)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	if len(versions) == 0 {
-		return 1, nil
+	gone, err := s.deleted(ctx, name)
+	if err != nil {
+		return 0, 0, err
 	}
-	return versions[0] + 1, nil
+	if len(versions) > 0 {
+		newest = versions[0]
+	}
+	return newest, max(newest, gone.last()) + 1, nil
 }
 
 // existing compares the draft with the version it would be, or, where the
-// number is free, with the newest.
-func (s *Store) existing(ctx context.Context, m *Manifest, free bool) (*Published, error) {
+// number is free, with the newest; a number that was deleted is refused.
+func (s *Store) existing(ctx context.Context, m *Manifest, free bool, newest int) (*Published, error) {
 	ref := Ref{Name: m.Name, Version: m.Version}
 	if free {
-		ref.Version--
+		ref.Version = newest
 	}
 	if ref.Version == 0 {
 		return nil, nil // nothing is published, and nothing is wrong
 	}
 	have, digest, err := s.Manifest(ctx, ref)
 	if problem.CodeOf(err) == problem.ModelNotFound {
-		return nil, nil // as above
+		if free {
+			return nil, nil // as above
+		}
+		return nil, s.CheckNumber(ctx, ref)
 	}
 	switch {
 	case err != nil:
@@ -205,6 +225,14 @@ func (s *Store) commit(ctx context.Context, m *Manifest, sources map[string]stri
 	}
 	if err != nil {
 		return nil, publishing(ref, fmt.Errorf("%s: %w", ManifestFile, err))
+	}
+	// While the files went up, others may have published this number and deleted
+	// it again.
+	switch err := s.CheckNumber(ctx, ref); {
+	case errors.Is(err, ErrDeleted):
+		return nil, s.delete(ctx, []Ref{ref}, false) // taken
+	case err != nil:
+		return nil, publishing(ref, err)
 	}
 	s.announce(ctx)
 	return &Published{Ref: ref, Digest: DigestOf(data), Manifest: m}, nil

@@ -117,8 +117,8 @@ func (r Ref) check() error {
 	if _, err := infer.ParseName(r.Name); err != nil {
 		return err
 	}
-	if r.Version < 1 {
-		return problem.Invalid("model_version", "expected a positive integer; got %d", r.Version)
+	if r.Version < 1 || r.Version > infer.MaxVersion {
+		return problem.Invalid("model_version", "expected an integer from 1 to %d; got %d", infer.MaxVersion, r.Version)
 	}
 	return nil
 }

@@ -44,7 +44,12 @@ type Limits struct {
 // as told, 1 when it could not go on or its model will never load, 2 when its
 // environment is wrong. Why is its last line, and in Kubernetes the container's
 // termination message. What it waits for meanwhile is told there too.
+//
+// It takes no arguments but --help, which tells the variables that configure it.
 func Main(spec Spec) {
+	if len(os.Args) > 1 {
+		os.Exit(help(spec.Name, os.Args[1:], os.Stdout, os.Stderr))
+	}
 	ctx, stop := lifecycle.Context(context.Background())
 	var cfg config
 	err := env.Parse(&cfg)
@@ -53,6 +58,23 @@ func Main(spec Spec) {
 	}
 	stop()
 	os.Exit(ending(spec.Name, err, os.Stderr, cfg.TerminationLog))
+}
+
+// help answers arguments, and returns what to exit with.
+func help(name string, args []string, out, errs io.Writer) int {
+	if len(args) != 1 || args[0] != "--help" && args[0] != "-h" {
+		_, _ = fmt.Fprintf(errs, "%s: takes no arguments, got %q; --help tells the variables that configure it\n", name, args)
+		return env.ExitCode
+	}
+	_, _ = fmt.Fprintf(out, `%s is a function of ModelServe: it answers HTTP and gRPC on PORT by the Open
+Inference Protocol V2 (/v2/...), and, where it has a payload of its own, POST /.
+It is configured by its environment, besides the AWS SDK's variables:
+
+`, name)
+	if err := env.Usage(out, &config{}); err != nil {
+		return 1
+	}
+	return 0
 }
 
 func run(ctx context.Context, spec Spec, cfg *config, log io.Writer) error {
@@ -98,7 +120,7 @@ func answer(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Telemetr
 	if err != nil {
 		return err
 	}
-	stopMetrics, err := serveMetrics(ctx, cfg, tel)
+	metrics, stopMetrics, err := serveMetrics(ctx, cfg, tel)
 	if err != nil {
 		return err
 	}
@@ -116,7 +138,7 @@ func answer(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Telemetr
 	if err != nil {
 		return fmt.Errorf("listen on PORT: %w", err)
 	}
-	tel.Logger.Info("listening", "address", listener.Addr().String(), "models", cfg.Models)
+	tel.Logger.Info("listening", "address", listener.Addr().String(), "metrics", metrics, "models", cfg.Models)
 	var resting sync.WaitGroup
 	defer resting.Wait()
 	ctx, stop := context.WithCancel(ctx)
@@ -149,11 +171,11 @@ func newPool(cfg *config, src *source, tel *telemetry.Telemetry) (*pool.Pool, er
 	}, src, tel.Logger)
 }
 
-// serveMetrics answers /metrics on its own port until stopped.
-func serveMetrics(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (stop func(), err error) {
+// serveMetrics answers /metrics on its own port, at address, until stopped.
+func serveMetrics(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (address string, stop func(), err error) {
 	listener, err := telemetry.ListenMetrics(ctx, cfg.Telemetry)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	server := tel.MetricsServer()
 	done := make(chan struct{})
@@ -163,7 +185,7 @@ func serveMetrics(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (s
 			tel.Logger.Error("metrics are no longer served", "error", err)
 		}
 	}()
-	return func() {
+	return listener.Addr().String(), func() {
 		_ = server.Close() // a scrape that is cut off is scraped again
 		<-done
 	}, nil

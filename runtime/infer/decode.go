@@ -40,7 +40,8 @@ type Limits struct {
 // Binary tensors share body's memory where it is aligned to their element size
 // (ReadBody sees to that), and are copied where it is not. Model and Version are
 // not in the body, and left for the caller. Errors are problems that name the
-// field by its JSON path. Members that the protocol does not know are skipped.
+// field by its JSON path. Members that the protocol does not know are skipped,
+// and null stands for a member that may be left out.
 func DecodeRequest(body []byte, headerLength int, limits Limits) (*Request, error) {
 	d, err := newDecoder(body, headerLength, limits)
 	if err != nil {
@@ -48,6 +49,9 @@ func DecodeRequest(body []byte, headerLength int, limits Limits) (*Request, erro
 	}
 	req := &Request{}
 	err = d.document(func(name string) error {
+		if absent, err := d.absent(name != "inputs"); absent || err != nil {
+			return err
+		}
 		switch name {
 		case "id":
 			return d.text(at("id"), &req.ID)
@@ -77,6 +81,9 @@ func DecodeResponse(body []byte, headerLength int, limits Limits) (*Response, er
 	}
 	resp := &Response{}
 	err = d.document(func(name string) error {
+		if absent, err := d.absent(name != "outputs" && name != "model_name"); absent || err != nil {
+			return err
+		}
 		switch name {
 		case "model_name":
 			return d.text(at(name), &resp.Model)
@@ -86,6 +93,9 @@ func DecodeResponse(body []byte, headerLength int, limits Limits) (*Response, er
 			return d.text(at(name), &resp.ID)
 		case "parameters":
 			return d.object(at(name), func(key string) error {
+				if absent, err := d.absent(true); absent || err != nil {
+					return err
+				}
 				v, err := d.parameter(at(name).member("." + key))
 				if err == nil {
 					resp.Parameters = resp.Parameters.with(key, v)
@@ -119,6 +129,10 @@ func CheckJSON(text []byte) error {
 	return d.end()
 }
 
+// WithoutMark is a JSON text without the byte order mark that some editors put
+// at the head of UTF-8 (RFC 8259, 8.1, lets readers ignore it).
+func WithoutMark(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
+
 // NoHeader is the header length of a body that is all JSON.
 const NoHeader = -1
 
@@ -140,6 +154,7 @@ func newDecoder(body []byte, headerLength int, limits Limits) (*decoder, error) 
 		}
 		text, rest = body[:headerLength], body[headerLength:]
 	}
+	text = WithoutMark(text)
 	if len(text) == 0 {
 		return nil, problem.New(problem.MalformedBody, "expected JSON; the body is empty")
 	}
@@ -245,6 +260,17 @@ func (d *decoder) open(path where, kind jsontext.Kind, what string) error {
 		return problem.Invalid(path.String(), "nested deeper than %d", MaxDepth)
 	}
 	return nil
+}
+
+// absent reads a null that stands for a member that may be left out.
+func (d *decoder) absent(optional bool) (bool, error) {
+	if !optional || d.json.PeekKind() != 'n' {
+		return false, nil
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return false, d.syntax(err)
+	}
+	return true, nil
 }
 
 // unexpected is the fault of a value of another kind than what.

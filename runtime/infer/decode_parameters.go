@@ -12,6 +12,9 @@ import (
 // meaning go into fields of their own.
 func (d *decoder) requestParameters(req *Request) error {
 	return d.object(at("parameters"), func(name string) error {
+		if absent, err := d.absent(true); absent || err != nil {
+			return err
+		}
 		path := at("parameters").member("." + name)
 		switch name {
 		case "timeout":
@@ -46,6 +49,9 @@ func (d *decoder) requestedOutputs(req *Request) error {
 		var out RequestedOutput
 		named := false
 		err := d.object(path, func(name string) error {
+			if absent, err := d.absent(name != "name"); absent || err != nil {
+				return err
+			}
 			switch name {
 			case "name":
 				named = true
@@ -66,6 +72,9 @@ func (d *decoder) requestedOutputs(req *Request) error {
 
 func (d *decoder) outputParameters(path where, out *RequestedOutput) error {
 	return d.object(path, func(name string) error {
+		if absent, err := d.absent(true); absent || err != nil {
+			return err
+		}
 		field := path.member("." + name)
 		switch name {
 		case "binary_data":
@@ -122,11 +131,11 @@ func (d *decoder) parameter(path where) (any, error) {
 	default:
 	}
 	text := token.String()
-	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
+	if i, err := strconv.ParseInt(text, 10, 64); err == nil && text != "-0" {
 		return i, nil
 	}
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || !strings.ContainsAny(text, ".eE") {
+	if err != nil || !strings.ContainsAny(text, ".eE") && text != "-0" {
 		return nil, problem.Invalid(path.String(), "%s is out of range", text)
 	}
 	return f, nil

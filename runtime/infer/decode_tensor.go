@@ -36,6 +36,9 @@ func (d *decoder) tensor(path where) (Tensor, int64, error) {
 	seen := tensorText{size: -1}
 	var values array
 	err := d.object(path, func(name string) (err error) {
+		if absent, err := d.absent(name == "parameters" || name == "data"); absent || err != nil {
+			return err
+		}
 		switch name {
 		case "name":
 			seen.name = true
@@ -166,6 +169,9 @@ func (d *decoder) tensorShape(path where) ([]int64, error) {
 // binary section means something.
 func (d *decoder) tensorParameters(path where, size *int64) error {
 	return d.object(path, func(name string) error {
+		if absent, err := d.absent(true); absent || err != nil {
+			return err
+		}
 		field := path.member("." + name)
 		if name == "binary_data_size" {
 			n, err := d.natural(field, "a number of bytes")

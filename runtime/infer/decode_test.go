@@ -68,6 +68,32 @@ func TestDecodeRequest(t *testing.T) {
 				infer.NewTensor("b", []int64{2}, []int16{4, 5}),
 			}},
 		},
+		"nulls where nothing need be": {
+			body: `{"id":null,"parameters":null,"outputs":null,"inputs":[{"name":"x","datatype":"UINT8","shape":[1],"parameters":null,"data":[7]}]}`,
+			want: infer.Request{Inputs: []infer.Tensor{infer.NewTensor("x", []int64{1}, []uint8{7})}},
+		},
+		"nulls within": {
+			body: `{"parameters":{"timeout":null,"a":null},"outputs":[{"name":"y","parameters":null},{"name":"z","parameters":{"binary_data":null,"classification":null}}],` +
+				`"inputs":[{"name":"x","datatype":"UINT8","shape":[1],"parameters":{"binary_data_size":null},"data":[7]}]}`,
+			want: infer.Request{
+				Inputs:  []infer.Tensor{infer.NewTensor("x", []int64{1}, []uint8{7})},
+				Outputs: []infer.RequestedOutput{{Name: "y"}, {Name: "z"}},
+			},
+		},
+		"no data beside binary data": {
+			body:   `{"inputs":[{"name":"x","datatype":"UINT8","shape":[1],"parameters":{"binary_data_size":1},"data":null}]}` + "\x07",
+			header: -1,
+			want:   infer.Request{Inputs: []infer.Tensor{infer.NewTensor("x", []int64{1}, []uint8{7})}},
+		},
+		"a byte order mark": {
+			body: "\ufeff" + `{"inputs":[{"name":"x","datatype":"UINT8","shape":[1],"data":[7]}]}`,
+			want: infer.Request{Inputs: []infer.Tensor{infer.NewTensor("x", []int64{1}, []uint8{7})}},
+		},
+		"a mark before binary data": {
+			body:   "\ufeff" + `{"inputs":[{"name":"x","datatype":"UINT8","shape":[1],"parameters":{"binary_data_size":1}}]}` + "\x07",
+			header: -1,
+			want:   infer.Request{Inputs: []infer.Tensor{infer.NewTensor("x", []int64{1}, []uint8{7})}},
+		},
 		"everything beside the inputs": {
 			body: `{"id":"42","parameters":{"timeout":1500,"priority":2,"binary_data_output":true,"a":1,"b":1.5,"c":"x","d":false},` +
 				`"model_name":{"unknown":[{"members":1}]},"inputs":[],"outputs":[{"name":"y","parameters":{"binary_data":true}},{"name":"z"}]}`,
@@ -135,6 +161,11 @@ func TestDecodeRequestRefuses(t *testing.T) {
 		"fraction":            {body: typed("INT32", `[1.5]`), field: "inputs[0].data[0]"},
 		"exponent":            {body: typed("INT32", `[1e2]`), field: "inputs[0].data[0]"},
 		"other string":        {body: fp32(`[1,"nan"]`), field: "inputs[0].data[1]"},
+		"null inputs":         {body: `{"inputs":null}`, field: "inputs"},
+		"null name":           {body: `{"inputs":[{"name":null,"datatype":"FP32","shape":[0],"data":[]}]}`, field: "inputs[0].name"},
+		"null data":           {body: fp32(`null`), field: "inputs[0].data"},
+		"no null":             {body: `{"id":nul}`, code: problem.MalformedBody, field: "id"},
+		"two marks":           {body: "\ufeff\ufeff{}", code: problem.MalformedBody},
 		"null":                {body: fp32(`[null,1]`), field: "inputs[0].data[0]"},
 		"an object":           {body: fp32(`[{},1]`), field: "inputs[0].data[0]"},
 		"boolean for number":  {body: fp32(`[true,1]`), field: "inputs[0].data[0]"},

@@ -361,7 +361,8 @@ func (e *encoder) elements(d DataType, data []byte) {
 }
 
 // float writes a number with the fewest digits that read back as itself, or
-// the string that stands for it when it is not finite.
+// the string that stands for it when it is not finite. The sign of a zero needs
+// the fraction: many readers make an integer of -0.
 func (e *encoder) float(f float64, bits int) {
 	switch {
 	case math.IsNaN(f):
@@ -371,7 +372,7 @@ func (e *encoder) float(f float64, bits int) {
 	case math.IsInf(f, -1):
 		e.buf = append(e.buf, `"-Infinity"`...)
 	case f == 0 && math.Signbit(f):
-		e.buf = append(e.buf, "-0"...)
+		e.buf = append(e.buf, "-0.0"...)
 	default:
 		e.buf = jsontext.AppendFloat(e.buf, f, bits)
 	}

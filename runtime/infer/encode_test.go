@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,6 +104,40 @@ func TestEncodeResponse(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestAZeroKeepsItsSign holds that readers who make integers of what looks like
+// one get the sign: Python's json reads -0 as 0, and -0.0 as -0.0.
+func TestAZeroKeepsItsSign(t *testing.T) {
+	t.Parallel()
+	minus := math.Copysign(0, -1)
+	resp := &infer.Response{
+		Outputs: []infer.Tensor{
+			infer.NewTensor("a", []int64{2}, []float32{float32(minus), 0}), infer.NewTensor("b", []int64{1}, []float64{minus}),
+			{Name: "c", DataType: infer.FP16, Shape: []int64{1}, Data: []byte{0, 0x80}},
+			{Name: "d", DataType: infer.BF16, Shape: []int64{1}, Data: []byte{0, 0x80}},
+		},
+		Parameters: infer.Parameters{"p": minus},
+	}
+	body, err := infer.EncodeResponse(resp, &infer.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(body.JSON), "-0.0"); n != 5 {
+		t.Errorf("%d of 5 zeros with a sign: %s", n, body.JSON)
+	}
+	for _, text := range []string{string(body.JSON), strings.ReplaceAll(string(body.JSON), "-0.0", "-0")} {
+		got, err := infer.DecodeResponse([]byte(text), infer.NoHeader, infer.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(resp.Outputs, got.Outputs, sameBytes()); diff != "" {
+			t.Error(diff)
+		}
+		if p, ok := got.Parameters["p"].(float64); !ok || !math.Signbit(p) {
+			t.Errorf("parameter %v", got.Parameters["p"])
+		}
+	}
 }
 
 // sameBytes takes nil and empty data for the same.

@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -26,13 +27,30 @@ func ParseName(s string) (string, error) {
 	return s, nil
 }
 
-// ParseVersion reads a model's version, a positive integer in decimal without
-// sign or leading zero. The empty string is no version: callers for whom it
-// means the newest must look for it first.
+// NewName checks the name of a model that is about to be published: ParseName,
+// and no word that stands where a model's name does in a URL of the protocol
+// (GET /v2/models/stats tells the statistics of all).
+func NewName(s string) (string, error) {
+	if s == statsWord {
+		return "", problem.Invalid("model_name", "%s has a meaning of its own in /v2/models/%s; expected another name", quote(s), s)
+	}
+	return ParseName(s)
+}
+
+// statsWord is the one that the protocol has.
+const statsWord = "stats"
+
+// MaxVersion is the highest version of a model: what a signed integer of 32
+// bits holds, so that every client can keep it.
+const MaxVersion = math.MaxInt32
+
+// ParseVersion reads a model's version, 1 to MaxVersion in decimal without sign
+// or leading zero. The empty string is no version: callers for whom it means
+// the newest must look for it first.
 func ParseVersion(s string) (int, error) {
 	v, err := strconv.Atoi(s)
-	if err != nil || v < 1 || s[0] < '1' || s[0] > '9' {
-		return 0, problem.Invalid("model_version", "expected a positive integer; got %s", quote(s))
+	if err != nil || v < 1 || v > MaxVersion || s[0] < '1' || s[0] > '9' {
+		return 0, problem.Invalid("model_version", "expected a positive integer up to %d; got %s", MaxVersion, quote(s))
 	}
 	return v, nil
 }
@@ -48,7 +66,7 @@ func CheckVersion(field, s string) error {
 		_, err = ParseName(s)
 	}
 	if err != nil {
-		return problem.Invalid(field, "expected a positive integer, or an alias such as \"stable\" (1 to %d of a-z, 0-9 and '-'); got %s", maxName, quote(s))
+		return problem.Invalid(field, "expected a positive integer up to %d, or an alias such as \"stable\" (1 to %d of a-z, 0-9 and '-'); got %s", MaxVersion, maxName, quote(s))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"fmt"
 	"math"
 	"slices"
 )
@@ -82,6 +83,53 @@ func SpecOf(specs []TensorSpec, name string) *TensorSpec {
 		}
 	}
 	return nil
+}
+
+// Differs says in what a caller would notice that another version of a model
+// answers: an input or output that only one has, or that differs in its type,
+// its rank, a fixed size, or in whether it may be left out. It is "" where none
+// would. Bounds and examples are no difference.
+func (s *Signature) Differs(other *Signature) string {
+	for _, side := range []struct {
+		word        string
+		these, them []TensorSpec
+	}{{"input", s.Inputs, other.Inputs}, {"output", s.Outputs, other.Outputs}} {
+		for i := range side.these {
+			spec := &side.these[i]
+			match := SpecOf(side.them, spec.Name)
+			if match == nil {
+				return fmt.Sprintf("only one has the %s %q", side.word, spec.Name)
+			}
+			if why := spec.differs(match); why != "" {
+				return fmt.Sprintf("the %s %q is %s", side.word, spec.Name, why)
+			}
+		}
+		for i := range side.them {
+			if SpecOf(side.these, side.them[i].Name) == nil {
+				return fmt.Sprintf("only one has the %s %q", side.word, side.them[i].Name)
+			}
+		}
+	}
+	return ""
+}
+
+func (t *TensorSpec) differs(other *TensorSpec) string {
+	switch {
+	case t.DataType != other.DataType:
+		return fmt.Sprintf("%s in one and %s in the other", t.DataType, other.DataType)
+	case t.Optional != other.Optional:
+		return "optional in one alone"
+	case t.Shape == nil || other.Shape == nil:
+		return "" // not declared
+	case len(t.Shape) != len(other.Shape):
+		return fmt.Sprintf("of shape %v in one and %v in the other", t.Shape, other.Shape)
+	}
+	for i, d := range t.Shape {
+		if d != other.Shape[i] && d != Dynamic && other.Shape[i] != Dynamic {
+			return fmt.Sprintf("of shape %v in one and %v in the other", t.Shape, other.Shape)
+		}
+	}
+	return ""
 }
 
 // ExampleInputs are inputs that the model is known to run with, those that it

@@ -1,6 +1,7 @@
 package infer_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -32,6 +33,43 @@ func TestExampleInputs(t *testing.T) {
 			}
 			if err := s.Validate(&infer.Request{Inputs: got}); err != nil {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestDiffers(t *testing.T) {
+	t.Parallel()
+	port := func(name string, dt infer.DataType, shape ...int64) infer.TensorSpec {
+		return infer.TensorSpec{Name: name, DataType: dt, Shape: shape}
+	}
+	base := infer.Signature{Inputs: []infer.TensorSpec{port("x", infer.FP32, -1, 3)}, Outputs: []infer.TensorSpec{port("y", infer.FP32, -1)}}
+	with := func(change func(s *infer.Signature)) infer.Signature {
+		s := infer.Signature{Inputs: append([]infer.TensorSpec{}, base.Inputs...), Outputs: append([]infer.TensorSpec{}, base.Outputs...)}
+		change(&s)
+		return s
+	}
+	for name, tc := range map[string]struct {
+		other infer.Signature
+		want  string // "" is none
+	}{
+		"the same":              {base, ""},
+		"a dynamic axis":        {with(func(s *infer.Signature) { s.Inputs[0] = port("x", infer.FP32, 4, 3) }), ""},
+		"a bound":               {with(func(s *infer.Signature) { s.MaxElements = 9 }), ""},
+		"a shape not declared":  {with(func(s *infer.Signature) { s.Outputs[0].Shape = nil }), ""},
+		"a size":                {with(func(s *infer.Signature) { s.Inputs[0] = port("x", infer.FP32, -1, 4) }), `the input "x" is of shape [-1 3] in one and [-1 4] in the other`},
+		"a rank":                {with(func(s *infer.Signature) { s.Inputs[0] = port("x", infer.FP32, -1) }), "of shape"},
+		"a type":                {with(func(s *infer.Signature) { s.Outputs[0] = port("y", infer.FP64, -1) }), `the output "y" is FP32 in one and FP64 in the other`},
+		"an input more":         {with(func(s *infer.Signature) { s.Inputs = append(s.Inputs, port("z", infer.FP32, 1)) }), `only one has the input "z"`},
+		"an output of a name":   {with(func(s *infer.Signature) { s.Outputs[0].Name = "z" }), `only one has the output "y"`},
+		"one that may be left":  {with(func(s *infer.Signature) { s.Inputs[0].Optional = true }), "optional in one alone"},
+		"an output that is new": {with(func(s *infer.Signature) { s.Outputs = append(s.Outputs, port("z", infer.FP32, 1)) }), `only one has the output "z"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := base.Differs(&tc.other)
+			if (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
+				t.Errorf("%q, want %q", got, tc.want)
 			}
 		})
 	}

@@ -111,6 +111,20 @@ func TestParseName(t *testing.T) {
 	}
 }
 
+func TestNewName(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{"iris", "stats2", "index", "infer"} {
+		if got, err := infer.NewName(good); err != nil || got != good {
+			t.Errorf("%q: %q, %v", good, got, err)
+		}
+	}
+	for _, bad := range []string{"stats", "", "../x"} {
+		if _, err := infer.NewName(bad); problem.CodeOf(err) != problem.InvalidArgument {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
 func TestParseVersion(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]int{"1": 1, "42": 42, "2147483647": 2147483647} {
@@ -118,7 +132,7 @@ func TestParseVersion(t *testing.T) {
 			t.Errorf("%q: %d, %v", text, got, err)
 		}
 	}
-	for _, bad := range []string{"", "0", "-1", "+1", "01", "1.0", "1e3", "v1", "99999999999999999999", " 1"} {
+	for _, bad := range []string{"", "0", "-1", "+1", "01", "1.0", "1e3", "v1", "99999999999999999999", " 1", "2147483648", "9223372036854775807"} {
 		if _, err := infer.ParseVersion(bad); problem.CodeOf(err) != problem.InvalidArgument {
 			t.Errorf("%q: %v", bad, err)
 		}

@@ -123,12 +123,27 @@ static OrtStatus *port_open(const OrtApi *a, OrtAllocator *alloc, OrtSession *s,
   }
 }
 
+// sequence_element reads what kind the elements of a sequence are.
+static OrtStatus *sequence_element(const OrtApi *a, ms_port *p) {
+  const OrtSequenceTypeInfo *sequence = NULL;
+  TRY(a->CastTypeInfoToSequenceTypeInfo(p->type_info, &sequence));
+  if (sequence == NULL) return NULL;
+  OrtTypeInfo *element = NULL;
+  TRY(a->GetSequenceElementType(sequence, &element));
+  enum ONNXType kind = ONNX_TYPE_UNKNOWN;
+  OrtStatus *status = a->GetOnnxTypeFromTypeInfo(element, &kind);
+  a->ReleaseTypeInfo(element);
+  p->of_kind = (int)kind;
+  return status;
+}
+
 OrtStatus *ms_port_read(const OrtApi *a, OrtAllocator *alloc, OrtSession *s, int list, size_t i, ms_port *p) {
   memset(p, 0, sizeof *p);
   TRY(port_open(a, alloc, s, list, i, p));
   enum ONNXType kind;
   TRY(a->GetOnnxTypeFromTypeInfo(p->type_info, &kind));
   p->kind = (int)kind;
+  if (kind == ONNX_TYPE_SEQUENCE) return sequence_element(a, p);
   if (kind != ONNX_TYPE_TENSOR) return NULL;
   TRY(a->CastTypeInfoToTensorInfo(p->type_info, &p->tensor));
   if (p->tensor == NULL) return NULL;

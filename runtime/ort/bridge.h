@@ -16,6 +16,7 @@ typedef struct {
   OrtTypeInfo *type_info;
   const OrtTensorTypeAndShapeInfo *tensor;  // NULL when it is no tensor
   int kind;                                 // enum ONNXType
+  int of_kind;                              // likewise, of a sequence's elements
   int element;                              // enum ONNXTensorElementDataType
   int has_shape;
   size_t rank;

@@ -87,7 +87,7 @@ func (s *Session) port(list C.int, i int) (spec infer.TensorSpec, err error) {
 	spec.Name = C.GoString(p.name)
 	if p.kind != C.ONNX_TYPE_TENSOR || p.tensor == nil {
 		return spec, fmt.Errorf("%s %q is %s, and only tensors can be served%s",
-			side, spec.Name, kindName(p.kind), hint(p.kind))
+			side, spec.Name, kindName(p.kind), hint(list, &p))
 	}
 	if spec.DataType, err = dataTypeOf(p.element); err != nil {
 		return spec, fmt.Errorf("%s %q: %w", side, spec.Name, err)
@@ -125,9 +125,10 @@ func (s *Session) portShape(p *C.ms_port) (shape []infer.Dim, err error) {
 	return shape, nil
 }
 
-// hint says how to export a model without what cannot be served.
-func hint(kind C.int) string {
-	if kind == C.ONNX_TYPE_SEQUENCE || kind == C.ONNX_TYPE_MAP {
+// hint says how to export a model without what cannot be served: a sequence of
+// maps is what ZipMap gives, and only that.
+func hint(list C.int, p *C.ms_port) string {
+	if list == C.MS_OUTPUT && p.kind == C.ONNX_TYPE_SEQUENCE && p.of_kind == C.ONNX_TYPE_MAP {
 		return `: export it without ZipMap (in skl2onnx, options={"zipmap": False})`
 	}
 	return ""

@@ -99,6 +99,25 @@ func TestWhatIsNotInMemoryIsSeenToo(t *testing.T) {
 	})
 }
 
+// TestALoadIsOfWhatIsPublishedNow holds that after a load, which a push ends
+// with, the version that was just published answers calls without one.
+func TestALoadIsOfWhatIsPublishedNow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		src := newSource()
+		p := newPool(t, src, nil)
+		defer p.Close()
+		answered(t, p, "a", "")
+		src.publish("a", 3, 2, 1)
+		if err := p.Load(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		if got := answered(t, p, "a", ""); got != "3" {
+			t.Errorf("version %v answers", got)
+		}
+	})
+}
+
 func TestNewVersionIsCallableByNumberAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -108,9 +108,9 @@ func (p *Pool) published(ctx context.Context) ([]artifact.Ref, error) {
 }
 
 // Load implements serve.Repository: every version that calls without one get is
-// loaded when it returns.
+// loaded when it returns, by what is published now.
 func (p *Pool) Load(ctx context.Context, name string) error {
-	c, err := p.resolve(ctx, name, "", false)
+	c, err := p.resolve(ctx, name, "", true)
 	if err != nil {
 		return err
 	}

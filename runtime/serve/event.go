@@ -1,13 +1,13 @@
 package serve
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -129,12 +129,16 @@ func readStructured(body []byte, media string) (event.Event, error) {
 	if media != eventJSON {
 		return in, problem.New(problem.UnsupportedMedia, "expected structured events as %s; got %q", eventJSON, media)
 	}
+	body = infer.WithoutMark(body)
 	// The tokenizer is stricter than the SDK: duplicates and bad UTF-8 end here.
 	if err := infer.CheckJSON(body); err != nil {
 		return in, err
 	}
 	if jsontext.Value(body).Kind() != '{' {
 		return in, problem.New(problem.MalformedBody, "expected a CloudEvent, a JSON object")
+	}
+	if hasBothData(body) {
+		return in, problem.Invalid("data_base64", "expected either data or data_base64, got both")
 	}
 	if err := json.Unmarshal(body, &in); err != nil {
 		return in, problem.New(problem.MalformedBody, "not a CloudEvent in JSON: %w", err)
@@ -143,6 +147,23 @@ func readStructured(body []byte, media string) (event.Event, error) {
 		in.SetDataContentType("application/json") // the JSON format's default
 	}
 	return in, nil
+}
+
+// hasBothData reports whether an event, which has been checked, holds data in
+// both forms, of which it may have one (CloudEvents 1.0.2, JSON format, 3.1.1).
+func hasBothData(object []byte) bool {
+	reader := jsontext.NewDecoder(bytes.NewBuffer(object)) // which reads it where it is
+	seen := 0
+	for _, err := reader.ReadToken(); err == nil && reader.PeekKind() == '"'; err = reader.SkipValue() {
+		name, err := reader.ReadToken()
+		if err != nil {
+			return false
+		}
+		if word := name.String(); (word == "data" || word == "data_base64") && reader.PeekKind() != 'n' {
+			seen++
+		}
+	}
+	return seen == 2
 }
 
 // readBinary reads an event whose attributes are headers.
@@ -160,11 +181,10 @@ func readBinary(body []byte, h http.Header) (in event.Event, err error) {
 		if len(values) != 1 {
 			return in, problem.Invalid("ce-"+attribute, "expected the header once; got it %d times", len(values))
 		}
-		value, err := url.PathUnescape(values[0])
-		if err != nil || !utf8.ValidString(value) {
-			return in, problem.Invalid("ce-"+attribute, "expected percent-encoded UTF-8")
+		if !utf8.ValidString(values[0]) {
+			return in, problem.Invalid("ce-"+attribute, "expected UTF-8")
 		}
-		if err := setAttribute(&in, attribute, value); err != nil {
+		if err := setAttribute(&in, attribute, percentDecode(values[0])); err != nil {
 			return in, err
 		}
 	}
@@ -263,6 +283,30 @@ func writeAttributes(h http.Header, out event.Event) {
 			set(name, text)
 		}
 	}
+}
+
+// percentDecode decodes what percentEncode encodes. Most SDKs do not encode a
+// per cent sign, so one that begins no two hexadecimal digits is itself, and a
+// value that would decode to what is no UTF-8 was never encoded.
+func percentDecode(s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	decoded := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if c, err := hex.DecodeString(s[i+1 : i+3]); err == nil {
+				decoded = append(decoded, c[0])
+				i += 2
+				continue
+			}
+		}
+		decoded = append(decoded, s[i])
+	}
+	if !utf8.Valid(decoded) {
+		return s
+	}
+	return string(decoded)
 }
 
 // percentEncode encodes what a header cannot hold: space, the quote, the per

@@ -197,6 +197,9 @@ func (echo) Answer(ctx context.Context, in serve.Payload, model serve.Runner) (a
 		return nil, problem.Invalid("image", "expected an image")
 	case "unencodable":
 		return make(chan int), nil
+	case "wrong name":
+		_, err := model.Run(ctx, []infer.Tensor{infer.NewTensor("pixels", []int64{1, 2}, []float32{1, 1})})
+		return nil, err
 	case "greedy":
 		return nil, in.Reserve(ctx, 1<<40)
 	}

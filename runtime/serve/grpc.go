@@ -16,6 +16,8 @@ import (
 	"github.com/modelserveai/modelserve/internal/deflate"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/internal/telemetry"
+	"github.com/modelserveai/modelserve/internal/wellknown"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
 )
@@ -43,8 +45,12 @@ func (s *Server) newGRPC() http.Handler {
 	}
 	path, service := inferpbconnect.NewGRPCInferenceServiceHandler(&inference{s}, options...)
 	mux.Handle(path, service)
-	const check = "/grpc.health.v1.Health/Check"
-	mux.Handle(check, connect.NewUnaryHandlerSimple(check, s.checkHealth, options...))
+	for procedure, handler := range wellknown.Handlers(wellknown.Config{
+		Services: []string{inferpbconnect.GRPCInferenceServiceName},
+		Serving:  func(context.Context) bool { return s.cfg.Health.isReady() },
+	}, options...) {
+		mux.Handle(procedure, handler)
+	}
 	mux.HandleFunc("/", unimplemented)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// connect-go answers what is no procedure of a service in HTTP's way.
@@ -52,6 +58,7 @@ func (s *Server) newGRPC() http.Handler {
 			unimplemented(w, r)
 			return
 		}
+		telemetry.SetRoute(r.Context(), r.URL.Path)
 		s.serveGRPC(mux, w, r)
 	})
 }
@@ -95,14 +102,14 @@ func (s *Server) serveGRPC(next http.Handler, w http.ResponseWriter, r *http.Req
 		controller: http.NewResponseController(w),
 	}
 	defer t.end()
-	if r.URL.Path != inferpbconnect.GRPCInferenceServiceModelStreamInferProcedure {
+	if r.URL.Path != inferpbconnect.GRPCInferenceServiceModelStreamInferProcedure && !wellknown.IsStream(r.URL.Path) {
 		lift := s.boundBodyTime(w)
 		defer lift()
 	}
 	r = r.WithContext(context.WithValue(ctx, transportKey{}, t))
 	r.Body = t.body
 	next.ServeHTTP(w, r)
-	_ = problemgrpc.Complete(w.Header()) // handlers have logged their own errors; the rest is connect-go's word to the client
+	_ = problemgrpc.Complete(w.Header(), s.cfg.Limits.MaxBody) // handlers have logged their own errors; the rest is connect-go's word to the client
 }
 
 type transportKey struct{}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 )
@@ -162,6 +163,9 @@ func (i *inference) receive(ctx context.Context, t *transport, stream *connect.B
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
+			}
+			if told := problemgrpc.Unread(err, i.s.cfg.Limits.MaxBody); told != nil {
+				return told
 			}
 			return err
 		}

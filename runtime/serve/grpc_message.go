@@ -9,6 +9,8 @@ import (
 	"time"
 	"unsafe"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
@@ -47,8 +49,7 @@ func decodeGRPC(in *inferpb.ModelInferRequest) (*infer.Request, error) {
 			}
 			continue
 		}
-		// MLServer's client sends an empty message beside raw contents.
-		if len(filledFields(t.GetContents())) > 0 {
+		if proto.Size(t.GetContents()) > 0 { // some clients always set it
 			return nil, problem.Invalid(path+".contents", "expected either contents or raw_input_contents, not both")
 		}
 		out.Data = aligned(raw[i], out.DataType.Size())

@@ -2,33 +2,12 @@ package serve
 
 import (
 	"context"
-	"errors"
-	"strconv"
-
-	"connectrpc.com/connect"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
 )
-
-// checkHealth answers grpc.health.v1.Health/Check. The messages are the health
-// protocol's by their wire form, one string and one enum, without linking
-// grpc-go for its types.
-func (s *Server) checkHealth(_ context.Context, service *wrapperspb.StringValue) (*wrapperspb.Int32Value, error) {
-	const serving, notServing = 1, 2
-	switch service.GetValue() {
-	case "", inferpbconnect.GRPCInferenceServiceName:
-	default:
-		return nil, connect.NewError(connect.CodeNotFound, errors.New("unknown service "+strconv.Quote(service.GetValue())))
-	}
-	if s.cfg.Health.isReady() {
-		return wrapperspb.Int32(serving), nil
-	}
-	return wrapperspb.Int32(notServing), nil
-}
 
 // inference is the service's procedures.
 type inference struct{ s *Server }

@@ -120,10 +120,21 @@ type runner struct {
 	responses []*infer.Response
 }
 
+// misuse is a model's refusal of what a codec made for it, such as an input of
+// another name: the function's fault, so that its caller gets a plain 500, and
+// the log the reason. It does not unwrap, or the refusal would be the answer.
+type misuse struct{ refused error }
+
+// Error tells the refusal, for the log.
+func (m *misuse) Error() string { return "the codec asked its model wrongly: " + m.refused.Error() }
+
 // Run runs the model once.
 func (r *runner) Run(ctx context.Context, inputs []infer.Tensor) ([]infer.Tensor, error) {
 	info := r.lease.Info()
 	resp, err := r.lease.Run(ctx, &infer.Request{Model: info.Name, Version: info.Version, Tenant: r.tenant, Inputs: inputs})
+	if code := problem.CodeOf(err); code == problem.InvalidArgument || code == problem.MalformedBody {
+		return nil, &misuse{err} // what the caller sent is the codec's to judge
+	}
 	if err != nil {
 		return nil, err
 	}

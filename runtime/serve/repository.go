@@ -203,7 +203,7 @@ func (s *Server) readControl(w http.ResponseWriter, r *http.Request, v any) erro
 	case len(body) == 0:
 		return nil
 	}
-	if err := jsonv2.Unmarshal(body, v); err != nil {
+	if err := jsonv2.Unmarshal(infer.WithoutMark(body), v); err != nil {
 		return problem.New(problem.MalformedBody, "expected a JSON object of the repository extension: %w", err)
 	}
 	return nil

@@ -81,6 +81,9 @@ func refuse(what string) map[string]handler {
 
 // nothingAt is the error of a URL that is none of ours.
 func nothingAt(r *http.Request) error {
+	if p := r.URL.EscapedPath(); len(p) > 1 && strings.HasSuffix(p, "/") && !strings.HasSuffix(p, "//") {
+		return problem.New(problem.NotFound, "there is nothing at %s: leave out the slash at its end", strconv.Quote(shorten(r.URL.Path)))
+	}
 	return problem.New(problem.NotFound, "there is nothing at %s", strconv.Quote(shorten(r.URL.Path)))
 }
 

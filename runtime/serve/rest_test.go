@@ -364,6 +364,8 @@ func TestCallsRefused(t *testing.T) {
 		code               problem.Code
 	}{
 		"nothing there":       {http.MethodGet, "/nope", "", problem.NotFound},
+		"nothing of a model":  {http.MethodGet, "/v2/models/double/foo", "", problem.NotFound},
+		"a slash behind":      {http.MethodPost, "/v2/models/double/infer/", "", problem.NotFound},
 		"nothing in v2":       {http.MethodGet, "/v2/nope", "", problem.NotFound},
 		"method":              {http.MethodGet, "/v2/models/double/infer", "", problem.MethodNotAllowed},
 		"method, root":        {http.MethodDelete, "/", "", problem.MethodNotAllowed},
@@ -393,6 +395,9 @@ func TestCallsRefused(t *testing.T) {
 			}
 			got := send(t, tc.method, ts.URL+tc.path, []byte(tc.body), headers...)
 			e := got.failed(t, tc.code)
+			if strings.HasSuffix(tc.path, "infer/") && !strings.Contains(e.Error, "leave out the slash") {
+				t.Errorf("the slash is not named: %s", got.body)
+			}
 			if inV2 := strings.HasPrefix(tc.path, "/v2"); inV2 != (e.Error != "") || inV2 == (e.Detail != "") {
 				t.Errorf("not the form of its URL: %s", got.body)
 			}

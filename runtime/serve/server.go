@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -230,16 +232,18 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // logError logs what is our fault; what is the client's he is told himself.
 func (s *Server) logError(ctx context.Context, err error) {
+	telemetry.SetError(ctx, err)
 	level := slog.LevelDebug
 	var panicked *panicError
-	switch code := problem.CodeOf(err); {
+	code := problemgrpc.CodeOf(err)
+	switch {
 	case errors.As(err, &panicked): // has its stack in the log already
 	case code == problem.Internal:
 		level = slog.LevelError
 	case code.Row().Status >= http.StatusInternalServerError:
 		level = slog.LevelWarn
 	}
-	s.cfg.Logger.Log(ctx, level, "request failed", "error", err, "code", problem.CodeOf(err))
+	s.cfg.Logger.Log(ctx, level, "request failed", "error", err, "code", code)
 }
 
 // trackedWriter remembers whether an answer was begun.

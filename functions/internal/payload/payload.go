@@ -17,14 +17,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
 // MaxDepth is how deep a JSON form may nest.
 const MaxDepth = 64
-
-// byteOrderMark is U+FEFF in UTF-8.
-const byteOrderMark = "\ufeff"
 
 // IsJSON reports whether the payload is the JSON form. Only the content type
 // decides: JSON sent as anything else is plain bytes.
@@ -40,7 +38,7 @@ func Decode(in serve.Payload, dst any) error {
 	if at, ok := tooDeep(in.Body); ok {
 		return problem.New(problem.MalformedBody, "the body nests deeper than %d at byte %d", MaxDepth, at)
 	}
-	body := bytes.TrimPrefix(in.Body, []byte(byteOrderMark))
+	body := infer.WithoutMark(in.Body)
 	if err := json.Unmarshal(body, dst, json.RejectUnknownMembers(true)); err != nil {
 		return decodeProblem(body, err)
 	}

@@ -84,6 +84,15 @@ func (c *config) Check() []error {
 
 func main() {
 	var cfg config
+	if len(os.Args) > 1 {
+		if len(os.Args) > 2 || os.Args[1] != "--help" && os.Args[1] != "-h" {
+			fmt.Fprintf(os.Stderr, "gateway: takes no arguments, got %q; --help tells the variables that configure it\n", os.Args[1:])
+			os.Exit(env.ExitCode)
+		}
+		_, _ = fmt.Fprintln(os.Stdout, "The gateway of ModelServe is configured by its environment:")
+		_ = env.Usage(os.Stdout, &cfg) // an output that is gone reads nothing
+		return
+	}
 	if err := env.Parse(&cfg); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(env.ExitCode)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -73,32 +74,50 @@ func Code(e *connect.Error) problem.Code {
 	return ""
 }
 
+// CodeOf is problem.CodeOf for errors that may be gRPC's: the code that one
+// carries, or the one that WithCode would give it.
+func CodeOf(err error) problem.Code {
+	var known *problem.Error
+	var wire *connect.Error
+	if errors.As(err, &known) || !errors.As(err, &wire) {
+		return problem.CodeOf(err)
+	}
+	if code := Code(wire); code != "" {
+		return code
+	}
+	return codeFor(wire.Code())
+}
+
 // WithCode gives an error that gRPC's own library made (a message too large, a
 // procedure that is none) the stable code that every error of ours has.
 func WithCode(e *connect.Error) *connect.Error {
 	if Code(e) != "" {
 		return e
 	}
-	code := problem.Internal
-	switch e.Code() {
-	case connect.CodeCanceled:
-		code = problem.Cancelled
-	case connect.CodeInvalidArgument:
-		code = problem.MalformedBody
-	case connect.CodeDeadlineExceeded:
-		code = problem.DeadlineExceeded
-	case connect.CodeNotFound:
-		code = problem.NotFound
-	case connect.CodeResourceExhausted:
-		code = problem.PayloadTooLarge
-	case connect.CodeUnimplemented:
-		code = problem.Unimplemented
-	case connect.CodeUnavailable:
-		code = problem.Unavailable
-	default: // connect-go makes no others of itself but for bugs
-	}
-	add(e, &errdetails.ErrorInfo{Reason: string(code), Domain: Domain})
+	add(e, &errdetails.ErrorInfo{Reason: string(codeFor(e.Code())), Domain: Domain})
 	return e
+}
+
+// codeFor is the stable code of an error that gRPC's own library made.
+func codeFor(code connect.Code) problem.Code {
+	switch code {
+	case connect.CodeCanceled:
+		return problem.Cancelled
+	case connect.CodeInvalidArgument:
+		return problem.MalformedBody
+	case connect.CodeDeadlineExceeded:
+		return problem.DeadlineExceeded
+	case connect.CodeNotFound:
+		return problem.NotFound
+	case connect.CodeResourceExhausted:
+		return problem.PayloadTooLarge
+	case connect.CodeUnimplemented:
+		return problem.Unimplemented
+	case connect.CodeUnavailable:
+		return problem.Unavailable
+	default: // connect-go makes no others of itself but for bugs
+		return problem.Internal
+	}
 }
 
 // The trailers of a gRPC answer, as connect-go sets them.
@@ -108,10 +127,35 @@ const (
 	detailsTrailer = http.TrailerPrefix + "Grpc-Status-Details-Bin"
 )
 
+// Unread is what a caller is told of a message that connect-go could not read,
+// in its own words for ours; most is the bound on a message in bytes. It is nil
+// for any other error.
+func Unread(err error, most int64) *problem.Error {
+	var wire *connect.Error
+	if !errors.As(err, &wire) || len(wire.Details()) > 0 {
+		return nil
+	}
+	text := wire.Message()
+	switch {
+	case wire.Code() == connect.CodeResourceExhausted && strings.Contains(text, "message size"):
+		return problem.New(problem.PayloadTooLarge, "expected a message of at most %d bytes, also decompressed; send larger inputs by reference", most)
+	case wire.Code() != connect.CodeInvalidArgument:
+		return nil
+	case strings.HasPrefix(text, "unmarshal message"):
+		return problem.New(problem.MalformedBody, "the message is not protobuf of its type")
+	case strings.Contains(text, "incomplete envelope"), strings.Contains(text, "promised"):
+		return problem.New(problem.MalformedBody, "the message broke off before its announced end")
+	case strings.Contains(text, "decompress"), strings.Contains(text, "compressed"):
+		return problem.New(problem.MalformedBody, "the message is not compressed as grpc-encoding says")
+	}
+	return nil
+}
+
 // Complete gives an answer that connect-go wrote by itself, about a message
-// that reached no handler, the stable code of WithCode. It returns the error
-// that the answer tells, nil for a good one. Call it when the handler returns.
-func Complete(h http.Header) *connect.Error {
+// that reached no handler, the words of Unread and the stable code of WithCode.
+// It returns the error that the answer tells, nil for a good one. Call it when
+// the handler returns.
+func Complete(h http.Header, most int64) *connect.Error {
 	value := func(name string) string {
 		if v := h[name]; len(v) == 1 { // the names are no canonical ones
 			return v[0]
@@ -133,7 +177,11 @@ func Complete(h http.Header) *connect.Error {
 	if value(detailsTrailer) != "" {
 		return e
 	}
-	status := &spb.Status{Code: int32(number), Message: message}
+	if p := Unread(e, most); p != nil {
+		e = Error(p)
+		h[messageTrailer] = []string{e.Message()} // plain letters: nothing to encode
+	}
+	status := &spb.Status{Code: int32(e.Code()), Message: e.Message()}
 	for _, d := range WithCode(e).Details() {
 		status.Details = append(status.Details, &anypb.Any{TypeUrl: "type.googleapis.com/" + d.Type(), Value: d.Bytes()})
 	}

@@ -69,6 +69,7 @@ type Graph struct {
 // Node is one operator.
 type Node struct {
 	Op         string
+	Domain     string // "" is ONNX's own
 	Inputs     []string
 	Outputs    []string
 	Attributes []Attribute
@@ -102,6 +103,7 @@ const (
 	IsSequence
 	IsMap // from int64
 	IsOptional
+	IsMaps // a sequence of maps from int64
 )
 
 // Tensor is a constant: its raw little-endian bytes, or the strings of a
@@ -128,6 +130,13 @@ func (m Model) Marshal() []byte {
 	b = text(b, 2, "onnxtest")
 	b = message(b, 7, m.Graph.marshal())
 	b = message(b, 8, varint(nil, 2, uint64(opset)))
+	domains := map[string]bool{"": true}
+	for _, n := range m.Graph.Nodes {
+		if !domains[n.Domain] {
+			b = message(b, 8, varint(text(nil, 1, n.Domain), 2, 1))
+		}
+		domains[n.Domain] = true
+	}
 	for _, key := range slices.Sorted(maps.Keys(m.Metadata)) {
 		b = message(b, 14, text(text(nil, 1, key), 2, m.Metadata[key]))
 	}
@@ -171,6 +180,9 @@ func (n Node) marshal() []byte {
 		b = text(b, 2, s)
 	}
 	b = text(b, 4, n.Op)
+	if n.Domain != "" {
+		b = text(b, 7, n.Domain)
+	}
 	for _, a := range n.Attributes {
 		b = message(b, 5, a.marshal())
 	}
@@ -225,6 +237,8 @@ func (v Value) typeProto() []byte {
 		return message(nil, 4, message(nil, 1, elem))
 	case IsMap:
 		return message(nil, 5, message(varint(nil, 1, uint64(Int64)), 2, elem))
+	case IsMaps:
+		return message(nil, 4, message(nil, 1, Value{Element: v.Element, Kind: IsMap}.typeProto()))
 	case IsOptional:
 		return message(nil, 9, message(nil, 1, elem))
 	default:

@@ -90,6 +90,15 @@ func Sequence() Model {
 	return m
 }
 
+// ZipMap gives a sequence of maps, as skl2onnx exports classifiers by default.
+func ZipMap() Model {
+	m := unary("ZipMap", Float, Float, []any{"n", 2}, nil)
+	m.Graph.Nodes[0].Domain = "ai.onnx.ml"
+	m.Graph.Nodes[0].Attributes = []Attribute{{Name: "classlabels_int64s", Ints: []int64{0, 1}}}
+	m.Graph.Outputs[0].Kind = IsMaps
+	return m
+}
+
 // Constant takes no input and gives a float32 scalar.
 func Constant(value float32) Model {
 	t := Floats("", []int64{}, value)

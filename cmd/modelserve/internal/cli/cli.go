@@ -117,7 +117,7 @@ func explain(err error) string {
 type app struct {
 	Env
 
-	server, key, output string
+	server, key, output, data string
 }
 
 func (a *app) root() *cobra.Command {
@@ -129,8 +129,8 @@ splits), deploys them as functions, manages keys, and runs the whole platform on
 this machine.
 
 It finds the platform by --server and --key or MODELSERVE_SERVER and
-MODELSERVE_KEY, else by the folder .modelserve/ here or above, which
-` + "`modelserve dev`" + ` keeps. MODELSERVE_S3_* say where models are stored elsewhere.`,
+MODELSERVE_KEY, else by the folder that ` + "`modelserve dev`" + ` keeps: --data or
+MODELSERVE_DATA, else .modelserve/ here or above. MODELSERVE_S3_* say where models are stored elsewhere.`,
 		Example: `  modelserve dev                              # the platform, here
   modelserve models push churn churn.onnx     # publish a model; prints a curl line to call it
   modelserve deploy churn                     # give it a service of its own
@@ -156,11 +156,13 @@ MODELSERVE_KEY, else by the folder .modelserve/ here or above, which
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.server, "server", "", "the platform's `URL` (MODELSERVE_SERVER, else .modelserve/platform.json)")
 	flags.StringVar(&a.key, "key", "", "the API `key` (MODELSERVE_KEY, else .modelserve/key)")
+	flags.StringVar(&a.data, "data", "", "the `folder` that a local platform keeps (MODELSERVE_DATA, else .modelserve here or above)")
 	flags.StringVarP(&a.output, "output", "o", "table", "table, json or yaml")
 	// A fixed list of values: an error here is one in this line.
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 
-	root.AddCommand(a.devCommand(), a.modelsCommand(), a.deployCommand(), a.keysCommand(), a.versionCommand())
+	root.AddCommand(a.devCommand(), a.modelsCommand(), a.deployCommand(), a.undeployCommand(), a.functionsCommand(),
+		a.keysCommand(), a.versionCommand())
 	adoptGenerated(root)
 	return root
 }

@@ -83,6 +83,12 @@ func (c *client) call(ctx context.Context, method, path string, body, out any) e
 	return nil
 }
 
+// load has a model's version that calls without one reach loaded, and returns
+// when it is.
+func (c *client) load(ctx context.Context, model string) error {
+	return c.call(ctx, http.MethodPost, "/v2/repository/models/"+model+"/load", nil, nil)
+}
+
 // unreachable says what to do when nothing answers.
 func (c *client) unreachable(err error) error {
 	var wrapped *url.Error
@@ -101,11 +107,14 @@ func (c *client) refused(resp *http.Response, data []byte) error {
 	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	var body struct {
 		Detail    string          `json:"detail"`
+		Error     string          `json:"error"` // what detail is in /v2
 		Code      problem.Code    `json:"code"`
 		RequestID string          `json:"request_id"`
 		Errors    []problem.Field `json:"errors"`
 	}
-	if err != nil || media != "application/problem+json" || json.Unmarshal(data, &body) != nil || body.Detail == "" {
+	ours := err == nil && (media == "application/problem+json" || media == "application/json") && json.Unmarshal(data, &body) == nil
+	body.Detail = firstOf(body.Detail, body.Error)
+	if !ours || body.Code == "" || body.Detail == "" {
 		return fmt.Errorf("%s answered %s, not as ModelServe does; check --server", c.server, resp.Status)
 	}
 	refused := &problem.Error{Code: body.Code, Detail: body.Detail, Fields: body.Errors}

@@ -203,8 +203,8 @@ func (a *app) deployHere(ctx context.Context, s *service, m *artifact.Manifest, 
 	if err != nil {
 		return err
 	}
-	if p.root == "" {
-		return errors.New("there is no local platform here or above (no .modelserve): start one with `make run`, or write the manifest for a cluster with --output-dir")
+	if p.dir == "" {
+		return errors.New("there is no local platform here or above (no .modelserve): start one with `make run`, name its folder with --data, or write the manifest for a cluster with --output-dir")
 	}
 	if !strings.HasPrefix(s.Image, "ko://") {
 		return usagef("--image: the platform here builds what it runs, so it takes only ko://IMPORT/PATH; --output-dir writes the manifest for a cluster")
@@ -216,7 +216,7 @@ func (a *app) deployHere(ctx context.Context, s *service, m *artifact.Manifest, 
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(p.root, stateDir, servicesDir, s.Name+".yaml")
+	path := filepath.Join(p.dir, servicesDir, s.Name+".yaml")
 	before, err := c.nameIsFree(ctx, s.Name, path)
 	if err != nil {
 		return err
@@ -279,17 +279,19 @@ func writeManifest(path, text string) error {
 
 // function is a row of GET /v1/functions.
 type function struct {
-	Name   string   `json:"name"`
-	URL    string   `json:"url"`
-	State  string   `json:"state"`
-	Reason string   `json:"reason"`
-	Models []string `json:"models"`
+	Name      string   `json:"name"`
+	Namespace string   `json:"namespace,omitempty"`
+	URL       string   `json:"url,omitempty"`
+	State     string   `json:"state,omitempty"`
+	Pool      bool     `json:"pool,omitempty"`
+	Reason    string   `json:"reason,omitempty"`
+	Models    []string `json:"models"`
 }
 
 func (c *client) functions(ctx context.Context) ([]function, error) {
-	var list struct {
+	list := struct {
 		Functions []function `json:"functions"`
-	}
+	}{Functions: []function{}}
 	err := c.call(ctx, http.MethodGet, "/v1/functions", nil, &list)
 	return list.Functions, err
 }
@@ -356,6 +358,7 @@ func (c *client) waitFor(ctx context.Context, s *service, before *function, wait
 const (
 	stateBuilding = "building"
 	stateFailed   = "failed"
+	stateIdle     = "idle"
 )
 
 // serves reports whether calls to the function reach the service's model, and

@@ -50,6 +50,7 @@ PATH=/usr/bin:/bin:$PATH
 echo "${0##*/} $*" >>log
 case "$1 $3" in
 "apply "*) cat >applied; echo "service applied" ;;
+"delete churn") echo "service deleted" ;;
 "get gateway") cat gateway ;;
 "get churn")
 	n=$(($(cat count 2>/dev/null || echo 0) + 1)); [ -e state.$n ] || n=%d

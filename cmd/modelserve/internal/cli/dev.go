@@ -16,13 +16,14 @@ func (a *app) devCommand() *cobra.Command {
 		Long: `Run the gateway, the functions and the store of a cluster in one process, from
 the same manifests. Functions start when they are called and stop when they are
 idle. Ctrl-C stops everything; what was published, and the keys, stay in
-.modelserve/.`,
+.modelserve/, or in the folder that --data names.`,
 		Example: `  modelserve dev
   modelserve dev --address 127.0.0.1:9090 --data /tmp/modelserve`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Out = a.Out
 			o.Version = readBuild().Version
+			o.DataDir = firstOf(a.dataDir(), stateDir)
 			for _, path := range []*string{&o.DataDir, &o.Overlay, &o.Deps} {
 				*path = a.abs(*path)
 			}
@@ -30,7 +31,6 @@ idle. Ctrl-C stops everything; what was published, and the keys, stay in
 		},
 	}
 	cmd.Flags().StringVar(&o.Address, "address", "127.0.0.1:8080", "where the gateway listens")
-	cmd.Flags().StringVar(&o.DataDir, "data", stateDir, "the `folder` that keeps models and keys")
 	cmd.Flags().StringVar(&o.Overlay, "overlay", filepath.Join("config", "overlays", "local"), "the manifests to run")
 	cmd.Flags().StringVar(&o.Deps, "deps", ".deps", "the `folder` that make deps fills")
 	cmd.Flags().BoolVar(&o.Plain, "plain", false, "print lines only, as when the output is no terminal")

@@ -1,12 +1,16 @@
 package cli
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/modelserveai/modelserve/internal/problem"
 )
 
 // apiKey is a key as the control API tells of it.
@@ -119,27 +123,65 @@ func (a *app) keysListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all := []apiKey{}
-			for cursor := ""; ; {
-				var page struct {
-					Keys []apiKey `json:"keys"`
-					Next string   `json:"next_cursor"`
-				}
-				query := url.Values{"limit": {"200"}}
-				if cursor != "" {
-					query.Set("cursor", cursor)
-				}
-				if err := c.call(cmd.Context(), http.MethodGet, "/v1/keys?"+query.Encode(), nil, &page); err != nil {
-					return err
-				}
-				all = append(all, page.Keys...)
-				if page.Next == "" || page.Next == cursor {
-					break
-				}
-				cursor = page.Next
+			all, err := c.keys(cmd.Context())
+			if err != nil {
+				return err
 			}
 			return a.print(map[string]any{"keys": all}, func() string { return keyTable(all) })
 		},
+	}
+}
+
+// keys lists every key that may be seen, newest first.
+func (c *client) keys(ctx context.Context) ([]apiKey, error) {
+	all := []apiKey{}
+	for cursor := ""; ; {
+		var page struct {
+			Keys []apiKey `json:"keys"`
+			Next string   `json:"next_cursor"`
+		}
+		query := url.Values{"limit": {"200"}}
+		if cursor != "" {
+			query.Set("cursor", cursor)
+		}
+		if err := c.call(ctx, http.MethodGet, "/v1/keys?"+query.Encode(), nil, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Keys...)
+		if page.Next == "" || page.Next == cursor {
+			return all, nil
+		}
+		cursor = page.Next
+	}
+}
+
+// revoke ends the key of an id, or else the active one of a name, and returns
+// its id.
+func (c *client) revoke(ctx context.Context, idOrName string) (id string, err error) {
+	end := func(id string) error {
+		return c.call(ctx, http.MethodDelete, "/v1/keys/"+url.PathEscape(id), nil, nil)
+	}
+	err = end(idOrName)
+	if code := problem.CodeOf(err); err == nil || code != problem.NotFound && code != problem.InvalidArgument {
+		return idOrName, err
+	}
+	all, listErr := c.keys(ctx)
+	if listErr != nil {
+		return "", err // it is no id, and who may not list has nothing but ids
+	}
+	var ids []string
+	for _, k := range all {
+		if k.Name == idOrName && k.Status == "active" {
+			ids = append(ids, k.ID)
+		}
+	}
+	switch len(ids) {
+	case 0:
+		return "", fmt.Errorf("%w, and no active key has that name; `modelserve keys list` tells which there are", err)
+	case 1:
+		return ids[0], end(ids[0])
+	default:
+		return "", fmt.Errorf("%d active keys have the name %q: name the one to end by its id (%s)", len(ids), idOrName, strings.Join(ids, ", "))
 	}
 }
 
@@ -157,18 +199,21 @@ func keyTable(keys []apiKey) string {
 
 func (a *app) keysRevokeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "revoke ID…",
-		Short:   "End keys now",
-		Long:    "End keys. Calls with them are refused within two seconds. Revoking twice is no error.",
-		Example: "  modelserve keys revoke k7x2m4",
-		Args:    args(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, ids []string) error {
+		Use:   "revoke {ID | NAME}…",
+		Short: "End keys now",
+		Long: `End keys, by their ids or by names that only one active key has. Calls with them
+are refused within two seconds. Revoking an id twice is no error.`,
+		Example: `  modelserve keys revoke k7x2m4
+  modelserve keys revoke ci`,
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {
 				return err
 			}
-			for _, id := range ids {
-				if err := c.call(cmd.Context(), http.MethodDelete, "/v1/keys/"+url.PathEscape(id), nil, nil); err != nil {
+			ids := make([]string, len(args))
+			for i, arg := range args {
+				if ids[i], err = c.revoke(cmd.Context(), arg); err != nil {
 					return err
 				}
 			}

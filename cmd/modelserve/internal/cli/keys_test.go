@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/modelserveai/modelserve/internal/problem"
 )
 
 // fakePlatform answers the control API as the gateway documents it.
@@ -92,6 +94,43 @@ k0  old   a        admin,models:read  expired  2025-01-02 03:04:05  2025-02-02 0
 	s.fails(exitFailed, "not as ModelServe does", "keys", "revoke", "nowhere", "--key", "ms_test_key")
 	server.Close()
 	s.fails(exitFailed, "start it with `make run`", "keys", "list")
+}
+
+// TestRevokeByName holds that a key may be ended by what people call it, where
+// that means one.
+func TestRevokeByName(t *testing.T) {
+	t.Parallel()
+	const list = `{"keys":[{"id":"k1","name":"ci","status":"active"},{"id":"k2","name":"two","status":"active"},{"id":"k3","name":"two","status":"active"},` +
+		`{"id":"k4","name":"ci","status":"revoked"},{"id":"k5","name":"old","status":"expired"}]}`
+	ended := make(chan string, 10)
+	handlers := map[string]func(http.ResponseWriter, *http.Request){
+		"GET /v1/keys": func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, list) },
+	}
+	for _, id := range []string{"k1", "k2"} {
+		handlers["DELETE /v1/keys/"+id] = func(w http.ResponseWriter, _ *http.Request) {
+			ended <- id
+			w.WriteHeader(http.StatusNoContent)
+		}
+	}
+	for _, none := range []string{"ci", "two", "old", "nobody"} {
+		handlers["DELETE /v1/keys/"+none] = func(w http.ResponseWriter, _ *http.Request) {
+			problem.Write(w, problem.New(problem.NotFound, "there is no key %q", none))
+		}
+	}
+	server := fakePlatform(t, handlers)
+	s := newShell(t)
+	s.vars = map[string]string{"MODELSERVE_SERVER": server.URL, "MODELSERVE_KEY": "ms_test_key"}
+	s.wants("revoked k1, k2\n", "keys", "revoke", "ci", "k2")
+	if first, second := <-ended, <-ended; first != "k1" || second != "k2" {
+		t.Errorf("ended %s and %s", first, second)
+	}
+	s.fails(exitFailed, `2 active keys have the name "two": name the one to end by its id (k2, k3)`, "keys", "revoke", "two")
+	for _, none := range []string{"old", "nobody"} {
+		s.fails(exitFailed, "and no active key has that name", "keys", "revoke", none)
+	}
+	if len(ended) != 0 {
+		t.Error("more were ended")
+	}
 }
 
 func TestLocalKeyStaysLocal(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -28,7 +27,7 @@ func (a *app) withStore(ctx context.Context, do func(*store) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(s), closeStore())
+	return errors.Join(s.explain(do(s)), closeStore())
 }
 
 // modelSummary is a row of `models list`.
@@ -266,8 +265,9 @@ func (a *app) deleteCommand() *cobra.Command {
 		Short: "Delete a published version, or a model with all of them",
 		Long: `Delete a version, or all versions of a model. It asks first; where nobody can
 answer it wants --yes. A version that an alias or the split names is not deleted
-before those name another, but with the whole model. The pool lets it go within
-two seconds; a function that pins it answers with it until it stops.`,
+before those name another, but with the whole model. Manifests and functions
+that name it are told first. The pool lets it go within two seconds; a function
+that pins it answers with it until it stops. Its number is never used again.`,
 		Example: `  modelserve models delete churn@2
   modelserve models delete churn --yes`,
 		Args: args(cobra.ExactArgs(1)),
@@ -276,6 +276,9 @@ two seconds; a function that pins it answers with it until it stops.`,
 				refs, err := s.versionsOf(cmd.Context(), args[0])
 				if err != nil {
 					return err
+				}
+				for _, note := range a.pins(cmd.Context(), refs) {
+					a.notef("note: %s", note)
 				}
 				if !yes {
 					if err := a.confirm(refs); err != nil {
@@ -289,7 +292,6 @@ two seconds; a function that pins it answers with it until it stops.`,
 				for _, ref := range refs {
 					gone.Deleted = append(gone.Deleted, ref.String())
 				}
-				a.tellOfServices(refs)
 				return a.print(gone, func() string { return "deleted " + strings.Join(gone.Deleted, ", ") + "\n" })
 			})
 		},
@@ -305,21 +307,6 @@ func (s *store) delete(ctx context.Context, text string, refs []artifact.Ref) ([
 	}
 	refs, err := s.DeleteAll(ctx, text)
 	return refs, notPublished(err)
-}
-
-// tellOfServices says which local service is left without its model.
-func (a *app) tellOfServices(refs []artifact.Ref) {
-	p, err := a.findPlatform()
-	if err != nil {
-		return
-	}
-	for _, ref := range refs {
-		path := p.deployed(ref.Name)
-		text, err := os.ReadFile(path)
-		if err == nil && strings.Contains(string(text), "value: "+ref.String()+"\n") {
-			a.notef("note: the service in %s serves %s; remove the file, or deploy another version", path, ref)
-		}
-	}
 }
 
 // versionsOf lists the versions that a ref means: one, or all.

@@ -6,17 +6,20 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local"
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/objectstore"
+	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
@@ -134,6 +137,53 @@ func TestPushTellsOfServices(t *testing.T) {
 	}
 }
 
+// TestASecondVersionAnswersAtOnce holds that a push of a version that takes over
+// from another ends when the platform has it loaded.
+func TestASecondVersionAnswersAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		functions string
+		fails     bool
+		loads     int
+		want      string // "" is no note
+	}{
+		"the pool is up":       {`{"name":"pool","pool":true,"state":"ready","models":[]}`, false, 1, ""},
+		"nobody knows":         {`{"name":"pool","pool":true,"models":[]}`, false, 1, ""},
+		"the pool is at zero":  {`{"name":"pool","pool":true,"state":"idle","models":[]}`, false, 0, ""},
+		"a function that pins": {`{"name":"own","state":"ready","models":["churn@2"]},{"name":"pool","pool":true,"state":"idle","models":[]}`, false, 1, ""},
+		"it does not load":     {`{"name":"pool","pool":true,"state":"ready","models":[]}`, true, 1, "an older version answers calls without a version until this one is loaded: out of memory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var loads atomic.Int64
+			server := fakePlatform(t, map[string]func(http.ResponseWriter, *http.Request){
+				"GET /v1/functions": func(w http.ResponseWriter, _ *http.Request) {
+					_, _ = fmt.Fprintf(w, `{"functions":[%s]}`, tc.functions)
+				},
+				"POST /v2/repository/models/churn/load": func(w http.ResponseWriter, _ *http.Request) {
+					loads.Add(1)
+					if tc.fails {
+						problem.WriteV2(w, problem.New(problem.ModelUnavailable, "out of memory"))
+					}
+				},
+			})
+			s := newShell(t).withPlatform()
+			s.model("a.onnx", onnxtest.Scale(3, 2))
+			s.model("b.onnx", onnxtest.Scale(3, 4))
+			s.write(stateDir+"/"+platformFile, fmt.Sprintf(`{"server": %q}`, server.URL))
+			s.vars[keyVariable] = "ms_test_key"
+			s.must("models", "push", "churn", "a.onnx")
+			if loads.Load() != 0 {
+				t.Error("the first version was loaded: nothing stands in for it")
+			}
+			out := s.must("models", "push", "churn", "b.onnx")
+			if int(loads.Load()) != tc.loads || !strings.Contains(out, tc.want) || tc.want == "" && strings.Contains(out, "note") {
+				t.Errorf("%d loads, says\n%s", loads.Load(), out)
+			}
+		})
+	}
+}
+
 // TestKeyInTheLine holds that the line that is printed works as it stands, or
 // says what it lacks.
 func TestKeyInTheLine(t *testing.T) {
@@ -208,6 +258,7 @@ func TestPushRefuses(t *testing.T) {
 		args []string
 	}{
 		"a path in the name":  {exitUsage, "expected 1 to 63", []string{"../../x", "good.onnx"}},
+		"a word of a URL":     {exitUsage, "/v2/models/stats", []string{"stats", "good.onnx"}},
 		"no file":             {exitUsage, "usage: modelserve models push NAME FILE.onnx", []string{"x"}},
 		"a file not there":    {exitFailed, "there is no file", []string{"x", "gone.onnx"}},
 		"not a model":         {exitFailed, "not an ONNX model", []string{"x", "notes.txt"}},
@@ -285,6 +336,32 @@ content-detect@1  sha256:…  published
 		t.Errorf("again:\n%s", again)
 	}
 	s.fails(exitFailed, "`make deps` fetches", "models", "publish-shipped", "--deps", t.TempDir())
+
+	s.must("models", "delete", "text-orient", "--yes")
+	if after := s.must("models", "publish-shipped", "--deps", deps); strings.Count(after, "unchanged") != 4 || !strings.Contains(after, "deleted, and never published again") {
+		t.Errorf("after one was deleted:\n%s", after)
+	}
+}
+
+// TestPushNeverTakesADeletedNumber is the newcomer's way to a version whose
+// number callers may have pinned.
+func TestPushNeverTakesADeletedNumber(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withPlatform()
+	s.model("a.onnx", onnxtest.Scale(3, 2))
+	s.model("b.onnx", onnxtest.Scale(3, 4))
+	s.must("models", "push", "re", "a.onnx")
+	s.must("models", "push", "re", "b.onnx")
+	s.must("models", "delete", "re@2", "--yes")
+	s.fails(exitFailed, "version 2 of model re was deleted", "models", "push", "re", "b.onnx", "--version", "2")
+	if out := s.must("models", "push", "re", "b.onnx"); !strings.Contains(out, "published re@3") {
+		t.Errorf("after re@2 was deleted:\n%s", out)
+	}
+	s.must("models", "delete", "re", "--yes")
+	if out := s.must("models", "push", "re", "a.onnx"); !strings.Contains(out, "published re@4") {
+		t.Errorf("after re was deleted:\n%s", out)
+	}
+	s.fails(exitUsage, "up to 2147483647", "models", "push", "re", "b.onnx", "--version", "9223372036854775807")
 }
 
 func TestWhereModelsAre(t *testing.T) {
@@ -325,6 +402,70 @@ func TestWhereModelsAre(t *testing.T) {
 }
 
 // Only the address of the platform that runs here leads to its store.
+// TestAPlatformThatWasKilled holds that the files which one leaves that could not
+// clean up hold nobody up, and that S3 is not blamed for it.
+func TestAPlatformThatWasKilled(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withPlatform()
+	s.model("a.onnx", onnxtest.Scale(3, 2))
+	gone := freeURL(t)
+	s.write(stateDir+"/"+platformFile, fmt.Sprintf(`{"server": %q, "pid": %d, "s3": {"endpoint": %q, "bucket": "modelserve"}}`, gone, os.Getpid(), gone))
+	s.must("models", "push", "churn", "a.onnx")
+	if out := s.must("models", "list"); !strings.Contains(out, "churn") {
+		t.Errorf("list:\n%s", out)
+	}
+}
+
+// TestAPlatformThatEndsMeanwhile is killed after the command began.
+func TestAPlatformThatEndsMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withPlatform()
+	var server *httptest.Server
+	server = httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		_ = server.Listener.Close()
+		panic(http.ErrAbortHandler)
+	}))
+	t.Cleanup(server.Close)
+	s.write(stateDir+"/"+platformFile, fmt.Sprintf(`{"server": %q, "pid": %d, "s3": {"endpoint": %q, "bucket": "modelserve", "access_key_id": "a", "secret_access_key": "b"}}`,
+		server.URL, os.Getpid(), server.URL))
+	s.fails(exitFailed, fmt.Sprintf("the platform at %s (process %d) has ended meanwhile", server.URL, os.Getpid()), "models", "list")
+	if r := s.run("models", "list"); strings.Contains(r.err, "S3") {
+		t.Errorf("S3 is blamed: %s", r.err)
+	}
+}
+
+// freeURL is one that nothing listens at.
+func freeURL(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	return server.URL
+}
+
+// TestDataElsewhere holds that every command finds a platform whose folder is
+// named, wherever it is run, and prints what works anywhere.
+func TestDataElsewhere(t *testing.T) {
+	t.Parallel()
+	platform, s := newShell(t).withPlatform(), newShell(t)
+	data := filepath.Join(platform.dir, "else where")
+	if err := os.Rename(filepath.Join(platform.dir, stateDir), data); err != nil {
+		t.Fatal(err)
+	}
+	s.model("a.onnx", onnxtest.Scale(3, 2))
+	s.fails(exitFailed, "name its folder with --data", "models", "list")
+	out := s.must("models", "push", "churn", "a.onnx", "--data", data)
+	if !strings.Contains(out, "published churn@1") || strings.Contains(out, "not signed") || !strings.Contains(out, "$(cat '"+data+"/key')") {
+		t.Errorf("push:\n%s", out)
+	}
+	s.vars[dataVariable] = data
+	if out := s.must("models", "list"); !strings.Contains(out, "churn") {
+		t.Errorf("list:\n%s", out)
+	}
+	if out := s.must("deploy", "churn"); !strings.Contains(out, filepath.Join(data, "services", "churn.yaml")) {
+		t.Errorf("deploy:\n%s", out)
+	}
+}
+
 func TestServerOfTheLocalStore(t *testing.T) {
 	t.Parallel()
 	const refused = "say where with MODELSERVE_S3_BUCKET and the other MODELSERVE_S3_*"

@@ -27,15 +27,17 @@ const keyVariable = "MODELSERVE_KEY"
 
 // platform is .modelserve/platform.json, which `modelserve dev` writes: where
 // the local platform is, and how to reach its store. Paths are absolute or
-// relative to the folder that holds .modelserve.
+// relative to the folder that holds the one it is in.
 type platform struct {
 	Server     string     `json:"server"`
 	S3         platformS3 `json:"s3"`
 	SigningKey string     `json:"signing_key"`
 	PublicKey  string     `json:"public_key"`
 	PID        int        `json:"pid"`
+	Overlay    string     `json:"overlay"` // folder of the kustomization that it runs
+	Library    string     `json:"library"` // ONNX Runtime's
 
-	root string // the folder that holds .modelserve; "" when there is none
+	dir string // the folder that it keeps, .modelserve or as --data says; "" when there is none
 }
 
 type platformS3 struct {
@@ -46,17 +48,33 @@ type platformS3 struct {
 	SecretAccessKey string `json:"secret_access_key"`
 }
 
-// findPlatform reads the nearest .modelserve here or above. One that is not
-// there is a platform without a root.
+// dataVariable names the folder that a platform keeps, where --data does not.
+const dataVariable = "MODELSERVE_DATA"
+
+// dataDir is the folder that --data or MODELSERVE_DATA names; "" is none.
+func (a *app) dataDir() string {
+	if said := firstOf(a.data, a.Getenv(dataVariable)); said != "" {
+		return a.abs(said)
+	}
+	return ""
+}
+
+// findPlatform reads the platform whose folder is named, or else the nearest
+// .modelserve here or above. One that is not there is a platform without a dir.
 func (a *app) findPlatform() (*platform, error) {
+	if said := a.dataDir(); said != "" {
+		if !isDir(said) {
+			return &platform{}, nil
+		}
+		return readPlatform(said)
+	}
 	dir, err := filepath.Abs(a.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("find the platform: %w", err)
 	}
 	for {
-		info, err := os.Stat(filepath.Join(dir, stateDir))
-		if err == nil && info.IsDir() {
-			return readPlatform(dir)
+		if data := filepath.Join(dir, stateDir); isDir(data) {
+			return readPlatform(data)
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
@@ -66,9 +84,9 @@ func (a *app) findPlatform() (*platform, error) {
 	}
 }
 
-func readPlatform(root string) (*platform, error) {
-	p := platform{root: root}
-	path := filepath.Join(root, stateDir, platformFile)
+func readPlatform(dir string) (*platform, error) {
+	p := platform{dir: dir}
+	path := filepath.Join(dir, platformFile)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &p, nil // prepared, but never run
@@ -96,7 +114,7 @@ func (p *platform) path(name string) string {
 	if name == "" || filepath.IsAbs(name) {
 		return name
 	}
-	return filepath.Join(p.root, name)
+	return filepath.Join(filepath.Dir(p.dir), name)
 }
 
 // deployed is the manifest of a service that deploy made here; "" when it made
@@ -140,7 +158,7 @@ func (a *app) address() (address, error) {
 	case a.Getenv(keyVariable) != "":
 		addr.key, addr.keyText = a.Getenv(keyVariable), "$"+keyVariable
 	default:
-		addr.key, addr.keyText, err = p.localKey(a.Dir, addr.server)
+		addr.key, addr.keyText, err = p.localKey(a.Dir, addr.server, a.dataDir() != "")
 	}
 	set := a.Getenv(keyVariable)
 	addr.keyUnset = addr.keyText == "$"+keyVariable && (set == "" || set != addr.key)
@@ -148,12 +166,13 @@ func (a *app) address() (address, error) {
 }
 
 // localKey reads .modelserve/key, which is for the local platform only: it is
-// not sent to any other server.
-func (p *platform) localKey(dir, server string) (key, text string, err error) {
-	if p.root == "" || server != firstOf(p.Server, defaultServer) {
+// not sent to any other server. absolute names the file so that the line can be
+// pasted anywhere.
+func (p *platform) localKey(dir, server string, absolute bool) (key, text string, err error) {
+	if p.dir == "" || server != firstOf(p.Server, defaultServer) {
 		return "", "$" + keyVariable, nil
 	}
-	path := filepath.Join(p.root, stateDir, keyFile)
+	path := filepath.Join(p.dir, keyFile)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", "$" + keyVariable, nil
@@ -161,7 +180,7 @@ func (p *platform) localKey(dir, server string) (key, text string, err error) {
 	if err != nil {
 		return "", "", fmt.Errorf("read the platform's key: %w", sameUser(err))
 	}
-	if relative, err := filepath.Rel(dir, path); err == nil {
+	if relative, err := filepath.Rel(dir, path); err == nil && !absolute {
 		path = relative
 	}
 	return strings.TrimSpace(string(data)), "$(cat " + shellQuote(path) + ")", nil

@@ -59,7 +59,7 @@ stable  1        calls without a version
 	s.fails(exitFailed, "`modelserve models alias churn`", "models", "delete", "churn@1", "--yes")
 	s.must("models", "delete", "churn", "--yes") // and with all of it goes the policy
 	s.must("models", "push", "churn", "a.onnx")
-	s.wants("{\n  \"name\": \"churn\",\n  \"latest\": 1,\n  \"default\": 1,\n  \"aliases\": {},\n  \"split\": [],\n  \"signed\": false\n}\n", "models", "alias", "churn", "-o", "json")
+	s.wants("{\n  \"name\": \"churn\",\n  \"latest\": 3,\n  \"default\": 3,\n  \"aliases\": {},\n  \"split\": [],\n  \"signed\": false\n}\n", "models", "alias", "churn", "-o", "json")
 }
 
 func TestSplit(t *testing.T) {
@@ -98,6 +98,19 @@ calls without a version are split: 1=90 2=10
 	s.fails(exitFailed, "the split", "models", "delete", "churn@2", "--yes")
 	s.wants("churn has no split: calls without a version reach churn@2\n", "models", "split", "churn", "--clear")
 	s.must("models", "delete", "churn@1", "--yes")
+}
+
+// TestSplitOfOneSignature holds that calls are shared only between versions
+// that take and give the same.
+func TestSplitOfOneSignature(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withTwo()
+	s.model("wider.onnx", onnxtest.Scale(4, 2))
+	s.must("models", "push", "churn", "wider.onnx")
+	s.fails(exitFailed, `versions 1 and 3 differ in what they take or give, so that callers would be answered in turns: the input "x" is of shape [-1 3] in one and [-1 4] in the other`,
+		"models", "split", "churn", "1=90", "3=10")
+	s.wants("churn has no split: calls without a version reach churn@3\n", "models", "split", "churn")
+	s.must("models", "split", "churn", "1=90", "2=10")
 }
 
 func TestPolicyRefuses(t *testing.T) {

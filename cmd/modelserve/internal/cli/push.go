@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/publish"
+	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
@@ -44,8 +46,9 @@ func (a *app) pushCommand() *cobra.Command {
 in batches, optimise it for this machine, measure what batches cost, sign it and
 upload it. From then on every Open Inference Protocol client can call it.
 
-The version is the next free one. The same bytes again change nothing; other
-bytes for a version that exists are refused. External data lies beside FILE and
+The version is the next that was never used, also by one that is deleted. The
+same bytes again change nothing; other bytes for a version that exists, and any
+for one that was deleted, are refused. External data lies beside FILE and
 goes with it.
 
 A model that runs only with particular values (a shape to reshape to, an index)
@@ -81,13 +84,13 @@ is.`,
 		Args: args(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req := publish.Request{Name: args[0], File: a.abs(args[1])}
-			if _, err := infer.ParseName(req.Name); err != nil {
+			if _, err := infer.NewName(req.Name); err != nil {
 				return &usageError{err}
 			}
 			var err error
 			if cmd.Flags().Changed("version") {
 				if req.Version, err = infer.ParseVersion(version); err != nil {
-					return usagef("--version: expected a positive integer, got %q", version)
+					return usagef("--version: expected a positive integer up to %d, got %q", infer.MaxVersion, version)
 				}
 			}
 			if cmd.Flags().Changed("max-elements") && maxElements < 1 {
@@ -149,7 +152,7 @@ func (a *app) push(ctx context.Context, s *store, req publish.Request) (*publish
 	}
 	shown := a.progress(fmt.Sprintf("%s: ", req.Name))
 	req.Stage, req.Progress = shown.stage, shown.bytes
-	p := publish.Publisher{Store: s.Store, Signer: signer, Library: openLibrary}
+	p := publish.Publisher{Store: s.Store, Signer: signer, Library: a.openLibrary}
 	done, err := p.Publish(ctx, req)
 	shown.clear()
 	if err != nil {
@@ -158,11 +161,16 @@ func (a *app) push(ctx context.Context, s *store, req publish.Request) (*publish
 	return done, nil
 }
 
-// openLibrary finds and loads ONNX Runtime.
-func openLibrary() (*ort.Library, error) {
+// openLibrary finds and loads ONNX Runtime: as everywhere, or else the one that
+// the platform here runs with.
+func (a *app) openLibrary() (*ort.Library, error) {
 	path, err := ort.FindLibrary()
 	if err != nil {
-		return nil, err
+		p, known := a.findPlatform()
+		if known != nil || p.Library == "" {
+			return nil, err
+		}
+		path = p.Library
 	}
 	return ort.Open(path)
 }
@@ -185,8 +193,8 @@ func (a *app) pushedOf(ctx context.Context, s *store, done *publish.Result, addr
 	if note := s.passedBy(ctx, done.Ref, versions); note != "" {
 		called = done.Ref
 		p.Notes = append(p.Notes, note)
-	} else if note := a.pinNote(ctx, done.Ref, addr); note != "" {
-		p.Notes = append(p.Notes, note)
+	} else {
+		p.Notes = append(p.Notes, a.bring(ctx, done.Ref, addr, !done.Unchanged && len(versions) > 1)...)
 	}
 	p.URL = inferURL(called, addr)
 	p.Curl = curlLine(done.Manifest, p.URL, addr)
@@ -215,19 +223,55 @@ func (s *store) passedBy(ctx context.Context, ref artifact.Ref, versions []int) 
 	}
 }
 
-// askTime bounds a question whose answer is only good to know.
-const askTime = 2 * time.Second
+// askTime bounds a question whose answer is only good to know, and loadTime the
+// loading of a version that takes over.
+const (
+	askTime  = 2 * time.Second
+	loadTime = 30 * time.Second
+)
+
+// bring has the platform answer calls without a version by this one from now on,
+// where another did so before, and returns what is to be said of it. Without it
+// the platform would do so within two seconds and the time that loading takes.
+// Where no platform answers there is nothing to do or say.
+func (a *app) bring(ctx context.Context, ref artifact.Ref, addr address, takesOver bool) (notes []string) {
+	asking, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	c := newClient(addr)
+	functions, err := c.functions(asking)
+	if err != nil {
+		return nil
+	}
+	if note := a.pinNote(ref, functions); note != "" {
+		notes = append(notes, note)
+	}
+	if !takesOver || asleep(ref, functions) {
+		return notes
+	}
+	loading, cancel := context.WithTimeout(ctx, loadTime)
+	defer cancel()
+	var told *problem.Error
+	if err := c.load(loading, ref.Name); errors.As(err, &told) {
+		notes = append(notes, fmt.Sprintf("an older version answers calls without a version until this one is loaded: %s", explain(err)))
+	}
+	return notes
+}
+
+// asleep reports whether what answers calls without a version is at zero, or
+// cannot start: nothing has an older version in memory then.
+func asleep(ref artifact.Ref, functions []function) bool {
+	for _, f := range functions {
+		if slices.Contains(f.Models, ref.String()) {
+			return f.State == stateIdle || f.State == stateFailed
+		}
+	}
+	i := slices.IndexFunc(functions, func(f function) bool { return f.Pool })
+	return i < 0 || functions[i].State == stateIdle || functions[i].State == stateFailed
+}
 
 // pinNote says that the model's own service serves other versions, which calls
-// without a version now pass by; "" where none does, or where no platform
-// tells.
-func (a *app) pinNote(ctx context.Context, ref artifact.Ref, addr address) string {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
-	functions, err := newClient(addr).functions(ctx)
-	if err != nil {
-		return ""
-	}
+// without a version now pass by; "" where none does.
+func (a *app) pinNote(ref artifact.Ref, functions []function) string {
 	for _, f := range functions {
 		others := slices.DeleteFunc(slices.Clone(f.Models), func(m string) bool { return !strings.HasPrefix(m, ref.Name+"@") })
 		if len(others) == 0 || slices.Contains(others, ref.String()) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local"
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/publish"
+	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -111,6 +112,11 @@ func (a *app) pushShipped(ctx context.Context, s *store, dir string) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, artifact.ErrDeleted):
+			rows = append(rows, pushed{Name: m.name, Version: 1, Notes: []string{
+				"deleted, and never published again: publish " + m.file + " as the next version, and name that in config/",
+			}})
+			continue
 		case err != nil:
 			faults = append(faults, fmt.Errorf("%w; `make deps` fetches what is shipped", err))
 			continue
@@ -126,8 +132,11 @@ func (a *app) pushShipped(ctx context.Context, s *store, dir string) error {
 		t := table{head: []string{"MODEL", "DIGEST", ""}}
 		for _, r := range rows {
 			state := "published"
-			if r.Unchanged {
+			switch {
+			case r.Unchanged:
 				state = strings.Join(append([]string{"unchanged"}, r.Notes...), ": ")
+			case r.Digest == "":
+				state = strings.Join(r.Notes, ": ")
 			}
 			t.add(fmt.Sprintf("%s@%d", r.Name, r.Version), shortDigest(r.Digest), state)
 		}
@@ -144,8 +153,8 @@ func (a *app) prepareStore() error {
 		return err
 	}
 	p, err := a.findPlatform()
-	if err != nil || p.root != "" {
+	if err != nil || p.dir != "" {
 		return err
 	}
-	return local.Prepare(filepath.Join(a.Dir, stateDir))
+	return local.Prepare(firstOf(a.dataDir(), filepath.Join(a.Dir, stateDir)))
 }

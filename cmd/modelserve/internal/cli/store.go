@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -29,6 +30,32 @@ type store struct {
 	*artifact.Store
 
 	signingKey, publicKey string // files; "" when there is none
+
+	of *platform // the running one whose store it is; nil is none
+}
+
+// answers reports whether anything listens where an endpoint says.
+func answers(ctx context.Context, endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", u.Host)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close() // it was only to see
+	return true
+}
+
+// explain says of a store that no longer answers whose it is.
+func (s *store) explain(err error) error {
+	if s.of == nil || !artifact.Unreachable(err) || answers(context.Background(), s.of.S3.Endpoint) {
+		return err
+	}
+	return fmt.Errorf("the platform at %s (process %d) has ended meanwhile: start it again with `make run`, and repeat this", s.of.Server, s.of.PID)
 }
 
 // openStore finds the published models: where MODELSERVE_S3_* say, else in the
@@ -55,7 +82,8 @@ func (a *app) openStore(ctx context.Context) (*store, func() error, error) {
 	closeStore := nothing
 	switch {
 	case given:
-	case p.S3.Endpoint != "" && p.running():
+	case p.S3.Endpoint != "" && p.running() && answers(ctx, p.S3.Endpoint): // one that was killed may have left its file and its number
+		s.of = p
 		cfg = artifact.Config{
 			Bucket: p.S3.Bucket, Endpoint: p.S3.Endpoint, Region: firstOf(p.S3.Region, objectstore.Region), PathStyle: true,
 			AccessKey: p.S3.AccessKeyID, SecretKey: p.S3.SecretAccessKey,
@@ -121,10 +149,10 @@ func (a *app) storeVariables() (cfg artifact.Config, given bool, err error) {
 
 // openLocal opens the store of a platform that does not run.
 func (a *app) openLocal(ctx context.Context, p *platform) (artifact.Config, func() error, error) {
-	dir := filepath.Join(p.root, stateDir)
-	if p.root == "" || !isDir(filepath.Join(dir, "s3")) {
+	dir := p.dir
+	if dir == "" || !isDir(filepath.Join(dir, "s3")) {
 		return artifact.Config{}, nil, errors.New("there are no published models here: no local platform here or above has run (.modelserve), " +
-			"and MODELSERVE_S3_BUCKET is not set; start a platform with `make run`, or say where the models are with MODELSERVE_S3_*")
+			"and MODELSERVE_S3_BUCKET is not set; start a platform with `make run`, name its folder with --data, or say where the models are with MODELSERVE_S3_*")
 	}
 	opened, err := local.OpenStore(ctx, dir)
 	if errors.Is(err, objectstore.ErrInUse) {
@@ -147,10 +175,13 @@ func isDir(path string) bool {
 // existing is the platform's file of that name, as platform.json says or as it
 // is by default; "" where there is none.
 func (p *platform) existing(said, name string) string {
-	if p.root == "" {
+	if p.dir == "" {
 		return ""
 	}
-	path := p.path(firstOf(said, filepath.Join(stateDir, name)))
+	path := filepath.Join(p.dir, name)
+	if said != "" {
+		path = p.path(said)
+	}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return ""
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/screen"
@@ -21,6 +23,7 @@ type front struct {
 	update   func([]FunctionStatus) error // of the gateway's routes
 	closers  []func() error
 	key      string
+	metrics  string // the URL of the gateway's
 
 	dirty chan struct{}
 	stop  chan struct{}
@@ -113,18 +116,69 @@ func (p *platform) rows(status []FunctionStatus) []screen.Function {
 
 // view is the first screen.
 func (p *platform) view() screen.View {
+	here, _ := os.Getwd() // without one every path stays as it is
+	program, err := os.Executable()
+	if err != nil {
+		program = filepath.Join("bin", "modelserve")
+	}
 	return screen.View{
 		Functions: p.rows(p.services.status()),
 		Server:    p.listeners.url(),
 		Key:       p.front.key,
-		Commands: []string{
-			"find the lines of text on a page",
-			fmt.Sprintf(`curl -fsS -H "X-API-Key: $(cat %s)" --data-binary @functions/text-detect/testdata/page.png %s`,
-				p.relative(p.dir.key()), p.listeners.function("text-detect")),
-			"ask a model by the Open Inference Protocol",
-			fmt.Sprintf(`curl -fsS -H "X-API-Key: $(cat %s)" %s/v2/models/text-detect`, p.relative(p.dir.key()), p.listeners.url()),
-			"publish a model: any ONNX file, here one of those that were fetched",
-			"bin/modelserve models push my-model " + p.relative(filepath.Join(p.options.Deps, "models", "text-orient", "ch_ppocr_mobile_v2.0_cls_mobile.onnx")),
-		},
+		Metrics:   p.front.metrics,
+		Commands: commands{
+			here: here, program: program, data: string(p.dir), deps: absoluteOf(p.options.Deps),
+			server: p.listeners.url(), detect: p.listeners.function("text-detect"),
+		}.lines(),
 	}
+}
+
+// defaultData is where a platform keeps its data that nobody told where.
+const defaultData = ".modelserve"
+
+// commands are what the first screen says to paste.
+type commands struct {
+	here          string // the working directory
+	program, data string // absolute
+	deps          string // absolute
+	server        string // the gateway's URL
+	detect        string // that of text-detect
+}
+
+// lines are the commands, in pairs of a line that says what and the command. A
+// platform in the working directory has the short ones, which work there, as
+// the documentation has them; those of any other work wherever they are pasted.
+func (c commands) lines() []string {
+	path, program, data := shellQuote, shellQuote(c.program), " --data "+shellQuote(c.data)
+	if c.data == filepath.Join(c.here, defaultData) {
+		path = func(p string) string {
+			if r, err := filepath.Rel(c.here, p); err == nil && !strings.HasPrefix(r, "..") {
+				p = r
+			}
+			return shellQuote(p)
+		}
+		program, data = "bin/modelserve", ""
+	}
+	key := "-H " + `"X-API-Key: $(cat ` + path(filepath.Join(c.data, "key")) + `)"`
+	return []string{
+		"find the lines of text on a page",
+		fmt.Sprintf(`curl -fsS %s --data-binary @%s %s`, key,
+			path(filepath.Join(c.here, "functions", "text-detect", "testdata", "page.png")), c.detect),
+		"ask a model by the Open Inference Protocol",
+		fmt.Sprintf(`curl -fsS %s %s/v2/models/text-detect`, key, c.server),
+		"publish a model: any ONNX file, here one of those that were fetched",
+		program + " models push my-model " +
+			path(filepath.Join(c.deps, "models", "text-orient", "ch_ppocr_mobile_v2.0_cls_mobile.onnx")) + data,
+	}
+}
+
+// shellQuote quotes a path for a POSIX shell, where it needs to be.
+func shellQuote(path string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@%+,", r)
+	}
+	if strings.IndexFunc(path, func(r rune) bool { return !plain(r) }) < 0 {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }

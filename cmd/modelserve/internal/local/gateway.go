@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -101,9 +100,6 @@ func (f *front) telemetry(ctx context.Context) (*telemetry.Telemetry, error) {
 	if settings := f.platform.settings; settings.MetricsAddress == "" {
 		config.MetricsAddress, config.MetricsTries = metricsAddress, metricsTries
 	}
-	if f.platform.settings.LogLevel == "" {
-		config.Level = slog.LevelWarn // a calm terminal: what was refused or failed, not each answer
-	}
 	told, err := telemetry.New(ctx, config, f.platform.screen.Writer("gateway"))
 	if err != nil {
 		return nil, fmt.Errorf("start telemetry: %w", err)
@@ -117,6 +113,7 @@ func (f *front) telemetry(ctx context.Context) (*telemetry.Telemetry, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it names the variable
 	}
+	f.metrics = "http://" + listener.Addr().String() + "/metrics"
 	metrics, done := told.MetricsServer(), make(chan error, 1)
 	go func() { done <- metrics.Serve(listener) }()
 	f.closers = append([]func() error{func() error {

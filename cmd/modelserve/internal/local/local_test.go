@@ -271,7 +271,9 @@ func TestFromZeroAndBack(t *testing.T) {
 		}
 	}
 	p.log.wait(t, "first answer from zero in", 1)
-	for alive(a.PID) { // until it is at zero again
+	p.log.wait(t, "Metrics are at http://127.0.0.1:", 1)
+	p.log.wait(t, "request bytes=", 1) // the access log
+	for alive(a.PID) {                 // until it is at zero again
 		pause(t)
 	}
 	if b := p.must("echo"); b.PID == a.PID || b.Revision != a.Revision {
@@ -411,7 +413,7 @@ func TestKilledPlatformTakesItsFunctions(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.start() // what it left is no hindrance, nor is what cannot be read
-	p.log.wait(t, "services/broken.yaml: ", 1)
+	p.log.wait(t, "services/broken.yaml:1: not YAML: ", 1)
 	if b := p.must("echo"); b.Revision != "echo-00001" || p.key() != key {
 		t.Errorf("after the restart: %+v", b)
 	}
@@ -465,4 +467,19 @@ func TestDeployedByFile(t *testing.T) {
 	if _, _, err := p.call("second", "/"); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("after it was removed: %v", err)
 	}
+}
+
+// TestUnpublishedIsToldWhenItIsRead holds that a manifest that names a version
+// which nobody published is told at the start and when it is changed, with no
+// call made.
+func TestUnpublishedIsToldWhenItIsRead(t *testing.T) {
+	t.Parallel()
+	p := begin(t)
+	p.edit("            - name: ECHO_SAY\n", "            - name: MODELSERVE_MODELS\n              value: ghost@9\n            - name: ECHO_SAY\n")
+	p.log.wait(t, `echo.yaml: Service echo: MODELSERVE_MODELS names ghost@9: model "ghost" is not published`, 1)
+	p.signal(os.Interrupt)
+	p.start()
+	p.log.wait(t, `MODELSERVE_MODELS names ghost@9: model "ghost" is not published`, 1)
+	p.edit("value: ghost@9", "value: ghost@nine")
+	p.log.wait(t, `MODELSERVE_MODELS names ghost@nine: expected * or name@version`, 1)
 }

@@ -170,7 +170,7 @@ func (p *platform) open(ctx context.Context) error {
 			Endpoint: p.store.Endpoint, Bucket: objectstore.Bucket, Region: objectstore.Region, PathStyle: true,
 			AccessKeyID: p.store.AccessKeyID, SecretAccessKey: p.store.SecretAccessKey,
 		},
-		SigningKey: p.dir.signing(), PublicKey: p.dir.public(), Services: p.dir.services(),
+		SigningKey: p.dir.signing(), PublicKey: p.dir.public(), Services: p.dir.services(), Overlay: absoluteOf(p.options.Overlay), Library: p.library(),
 	}
 	if err := writeJSON(p.dir.state(), p.state); err != nil {
 		return fmt.Errorf("tell the commands where the platform is: %w", err)
@@ -219,6 +219,7 @@ func (p *platform) serve(ctx context.Context) error {
 	defer stop()
 	p.wg.Go(func() { p.publish(watching) })
 	p.wg.Go(func() { p.watch(watching, source, snapshot) })
+	p.tellUnpublished(watching, set)
 	p.screen.Start(p.view())
 	p.wg.Go(func() { // reading and compiling manifests took memory that idling does not need
 		select {
@@ -248,6 +249,7 @@ func (p *platform) watch(ctx context.Context, source manifest.Source, last manif
 		last = snapshot
 		if err == nil {
 			err = p.services.apply(set)
+			p.tellUnpublished(ctx, set)
 		} else {
 			err = fmt.Errorf("the manifests as they are now cannot be followed; what ran before goes on:\n%w", err)
 		}
@@ -363,6 +365,15 @@ func (p *platform) library() string {
 		}
 	}
 	return ""
+}
+
+// absoluteOf is a path that means the same in every folder, where one can be
+// told.
+func absoluteOf(path string) string {
+	if absolute, err := filepath.Abs(path); err == nil {
+		return absolute
+	}
+	return path
 }
 
 func setDefault(s *string, value string) {

@@ -349,13 +349,7 @@ func (s *services) modelsOf(one *service, t target) []string {
 	if record == nil {
 		return nil
 	}
-	var list []string
-	for ref := range strings.SplitSeq(valueOf(record.Env, "MODELSERVE_MODELS"), ",") {
-		if ref = strings.TrimSpace(ref); ref != "" {
-			list = append(list, ref)
-		}
-	}
-	return list
+	return manifest.SplitModels(valueOf(record.Env, manifest.ModelsVariable))
 }
 
 func named(traffic []servingv1.TrafficTarget) []string {

@@ -24,6 +24,8 @@ type State struct {
 	SigningKey string    `json:"signing_key"`
 	PublicKey  string    `json:"public_key"`
 	Services   string    `json:"services"` // folder of manifests that the platform watches
+	Overlay    string    `json:"overlay"`  // folder of the kustomization that it runs
+	Library    string    `json:"library"`  // ONNX Runtime's; "" leaves finding it to whoever needs it
 }
 
 // S3 says where objects are.

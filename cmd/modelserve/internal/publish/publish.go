@@ -88,7 +88,7 @@ func (p *Publisher) Publish(ctx context.Context, req Request) (*Result, error) {
 	if req.Stage == nil {
 		req.Stage = func(string) {}
 	}
-	if _, err := infer.ParseName(req.Name); err != nil {
+	if _, err := infer.NewName(req.Name); err != nil {
 		return nil, err
 	}
 	sources, err := sourcesOf(req.File)
@@ -363,7 +363,10 @@ func (p *Publisher) unchanged(ctx context.Context, req *Request, sources map[str
 	}
 	if err != nil {
 		if problem.CodeOf(err) == problem.ModelNotFound {
-			return nil, nil //nolint:nilnil // nothing to compare with
+			if req.Version == 0 {
+				return nil, nil //nolint:nilnil // nothing to compare with
+			}
+			return nil, p.Store.CheckNumber(ctx, ref)
 		}
 		return nil, err
 	}

@@ -50,7 +50,10 @@ func identity(apiVersion, kind string) any {
 // before a cluster sees it.
 func checkIdentity(d document, h header, object any) error {
 	strict, err := kjson.UnmarshalStrict(d.json, object)
-	if err := errors.Join(append(strict, err)...); err != nil {
+	if err != nil {
+		return plainly(err)
+	}
+	if err := errors.Join(strict...); err != nil {
 		return err
 	}
 	if h.Metadata.Namespace != "" && h.Metadata.Namespace != Namespace {

@@ -39,7 +39,7 @@ const Namespace = "default"
 
 // Source is where manifests are.
 type Source struct {
-	Overlay string // a folder with a kustomization
+	Overlay string // a folder with a kustomization; "" is none
 	Folder  string // single manifests, *.yaml; need not exist
 }
 
@@ -136,6 +136,7 @@ func Decode(ctx context.Context, file string, text []byte) (Set, error) {
 type document struct {
 	file string
 	json []byte
+	text []byte // of the whole file; nil where it is to be read again
 }
 
 // header is what every Kubernetes object has.
@@ -158,14 +159,15 @@ func decodeAll(ctx context.Context, documents []document) (Set, []fault) {
 	var services []document
 	var faults []fault
 	wrong := func(d document, format string, args ...any) {
-		faults = append(faults, fault{d.file, fmt.Errorf("%s: "+format, append([]any{d.file}, args...)...)})
+		err := fmt.Errorf(format, args...)
+		faults = append(faults, fault{d.file, fmt.Errorf("%s: %w", d.at(err.Error()), err)})
 	}
 	values := settings{maps: map[string]map[string]string{}, secrets: map[string]map[string]string{}}
 	config := &serving.Config{}
 	for _, d := range documents {
 		var h header
 		if err := json.Unmarshal(d.json, &h); err != nil {
-			wrong(d, "%w", err)
+			wrong(d, "%w", plainly(err))
 			continue
 		}
 		switch h.APIVersion + " " + h.Kind {
@@ -216,7 +218,8 @@ func service(ctx context.Context, d document, values settings) (Service, error) 
 	strict, err := kjson.UnmarshalStrict(d.json, object)
 	fault := func(errs ...error) error {
 		for i, err := range errs {
-			errs[i] = fmt.Errorf("%s: Service %s: %w", d.file, object.Name, err)
+			err = plainly(err)
+			errs[i] = fmt.Errorf("%s: Service %s: %w", d.at(err.Error()), object.Name, err)
 		}
 		return errors.Join(errs...)
 	}

@@ -174,7 +174,7 @@ func TestLoadUsable(t *testing.T) {
 		t.Fatalf("services %v, %v", set.Services, err)
 	}
 	for _, file := range []string{"cut.yaml", "twin.yaml", "volumes.yaml"} {
-		if skipped == nil || !strings.Contains(skipped.Error(), filepath.Join(dir, file)+": ") {
+		if skipped == nil || !strings.Contains(skipped.Error(), filepath.Join(dir, file)+":") {
 			t.Errorf("%s is not told: %v", file, skipped)
 		}
 	}
@@ -201,7 +201,7 @@ func TestFaultNamesTheFileBehindTheOverlay(t *testing.T) {
 	write(t, dir, "base/wrong.yaml", string(text))
 	write(t, dir, "top/Kustomization", "resources: [../base]\nnamespace: default\n")
 	_, _, err = manifest.Load(t.Context(), manifest.Source{Overlay: filepath.Join(dir, "top")})
-	if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "base", "wrong.yaml")+": Service bad: spec.template.spec.volumes") {
+	if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "base", "wrong.yaml")+":9: Service bad: spec.template.spec.volumes") {
 		t.Errorf("error: %v", err)
 	}
 }

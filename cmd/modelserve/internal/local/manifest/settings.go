@@ -33,7 +33,10 @@ func (s settings) add(d document, h header, config *serving.Config) error {
 		Immutable  bool              `json:"immutable"`
 	}
 	strict, err := kjson.UnmarshalStrict(d.json, &object)
-	if err := errors.Join(append(strict, err)...); err != nil {
+	if err != nil {
+		return plainly(err)
+	}
+	if err := errors.Join(strict...); err != nil {
 		return err
 	}
 	if h.Metadata.Namespace == knativeNamespace {

@@ -97,8 +97,11 @@ func kustomize(files filesys.FileSystem, dir string) (resmap.ResMap, error) {
 	return built, nil
 }
 
-// overlay builds a kustomization.
+// overlay builds a kustomization; "" is none.
 func (r *recorder) overlay(dir string) ([]document, error) {
+	if dir == "" {
+		return nil, nil
+	}
 	absolute, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("kustomize %s: %w", dir, err)
@@ -136,6 +139,7 @@ func (r *recorder) overlay(dir string) ([]document, error) {
 func split(file string, text []byte) ([]document, error) {
 	reader := yaml.NewYAMLReader(newBufferedReader(text))
 	var documents []document
+	before := 0 // lines
 	for {
 		part, err := reader.Read()
 		if errors.Is(err, io.EOF) {
@@ -143,15 +147,18 @@ func split(file string, text []byte) ([]document, error) {
 		} else if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
+		if at := bytes.Index(text, part); at > 0 {
+			before = bytes.Count(text[:at], []byte("\n"))
+		}
 		if len(bytes.TrimSpace(part)) == 0 {
 			continue
 		}
 		asJSON, err := sigsyaml.YAMLToJSONStrict(part)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+			return nil, syntax(file, before, part, err)
 		}
 		if string(asJSON) != "null" { // only comments
-			documents = append(documents, document{file: file, json: asJSON})
+			documents = append(documents, document{file: file, json: asJSON, text: text})
 		}
 	}
 }

@@ -30,6 +30,7 @@ type View struct {
 	Functions []Function
 	Server    string
 	Key       string   // the API key
+	Metrics   string   // the URL of the gateway's metrics
 	Commands  []string // to paste, in pairs of a line that says what and the command
 }
 
@@ -103,6 +104,9 @@ func (s *Screen) Start(v View) {
 	}
 	for i := 0; i+1 < len(v.Commands); i += 2 {
 		fmt.Fprintf(&b, "\n%s\n  %s\n", s.paint(dim, "# "+v.Commands[i]), v.Commands[i+1])
+	}
+	if v.Metrics != "" {
+		fmt.Fprintf(&b, "\nMetrics are at %s; each function's own are on the next free ports, as its log says.\n", v.Metrics)
 	}
 	fmt.Fprintf(&b, "\nModelServe is at %s. Ctrl-C stops it.\n\n", s.paint(bold, v.Server))
 	s.write(b.String())

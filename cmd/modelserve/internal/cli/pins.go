@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/manifest"
+	"github.com/modelserveai/modelserve/runtime/artifact"
+)
+
+// localOverlay is what a platform runs that does not say.
+const localOverlay = "config/overlays/local"
+
+// pins are sentences on who would be left without its model when these versions
+// are deleted: the manifests of the platform here, and the functions of the one
+// that is asked, which may be in a cluster.
+func (a *app) pins(ctx context.Context, refs []artifact.Ref) []string {
+	var notes []string
+	told := map[string]bool{}
+	set, err := a.manifests(ctx)
+	if err != nil {
+		notes = append(notes, fmt.Sprintf("the manifests here cannot all be read, so what they name is not known: %v", err))
+	}
+	for i := range set.Services {
+		s := &set.Services[i]
+		for _, ref := range refs {
+			if slices.Contains(s.Models(), ref.String()) {
+				told[s.Name] = true
+				notes = append(notes, fmt.Sprintf("the service %s in %s serves %s; name another version there, or remove it", s.Name, s.File, ref))
+			}
+		}
+	}
+	addr, err := a.address()
+	if err != nil {
+		return notes
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	functions, err := newClient(addr).functions(ctx)
+	if err != nil {
+		return notes // no platform tells
+	}
+	for _, f := range functions {
+		for _, ref := range refs {
+			if !told[f.Name] && slices.Contains(f.Models, ref.String()) {
+				notes = append(notes, fmt.Sprintf("the service %s at %s serves %s; deploy another version, or remove it", f.Name, firstOf(f.URL, addr.server), ref))
+			}
+		}
+	}
+	return notes
+}
+
+// manifests reads what the platform here runs, or would.
+func (a *app) manifests(ctx context.Context) (manifest.Set, error) {
+	p, err := a.findPlatform()
+	if err != nil || p.dir == "" {
+		return manifest.Set{}, err
+	}
+	source := manifest.Source{Folder: filepath.Join(p.dir, servicesDir)}
+	for _, overlay := range []string{p.Overlay, p.path(localOverlay), a.abs(localOverlay)} {
+		if overlay != "" && isDir(overlay) {
+			source.Overlay = overlay
+			break
+		}
+	}
+	set, _, skipped, err := manifest.LoadUsable(ctx, source)
+	if err == nil {
+		err = skipped
+	}
+	return set, err
+}

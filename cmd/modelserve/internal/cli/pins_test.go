@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
+)
+
+const pinning = `apiVersion: serving.knative.dev/v1
+kind: Service
+metadata: {name: risk}
+spec:
+  template:
+    spec:
+      containers:
+        - image: ko://github.com/modelserveai/modelserve/functions/onnx
+          env: [{name: MODELSERVE_MODELS, value: "other@2, churn@1"}]
+`
+
+// TestDeleteTellsWhoPins holds that nobody loses a model without a word.
+func TestDeleteTellsWhoPins(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		overlay   string // a manifest in config/
+		folder    string // a manifest in .modelserve/services
+		functions string // what the platform lists
+		ref       string
+		want      string // "" is no note
+	}{
+		"a manifest in config":       {pinning, "", "", "churn@1", "the service risk in DIR/config/overlays/local/risk.yaml serves churn@1"},
+		"a manifest of deploy's":     {"", pinning, "", "churn@1", "the service risk in DIR/.modelserve/services/risk.yaml serves churn@1"},
+		"with the whole model":       {pinning, "", "", "churn", "serves churn@1"},
+		"a service of the cluster":   {"", "", `{"name":"risk","url":"http://risk.default.models.test/","models":["churn@1"]}`, "churn@1", "the service risk at http://risk.default.models.test/ serves churn@1"},
+		"a manifest and its service": {pinning, "", `{"name":"risk","models":["churn@1"]}`, "churn@1", "the service risk in "},
+		"another version":            {pinning, "", `{"name":"risk","models":["churn@1"]}`, "churn@2", ""},
+		"a manifest that is broken":  {"", "kind: [", "", "churn@1", "cannot all be read"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShell(t).withPlatform()
+			s.model("a.onnx", onnxtest.Scale(3, 2))
+			s.model("b.onnx", onnxtest.Scale(3, 4))
+			s.must("models", "push", "churn", "a.onnx")
+			s.must("models", "push", "churn", "b.onnx")
+			if tc.overlay != "" {
+				s.write("config/overlays/local/risk.yaml", tc.overlay)
+				s.write("config/overlays/local/Kustomization", "resources: [risk.yaml]\n")
+			}
+			if tc.folder != "" {
+				s.write(stateDir+"/services/risk.yaml", tc.folder)
+			}
+			if tc.functions != "" {
+				server := fakePlatform(t, map[string]func(http.ResponseWriter, *http.Request){
+					"GET /v1/functions": func(w http.ResponseWriter, _ *http.Request) {
+						_, _ = fmt.Fprintf(w, `{"functions":[%s]}`, tc.functions)
+					},
+				})
+				s.write(stateDir+"/platform.json", fmt.Sprintf(`{"server": %q}`, server.URL))
+				s.vars[keyVariable] = "ms_test_key"
+			}
+			r := s.run("models", "delete", tc.ref, "--yes")
+			said := strings.ReplaceAll(r.err, s.dir, "DIR")
+			if r.code != exitOK || !strings.Contains(said, tc.want) || tc.want == "" && said != "" || strings.Count(said, "note: ") > 1 {
+				t.Errorf("exit %d, says\n%s%s\nwant %q", r.code, said, r.out, tc.want)
+			}
+		})
+	}
+}
+
+// TestDeleteTellsBeforeItAsks holds that the person who is asked knows.
+func TestDeleteTellsBeforeItAsks(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withPlatform()
+	s.model("a.onnx", onnxtest.Scale(3, 2))
+	s.must("models", "push", "churn", "a.onnx")
+	s.write(stateDir+"/services/risk.yaml", pinning)
+	s.terminal, s.in = true, "n\n"
+	r := s.run("models", "delete", "churn@1")
+	note, question := strings.Index(r.err, "the service risk"), strings.Index(r.err, "for ever?")
+	if r.code != exitFailed || note < 0 || question < note {
+		t.Errorf("exit %d, says\n%s", r.code, r.err)
+	}
+}
+
+// write puts a file into the shell's folder.
+func (s *shell) write(name, text string) {
+	s.t.Helper()
+	path := filepath.Join(s.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}

@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// undeployed is what undeploy answers.
+type undeployed struct {
+	Name string `json:"name"`
+	File string `json:"file,omitempty"` // the manifest that was removed
+}
+
+func (a *app) undeployCommand() *cobra.Command {
+	var apply, namespace string
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use:   "undeploy NAME",
+		Short: "Take away the service that deploy gave a model; the model stays published",
+		Long: `Remove what deploy made: locally the manifest in .modelserve/services/, and wait
+until the platform has let the service go; with --apply the Knative Service of
+the current cluster. Calls to the model reach the shared pool again. A service
+that deploy did not make stays.`,
+		Example: `  modelserve undeploy churn                  # here
+  modelserve undeploy churn --apply kubectl  # in the current cluster`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := args[0]
+			if _, err := infer.ParseName(name); err != nil {
+				return &usageError{err}
+			}
+			if _, err := infer.ParseName(namespace); err != nil {
+				return usagef("--namespace: expected a namespace's name, got %q", namespace)
+			}
+			switch apply {
+			case "":
+				return a.undeployHere(cmd.Context(), name, wait)
+			case "kubectl", "ko": // ko deletes as kubectl does
+				return a.undeployCluster(cmd.Context(), name, namespace)
+			}
+			return usagef("--apply: expected ko or kubectl, got %q", apply)
+		},
+	}
+	cmd.Flags().StringVar(&apply, "apply", "", "take it out of the current cluster, with ko or kubectl")
+	cmd.Flags().StringVar(&namespace, "namespace", defaultNamespace, "a cluster's namespace")
+	cmd.Flags().DurationVar(&wait, "timeout", time.Minute, "how long to wait for the platform to let it go")
+	return cmd
+}
+
+// undeployHere removes the manifest, and waits until the running platform lists
+// the service no more.
+func (a *app) undeployHere(ctx context.Context, name string, wait time.Duration) error {
+	p, err := a.findPlatform()
+	if err != nil {
+		return err
+	}
+	if p.dir == "" {
+		return errors.New("there is no local platform here or above (no .modelserve): name its folder with --data, or say --apply kubectl for a cluster")
+	}
+	path := filepath.Join(p.dir, servicesDir, name+".yaml")
+	err = os.Remove(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("deploy made no service %s here (there is no %s); a function of config/ is removed there", name, path)
+	case err != nil:
+		return fmt.Errorf("remove the manifest: %w", sameUser(err))
+	}
+	if p.running() {
+		if err := a.waitGone(ctx, name, wait); err != nil {
+			return fmt.Errorf("%s is removed, but %w", path, err)
+		}
+	}
+	return a.printUndeployed(undeployed{Name: name, File: path})
+}
+
+// waitGone asks until the platform lists a function no more.
+func (a *app) waitGone(ctx context.Context, name string, wait time.Duration) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		functions, err := c.functions(ctx)
+		if err != nil {
+			return fmt.Errorf("the platform does not tell: %w", err)
+		}
+		if !slices.ContainsFunc(functions, func(f function) bool { return f.Name == name }) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the platform still lists it after %s; its log says why", wait)
+		}
+	}
+}
+
+// undeployCluster deletes a Knative Service that deploy made.
+func (a *app) undeployCluster(ctx context.Context, name, namespace string) error {
+	c := a.cluster(namespace)
+	state, err := c.get(ctx, name)
+	switch {
+	case errors.Is(err, errNone):
+		return fmt.Errorf("there is no service %s in namespace %s", name, namespace)
+	case err != nil:
+		return err
+	case state.Metadata.Labels[madeBy] != madeByDeploy:
+		return fmt.Errorf("deploy did not make the service %s: take it away where it was made", name)
+	}
+	cmd := exec.CommandContext(ctx, c.kubectl, "delete", "ksvc", name, "-n", c.namespace) //nolint:gosec // its name is fixed, and those of the service and of its namespace DNS labels
+	cmd.Dir = c.dir
+	var said strings.Builder
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("kubectl delete ksvc %s: %w: %s", name, err, strings.TrimSpace(said.String()))
+	}
+	return a.printUndeployed(undeployed{Name: name})
+}
+
+func (a *app) printUndeployed(u undeployed) error {
+	return a.print(u, func() string {
+		text := u.Name + " has no service of its own any more; the model stays published\n"
+		if u.File != "" {
+			text += "  removed  " + u.File + "\n"
+		}
+		return text
+	})
+}

@@ -1,0 +1,44 @@
+package local
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestPrintedCommands holds the lines of the first screen: short ones for a
+// platform in the working directory, and elsewhere such as work anywhere.
+func TestPrintedCommands(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		data string
+		want []string
+	}{
+		"here": {"/src/.modelserve", []string{
+			`curl -fsS -H "X-API-Key: $(cat .modelserve/key)" --data-binary @functions/text-detect/testdata/page.png http://text-detect.default.localhost:1/`,
+			`curl -fsS -H "X-API-Key: $(cat .modelserve/key)" http://localhost:1/v2/models/text-detect`,
+			`bin/modelserve models push my-model .deps/models/text-orient/ch_ppocr_mobile_v2.0_cls_mobile.onnx`,
+		}},
+		"elsewhere": {"/tmp/my data", []string{
+			`curl -fsS -H "X-API-Key: $(cat '/tmp/my data/key')" --data-binary @/src/functions/text-detect/testdata/page.png http://text-detect.default.localhost:1/`,
+			`curl -fsS -H "X-API-Key: $(cat '/tmp/my data/key')" http://localhost:1/v2/models/text-detect`,
+			`/opt/modelserve models push my-model /src/.deps/models/text-orient/ch_ppocr_mobile_v2.0_cls_mobile.onnx --data '/tmp/my data'`,
+		}},
+		"another folder here": {"/src/other", []string{
+			`curl -fsS -H "X-API-Key: $(cat /src/other/key)" --data-binary @/src/functions/text-detect/testdata/page.png http://text-detect.default.localhost:1/`,
+			`curl -fsS -H "X-API-Key: $(cat /src/other/key)" http://localhost:1/v2/models/text-detect`,
+			`/opt/modelserve models push my-model /src/.deps/models/text-orient/ch_ppocr_mobile_v2.0_cls_mobile.onnx --data /src/other`,
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			lines := commands{
+				here: "/src", program: "/opt/modelserve", data: tc.data, deps: "/src/.deps",
+				server: "http://localhost:1", detect: "http://text-detect.default.localhost:1/",
+			}.lines()
+			if diff := cmp.Diff(tc.want, []string{lines[1], lines[3], lines[5]}); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
