@@ -44,6 +44,7 @@ const OrtApi *ms_open(const char *path, char *message, size_t message_len, const
     return NULL;  // The library stays loaded: its destructors are not safe to run.
   }
   ms_fpe();
+  ms_memory_library(handle);
   return api;
 }
 
@@ -87,13 +88,20 @@ OrtStatus *ms_options_save(const OrtApi *a, OrtSessionOptions *o, const char *pa
 
 void ms_options_free(const OrtApi *a, OrtSessionOptions *o) { a->ReleaseSessionOptions(o); }
 
-OrtStatus *ms_session_file(const OrtApi *a, OrtEnv *env, const char *path, OrtSessionOptions *o, OrtSession **s) {
-  return a->CreateSession(env, path, o, s);
+OrtStatus *ms_session_file(const OrtApi *a, OrtEnv *env, const char *path, OrtSessionOptions *o, ms_pool *p,
+                           OrtSession **s) {
+  ms_work(p, 0);
+  OrtStatus *status = a->CreateSession(env, path, o, s);
+  ms_work(NULL, 0);
+  return status;
 }
 
 OrtStatus *ms_session_bytes(const OrtApi *a, OrtEnv *env, const void *data, size_t len, OrtSessionOptions *o,
-                            OrtSession **s) {
-  return a->CreateSessionFromArray(env, data, len, o, s);
+                            ms_pool *p, OrtSession **s) {
+  ms_work(p, 0);
+  OrtStatus *status = a->CreateSessionFromArray(env, data, len, o, s);
+  ms_work(NULL, 0);
+  return status;
 }
 
 void ms_session_free(const OrtApi *a, OrtSession *s) { a->ReleaseSession(s); }
@@ -220,23 +228,6 @@ OrtStatus *ms_value_strings_len(const OrtApi *a, const OrtValue *v, size_t *len)
 
 OrtStatus *ms_value_strings(const OrtApi *a, const OrtValue *v, void *data, size_t len, size_t *offsets, size_t count) {
   return a->GetStringTensorContent(v, data, len, offsets, count);
-}
-
-OrtStatus *ms_allocator(const OrtApi *a, OrtSession *s, const OrtMemoryInfo *info, OrtAllocator **alloc) {
-  return a->CreateAllocator(s, info, alloc);
-}
-
-void ms_allocator_free(const OrtApi *a, OrtAllocator *alloc) {
-  if (alloc != NULL) a->ReleaseAllocator(alloc);
-}
-
-OrtStatus *ms_arena(const OrtApi *a, const OrtAllocator *alloc, int64_t *total) {
-  OrtKeyValuePairs *stats = NULL;
-  TRY(a->AllocatorGetStats(alloc, &stats));
-  const char *value = a->GetKeyValue(stats, "TotalAllocated");
-  *total = value == NULL ? 0 : strtoll(value, NULL, 10);
-  a->ReleaseKeyValuePairs(stats);
-  return NULL;
 }
 
 #ifdef __GLIBC__

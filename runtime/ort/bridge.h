@@ -31,10 +31,26 @@ void ms_fpe(void);
 
 OrtStatus *ms_env(const OrtApi *a, OrtEnv **env);
 
-// ms_env_poison has sessions with session.use_env_allocators take their memory
-// from an allocator that fills it with MS_POISON, in place of an arena.
+// ms_pool is the main memory that a session's operators and its runs have, in
+// place of ONNX Runtime's arena: see bridge_memory.c.
+typedef struct ms_pool ms_pool;
+ms_pool *ms_pool_new(void);  // NULL without memory
+void ms_pool_free(ms_pool *p);
+int64_t ms_pool_size(ms_pool *p);  // bytes, in use or kept for later runs
+void ms_pool_trim(ms_pool *p);     // gives back what no run uses
+
+// ms_work says whose memory this thread takes from now on, NULL for nobody's,
+// and whether it is a run's.
+void ms_work(ms_pool *p, int run);
+
+// ms_env_memory has sessions with session.use_env_allocators take their memory
+// from pools, which fill it with MS_POISON where it is poisoned.
 enum { MS_POISON = 0x7F };
-OrtStatus *ms_env_poison(const OrtApi *a, OrtEnv *env);
+OrtStatus *ms_env_memory(const OrtApi *a, OrtEnv *env, int poisoned);
+
+// ms_memory_library finds what reports that there is no memory; handle is ONNX
+// Runtime's library.
+void ms_memory_library(void *handle);
 void ms_env_free(const OrtApi *a, OrtEnv *env);
 
 const char *ms_status_message(const OrtApi *a, const OrtStatus *s);
@@ -59,9 +75,11 @@ void *ms_open_global(const char *path, char *message, size_t message_len);
 // cudart; without any the message is CUDA's own.
 int ms_cuda_devices(void *cudart, char *message, size_t message_len);
 
-OrtStatus *ms_session_file(const OrtApi *a, OrtEnv *env, const char *path, OrtSessionOptions *o, OrtSession **s);
+// A session takes its memory from a pool; NULL for one that is not to run.
+OrtStatus *ms_session_file(const OrtApi *a, OrtEnv *env, const char *path, OrtSessionOptions *o, ms_pool *p,
+                           OrtSession **s);
 OrtStatus *ms_session_bytes(const OrtApi *a, OrtEnv *env, const void *data, size_t len, OrtSessionOptions *o,
-                            OrtSession **s);
+                            ms_pool *p, OrtSession **s);
 void ms_session_free(const OrtApi *a, OrtSession *s);
 
 OrtStatus *ms_ports(const OrtApi *a, OrtSession *s, int list, size_t *count);
@@ -94,6 +112,7 @@ typedef struct {
 // ms_call is what one run needs, kept from run to run: a run is one crossing.
 typedef struct {
   OrtSession *session;
+  ms_pool *pool;  // that its runs take memory from
   const OrtMemoryInfo *memory;  // of the memory at every slot's data
   const OrtMemoryInfo *host;    // of strings
   OrtAllocator *allocator;      // of the list of bound outputs
@@ -105,15 +124,15 @@ typedef struct {
 } ms_call;
 
 // ms_call_new makes a call with room for so many slots; NULL without memory.
-ms_call *ms_call_new(OrtSession *s, const OrtMemoryInfo *memory, size_t max_in, size_t max_out);
+ms_call *ms_call_new(OrtSession *s, ms_pool *p, const OrtMemoryInfo *memory, size_t max_in, size_t max_out);
 void ms_call_free(const OrtApi *a, ms_call *c);
 
 // ms_call_bind makes the call's I/O binding, which a run needs.
 OrtStatus *ms_call_bind(const OrtApi *a, ms_call *c, const OrtMemoryInfo *host, OrtAllocator *allocator);
 
 // ms_call_options makes the run options, by which a run is told to stop, and
-// ms_call_shrink has the next run give back what of the arenas no run uses
-// ("cpu:0", "cpu:0;gpu:1");
+// ms_call_shrink has the next run give back what of a device's arena no run uses
+// ("gpu:1");
 // ms_call_forget frees the options.
 OrtStatus *ms_call_options(const OrtApi *a, ms_call *c);
 OrtStatus *ms_call_shrink(const OrtApi *a, ms_call *c, const char *arenas);
@@ -150,12 +169,6 @@ OrtStatus *ms_bound(const OrtApi *a, OrtSession *s, const char *name, int number
                     OrtAllocator **alloc);
 void ms_bound_free(const OrtApi *a, OrtMemoryInfo *info, OrtAllocator *alloc);
 OrtStatus *ms_alloc(const OrtApi *a, OrtAllocator *alloc, size_t size, void **p);
-
-// ms_allocator finds the arena that a session's operators use; ms_arena reads
-// its bytes.
-OrtStatus *ms_allocator(const OrtApi *a, OrtSession *s, const OrtMemoryInfo *info, OrtAllocator **alloc);
-void ms_allocator_free(const OrtApi *a, OrtAllocator *alloc);
-OrtStatus *ms_arena(const OrtApi *a, const OrtAllocator *alloc, int64_t *total);
 
 // ms_heap is how many bytes of the C heap are in use; -1 where it cannot be
 // known.

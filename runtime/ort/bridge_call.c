@@ -8,12 +8,13 @@
     if (ms_status != NULL) return ms_status; \
   } while (0)
 
-ms_call *ms_call_new(OrtSession *s, const OrtMemoryInfo *memory, size_t max_in, size_t max_out) {
+ms_call *ms_call_new(OrtSession *s, ms_pool *p, const OrtMemoryInfo *memory, size_t max_in, size_t max_out) {
   // One block: the call and its slots.
   size_t size = sizeof(ms_call) + (max_in + max_out) * sizeof(ms_slot);
   ms_call *c = calloc(1, size);
   if (c == NULL) return NULL;
   c->session = s;
+  c->pool = p;
   c->memory = memory;
   c->in = (ms_slot *)(c + 1);
   c->out = c->in + max_in;
@@ -159,8 +160,10 @@ static void drop_given(const OrtApi *a, ms_call *c, ms_slot *slots, size_t n) {
 }
 
 OrtStatus *ms_call_run(const OrtApi *a, ms_call *c) {
+  ms_work(c->pool, 1);
   OrtStatus *s = prepare(a, c);
   if (s == NULL) s = invoke(a, c);
+  ms_work(NULL, 0);
   if (s != NULL) {
     drop_given(a, c, c->out, c->n_out);
     return s;

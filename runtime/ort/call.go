@@ -33,7 +33,7 @@ type call struct {
 	wanted  []string
 	buffers []*buffer // of outputs, where they have one
 
-	shrink     bool   // the arena, after this run
+	shrink     bool   // what is kept for runs, after this one
 	fire       func() // tells the run to stop
 	terminated chan struct{}
 }
@@ -72,7 +72,7 @@ func (s *Session) newCall() (*call, error) {
 		return c, nil
 	}
 	c := &call{s: s, terminated: make(chan struct{}, 1)}
-	c.c = C.ms_call_new(s.ptr, s.memory(), C.size_t(len(s.inputs)), C.size_t(len(s.outputs)))
+	c.c = C.ms_call_new(s.ptr, s.pool, s.memory(), C.size_t(len(s.inputs)), C.size_t(len(s.outputs)))
 	if c.c == nil {
 		return nil, errors.New("no memory for a run")
 	}
@@ -249,13 +249,14 @@ func (c *call) aligned(t *infer.Tensor) unsafe.Pointer {
 // setOptions makes the run options where the run needs any.
 func (c *call) setOptions(ctx context.Context) error {
 	l := c.s.lib
-	if c.c.options == nil && (c.shrink || ctx.Done() != nil) {
+	shrink := c.shrink && c.s.arenas != nil
+	if c.c.options == nil && (shrink || ctx.Done() != nil) {
 		if err := l.check(C.ms_call_options(l.api, c.c)); err != nil {
 			return err
 		}
 		l.live.runs.Add(1)
 	}
-	if c.shrink {
+	if shrink {
 		return l.check(C.ms_call_shrink(l.api, c.c, c.s.arenas))
 	}
 	return nil
@@ -273,7 +274,7 @@ func (c *call) invoke(ctx context.Context) error {
 	if err := c.setOptions(ctx); err != nil {
 		return fmt.Errorf("run options: %w", err)
 	}
-	if c.shrink {
+	if c.shrink && c.s.arenas != nil {
 		defer c.forgetOptions()
 	}
 	if ctx.Done() != nil {

@@ -73,7 +73,6 @@ type Library struct {
 	version   string
 	locale    error // why text models may run in another locale than on servers
 	buffers   buffers
-	poisoned  bool // sessions have no arena: see PoisonVariable
 	live      liveCounts
 	cuda      func() cudaState // looked for once
 
@@ -120,7 +119,7 @@ func Open(path string) (*Library, error) {
 	if err := l.check(C.ms_env(api, &l.env)); err != nil {
 		return nil, fmt.Errorf("start ONNX Runtime %s: %w", l.version, err)
 	}
-	if err := l.usePoison(); err != nil {
+	if err := l.useMemory(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	if err := l.check(C.ms_memory(api, &l.memory, &l.allocator)); err != nil {

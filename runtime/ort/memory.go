@@ -7,7 +7,6 @@ import "C"
 
 import (
 	"encoding/binary"
-	"fmt"
 	"os"
 	"sync"
 	"unsafe"
@@ -18,22 +17,19 @@ import (
 // measure remembers what the session took of the heap; heap is what was in use
 // before. Loads at the same time are counted to each other.
 func (s *Session) measure(path string, heap int64) error {
-	if err := s.lib.check(C.ms_allocator(s.lib.api, s.ptr, s.lib.memory, &s.arena)); err != nil {
-		return fmt.Errorf("arena: %w", err)
-	}
 	if heap < 0 { // no C library that tells: the weights are most of it
 		if info, err := os.Stat(path); err == nil && s.mapping == nil {
 			s.heap = info.Size()
 		}
 		return nil
 	}
-	s.heap = max(0, int64(C.ms_heap())-heap-s.arenaSize())
+	s.heap = max(0, int64(C.ms_heap())-heap-s.poolSize())
 	return nil
 }
 
 // Memory is what the session takes of main memory now, in bytes: the pages of
 // a mapped model that are in this process, the heap that creating it took, and
-// its arena, which grows with the largest runs that are usual. It is 0 once the
+// its pool, which grows with the largest runs that are usual. It is 0 once the
 // session is closed.
 func (s *Session) Memory() int64 {
 	s.running.RLock()
@@ -41,16 +37,10 @@ func (s *Session) Memory() int64 {
 	if s.ptr == nil {
 		return 0
 	}
-	return residentPages(s.mapping) + s.heap + s.arenaSize()
+	return residentPages(s.mapping) + s.heap + s.poolSize()
 }
 
-func (s *Session) arenaSize() int64 {
-	var total C.int64_t
-	if err := s.lib.check(C.ms_arena(s.lib.api, s.arena, &total)); err != nil {
-		return 0 // an arena that does not tell
-	}
-	return int64(total)
-}
+func (s *Session) poolSize() int64 { return int64(C.ms_pool_size(s.pool)) }
 
 // residentPages is how many bytes of a mapping are in this process's memory, by
 // Linux's pagemap; all of them where that cannot be read.
@@ -95,8 +85,8 @@ const (
 	usageOften  = 4 // so many in a window are usual from then on
 )
 
-// ran counts a run with inputs of so many bytes, and says whether the arena is
-// to be shrunk after it.
+// ran counts a run with inputs of so many bytes, and says whether the pool is
+// to give back what it keeps after it.
 func (u *usage) ran(size int) (shrink bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -80,7 +80,7 @@ func (l *Library) save(src, dst string) error {
 		return err
 	}
 	var s *C.OrtSession
-	if err := l.check(C.ms_session_file(l.api, l.env, csrc, o.ptr, &s)); err != nil {
+	if err := l.check(C.ms_session_file(l.api, l.env, csrc, o.ptr, nil, &s)); err != nil {
 		return err
 	}
 	C.ms_session_free(l.api, s)

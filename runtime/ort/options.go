@@ -85,7 +85,7 @@ func (l *Library) newOptions(opts Options) (*sessionOptions, Device, error) {
 		// Spinning threads take the cores from the other sessions.
 		err = o.set("session.intra_op.allow_spinning", "0")
 	}
-	if err == nil && l.poisoned {
+	if err == nil {
 		err = o.set("session.use_env_allocators", "1")
 	}
 	var device Device

@@ -12,29 +12,30 @@ import (
 )
 
 // PoisonVariable names the environment variable that has memory filled with a
-// pattern before it is written to, so that a test sees what was not: "buffers"
-// is the memory for outputs, "arena" ONNX Runtime's own, too. Runs are slower
-// by it, and Memory knows no arena.
+// pattern before it is written to, in place of zeros, so that a test sees what
+// was not: "buffers" is the memory for outputs, "all" that of operators, too.
+// Runs are slower by it.
 const PoisonVariable = "MODELSERVE_POISON"
 
 // Poison is the byte of that pattern: a large number of every type, and no BOOL.
 const Poison = C.MS_POISON
 
-// usePoison readies what the variable asks for.
-func (l *Library) usePoison() error {
+// useMemory has sessions take their memory from pools of ours, poisoned where
+// the variable asks for it.
+func (l *Library) useMemory() error {
+	var all C.int
 	switch how := os.Getenv(PoisonVariable); how { //nolint:forbidigo // as FindLibrary reads its own: every test and its children
 	case "":
-		return nil
 	case "buffers":
-	case "arena":
-		l.poisoned = true
-		err := l.check(C.ms_env_poison(l.api, l.env))
-		if err != nil && !strings.Contains(err.Error(), "already been registered") { // by another Open of the process
-			return fmt.Errorf("%s: %w", PoisonVariable, err)
-		}
+		l.buffers.poison = Poison
+	case "all":
+		l.buffers.poison, all = Poison, 1
 	default:
-		return fmt.Errorf("%s: expected buffers or arena, got %.100q", PoisonVariable, how)
+		return fmt.Errorf("%s: expected buffers or all, got %.100q", PoisonVariable, how)
 	}
-	l.buffers.poison = Poison
+	err := l.check(C.ms_env_memory(l.api, l.env, all))
+	if err != nil && !strings.Contains(err.Error(), "already been registered") { // by another Open of the process
+		return fmt.Errorf("memory for sessions: %w", err)
+	}
 	return nil
 }

@@ -57,8 +57,11 @@ func (s *Session) Run(ctx context.Context, inputs []infer.Tensor, outputs []stri
 	}
 	var scratch [256]byte
 	key := s.shapes.key(scratch[:0], inputs, outputs)
-	c.shrink = s.use.ran(sizeOf(inputs)) && !s.lib.poisoned // which has no arena
+	c.shrink = s.use.ran(sizeOf(inputs))
 	a, err := c.run(ctx, key, inputs)
+	if c.shrink {
+		C.ms_pool_trim(s.pool)
+	}
 	if err != nil {
 		c.dropBuffers()
 		if ctx.Err() != nil {

@@ -24,10 +24,10 @@ import (
 type Session struct {
 	lib     *Library
 	ptr     *C.OrtSession
-	arena   *C.OrtAllocator
-	arenas  *C.char // those that an unusually large run lets shrink
-	heap    int64   // bytes outside of the arena that creating it took
-	mapping []byte  // an ORT-format model, used in place while the session lives
+	pool    *C.ms_pool // its own, on the CPU
+	arenas  *C.char    // of a device, which an unusually large run lets shrink; nil for none
+	heap    int64      // bytes outside of the pool that creating it took
+	mapping []byte     // an ORT-format model, used in place while the session lives
 	device  Device
 
 	signature  infer.Signature
@@ -94,7 +94,10 @@ func (l *Library) open(path string, opts Options) (*Session, error) {
 	}
 	defer o.destroy()
 
-	s := &Session{lib: l, device: device, arenas: arenasOf(device)}
+	s := &Session{lib: l, device: device, arenas: arenasOf(device), pool: C.ms_pool_new()}
+	if s.pool == nil {
+		return nil, errors.New("no memory for a session")
+	}
 	heap := int64(C.ms_heap())
 	if inPlace {
 		err = s.createMapped(path, o)
@@ -103,6 +106,7 @@ func (l *Library) open(path string, opts Options) (*Session, error) {
 	}
 	if err != nil {
 		C.free(unsafe.Pointer(s.arenas))
+		C.ms_pool_free(s.pool)
 		return nil, errors.Join(err, s.unmap())
 	}
 	l.live.sessions.Add(1)
@@ -120,15 +124,15 @@ func (l *Library) open(path string, opts Options) (*Session, error) {
 // arenasOf are a device's arenas, as run options name them. They are C's memory.
 func arenasOf(device Device) *C.char {
 	if number, ok := device.cuda(); ok {
-		return C.CString(fmt.Sprintf("cpu:0;gpu:%d", number))
+		return C.CString(fmt.Sprintf("gpu:%d", number))
 	}
-	return C.CString("cpu:0")
+	return nil
 }
 
 func (s *Session) createFile(path string, o *sessionOptions) error {
 	cpath := C.CString(path)
 	defer C.free(unsafe.Pointer(cpath))
-	return s.lib.check(C.ms_session_file(s.lib.api, s.lib.env, cpath, o.ptr, &s.ptr))
+	return s.lib.check(C.ms_session_file(s.lib.api, s.lib.env, cpath, o.ptr, s.pool, &s.ptr))
 }
 
 // createMapped hands ONNX Runtime the file's own pages: neither the graph nor
@@ -152,7 +156,7 @@ func (s *Session) createMapped(path string, o *sessionOptions) error {
 	s.mapping = data
 	s.lib.live.mappings.Add(1)
 	err = s.lib.check(C.ms_session_bytes(s.lib.api, s.lib.env,
-		unsafe.Pointer(&data[0]), C.size_t(len(data)), o.ptr, &s.ptr))
+		unsafe.Pointer(&data[0]), C.size_t(len(data)), o.ptr, s.pool, &s.ptr))
 	if err != nil {
 		return err
 	}
@@ -188,6 +192,8 @@ func (s *Session) Close() error {
 	s.endCalls()
 	C.ms_session_free(s.lib.api, s.ptr)
 	s.ptr = nil
+	C.ms_pool_free(s.pool)
+	s.pool = nil
 	C.free(unsafe.Pointer(s.arenas))
 	for _, name := range s.names {
 		C.free(unsafe.Pointer(name))
@@ -208,8 +214,6 @@ func (s *Session) endCalls() {
 		s.bound.free()
 		s.bound = nil
 	}
-	C.ms_allocator_free(s.lib.api, s.arena)
-	s.arena = nil
 }
 
 // memory is the kind of memory that runs read and write.

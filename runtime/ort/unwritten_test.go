@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
@@ -211,12 +212,12 @@ func TestBlankMemoryHoldsNothing(t *testing.T) {
 	}
 }
 
-// TestPoisonedArenaShowsWhatIsNotWritten holds that the conformance suite, which
+// TestPoisonShowsWhatIsNotWritten holds that the conformance suite, which
 // runs so, would see an operator that leaves memory unwritten: MatMulInteger
 // over an empty axis does (ONNX Runtime 1.31).
-func TestPoisonedArenaShowsWhatIsNotWritten(t *testing.T) {
+func TestPoisonShowsWhatIsNotWritten(t *testing.T) {
 	t.Parallel()
-	if out, err := child(t, "unwritten", ort.PoisonVariable+"=arena").CombinedOutput(); err != nil {
+	if out, err := child(t, "unwritten", ort.PoisonVariable+"=all").CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
 }
@@ -270,4 +271,66 @@ func unwritten() error {
 		}
 	}
 	return fmt.Errorf("nothing of %v is unwritten", out)
+}
+
+// TestARunSeesNothingOfAnEarlierOne holds that an operator which leaves its
+// output unwritten answers nothing that another run left in the memory: here
+// MatMulInteger over an axis that a value has made empty.
+func TestARunSeesNothingOfAnEarlierOne(t *testing.T) {
+	t.Parallel()
+	value := func(name string, e onnxtest.Element, shape ...any) onnxtest.Value {
+		return onnxtest.Value{Name: name, Element: e, Shape: shape}
+	}
+	s := load(t, open(t), onnxtest.Model{Graph: onnxtest.Graph{
+		Nodes: []onnxtest.Node{
+			{Op: "Slice", Inputs: []string{"x", "zero", "k", "one"}, Outputs: []string{"a"}},
+			{Op: "Slice", Inputs: []string{"w", "zero", "k", "zero"}, Outputs: []string{"b"}},
+			{Op: "MatMulInteger", Inputs: []string{"a", "b"}, Outputs: []string{"product"}},
+			{Op: "Neg", Inputs: []string{"product"}, Outputs: []string{"y"}}, // so that it is not an output's own memory
+		},
+		Inputs:       []onnxtest.Value{value("x", onnxtest.Uint8, "n", 3), value("w", onnxtest.Uint8, 3, "m"), value("k", onnxtest.Int64, 1)},
+		Outputs:      []onnxtest.Value{value("y", onnxtest.Int32, "n", "m")},
+		Initializers: []onnxtest.Tensor{onnxtest.Int64s("zero", []int64{1}, 0), onnxtest.Int64s("one", []int64{1}, 1)},
+	}}.Write(t))
+	const size = 64
+	ones := func(name string, shape ...int64) infer.Tensor {
+		return infer.Tensor{Name: name, DataType: infer.Uint8, Shape: shape, Data: bytes.Repeat([]byte{7}, size*3)}
+	}
+	upTo := func(k uint64) infer.Tensor {
+		return infer.Tensor{Name: "k", DataType: infer.Int64, Shape: []int64{1}, Data: binary.LittleEndian.AppendUint64(nil, k)}
+	}
+	for i := range 6 {
+		out, release, err := s.Run(t.Context(), []infer.Tensor{ones("x", size, 3), ones("w", 3, size), upTo(uint64(3 * (i % 2)))}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := int32(-7 * 7 * 3 * (i % 2))
+		for at := 0; at < len(out[0].Data); at += 4 {
+			if got := int32(binary.LittleEndian.Uint32(out[0].Data[at:])); got != want {
+				t.Fatalf("run %d answers %d, want %d", i, got, want)
+			}
+		}
+		release()
+	}
+}
+
+// TestNoMemoryIsAnError holds that a run which asks for more than there is fails,
+// and the process goes on.
+func TestNoMemoryIsAnError(t *testing.T) {
+	t.Parallel()
+	one := onnxtest.Tensor{Element: onnxtest.Int8, Shape: []int64{1}, Raw: []byte{1}}
+	s := load(t, open(t), onnxtest.Model{Graph: onnxtest.Graph{
+		Nodes: []onnxtest.Node{
+			{Op: "ConstantOfShape", Inputs: []string{"shape"}, Outputs: []string{"c"}, Attributes: []onnxtest.Attribute{{Name: "value", Tensor: &one}}},
+			{Op: "Shape", Inputs: []string{"c"}, Outputs: []string{"y"}},
+		},
+		Inputs:  []onnxtest.Value{{Name: "shape", Element: onnxtest.Int64, Shape: []any{1}}},
+		Outputs: []onnxtest.Value{{Name: "y", Element: onnxtest.Int64, Shape: []any{1}}},
+	}}.Write(t))
+	for range 2 {
+		_, _, err := s.Run(t.Context(), []infer.Tensor{{Name: "shape", DataType: infer.Int64, Shape: []int64{1}, Data: binary.LittleEndian.AppendUint64(nil, 1<<55)}}, nil)
+		if code := problem.CodeOf(err); code != problem.PayloadTooLarge {
+			t.Errorf("%s: %v", code, err)
+		}
+	}
 }

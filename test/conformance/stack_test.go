@@ -72,7 +72,7 @@ func start(t *testing.T) *stack {
 	environment := map[string]string{
 		"MODELSERVE_MODELS": "*", "MODELSERVE_HOST": "127.0.0.1", "PORT": port,
 		"MODELSERVE_METRICS_ADDRESS": metrics, "MODELSERVE_CACHE_DIR": t.TempDir(), "MODELSERVE_LOG_LEVEL": "warn",
-		ort.PoisonVariable: "arena", // what no operator wrote would be in an answer
+		ort.PoisonVariable: "all", // what no operator wrote would be in an answer
 	}
 	maps.Copy(environment, s.publisher.s3)
 	run(t, build(t, "./functions/onnx"), environment)

@@ -1,0 +1,231 @@
+#include "bridge.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ONNX Runtime's own arena gives a run what an earlier one left, and some
+// operators do not write all that they answer. Here a block is cleared when a
+// run takes it for the first time; between the operators of one run it is not.
+
+// ALIGN is what ONNX Runtime's own CPU allocator aligns to, and the size of a
+// block's header.
+enum { ALIGN = 64 };
+
+// Sizes of blocks are in quarters of powers of two.
+enum { CLASSES = 4 * 64 };
+
+typedef struct block {
+  struct block *next;  // idle, in the same class
+  ms_pool *pool;
+  uint64_t run;   // that had it last
+  uint64_t turn;  // of the pool, when it was taken last
+  size_t size;   // bytes behind the header
+  unsigned class;
+} block;
+
+_Static_assert(sizeof(block) <= ALIGN, "a block's header is before its data");
+
+struct ms_pool {
+  pthread_mutex_t mu;
+  block *idle[CLASSES];
+  size_t idle_bytes, used_bytes;
+  size_t peak;     // of used_bytes
+  uint64_t turns;  // runs
+  size_t blocks;
+  int closed;
+};
+
+// What this thread does now: outside of a session's creation and its runs the
+// memory is nobody's in particular, and is always cleared.
+static _Thread_local ms_pool *working;
+static _Thread_local uint64_t running;
+
+static ms_pool nobodys = {.mu = PTHREAD_MUTEX_INITIALIZER};
+static int poison;
+static void (*throw_bad_alloc)(void);
+
+void ms_memory_library(void *handle) {
+  // std::__throw_bad_alloc of the C++ library that ONNX Runtime has: its
+  // allocators throw, and nobody there looks for NULL.
+  *(void **)&throw_bad_alloc = dlsym(handle, "_ZSt17__throw_bad_allocv");
+}
+
+ms_pool *ms_pool_new(void) {
+  ms_pool *p = calloc(1, sizeof *p);
+  if (p != NULL) pthread_mutex_init(&p->mu, NULL);
+  return p;
+}
+
+static unsigned class_of(size_t n, size_t *size) {
+  if (n < ALIGN) n = ALIGN;
+  unsigned power = 63 - (unsigned)__builtin_clzll(n);
+  size_t base = (size_t)1 << power, quarter = base / 4;
+  size_t quarters = (n - base + quarter - 1) / quarter;
+  *size = base + quarters * quarter;
+  return power * 4 + (unsigned)quarters;
+}
+
+static block *take_idle(ms_pool *p, unsigned class) {
+  // What is up to twice as large will do.
+  for (unsigned c = class; c < CLASSES && c <= class + 4; c++) {
+    block *b = p->idle[c];
+    if (b == NULL) continue;
+    p->idle[c] = b->next;
+    p->idle_bytes -= b->size;
+    return b;
+  }
+  return NULL;
+}
+
+static void release(ms_pool *p, block *b) {
+  p->blocks--;
+  free(b);
+}
+
+// evict frees idle blocks that no run took since a turn, the largest first,
+// until at most so many bytes are idle.
+static void evict(ms_pool *p, uint64_t since, size_t most) {
+  for (unsigned c = CLASSES; c-- > 0 && p->idle_bytes > most;) {
+    for (block **at = &p->idle[c]; *at != NULL && p->idle_bytes > most;) {
+      block *b = *at;
+      if (b->turn >= since) {
+        at = &b->next;
+        continue;
+      }
+      *at = b->next;
+      p->idle_bytes -= b->size;
+      release(p, b);
+    }
+  }
+}
+
+// KEPT is for how many runs a block is kept that none of them took, once others
+// are needed.
+enum { KEPT = 64 };
+
+// make_room frees what runs of other shapes left behind, before more is taken.
+static void make_room(ms_pool *p) {
+  if (p->turns > KEPT) evict(p, p->turns - KEPT, 0);
+  if (p->idle_bytes / 4 > p->peak) evict(p, UINT64_MAX, p->peak);
+}
+
+void ms_pool_trim(ms_pool *p) {
+  pthread_mutex_lock(&p->mu);
+  evict(p, UINT64_MAX, 0);
+  p->peak = p->used_bytes;
+  pthread_mutex_unlock(&p->mu);
+}
+
+int64_t ms_pool_size(ms_pool *p) {
+  pthread_mutex_lock(&p->mu);
+  size_t total = p->idle_bytes + p->used_bytes;
+  pthread_mutex_unlock(&p->mu);
+  return (int64_t)total;
+}
+
+void ms_pool_free(ms_pool *p) {
+  if (p == NULL) return;
+  pthread_mutex_lock(&p->mu);
+  p->closed = 1;
+  evict(p, UINT64_MAX, 0);
+  int last = p->blocks == 0;
+  pthread_mutex_unlock(&p->mu);
+  if (last) free(p);
+}
+
+void ms_work(ms_pool *p, int run) {
+  static _Atomic uint64_t runs;
+  working = p;
+  running = run ? atomic_fetch_add(&runs, 1) + 1 : 0;
+  if (p == NULL || !run) return;
+  pthread_mutex_lock(&p->mu);
+  p->turns++;
+  pthread_mutex_unlock(&p->mu);
+}
+
+static void *pool_alloc(OrtAllocator *self, size_t n) {
+  (void)self;
+  if (n == 0) return NULL;
+  ms_pool *p = working != NULL ? working : &nobodys;
+  size_t size = 0;
+  block *b = NULL;
+  if (n <= SIZE_MAX / 4) {
+    unsigned class = class_of(n, &size);
+    pthread_mutex_lock(&p->mu);
+    b = take_idle(p, class);
+    if (b == NULL) {
+      make_room(p);
+      void *memory = NULL;
+      if (posix_memalign(&memory, ALIGN, size + ALIGN) == 0) {
+        b = memory;
+        *b = (block){.pool = p, .size = size, .class = class};
+        p->blocks++;
+      }
+    }
+    if (b != NULL) {
+      b->turn = p->turns;
+      p->used_bytes += b->size;
+      if (p->used_bytes > p->peak) p->peak = p->used_bytes;
+    }
+    pthread_mutex_unlock(&p->mu);
+  }
+  if (b == NULL) {
+    if (throw_bad_alloc != NULL) throw_bad_alloc();
+    return NULL;
+  }
+  void *data = (char *)b + ALIGN;
+  if (poison) {
+    memset(data, MS_POISON, n);
+  } else if (running == 0 || b->run != running) {
+    memset(data, 0, n);
+  }
+  b->run = running;
+  return data;
+}
+
+static void pool_free(OrtAllocator *self, void *data) {
+  (void)self;
+  if (data == NULL) return;
+  block *b = (block *)((char *)data - ALIGN);
+  ms_pool *p = b->pool;
+  pthread_mutex_lock(&p->mu);
+  p->used_bytes -= b->size;
+  int last = 0;
+  if (p->closed) {
+    release(p, b);
+    last = p->blocks == 0;
+  } else {
+    b->next = p->idle[b->class];
+    p->idle[b->class] = b;
+    p->idle_bytes += b->size;
+  }
+  pthread_mutex_unlock(&p->mu);
+  if (last) free(p);
+}
+
+static OrtMemoryInfo *cpu;
+
+static const OrtMemoryInfo *pool_info(const OrtAllocator *self) {
+  (void)self;
+  return cpu;
+}
+
+// It lives as long as the environment, which is one for the process.
+OrtStatus *ms_env_memory(const OrtApi *a, OrtEnv *env, int poisoned) {
+  static OrtAllocator allocator = {
+      .version = ORT_API_VERSION,
+      .Alloc = pool_alloc,
+      .Free = pool_free,
+      .Info = pool_info,
+      .Reserve = pool_alloc,
+  };
+  poison = poisoned;
+  if (cpu == NULL) {
+    OrtStatus *s = a->CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &cpu);
+    if (s != NULL) return s;
+  }
+  return a->RegisterAllocator(env, &allocator);
+}
