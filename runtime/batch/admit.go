@@ -45,7 +45,7 @@ func (q *Queue) enter(ctx context.Context, c *class, req *infer.Request, f *form
 	c.tenant = s.fair.tenant(req.Tenant) // it may have been forgotten meanwhile
 	s.seq++
 	it := &item{
-		ctx: ctx, class: c, inputs: req.Inputs, rows: f.rows, elements: f.elements, admitted: admitted,
+		ctx: ctx, class: c, inputs: req.Inputs, rows: f.rows, rest: f.rest, admitted: admitted,
 		priority: urgency(req.Priority), seq: s.seq, arrived: time.Now(),
 	}
 	if d, ok := ctx.Deadline(); ok {

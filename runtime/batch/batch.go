@@ -154,8 +154,8 @@ func (s *Scheduler) Close() { s.work.Wait() }
 // outputs wanted. The request has passed the signature's checks; its inputs are
 // read until Run returns.
 //
-// A request that has less time left than such a one was seen to take is
-// problem.DeadlineExceeded before it costs a run; a full queue is
+// A request that has less time left than its tenant's own such requests were seen
+// to take is mostly problem.DeadlineExceeded before it costs a run; a full queue is
 // problem.Overloaded with the time it takes to drain. When ctx ends Run returns
 // its error at once, and the run itself stops unless it is others' too.
 func (q *Queue) Run(ctx context.Context, req *infer.Request, wanted []string) (*Result, error) {

@@ -27,6 +27,8 @@ type class struct {
 	used    time.Time
 	linger  linger
 	outputs [][]int64 // their shapes beyond the rows, as seen alone; nil when they were not
+
+	evidence evidence
 }
 
 // owner is what one tenant has in one queue.
@@ -34,6 +36,7 @@ type owner struct {
 	tenant  string
 	classes int
 	waiting int // items
+	refused int // by evidence, in a row
 }
 
 // costs are the curves of runs of one shape: with nothing else running, and with
@@ -46,7 +49,6 @@ type costs struct {
 	runs        int
 	warm        [maxRows + 1]bool // sizes that have run
 	rowBytes    int64             // of the outputs, the most seen lately
-	evidence    evidence
 
 	classes int // that have them
 	used    time.Time
@@ -82,7 +84,7 @@ func (q *Queue) class(f *form, req *infer.Request, wanted []string) *class {
 
 // forgetClass drops the idle class that was used longest ago, of those who have
 // most: a tenant with ever new shapes takes no other's place. What its runs cost
-// is kept apart.
+// is kept apart; what its requests were refused by goes with it.
 func (q *Queue) forgetClass() {
 	var oldest string
 	var found *class
@@ -165,25 +167,23 @@ const waited = 4
 
 // sample is a run that went well.
 type sample struct {
-	rows     int
-	elements int64 // of the inputs, in one row
-	took     time.Duration
-	others   float64 // how much of the other slots was in use beside it, 0 to 1
-	bytes    int64   // of the outputs
-	cold     bool    // it started among the first of its size
+	rows   int
+	took   time.Duration
+	others float64 // how much of the other slots was in use beside it, 0 to 1
+	bytes  int64   // of the outputs
+	cold   bool    // it started among the first of its size
 }
 
 // observe learns from a run. The first of its size, and those that waited for
-// it, tell nothing of others.
-func (c *costs) observe(s sample) {
+// it, tell nothing of others; telling is false of them.
+func (c *costs) observe(s sample) (telling bool) {
 	c.rowBytes = max(c.rowBytes-c.rowBytes/64, s.bytes/int64(max(s.rows, 1)))
 	first := c.cold(s.rows)
 	c.warm[min(s.rows, maxRows)] = true
 	t := float64(s.took)
 	if first || s.cold && (!c.seen() || t > waited*c.cost(2).run(s.rows)) {
-		return
+		return false
 	}
-	c.evidence.add(s.rows, s.elements, t)
 	if c.alone.known && c.busy.known {
 		expected := (1-s.others)*c.alone.run(s.rows) + s.others*c.busy.run(s.rows)
 		if !c.seen() { // how long it takes here is not yet known at all
@@ -194,7 +194,7 @@ func (c *costs) observe(s sample) {
 		c.runs++
 		c.alone.correct(s.rows, t/expected, 1-s.others)
 		c.busy.correct(s.rows, t/expected, s.others)
-		return
+		return true
 	}
 	c.runs++
 	switch {
@@ -207,6 +207,7 @@ func (c *costs) observe(s sample) {
 	case s.others < 0.2:
 		c.alone.begin(s.rows, t)
 	}
+	return true
 }
 
 // seen reports whether runs of the shape were seen here. Until then curves say

@@ -214,13 +214,16 @@ func (c *class) pressed(now time.Time) bool {
 }
 
 // start makes a run led by an item, takes its members out of their class and a
-// slot. It is nil when such a run was seen to take longer than the leader's time.
+// slot. It is nil when its leader is refused for its deadline. Parts are not: the
+// request that they are of was let in.
 func (s *Scheduler) start(leader *item, now time.Time) *run {
 	c := leader.class
-	if err := c.tooLate(leader.deadline, now, leader.rows, leader.elements); err != nil {
-		c.leave(leader)
-		leader.finish(outcome{err: err})
-		return nil
+	if !leader.admitted {
+		if err := c.tooLate(leader.kind(), leader.deadline, now); err != nil {
+			c.leave(leader)
+			leader.finish(outcome{err: err})
+			return nil
+		}
 	}
 	r := &leader.solo
 	r.class, r.started, r.known = c, now, c.outputs
@@ -253,21 +256,24 @@ func (s *Scheduler) start(leader *item, now time.Time) *run {
 	return r
 }
 
-// tooLate refuses what is known not to be answered by its deadline: a run of its
-// shape, with as many rows or fewer, took longer at its quickest. What was never
-// run is run. It is called under mu.
-func (c *class) tooLate(deadline, now time.Time, rows int, elements int64) error {
+// tooLate refuses what the evidence says is not answered by its deadline. It is
+// called under mu.
+func (c *class) tooLate(k kind, deadline, now time.Time) error {
 	if deadline.IsZero() {
 		return nil
 	}
-	least, left := c.costs.evidence.least(rows, elements), deadline.Sub(now)
-	if least <= float64(left) {
+	left := deadline.Sub(now)
+	if left <= 0 {
+		c.q.metrics.refused("deadline")
+		return problem.New(problem.DeadlineExceeded, "%s: the request's time was over before its run began", c.q.m.Name)
+	}
+	took, refused := c.evidence.refuses(k, left, now, c.owner)
+	if !refused {
 		return nil
 	}
-	c.costs.evidence.doubt(float64(left))
 	c.q.metrics.refused("deadline")
 	return problem.New(problem.DeadlineExceeded, "%s: %s are left of the request's time, and its run takes about %s",
-		c.q.m.Name, max(left, 0).Round(time.Microsecond), readable(time.Duration(least)))
+		c.q.m.Name, left.Round(time.Microsecond), readable(took))
 }
 
 // readable is a time with three digits.

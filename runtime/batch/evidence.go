@@ -1,50 +1,134 @@
 package batch
 
-import "math/bits"
+import (
+	"slices"
+	"time"
 
-// evidence is what requests of a shape were seen to take, for only that lets one
-// be refused: its quickest runs lately, by rows, in nanoseconds. The run of index
-// i had at most 1<<i rows; 0 is none. Nothing in it is scaled or guessed.
-type evidence struct {
-	quickest [knots]float64
-	elements int64 // of one row, the most of any run
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// evidence is what one tenant's requests of one class were seen to take, for only
+// that lets one be refused. How long a run takes may depend on what is in it, such
+// as the trip count of a Loop, so nothing of another tenant's is in it, nothing of
+// other rows or lengths, and nothing is scaled or guessed. It goes with its class.
+type evidence []record // those used last come last
+
+// kind is what requests of a class must have equal to be evidence of each other.
+type kind struct {
+	rows int
+	rest uint64 // see Queue.restOf
 }
 
-// add counts a run. What was seen long ago is believed less and less.
-func (e *evidence) add(rows int, elements int64, took float64) {
-	e.elements = max(e.elements, elements)
-	if rows > maxRows {
-		return // of no request is it known to have as many
+// record is what is known of requests of one kind.
+type record struct {
+	kind    kind
+	runs    int       // each within lately of the one before
+	at      time.Time // of the last run that ended, or was tried
+	took    float64   // nanoseconds, of the quickest lately
+	refused int       // in a row
+}
+
+const (
+	// enough is how many runs are evidence, and lately how long.
+	enough = 3
+	lately = 10 * time.Minute
+
+	// inRow is how many requests are refused by evidence before one is run in
+	// spite of it. If the evidence was wrong that one ends it; if it was right two
+	// of three runs are saved. Halving the time with each refusal instead would
+	// refuse five quick requests after runs that took 20 times as long.
+	inRow = 2
+
+	// maxRecords bounds the kinds of a class.
+	maxRecords = 16
+)
+
+// of is the record of a kind; nil when there is none of lately.
+func (e evidence) of(k kind, now time.Time) *record {
+	at := slices.IndexFunc(e, func(r record) bool { return r.kind == k })
+	if at < 0 || now.Sub(e[at].at) > lately {
+		return nil
 	}
-	at := bits.Len(uint(max(rows, 1) - 1))
-	if e.quickest[at] == 0 {
-		e.quickest[at] = took
+	return &e[at]
+}
+
+// add counts a run of one request alone. What was seen long ago is believed less
+// and less.
+func (e *evidence) add(k kind, took float64, now time.Time) {
+	r := record{kind: k, took: took}
+	if known := e.of(k, now); known != nil {
+		r = *known
 	}
-	e.quickest[at] *= 1.01
-	for i := range at + 1 { // with fewer rows it had been no slower
-		e.quickest[i] = min(e.quickest[i], took)
+	if r.runs >= enough {
+		r.took *= 1.01
+	}
+	r.runs++
+	r.at, r.took = now, min(r.took, took)
+	*e = slices.DeleteFunc(*e, func(old record) bool { return old.kind == k })
+	if len(*e) >= maxRecords {
+		*e = slices.Delete(*e, 0, 1)
+	}
+	*e = append(*e, r)
+}
+
+// atMost counts a run in company: alone the request had taken no longer.
+func (e evidence) atMost(k kind, took float64, now time.Time) {
+	if r := e.of(k, now); r != nil {
+		r.took = min(r.took, took)
 	}
 }
 
-// least is the time that runs with as many rows or fewer, of as many elements or
-// fewer, were seen to take at least; 0 when there were none.
-func (e *evidence) least(rows int, elements int64) (least float64) {
-	if elements < e.elements {
-		return 0
+// refuses reports whether a request with so much time left is refused, and by
+// which time of a run.
+func (e evidence) refuses(k kind, left time.Duration, now time.Time, o *owner) (took time.Duration, refused bool) {
+	r := e.of(k, now)
+	if r == nil || r.runs < enough || r.took <= float64(left) {
+		return 0, false
 	}
-	last, _ := knot(rows)
-	for _, q := range e.quickest[:last+1] {
-		least = max(least, q)
+	if r.refused >= inRow || o.refused >= inRow {
+		r.refused, o.refused, r.at = 0, 0, now
+		return 0, false
 	}
-	return least
+	r.refused++
+	o.refused++
+	return time.Duration(r.took), true
 }
 
-// doubt lowers what refused a request with so much time left: a refusal teaches
-// nothing, and a wrong belief must not last.
-func (e *evidence) doubt(left float64) {
-	for i := range e.quickest {
-		if e.quickest[i] > left {
-			e.quickest[i] *= 0.9
+// maxKnob bounds the bytes of an input without rows whose value tells kinds of
+// requests apart: a count, a threshold, a size. Data is hardly ever the same twice.
+const maxKnob = 32
+
+// restOf is a hash of what may differ within a class, but for the rows: lengths,
+// and the values of small inputs without rows.
+func (q *Queue) restOf(inputs []infer.Tensor) uint64 {
+	sig := q.m.Signature
+	axis := sig.BatchAxis != nil && *sig.BatchAxis == batchAxis
+	hash := uint64(fnvBasis)
+	add := func(n uint64) { hash = (hash ^ n) * fnvPrime }
+	for i := range sig.Inputs {
+		spec := &sig.Inputs[i]
+		t := find(inputs, spec.Name)
+		if t == nil {
+			continue // which the class says
+		}
+		shape := t.Shape
+		if axis && !spec.Unbatched && len(shape) > 0 {
+			shape = shape[batchAxis+1:]
+		} else if len(t.Data) <= maxKnob {
+			add(uint64(len(t.Data)))
+			for _, b := range t.Data {
+				add(uint64(b))
+			}
+		}
+		for _, n := range shape {
+			add(uint64(n))
 		}
 	}
+	return hash
 }
+
+// FNV-1a of 64 bits, by whole numbers. Two kinds of one tenant that collide are taken for one.
+const (
+	fnvBasis = 14695981039346656037
+	fnvPrime = 1099511628211
+)

@@ -18,10 +18,10 @@ type form struct {
 	key   []byte
 	shape int
 
-	rows     int   // along the batch axis; 1 where there is none
-	elements int64 // of all inputs together, in one row
-	joins    bool  // whether the request may share a run at all
-	ragged   bool  // with requests of other lengths
+	rows   int    // along the batch axis; 1 where there is none
+	rest   uint64 // of its kind
+	joins  bool   // whether the request may share a run at all
+	ragged bool   // with requests of other lengths
 }
 
 // maxShared bounds the bytes of an input without a batch axis that is compared
@@ -38,7 +38,7 @@ const maxShared = 64 << 10
 func (q *Queue) formOf(buf []byte, req *infer.Request, wanted []string) form {
 	sig, inputs := q.m.Signature, req.Inputs
 	exact := q.rules.exact.Load() // lengths that differ are not joined
-	f := form{key: append(buf, 0), rows: 1}
+	f := form{key: append(buf, 0), rows: 1, rest: q.restOf(inputs)}
 	if exact {
 		f.key[0] = 1 // no class is one of before
 	}
@@ -84,7 +84,6 @@ func (q *Queue) formOf(buf []byte, req *infer.Request, wanted []string) form {
 			size *= n
 			f.key = binary.AppendUvarint(f.key, uint64(n))
 		}
-		f.elements += size
 		f.joins = f.joins && !spec.Optional && size > 0
 	}
 	for _, name := range wanted {

@@ -16,7 +16,7 @@ type item struct {
 	class    *class
 	inputs   []infer.Tensor
 	rows     int
-	elements int64   // of all inputs together, in one row
+	rest     uint64  // of its kind
 	lengths  []int64 // of the inputs' ragged axes, in the signature's order; of a shared run
 	admitted bool    // a part of a request that is under way
 	priority uint64
@@ -44,6 +44,8 @@ type outcome struct {
 	result *Result
 	err    error
 }
+
+func (it *item) kind() kind { return kind{it.rows, it.rest} }
 
 func (it *item) before(other *item) bool {
 	if it.priority != other.priority {

@@ -232,19 +232,6 @@ func ownInputs(sig *infer.Signature, it *item, inputs []infer.Tensor) []infer.Te
 	return own
 }
 
-// elementsOfRow counts the elements of all inputs together, in one of so many
-// rows.
-func elementsOfRow(sig *infer.Signature, inputs []infer.Tensor, rows int) (n int64) {
-	for i := range inputs {
-		elements := inputs[i].Elements()
-		if spec := infer.SpecOf(sig.Inputs, inputs[i].Name); spec != nil && !spec.Unbatched {
-			elements /= int64(max(rows, 1))
-		}
-		n += elements
-	}
-	return n
-}
-
 // trim shortens a tensor along an axis.
 func trim(t *infer.Tensor, axis int, length int64) {
 	whole := t.Shape[axis]

@@ -24,7 +24,7 @@ func (c *class) admitParts(ctx context.Context, req *infer.Request, f *form, per
 		return e
 	}
 	deadline, _ := ctx.Deadline()
-	if err := c.tooLate(deadline, time.Now(), per, f.elements); err != nil {
+	if err := c.tooLate(kind{per, f.rest}, deadline, time.Now()); err != nil {
 		return err
 	}
 	return q.admit(req.Tenant)

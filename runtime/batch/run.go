@@ -72,7 +72,7 @@ func (r *run) alone() (*Result, error) {
 		return nil, err
 	}
 	q.heldAlone(it.inputs, outputs)
-	report = ended{ok: true, bytes: size(outputs), elements: it.elements, outputs: outputs}
+	report = ended{ok: true, bytes: size(outputs), outputs: outputs}
 	timing := infer.Timing{Queue: began.Sub(it.arrived), Infer: took, BatchSize: it.rows}
 	q.executed(timing)
 	return &Result{Outputs: outputs, Release: release, Timing: timing}, nil
@@ -145,7 +145,7 @@ func (r *run) try(members []*item, inputs []infer.Tensor, input time.Duration, o
 		timing := &infer.Timing{Input: input, Infer: took, BatchSize: rowsOf(members)}
 		if err = r.deal(members, inputs, outputs, release, timing, outcomes); err == nil {
 			q.executed(*timing)
-			return ended{ok: true, bytes: size(outputs), elements: elementsOfRow(q.m.Signature, inputs, rowsOf(members)), answers: len(members)}
+			return ended{ok: true, bytes: size(outputs), answers: len(members)}
 		}
 		release()
 	}
@@ -222,12 +222,11 @@ func isRefusal(err error) bool {
 
 // ended is how a run went.
 type ended struct {
-	ok       bool  // as a whole
-	refused  bool  // by the model, alone
-	bytes    int64 // of the outputs
-	elements int64 // of the inputs, in one row
-	answers  int
-	outputs  []infer.Tensor // of a run alone
+	ok      bool  // as a whole
+	refused bool  // by the model, alone
+	bytes   int64 // of the outputs
+	answers int
+	outputs []infer.Tensor // of a run alone
 }
 
 // end gives the slot back, learns, gives the members their outcomes (a run alone
@@ -246,7 +245,8 @@ func (r *run) end(e ended, outcomes []outcome) {
 	c.inRuns -= r.rows
 	c.q.inRuns -= r.rows
 	if e.ok {
-		c.costs.observe(sample{r.rows, e.elements, took, s.busy.others(r.from, to), e.bytes, r.cold})
+		telling := c.costs.observe(sample{r.rows, took, s.busy.others(r.from, to), e.bytes, r.cold})
+		r.witness(telling, float64(took), now)
 		c.learnShapes(e.outputs)
 		c.q.took += (float64(took) - c.q.took) / recentRuns
 	}
@@ -260,6 +260,19 @@ func (r *run) end(e ended, outcomes []outcome) {
 
 // recentRuns is how many runs their average is over, about.
 const recentRuns = 16
+
+// witness keeps what the run is evidence of: it went well, and took so many
+// nanoseconds.
+func (r *run) witness(telling bool, took float64, now time.Time) {
+	e := &r.class.evidence
+	if telling && len(r.members) == 1 {
+		e.add(r.members[0].kind(), took, now)
+		return
+	}
+	for _, it := range r.members {
+		e.atMost(it.kind(), took, now)
+	}
+}
 
 // tell gives the members their outcomes and counts those who were answered and
 // may call again.
