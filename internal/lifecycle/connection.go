@@ -35,7 +35,8 @@ const firstProbe = 500 * time.Millisecond
 const interim = "HTTP/1.1 100 Continue\r\n\r\n"
 
 // Listener returns l with connections on which a client that has ended its side
-// is answered, where the system can tell it from one who left.
+// is answered, where the system can tell it from one who left, and on which no
+// answer that broke off looks whole.
 func Listener(l net.Listener) net.Listener { return listener{l} }
 
 type listener struct{ net.Listener }
@@ -46,7 +47,7 @@ func (l listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if tcp, ok := c.(*net.TCPConn); ok && canTell {
+	if tcp, ok := c.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
 			return &connection{Conn: c, tcp: tcp, raw: raw}, nil
 		}
@@ -60,6 +61,8 @@ type connection struct {
 	net.Conn
 	tcp *net.TCPConn
 	raw syscall.RawConn
+
+	prefaced int // bytes of HTTP/2's preface that were read; used by Reads alone
 
 	mu    sync.Mutex
 	fresh bool // nothing of the present request's answer was written
@@ -76,23 +79,74 @@ func withConnection(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// beginAnswer is called as a request's handler begins: what was written before
-// it belongs to others.
-func beginAnswer(r *http.Request) {
+// handle calls a request's handler. What was written before it belongs to other
+// requests.
+//
+// An answer to HTTP/1.0 may end by the connection's end, which a FIN says,
+// whoever sends it: until the handler has returned, a connection that is closed,
+// even by the death of the process, is reset.
+func handle(next http.Handler, w http.ResponseWriter, r *http.Request) {
 	c, ok := r.Context().Value(connectionKey{}).(*connection)
 	if !ok || r.ProtoMajor != 1 {
+		next.ServeHTTP(w, r)
 		return
 	}
+	c.begin()
+	returned, old := false, !r.ProtoAtLeast(1, 1)
+	if old {
+		c.reset(true)
+	}
+	defer func() {
+		switch {
+		case returned && old:
+			c.reset(false)
+		case !returned && w.Header().Get("Transfer-Encoding") != "": // "identity" is such an answer too
+			c.reset(true)
+		}
+	}()
+	next.ServeHTTP(w, r)
+	returned = true
+}
+
+func (c *connection) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.fresh, c.ahead = r.ProtoAtLeast(1, 1), 0
+	c.fresh, c.ahead = true, 0
+}
+
+// reset says whether closing the connection resets it, and drops what was not
+// sent.
+func (c *connection) reset(on bool) {
+	linger := -1 // the system's default
+	if on {
+		linger = 0
+	}
+	_ = c.tcp.SetLinger(linger) // fails only on a connection that is closed
+}
+
+// preface is what a connection of HTTP/2 begins with, and no other.
+const preface = "PRI * HTTP/2.0\r\n"
+
+// isHTTP2 looks at what was read next.
+func (c *connection) isHTTP2(p []byte) bool {
+	if c.prefaced < len(preface) {
+		n := min(len(p), len(preface)-c.prefaced)
+		if string(p[:n]) == preface[c.prefaced:c.prefaced+n] {
+			c.prefaced += n
+		} else {
+			c.prefaced = len(preface) + 1
+		}
+	}
+	return c.prefaced == len(preface)
 }
 
 // Read implements net.Conn. The end of the client's side is held back from
-// net/http's look ahead, which alone asks for a single byte.
+// net/http's look ahead, which alone asks for a single byte of HTTP/1; of HTTP/2
+// the last byte of a frame's header may be asked for too.
 func (c *connection) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if n == 0 && len(p) == 1 && errors.Is(err, io.EOF) {
+	http2 := c.isHTTP2(p[:n])
+	if n == 0 && len(p) == 1 && !http2 && errors.Is(err, io.EOF) {
 		return 0, c.hold()
 	}
 	return n, err
@@ -154,7 +208,7 @@ func (c *connection) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.fresh {
-		return c.Conn.Write(p)
+		return c.write(p)
 	}
 	sent := c.ahead
 	if !bytes.HasPrefix(p, []byte(opening)[:sent]) {
@@ -162,8 +216,18 @@ func (c *connection) Write(p []byte) (int, error) {
 		return 0, errors.New("an answer begins otherwise than answers of HTTP/1 do")
 	}
 	c.fresh, c.ahead = string(p) == interim, 0
-	n, err := c.Conn.Write(p[sent:])
+	n, err := c.write(p[sent:])
 	return n + sent, err
+}
+
+// write resets a connection to which not all could be written: its end must not
+// be taken for that of an answer.
+func (c *connection) write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		c.reset(true)
+	}
+	return n, err
 }
 
 // CloseWrite ends our side; net/http asks for it.

@@ -7,9 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// canTell says that gone and send work.
-const canTell = true
-
 // gone says whether a socket has failed or was reset: the end of the other's
 // side alone is no such thing.
 func gone(fd uintptr) bool {

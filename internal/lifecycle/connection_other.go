@@ -4,10 +4,9 @@ package lifecycle
 
 import "syscall"
 
-// canTell says that gone and send work. Other systems tell a client who left
-// from one that only ended its side in ways of their own: there both have left.
-const canTell = false
-
+// gone says that whoever has ended its side has left: other systems tell the two
+// apart in ways of their own.
 func gone(uintptr) bool { return true }
 
+// send is not called, as nothing is held back.
 func send(syscall.RawConn, byte) (sent bool, err error) { return false, nil }

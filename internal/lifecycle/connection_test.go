@@ -68,10 +68,21 @@ func TestALongAnswerWaitsForAClientThatEndedItsSide(t *testing.T) {
 			w.WriteHeader(http.StatusEarlyHints)
 			_, _ = io.WriteString(w, "done")
 		},
-		"an empty one": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
+		"an empty one":              func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
+		"an empty one, to HTTP/1.0": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
+		"an answer to HTTP/1.0":     func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "done") },
+		"a flushed, to HTTP/1.0": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "do")
+			flush(w)
+			_, _ = io.WriteString(w, "ne")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			request := withBody
+			if strings.HasSuffix(name, "HTTP/1.0") {
+				request = oldVersion
+			}
 			finish := make(chan struct{})
 			address := serving(t, lifecycle.DefaultLimits(), func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
@@ -83,7 +94,7 @@ func TestALongAnswerWaitsForAClientThatEndedItsSide(t *testing.T) {
 				}
 			})
 			c := dial(t, address)
-			if _, err := io.WriteString(c, withBody); err != nil {
+			if _, err := io.WriteString(c, request); err != nil {
 				t.Fatal(err)
 			}
 			if err := c.CloseWrite(); err != nil {
@@ -148,8 +159,8 @@ func TestAClientThatLeavesEndsItsRequest(t *testing.T) {
 			}
 		},
 	} {
-		for kind, request := range map[string]string{"a length": withBody, "chunks": inChunks, "no body": withoutBody, "100-continue": expecting} {
-			if name != "closes" && kind != "a length" {
+		for kind, request := range map[string]string{"a length": withBody, "chunks": inChunks, "no body": withoutBody, "100-continue": expecting, "HTTP/1.0": oldVersion} {
+			if name != "closes" && kind != "a length" && kind != "HTTP/1.0" {
 				continue // each waits for its probe
 			}
 			t.Run(name+", "+kind, func(t *testing.T) {
@@ -173,6 +184,49 @@ func TestAClientThatLeavesEndsItsRequest(t *testing.T) {
 				}
 				leave(t, c)
 				c.Close()
+				<-ended
+			})
+		}
+	}
+}
+
+// overHTTP2 is a client's first frames, with a request: its preface, no
+// settings, and the headers of GET http://x/.
+const overHTTP2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" +
+	"\x00\x00\x00\x04\x00\x00\x00\x00\x00" +
+	"\x00\x00\x06\x01\x05\x00\x00\x00\x01" + "\x82\x86\x84\x41\x01x"
+
+// TestAConnectionOfHTTP2ThatEndsEndsItsRequests holds that nothing of it is
+// taken for a client that reads on, wherever it ends.
+func TestAConnectionOfHTTP2ThatEndsEndsItsRequests(t *testing.T) {
+	t.Parallel()
+	const ping = "\x00\x00\x08\x06\x00\x00\x00\x00\x00" + "12345678"
+	for name, more := range map[string]string{
+		"after a frame":         "",
+		"in a header":           ping[:1],
+		"a byte before its end": ping[:8],
+		"after a header":        ping[:9],
+		"a byte before a frame": ping[:len(ping)-1],
+	} {
+		for end, closes := range map[string]bool{"closed": true, "its side": false} {
+			t.Run(name+", "+end, func(t *testing.T) {
+				t.Parallel()
+				began, ended := make(chan struct{}), make(chan struct{})
+				address := serving(t, lifecycle.DefaultLimits(), func(_ http.ResponseWriter, r *http.Request) {
+					close(began)
+					<-r.Context().Done()
+					close(ended)
+				})
+				c := dial(t, address)
+				if _, err := io.WriteString(c, overHTTP2+more); err != nil {
+					t.Fatal(err)
+				}
+				<-began
+				if closes {
+					c.Close()
+				} else if err := c.CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
 				<-ended
 			})
 		}

@@ -44,19 +44,18 @@ type drainer struct {
 // handler is the drainer's, which ends its drains with stopping.
 func (d *drainer) handler(stopping context.Context) http.Handler {
 	return http.HandlerFunc(func(server http.ResponseWriter, r *http.Request) {
-		beginAnswer(r)
 		w := &writer{ResponseWriter: server}
 		defer w.end()
 		control := http.NewResponseController(w)
 		switch {
 		case r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0:
-			d.next.ServeHTTP(w, r)
+			handle(d.next, w, r)
 			return
 		case r.ProtoMajor > 1 && isGRPC(r): // its clients read while they send
-			d.next.ServeHTTP(w, r)
+			handle(d.next, w, r)
 			return
 		case control.EnableFullDuplex() != nil: // no server's writer
-			d.next.ServeHTTP(w, r)
+			handle(d.next, w, r)
 			return
 		}
 		body := &requestBody{from: r.Body, left: r.ContentLength}
@@ -68,7 +67,7 @@ func (d *drainer) handler(stopping context.Context) http.Handler {
 				_ = control.SetReadDeadline(time.Unix(1, 0))
 			}
 		}()
-		d.next.ServeHTTP(answer, inner)
+		handle(d.next, answer, inner)
 		whole := body.whole() || !body.failed() && d.drain(stopping, control, answer)
 		if !whole && answer.http1 && !answer.last {
 			panic(http.ErrAbortHandler) // the rest of the body would be taken for a request

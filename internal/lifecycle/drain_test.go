@@ -266,15 +266,16 @@ func TestARefusalOverHTTP2EndsItsStreamAlone(t *testing.T) {
 // no clean end, whatever was still to come of the body.
 func TestAnAnswerThatBreaksOffIsNotWhole(t *testing.T) {
 	t.Parallel()
-	for name, request := range map[string]string{"no body": withoutBody, "a body": withBody, "some of a body": withBody[:len(withBody)-1], "chunks": inChunks} {
-		for size, length := range map[string]string{"a length": "20000", "chunks": ""} {
+	for name, request := range map[string]string{"no body": withoutBody, "a body": withBody, "some of a body": withBody[:len(withBody)-1], "chunks": inChunks, "HTTP/1.0": oldVersion} {
+		for size, header := range map[string][2]string{"a length": {"Content-Length", "20000"}, "chunks": {}, "the connection": {"Transfer-Encoding", "identity"}} {
 			t.Run(name+", answered by "+size, func(t *testing.T) {
 				t.Parallel()
 				address := serving(t, lifecycle.DefaultLimits(), func(w http.ResponseWriter, _ *http.Request) {
-					if length != "" {
-						w.Header().Set("Content-Length", length)
+					if header[0] != "" {
+						w.Header().Set(header[0], header[1])
 					}
 					_, _ = w.Write(make([]byte, 10000))
+					flush(w)
 					panic(http.ErrAbortHandler)
 				})
 				c := dial(t, address)
@@ -291,5 +292,41 @@ func TestAnAnswerThatBreaksOffIsNotWhole(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestAnAnswerThatTheServersEndCutsOffIsNotWhole holds the same when the time
+// for a drain has passed.
+func TestAnAnswerThatTheServersEndCutsOffIsNotWhole(t *testing.T) {
+	t.Parallel()
+	for name, request := range map[string]string{"HTTP/1.1": withoutBody, "HTTP/1.0": oldVersion} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := lifecycle.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = w.Write(make([]byte, 10000))
+				flush(w)
+				<-r.Context().Done()
+			}), lifecycle.DefaultLimits())
+			l := listen(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			served := make(chan error, 1)
+			go func() { served <- lifecycle.Serve(ctx, server, l, time.Millisecond, nil) }()
+			c := dial(t, l.Addr().String())
+			if _, err := io.WriteString(c, request); err != nil {
+				t.Fatal(err)
+			}
+			res, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			cancel()
+			if _, err := io.ReadAll(res.Body); err == nil {
+				t.Error("the answer looks whole")
+			}
+			if err := <-served; err == nil {
+				t.Error("a request was cut off and nobody was told")
+			}
+		})
 	}
 }
