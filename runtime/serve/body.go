@@ -33,7 +33,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, h *hold, heade
 	defer stop()
 
 	wire := &wireReader{r: http.MaxBytesReader(w, r.Body, limit)}
-	src, compressed, err := decompress(r.Header.Get("Content-Encoding"), wire)
+	src, compressed, err := decompress(r.Header.Values("Content-Encoding"), wire)
 	if err != nil {
 		return nil, err
 	}
@@ -141,14 +141,23 @@ func (m *meteredReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// decompress reads src as its Content-Encoding says. HTTP's deflate is zlib's
-// format (RFC 9110, 8.4.1.2).
-func decompress(encoding string, src io.Reader) (r io.Reader, compressed bool, err error) {
+// decompress reads src as its Content-Encoding says, of which several lines are
+// one list (RFC 9110, 5.3). HTTP's deflate is zlib's format (8.4.1.2).
+func decompress(encodings []string, src io.Reader) (r io.Reader, compressed bool, err error) {
+	encoding := strings.Join(encodings, ", ")
 	switch strings.ToLower(strings.TrimSpace(encoding)) {
 	case "", "identity":
 		return src, false, nil
 	case "gzip", "x-gzip":
-		return &lazyReader{open: func() (io.Reader, error) { return gzip.NewReader(src) }}, true, nil
+		buffered := bufio.NewReader(src)
+		return &lazyReader{open: func() (io.Reader, error) {
+			z, err := gzip.NewReader(buffered)
+			if err != nil {
+				return nil, err
+			}
+			z.Multistream(false)
+			return &membersReader{z: z, rest: buffered}, nil
+		}}, true, nil
 	case "deflate":
 		buffered := bufio.NewReader(src)
 		return &lazyReader{open: func() (io.Reader, error) {
@@ -184,6 +193,38 @@ func (l *lazyReader) Read(p []byte) (int, error) {
 	return l.r.Read(p)
 }
 
+// errFollows is of a body that goes on behind what was compressed.
+var errFollows = errors.New("something follows the compressed data")
+
+// membersReader reads gzip's members, of which there may be several (RFC 1952,
+// 2.2), and refuses anything else behind them.
+type membersReader struct {
+	z    *gzip.Reader
+	rest *bufio.Reader
+}
+
+func (m *membersReader) Read(p []byte) (int, error) {
+	n, err := m.z.Read(p)
+	if !errors.Is(err, io.EOF) {
+		return n, err
+	}
+	const magic = "\x1f\x8b" // of a member
+	next, err := m.rest.Peek(len(magic))
+	switch {
+	case len(next) == 0:
+		return n, err
+	case !strings.HasPrefix(magic, string(next)):
+		return n, errFollows
+	}
+	if err := m.z.Reset(m.rest); errors.Is(err, io.EOF) {
+		return n, io.ErrUnexpectedEOF
+	} else if err != nil {
+		return n, err
+	}
+	m.z.Multistream(false)
+	return n, nil
+}
+
 // exactReader refuses anything behind a compressed stream.
 type exactReader struct {
 	r    io.Reader
@@ -194,19 +235,21 @@ func (e *exactReader) Read(p []byte) (int, error) {
 	n, err := e.r.Read(p)
 	if errors.Is(err, io.EOF) {
 		if _, more := e.rest.ReadByte(); more == nil {
-			return n, errors.New("something follows the compressed data")
+			return n, errFollows
 		}
 	}
 	return n, err
 }
 
 // compress writes an answer through the encoding the client prefers, if it
-// takes one of ours and the answer is worth it. The caller calls done.
+// takes one of ours and the answer is worth it. To HTTP/1.0 an answer whose
+// length is not known ends with the connection, and one that was cut off would
+// look whole. The caller calls done.
 func (s *Server) compress(w http.ResponseWriter, r *http.Request, size int64) (out io.Writer, done func() error) {
 	const worth = 1 << 10
 	w.Header().Add("Vary", "Accept-Encoding")
 	encoding := ""
-	if size >= worth {
+	if size >= worth && r.ProtoAtLeast(1, 1) {
 		encoding = preferred(r.Header.Values("Accept-Encoding"))
 	}
 	switch encoding {

@@ -190,7 +190,7 @@ func (s *Server) readControl(w http.ResponseWriter, r *http.Request, v any) erro
 	lift := s.boundBodyTime(w)
 	defer lift()
 	wire := &wireReader{r: http.MaxBytesReader(w, r.Body, maxControl)}
-	src, _, err := decompress(r.Header.Get("Content-Encoding"), wire)
+	src, _, err := decompress(r.Header.Values("Content-Encoding"), wire)
 	if err != nil {
 		return err
 	}
