@@ -87,6 +87,16 @@ func TestAnAnswerThatBreaksOffIsNotWhole(t *testing.T) {
 						t.Errorf("%s: %d with %d bytes looks whole", protocol, res.StatusCode, len(body))
 					}
 				}
+				conn := w.raw()
+				conn.send("POST /v2/models/iris/infer HTTP/1.0\r\nHost: localhost\r\nX-API-Key: %s\r\nContent-Length: 2\r\n\r\n{}", w.admin)
+				res, err := http.ReadResponse(conn.in, nil)
+				if err != nil {
+					return
+				}
+				defer res.Body.Close()
+				if body, err := io.ReadAll(res.Body); err == nil && res.StatusCode != http.StatusBadGateway {
+					t.Errorf("HTTP/1.0: %d with %d bytes looks whole", res.StatusCode, len(body))
+				}
 			})
 		}
 	}
