@@ -62,21 +62,28 @@ type connection struct {
 	tcp *net.TCPConn
 	raw syscall.RawConn
 
+	reading  Reading
 	prefaced int // bytes of HTTP/2's preface that were read; used by Reads alone
 
 	mu    sync.Mutex
 	fresh bool // nothing of the present request's answer was written
 	ahead int  // bytes of the opening that were sent ahead
+	pace  pace // of this answer, or of all of a connection of HTTP/2
 }
 
 type connectionKey struct{}
 
-// withConnection is an http.Server's ConnContext.
-func withConnection(ctx context.Context, c net.Conn) context.Context {
-	if ours, ok := c.(*connection); ok {
+// withConnection is an http.Server's ConnContext, which is called before
+// anything is written.
+func withConnection(reading Reading) func(context.Context, net.Conn) context.Context {
+	return func(ctx context.Context, c net.Conn) context.Context {
+		ours, ok := c.(*connection)
+		if !ok {
+			return ctx
+		}
+		ours.reading = reading
 		return context.WithValue(ctx, connectionKey{}, ours)
 	}
-	return ctx
 }
 
 // handle calls a request's handler. What was written before it belongs to other
@@ -111,7 +118,7 @@ func handle(next http.Handler, w http.ResponseWriter, r *http.Request) {
 func (c *connection) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.fresh, c.ahead = true, 0
+	c.fresh, c.ahead, c.pace = true, 0, pace{}
 }
 
 // reset says whether closing the connection resets it, and drops what was not
@@ -220,14 +227,21 @@ func (c *connection) Write(p []byte) (int, error) {
 	return n + sent, err
 }
 
-// write resets a connection to which not all could be written: its end must not
-// be taken for that of an answer.
+// write resets a connection to which not all could be written, because the
+// client is gone or does not read: its end must not be taken for that of an
+// answer. The caller holds mu.
 func (c *connection) write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
+	n, err := c.pace.write(c.reading, p, c.Conn.Write, c.cut)
 	if err != nil {
 		c.reset(true)
 	}
 	return n, err
+}
+
+// cut ends the connection, and whatever is being written to it.
+func (c *connection) cut() {
+	c.reset(true)
+	_ = c.Close()
 }
 
 // CloseWrite ends our side; net/http asks for it.

@@ -36,15 +36,16 @@ const drainBuffer = 32 << 10
 // drainer gives each handler a body that may be read past its end, and reads
 // what the handler left of it.
 type drainer struct {
-	next   http.Handler
-	bounds Drain
-	now    atomic.Int64 // drains
+	next    http.Handler
+	bounds  Drain
+	reading Reading
+	now     atomic.Int64 // drains
 }
 
 // handler is the drainer's, which ends its drains with stopping.
 func (d *drainer) handler(stopping context.Context) http.Handler {
 	return http.HandlerFunc(func(server http.ResponseWriter, r *http.Request) {
-		w := &writer{ResponseWriter: server}
+		w := &writer{ResponseWriter: server, reading: d.reading, http2: r.ProtoMajor > 1}
 		defer w.end()
 		control := http.NewResponseController(w)
 		switch {

@@ -51,6 +51,7 @@ type Limits struct {
 	Streams           int           // at once on one HTTP/2 connection
 	StreamBuffer      int           // bytes of one HTTP/2 upload not yet read
 	Drain             Drain         // of what a handler did not read
+	Reading           Reading       // by the client, of its answers
 }
 
 // DefaultLimits suit requests of tensors and images from clients not trusted.
@@ -64,6 +65,8 @@ func DefaultLimits() Limits {
 		// Four times the largest body that is taken by default, in the time that a
 		// client may keep one waiting.
 		Drain: Drain{Bytes: 128 << 20, Time: 30 * time.Second, Idle: 2 * time.Second, Most: 256},
+		// What a client may take for its body, it may take for its answer.
+		Reading: Reading{Wait: 30 * time.Second, Rate: 16 << 10},
 	}
 }
 
@@ -74,14 +77,14 @@ func DefaultLimits() Limits {
 // what it leaves is drained. Of HTTP/1 it sees the end of the body for as long
 // as it asks, whatever the answer's state.
 func NewServer(handler http.Handler, limits Limits) *http.Server {
-	drains := &drainer{next: handler, bounds: limits.Drain}
+	drains := &drainer{next: handler, bounds: limits.Drain, reading: limits.Reading}
 	stopping, stop := context.WithCancel(context.Background())
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	server := &http.Server{
 		Handler:           drains.handler(stopping),
-		ConnContext:       withConnection,
+		ConnContext:       withConnection(limits.Reading),
 		MaxHeaderBytes:    limits.HeaderBytes,
 		ReadHeaderTimeout: limits.ReadHeaderTimeout,
 		IdleTimeout:       limits.IdleTimeout,
