@@ -190,12 +190,6 @@ func TestAClientThatLeavesEndsItsRequest(t *testing.T) {
 	}
 }
 
-// overHTTP2 is a client's first frames, with a request: its preface, no
-// settings, and the headers of GET http://x/.
-const overHTTP2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" +
-	"\x00\x00\x00\x04\x00\x00\x00\x00\x00" +
-	"\x00\x00\x06\x01\x05\x00\x00\x00\x01" + "\x82\x86\x84\x41\x01x"
-
 // TestAConnectionOfHTTP2ThatEndsEndsItsRequests holds that nothing of it is
 // taken for a client that reads on, wherever it ends.
 func TestAConnectionOfHTTP2ThatEndsEndsItsRequests(t *testing.T) {

@@ -53,6 +53,12 @@ const (
 	expecting   = "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi"
 )
 
+// overHTTP2 is a client's first frames, with a request: its preface, no
+// settings, and the headers of GET http://x/.
+const overHTTP2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" +
+	"\x00\x00\x00\x04\x00\x00\x00\x00\x00" +
+	"\x00\x00\x06\x01\x05\x00\x00\x00\x01" + "\x82\x86\x84\x41\x01x"
+
 // receive reads an answer whole.
 func receive(t *testing.T, in *bufio.Reader) string {
 	t.Helper()
