@@ -334,7 +334,8 @@ func TestBadEditsChangeNothing(t *testing.T) {
 	p := begin(t)
 	p.must("echo")
 	p.edit("- name: ECHO_SAY", "- {name: ECHO_FAIL, value: no model there}\n            - name: ECHO_SAY")
-	p.log.wait(t, ": exited with status 3: no model there", 1)
+	p.log.wait(t, `reason="it exited with status 3"`, 1)
+	p.log.wait(t, "no model there", 1)
 	if a := p.must("echo"); a.Revision != "echo-00001" {
 		t.Errorf("answer %+v", a)
 	}
@@ -386,15 +387,12 @@ func TestCrash(t *testing.T) {
 	if _, _, err := p.call("echo", "/die"); err == nil {
 		t.Error("the request that killed the function was answered")
 	}
-	p.log.wait(t, "exited with status 4: told to die", 1)
-	// Whoever calls in the moment of its end is told why; then another is started.
-	again, _, err := p.call("echo", "/")
-	for deadline := time.Now().Add(time.Minute); err != nil && time.Now().Before(deadline); again, _, err = p.call("echo", "/") {
-		time.Sleep(10 * time.Millisecond)
+	// Whoever calls in the moment of its end waits for the one that is coming.
+	if again := p.must("echo"); again.PID == first.PID {
+		t.Errorf("answer %+v by the one that died", again)
 	}
-	if err != nil || again.PID == first.PID {
-		t.Errorf("answer %+v, %v, after the one that died", again, err)
-	}
+	p.log.wait(t, `reason="it exited with status 4"`, 1)
+	p.log.wait(t, `last="told to die"`, 1)
 }
 
 func TestKilledPlatformTakesItsFunctions(t *testing.T) {

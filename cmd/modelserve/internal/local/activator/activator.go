@@ -121,6 +121,9 @@ func (a *Activator) carry(req *http.Request, body *replayBody) (*http.Response, 
 			a.tell(resp, service, lease, arrived)
 			return resp, nil
 		}
+		if broke(err) {
+			lease.Doubt() // before its slot is free for the next
+		}
 		lease.Release()
 		if !body.untouched() || !isDial(err) || req.Context().Err() != nil {
 			return nil, err
@@ -199,6 +202,13 @@ func (a *answer) Close() error {
 	err := a.ReadCloser.Close()
 	a.once.Do(a.closed)
 	return err //nolint:wrapcheck // passed through
+}
+
+// broke says whether a request failed by its connection, and not since its time
+// was over, its caller left or its body could not be read.
+func broke(err error) bool {
+	var known *problem.Error
+	return !errors.As(err, &known) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // isDial says whether the connection was never made, so nothing was sent.

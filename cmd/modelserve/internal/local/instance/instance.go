@@ -59,7 +59,8 @@ type Instance struct {
 	http1   *http.Transport
 	http2   *http.Transport
 	done    chan struct{}
-	killed  error // set before done is closed, when the platform killed it
+	killed  error  // set before done is closed, when the platform killed it
+	said    string // set before done is closed: what it told of its end
 }
 
 // Start starts an instance.
@@ -91,6 +92,7 @@ func (l *Launcher) Start(ctx context.Context, s Spec) (*Instance, error) {
 		i.watch(s.Limits.Memory().Value())
 		i.http1.CloseIdleConnections()
 		i.http2.CloseIdleConnections()
+		i.said = told.read()
 		told.remove()
 		l.ports.release(port)
 		close(i.done)
@@ -144,7 +146,7 @@ func (i *Instance) watch(limit int64) {
 		case <-ticker.C:
 		}
 		if used, ok := i.process.Memory(); ok && used > limit {
-			i.killed = fmt.Errorf("killed: it held %d MiB of memory, over its limit of %d MiB", used>>20, limit>>20)
+			i.killed = fmt.Errorf("it was killed: it held %d MiB of memory, over its limit of %d MiB", used>>20, limit>>20)
 			i.process.Kill()
 			<-i.process.Done()
 			return
@@ -161,12 +163,18 @@ func (i *Instance) Memory() (resident int64, ok bool) { return i.process.Memory(
 // Done is closed when the instance has ended.
 func (i *Instance) Done() <-chan struct{} { return i.done }
 
-// Err says why it ended; call it after Done.
+// Err says why it ended: what it told of that itself, else what is seen of a
+// process. Call it after Done.
 func (i *Instance) Err() error {
-	if i.killed != nil {
+	err := i.process.Err()
+	switch {
+	case i.killed != nil:
 		return i.killed
+	case err != nil && i.said != "":
+		return errors.New(i.said)
+	default:
+		return err //nolint:wrapcheck // it is the sentence
 	}
-	return i.process.Err()
 }
 
 // Stop lets it finish within grace and ends it.

@@ -20,6 +20,7 @@ type Lease struct {
 
 	once    sync.Once
 	release func()
+	doubt   func()
 }
 
 // Cold is what it took to have an instance for its first request.
@@ -31,6 +32,10 @@ type Cold struct {
 
 // Release gives the slot back; more than once is safe.
 func (l *Lease) Release() { l.once.Do(l.release) }
+
+// Doubt says that the connection to the instance broke, or could not be made.
+// No request gets it until it is known to be ready still.
+func (l *Lease) Doubt() { l.doubt() }
 
 // Acquire waits for a slot of an instance, starting one when there is none and
 // wake is true. It waits at most MaxWait, behind at most MaxWaiting others.
@@ -70,7 +75,7 @@ func (r *Revision) Acquire(ctx context.Context, wake bool) (*Lease, error) {
 
 // join queues a request, or says why it cannot wait. Called with mu held.
 func (r *Revision) join(now time.Time) (*waiter, error) {
-	if r.live() == 0 && r.reason != nil && now.Before(r.notBefore) {
+	if r.live() == 0 && r.refusing && now.Before(r.notBefore) {
 		return nil, r.unavailable(now)
 	}
 	if r.waiting.len() >= r.cfg.MaxWaiting {
@@ -135,7 +140,7 @@ type slot struct {
 func (r *Revision) pick() *slot {
 	var best *instance
 	for _, i := range r.instances {
-		if i.state == stateReady && (best == nil || i.inFlight < best.inFlight) {
+		if i.state == stateReady && !i.doubted && (best == nil || i.inFlight < best.inFlight) {
 			best = i
 		}
 	}
@@ -162,6 +167,15 @@ func (r *Revision) lease(s *slot, arrived time.Time) *Lease {
 		i.first = false
 		if !arrived.After(i.called.Add(i.spawned + i.readied)) {
 			l.Cold = &Cold{Schedule: max(0, i.called.Sub(arrived)) + i.spawned, Start: i.readied, FromZero: !r.answering(i)}
+		}
+	}
+	l.doubt = func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		i.doubted = true
+		select {
+		case i.doubt <- struct{}{}:
+		default: // somebody else said so
 		}
 	}
 	l.release = func() {

@@ -70,8 +70,9 @@ type Revision struct {
 	reason    error // of the last failure; nil when all is well
 	instances []*instance
 	waiting   waiters
-	failures  int       // starts that failed since one went well
+	failures  int       // starts in a row of which none became ready
 	notBefore time.Time // the next start
+	refusing  bool      // until then, for what waits would only see another failure
 	proving   int       // starts that may still fail before it is given up
 	reachable bool
 	closed    bool
@@ -162,6 +163,8 @@ func (r *Revision) run() {
 		select {
 		case <-r.ctx.Done():
 			return
+		case <-r.held():
+			r.decide(time.Now(), true)
 		case <-r.poke:
 			r.decide(time.Now(), true)
 		case <-tick:
@@ -183,7 +186,7 @@ const rebuildAfter = 2 * time.Second
 func (r *Revision) build() bool {
 	err := r.cfg.Build(r.ctx)
 	r.mu.Lock()
-	r.built, r.reason = err == nil, err
+	r.built, r.reason, r.refusing = err == nil, err, err != nil
 	if err != nil {
 		r.notBefore = time.Now().Add(rebuildAfter)
 		r.waiting.fail(r.unavailable(time.Now()))
@@ -213,6 +216,17 @@ func (r *Revision) idle() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.instances) == 0 && r.waiting.len() == 0 && r.failures == 0 && r.proving == 0 && r.scaler.minimum() == 0
+}
+
+// held tells when a start that requests wait for, and that is held back for now,
+// may be; nil when none is.
+func (r *Revision) held() <-chan time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || r.live() > 0 || r.waiting.len() == 0 {
+		return nil
+	}
+	return time.After(max(0, time.Until(r.notBefore)))
 }
 
 // decide asks the autoscaler how many instances there shall be and brings that
@@ -304,7 +318,7 @@ func podAutoscaler(cfg *Config, reachable bool) *autoscalingv1alpha1.PodAutoscal
 type Status struct {
 	Name     string
 	State    string // building, failed, idle, starting, ready
-	Reason   string // of failed, and of the last crash
+	Reason   string // of failed, and of the last end that nobody asked for
 	Ready    int
 	Starting int
 	Draining int
@@ -335,7 +349,7 @@ func (r *Revision) Status() Status {
 		s.State = "ready"
 	case s.Starting > 0:
 		s.State = "starting"
-	case r.reason != nil:
+	case r.failures > 0 || r.refusing:
 		s.State = "failed"
 	case !r.built:
 		s.State = "building"
@@ -354,7 +368,7 @@ func (r *Revision) failed(now time.Time, err error) {
 	if r.proving > 0 {
 		r.proving--
 	}
-	if r.live() == 0 && r.failures > 1 {
+	if r.refusing = r.failures > 1; r.refusing && r.live() == 0 {
 		r.waiting.fail(r.unavailable(now))
 	}
 }

@@ -387,7 +387,7 @@ func TestOneBadStartIsMendedUnseen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakes{fail: func(n int) error {
 			if n == 0 {
-				return errors.New("killed by killed")
+				return errors.New("it was killed (SIGKILL)")
 			}
 			return nil
 		}}
@@ -395,29 +395,107 @@ func TestOneBadStartIsMendedUnseen(t *testing.T) {
 	})
 }
 
-func TestCrashIsRestartedWithBackoff(t *testing.T) {
+// TestEndsOfReadyInstancesAreNoSeries holds that whoever calls while an instance
+// that had been ready is gone waits for the next, however often that happens, and
+// that the starts are paced.
+func TestEndsOfReadyInstancesAreNoSeries(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name    string
+		life    time.Duration // of each instance, once it is ready
+		between time.Duration // from one start to the next
+	}{
+		{"ends at once", 0, 500 * time.Millisecond},
+		{"ends soon", 300 * time.Millisecond, 500 * time.Millisecond},
+		{"ends later", 6 * time.Second, 6*time.Second + 100*time.Millisecond},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := &fakes{delay: 100 * time.Millisecond}
+				r := begin(t, f, nil)
+				acquire(t, r).Release()
+				begun := time.Now()
+				const ends = 10
+				for n := range ends {
+					time.Sleep(tc.life)
+					f.get(n).end(errors.New("it was killed (SIGKILL)"))
+					synctest.Wait()
+					l := acquire(t, r)
+					if l.Instance == revision.Instance(f.get(n)) {
+						t.Fatal("was given the instance that had ended")
+					}
+					l.Release()
+				}
+				if took := time.Since(begun); f.count() != ends+1 || took < ends*tc.between || took > ends*(tc.between+200*time.Millisecond) {
+					t.Errorf("%d starts for %d ends in %v, want one each %v", f.count(), ends, took, tc.between)
+				}
+			})
+		})
+	}
+}
+
+// TestStartsThatFailAreASeries holds the backoff of those that never were ready.
+func TestStartsThatFailAreASeries(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakes{}
+		f := &fakes{fail: func(int) error { return errors.New("it exited with status 3") }}
 		r := begin(t, f, func(c *revision.Config) { c.Annotations = map[string]string{"autoscaling.knative.dev/min-scale": "1"} })
 		time.Sleep(time.Minute)
-		expectStatus(t, r, "ready", 1)
-		begun := time.Now()
-		for n := range 6 {
-			f.get(n).end(errors.New("told to die"))
-			synctest.Wait()
-			for f.count() == n+1 {
-				time.Sleep(100 * time.Millisecond)
-				synctest.Wait()
-			}
-			if n == 0 && time.Since(begun) > time.Second {
-				t.Errorf("first restart after %v, want at once", time.Since(begun))
-			}
+		if n := f.count(); n < 4 || n > 9 { // 0 + 0.5 + 1 + 2 + 4 + 8 + 16 + 30, seen every two seconds
+			t.Errorf("%d starts in a minute", n)
 		}
-		if took := time.Since(begun); took < 7*time.Second { // 0 + 0.5 + 1 + 2 + 4
-			t.Errorf("six crashes in a row took %v only", took)
+		if _, err := r.Acquire(t.Context(), true); problem.CodeOf(err) != problem.Unavailable {
+			t.Errorf("during the backoff: %v", err)
 		}
+		f.mu.Lock()
+		f.fail = nil
+		f.mu.Unlock()
+		time.Sleep(time.Minute)
+		l := acquire(t, r)
+		l.Release()
+		f.get(f.count() - 1).end(errors.New("it was killed (SIGKILL)"))
+		synctest.Wait()
+		acquire(t, r).Release() // the series had ended
 	})
+}
+
+// TestAnInstanceInDoubtGetsNothing holds that no request goes to an instance
+// whose connection broke until it has shown that it is ready still.
+func TestAnInstanceInDoubtGetsNothing(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		ends bool
+	}{{"it is gone", true}, {"it goes on", false}} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := &fakes{}
+				r := begin(t, f, nil)
+				l := acquire(t, r)
+				first := f.get(0)
+				first.ready = time.Now().Add(time.Second) // its end, or its readiness, is seen then
+				l.Doubt()
+				l.Doubt()
+				l.Release()
+				next := make(chan *revision.Lease, 1)
+				go func() { next <- acquire(t, r) }()
+				synctest.Wait()
+				if s := r.Status(); s.Waiting != 1 {
+					t.Fatalf("status %+v, want one that waits", s)
+				}
+				if tc.ends {
+					first.end(errors.New("it was killed (SIGKILL)"))
+				}
+				again := <-next
+				if same := again.Instance == revision.Instance(first); same == tc.ends {
+					t.Errorf("was given the same instance: %v", same)
+				}
+				again.Release()
+			})
+		})
+	}
 }
 
 func TestBuildThatFails(t *testing.T) {
