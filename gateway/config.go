@@ -32,6 +32,11 @@ type Config struct {
 	StreamIdle     time.Duration `env:"MODELSERVE_STREAM_IDLE" envDefault:"5m"`
 	StreamInFlight int           `env:"MODELSERVE_STREAM_IN_FLIGHT" envDefault:"8"`
 
+	// MaxKept bounds what the bodies of inferences take in all that are kept, up to
+	// 1 MiB of each, to run them again when their function breaks off. Without room
+	// one is not run again.
+	MaxKept env.Size `env:"MODELSERVE_MAX_KEPT" envDefault:"64MiB"`
+
 	// Hosts are the gateway's own where they have the form of a function's.
 	Hosts []string `env:"MODELSERVE_HOSTS"`
 
@@ -44,6 +49,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxBody, 32*env.MiB)
 	setDefault(&c.MaxHeaders, 32*env.KiB)
 	setDefault(&c.MaxInflight, 512*env.MiB)
+	setDefault(&c.MaxKept, 64*env.MiB)
 	setDefault(&c.Timeout, 5*time.Minute)
 	setDefault(&c.BodyTimeout, 30*time.Second)
 	setDefault(&c.BodyRate, 16*env.KiB)

@@ -90,6 +90,7 @@ type gateway struct {
 	grpc       *grpcService
 	grpcErrors *connect.ErrorWriter
 	buffers    bufferPool
+	functions  http.RoundTripper   // to functions
 	messages   *semaphore.Weighted // bytes of gRPC messages being received
 }
 
@@ -127,6 +128,7 @@ func New(config Config, deps Deps) (http.Handler, error) {
 	if g.metrics, err = newMetrics(deps.Telemetry.Registry); err != nil {
 		return nil, err
 	}
+	g.functions = &rerun{next: deps.Transport, room: semaphore.NewWeighted(int64(config.MaxKept)), counter: g.metrics.reruns}
 	g.table = g.endpoints()
 	g.grpc = g.newGRPC()
 
