@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -224,16 +225,25 @@ func (s *services) run(service string, record record, scaling *autoscalerconfig.
 	spec := record.Template.Spec
 	container := spec.Containers[0]
 	var program string
+	var publishing atomic.Bool
 	timeout := time.Duration(*spec.TimeoutSeconds) * time.Second
 	cfg := revision.Config{
 		Name: record.Name, Autoscaler: scaling, Annotations: record.Template.Annotations,
 		ContainerConcurrency: int(*spec.ContainerConcurrency),
 		Timeout:              timeout, StartTimeout: startTimeout, MaxWaiting: maxWaiting, MaxWait: min(maxWait, timeout),
 		Build: func(ctx context.Context) (err error) {
+			publishing.Store(false)
 			if program, err = s.builder.Build(ctx, strings.TrimPrefix(container.Image, manifest.Scheme)); err != nil {
 				return err //nolint:wrapcheck // it says what was built
 			}
+			publishing.Store(true)
 			return s.before(ctx)
+		},
+		Building: func() string {
+			if publishing.Load() {
+				return "the models that come with the platform are being published"
+			}
+			return "the function is being built"
 		},
 		Start: func(ctx context.Context) (revision.Instance, error) {
 			i, err := s.launcher.Start(ctx, instance.Spec{

@@ -36,7 +36,7 @@ const (
 type Target struct {
 	Revision *revision.Revision
 	Percent  int
-	Timeout  time.Duration // of a request, from its arrival to the last byte of its answer
+	Timeout  time.Duration // of a request, from its arrival, or the end of the build, to the last byte of its answer
 }
 
 // Table says where each host's requests go. The targets of a host add up to
@@ -116,7 +116,7 @@ func (a *Activator) carry(req *http.Request, body *replayBody) (*http.Response, 
 		case err != nil:
 			return nil, err //nolint:wrapcheck // it is for the caller as it is
 		}
-		resp, err := send(req, body, lease, target.Timeout-time.Since(arrived))
+		resp, err := send(req, body, lease, target.Timeout-time.Since(arrived)+lease.Build)
 		if err == nil {
 			a.tell(resp, service, lease, arrived)
 			return resp, nil

@@ -42,10 +42,11 @@ type Config struct {
 	MaxWaiting           int           // requests that wait for an instance
 	MaxWait              time.Duration // of one of them
 
-	Build   func(ctx context.Context) error             // once, before the first start
-	Start   func(ctx context.Context) (Instance, error) // once per instance
-	Changed func()                                      // after each change that Status shows; must not call back
-	Logger  *slog.Logger
+	Build    func(ctx context.Context) error             // once, before the first start
+	Building func() string                               // what Build is about, for who waits for it; may be nil
+	Start    func(ctx context.Context) (Instance, error) // once per instance
+	Changed  func()                                      // after each change that Status shows; must not call back
+	Logger   *slog.Logger
 }
 
 // Errors of Acquire that its callers act on; all others are problems.
@@ -56,18 +57,19 @@ var (
 
 // Revision is running from New until Close.
 type Revision struct {
-	cfg    Config
-	scaler *scaler
-	stats  *stats.RequestStats
-	poke   chan struct{}
-	cancel context.CancelFunc
-	ctx    context.Context //nolint:containedctx // the owner's, for goroutines this revision starts
-	wg     sync.WaitGroup
-	ready  chan struct{} // closed when the first instance was ready
+	cfg      Config
+	scaler   *scaler
+	stats    *stats.RequestStats
+	poke     chan struct{}
+	cancel   context.CancelFunc
+	ctx      context.Context //nolint:containedctx // the owner's, for goroutines this revision starts
+	wg       sync.WaitGroup
+	prepared chan struct{} // closed when it is built
+	ready    chan struct{} // closed when the first instance was ready
 
 	mu        sync.Mutex // pick, state changes and counts are one step under it
-	built     bool
-	reason    error // of the last failure; nil when all is well
+	builtAt   time.Time  // zero until it is
+	reason    error      // of the last failure; nil when all is well
 	instances []*instance
 	waiting   waiters
 	failures  int       // starts in a row of which none became ready
@@ -85,7 +87,7 @@ func New(ctx context.Context, cfg Config) *Revision {
 	r := &Revision{
 		cfg: cfg, ctx: ctx, cancel: cancel,
 		stats: stats.NewRequestStats(time.Now()),
-		poke:  make(chan struct{}, 1), ready: make(chan struct{}), reachable: true,
+		poke:  make(chan struct{}, 1), prepared: make(chan struct{}), ready: make(chan struct{}), reachable: true,
 	}
 	r.scaler = newScaler(&r.cfg, r.readyCount)
 	r.wg.Go(r.run)
@@ -186,8 +188,11 @@ const rebuildAfter = 2 * time.Second
 func (r *Revision) build() bool {
 	err := r.cfg.Build(r.ctx)
 	r.mu.Lock()
-	r.built, r.reason, r.refusing = err == nil, err, err != nil
-	if err != nil {
+	r.reason, r.refusing = err, err != nil
+	if err == nil {
+		r.builtAt = time.Now()
+		close(r.prepared)
+	} else {
 		r.notBefore = time.Now().Add(rebuildAfter)
 		r.waiting.fail(r.unavailable(time.Now()))
 	}
@@ -351,7 +356,7 @@ func (r *Revision) Status() Status {
 		s.State = "starting"
 	case r.failures > 0 || r.refusing:
 		s.State = "failed"
-	case !r.built:
+	case r.builtAt.IsZero():
 		s.State = "building"
 	default:
 		s.State = "idle"

@@ -520,6 +520,50 @@ func TestBuildThatFails(t *testing.T) {
 	})
 }
 
+// TestTheBuildIsWaitedFor holds that a request waits for the build as long as its
+// caller does, and that the build's time is told apart.
+func TestTheBuildIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name     string
+		patience time.Duration // of the caller
+		arrives  time.Duration // after the build has begun
+		build    time.Duration // that it waited for; 0: it gave up
+		building func() string
+		want     string // of the error
+	}{
+		{"from its beginning", 5 * time.Minute, 0, 3 * time.Minute, nil, ""},
+		{"from its middle", 5 * time.Minute, time.Minute, 2 * time.Minute, nil, ""},
+		{"and given up", time.Minute, 0, 0, nil, "echo-00001: the function is being built; call again"},
+		{"and given up, for another reason", time.Minute, 0, 0, func() string { return "the models are being published" }, "the models are being published"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := &fakes{delay: 300 * time.Millisecond, build: func(context.Context) error { time.Sleep(3 * time.Minute); return nil }}
+				r := begin(t, f, func(c *revision.Config) { c.Building = tc.building }) // MaxWait is 30 s
+				time.Sleep(tc.arrives)
+				ctx, cancel := context.WithTimeout(t.Context(), tc.patience)
+				defer cancel()
+				l, err := r.Acquire(ctx, true)
+				if tc.want != "" {
+					if problem.CodeOf(err) != problem.Unavailable || !strings.Contains(err.Error(), tc.want) {
+						t.Errorf("acquire: %v, want %s", err, tc.want)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer l.Release()
+				if l.Build != tc.build || l.Waited != 300*time.Millisecond || l.Cold.Schedule != 0 || l.Cold.Start != 300*time.Millisecond {
+					t.Errorf("waited %v for the build and %v for the slot, %+v", l.Build, l.Waited, l.Cold)
+				}
+			})
+		})
+	}
+}
+
 func TestUnreachableDrains(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
