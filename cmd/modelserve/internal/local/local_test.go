@@ -53,6 +53,7 @@ type platform struct {
 	dir     string
 	data    string
 	address string
+	env     []string
 	cmd     *exec.Cmd
 	ended   chan struct{}
 	log     *log
@@ -102,13 +103,13 @@ const (
 )
 
 // begin starts a platform over a copy of testdata/overlay.
-func begin(t *testing.T) *platform {
+func begin(t *testing.T, env ...string) *platform {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "overlay"), os.DirFS("testdata/overlay")); err != nil {
 		t.Fatal(err)
 	}
-	p := &platform{t: t, dir: dir, data: filepath.Join(dir, "data"), address: freeAddress(t)}
+	p := &platform{t: t, dir: dir, data: filepath.Join(dir, "data"), address: freeAddress(t), env: env}
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
@@ -136,7 +137,7 @@ func (p *platform) command(address string) *exec.Cmd {
 		p.t.Fatal(err)
 	}
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "ADDRESS="+address, "DATA="+p.data, "OVERLAY="+filepath.Join(p.dir, "overlay"))
+	cmd.Env = append(append(os.Environ(), p.env...), "ADDRESS="+address, "DATA="+p.data, "OVERLAY="+filepath.Join(p.dir, "overlay"))
 	return cmd
 }
 

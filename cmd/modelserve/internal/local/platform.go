@@ -130,7 +130,6 @@ type platform struct {
 
 	published chan struct{} // closed when the shipped models are there
 	wg        sync.WaitGroup
-	stop      context.CancelFunc
 }
 
 // open makes everything ready to serve, in an order that fails early and leaves
@@ -183,11 +182,11 @@ func (p *platform) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // ends in close, after the gateway
-	p.stop = stop
+	alive, stop := context.WithCancel(context.WithoutCancel(ctx)) // ends in close, after the gateway
 	p.published = make(chan struct{})
 	p.services = &services{
-		ctx:     running,
+		ctx:     alive,
+		cancel:  stop,
 		builder: build.New(p.spawner, p.dir.programs(), ".", os.Environ(), p.screen.Say),
 		launcher: instance.NewLauncher(p.spawner, p.dir.terminations(), append(inherited(os.Environ()), hugePages), p.given(),
 			p.screen.Line, p.logger),
@@ -196,7 +195,7 @@ func (p *platform) openServices(ctx context.Context) error {
 		before:  p.untilPublished,
 		changed: p.refresh,
 		logger:  p.logger,
-		byName:  map[string]*service{},
+		byName:  map[string]*service{}, retiring: map[*running]bool{},
 	}
 	p.front, err = newFront(ctx, p)
 	return err
@@ -271,11 +270,10 @@ func (p *platform) close() error {
 	if p.front != nil {
 		p.front.quiet()
 	}
+	p.wg.Wait() // serve has cancelled what is in it
 	if p.services != nil {
 		p.services.close(stopGrace)
-		p.stop()
 	}
-	p.wg.Wait()
 	if p.front != nil {
 		faults = append(faults, p.services.builder.Sweep())
 	}

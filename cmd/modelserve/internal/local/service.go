@@ -39,7 +39,8 @@ const (
 // services keeps one revision after another of each Service and the table of
 // where requests go. All its methods may be called at any time.
 type services struct {
-	ctx      context.Context //nolint:containedctx // the platform's life, which its revisions share
+	ctx      context.Context //nolint:containedctx // until close, which its revisions share
+	cancel   context.CancelFunc
 	builder  *build.Builder
 	launcher *instance.Launcher
 	table    *activator.Activator
@@ -48,9 +49,11 @@ type services struct {
 	changed  func()
 	logger   *slog.Logger
 
-	mu     sync.Mutex
-	byName map[string]*service
-	wg     sync.WaitGroup // closing revisions, and those that wait for a first readiness
+	mu       sync.Mutex
+	byName   map[string]*service
+	retiring map[*running]bool
+	closed   bool
+	wg       sync.WaitGroup // closing revisions, and those that wait for a first readiness
 }
 
 // service is one Knative Service as it runs here.
@@ -74,6 +77,9 @@ type running struct {
 func (s *services) apply(set manifest.Set) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
 	var faults []error
 	wanted := map[string]bool{}
 	for _, m := range set.Services {
@@ -118,7 +124,7 @@ func (s *services) applyOne(m manifest.Service, scaling *autoscalerconfig.Config
 		}
 		one.running[name] = s.run(m.Name, *s.history.find(m.Name, name), scaling)
 		if old != nil {
-			s.wg.Go(func() { old.Close(old.timeout) })
+			s.end(old)
 		}
 	}
 	s.promote(one)
@@ -215,9 +221,21 @@ func (s *services) retire(one *service, used map[string]bool) {
 	for name, r := range one.running {
 		if !used[name] {
 			delete(one.running, name)
-			s.wg.Go(func() { r.Close(r.timeout) })
+			s.end(r)
 		}
 	}
+}
+
+// end closes a revision, which may take as long as its requests. Called with mu
+// held.
+func (s *services) end(r *running) {
+	s.retiring[r] = true
+	s.wg.Go(func() {
+		r.Close(r.timeout)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.retiring, r)
+	})
 }
 
 // run makes a revision of a record.
@@ -265,14 +283,20 @@ func (s *services) run(service string, record record, scaling *autoscalerconfig.
 	return &running{Revision: revision.New(s.ctx, cfg), timeout: timeout, scaling: scaling}
 }
 
-// close ends everything within grace.
+// close ends everything within grace, what was ending already too. Builds, starts
+// and whatever waits for one are cancelled first.
 func (s *services) close(grace time.Duration) {
+	s.cancel()
 	s.mu.Lock()
+	s.closed = true
 	s.table.Replace(activator.Table{})
 	for _, one := range s.byName {
 		for _, r := range one.running {
 			s.wg.Go(func() { r.Close(grace) })
 		}
+	}
+	for r := range s.retiring {
+		s.wg.Go(func() { r.Close(grace) })
 	}
 	s.byName = map[string]*service{}
 	s.mu.Unlock()

@@ -239,12 +239,15 @@ func TestTimeoutCoversTheWholeAnswer(t *testing.T) {
 }
 
 // canned is an instance that answers by itself how long it has for it.
-type canned struct{ done chan struct{} }
+type canned struct {
+	done chan struct{}
+	once sync.Once
+}
 
 func (c *canned) Ready(context.Context) error      { return nil }
 func (c *canned) Done() <-chan struct{}            { return c.done }
 func (c *canned) Err() error                       { return nil }
-func (c *canned) Stop(time.Duration)               { close(c.done) }
+func (c *canned) Stop(time.Duration)               { c.once.Do(func() { close(c.done) }) }
 func (c *canned) Address() string                  { return "canned" }
 func (c *canned) Transport(bool) http.RoundTripper { return c }
 func (c *canned) RoundTrip(r *http.Request) (*http.Response, error) {

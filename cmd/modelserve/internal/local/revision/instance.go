@@ -82,6 +82,15 @@ func (r *Revision) life(i *instance) {
 	r.mu.Lock()
 	i.Instance, i.spawned = handle, time.Since(i.called)
 	r.mu.Unlock()
+	over := make(chan struct{})
+	defer close(over)
+	r.wg.Go(func() {
+		select {
+		case <-r.kill:
+			handle.Stop(0) // though it is being stopped with more grace
+		case <-over:
+		}
+	})
 
 	if err := r.untilReady(i, handle); err != nil {
 		handle.Stop(0)

@@ -26,7 +26,8 @@ type Instance interface {
 	// Done is closed when the instance has ended, and Err then says why.
 	Done() <-chan struct{}
 	Err() error
-	// Stop lets the instance finish within grace and ends it.
+	// Stop lets the instance finish within grace and ends it. It may be called
+	// again, also while it runs, with less grace.
 	Stop(grace time.Duration)
 }
 
@@ -64,6 +65,8 @@ type Revision struct {
 	cancel   context.CancelFunc
 	ctx      context.Context //nolint:containedctx // the owner's, for goroutines this revision starts
 	wg       sync.WaitGroup
+	kill     chan struct{} // closed when what still runs is ended at once
+	killed   sync.Once
 	prepared chan struct{} // closed when it is built
 	ready    chan struct{} // closed when the first instance was ready
 
@@ -87,7 +90,7 @@ func New(ctx context.Context, cfg Config) *Revision {
 	r := &Revision{
 		cfg: cfg, ctx: ctx, cancel: cancel,
 		stats: stats.NewRequestStats(time.Now()),
-		poke:  make(chan struct{}, 1), prepared: make(chan struct{}), ready: make(chan struct{}), reachable: true,
+		poke:  make(chan struct{}, 1), kill: make(chan struct{}), prepared: make(chan struct{}), ready: make(chan struct{}), reachable: true,
 	}
 	r.scaler = newScaler(&r.cfg, r.readyCount)
 	r.wg.Go(r.run)
@@ -124,8 +127,10 @@ func (r *Revision) SetReachable(reachable bool) {
 }
 
 // Close ends every instance, within grace, and returns when they have ended.
-// Requests that wait are told so.
+// Requests that wait are told so. It may be called again, with less grace.
 func (r *Revision) Close(grace time.Duration) {
+	over := time.AfterFunc(grace, func() { r.killed.Do(func() { close(r.kill) }) })
+	defer over.Stop()
 	r.mu.Lock()
 	r.closed = true
 	r.waiting.fail(ErrRetired)
