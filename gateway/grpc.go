@@ -233,6 +233,11 @@ func (s *grpcService) forward(
 	if err != nil {
 		return nil, err
 	}
+	if a.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, a.timeout+slack, timedOut(a.timeout))
+		defer cancel()
+	}
 	if t.version != a.version {
 		message.setVersion(t.version)
 	}

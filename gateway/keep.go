@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -20,6 +21,7 @@ const keptMost = 1 << 20
 type kept struct {
 	source io.ReadCloser // nil for none
 	room   *semaphore.Weighted
+	length int // bytes; -1 when that is not known
 	most   int // bytes that there can be to keep
 
 	reading sync.Mutex // held over a Read of the source
@@ -27,7 +29,8 @@ type kept struct {
 	mu      sync.Mutex
 	data    []byte
 	charged int64 // of room
-	lost    bool  // more was read than is kept
+	taken   int   // bytes read of the source, as far as data is their beginning
+	lost    bool  // another reader would not find all
 	ended   error // what the source said last, which each Read says from then on
 	settled bool  // there will be no other reader
 	current *keptReader
@@ -35,7 +38,7 @@ type kept struct {
 
 // keep makes the body of r one that can be read again.
 func keep(r *http.Request, room *semaphore.Weighted) *kept {
-	k := &kept{source: r.Body, room: room, most: keptMost, lost: r.ContentLength > keptMost}
+	k := &kept{source: r.Body, room: room, length: int(r.ContentLength), most: keptMost, lost: r.ContentLength > keptMost}
 	if r.ContentLength > 0 && !k.lost {
 		k.most = int(r.ContentLength)
 	}
@@ -82,20 +85,70 @@ func (k *kept) settle() {
 	}
 }
 
-// add keeps p, or nothing from then on. Called with mu held.
-func (k *kept) add(p []byte) {
-	need := len(k.data) + len(p)
-	if need > cap(k.data) {
-		grown := min(max(2*cap(k.data), need, 4<<10), k.most)
-		if need > k.most || !k.room.TryAcquire(int64(grown)-k.charged) {
-			k.drop()
-			k.lost = true
-			return
-		}
-		k.charged = int64(grown)
-		k.data = append(make([]byte, 0, grown), k.data...)
+// grow makes room for n more bytes, and is false where there is none. Called with
+// mu held.
+func (k *kept) grow(n int) bool {
+	need := len(k.data) + n
+	if need <= cap(k.data) {
+		return true
 	}
-	k.data = append(k.data, p...)
+	grown := min(max(2*cap(k.data), need, 4<<10), k.most)
+	if need > k.most || !k.room.TryAcquire(int64(grown)-k.charged) {
+		return false
+	}
+	k.charged = int64(grown)
+	k.data = append(make([]byte, 0, grown), k.data...)
+	return true
+}
+
+// ahead reads the first n bytes of the body before its reader does, or all of it
+// where n is negative, and returns them. It is nil where that is more than can be
+// kept.
+func (k *kept) ahead(n int) []byte {
+	if k.source == nil {
+		return nil
+	}
+	for {
+		text, more := k.step(n)
+		if !more {
+			return text
+		}
+	}
+}
+
+// step reads one piece ahead; more says that ahead has not ended.
+func (k *kept) step(n int) (text []byte, more bool) {
+	k.reading.Lock() // readers wait, and find it in what is kept
+	defer k.reading.Unlock()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	piece := min(32<<10, k.most-len(k.data))
+	switch {
+	case k.settled || k.taken != len(k.data):
+		return nil, false // part of it has gone by
+	case n >= 0 && len(k.data) >= n:
+		return k.data[:n:n], false
+	case n < 0 && (errors.Is(k.ended, io.EOF) || len(k.data) == k.length):
+		return k.data[:len(k.data):len(k.data)], false
+	case k.ended != nil || piece == 0 || !k.grow(piece):
+		return nil, false
+	}
+	into := k.data[len(k.data) : len(k.data)+piece]
+	k.mu.Unlock()
+	got, err := k.source.Read(into)
+	k.mu.Lock()
+	k.taken += got
+	k.ended = err
+	if k.charged == 0 { // dropped meanwhile: the reader has had all but this
+		k.data = append([]byte(nil), into[:got]...)
+		k.lost = true
+		if k.current != nil {
+			k.current.at = 0
+		}
+		return nil, false
+	}
+	k.data = k.data[:len(k.data)+got]
+	return nil, true
 }
 
 // drop gives back what is kept. Called with mu held.
@@ -124,9 +177,15 @@ func (r *keptReader) Read(p []byte) (int, error) {
 	defer k.mu.Unlock()
 	k.ended = err
 	if n > 0 && !k.lost && (!k.settled || k.current != r) {
-		k.add(p[:n])
-		r.at += n
+		if k.grow(n) {
+			k.data = append(k.data, p[:n]...)
+			r.at += n
+		} else {
+			k.drop()
+			k.lost = true
+		}
 	}
+	k.taken += n
 	if k.lost && k.current != r {
 		// The second try began when all was kept, and has missed this.
 		k.ended = problem.New(problem.BadGateway, "the function broke off before its answer was whole")
@@ -146,7 +205,7 @@ func (r *keptReader) again(p []byte) (n int, err error, done bool) { //nolint:re
 		return 0, k.ended, true
 	case r.at < len(k.data):
 		n = copy(p, k.data[r.at:])
-		if r.at += n; k.settled && r.at == len(k.data) {
+		if r.at += n; (k.settled || k.lost) && r.at == len(k.data) {
 			k.drop()
 		}
 		return n, nil, true

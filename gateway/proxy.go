@@ -47,7 +47,11 @@ func (g *gateway) toModel(c *call, verb auth.Verb, version, leaf string) error {
 	if t.version != "" {
 		path += "/versions/" + t.version
 	}
-	c.r = c.r.WithContext(mayRunTwice(c.r.Context()))
+	ctx := mayRunTwice(c.r.Context())
+	if verb == auth.DoInfer {
+		ctx = withHead(ctx, c.r.Header)
+	}
+	c.r = c.r.WithContext(ctx)
 	g.forward(c, t.url, path+leaf, func(res *http.Response) error {
 		if err := onTheWay(res); err != nil {
 			return err
@@ -175,7 +179,7 @@ func upstream(ctx context.Context, err error) error {
 	var network net.Error
 	var op *net.OpError
 	switch {
-	case errors.As(err, &known):
+	case errors.As(err, &known), errors.As(context.Cause(ctx), &known):
 		return known
 	case errors.Is(ctx.Err(), context.Canceled), errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return ctx.Err()

@@ -50,12 +50,13 @@ const (
 
 // RoundTrip implements http.RoundTripper.
 func (t *rerun) RoundTrip(r *http.Request) (*http.Response, error) {
-	ctx := r.Context()
-	if ctx.Value(mayRunTwiceKey{}) == nil {
+	if r.Context().Value(mayRunTwiceKey{}) == nil {
 		return t.next.RoundTrip(r)
 	}
 	body := keep(r, t.room)
 	defer body.settle()
+	ctx, answered := withTimeout(r.Context(), body)
+	defer answered()
 	began, pause, again := time.Now(), firstPause, false
 	for {
 		out := r.Clone(ctx)
