@@ -17,9 +17,10 @@ import (
 
 // config is everything a function reads from its environment.
 type config struct {
-	Host  string        `env:"MODELSERVE_HOST"`                   // to listen on; "" is every address
-	Port  int           `env:"PORT" envDefault:"8080"`            // Knative's
-	Grace time.Duration `env:"MODELSERVE_GRACE" envDefault:"25s"` // to finish what was begun, after SIGTERM
+	Host   string        `env:"MODELSERVE_HOST"`                   // to listen on; "" is every address
+	Port   int           `env:"PORT" envDefault:"8080"`            // Knative's
+	Secret string        `env:"MODELSERVE_SECRET"`                 // that requests must bring (serve.SecretHeader); "" is none
+	Grace  time.Duration `env:"MODELSERVE_GRACE" envDefault:"25s"` // to finish what was begun, after SIGTERM
 
 	TerminationLog string `env:"MODELSERVE_TERMINATION_LOG" envDefault:"/dev/termination-log"` // a Service's terminationMessagePath; nothing is made where there is none
 

@@ -28,6 +28,9 @@ func isGRPC(r *http.Request) bool {
 	return r.Method == http.MethodPost && (media == "application/grpc" || media == "application/grpc+proto")
 }
 
+// healthCheck is the procedure of gRPC's health protocol.
+const healthCheck = "/grpc.health.v1.Health/Check"
+
 // newGRPC is the handler of gRPC requests.
 func (s *Server) newGRPC() http.Handler {
 	mux := http.NewServeMux()
@@ -43,8 +46,7 @@ func (s *Server) newGRPC() http.Handler {
 	}
 	path, service := inferpbconnect.NewGRPCInferenceServiceHandler(&inference{s}, options...)
 	mux.Handle(path, service)
-	const check = "/grpc.health.v1.Health/Check"
-	mux.Handle(check, connect.NewUnaryHandlerSimple(check, s.checkHealth, options...))
+	mux.Handle(healthCheck, connect.NewUnaryHandlerSimple(healthCheck, s.checkHealth, options...))
 	mux.HandleFunc("/", unimplemented)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// connect-go answers what is no procedure of a service in HTTP's way.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/revision"
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
 // Domain ends the name of every Service inside the platform, as in a cluster.
@@ -157,6 +158,7 @@ func (a *Activator) target(host string) (Target, string, error) {
 // instance is what a lease's instance must be able to do here.
 type instance interface {
 	Address() string
+	Secret() string
 	Transport(h2c bool) http.RoundTripper
 }
 
@@ -174,6 +176,7 @@ func send(req *http.Request, body *replayBody, lease *revision.Lease, timeout ti
 	}
 	out.URL.Scheme, out.URL.Host = "http", to.Address()
 	out.Header.Del(WakeHeader)
+	out.Header.Set(serve.SecretHeader, to.Secret())
 	out.Body = body.reader()
 	h2c := req.ProtoMajor == 2 || strings.HasPrefix(req.Header.Get("Content-Type"), "application/grpc")
 	resp, err := to.Transport(h2c).RoundTrip(out)

@@ -42,6 +42,7 @@ func (c *copyOf) Stop(time.Duration) {
 	c.h2.CloseIdleConnections()
 }
 func (c *copyOf) Address() string { return c.address }
+func (c *copyOf) Secret() string  { return "of " + c.address }
 func (c *copyOf) Transport(h2c bool) http.RoundTripper {
 	if h2c {
 		return c.h2
@@ -120,7 +121,11 @@ func routed(r *revision.Revision) activator.Table {
 
 func TestCarries(t *testing.T) {
 	t.Parallel()
-	address := server(t, echo("a"))
+	var secret atomic.Value
+	address := server(t, func(w http.ResponseWriter, r *http.Request) {
+		secret.Store(r.Header.Get("Modelserve-Secret"))
+		echo("a")(w, r)
+	})
 	var colds []activator.Cold
 	a := activator.New(errAsleep, func(c activator.Cold) { colds = append(colds, c) })
 	a.Replace(routed(begin(t, "fn-1", 1, func(int) string { return address })))
@@ -150,6 +155,9 @@ func TestCarries(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"schedule", "start", "load", "infer"}, names); diff != "" {
 		t.Errorf("parts (-want +got):\n%s", diff)
+	}
+	if secret.Load() != "of "+address {
+		t.Errorf("the instance got the secret %q", secret.Load())
 	}
 	if _, err := ask(t, a, "none"+activator.Domain, "x"); problem.CodeOf(err) != problem.NotFound {
 		t.Errorf("no such function: %v", err)
@@ -249,6 +257,7 @@ func (c *canned) Done() <-chan struct{}            { return c.done }
 func (c *canned) Err() error                       { return nil }
 func (c *canned) Stop(time.Duration)               { c.once.Do(func() { close(c.done) }) }
 func (c *canned) Address() string                  { return "canned" }
+func (c *canned) Secret() string                   { return "" }
 func (c *canned) Transport(bool) http.RoundTripper { return c }
 func (c *canned) RoundTrip(r *http.Request) (*http.Response, error) {
 	deadline, _ := r.Context().Deadline()

@@ -4,6 +4,7 @@ package instance
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -55,6 +56,7 @@ type Instance struct {
 	process *process.Process
 	probe   *corev1.Probe
 	port    int
+	secret  string
 	told    termination
 	http1   *http.Transport
 	http2   *http.Transport
@@ -69,6 +71,7 @@ func (l *Launcher) Start(ctx context.Context, s Spec) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	secret := rand.Text()
 	told, err := newTermination(l.dir, port)
 	if err != nil {
 		l.ports.release(port)
@@ -77,7 +80,7 @@ func (l *Launcher) Start(ctx context.Context, s Spec) (*Instance, error) {
 	p, err := l.spawner.Start(process.Command{
 		Path: s.Program,
 		Args: s.Args,
-		Env:  append(l.environment(s, port), "MODELSERVE_TERMINATION_LOG="+string(told)),
+		Env:  append(l.environment(s, port), "MODELSERVE_TERMINATION_LOG="+string(told), "MODELSERVE_SECRET="+secret),
 		Line: func(line []byte) { l.line(s.Service, line) },
 	})
 	if err != nil {
@@ -85,7 +88,7 @@ func (l *Launcher) Start(ctx context.Context, s Spec) (*Instance, error) {
 		l.ports.release(port)
 		return nil, fmt.Errorf("start %s: %w", s.Revision, err)
 	}
-	i := &Instance{process: p, probe: s.Probe, port: port, told: told, http1: transport(), http2: transport(), done: make(chan struct{})}
+	i := &Instance{process: p, probe: s.Probe, port: port, secret: secret, told: told, http1: transport(), http2: transport(), done: make(chan struct{})}
 	i.http1.Protocols.SetHTTP1(true)
 	i.http2.Protocols.SetUnencryptedHTTP2(true)
 	go func() { // ends with the process, which Stop waits for
@@ -156,6 +159,11 @@ func (i *Instance) watch(limit int64) {
 
 // Address is where the instance listens, host:port.
 func (i *Instance) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(i.port)) }
+
+// Secret is what its requests bring, in serve.SecretHeader: any user of this
+// machine can reach its port, and a function of ours answers none without. One
+// of others finds it in MODELSERVE_SECRET.
+func (i *Instance) Secret() string { return i.secret }
 
 // Memory is its resident memory in bytes, where that can be told.
 func (i *Instance) Memory() (resident int64, ok bool) { return i.process.Memory() }
