@@ -465,3 +465,33 @@ func TestDeployedByFile(t *testing.T) {
 		t.Errorf("after it was removed: %v", err)
 	}
 }
+
+// One manifest that cannot be read holds up no other, and what it said before
+// goes on.
+func TestABadFileHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	p := begin(t)
+	text, err := os.ReadFile("testdata/overlay/" + manifestName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, text []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(p.data, "services", name+".yaml"), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	as := func(name string) []byte { return bytes.Replace(text, []byte("name: echo"), []byte("name: "+name), 1) }
+	write("second", as("second"))
+	p.log.wait(t, "revision second-00001", 1)
+	write("second", []byte("a: ["))
+	write("other", []byte("kind: Nothing"))
+	p.log.wait(t, "services/second.yaml: ", 1)
+	write("third", as("third"))
+	p.log.wait(t, "revision third-00001", 1)
+	for _, name := range []string{"echo", "second", "third"} {
+		if a := p.must(name); a.Service != name {
+			t.Errorf("answer %+v", a)
+		}
+	}
+}

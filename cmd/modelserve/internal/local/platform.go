@@ -204,7 +204,7 @@ func (p *platform) openServices(ctx context.Context) error {
 // serve runs until ctx ends or the gateway does.
 func (p *platform) serve(ctx context.Context) error {
 	source := manifest.Source{Overlay: p.relative(p.options.Overlay), Folder: p.relative(p.dir.services())}
-	set, snapshot, skipped, err := manifest.LoadUsable(ctx, source)
+	set, snapshot, skipped, err := manifest.LoadUsable(ctx, source, manifest.Set{})
 	if err != nil {
 		return fmt.Errorf("the manifests cannot be followed:\n%w", err)
 	}
@@ -217,7 +217,7 @@ func (p *platform) serve(ctx context.Context) error {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	p.wg.Go(func() { p.publish(watching) })
-	p.wg.Go(func() { p.watch(watching, source, snapshot) })
+	p.wg.Go(func() { p.watch(watching, source, set, snapshot) })
 	p.screen.Start(p.view())
 	p.wg.Go(func() { // reading and compiling manifests took memory that idling does not need
 		select {
@@ -230,8 +230,8 @@ func (p *platform) serve(ctx context.Context) error {
 }
 
 // watch follows changes of the manifests. One that cannot be followed is told
-// and changes nothing.
-func (p *platform) watch(ctx context.Context, source manifest.Source, last manifest.Snapshot) {
+// and changes nothing of its own; a fault of the overlay holds up all.
+func (p *platform) watch(ctx context.Context, source manifest.Source, set manifest.Set, last manifest.Snapshot) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for {
@@ -243,14 +243,17 @@ func (p *platform) watch(ctx context.Context, source manifest.Source, last manif
 		if !last.Changed() {
 			continue
 		}
-		set, snapshot, err := manifest.Load(ctx, source)
+		now, snapshot, skipped, err := manifest.LoadUsable(ctx, source, set)
 		last = snapshot
-		if err == nil {
-			err = p.services.apply(set)
-		} else {
-			err = fmt.Errorf("the manifests as they are now cannot be followed; what ran before goes on:\n%w", err)
-		}
 		if err != nil {
+			p.screen.Problem(fmt.Errorf("the manifests as they are now cannot be followed; what ran before goes on:\n%w", err))
+			continue
+		}
+		set = now
+		if skipped != nil {
+			p.screen.Problem(fmt.Errorf("this cannot be followed; what it said before, if anything, goes on:\n%w", skipped))
+		}
+		if err := p.services.apply(set); err != nil {
 			p.screen.Problem(err)
 		}
 		p.refresh()
