@@ -63,6 +63,11 @@ type Catalog interface {
 	// caller does not change it.
 	Model(ctx context.Context, name string, version int) (*Model, error)
 
+	// Fault is why the store of what is published had no answer when it was last
+	// asked, a second or two ago; nil when it had. What the others tell is
+	// remembered then, and nothing can be fetched.
+	Fault(ctx context.Context) error
+
 	// Renew asks now whether anything was published: what the others tell may be
 	// a second or two old, and is of now after it.
 	Renew(ctx context.Context)

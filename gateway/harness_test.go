@@ -259,6 +259,13 @@ type fakeCatalog struct {
 	policies map[string]artifact.Policy
 	coming   map[string][]int // what Renew finds published
 	err      error
+	fault    error
+}
+
+func (c *fakeCatalog) Fault(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fault
 }
 
 func (c *fakeCatalog) Renew(context.Context) {

@@ -92,6 +92,9 @@ func get[K comparable, V any](ctx context.Context, c *Catalog, from *memo.Cache[
 // Renew implements gateway.Catalog.
 func (c *Catalog) Renew(ctx context.Context) { c.watch.renew(ctx) }
 
+// Fault implements gateway.Catalog.
+func (c *Catalog) Fault(ctx context.Context) error { return c.watch.fault(ctx) }
+
 // Names implements gateway.Catalog.
 func (c *Catalog) Names(ctx context.Context) ([]string, error) {
 	names, err := get(ctx, c, c.names, struct{}{})

@@ -25,7 +25,7 @@ type watch struct {
 	now    string
 	at     time.Time     // when the last question was put; zero before the first
 	next   time.Duration // after at, when the next is due
-	failed bool          // the last had no answer
+	failed error         // why the last had no answer; nil when it had
 	asking chan struct{} // closed when the question under way is answered; nil is none
 }
 
@@ -43,7 +43,7 @@ func (w *watch) current(ctx context.Context) (string, error) {
 		// Bounded by askTime, and waited for by those who need the answer.
 		go w.put(context.WithoutCancel(ctx), w.now, w.asking)
 	}
-	if !w.at.IsZero() && (age < patience || w.failed) {
+	if !w.at.IsZero() && (age < patience || w.failed != nil) {
 		defer w.mu.Unlock()
 		return w.now, nil
 	}
@@ -59,6 +59,17 @@ func (w *watch) current(ctx context.Context) (string, error) {
 	return w.now, nil
 }
 
+// fault is why the store had no answer when it was last asked; nil when it had
+// one. It asks as current does.
+func (w *watch) fault(ctx context.Context) error {
+	if _, err := w.current(ctx); err != nil {
+		return nil //nolint:nilerr // whoever asks has left
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failed
+}
+
 // renew asks the store now, one question at a time however many want it. One
 // that was under way already may have been answered too early, so another is
 // waited for. A store that failed a moment ago is left alone.
@@ -66,7 +77,7 @@ func (w *watch) renew(ctx context.Context) {
 	called := time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.at.Before(called) && ctx.Err() == nil && (!w.failed || called.Sub(w.at) >= w.next) {
+	for w.at.Before(called) && ctx.Err() == nil && (w.failed == nil || called.Sub(w.at) >= w.next) {
 		if w.asking == nil {
 			w.asking = make(chan struct{})
 			go w.put(context.WithoutCancel(ctx), w.now, w.asking) // bounded by askTime
@@ -90,7 +101,7 @@ func (w *watch) put(ctx context.Context, since string, answered chan<- struct{})
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.failed = err != nil; w.failed {
+	if w.failed = err; err != nil {
 		began = time.Now() // one that does not answer is not asked without a break
 	} else {
 		w.now = now

@@ -141,6 +141,9 @@ func functions(status []FunctionStatus) []route.Function {
 		if s.State == route.StateFailed && s.Serving != "" {
 			f.State = s.Serving // calls are answered, and the reason stays
 		}
+		if f.State == route.StateIdle && s.Instances > 0 {
+			f.State = "ready" // another revision's, which has traffic
+		}
 		for tag, models := range s.Tagged {
 			f.Tagged[tag] = pins(models)
 		}
