@@ -70,11 +70,16 @@ func (c *Config) Check() []error {
 	if c.MaxHeaders < 0 || c.MaxHeaders > env.MiB {
 		faults = append(faults, env.Faultf("MODELSERVE_MAX_HEADERS", "expected at most %v, got %v", env.MiB, c.MaxHeaders))
 	}
-	for name, d := range map[string]time.Duration{
-		"MODELSERVE_REQUEST_TIMEOUT": c.Timeout, "MODELSERVE_BODY_TIMEOUT": c.BodyTimeout, "MODELSERVE_STREAM_IDLE": c.StreamIdle,
+	for _, bound := range []struct {
+		variable string
+		is       time.Duration
+	}{
+		{"MODELSERVE_REQUEST_TIMEOUT", c.Timeout},
+		{"MODELSERVE_BODY_TIMEOUT", c.BodyTimeout},
+		{"MODELSERVE_STREAM_IDLE", c.StreamIdle},
 	} {
-		if d < 0 || d > 24*time.Hour {
-			faults = append(faults, env.Faultf(name, "expected at most 24h, got %v", d))
+		if bound.is < 0 || bound.is > 24*time.Hour {
+			faults = append(faults, env.Faultf(bound.variable, "expected at most 24h, got %v", bound.is))
 		}
 	}
 	if c.StreamInFlight < 0 || c.StreamInFlight > 1000 {

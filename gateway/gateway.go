@@ -82,7 +82,7 @@ type Model struct {
 	Signature infer.Signature
 }
 
-// gateway is the handler New returns.
+// gateway is what is behind a Gateway.
 type gateway struct {
 	config     Config
 	deps       Deps
@@ -99,16 +99,37 @@ type gateway struct {
 	messages   *semaphore.Weighted // bytes of gRPC messages being received
 }
 
-// New makes the gateway's handler, for an HTTP server that speaks HTTP/1.1 and
-// h2c. It starts nothing and needs no stopping.
-func New(config Config, deps Deps) (http.Handler, error) {
+// Gateway is the handler, for an HTTP server that speaks HTTP/1.1 and h2c.
+type Gateway struct {
+	handler http.Handler
+	keys    *auth.Keys
+}
+
+// ServeHTTP implements http.Handler.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler.ServeHTTP(w, r) }
+
+// Close ends what calls have left under way and waits for it; it is for after the
+// server has stopped. It returns nil.
+func (g *Gateway) Close() error {
+	g.keys.Close()
+	return nil
+}
+
+// New makes a Gateway. Its owner closes it, before what is in deps.
+func New(config Config, deps Deps) (*Gateway, error) {
 	var faults []error
-	for what, missing := range map[string]bool{
-		"Keys": deps.Keys == nil, "Catalog": deps.Catalog == nil, "Routes": deps.Routes == nil,
-		"Telemetry": deps.Telemetry == nil, "Transport": deps.Transport == nil,
+	for _, dep := range []struct {
+		name    string
+		missing bool
+	}{
+		{"Keys", deps.Keys == nil},
+		{"Catalog", deps.Catalog == nil},
+		{"Routes", deps.Routes == nil},
+		{"Telemetry", deps.Telemetry == nil},
+		{"Transport", deps.Transport == nil},
 	} {
-		if missing {
-			faults = append(faults, errors.New("gateway: Deps."+what+" is missing"))
+		if dep.missing {
+			faults = append(faults, errors.New("gateway: Deps."+dep.name+" is missing"))
 		}
 	}
 	faults = append(faults, config.Check()...)
@@ -140,7 +161,7 @@ func New(config Config, deps Deps) (http.Handler, error) {
 	var h http.Handler = http.HandlerFunc(g.serve)
 	h = g.observe(h)
 	h = deps.Telemetry.Middleware(h)
-	return g.cleanHeaders(h), nil
+	return &Gateway{handler: g.cleanHeaders(h), keys: g.keys}, nil
 }
 
 // bufferPool lends the proxy its copy buffers.

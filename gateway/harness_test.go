@@ -78,9 +78,12 @@ func newWorld(t testing.TB, options ...option) *world {
 	for _, o := range options {
 		o(&config, &deps)
 	}
-	if w.handler, err = gateway.New(config, deps); err != nil {
+	handler, err := gateway.New(config, deps)
+	if err != nil {
 		t.Fatal(err)
 	}
+	w.handler = handler
+	t.Cleanup(func() { _ = handler.Close() })
 	limits := lifecycle.DefaultLimits()
 	w.server = httptest.NewUnstartedServer(nil)
 	w.server.Config = lifecycle.NewServer(w.handler, limits)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway"
+	"github.com/modelserveai/modelserve/gateway/internal/detach"
 	"github.com/modelserveai/modelserve/gateway/internal/memo"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
@@ -51,13 +52,14 @@ type Catalog struct {
 
 var _ gateway.Catalog = (*Catalog)(nil)
 
-// New makes the catalog of a store. It asks nothing as long as nobody does.
+// New makes the catalog of a store. It asks nothing as long as nobody does. Its
+// owner closes it.
 func New(store Store) *Catalog {
 	bounds := func(most int) memo.Options {
 		return memo.Options{Fresh: fresh, Stale: stale, Max: most, Timeout: timeout}
 	}
 	return &Catalog{
-		watch: &watch{ask: store.Generation},
+		watch: &watch{ask: store.Generation, questions: detach.New()},
 		names: memo.New(bounds(1), func(ctx context.Context, _ struct{}) ([]string, error) { return store.Names(ctx) }),
 		versions: memo.New(bounds(maxModels), func(ctx context.Context, name string) ([]int, error) {
 			versions, err := store.Versions(ctx, name)
@@ -77,6 +79,17 @@ func New(store Store) *Catalog {
 			}, nil
 		}),
 	}
+}
+
+// Close ends what is being asked and waits for it. Later questions fail. It
+// returns nil.
+func (c *Catalog) Close() error {
+	c.watch.questions.Close()
+	c.names.Close()
+	c.versions.Close()
+	c.policies.Close()
+	c.models.Close()
+	return nil
 }
 
 // get reads from one of the memories, in the store's generation of now.

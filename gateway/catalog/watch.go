@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/modelserveai/modelserve/gateway/internal/detach"
 )
 
 // How often the store is asked whether anything changed, and how old its answer
@@ -19,7 +21,8 @@ const (
 // many ask, and answers with what it knows while it does; only after a pause,
 // when that may be old, those who ask wait.
 type watch struct {
-	ask func(ctx context.Context, since string) (string, error)
+	ask       func(ctx context.Context, since string) (string, error)
+	questions *detach.Group
 
 	mu     sync.Mutex
 	now    string
@@ -38,10 +41,9 @@ func (w *watch) current(ctx context.Context) (string, error) {
 		defer w.mu.Unlock()
 		return w.now, nil
 	}
-	if w.asking == nil {
-		w.asking = make(chan struct{})
-		// Bounded by askTime, and waited for by those who need the answer.
-		go w.put(context.WithoutCancel(ctx), w.now, w.asking)
+	if err := w.begin(ctx); err != nil {
+		w.mu.Unlock()
+		return "", err
 	}
 	if !w.at.IsZero() && (age < patience || w.failed != nil) {
 		defer w.mu.Unlock()
@@ -60,13 +62,22 @@ func (w *watch) current(ctx context.Context) (string, error) {
 }
 
 // fault is why the store had no answer when it was last asked; nil when it had
-// one. It asks as current does.
+// one. It asks as current does, and waits for an answer where the last is old,
+// also of a store that failed then.
 func (w *watch) fault(ctx context.Context) error {
 	if _, err := w.current(ctx); err != nil {
 		return nil //nolint:nilerr // whoever asks has left
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if asking := w.asking; asking != nil && time.Since(w.at) >= patience {
+		w.mu.Unlock()
+		select {
+		case <-asking:
+		case <-ctx.Done():
+		}
+		w.mu.Lock()
+	}
 	return w.failed
 }
 
@@ -78,9 +89,8 @@ func (w *watch) renew(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for w.at.Before(called) && ctx.Err() == nil && (w.failed == nil || called.Sub(w.at) >= w.next) {
-		if w.asking == nil {
-			w.asking = make(chan struct{})
-			go w.put(context.WithoutCancel(ctx), w.now, w.asking) // bounded by askTime
+		if w.begin(ctx) != nil {
+			return // closed
 		}
 		asking := w.asking
 		w.mu.Unlock()
@@ -90,6 +100,20 @@ func (w *watch) renew(ctx context.Context) {
 		}
 		w.mu.Lock()
 	}
+}
+
+// begin puts a question unless one is under way. It is bounded by askTime, and
+// waited for by those who need the answer. Called with mu held.
+func (w *watch) begin(ctx context.Context) error {
+	if w.asking != nil {
+		return nil
+	}
+	since, answered := w.now, make(chan struct{})
+	if err := w.questions.Go(ctx, func(ctx context.Context) { w.put(ctx, since, answered) }); err != nil {
+		return err //nolint:wrapcheck // whoever asks says what of
+	}
+	w.asking = answered
+	return nil
 }
 
 // put puts one question to the store.

@@ -71,13 +71,23 @@ func (c *config) Check() []error {
 	if c.Port < 0 || c.Port > 65535 {
 		fault("PORT", "expected 0 to 65535, got %d", c.Port)
 	}
-	for variable, n := range map[string]int64{
-		"MODELSERVE_MAX_LOADED": int64(c.MaxLoaded), "MODELSERVE_THREADS": int64(c.Threads), "MODELSERVE_MAX_BODY": int64(c.MaxBody), "MODELSERVE_MAX_OUTPUT": int64(c.MaxOutput),
-		"MODELSERVE_MAX_PIXELS": c.MaxPixels, "MODELSERVE_MAX_INFLIGHT": int64(c.Inflight), "MODELSERVE_CACHE_SIZE": int64(c.CacheSize),
-		"MODELSERVE_GRACE": int64(c.Grace), "MODELSERVE_LOAD_TIMEOUT": int64(c.LoadTimeout), "MODELSERVE_BODY_TIMEOUT": int64(c.BodyTimeout),
+	for _, bound := range []struct {
+		variable string
+		is       int64
+	}{
+		{"MODELSERVE_GRACE", int64(c.Grace)},
+		{"MODELSERVE_CACHE_SIZE", int64(c.CacheSize)},
+		{"MODELSERVE_THREADS", int64(c.Threads)},
+		{"MODELSERVE_MAX_LOADED", int64(c.MaxLoaded)},
+		{"MODELSERVE_LOAD_TIMEOUT", int64(c.LoadTimeout)},
+		{"MODELSERVE_MAX_BODY", int64(c.MaxBody)},
+		{"MODELSERVE_MAX_OUTPUT", int64(c.MaxOutput)},
+		{"MODELSERVE_MAX_PIXELS", c.MaxPixels},
+		{"MODELSERVE_MAX_INFLIGHT", int64(c.Inflight)},
+		{"MODELSERVE_BODY_TIMEOUT", int64(c.BodyTimeout)},
 	} {
-		if n < 1 {
-			fault(variable, "expected more than zero, got %d", n)
+		if bound.is < 1 {
+			fault(bound.variable, "expected more than zero, got %d", bound.is)
 		}
 	}
 	if c.Concurrency < 0 {
