@@ -36,7 +36,6 @@ type addressed struct {
 // wire type does not.
 func (f frame) address() (addressed, error) {
 	var a addressed
-	fields := [...]*string{fieldName: &a.name, fieldVersion: &a.version, fieldID: &a.id}
 	for rest := []byte(f); len(rest) > 0; {
 		number, kind, n := protowire.ConsumeTag(rest)
 		if n < 0 {
@@ -55,13 +54,18 @@ func (f frame) address() (addressed, error) {
 			return a, malformed(n)
 		}
 		rest = rest[n:]
-		if number == fieldParameters {
+		switch number {
+		case fieldName:
+			a.name = string(value)
+		case fieldVersion:
+			a.version = string(value)
+		case fieldID:
+			a.id = string(value)
+		default: // parameters
 			if timeout := timeoutOf(value); timeout > 0 {
 				a.timeout = timeout
 			}
-			continue
 		}
-		*fields[number] = string(value)
 	}
 	return a, nil
 }
@@ -84,6 +88,7 @@ func timeoutOf(parameter []byte) time.Duration {
 			key = field
 		case fieldValue:
 			value = field
+		default: // no part of a map's entry
 		}
 	})
 	if string(key) != "timeout" {
@@ -92,7 +97,7 @@ func timeoutOf(parameter []byte) time.Duration {
 	var µs int64
 	each(value, func(number protowire.Number, field []byte, n uint64) {
 		if field == nil && (number == fieldInt64 || number == fieldUint64) {
-			µs = int64(min(n, math.MaxInt64)) //nolint:gosec // bounded; a negative one is larger
+			µs = int64(min(n, math.MaxInt64)) // a negative one is larger
 		}
 	})
 	return time.Duration(min(µs, int64(maxTimeout/time.Microsecond))) * time.Microsecond

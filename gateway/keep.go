@@ -194,7 +194,7 @@ func (r *keptReader) Read(p []byte) (int, error) {
 }
 
 // again reads what was kept, or says that the reader is done.
-func (r *keptReader) again(p []byte) (n int, err error, done bool) { //nolint:revive,staticcheck // done says whether the others count
+func (r *keptReader) again(p []byte) (n int, err error, done bool) { //nolint:revive // done says whether the others count
 	k := r.of
 	k.mu.Lock()
 	defer k.mu.Unlock()

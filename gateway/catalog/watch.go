@@ -66,7 +66,7 @@ func (w *watch) current(ctx context.Context) (string, error) {
 // also of a store that failed then.
 func (w *watch) fault(ctx context.Context) error {
 	if _, err := w.current(ctx); err != nil {
-		return nil //nolint:nilerr // whoever asks has left
+		return nil // whoever asks has left
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -27,7 +27,7 @@ const (
 	TimeoutHeader = "Modelserve-Timeout"
 
 	// SecretHeader is whoever's that starts the function, and knows its secret.
-	SecretHeader = "Modelserve-Secret"
+	SecretHeader = "Modelserve-Secret" //nolint:gosec // the name of one
 	// TenantHeader is who calls: who pays, and whose stored inputs refs name.
 	TenantHeader = "Modelserve-Tenant"
 )
