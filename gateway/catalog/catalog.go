@@ -81,8 +81,8 @@ func New(store Store) *Catalog {
 	}
 }
 
-// Close ends what is being asked and waits for it. Later questions fail. It
-// returns nil.
+// Close ends what is being asked and waits for it. What would have to be asked
+// later fails. It returns nil.
 func (c *Catalog) Close() error {
 	c.watch.questions.Close()
 	c.names.Close()

@@ -399,7 +399,7 @@ func TestCloseEndsWhatIsAsked(t *testing.T) {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 		<-answered
-		if _, err := c.Versions(t.Context(), "iris"); err == nil {
+		if _, err := c.Versions(t.Context(), "other"); err == nil {
 			t.Error("asked after Close")
 		}
 	})

@@ -99,7 +99,8 @@ func (c *Cache[K, V]) GetIn(ctx context.Context, epoch string, key K) (V, error)
 	}
 }
 
-// Close ends the loads under way and waits for them. Later ones fail.
+// Close ends the loads under way and waits for them. Later ones fail; what is
+// remembered stays.
 func (c *Cache[K, V]) Close() { c.loads.Close() }
 
 // Forget drops the value of key, so that the next Get loads it. A load under
