@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// How often TestCallersOfAKilledFunctionAreAnswered kills it, and after how long:
-// twenty times every six seconds is what its bound was set by.
+// How often TestCallersOfAKilledFunctionAreAnswered kills it, and after how long.
+// For two minutes of it: -kills 20 -kill-every 6s.
 var (
 	kills     = flag.Int("kills", 5, "how often a function is killed under its callers")
 	killEvery = flag.Duration("kill-every", 0, "from one kill to the next; 0 is as soon as the next instance answers")
@@ -29,6 +29,8 @@ func TestCallersOfAKilledFunctionAreAnswered(t *testing.T) {
 	var pid, failed atomic.Int64
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
+	ended := sync.OnceFunc(func() { close(stop); wg.Wait() })
+	defer ended()
 	for n := range callers {
 		wg.Go(func() {
 			for {
@@ -70,8 +72,7 @@ func TestCallersOfAKilledFunctionAreAnswered(t *testing.T) {
 		}
 	}
 	all()
-	close(stop)
-	wg.Wait()
+	ended()
 	answered := int64(0)
 	for n := range callers {
 		answered += callers[n].Load()
