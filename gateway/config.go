@@ -37,6 +37,11 @@ type Config struct {
 	// the answered out.
 	AccessRate int `env:"MODELSERVE_ACCESS_LOG_RATE" envDefault:"100"`
 
+	// MaxKept bounds what the bodies of inferences take in all that are kept, up to
+	// 1 MiB of each, to run them again when their function breaks off. Without room
+	// one is not run again.
+	MaxKept env.Size `env:"MODELSERVE_MAX_KEPT" envDefault:"64MiB"`
+
 	// Hosts are the gateway's own where they have the form of a function's.
 	Hosts []string `env:"MODELSERVE_HOSTS"`
 
@@ -49,6 +54,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxBody, 32*env.MiB)
 	setDefault(&c.MaxHeaders, 32*env.KiB)
 	setDefault(&c.MaxInflight, 512*env.MiB)
+	setDefault(&c.MaxKept, 64*env.MiB)
 	setDefault(&c.Timeout, 5*time.Minute)
 	setDefault(&c.BodyTimeout, 30*time.Second)
 	setDefault(&c.BodyRate, 16*env.KiB)
@@ -70,11 +76,16 @@ func (c *Config) Check() []error {
 	if c.MaxHeaders < 0 || c.MaxHeaders > env.MiB {
 		faults = append(faults, env.Faultf("MODELSERVE_MAX_HEADERS", "expected at most %v, got %v", env.MiB, c.MaxHeaders))
 	}
-	for name, d := range map[string]time.Duration{
-		"MODELSERVE_REQUEST_TIMEOUT": c.Timeout, "MODELSERVE_BODY_TIMEOUT": c.BodyTimeout, "MODELSERVE_STREAM_IDLE": c.StreamIdle,
+	for _, bound := range []struct {
+		variable string
+		is       time.Duration
+	}{
+		{"MODELSERVE_REQUEST_TIMEOUT", c.Timeout},
+		{"MODELSERVE_BODY_TIMEOUT", c.BodyTimeout},
+		{"MODELSERVE_STREAM_IDLE", c.StreamIdle},
 	} {
-		if d < 0 || d > 24*time.Hour {
-			faults = append(faults, env.Faultf(name, "expected at most 24h, got %v", d))
+		if bound.is < 0 || bound.is > 24*time.Hour {
+			faults = append(faults, env.Faultf(bound.variable, "expected at most 24h, got %v", bound.is))
 		}
 	}
 	if c.StreamInFlight < 0 || c.StreamInFlight > 1000 {

@@ -36,7 +36,7 @@ func FuzzAddress(f *testing.F) {
 		if err != nil {
 			t.Fatalf("a decoder takes it, we do not: %v", err)
 		}
-		if a != (addressed{decoded.GetModelName(), decoded.GetModelVersion(), decoded.GetId()}) {
+		if a.name != decoded.GetModelName() || a.version != decoded.GetModelVersion() || a.id != decoded.GetId() {
 			t.Fatalf("we read %+v, a decoder %v", a, &decoded)
 		}
 		message := frame(append([]byte{}, data...))

@@ -63,6 +63,11 @@ type Catalog interface {
 	// caller does not change it.
 	Model(ctx context.Context, name string, version int) (*Model, error)
 
+	// Fault is why the store of what is published had no answer when it was last
+	// asked, a second or two ago; nil when it had. What the others tell is
+	// remembered then, and nothing can be fetched.
+	Fault(ctx context.Context) error
+
 	// Renew asks now whether anything was published: what the others tell may be
 	// a second or two old, and is of now after it.
 	Renew(ctx context.Context)
@@ -77,7 +82,7 @@ type Model struct {
 	Signature infer.Signature
 }
 
-// gateway is the handler New returns.
+// gateway is what is behind a Gateway.
 type gateway struct {
 	config     Config
 	deps       Deps
@@ -91,19 +96,41 @@ type gateway struct {
 	grpc       *grpcService
 	grpcErrors *connect.ErrorWriter
 	buffers    bufferPool
+	functions  http.RoundTripper   // to functions
 	messages   *semaphore.Weighted // bytes of gRPC messages being received
 }
 
-// New makes the gateway's handler, for an HTTP server that speaks HTTP/1.1 and
-// h2c. It starts nothing and needs no stopping.
-func New(config Config, deps Deps) (http.Handler, error) {
+// Gateway is the handler, for an HTTP server that speaks HTTP/1.1 and h2c.
+type Gateway struct {
+	handler http.Handler
+	keys    *auth.Keys
+}
+
+// ServeHTTP implements http.Handler.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler.ServeHTTP(w, r) }
+
+// Close ends what calls have left under way and waits for it; it is for after the
+// server has stopped. It returns nil.
+func (g *Gateway) Close() error {
+	g.keys.Close()
+	return nil
+}
+
+// New makes a Gateway. Its owner closes it, before what is in deps.
+func New(config Config, deps Deps) (*Gateway, error) {
 	var faults []error
-	for what, missing := range map[string]bool{
-		"Keys": deps.Keys == nil, "Catalog": deps.Catalog == nil, "Routes": deps.Routes == nil,
-		"Telemetry": deps.Telemetry == nil, "Transport": deps.Transport == nil,
+	for _, dep := range []struct {
+		name    string
+		missing bool
+	}{
+		{"Keys", deps.Keys == nil},
+		{"Catalog", deps.Catalog == nil},
+		{"Routes", deps.Routes == nil},
+		{"Telemetry", deps.Telemetry == nil},
+		{"Transport", deps.Transport == nil},
 	} {
-		if missing {
-			faults = append(faults, errors.New("gateway: Deps."+what+" is missing"))
+		if dep.missing {
+			faults = append(faults, errors.New("gateway: Deps."+dep.name+" is missing"))
 		}
 	}
 	faults = append(faults, config.Check()...)
@@ -129,13 +156,14 @@ func New(config Config, deps Deps) (http.Handler, error) {
 	if g.metrics, err = newMetrics(deps.Telemetry.Registry); err != nil {
 		return nil, err
 	}
+	g.functions = &rerun{next: deps.Transport, room: semaphore.NewWeighted(int64(config.MaxKept)), counter: g.metrics.reruns}
 	g.table = g.endpoints()
 	g.grpc = g.newGRPC()
 
 	var h http.Handler = http.HandlerFunc(g.serve)
 	h = g.observe(h)
 	h = deps.Telemetry.Middleware(h)
-	return g.cleanHeaders(h), nil
+	return &Gateway{handler: g.cleanHeaders(h), keys: g.keys}, nil
 }
 
 // bufferPool lends the proxy its copy buffers.

@@ -76,7 +76,7 @@ func (g *gateway) newGRPC() *grpcService {
 
 // client calls one procedure of the function that the context names.
 func (s *grpcService) client(procedure string) *connect.Client[frame, frame] {
-	return connect.NewClient[frame, frame](toFunction{s.g.deps.Transport}, "http://function"+procedure,
+	return connect.NewClient[frame, frame](toFunction{s.g.functions}, "http://function"+procedure,
 		connect.WithGRPC(), connect.WithCodec(codec{}),
 		connect.WithReadMaxBytes(int(maxMaxBody)),
 		connect.WithAcceptCompression("gzip", nil, nil))
@@ -245,12 +245,17 @@ func (s *grpcService) forward(
 	if err != nil {
 		return nil, err
 	}
+	if a.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, a.timeout+slack, timedOut(a.timeout))
+		defer cancel()
+	}
 	if t.version != a.version {
 		message.setVersion(t.version)
 	}
 	out := connect.NewRequest(message)
 	handOn(ctx, out.Header())
-	res, err := client.CallUnary(context.WithValue(ctx, toFunctionKey{}, t.url), out)
+	res, err := client.CallUnary(context.WithValue(mayRunTwice(ctx), toFunctionKey{}, t.url), out)
 	if err != nil {
 		return nil, s.g.learnGRPC(ctx, t, err)
 	}

@@ -78,9 +78,12 @@ func newWorld(t testing.TB, options ...option) *world {
 	for _, o := range options {
 		o(&config, &deps)
 	}
-	if w.handler, err = gateway.New(config, deps); err != nil {
+	handler, err := gateway.New(config, deps)
+	if err != nil {
 		t.Fatal(err)
 	}
+	w.handler = handler
+	t.Cleanup(func() { _ = handler.Close() })
 	limits := lifecycle.DefaultLimits()
 	w.server = httptest.NewUnstartedServer(nil)
 	w.server.Config = lifecycle.NewServer(w.handler, limits)
@@ -259,6 +262,13 @@ type fakeCatalog struct {
 	policies map[string]artifact.Policy
 	coming   map[string][]int // what Renew finds published
 	err      error
+	fault    error
+}
+
+func (c *fakeCatalog) Fault(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fault
 }
 
 func (c *fakeCatalog) Renew(context.Context) {

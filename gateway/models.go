@@ -58,6 +58,8 @@ func (g *gateway) isReady(ctx context.Context, bound *route.Bound) error {
 		return problem.New(problem.Unavailable, "not ready: the function cannot start")
 	case bound.Function.Starting != "":
 		return problem.New(problem.Unavailable, "not ready: the function is starting").WithRetryAfter(time.Second)
+	case bound.Function.State == route.StateIdle && g.deps.Catalog.Fault(ctx) != nil:
+		return problem.New(problem.Unavailable, "not ready: the function is at zero, and its model cannot be fetched").WithRetryAfter(time.Second)
 	default:
 		return nil
 	}
@@ -158,7 +160,7 @@ func (g *gateway) modelReady(c *call) error {
 func (g *gateway) readiness(ctx context.Context, bound *route.Bound, name, version string) (model string, why *problem.Error, err error) {
 	found, err := g.locate(ctx, auth.DoRead, bound, name, version)
 	if bound != nil && problem.CodeOf(err) == problem.Unavailable {
-		if why = g.unavailable(bound, route.Pin{}); why != nil { // it does not say yet what it serves
+		if why = g.unavailable(ctx, bound, route.Pin{}); why != nil { // it does not say yet what it serves
 			return name, why, nil
 		}
 	}
@@ -170,12 +172,12 @@ func (g *gateway) readiness(ctx context.Context, bound *route.Bound, name, versi
 			found.Pin = g.failures.answering(found.Pin)
 		}
 	}
-	return found.Name, g.unavailable(bound, found.Pin), nil
+	return found.Name, g.unavailable(ctx, bound, found.Pin), nil
 }
 
 // unavailable is why a call to a version would fail at the function it goes to,
 // as far as is known; nil if nothing speaks against it.
-func (g *gateway) unavailable(at *route.Bound, pin route.Pin) *problem.Error {
+func (g *gateway) unavailable(ctx context.Context, at *route.Bound, pin route.Pin) *problem.Error {
 	switch {
 	case at == nil:
 		return problem.New(problem.ModelUnavailable, "no function serves it and there is no pool")
@@ -186,6 +188,11 @@ func (g *gateway) unavailable(at *route.Bound, pin route.Pin) *problem.Error {
 	}
 	if reason := g.failures.reason(pin); reason != "" {
 		return problem.New(problem.ModelUnavailable, "%s", reason)
+	}
+	if at.Function.State == route.StateIdle {
+		if err := g.deps.Catalog.Fault(ctx); err != nil {
+			return problem.New(problem.ModelUnavailable, "the function is at zero, and its model cannot be fetched: %w", err).WithRetryAfter(time.Second)
+		}
 	}
 	return nil
 }
@@ -243,7 +250,7 @@ func (g *gateway) repositoryIndex(ctx context.Context, bound *route.Bound, onlyR
 			if at == nil {
 				at = g.deps.Routes.Model(pin)
 			}
-			if why := g.unavailable(at, pin); why != nil {
+			if why := g.unavailable(ctx, at, pin); why != nil {
 				row.State, row.Reason = "UNAVAILABLE", why.Detail
 			}
 			if !onlyReady || row.State == "READY" {

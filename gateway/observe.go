@@ -211,6 +211,7 @@ type metrics struct {
 	inFlight prometheus.Gauge
 	refused  *prometheus.CounterVec
 	messages *prometheus.CounterVec
+	reruns   *prometheus.CounterVec
 }
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
@@ -231,8 +232,11 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "modelserve_gateway_stream_messages_total", Help: "Messages of gRPC streams answered, by function and code.",
 		}, []string{"function", "code"}),
+		reruns: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "modelserve_gateway_reruns_total", Help: "Inferences run again since their function broke off before any of its answer came, by function.",
+		}, []string{"function"}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.inFlight, m.refused, m.messages} {
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.inFlight, m.refused, m.messages, m.reruns} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register the gateway's metrics: %w", err)
 		}

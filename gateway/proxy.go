@@ -47,6 +47,11 @@ func (g *gateway) toModel(c *call, verb auth.Verb, version, leaf string) error {
 	if t.version != "" {
 		path += "/versions/" + t.version
 	}
+	ctx := mayRunTwice(c.r.Context())
+	if verb == auth.DoInfer {
+		ctx = withHead(ctx, c.r.Header)
+	}
+	c.r = c.r.WithContext(ctx)
 	g.forward(c, t.url, path+leaf, func(res *http.Response) error {
 		if err := onTheWay(res); err != nil {
 			return err
@@ -75,8 +80,14 @@ func (g *gateway) native(c *call) error {
 		return err
 	}
 	observed(ctx).function = f.Name
+	// A function with models does nothing but run them; what another does, only
+	// the method tells.
+	models := len(f.Models)+len(f.Mixed) > 0 || f.Pool
+	if models || isSafe(c.r.Method) {
+		c.r = c.r.WithContext(mayRunTwice(ctx))
+	}
 	// Of anybody's function errors may be text; while it starts none is its own.
-	ours := len(f.Models)+len(f.Mixed) > 0 || f.Pool || f.Starting != ""
+	ours := models || f.Starting != ""
 	g.forward(c, c.bound.URL, c.r.URL.EscapedPath(), func(res *http.Response) error {
 		if ours {
 			return onTheWay(res)
@@ -86,10 +97,15 @@ func (g *gateway) native(c *call) error {
 	return nil
 }
 
+// isSafe says whether a method changes nothing (RFC 9110, 9.2.1).
+func isSafe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
 // forward proxies a request to a path (escaped) of a function.
 func (g *gateway) forward(c *call, to *url.URL, path string, look func(*http.Response) error) {
 	proxy := &httputil.ReverseProxy{
-		Transport:  g.deps.Transport,
+		Transport:  g.functions,
 		BufferPool: &g.buffers,
 		ErrorLog:   slog.NewLogLogger(g.deps.Telemetry.Logger.Handler(), slog.LevelDebug),
 		Rewrite: func(p *httputil.ProxyRequest) {
@@ -163,7 +179,7 @@ func upstream(ctx context.Context, err error) error {
 	var network net.Error
 	var op *net.OpError
 	switch {
-	case errors.As(err, &known):
+	case errors.As(err, &known), errors.As(context.Cause(ctx), &known):
 		return known
 	case errors.Is(ctx.Err(), context.Canceled), errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return ctx.Err()

@@ -29,6 +29,10 @@ func (s *grpcService) modelStreamInfer(ctx context.Context, stream *connect.Bidi
 }
 
 func (s *grpcService) stream(ctx context.Context, stream *connect.BidiStream[frame, frame]) error {
+	credential, err := auth.Credential(stream.RequestHeader())
+	if err != nil {
+		return err
+	}
 	// Each message takes a place in the queue, which holds the order, and a
 	// slot until it has been sent, which bounds the answers held.
 	places := make(chan chan frame, s.g.config.StreamInFlight)
@@ -46,12 +50,10 @@ func (s *grpcService) stream(ctx context.Context, stream *connect.BidiStream[fra
 		}
 		return nil
 	})
-	credential, err := auth.Credential(stream.RequestHeader())
-	if err != nil {
-		return err
-	}
-	received := s.receive(ctx, stream, credential, places, group)
-	close(places)
+	received := func() error {
+		defer close(places)
+		return s.receive(ctx, stream, credential, places, group)
+	}()
 	return errors.Join(received, group.Wait())
 }
 

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -93,5 +94,44 @@ func TestAFunctionsHostIsReadyAsItIs(t *testing.T) {
 		if got := w.do(request{path: "/v2/health/ready", key: w.admin}); got.status != http.StatusOK {
 			t.Errorf("%s: at the gateway's own host: %d %s", name, got.status, got.body)
 		}
+	}
+}
+
+// TestAFunctionAtZeroWithoutAStoreIsNotReady holds that a model which would have
+// to be fetched, and cannot be, is not told as ready.
+func TestAFunctionAtZeroWithoutAStoreIsNotReady(t *testing.T) {
+	t.Parallel()
+	pins := []route.Pin{{Name: "text-recognize", Version: 2}}
+	away := errors.New("S3 unreachable: connection refused")
+	for name, tc := range map[string]struct {
+		state string
+		fault error
+		ready bool
+	}{
+		"at zero":                   {"idle", nil, true},
+		"at zero without a store":   {"idle", away, false},
+		"that runs without a store": {"ready", away, true},
+		"of no known state":         {"", away, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.catalog.fault = tc.fault
+			w.ocrIs(route.Function{State: tc.state, Models: pins})
+			for path, host := range map[string]string{
+				"/v2/models/text-recognize/ready": ocrHost, "/v2/models/text-recognize/versions/2/ready": "", "/v2/health/ready": ocrHost,
+			} {
+				got := w.do(request{host: host, path: path, key: w.admin})
+				if (got.status == http.StatusOK) != tc.ready {
+					t.Errorf("%s: %d %s", path, got.status, got.body)
+				}
+				if !tc.ready && strings.HasPrefix(path, "/v2/models") && !strings.Contains(got.body, "S3 unreachable") {
+					t.Errorf("%s: %s", path, got.body)
+				}
+			}
+			if got := w.do(request{host: ocrHost, path: "/v2/repository/index", key: w.admin}); strings.Contains(got.body, "UNAVAILABLE") == tc.ready {
+				t.Errorf("index: %s", got.body)
+			}
+		})
 	}
 }

@@ -60,7 +60,7 @@ type Keys struct {
 }
 
 // NewKeys authenticates the keys of store. A key is remembered for a second, a
-// missing one too, at most 10,000 in all.
+// missing one too, at most 10,000 in all. Its owner closes it.
 func NewKeys(store KeyStore) *Keys {
 	return &Keys{cache: memo.New(
 		memo.Options{Fresh: keyFresh, Max: keyMax, Timeout: keyTimeout},
@@ -72,6 +72,10 @@ func NewKeys(store KeyStore) *Keys {
 			return key, err
 		})}
 }
+
+// Close ends what is being read of the store and waits for it. Later keys are not
+// checked, and so let nobody in.
+func (k *Keys) Close() { k.cache.Close() }
 
 // Authenticate implements Authenticator. Whether the id or the secret was
 // wrong, the answer is the same; without its store it says so and lets nobody

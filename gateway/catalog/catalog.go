@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway"
+	"github.com/modelserveai/modelserve/gateway/internal/detach"
 	"github.com/modelserveai/modelserve/gateway/internal/memo"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
@@ -51,13 +52,14 @@ type Catalog struct {
 
 var _ gateway.Catalog = (*Catalog)(nil)
 
-// New makes the catalog of a store. It asks nothing as long as nobody does.
+// New makes the catalog of a store. It asks nothing as long as nobody does. Its
+// owner closes it.
 func New(store Store) *Catalog {
 	bounds := func(most int) memo.Options {
 		return memo.Options{Fresh: fresh, Stale: stale, Max: most, Timeout: timeout}
 	}
 	return &Catalog{
-		watch: &watch{ask: store.Generation},
+		watch: &watch{ask: store.Generation, questions: detach.New()},
 		names: memo.New(bounds(1), func(ctx context.Context, _ struct{}) ([]string, error) { return store.Names(ctx) }),
 		versions: memo.New(bounds(maxModels), func(ctx context.Context, name string) ([]int, error) {
 			versions, err := store.Versions(ctx, name)
@@ -79,6 +81,17 @@ func New(store Store) *Catalog {
 	}
 }
 
+// Close ends what is being asked and waits for it. What would have to be asked
+// later fails. It returns nil.
+func (c *Catalog) Close() error {
+	c.watch.questions.Close()
+	c.names.Close()
+	c.versions.Close()
+	c.policies.Close()
+	c.models.Close()
+	return nil
+}
+
 // get reads from one of the memories, in the store's generation of now.
 func get[K comparable, V any](ctx context.Context, c *Catalog, from *memo.Cache[K, V], key K) (V, error) {
 	generation, err := c.watch.current(ctx)
@@ -91,6 +104,9 @@ func get[K comparable, V any](ctx context.Context, c *Catalog, from *memo.Cache[
 
 // Renew implements gateway.Catalog.
 func (c *Catalog) Renew(ctx context.Context) { c.watch.renew(ctx) }
+
+// Fault implements gateway.Catalog.
+func (c *Catalog) Fault(ctx context.Context) error { return c.watch.fault(ctx) }
 
 // Names implements gateway.Catalog.
 func (c *Catalog) Names(ctx context.Context) ([]string, error) {

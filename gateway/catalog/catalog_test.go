@@ -353,3 +353,54 @@ func TestNamesAndManifests(t *testing.T) {
 		}
 	})
 }
+
+// TestFaultIsOfNow holds that a store which does not answer is told as long as it
+// does not, also while what is remembered is used.
+func TestFaultIsOfNow(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		s := newStore(1)
+		c := catalog.New(s)
+		ask := asker(t, c)
+		expect := func(away bool) {
+			t.Helper()
+			_ = c.Fault(t.Context()) // has the store asked, and may answer as before
+			time.Sleep(2 * time.Second)
+			if err := c.Fault(t.Context()); (err != nil) != away {
+				t.Errorf("fault %v, want one: %v", err, away)
+			}
+		}
+		ask(1)
+		expect(false)
+		s.change(func() { s.err = errors.New("S3 is away") })
+		expect(true)
+		ask(1)
+		s.change(func() { s.err = nil })
+		expect(false)
+	})
+}
+
+// TestCloseEndsWhatIsAsked holds that nothing is left of a question that has no
+// answer, and that there are no others.
+func TestCloseEndsWhatIsAsked(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		s := newStore(1)
+		s.hangs = true
+		c := catalog.New(s)
+		answered := make(chan error, 1)
+		go func() {
+			_, err := c.Versions(t.Context(), "iris")
+			answered <- err
+		}()
+		synctest.Wait()
+		began := time.Now()
+		if err := errors.Join(c.Close(), c.Close()); err != nil || time.Since(began) > 200*time.Millisecond {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		<-answered
+		if _, err := c.Versions(t.Context(), "other"); err == nil {
+			t.Error("asked after Close")
+		}
+	})
+}

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/modelserveai/modelserve/gateway/internal/detach"
 )
 
 // How often the store is asked whether anything changed, and how old its answer
@@ -19,13 +21,14 @@ const (
 // many ask, and answers with what it knows while it does; only after a pause,
 // when that may be old, those who ask wait.
 type watch struct {
-	ask func(ctx context.Context, since string) (string, error)
+	ask       func(ctx context.Context, since string) (string, error)
+	questions *detach.Group
 
 	mu     sync.Mutex
 	now    string
 	at     time.Time     // when the last question was put; zero before the first
 	next   time.Duration // after at, when the next is due
-	failed bool          // the last had no answer
+	failed error         // why the last had no answer; nil when it had
 	asking chan struct{} // closed when the question under way is answered; nil is none
 }
 
@@ -38,12 +41,11 @@ func (w *watch) current(ctx context.Context) (string, error) {
 		defer w.mu.Unlock()
 		return w.now, nil
 	}
-	if w.asking == nil {
-		w.asking = make(chan struct{})
-		// Bounded by askTime, and waited for by those who need the answer.
-		go w.put(context.WithoutCancel(ctx), w.now, w.asking)
+	if err := w.begin(ctx); err != nil {
+		w.mu.Unlock()
+		return "", err
 	}
-	if !w.at.IsZero() && (age < patience || w.failed) {
+	if !w.at.IsZero() && (age < patience || w.failed != nil) {
 		defer w.mu.Unlock()
 		return w.now, nil
 	}
@@ -59,6 +61,26 @@ func (w *watch) current(ctx context.Context) (string, error) {
 	return w.now, nil
 }
 
+// fault is why the store had no answer when it was last asked; nil when it had
+// one. It asks as current does, and waits for an answer where the last is old,
+// also of a store that failed then.
+func (w *watch) fault(ctx context.Context) error {
+	if _, err := w.current(ctx); err != nil {
+		return nil // whoever asks has left
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if asking := w.asking; asking != nil && time.Since(w.at) >= patience {
+		w.mu.Unlock()
+		select {
+		case <-asking:
+		case <-ctx.Done():
+		}
+		w.mu.Lock()
+	}
+	return w.failed
+}
+
 // renew asks the store now, one question at a time however many want it. One
 // that was under way already may have been answered too early, so another is
 // waited for. A store that failed a moment ago is left alone.
@@ -66,10 +88,9 @@ func (w *watch) renew(ctx context.Context) {
 	called := time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.at.Before(called) && ctx.Err() == nil && (!w.failed || called.Sub(w.at) >= w.next) {
-		if w.asking == nil {
-			w.asking = make(chan struct{})
-			go w.put(context.WithoutCancel(ctx), w.now, w.asking) // bounded by askTime
+	for w.at.Before(called) && ctx.Err() == nil && (w.failed == nil || called.Sub(w.at) >= w.next) {
+		if w.begin(ctx) != nil {
+			return // closed
 		}
 		asking := w.asking
 		w.mu.Unlock()
@@ -81,6 +102,20 @@ func (w *watch) renew(ctx context.Context) {
 	}
 }
 
+// begin puts a question unless one is under way. It is bounded by askTime, and
+// waited for by those who need the answer. Called with mu held.
+func (w *watch) begin(ctx context.Context) error {
+	if w.asking != nil {
+		return nil
+	}
+	since, answered := w.now, make(chan struct{})
+	if err := w.questions.Go(ctx, func(ctx context.Context) { w.put(ctx, since, answered) }); err != nil {
+		return err //nolint:wrapcheck // whoever asks says what of
+	}
+	w.asking = answered
+	return nil
+}
+
 // put puts one question to the store.
 func (w *watch) put(ctx context.Context, since string, answered chan<- struct{}) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
@@ -90,7 +125,7 @@ func (w *watch) put(ctx context.Context, since string, answered chan<- struct{})
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.failed = err != nil; w.failed {
+	if w.failed = err; err != nil {
 		began = time.Now() // one that does not answer is not asked without a break
 	} else {
 		w.now = now

@@ -13,7 +13,7 @@ const poolName = "pool"
 // The states of a function that can be called. StateFailed is the other.
 const (
 	stateStarting = "starting"
-	stateIdle     = "idle" // at zero
+	stateIdle     = route.StateIdle
 	stateReady    = "ready"
 )
 

@@ -88,6 +88,9 @@ func TestExplainAnswers(t *testing.T) {
 			answer(403, "SignatureDoesNotMatch"), false,
 			"S3 refuses access: it answers 403 SignatureDoesNotMatch; check MODELSERVE_S3_ACCESS_KEY_ID, MODELSERVE_S3_SECRET_ACCESS_KEY, and what they may do in bucket models",
 		},
+		"an object that is damaged": {answer(500, "ObjectDamaged"), false, "damaged: S3 has the object, and cannot read it"},
+		"a fault of its own":        {answer(500, "InternalError"), false, "S3 fails: it answers 500 InternalError"},
+		"too much for it":           {answer(503, "SlowDown"), false, "S3 unreachable: it answers 503 SlowDown"},
 		"HTTP where HTTPS is asked": {answer(200, ""), true, "S3 unreachable (MODELSERVE_S3_ENDPOINT): http: server gave HTTP response to HTTPS client"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -21,7 +21,12 @@ import (
 var (
 	errMissing     = errors.New("missing: S3 has no such object")
 	errUnreachable = errors.New("S3 unreachable")
+	errFails       = errors.New("S3 fails")
 )
+
+// objectDamaged is the code of the local platform's store for an object whose
+// file is not what it wrote.
+const objectDamaged = "ObjectDamaged"
 
 // permanent is a reason that another attempt does not change.
 type permanent struct{ error }
@@ -88,8 +93,12 @@ func (s *Store) explain(err error) error {
 		return errMissing
 	case status == http.StatusForbidden || status == http.StatusUnauthorized:
 		return permanent{fmt.Errorf("S3 refuses access: it answers %s; check MODELSERVE_S3_ACCESS_KEY_ID, MODELSERVE_S3_SECRET_ACCESS_KEY, and what they may do in bucket %s", code(api, status), s.bucket)}
-	case status >= http.StatusInternalServerError || status == http.StatusTooManyRequests:
+	case errors.As(err, &api) && api.ErrorCode() == objectDamaged:
+		return permanent{errors.New("damaged: S3 has the object, and cannot read it")}
+	case status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout || status == http.StatusTooManyRequests:
 		return fmt.Errorf("%w: it answers %s", errUnreachable, code(api, status))
+	case status >= http.StatusInternalServerError:
+		return fmt.Errorf("%w: it answers %s", errFails, code(api, status))
 	case status != 0:
 		return permanent{fmt.Errorf("S3 answers %s", code(api, status))}
 	default:

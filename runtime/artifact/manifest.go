@@ -61,6 +61,10 @@ type Batching struct {
 type Cost struct {
 	Memory  int64       `json:"memory_bytes"`      // resident, loaded and warm
 	Batches []BatchCost `json:"batches,omitempty"` // by size, rising; with inputs of the example shapes
+
+	// WarmExample has a server warm up with the example, though there are smaller
+	// inputs: the first run after those took as much longer as they save.
+	WarmExample bool `json:"warm_example,omitempty"`
 }
 
 // BatchCost is the time of one run on one thread, in nanoseconds.

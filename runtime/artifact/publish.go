@@ -239,7 +239,7 @@ func (s *Store) commit(ctx context.Context, m *Manifest, sources map[string]stri
 }
 
 func publishing(ref Ref, err error) error {
-	if errors.Is(err, errUnreachable) {
+	if errors.Is(err, errUnreachable) || errors.Is(err, errFails) {
 		return problem.New(problem.Unavailable, "publish model %s: %w", ref, err)
 	}
 	return fmt.Errorf("publish model %s: %w", ref, err)

@@ -17,9 +17,10 @@ import (
 
 // config is everything a function reads from its environment.
 type config struct {
-	Host  string        `env:"MODELSERVE_HOST"`                   // to listen on; "" is every address
-	Port  int           `env:"PORT" envDefault:"8080"`            // Knative's
-	Grace time.Duration `env:"MODELSERVE_GRACE" envDefault:"25s"` // to finish what was begun, after SIGTERM
+	Host   string        `env:"MODELSERVE_HOST"`                   // to listen on; "" is every address
+	Port   int           `env:"PORT" envDefault:"8080"`            // Knative's
+	Secret string        `env:"MODELSERVE_SECRET"`                 // that requests must bring (serve.SecretHeader); "" is none
+	Grace  time.Duration `env:"MODELSERVE_GRACE" envDefault:"25s"` // to finish what was begun, after SIGTERM
 
 	TerminationLog string `env:"MODELSERVE_TERMINATION_LOG" envDefault:"/dev/termination-log"` // a Service's terminationMessagePath; nothing is made where there is none
 
@@ -70,13 +71,23 @@ func (c *config) Check() []error {
 	if c.Port < 0 || c.Port > 65535 {
 		fault("PORT", "expected 0 to 65535, got %d", c.Port)
 	}
-	for variable, n := range map[string]int64{
-		"MODELSERVE_MAX_LOADED": int64(c.MaxLoaded), "MODELSERVE_THREADS": int64(c.Threads), "MODELSERVE_MAX_BODY": int64(c.MaxBody), "MODELSERVE_MAX_OUTPUT": int64(c.MaxOutput),
-		"MODELSERVE_MAX_PIXELS": c.MaxPixels, "MODELSERVE_MAX_INFLIGHT": int64(c.Inflight), "MODELSERVE_CACHE_SIZE": int64(c.CacheSize),
-		"MODELSERVE_GRACE": int64(c.Grace), "MODELSERVE_LOAD_TIMEOUT": int64(c.LoadTimeout), "MODELSERVE_BODY_TIMEOUT": int64(c.BodyTimeout),
+	for _, bound := range []struct {
+		variable string
+		is       int64
+	}{
+		{"MODELSERVE_GRACE", int64(c.Grace)},
+		{"MODELSERVE_CACHE_SIZE", int64(c.CacheSize)},
+		{"MODELSERVE_THREADS", int64(c.Threads)},
+		{"MODELSERVE_MAX_LOADED", int64(c.MaxLoaded)},
+		{"MODELSERVE_LOAD_TIMEOUT", int64(c.LoadTimeout)},
+		{"MODELSERVE_MAX_BODY", int64(c.MaxBody)},
+		{"MODELSERVE_MAX_OUTPUT", int64(c.MaxOutput)},
+		{"MODELSERVE_MAX_PIXELS", c.MaxPixels},
+		{"MODELSERVE_MAX_INFLIGHT", int64(c.Inflight)},
+		{"MODELSERVE_BODY_TIMEOUT", int64(c.BodyTimeout)},
 	} {
-		if n < 1 {
-			fault(variable, "expected more than zero, got %d", n)
+		if bound.is < 1 {
+			fault(bound.variable, "expected more than zero, got %d", bound.is)
 		}
 	}
 	if c.Concurrency < 0 {

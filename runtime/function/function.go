@@ -202,6 +202,7 @@ func newServer(spec Spec, cfg *config, tel *telemetry.Telemetry, src *source, mo
 		Function:   spec.Name,
 		Version:    cfg.Telemetry.Version,
 		Open:       src.open,
+		Secret:     cfg.Secret,
 		Health:     health,
 		Logger:     tel.Logger,
 		Registerer: tel.Registry,

@@ -145,6 +145,55 @@ func (s *Signature) ExampleInputs() []Tensor {
 	return inputs
 }
 
+// muchSmaller is how many times fewer elements SmallestInputs have: what is about
+// as large is no gain.
+const muchSmaller = 4
+
+// SmallestInputs are the smallest that a request may bring: the example's, with
+// one row and each dynamic axis as small as MinShape says. They are none (false)
+// where that is not much smaller than the example, or where the model runs with
+// the example's own data alone. No run has shown that they are answered.
+func (s *Signature) SmallestInputs() ([]Tensor, bool) {
+	var inputs []Tensor
+	small, example := int64(0), int64(0)
+	for i := range s.Inputs {
+		spec := &s.Inputs[i]
+		if spec.Optional {
+			continue
+		}
+		if spec.ExampleData != nil {
+			return nil, false
+		}
+		least := *spec
+		least.Example = s.smallest(spec)
+		t := least.example()
+		small, example = small+t.Elements(), example+elements(spec.ExampleShape())
+		inputs = append(inputs, t)
+	}
+	return inputs, small > 0 && small <= example/muchSmaller
+}
+
+// smallest is the smallest shape of an input that a request may bring.
+func (s *Signature) smallest(spec *TensorSpec) []int64 {
+	shape := slices.Clone(spec.ExampleShape())
+	for axis := range shape {
+		if axis < len(spec.Shape) && spec.Shape[axis] != Dynamic {
+			continue
+		}
+		least := int64(0)
+		if axis < len(spec.MinShape) {
+			least = spec.MinShape[axis]
+		}
+		if least <= 0 && s.BatchAxis != nil && *s.BatchAxis == axis && !spec.Unbatched {
+			least = 1
+		}
+		if least > 0 {
+			shape[axis] = min(shape[axis], least)
+		}
+	}
+	return shape
+}
+
 // Described is the shape for those who ask for it: one that the model does not
 // declare has as many axes as were seen, of any size.
 func (t *TensorSpec) Described() []Dim {

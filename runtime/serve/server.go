@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
 	"github.com/modelserveai/modelserve/internal/telemetry"
+	"github.com/modelserveai/modelserve/internal/wellknown"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -26,6 +28,9 @@ import (
 const (
 	// TimeoutHeader is what is left of the request's time, in milliseconds.
 	TimeoutHeader = "Modelserve-Timeout"
+
+	// SecretHeader is whoever's that starts the function, and knows its secret.
+	SecretHeader = "Modelserve-Secret" //nolint:gosec // the name of one
 	// TenantHeader is who calls: who pays, and whose stored inputs refs name.
 	TenantHeader = "Modelserve-Tenant"
 )
@@ -73,6 +78,11 @@ type Config struct {
 	// Sink takes the answers to events in place of their senders; nil answers the
 	// senders themselves.
 	Sink func(ctx context.Context, answer event.Event) error
+
+	// Secret, when set, is what each request but for health must bring in
+	// SecretHeader: where others could reach the port, it shows that a request has
+	// passed the gateway.
+	Secret string
 
 	// Health is what the health calls tell; nil is a server always ready.
 	Health *Health
@@ -182,11 +192,34 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.fail(tracked, r, s.panicked(r.Context(), p))
 	}()
+	if !s.trusts(r) {
+		err := problem.New(problem.Unauthenticated, "this is a function's own port; call it through the gateway")
+		if isGRPC(r) {
+			refuseGRPC(tracked, r, err)
+		} else {
+			s.fail(tracked, r, err)
+		}
+		return
+	}
+	r.Header.Del(SecretHeader)
 	if isGRPC(r) {
 		s.grpc.ServeHTTP(tracked, r)
 		return
 	}
 	s.rest.ServeHTTP(tracked, r)
+}
+
+// trusts says whether a request may be answered: it brings the secret, or asks for
+// health alone, as probes do, which bring none.
+func (s *Server) trusts(r *http.Request) bool {
+	if s.cfg.Secret == "" {
+		return true
+	}
+	switch r.URL.Path {
+	case "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready":
+		return true
+	}
+	return wellknown.IsHealth(r.URL.Path) || subtle.ConstantTimeCompare([]byte(r.Header.Get(SecretHeader)), []byte(s.cfg.Secret)) == 1
 }
 
 // panicked logs a panic and is the error its request is answered with.

@@ -143,8 +143,10 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 	}
 
 	var draining atomic.Bool
+	published := catalog.New(store)
+	defer func() { err = errors.Join(err, published.Close()) }()
 	handler, err := gateway.New(cfg.Gateway, gateway.Deps{
-		Keys: keys, Catalog: catalog.New(store), Routes: found.routes, Transport: found.transport, Telemetry: tel,
+		Keys: keys, Catalog: published, Routes: found.routes, Transport: found.transport, Telemetry: tel,
 		Ready: func(ctx context.Context) error {
 			if draining.Load() {
 				return errors.New("draining")
@@ -158,6 +160,7 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, handler.Close()) }()
 	return serve(ctx, cfg, tel, handler, listening, func() { draining.Store(true) }, found.follow)
 }
 

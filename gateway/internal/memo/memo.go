@@ -9,6 +9,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/modelserveai/modelserve/gateway/internal/detach"
 )
 
 // Options bound a Cache.
@@ -29,6 +31,7 @@ type Options struct {
 type Cache[K comparable, V any] struct {
 	load    func(context.Context, K) (V, error)
 	options Options
+	loads   *detach.Group
 
 	mu      sync.Mutex
 	entries map[K]*entry[V]
@@ -48,9 +51,9 @@ type call[V any] struct {
 	err   error
 }
 
-// New makes a Cache over load.
+// New makes a Cache over load. Its owner closes it.
 func New[K comparable, V any](options Options, load func(context.Context, K) (V, error)) *Cache[K, V] {
-	return &Cache[K, V]{load: load, options: options, entries: map[K]*entry[V]{}}
+	return &Cache[K, V]{load: load, options: options, loads: detach.New(), entries: map[K]*entry[V]{}}
 }
 
 // Get returns the value of key, loading it when there is no fresh one. Those
@@ -76,9 +79,13 @@ func (c *Cache[K, V]) GetIn(ctx context.Context, epoch string, key K) (V, error)
 		return value, nil
 	}
 	if e.call == nil || e.call.epoch != epoch {
-		e.call = &call[V]{epoch: epoch, done: make(chan struct{})}
-		// Bounded by Options.Timeout, and waited for by everyone who asks.
-		go c.run(context.WithoutCancel(ctx), key, e, e.call)
+		begun := &call[V]{epoch: epoch, done: make(chan struct{})}
+		if err := c.loads.Go(ctx, func(ctx context.Context) { c.run(ctx, key, e, begun) }); err != nil {
+			c.mu.Unlock()
+			var none V
+			return none, err //nolint:wrapcheck // it is of this cache
+		}
+		e.call = begun
 	}
 	running := e.call
 	c.mu.Unlock()
@@ -91,6 +98,10 @@ func (c *Cache[K, V]) GetIn(ctx context.Context, epoch string, key K) (V, error)
 		return none, ctx.Err()
 	}
 }
+
+// Close ends the loads under way and waits for them. Later ones fail; what is
+// remembered stays.
+func (c *Cache[K, V]) Close() { c.loads.Close() }
 
 // Forget drops the value of key, so that the next Get loads it. A load under
 // way is not used for those who ask later.

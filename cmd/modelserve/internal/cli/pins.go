@@ -65,7 +65,7 @@ func (a *app) manifests(ctx context.Context) (manifest.Set, error) {
 			break
 		}
 	}
-	set, _, skipped, err := manifest.LoadUsable(ctx, source)
+	set, _, skipped, err := manifest.LoadUsable(ctx, source, manifest.Set{})
 	if err == nil {
 		err = skipped
 	}

@@ -62,7 +62,8 @@ func (f *front) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reach the objects: %w", err)
 	}
-	published := artifact.NewPolicyReader(objects, verifier, told.Logger)
+	published := catalog.New(artifact.NewPolicyReader(objects, verifier, told.Logger))
+	f.closers = append([]func() error{published.Close}, f.closers...)
 	routes, err := route.New(hostTemplate)
 	if err != nil {
 		return fmt.Errorf("route: %w", err)
@@ -70,13 +71,14 @@ func (f *front) open(ctx context.Context) error {
 	f.update = func(status []FunctionStatus) error {
 		return routes.Replace(functions(status)) //nolint:wrapcheck // it names the function
 	}
-	f.handler, err = gateway.New(config, gateway.Deps{
-		Keys: keys, Catalog: catalog.New(published), Routes: routes, Transport: p.services.table, Telemetry: told,
+	handler, err := gateway.New(config, gateway.Deps{
+		Keys: keys, Catalog: published, Routes: routes, Transport: p.services.table, Telemetry: told,
 		Ready: p.ready,
 	})
 	if err != nil {
 		return fmt.Errorf("make the gateway: %w", err)
 	}
+	f.handler, f.closers = handler, append([]func() error{handler.Close}, f.closers...)
 	return nil
 }
 
@@ -137,6 +139,9 @@ func functions(status []FunctionStatus) []route.Function {
 		}
 		if s.State == route.StateFailed && s.Serving != "" {
 			f.State = s.Serving // calls are answered, and the reason stays
+		}
+		if f.State == route.StateIdle && s.Instances > 0 {
+			f.State = "ready" // another revision's, which has traffic
 		}
 		for tag, models := range s.Tagged {
 			f.Tagged[tag] = pins(models)

@@ -53,6 +53,7 @@ type platform struct {
 	dir     string
 	data    string
 	address string
+	env     []string
 	cmd     *exec.Cmd
 	ended   chan struct{}
 	log     *log
@@ -102,13 +103,13 @@ const (
 )
 
 // begin starts a platform over a copy of testdata/overlay.
-func begin(t *testing.T) *platform {
+func begin(t *testing.T, env ...string) *platform {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "overlay"), os.DirFS("testdata/overlay")); err != nil {
 		t.Fatal(err)
 	}
-	p := &platform{t: t, dir: dir, data: filepath.Join(dir, "data"), address: freeAddress(t)}
+	p := &platform{t: t, dir: dir, data: filepath.Join(dir, "data"), address: freeAddress(t), env: env}
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
@@ -136,7 +137,7 @@ func (p *platform) command(address string) *exec.Cmd {
 		p.t.Fatal(err)
 	}
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "ADDRESS="+address, "DATA="+p.data, "OVERLAY="+filepath.Join(p.dir, "overlay"))
+	cmd.Env = append(append(os.Environ(), p.env...), "ADDRESS="+address, "DATA="+p.data, "OVERLAY="+filepath.Join(p.dir, "overlay"))
 	return cmd
 }
 
@@ -336,7 +337,8 @@ func TestBadEditsChangeNothing(t *testing.T) {
 	p := begin(t)
 	p.must("echo")
 	p.edit("- name: ECHO_SAY", "- {name: ECHO_FAIL, value: no model there}\n            - name: ECHO_SAY")
-	p.log.wait(t, ": exited with status 3: no model there", 1)
+	p.log.wait(t, `reason="it exited with status 3"`, 1)
+	p.log.wait(t, "no model there", 1)
 	if a := p.must("echo"); a.Revision != "echo-00001" {
 		t.Errorf("answer %+v", a)
 	}
@@ -388,15 +390,12 @@ func TestCrash(t *testing.T) {
 	if _, _, err := p.call("echo", "/die"); err == nil {
 		t.Error("the request that killed the function was answered")
 	}
-	p.log.wait(t, "exited with status 4: told to die", 1)
-	// Whoever calls in the moment of its end is told why; then another is started.
-	again, _, err := p.call("echo", "/")
-	for deadline := time.Now().Add(time.Minute); err != nil && time.Now().Before(deadline); again, _, err = p.call("echo", "/") {
-		time.Sleep(10 * time.Millisecond)
+	// Whoever calls in the moment of its end waits for the one that is coming.
+	if again := p.must("echo"); again.PID == first.PID {
+		t.Errorf("answer %+v by the one that died", again)
 	}
-	if err != nil || again.PID == first.PID {
-		t.Errorf("answer %+v, %v, after the one that died", again, err)
-	}
+	p.log.wait(t, `reason="it exited with status 4"`, 1)
+	p.log.wait(t, `last="told to die"`, 1)
 }
 
 func TestKilledPlatformTakesItsFunctions(t *testing.T) {
@@ -482,4 +481,34 @@ func TestUnpublishedIsToldWhenItIsRead(t *testing.T) {
 	p.log.wait(t, `MODELSERVE_MODELS names ghost@9: model "ghost" is not published`, 1)
 	p.edit("value: ghost@9", "value: ghost@nine")
 	p.log.wait(t, `MODELSERVE_MODELS names ghost@nine: expected * or name@version`, 1)
+}
+
+// One manifest that cannot be read holds up no other, and what it said before
+// goes on.
+func TestABadFileHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	p := begin(t)
+	text, err := os.ReadFile("testdata/overlay/" + manifestName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, text []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(p.data, "services", name+".yaml"), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	as := func(name string) []byte { return bytes.Replace(text, []byte("name: echo"), []byte("name: "+name), 1) }
+	write("second", as("second"))
+	p.log.wait(t, "revision second-00001", 1)
+	write("second", []byte("a: ["))
+	write("other", []byte("kind: Nothing"))
+	p.log.wait(t, "services/second.yaml:1: ", 1)
+	write("third", as("third"))
+	p.log.wait(t, "revision third-00001", 1)
+	for _, name := range []string{"echo", "second", "third"} {
+		if a := p.must(name); a.Service != name {
+			t.Errorf("answer %+v", a)
+		}
+	}
 }

@@ -130,7 +130,6 @@ type platform struct {
 
 	published chan struct{} // closed when the shipped models are there
 	wg        sync.WaitGroup
-	stop      context.CancelFunc
 }
 
 // open makes everything ready to serve, in an order that fails early and leaves
@@ -183,11 +182,11 @@ func (p *platform) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // ends in close, after the gateway
-	p.stop = stop
+	alive, stop := context.WithCancel(context.WithoutCancel(ctx)) // ends in close, after the gateway
 	p.published = make(chan struct{})
 	p.services = &services{
-		ctx:     running,
+		ctx:     alive,
+		cancel:  stop,
 		builder: build.New(p.spawner, p.dir.programs(), ".", os.Environ(), p.screen.Say),
 		launcher: instance.NewLauncher(p.spawner, p.dir.terminations(), append(inherited(os.Environ()), hugePages), p.given(),
 			p.screen.Line, p.logger),
@@ -196,7 +195,7 @@ func (p *platform) openServices(ctx context.Context) error {
 		before:  p.untilPublished,
 		changed: p.refresh,
 		logger:  p.logger,
-		byName:  map[string]*service{},
+		byName:  map[string]*service{}, retiring: map[*running]bool{},
 	}
 	p.front, err = newFront(ctx, p)
 	return err
@@ -205,7 +204,7 @@ func (p *platform) openServices(ctx context.Context) error {
 // serve runs until ctx ends or the gateway does.
 func (p *platform) serve(ctx context.Context) error {
 	source := manifest.Source{Overlay: p.relative(p.options.Overlay), Folder: p.relative(p.dir.services())}
-	set, snapshot, skipped, err := manifest.LoadUsable(ctx, source)
+	set, snapshot, skipped, err := manifest.LoadUsable(ctx, source, manifest.Set{})
 	if err != nil {
 		return fmt.Errorf("the manifests cannot be followed:\n%w", err)
 	}
@@ -218,7 +217,7 @@ func (p *platform) serve(ctx context.Context) error {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	p.wg.Go(func() { p.publish(watching) })
-	p.wg.Go(func() { p.watch(watching, source, snapshot) })
+	p.wg.Go(func() { p.watch(watching, source, set, snapshot) })
 	p.tellUnpublished(watching, set)
 	p.screen.Start(p.view())
 	p.wg.Go(func() { // reading and compiling manifests took memory that idling does not need
@@ -232,8 +231,8 @@ func (p *platform) serve(ctx context.Context) error {
 }
 
 // watch follows changes of the manifests. One that cannot be followed is told
-// and changes nothing.
-func (p *platform) watch(ctx context.Context, source manifest.Source, last manifest.Snapshot) {
+// and changes nothing of its own; a fault of the overlay holds up all.
+func (p *platform) watch(ctx context.Context, source manifest.Source, set manifest.Set, last manifest.Snapshot) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for {
@@ -245,17 +244,20 @@ func (p *platform) watch(ctx context.Context, source manifest.Source, last manif
 		if !last.Changed() {
 			continue
 		}
-		set, snapshot, err := manifest.Load(ctx, source)
+		now, snapshot, skipped, err := manifest.LoadUsable(ctx, source, set)
 		last = snapshot
-		if err == nil {
-			err = p.services.apply(set)
-			p.tellUnpublished(ctx, set)
-		} else {
-			err = fmt.Errorf("the manifests as they are now cannot be followed; what ran before goes on:\n%w", err)
-		}
 		if err != nil {
+			p.screen.Problem(fmt.Errorf("the manifests as they are now cannot be followed; what ran before goes on:\n%w", err))
+			continue
+		}
+		set = now
+		if skipped != nil {
+			p.screen.Problem(fmt.Errorf("this cannot be followed; what it said before, if anything, goes on:\n%w", skipped))
+		}
+		if err := p.services.apply(set); err != nil {
 			p.screen.Problem(err)
 		}
+		p.tellUnpublished(ctx, set)
 		p.refresh()
 	}
 }
@@ -273,11 +275,10 @@ func (p *platform) close() error {
 	if p.front != nil {
 		p.front.quiet()
 	}
+	p.wg.Wait() // serve has cancelled what is in it
 	if p.services != nil {
 		p.services.close(stopGrace)
-		p.stop()
 	}
-	p.wg.Wait()
 	if p.front != nil {
 		faults = append(faults, p.services.builder.Sweep())
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,7 +39,8 @@ const (
 // services keeps one revision after another of each Service and the table of
 // where requests go. All its methods may be called at any time.
 type services struct {
-	ctx      context.Context //nolint:containedctx // the platform's life, which its revisions share
+	ctx      context.Context //nolint:containedctx // until close, which its revisions share
+	cancel   context.CancelFunc
 	builder  *build.Builder
 	launcher *instance.Launcher
 	table    *activator.Activator
@@ -47,9 +49,11 @@ type services struct {
 	changed  func()
 	logger   *slog.Logger
 
-	mu     sync.Mutex
-	byName map[string]*service
-	wg     sync.WaitGroup // closing revisions, and those that wait for a first readiness
+	mu       sync.Mutex
+	byName   map[string]*service
+	retiring map[*running]bool
+	closed   bool
+	wg       sync.WaitGroup // closing revisions, and those that wait for a first readiness
 }
 
 // service is one Knative Service as it runs here.
@@ -73,6 +77,9 @@ type running struct {
 func (s *services) apply(set manifest.Set) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
 	var faults []error
 	wanted := map[string]bool{}
 	for _, m := range set.Services {
@@ -117,7 +124,7 @@ func (s *services) applyOne(m manifest.Service, scaling *autoscalerconfig.Config
 		}
 		one.running[name] = s.run(m.Name, *s.history.find(m.Name, name), scaling)
 		if old != nil {
-			s.wg.Go(func() { old.Close(old.timeout) })
+			s.end(old)
 		}
 	}
 	s.promote(one)
@@ -214,9 +221,21 @@ func (s *services) retire(one *service, used map[string]bool) {
 	for name, r := range one.running {
 		if !used[name] {
 			delete(one.running, name)
-			s.wg.Go(func() { r.Close(r.timeout) })
+			s.end(r)
 		}
 	}
+}
+
+// end closes a revision, which may take as long as its requests. Called with mu
+// held.
+func (s *services) end(r *running) {
+	s.retiring[r] = true
+	s.wg.Go(func() {
+		r.Close(r.timeout)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.retiring, r)
+	})
 }
 
 // run makes a revision of a record.
@@ -224,16 +243,25 @@ func (s *services) run(service string, record record, scaling *autoscalerconfig.
 	spec := record.Template.Spec
 	container := spec.Containers[0]
 	var program string
+	var publishing atomic.Bool
 	timeout := time.Duration(*spec.TimeoutSeconds) * time.Second
 	cfg := revision.Config{
 		Name: record.Name, Autoscaler: scaling, Annotations: record.Template.Annotations,
 		ContainerConcurrency: int(*spec.ContainerConcurrency),
 		Timeout:              timeout, StartTimeout: startTimeout, MaxWaiting: maxWaiting, MaxWait: min(maxWait, timeout),
 		Build: func(ctx context.Context) (err error) {
+			publishing.Store(false)
 			if program, err = s.builder.Build(ctx, strings.TrimPrefix(container.Image, manifest.Scheme)); err != nil {
 				return err //nolint:wrapcheck // it says what was built
 			}
+			publishing.Store(true)
 			return s.before(ctx)
+		},
+		Building: func() string {
+			if publishing.Load() {
+				return "the models that come with the platform are being published"
+			}
+			return "the function is being built"
 		},
 		Start: func(ctx context.Context) (revision.Instance, error) {
 			i, err := s.launcher.Start(ctx, instance.Spec{
@@ -255,14 +283,20 @@ func (s *services) run(service string, record record, scaling *autoscalerconfig.
 	return &running{Revision: revision.New(s.ctx, cfg), timeout: timeout, scaling: scaling}
 }
 
-// close ends everything within grace.
+// close ends everything within grace, what was ending already too. Builds, starts
+// and whatever waits for one are cancelled first.
 func (s *services) close(grace time.Duration) {
+	s.cancel()
 	s.mu.Lock()
+	s.closed = true
 	s.table.Replace(activator.Table{})
 	for _, one := range s.byName {
 		for _, r := range one.running {
 			s.wg.Go(func() { r.Close(grace) })
 		}
+	}
+	for r := range s.retiring {
+		s.wg.Go(func() { r.Close(grace) })
 	}
 	s.byName = map[string]*service{}
 	s.mu.Unlock()

@@ -248,7 +248,11 @@ func costOf(ctx context.Context, lib *ort.Library, file string, sig *infer.Signa
 	if err != nil {
 		return nil, err
 	}
-	return &artifact.Cost{Memory: memory, Batches: batches}, nil
+	whole, err := warmExamplePays(ctx, func() (*ort.Session, error) { return lib.Open(file, ort.Options{}) }, sig)
+	if err != nil {
+		return nil, err
+	}
+	return &artifact.Cost{Memory: memory, Batches: batches, WarmExample: whole}, nil
 }
 
 // optimize writes the copy that loads fast, and holds its answer to the

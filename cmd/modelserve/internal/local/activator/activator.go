@@ -21,6 +21,7 @@ import (
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/revision"
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
 // Domain ends the name of every Service inside the platform, as in a cluster.
@@ -36,7 +37,7 @@ const (
 type Target struct {
 	Revision *revision.Revision
 	Percent  int
-	Timeout  time.Duration // of a request, from its arrival to the last byte of its answer
+	Timeout  time.Duration // of a request, from its arrival, or the end of the build, to the last byte of its answer
 }
 
 // Table says where each host's requests go. The targets of a host add up to
@@ -116,10 +117,13 @@ func (a *Activator) carry(req *http.Request, body *replayBody) (*http.Response, 
 		case err != nil:
 			return nil, err //nolint:wrapcheck // it is for the caller as it is
 		}
-		resp, err := send(req, body, lease, target.Timeout-time.Since(arrived))
+		resp, err := send(req, body, lease, target.Timeout-time.Since(arrived)+lease.Build)
 		if err == nil {
 			a.tell(resp, service, lease, arrived)
 			return resp, nil
+		}
+		if broke(err) {
+			lease.Doubt() // before its slot is free for the next
 		}
 		lease.Release()
 		if !body.untouched() || !isDial(err) || req.Context().Err() != nil {
@@ -154,6 +158,7 @@ func (a *Activator) target(host string) (Target, string, error) {
 // instance is what a lease's instance must be able to do here.
 type instance interface {
 	Address() string
+	Secret() string
 	Transport(h2c bool) http.RoundTripper
 }
 
@@ -171,6 +176,7 @@ func send(req *http.Request, body *replayBody, lease *revision.Lease, timeout ti
 	}
 	out.URL.Scheme, out.URL.Host = "http", to.Address()
 	out.Header.Del(WakeHeader)
+	out.Header.Set(serve.SecretHeader, to.Secret())
 	out.Body = body.reader()
 	h2c := req.ProtoMajor == 2 || strings.HasPrefix(req.Header.Get("Content-Type"), "application/grpc")
 	resp, err := to.Transport(h2c).RoundTrip(out)
@@ -199,6 +205,13 @@ func (a *answer) Close() error {
 	err := a.ReadCloser.Close()
 	a.once.Do(a.closed)
 	return err //nolint:wrapcheck // passed through
+}
+
+// broke says whether a request failed by its connection, and not since its time
+// was over, its caller left or its body could not be read.
+func broke(err error) bool {
+	var known *problem.Error
+	return !errors.As(err, &known) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // isDial says whether the connection was never made, so nothing was sent.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,6 +42,7 @@ func (c *copyOf) Stop(time.Duration) {
 	c.h2.CloseIdleConnections()
 }
 func (c *copyOf) Address() string { return c.address }
+func (c *copyOf) Secret() string  { return "of " + c.address }
 func (c *copyOf) Transport(h2c bool) http.RoundTripper {
 	if h2c {
 		return c.h2
@@ -119,7 +121,11 @@ func routed(r *revision.Revision) activator.Table {
 
 func TestCarries(t *testing.T) {
 	t.Parallel()
-	address := server(t, echo("a"))
+	var secret atomic.Value
+	address := server(t, func(w http.ResponseWriter, r *http.Request) {
+		secret.Store(r.Header.Get("Modelserve-Secret"))
+		echo("a")(w, r)
+	})
 	var colds []activator.Cold
 	a := activator.New(errAsleep, func(c activator.Cold) { colds = append(colds, c) })
 	a.Replace(routed(begin(t, "fn-1", 1, func(int) string { return address })))
@@ -144,11 +150,14 @@ func TestCarries(t *testing.T) {
 		t.Fatalf("cold starts %+v", colds)
 	}
 	var names []string
-	for _, p := range colds[0].Parts {
+	for _, p := range colds[0].Parts[max(0, len(colds[0].Parts)-4):] { // behind the build, where it was waited for
 		names = append(names, p.Name)
 	}
 	if diff := cmp.Diff([]string{"schedule", "start", "load", "infer"}, names); diff != "" {
 		t.Errorf("parts (-want +got):\n%s", diff)
+	}
+	if secret.Load() != "of "+address {
+		t.Errorf("the instance got the secret %q", secret.Load())
 	}
 	if _, err := ask(t, a, "none"+activator.Domain, "x"); problem.CodeOf(err) != problem.NotFound {
 		t.Errorf("no such function: %v", err)
@@ -235,6 +244,61 @@ func TestTimeoutCoversTheWholeAnswer(t *testing.T) {
 	if _, err := ask(t, a, host, "x"); problem.CodeOf(err) != problem.DeadlineExceeded {
 		t.Errorf("its slot was not given back: %v", err)
 	}
+}
+
+// canned is an instance that answers by itself how long it has for it.
+type canned struct {
+	done chan struct{}
+	once sync.Once
+}
+
+func (c *canned) Ready(context.Context) error      { return nil }
+func (c *canned) Done() <-chan struct{}            { return c.done }
+func (c *canned) Err() error                       { return nil }
+func (c *canned) Stop(time.Duration)               { c.once.Do(func() { close(c.done) }) }
+func (c *canned) Address() string                  { return "canned" }
+func (c *canned) Secret() string                   { return "" }
+func (c *canned) Transport(bool) http.RoundTripper { return c }
+func (c *canned) RoundTrip(r *http.Request) (*http.Response, error) {
+	deadline, _ := r.Context().Deadline()
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Server-Timing": {"infer;dur=2"}},
+		Body: io.NopCloser(strings.NewReader(time.Until(deadline).String())),
+	}, nil
+}
+
+// TestTheBuildIsNoPartOfTheTimeout holds that a function has its whole timeout
+// though its request has waited for the build for longer, and that the build is
+// told as a part.
+func TestTheBuildIsNoPartOfTheTimeout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		scaling, err := autoscaler.NewConfigFromMap(map[string]string{"allow-zero-initial-scale": "true", "initial-scale": "0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := revision.New(t.Context(), revision.Config{
+			Name: "fn-1", Autoscaler: scaling, Timeout: time.Minute, StartTimeout: time.Minute, MaxWaiting: 1, MaxWait: time.Minute,
+			Build:   func(context.Context) error { time.Sleep(3 * time.Minute); return nil },
+			Start:   func(context.Context) (revision.Instance, error) { return &canned{done: make(chan struct{})}, nil },
+			Changed: func() {}, Logger: slog.New(slog.DiscardHandler),
+		})
+		defer r.Close(0)
+		var colds []activator.Cold
+		a := activator.New(errAsleep, func(c activator.Cold) { colds = append(colds, c) })
+		a.Replace(routed(r))
+		for range 2 {
+			if left, err := ask(t, a, host, "x"); err != nil || left != "1m0s" {
+				t.Errorf("the function has %s, %v; want its minute", left, err)
+			}
+		}
+		want := []activator.Cold{{Service: "fn", FromZero: true, Total: 3 * time.Minute, Parts: []activator.Part{
+			{Name: "build", Duration: 3 * time.Minute}, {Name: "schedule"}, {Name: "start"}, {Name: "infer", Duration: 2 * time.Millisecond},
+		}}}
+		if diff := cmp.Diff(want, colds); diff != "" {
+			t.Errorf("cold starts (-want +got):\n%s", diff)
+		}
+	})
 }
 
 func TestSplit(t *testing.T) {

@@ -15,10 +15,13 @@ import (
 var coldParts = []string{"fetch", "verify", "load", "warm"} //nolint:gochecknoglobals // a constant, but Go has no constant slices
 
 // tell adds the platform's own parts to Server-Timing
-// (https://www.w3.org/TR/server-timing/): schedule is the wait for a slot; on a
-// cold start, schedule is up to the process and start from there to readiness,
-// less the parts that the function tells of itself.
+// (https://www.w3.org/TR/server-timing/): build is the wait for the program,
+// schedule the one for a slot; on a cold start, schedule is up to the process and
+// start from there to readiness, less the parts that the function tells of itself.
 func (a *Activator) tell(resp *http.Response, service string, lease *revision.Lease, arrived time.Time) {
+	if lease.Build >= time.Millisecond {
+		addTiming(resp.Header, "build", lease.Build)
+	}
 	if lease.Cold == nil {
 		if lease.Waited >= time.Millisecond {
 			addTiming(resp.Header, "schedule", lease.Waited)
@@ -26,21 +29,28 @@ func (a *Activator) tell(resp *http.Response, service string, lease *revision.Le
 		return
 	}
 	told := parseTiming(resp.Header)
-	parts := []Part{{"schedule", lease.Cold.Schedule}, {"start", lease.Cold.Start}}
+	start := lease.Cold.Start
+	var inside []Part
 	for _, name := range coldParts {
 		if d, ok := told[name]; ok {
-			parts = append(parts, Part{name, d})
-			parts[1].Duration -= d
+			inside = append(inside, Part{name, d})
+			start -= d
 		}
 	}
-	parts[1].Duration = max(0, parts[1].Duration)
+	start = max(0, start)
+	var parts []Part
+	if lease.Build >= time.Millisecond {
+		parts = append(parts, Part{"build", lease.Build})
+	}
+	parts = append(parts, Part{"schedule", lease.Cold.Schedule}, Part{"start", start})
+	parts = append(parts, inside...)
 	for _, name := range []string{"queue", "batch", "infer"} {
 		if d := told[name]; d >= 50*time.Microsecond {
 			parts = append(parts, Part{name, d})
 		}
 	}
-	addTiming(resp.Header, "schedule", parts[0].Duration)
-	addTiming(resp.Header, "start", parts[1].Duration)
+	addTiming(resp.Header, "schedule", lease.Cold.Schedule)
+	addTiming(resp.Header, "start", start)
 	a.cold(Cold{Service: service, FromZero: lease.Cold.FromZero, Total: time.Since(arrived), Parts: parts})
 }
 

@@ -4,6 +4,7 @@ package instance
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -55,11 +56,13 @@ type Instance struct {
 	process *process.Process
 	probe   *corev1.Probe
 	port    int
+	secret  string
 	told    termination
 	http1   *http.Transport
 	http2   *http.Transport
 	done    chan struct{}
-	killed  error // set before done is closed, when the platform killed it
+	killed  error  // set before done is closed, when the platform killed it
+	said    string // set before done is closed: what it told of its end
 }
 
 // Start starts an instance.
@@ -68,6 +71,7 @@ func (l *Launcher) Start(ctx context.Context, s Spec) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	secret := rand.Text()
 	told, err := newTermination(l.dir, port)
 	if err != nil {
 		l.ports.release(port)
@@ -76,7 +80,7 @@ func (l *Launcher) Start(ctx context.Context, s Spec) (*Instance, error) {
 	p, err := l.spawner.Start(process.Command{
 		Path: s.Program,
 		Args: s.Args,
-		Env:  append(l.environment(s, port), "MODELSERVE_TERMINATION_LOG="+string(told)),
+		Env:  append(l.environment(s, port), "MODELSERVE_TERMINATION_LOG="+string(told), "MODELSERVE_SECRET="+secret),
 		Line: func(line []byte) { l.line(s.Service, line) },
 	})
 	if err != nil {
@@ -84,13 +88,14 @@ func (l *Launcher) Start(ctx context.Context, s Spec) (*Instance, error) {
 		l.ports.release(port)
 		return nil, fmt.Errorf("start %s: %w", s.Revision, err)
 	}
-	i := &Instance{process: p, probe: s.Probe, port: port, told: told, http1: transport(), http2: transport(), done: make(chan struct{})}
+	i := &Instance{process: p, probe: s.Probe, port: port, secret: secret, told: told, http1: transport(), http2: transport(), done: make(chan struct{})}
 	i.http1.Protocols.SetHTTP1(true)
 	i.http2.Protocols.SetUnencryptedHTTP2(true)
 	go func() { // ends with the process, which Stop waits for
 		i.watch(s.Limits.Memory().Value())
 		i.http1.CloseIdleConnections()
 		i.http2.CloseIdleConnections()
+		i.said = told.read()
 		told.remove()
 		l.ports.release(port)
 		close(i.done)
@@ -144,7 +149,7 @@ func (i *Instance) watch(limit int64) {
 		case <-ticker.C:
 		}
 		if used, ok := i.process.Memory(); ok && used > limit {
-			i.killed = fmt.Errorf("killed: it held %d MiB of memory, over its limit of %d MiB", used>>20, limit>>20)
+			i.killed = fmt.Errorf("it was killed: it held %d MiB of memory, over its limit of %d MiB", used>>20, limit>>20)
 			i.process.Kill()
 			<-i.process.Done()
 			return
@@ -155,18 +160,29 @@ func (i *Instance) watch(limit int64) {
 // Address is where the instance listens, host:port.
 func (i *Instance) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(i.port)) }
 
+// Secret is what its requests bring, in serve.SecretHeader: any user of this
+// machine can reach its port, and a function of ours answers none without. One
+// of others finds it in MODELSERVE_SECRET.
+func (i *Instance) Secret() string { return i.secret }
+
 // Memory is its resident memory in bytes, where that can be told.
 func (i *Instance) Memory() (resident int64, ok bool) { return i.process.Memory() }
 
 // Done is closed when the instance has ended.
 func (i *Instance) Done() <-chan struct{} { return i.done }
 
-// Err says why it ended; call it after Done.
+// Err says why it ended: what it told of that itself, else what is seen of a
+// process. Call it after Done.
 func (i *Instance) Err() error {
-	if i.killed != nil {
+	err := i.process.Err()
+	switch {
+	case i.killed != nil:
 		return i.killed
+	case err != nil && i.said != "":
+		return errors.New(i.said)
+	default:
+		return err //nolint:wrapcheck // it is the sentence
 	}
-	return i.process.Err()
 }
 
 // Stop lets it finish within grace and ends it.

@@ -154,8 +154,11 @@ func TestEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, port, _ := strings.Cut(i.Address(), ":")
+	if len(i.Secret()) < 26 { // 128 bits
+		t.Errorf("secret %q", i.Secret())
+	}
 	for _, want := range []string{
-		"A=base", "B=manifest", "C=over", "GOMAXPROCS=2", "PORT=" + port,
+		"MODELSERVE_SECRET=" + i.Secret(), "A=base", "B=manifest", "C=over", "GOMAXPROCS=2", "PORT=" + port,
 		"K_SERVICE=fn", "K_CONFIGURATION=fn", "K_REVISION=fn-00001", "MODELSERVE_PARENT_FD=3",
 	} {
 		if !slices.Contains(env, want) {

@@ -80,10 +80,10 @@ func Load(ctx context.Context, source Source) (Set, Snapshot, error) {
 	return set, snapshot, err
 }
 
-// LoadUsable reads as Load does, for a start: a single manifest with a fault is
-// left out as a whole, and skipped tells its faults. A fault of the overlay is
-// an error still.
-func LoadUsable(ctx context.Context, source Source) (set Set, snapshot Snapshot, skipped, err error) {
+// LoadUsable reads as Load does, for what runs: a single manifest with a fault is
+// left out as a whole, and skipped tells its faults; the Services that it had in
+// before stay as they were. A fault of the overlay is an error still.
+func LoadUsable(ctx context.Context, source Source, before Set) (set Set, snapshot Snapshot, skipped, err error) {
 	files := newRecorder()
 	overlay, overlayErr := files.overlay(source.Overlay)
 	single, faults, err := files.folder(source.Folder)
@@ -97,7 +97,7 @@ func LoadUsable(ctx context.Context, source Source) (set Set, snapshot Snapshot,
 			return slices.ContainsFunc(found, func(f fault) bool { return f.file == d.file })
 		})
 		if len(kept) == len(single) {
-			return set, snapshot, joined(faults), joined(found)
+			return set.with(before, faults), snapshot, joined(faults), joined(found)
 		}
 		for _, f := range found {
 			if slices.ContainsFunc(single, func(d document) bool { return d.file == f.file }) {
@@ -106,6 +106,19 @@ func LoadUsable(ctx context.Context, source Source) (set Set, snapshot Snapshot,
 		}
 		single = kept
 	}
+}
+
+// with is the set and what files with faults had in before.
+func (s Set) with(before Set, faults []fault) Set {
+	for _, old := range before.Services {
+		faulty := slices.ContainsFunc(faults, func(f fault) bool { return f.file == old.File })
+		taken := slices.ContainsFunc(s.Services, func(now Service) bool { return now.Name == old.Name })
+		if faulty && !taken {
+			s.Services = append(s.Services, old)
+		}
+	}
+	slices.SortFunc(s.Services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
+	return s
 }
 
 // fault is what is wrong with a file.

@@ -169,7 +169,7 @@ func TestLoadUsable(t *testing.T) {
 	write(t, dir, "cut.yaml", "a: [")
 	write(t, dir, "twin.yaml", string(minimal))
 	write(t, dir, "volumes.yaml", string(volumes))
-	set, snapshot, skipped, err := manifest.LoadUsable(t.Context(), manifest.Source{Overlay: overlay, Folder: dir})
+	set, snapshot, skipped, err := manifest.LoadUsable(t.Context(), manifest.Source{Overlay: overlay, Folder: dir}, manifest.Set{})
 	if err != nil || len(set.Services) != 1 || set.Services[0].File != filepath.Join(dir, "a.yaml") || snapshot.Changed() {
 		t.Fatalf("services %v, %v", set.Services, err)
 	}
@@ -179,7 +179,7 @@ func TestLoadUsable(t *testing.T) {
 		}
 	}
 	write(t, overlay, "settings.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: unused}\n")
-	if _, _, _, err := manifest.LoadUsable(t.Context(), manifest.Source{Overlay: overlay, Folder: dir}); err == nil || !strings.Contains(err.Error(), "Pod unused") {
+	if _, _, _, err := manifest.LoadUsable(t.Context(), manifest.Source{Overlay: overlay, Folder: dir}, manifest.Set{}); err == nil || !strings.Contains(err.Error(), "Pod unused") {
 		t.Errorf("a fault of the overlay: %v", err)
 	}
 }

@@ -151,6 +151,9 @@ func (b *backend) open(bucket, key string) (*os.File, trailer, error) {
 	t, err := readTrailer(f)
 	if err != nil {
 		_ = f.Close() // only read
+		if errors.Is(err, errNotAnObject) {
+			return nil, trailer{}, gofakes3.ResourceError(damaged, key)
+		}
 		return nil, trailer{}, fmt.Errorf("object %s/%s: %w", bucket, key, err)
 	}
 	return f, t, nil
@@ -236,7 +239,7 @@ func (b *backend) commit(temporary, bucket, key string, conditions *gofakes3.Put
 func (b *backend) check(bucket, key string, conditions *gofakes3.PutConditions) error {
 	head, err := b.HeadObject(bucket, key)
 	switch {
-	case gofakes3.HasErrorCode(err, gofakes3.ErrNoSuchKey) || errors.Is(err, errNotAnObject):
+	case gofakes3.HasErrorCode(err, gofakes3.ErrNoSuchKey) || gofakes3.HasErrorCode(err, damaged):
 		head = nil
 	case err != nil:
 		return err
@@ -339,7 +342,7 @@ func (b *backend) ListBucket(bucket string, prefix *gofakes3.Prefix, page gofake
 
 func (b *backend) add(list *gofakes3.ObjectList, bucket, key string) error {
 	f, t, err := b.open(bucket, key)
-	if gofakes3.HasErrorCode(err, gofakes3.ErrNoSuchKey) || errors.Is(err, errNotAnObject) {
+	if gofakes3.HasErrorCode(err, gofakes3.ErrNoSuchKey) || gofakes3.HasErrorCode(err, damaged) {
 		return nil // deleted since, or a file somebody else put there
 	} else if err != nil {
 		return err

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/johannesboyne/gofakes3"
 )
 
 // An object is one file: its bytes, then a JSON trailer, the trailer's length
@@ -30,8 +32,12 @@ type trailer struct {
 	Meta map[string]string `json:"meta,omitempty"`
 }
 
-// errNotAnObject marks a file that this store did not write to its end.
+// errNotAnObject marks a file that this store did not write to its end, or that
+// something else has written to since.
 var errNotAnObject = errors.New("not an object of this store")
+
+// damaged is the S3 error of such a file, which artifact knows by its name.
+const damaged gofakes3.ErrorCode = "ObjectDamaged"
 
 // encodeKey turns a key into a relative path that stays below its folder: each
 // segment keeps letters, digits, '.', '_' and '-', all else is %XX, and the

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Process is a started child.
@@ -27,9 +29,20 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Done is closed when the child has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Err says why the child ended, with the last thing it wrote; nil for exit 0.
-// Call it after Done.
+// Err says why the child ended, as an *End; nil for exit 0. Call it after Done.
 func (p *Process) Err() error { return p.err }
+
+// End is why a child ended.
+type End struct {
+	Reason string // a sentence, for anybody
+	Last   string // what the child wrote last, for whoever runs it: it may hold anything
+}
+
+// Error is the reason.
+func (e *End) Error() string { return e.Reason }
+
+// LastLine is what the child wrote last.
+func (e *End) LastLine() string { return e.Last }
 
 func (p *Process) wait() {
 	err := p.cmd.Wait()
@@ -38,10 +51,7 @@ func (p *Process) wait() {
 	switch {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay):
 	case errors.As(err, &exit):
-		p.err = errors.New(describe(exit.ProcessState))
-		if last := p.output.last(); last != "" {
-			p.err = fmt.Errorf("%w: %s", p.err, last)
-		}
+		p.err = &End{Reason: describe(exit.ProcessState), Last: p.output.last()}
 	default:
 		p.err = fmt.Errorf("wait: %w", err)
 	}
@@ -50,9 +60,13 @@ func (p *Process) wait() {
 
 func describe(s *os.ProcessState) string {
 	if status, ok := s.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return "killed by " + status.Signal().String()
+		name := unix.SignalName(status.Signal())
+		if status.Signal() == syscall.SIGKILL {
+			return "it was killed (" + name + ")"
+		}
+		return "it was ended by a signal (" + name + ")"
 	}
-	return fmt.Sprintf("exited with status %d", s.ExitCode())
+	return fmt.Sprintf("it exited with status %d", s.ExitCode())
 }
 
 // Stop asks the child to end (SIGTERM) and kills it when it has not within

@@ -119,15 +119,28 @@ func start(t *testing.T, s *process.Spawner, role string, env ...string) (*proce
 func TestReasonOfTheEnd(t *testing.T) {
 	t.Parallel()
 	s := spawner(t)
-	for _, tc := range []struct{ role, want string }{
-		{"fail", "exited with status 3: cannot load the model: file is short"},
-		{"panic", "exited with status 2: panic: index out of range"},
-		{"nothing", ""},
+	for _, tc := range []struct {
+		role, want, last string
+		signal           syscall.Signal
+	}{
+		{role: "fail", want: "it exited with status 3", last: "cannot load the model: file is short"},
+		{role: "panic", want: "it exited with status 2", last: "panic: index out of range"},
+		{role: "stubborn", signal: syscall.SIGKILL, want: "it was killed (SIGKILL)", last: "up"},
+		{role: "stubborn", signal: syscall.SIGHUP, want: "it was ended by a signal (SIGHUP)", last: "up"},
+		{role: "nothing"},
 	} {
-		p, _ := start(t, s, tc.role)
+		p, o := start(t, s, tc.role, "GOTRACEBACK=none")
+		if tc.signal != 0 {
+			<-o.first
+			if err := syscall.Kill(p.PID(), tc.signal); err != nil {
+				t.Fatal(err)
+			}
+		}
 		<-p.Done()
-		if err := p.Err(); (err == nil) != (tc.want == "") || err != nil && !strings.HasPrefix(err.Error(), tc.want) {
-			t.Errorf("%s: %v, want %s", tc.role, err, tc.want)
+		var end *process.End
+		errors.As(p.Err(), &end)
+		if end == nil && tc.want != "" || end != nil && (end.Error() != tc.want || !strings.HasPrefix(end.LastLine(), tc.last)) {
+			t.Errorf("%s: %+v, want %s", tc.role, end, tc.want)
 		}
 	}
 }
@@ -146,7 +159,7 @@ func TestStop(t *testing.T) {
 	<-o.first
 	begun := time.Now()
 	p.Stop(100 * time.Millisecond)
-	if took := time.Since(begun); took > 10*time.Second || p.Err() == nil || !strings.Contains(p.Err().Error(), "killed by killed") {
+	if took := time.Since(begun); took > 10*time.Second || p.Err() == nil || !strings.Contains(p.Err().Error(), "killed (SIGKILL)") {
 		t.Errorf("stubborn: %v after %v", p.Err(), took)
 	}
 }

@@ -2,6 +2,7 @@ package revision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -15,16 +16,18 @@ import (
 // Lease is a slot of an instance, held by one request.
 type Lease struct {
 	Instance Instance
-	Waited   time.Duration // for the slot
+	Build    time.Duration // waited for the build
+	Waited   time.Duration // for the slot, after it
 	Cold     *Cold         // not nil for the first request of an instance
 
 	once    sync.Once
 	release func()
+	doubt   func()
 }
 
 // Cold is what it took to have an instance for its first request.
 type Cold struct {
-	Schedule time.Duration // from the request to the process
+	Schedule time.Duration // from the request, or the end of the build, to the process
 	Start    time.Duration // from there until ready
 	FromZero bool          // no other instance has answered since there was none
 }
@@ -32,8 +35,13 @@ type Cold struct {
 // Release gives the slot back; more than once is safe.
 func (l *Lease) Release() { l.once.Do(l.release) }
 
+// Doubt says that the connection to the instance broke, or could not be made.
+// No request gets it until it is known to be ready still.
+func (l *Lease) Doubt() { l.doubt() }
+
 // Acquire waits for a slot of an instance, starting one when there is none and
-// wake is true. It waits at most MaxWait, behind at most MaxWaiting others.
+// wake is true. It waits for the build as long as ctx lets it, then at most
+// MaxWait, behind at most MaxWaiting others.
 func (r *Revision) Acquire(ctx context.Context, wake bool) (*Lease, error) {
 	arrived := time.Now()
 	r.mu.Lock()
@@ -70,7 +78,7 @@ func (r *Revision) Acquire(ctx context.Context, wake bool) (*Lease, error) {
 
 // join queues a request, or says why it cannot wait. Called with mu held.
 func (r *Revision) join(now time.Time) (*waiter, error) {
-	if r.live() == 0 && r.reason != nil && now.Before(r.notBefore) {
+	if r.live() == 0 && r.refusing && now.Before(r.notBefore) {
 		return nil, r.unavailable(now)
 	}
 	if r.waiting.len() >= r.cfg.MaxWaiting {
@@ -93,16 +101,23 @@ func (r *Revision) unavailable(now time.Time) error {
 
 // wait returns when the request has a slot or can wait no longer.
 func (r *Revision) wait(ctx context.Context, w *waiter) (*slot, error) {
-	timer := time.NewTimer(r.cfg.MaxWait)
-	defer timer.Stop()
 	var err error
 	select {
 	case g := <-w.granted:
 		return g.slot, g.err
 	case <-ctx.Done():
-		err = fmt.Errorf("wait for %s: %w", r.cfg.Name, context.Cause(ctx))
-	case <-timer.C:
-		err = r.tooLong()
+		err = r.gaveUp(ctx)
+	case <-r.prepared:
+		timer := time.NewTimer(r.cfg.MaxWait)
+		defer timer.Stop()
+		select {
+		case g := <-w.granted:
+			return g.slot, g.err
+		case <-ctx.Done():
+			err = r.gaveUp(ctx)
+		case <-timer.C:
+			err = r.tooLong()
+		}
 	}
 	r.mu.Lock()
 	r.waiting.leave(w)
@@ -113,6 +128,18 @@ func (r *Revision) wait(ctx context.Context, w *waiter) (*slot, error) {
 	default:
 		return nil, err
 	}
+}
+
+// gaveUp is what a request is told whose context ended before it had a slot.
+func (r *Revision) gaveUp(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && !isClosed(r.prepared) {
+		why := "the function is being built"
+		if r.cfg.Building != nil {
+			why = r.cfg.Building()
+		}
+		return problem.New(problem.Unavailable, "%s: %s; call again", r.cfg.Name, why).WithRetryAfter(time.Second)
+	}
+	return fmt.Errorf("wait for %s: %w", r.cfg.Name, context.Cause(ctx))
 }
 
 func (r *Revision) tooLong() error {
@@ -135,7 +162,7 @@ type slot struct {
 func (r *Revision) pick() *slot {
 	var best *instance
 	for _, i := range r.instances {
-		if i.state == stateReady && (best == nil || i.inFlight < best.inFlight) {
+		if i.state == stateReady && !i.doubted && (best == nil || i.inFlight < best.inFlight) {
 			best = i
 		}
 	}
@@ -157,11 +184,21 @@ func (r *Revision) pick() *slot {
 // lease makes a lease of a slot. Called with mu held.
 func (r *Revision) lease(s *slot, arrived time.Time) *Lease {
 	i := s.instance
-	l := &Lease{Instance: i.Instance, Waited: time.Since(arrived)}
+	built := max(0, r.builtAt.Sub(arrived))
+	l := &Lease{Instance: i.Instance, Build: built, Waited: time.Since(arrived) - built}
 	if i.first {
 		i.first = false
 		if !arrived.After(i.called.Add(i.spawned + i.readied)) {
-			l.Cold = &Cold{Schedule: max(0, i.called.Sub(arrived)) + i.spawned, Start: i.readied, FromZero: !r.answering(i)}
+			l.Cold = &Cold{Schedule: max(0, i.called.Sub(arrived)-built) + i.spawned, Start: i.readied, FromZero: !r.answering(i)}
+		}
+	}
+	l.doubt = func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		i.doubted = true
+		select {
+		case i.doubt <- struct{}{}:
+		default: // somebody else said so
 		}
 	}
 	l.release = func() {

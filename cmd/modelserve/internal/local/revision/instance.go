@@ -20,12 +20,12 @@ const (
 	stateDead
 )
 
-// Restarts after failures: at once after a good life, then 0.5 s doubling up to
-// 30 s.
+// Starts after others that never became ready: at once, then after 0.5 s doubling
+// up to 30 s. One that had become ready ends such a series: another is started
+// at once, or backoffFirst after it was ready when it ended sooner.
 const (
 	backoffFirst  = 500 * time.Millisecond
 	backoffMost   = 30 * time.Second
-	goodLife      = 10 * time.Second // after which an end is a first failure again
 	provingStarts = 3
 )
 
@@ -42,6 +42,7 @@ type instance struct {
 	Instance // nil until started
 	state    state
 	inFlight int
+	doubted  bool           // a request met a broken connection, and nobody knows yet why
 	breaker  *queue.Breaker // nil without a limit
 
 	called  time.Time     // when it was decided
@@ -49,7 +50,10 @@ type instance struct {
 	readied time.Duration // from there to ready
 	first   bool          // no request has had it yet
 
+	wasReady bool
+
 	grace time.Duration
+	doubt chan struct{} // holds one, when doubted
 	empty chan struct{} // closed when draining and nothing is in flight
 	drop  chan struct{} // closed when draining
 	once  sync.Once
@@ -58,7 +62,7 @@ type instance struct {
 // start adds an instance and brings it up in a goroutine of its own. Called
 // with mu held.
 func (r *Revision) start(now time.Time) {
-	i := &instance{called: now, first: true, empty: make(chan struct{}), drop: make(chan struct{})}
+	i := &instance{called: now, first: true, doubt: make(chan struct{}, 1), empty: make(chan struct{}), drop: make(chan struct{})}
 	if cc := r.cfg.ContainerConcurrency; cc > 0 {
 		i.breaker = queue.NewBreaker(queue.BreakerParams{QueueDepth: 10 * cc, MaxConcurrency: cc, InitialCapacity: cc})
 	}
@@ -78,6 +82,15 @@ func (r *Revision) life(i *instance) {
 	r.mu.Lock()
 	i.Instance, i.spawned = handle, time.Since(i.called)
 	r.mu.Unlock()
+	over := make(chan struct{})
+	defer close(over)
+	r.wg.Go(func() {
+		select {
+		case <-r.kill:
+			handle.Stop(0) // though it is being stopped with more grace
+		case <-over:
+		}
+	})
 
 	if err := r.untilReady(i, handle); err != nil {
 		handle.Stop(0)
@@ -88,8 +101,8 @@ func (r *Revision) life(i *instance) {
 	r.mu.Lock()
 	i.readied = readyAt.Sub(i.called) - i.spawned
 	if i.state == stateStarting {
-		i.state = stateReady
-		r.reason, r.proving = nil, 0
+		i.state, i.wasReady = stateReady, true
+		r.reason, r.refusing, r.failures, r.proving = nil, false, 0, 0
 		if !isClosed(r.ready) {
 			close(r.ready)
 		}
@@ -97,26 +110,54 @@ func (r *Revision) life(i *instance) {
 	}
 	r.mu.Unlock()
 	r.cfg.Changed()
+	r.serve(i, handle, readyAt)
+}
 
-	select {
-	case <-handle.Done():
-		r.mu.Lock()
-		drained := i.state == stateDraining
-		if time.Since(readyAt) >= goodLife {
-			r.failures = 0
+// serve is the life of an instance that has become ready. It gets no request
+// while it is in doubt.
+func (r *Revision) serve(i *instance, handle Instance, readyAt time.Time) {
+	for {
+		select {
+		case <-handle.Done():
+			r.ended(i, handle.Err(), readyAt)
+			return
+		case <-i.drop:
+			r.finish(i, handle)
+			return
+		case <-i.doubt:
 		}
-		r.mu.Unlock()
-		if drained {
-			r.dead(i, nil)
+		err := r.untilReady(i, handle)
+		switch {
+		case errors.Is(err, errNotWanted):
+			r.finish(i, handle)
+			return
+		case err != nil:
+			handle.Stop(0) // it may have ended
+			r.ended(i, err, readyAt)
 			return
 		}
-		err := handle.Err()
-		if err == nil {
-			err = errors.New("exited with status 0")
-		}
+		r.mu.Lock()
+		i.doubted = false
+		r.waiting.grant(r.pick)
+		r.mu.Unlock()
+	}
+}
+
+// ended notes the end of an instance that had become ready.
+func (r *Revision) ended(i *instance, err error, readyAt time.Time) {
+	r.mu.Lock()
+	drained := i.state == stateDraining
+	if !drained {
+		r.notBefore = readyAt.Add(backoffFirst)
+	}
+	r.mu.Unlock()
+	switch {
+	case drained:
+		r.dead(i, nil)
+	case err == nil:
+		r.dead(i, errors.New("it exited with status 0"))
+	default:
 		r.dead(i, err)
-	case <-i.drop:
-		r.finish(i, handle)
 	}
 }
 
@@ -143,7 +184,7 @@ func (r *Revision) untilReady(i *instance, handle Instance) error {
 		if err := handle.Err(); err != nil {
 			return err
 		}
-		return errors.New("exited with status 0 before it was ready")
+		return errors.New("it exited with status 0 before it was ready")
 	case <-i.drop:
 		cancel()
 		<-probed
@@ -169,7 +210,7 @@ func (r *Revision) finish(i *instance, handle Instance) {
 	}
 	handle.Stop(grace)
 	r.mu.Lock()
-	r.failures, r.notBefore = 0, time.Time{} // it served and went when told to
+	r.notBefore = time.Time{} // it served and went when told to
 	r.mu.Unlock()
 	r.dead(i, nil)
 }
@@ -197,10 +238,27 @@ func (r *Revision) dead(i *instance, err error) {
 		}
 	}
 	if err != nil && !errors.Is(err, errNotWanted) && !r.closed && r.ctx.Err() == nil {
-		r.cfg.Logger.Warn("instance failed", slog.String("revision", r.cfg.Name), slog.String("reason", err.Error()),
-			slog.Int("failures", r.failures+1))
-		r.failed(time.Now(), err)
+		r.report(i, err)
+		if i.wasReady {
+			r.reason = err
+		} else {
+			r.failed(time.Now(), err)
+		}
 	}
 	r.mu.Unlock()
 	r.wake()
+}
+
+// report logs that an instance failed, with what it wrote last. Called with mu
+// held.
+func (r *Revision) report(i *instance, err error) {
+	attrs := []any{slog.String("revision", r.cfg.Name), slog.String("reason", err.Error())}
+	if !i.wasReady {
+		attrs = append(attrs, slog.Int("failures", r.failures+1))
+	}
+	var end interface{ LastLine() string }
+	if errors.As(err, &end) && end.LastLine() != "" {
+		attrs = append(attrs, slog.String("last", end.LastLine()))
+	}
+	r.cfg.Logger.Warn("instance failed", attrs...)
 }

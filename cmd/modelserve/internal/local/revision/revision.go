@@ -26,7 +26,8 @@ type Instance interface {
 	// Done is closed when the instance has ended, and Err then says why.
 	Done() <-chan struct{}
 	Err() error
-	// Stop lets the instance finish within grace and ends it.
+	// Stop lets the instance finish within grace and ends it. It may be called
+	// again, also while it runs, with less grace.
 	Stop(grace time.Duration)
 }
 
@@ -42,10 +43,11 @@ type Config struct {
 	MaxWaiting           int           // requests that wait for an instance
 	MaxWait              time.Duration // of one of them
 
-	Build   func(ctx context.Context) error             // once, before the first start
-	Start   func(ctx context.Context) (Instance, error) // once per instance
-	Changed func()                                      // after each change that Status shows; must not call back
-	Logger  *slog.Logger
+	Build    func(ctx context.Context) error             // once, before the first start
+	Building func() string                               // what Build is about, for who waits for it; may be nil
+	Start    func(ctx context.Context) (Instance, error) // once per instance
+	Changed  func()                                      // after each change that Status shows; must not call back
+	Logger   *slog.Logger
 }
 
 // Errors of Acquire that its callers act on; all others are problems.
@@ -56,22 +58,26 @@ var (
 
 // Revision is running from New until Close.
 type Revision struct {
-	cfg    Config
-	scaler *scaler
-	stats  *stats.RequestStats
-	poke   chan struct{}
-	cancel context.CancelFunc
-	ctx    context.Context //nolint:containedctx // the owner's, for goroutines this revision starts
-	wg     sync.WaitGroup
-	ready  chan struct{} // closed when the first instance was ready
+	cfg      Config
+	scaler   *scaler
+	stats    *stats.RequestStats
+	poke     chan struct{}
+	cancel   context.CancelFunc
+	ctx      context.Context //nolint:containedctx // the owner's, for goroutines this revision starts
+	wg       sync.WaitGroup
+	kill     chan struct{} // closed when what still runs is ended at once
+	killed   sync.Once
+	prepared chan struct{} // closed when it is built
+	ready    chan struct{} // closed when the first instance was ready
 
 	mu        sync.Mutex // pick, state changes and counts are one step under it
-	built     bool
-	reason    error // of the last failure; nil when all is well
+	builtAt   time.Time  // zero until it is
+	reason    error      // of the last failure; nil when all is well
 	instances []*instance
 	waiting   waiters
-	failures  int       // starts that failed since one went well
+	failures  int       // starts in a row of which none became ready
 	notBefore time.Time // the next start
+	refusing  bool      // until then, for what waits would only see another failure
 	proving   int       // starts that may still fail before it is given up
 	reachable bool
 	closed    bool
@@ -84,7 +90,7 @@ func New(ctx context.Context, cfg Config) *Revision {
 	r := &Revision{
 		cfg: cfg, ctx: ctx, cancel: cancel,
 		stats: stats.NewRequestStats(time.Now()),
-		poke:  make(chan struct{}, 1), ready: make(chan struct{}), reachable: true,
+		poke:  make(chan struct{}, 1), kill: make(chan struct{}), prepared: make(chan struct{}), ready: make(chan struct{}), reachable: true,
 	}
 	r.scaler = newScaler(&r.cfg, r.readyCount)
 	r.wg.Go(r.run)
@@ -121,8 +127,10 @@ func (r *Revision) SetReachable(reachable bool) {
 }
 
 // Close ends every instance, within grace, and returns when they have ended.
-// Requests that wait are told so.
+// Requests that wait are told so. It may be called again, with less grace.
 func (r *Revision) Close(grace time.Duration) {
+	over := time.AfterFunc(grace, func() { r.killed.Do(func() { close(r.kill) }) })
+	defer over.Stop()
 	r.mu.Lock()
 	r.closed = true
 	r.waiting.fail(ErrRetired)
@@ -162,6 +170,8 @@ func (r *Revision) run() {
 		select {
 		case <-r.ctx.Done():
 			return
+		case <-r.held():
+			r.decide(time.Now(), true)
 		case <-r.poke:
 			r.decide(time.Now(), true)
 		case <-tick:
@@ -183,8 +193,11 @@ const rebuildAfter = 2 * time.Second
 func (r *Revision) build() bool {
 	err := r.cfg.Build(r.ctx)
 	r.mu.Lock()
-	r.built, r.reason = err == nil, err
-	if err != nil {
+	r.reason, r.refusing = err, err != nil
+	if err == nil {
+		r.builtAt = time.Now()
+		close(r.prepared)
+	} else {
 		r.notBefore = time.Now().Add(rebuildAfter)
 		r.waiting.fail(r.unavailable(time.Now()))
 	}
@@ -213,6 +226,17 @@ func (r *Revision) idle() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.instances) == 0 && r.waiting.len() == 0 && r.failures == 0 && r.proving == 0 && r.scaler.minimum() == 0
+}
+
+// held tells when a start that requests wait for, and that is held back for now,
+// may be; nil when none is.
+func (r *Revision) held() <-chan time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || r.live() > 0 || r.waiting.len() == 0 {
+		return nil
+	}
+	return time.After(max(0, time.Until(r.notBefore)))
 }
 
 // decide asks the autoscaler how many instances there shall be and brings that
@@ -304,7 +328,7 @@ func podAutoscaler(cfg *Config, reachable bool) *autoscalingv1alpha1.PodAutoscal
 type Status struct {
 	Name     string
 	State    string // building, failed, idle, starting, ready
-	Reason   string // of failed, and of the last crash
+	Reason   string // of failed, and of the last end that nobody asked for
 	Ready    int
 	Starting int
 	Draining int
@@ -335,9 +359,9 @@ func (r *Revision) Status() Status {
 		s.State = "ready"
 	case s.Starting > 0:
 		s.State = "starting"
-	case r.reason != nil:
+	case r.failures > 0 || r.refusing:
 		s.State = "failed"
-	case !r.built:
+	case r.builtAt.IsZero():
 		s.State = "building"
 	default:
 		s.State = "idle"
@@ -354,7 +378,7 @@ func (r *Revision) failed(now time.Time, err error) {
 	if r.proving > 0 {
 		r.proving--
 	}
-	if r.live() == 0 && r.failures > 1 {
+	if r.refusing = r.failures > 1; r.refusing && r.live() == 0 {
 		r.waiting.fail(r.unavailable(now))
 	}
 }

@@ -387,36 +387,11 @@ func TestOneBadStartIsMendedUnseen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakes{fail: func(n int) error {
 			if n == 0 {
-				return errors.New("killed by killed")
+				return errors.New("it was killed (SIGKILL)")
 			}
 			return nil
 		}}
 		acquire(t, begin(t, f, nil)).Release()
-	})
-}
-
-func TestCrashIsRestartedWithBackoff(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakes{}
-		r := begin(t, f, func(c *revision.Config) { c.Annotations = map[string]string{"autoscaling.knative.dev/min-scale": "1"} })
-		time.Sleep(time.Minute)
-		expectStatus(t, r, "ready", 1)
-		begun := time.Now()
-		for n := range 6 {
-			f.get(n).end(errors.New("told to die"))
-			synctest.Wait()
-			for f.count() == n+1 {
-				time.Sleep(100 * time.Millisecond)
-				synctest.Wait()
-			}
-			if n == 0 && time.Since(begun) > time.Second {
-				t.Errorf("first restart after %v, want at once", time.Since(begun))
-			}
-		}
-		if took := time.Since(begun); took < 7*time.Second { // 0 + 0.5 + 1 + 2 + 4
-			t.Errorf("six crashes in a row took %v only", took)
-		}
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -28,6 +29,7 @@ func main() {
 		os.Exit(4)
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)                         // else the answer's end comes apart from it, when the body was read
 		pause, _ := time.ParseDuration(r.URL.Query().Get("pause")) // absent is none
 		time.Sleep(pause)
 		w.Header().Set("Server-Timing", "infer;dur=1.5")

@@ -1,0 +1,138 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+// rerun is a transport that runs an inference again, once, whose function broke
+// off before any of its answer came, as one does that is killed. Only what is
+// marked by mayRunTwice is, and only while its body is kept.
+//
+// Locally the function's end is a broken connection. In a cluster queue-proxy,
+// or the ingress, answers 502 for it; until the container has been started again
+// they answer so without having reached it, and then nothing has run.
+type rerun struct {
+	next    http.RoundTripper
+	room    *semaphore.Weighted // bytes of bodies kept
+	counter *prometheus.CounterVec
+}
+
+type mayRunTwiceKey struct{}
+
+// mayRunTwice marks what a request's context is for as an inference, which
+// changes nothing: that it has run twice, nobody can tell.
+func mayRunTwice(ctx context.Context) context.Context {
+	return context.WithValue(ctx, mayRunTwiceKey{}, true)
+}
+
+// A container that was killed is started again at once. It is waited for at most
+// comingFor, looked for after firstPause and then ever less often, and no less
+// often than every mostPause.
+const (
+	comingFor  = 30 * time.Second
+	firstPause = 100 * time.Millisecond
+	mostPause  = time.Second
+)
+
+// RoundTrip implements http.RoundTripper.
+func (t *rerun) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Context().Value(mayRunTwiceKey{}) == nil {
+		return t.next.RoundTrip(r)
+	}
+	body := keep(r, t.room)
+	defer body.settle()
+	ctx, answered := withTimeout(r.Context(), body)
+	defer answered()
+	began, pause, again := time.Now(), firstPause, false
+	for {
+		out := r.Clone(ctx)
+		out.Body, out.GetBody = body.reader(), nil
+		res, err := t.next.RoundTrip(out)
+		how := failed(res, err)
+		switch {
+		case how == unreached && time.Since(began) < comingFor:
+		case how == brokeOff && !again:
+			again = true
+			if res == nil {
+				pause = 0 // whoever knows that it is gone has the next call wait
+			}
+		default:
+			return res, err
+		}
+		if ctx.Err() != nil || !body.whole() || !rest(ctx, pause) {
+			return res, err
+		}
+		if res != nil {
+			closeBody(res)
+		}
+		if how == brokeOff {
+			t.counter.WithLabelValues(observed(ctx).function).Inc()
+		}
+		pause = min(max(2*pause, firstPause), mostPause)
+	}
+}
+
+// rest waits, and is false when ctx ends first.
+func rest(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	timer := time.NewTimer(d/2 + rand.N(d)) //nolint:gosec // a jitter, no secret
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// tried is how one try went.
+type tried int
+
+const (
+	otherwise tried = iota // it was answered, or trying again helps nobody
+	unreached              // nothing has come to a function
+	brokeOff               // it may have run
+)
+
+// failed says how a try failed. Of a response only the text of what stands
+// before a function counts: functions' errors are JSON.
+func failed(res *http.Response, err error) tried {
+	var known *problem.Error
+	var op *net.OpError
+	var network net.Error
+	switch {
+	case errors.As(err, &known), errors.Is(err, route.ErrAsleep), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return otherwise
+	case errors.As(err, &op) && op.Op == "dial", errors.As(err, &network) && network.Timeout():
+		return otherwise // the transport waits for what is coming itself
+	case err != nil:
+		return brokeOff
+	case res.StatusCode != http.StatusBadGateway || onTheWay(res) == nil:
+		return otherwise
+	}
+	text, err := io.ReadAll(io.LimitReader(res.Body, errorBody))
+	res.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(text), res.Body), res.Body}
+	if err == nil && strings.Contains(string(text), "dial tcp") {
+		return unreached
+	}
+	return brokeOff
+}

@@ -1,0 +1,27 @@
+package function
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestFaultsAreToldInOneOrder holds that the same mistakes are told alike each
+// time.
+func TestFaultsAreToldInOneOrder(t *testing.T) {
+	t.Parallel()
+	var first []string
+	for range 20 {
+		var names []string
+		for _, fault := range new(config).Check() {
+			name, _, _ := strings.Cut(fault.Error(), ":")
+			names = append(names, name)
+		}
+		if first == nil {
+			first = names
+		}
+		if len(names) < 10 || !slices.Equal(names, first) {
+			t.Fatalf("faults of %q, then of %q", first, names)
+		}
+	}
+}
