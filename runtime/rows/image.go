@@ -45,7 +45,10 @@ func (c *call) channelsLast(x value) []value {
 	return []value{x.where(dims)}
 }
 
-// resize scales axes; that of the rows by 1, or to as many as there are.
+// resize scales axes; that of the rows by 1, or to as many as there are. Kernels
+// that interpolate weigh neighbours along each axis that they do not leave out,
+// also where the weight is 0, and 0 times what is not finite is NaN: those leave
+// out the first two axes alone, and only of four or more.
 func resize(c *call) []value {
 	if !c.need(1, 4) {
 		return nil
@@ -56,8 +59,10 @@ func resize(c *call) []value {
 			return c.refuse("takes rows, or their number, as its input %d", i+1)
 		}
 	}
-	if c.text("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize" {
-		return c.refuse("takes parts by coordinates, which is not followed")
+	switch mode := c.text("coordinate_transformation_mode", "half_pixel"); mode {
+	case "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric":
+	default:
+		return c.refuse("takes places by the mode %s, which is not followed", cut(mode))
 	}
 	if c.text("keep_aspect_ratio_policy", "stretch") != "stretch" {
 		return c.refuse("scales all axes by the sizes of all")
@@ -88,6 +93,10 @@ func resize(c *call) []value {
 		list = append(list, axes...)
 	}
 	dims := slices.Clone(x.dims)
+	left := make([]bool, len(x.dims)) // those that stay as they are
+	for i := range left {
+		left[i] = axes != nil && !slices.Contains(c.axes(list, len(x.dims)), i)
+	}
 	for i, axis := range c.axes(list, len(x.dims)) {
 		whole, d := c.scaledTo(x.dims[axis], i, len(list), scales, sizes)
 		if x.kind == byRow && axis == x.axis && !whole {
@@ -96,7 +105,11 @@ func resize(c *call) []value {
 		if d.hasRows() && (x.kind != byRow || axis != x.axis) {
 			return c.refuse("makes an axis as long as there are rows")
 		}
-		dims[axis] = d
+		dims[axis], left[axis] = d, whole
+	}
+	apart := x.axis == 0 && len(x.dims) >= 4 && left[0] && left[1]
+	if x.kind == byRow && c.text("mode", "nearest") != "nearest" && !apart {
+		return c.refuse("interpolates over the axis that the rows are on")
 	}
 	return []value{x.where(dims)}
 }

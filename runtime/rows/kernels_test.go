@@ -100,7 +100,7 @@ func kernelSnippets() map[string]snippet {
 			if n := &g.m.nodes[len(g.m.nodes)-1]; n.op == "Upsample by Resize" {
 				n.op = "Resize"
 				n.inputs = append(n.inputs, "", g.weight(scales(1, 1, 2, 2)).name)
-				n.attributes = []attribute{{"mode", "nearest"}, {"coordinate_transformation_mode", "asymmetric"}, {"nearest_mode", "floor"}}
+				n.attributes = []attribute{{"mode", []string{"nearest", "linear"}[g.IntN(2)]}, {"coordinate_transformation_mode", "asymmetric"}, {"nearest_mode", "floor"}}
 			}
 		}
 		if op := g.IntN(3); op < 2 {
@@ -133,22 +133,49 @@ func kernelSnippets() map[string]snippet {
 		}
 	}
 	all["Resize"] = func(g *gen) {
-		x := g.images(2, 3, 3)
-		scale := scales([]float32{1, 1, 1, 2}[g.IntN(4)], 1, 2, 0.5)
+		x := g.images([]int64{2, 3, 3, 2}[:1+g.IntN(4)]...)
+		rank := len(x.shape)
+		list := []float32{[]float32{1, 1, 1, 2}[g.IntN(4)]}
+		for i := range rank - 1 {
+			s := []float32{1, 2, 0.5}[g.IntN(3)]
+			if i == 0 && rank >= 4 && g.IntN(4) > 0 {
+				s = 1
+			}
+			list = append(list, s)
+		}
 		attributes := []attribute{{"mode", []string{"nearest", "linear", "cubic"}[g.IntN(3)]}}
-		if g.IntN(2) == 0 {
-			to := g.node("Concat", i64, []int64{4}, []val{g.node("Shape", i64, []int64{2}, []val{x}, int2("start", 0), int2("end", 2)), g.ints(5, 2)}, int2("axis", 0))
-			g.node("Resize", f32, []int64{rowsDim, 2, 5, 2}, []val{x, {}, {}, to}, attributes...)
+		attributes = append(attributes, attribute{"coordinate_transformation_mode", []string{"half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel", "half_pixel_symmetric"}[g.IntN(5)]})
+		attributes = append(attributes, attribute{"nearest_mode", []string{"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}[g.IntN(4)]})
+		if g.IntN(4) == 0 {
+			attributes = append(attributes, int2("antialias", 1))
+		}
+		if g.IntN(4) == 0 && rank > 2 { // of the axes behind the rows and channels
+			to := g.weight(scales(list[2:]...))
+			axes := []int64{2, 3, 4}[:rank-2]
+			g.node("Resize", f32, slices.Repeat([]int64{otherDim}, rank), []val{x, {}, to}, append(attributes, attribute{"axes", axes})...)
 			return
 		}
-		g.node("Resize", f32, []int64{rowsDim, 2, otherDim, otherDim}, []val{x, {}, g.weight(scale)}, attributes...)
+		if g.IntN(2) == 0 && rank > 2 {
+			more := []int64{5, 2, 3}[:rank-2]
+			to := g.node("Concat", i64, []int64{int64(rank)}, []val{g.node("Shape", i64, []int64{2}, []val{x}, int2("start", 0), int2("end", 2)), g.ints(more...)}, int2("axis", 0))
+			g.node("Resize", f32, slices.Concat(x.shape[:2], more), []val{x, {}, {}, to}, attributes...)
+			return
+		}
+		g.node("Resize", f32, slices.Repeat([]int64{otherDim}, rank), []val{x, {}, g.weight(scales(list...))}, attributes...)
 	}
 	all["Upsample"] = func(g *gen) { // as it was before Resize
-		g.m.opset = 9
-		g.node("Upsample", f32, []int64{rowsDim, 2, 6, 6}, []val{g.images(2, 3, 3), g.weight(scales(1, 1, 2, 2))}, attribute{"mode", "nearest"})
+		g.m.opset = 9 + g.Int64N(2)
+		op := []string{"Upsample", "Resize"}[g.m.opset-9]
+		list := []float32{1, 1, 2, 2, 2}
+		x := g.images([]int64{2, 3, 3, 2}[:1+g.IntN(4)]...)
+		if g.IntN(2) == 0 {
+			list = []float32{1, 2, 2, 2, 2}
+		}
+		g.node(op, f32, slices.Repeat([]int64{otherDim}, len(x.shape)), []val{x, g.weight(scales(list[:len(x.shape)]...))}, attribute{"mode", []string{"nearest", "linear"}[g.IntN(2)]})
 	}
 	all["GridSample"] = func(g *gen) {
-		g.node("GridSample", f32, []int64{rowsDim, 2, 2, 2}, []val{g.images(2, 3, 3), g.images(2, 2, 2)})
+		g.node("GridSample", f32, []int64{rowsDim, 2, 2, 2}, []val{g.images(2, 3, 3), g.images(2, 2, 2)},
+			attribute{"mode", []string{"linear", "nearest", "cubic"}[g.IntN(3)]}, attribute{"padding_mode", []string{"zeros", "border", "reflection"}[g.IntN(3)]}, int2("align_corners", g.Int64N(2)))
 	}
 	for op, gates := range map[string]int64{"GRU": 3, "LSTM": 4, "RNN": 1} {
 		all[op] = func(g *gen) {
