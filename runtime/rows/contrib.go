@@ -20,10 +20,7 @@ func contribRules(put putter) {
 	put(contrib, entry{rule: embedNorm, attributes: "epsilon mask_index_type"}, "EmbedLayerNormalization")
 	put(contrib, entry{rule: attention, attributes: "do_rotary mask_filter_value num_heads past_present_share_buffer qkv_hidden_sizes rotary_embedding_dim scale unidirectional"}, "Attention")
 	put(contrib, entry{rule: multiHead, attributes: "mask_filter_value num_heads scale unidirectional"}, "MultiHeadAttention")
-	put(contrib, entry{rule: qLinearPair}, "QLinearAdd", "QLinearMul")
-	put(contrib, entry{rule: qLinearSingle, attributes: "alpha"}, "QLinearSigmoid", "QLinearLeakyRelu")
-	put(contrib, entry{rule: qLinearConv, attributes: window + " channels_last"}, "QLinearConv")
-	put(contrib, entry{rule: integersToFloat}, "MatMulIntegerToFloat")
+	quantRules(put)
 	put(contrib, entry{rule: cdist, attributes: "metric"}, "CDist")
 
 	put(blocked, entry{rule: reorderInput, attributes: "channels_last"}, "ReorderInput")
@@ -112,49 +109,6 @@ func upsampleBlocks(c *call) []value {
 		}
 	}
 	return []value{x.where(dims)}
-}
-
-// qLinearPair is of two quantized values: each with a scale and a zero point,
-// which are one number.
-func qLinearPair(c *call) []value {
-	if !c.need(7, 8) {
-		return nil
-	}
-	if !c.scalars(1, 2, 4, 5, 6, 7) {
-		return nil
-	}
-	return c.broadcast(nil, c.in[0], c.in[3])
-}
-
-func qLinearSingle(c *call) []value {
-	if !c.need(4, 5) || !c.scalars(1, 2, 3, 4) {
-		return nil
-	}
-	return c.broadcast(nil, c.in[0])
-}
-
-// integersToFloat is MatMul of integers: by two scales, two zero points and a
-// bias, the same for all rows.
-func integersToFloat(c *call) []value {
-	if !c.need(4, 7) || c.counted() || !c.fixed(1) || !c.scalars(2, 4) {
-		return nil
-	}
-	if bias := c.arg(6); bias.kind != absent && (!bias.ranked || len(bias.dims) != 1) {
-		return c.refuse("has a bias of a rank that does not fit")
-	}
-	return c.product(c.in[0], c.in[1])
-}
-
-// scalars says whether inputs, where they are there, are one number that is the
-// same for all rows.
-func (c *call) scalars(places ...int) bool {
-	for _, i := range places {
-		if v := c.arg(i); v.kind != absent && (v.kind != same || !v.one()) {
-			c.refuse("has scales that are not one number")
-			return false
-		}
-	}
-	return true
 }
 
 // cdist has the distances of each row to all of what is the same for all rows.

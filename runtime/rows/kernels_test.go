@@ -121,7 +121,7 @@ func kernelSnippets() map[string]snippet {
 	}
 	for _, op := range []string{"MaxPool", "AveragePool", "LpPool"} {
 		all[op] = func(g *gen) {
-			g.node(op, f32, []int64{rowsDim, 2, otherDim, otherDim}, []val{g.images(2, 4, 4)}, attribute{"kernel_shape", []int64{2, 2}}, attribute{"strides", []int64{1 + g.Int64N(2), 1}})
+			g.node(op, f32, []int64{rowsDim, 2, otherDim, otherDim}, []val{g.images(2, 4, 4)}, g.window()...)
 			if op == "MaxPool" && g.IntN(3) == 0 {
 				g.more(i64)
 			}
@@ -205,6 +205,9 @@ func kernelSnippets() map[string]snippet {
 	}
 	all["Einsum"] = func(g *gen) {
 		x := g.pick(f32, 2)
+		if len(x.shape) > 4 {
+			return
+		}
 		letters := "abcd"[:len(x.shape)]
 		y, out := g.partner(x), letters
 		other := "abcde"[len(letters)-min(len(y.shape), len(letters)) : len(letters)]
@@ -277,6 +280,13 @@ func learnedSnippets() map[string]snippet {
 		return append(tree("class"), attribute{"classlabels_int64s", []int64{7, 8, 9}[:2+g.IntN(2)]}, attribute{"post_transform", []string{"NONE", "SOFTMAX"}[g.IntN(2)]})
 	}, f32)
 	put("TreeEnsembleRegressor", func(g *gen) []attribute { return append(tree("target"), int2("n_targets", 2)) })
+	put("TreeEnsemble", func(g *gen) []attribute {
+		return []attribute{
+			int2("n_targets", 2), {"tree_roots", []int64{0}}, {"nodes_modes", bytesOf(byte(g.IntN(4)))}, {"nodes_featureids", []int64{0}},
+			{"nodes_splits", g.tensor(f32, []int64{1})}, {"nodes_truenodeids", []int64{0}}, {"nodes_trueleafs", []int64{1}},
+			{"nodes_falsenodeids", []int64{1}}, {"nodes_falseleafs", []int64{1}}, {"leaf_targetids", []int64{0, 1}}, {"leaf_weights", g.tensor(f32, []int64{2})},
+		}
+	})
 	put("LinearClassifier", func(g *gen) []attribute {
 		return []attribute{{"coefficients", []float32{1, 2, 3, -1, -2, -3}}, {"intercepts", []float32{0, 1}}, {"classlabels_ints", []int64{3, 4}}, {"post_transform", []string{"SOFTMAX", "LOGISTIC", "NONE"}[g.IntN(3)]}}
 	}, f32)
@@ -345,7 +355,16 @@ func wordSnippets() map[string]snippet {
 			attribute{"ngram_counts", []int64{0, 2}}, attribute{"ngram_indexes", []int64{0, 1, 2}}, attribute{"pool_strings", pool})
 	}
 	return map[string]snippet{
-		"Tokenizer":             func(g *gen) { words(g, "a", "cat", "a", "cat") },
+		"Tokenizer": func(g *gen) { words(g, "a", "cat", "a", "cat") },
+		"StringConcat": func(g *gen) {
+			g.input("texts", infer.Bytes, []int64{rowsDim, 2})
+			x := g.values[len(g.values)-1]
+			g.node("StringConcat", infer.Bytes, nil, []val{x, g.partner(x)})
+		},
+		"RegexFullMatch": func(g *gen) {
+			g.input("texts", infer.Bytes, []int64{rowsDim, 2})
+			g.node("RegexFullMatch", b1, []int64{rowsDim, 2}, []val{g.values[len(g.values)-1]}, attribute{"pattern", ".*cat"})
+		},
 		"Tokenizer's pad count": func(g *gen) { words(g, "a", "#", "a", "#") },
 		"StringNormalizer": func(g *gen) {
 			g.input("texts", infer.Bytes, []int64{rowsDim})

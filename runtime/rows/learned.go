@@ -14,6 +14,7 @@ func learnedRules(put putter) {
 	)
 	put(learned, entry{rule: perRow(labels, scores), attributes: nodes + classes + "class_ids class_nodeids class_treeids class_weights class_weights_as_tensor"}, "TreeEnsembleClassifier")
 	put(learned, entry{rule: perRow(scores), attributes: nodes + "aggregate_function n_targets target_ids target_nodeids target_treeids target_weights target_weights_as_tensor"}, "TreeEnsembleRegressor")
+	put(learned, entry{rule: perRow(scores), attributes: "aggregate_function leaf_targetids leaf_weights membership_values n_targets nodes_falseleafs nodes_falsenodeids nodes_featureids nodes_hitrates nodes_missing_value_tracks_true nodes_modes nodes_splits nodes_trueleafs nodes_truenodeids post_transform tree_roots", since: 5}, "TreeEnsemble")
 	put(learned, entry{rule: perRow(labels, scores), attributes: classes + "coefficients intercepts multi_class post_transform"}, "LinearClassifier")
 	put(learned, entry{rule: perRow(scores), attributes: "coefficients intercepts post_transform targets"}, "LinearRegressor")
 	put(learned, entry{rule: perRow(labels, scores), attributes: classes + support + "prob_a prob_b vectors_per_class"}, "SVMClassifier")
@@ -71,7 +72,7 @@ func (c *call) columns() mono {
 		if n := c.length("classlabels_int64s") + c.length("classlabels_strings"); n > 1 {
 			return number(int64(n))
 		}
-	case "TreeEnsembleRegressor":
+	case "TreeEnsemble", "TreeEnsembleRegressor":
 		if n := c.integer("n_targets", 0); n > 0 {
 			return number(n)
 		}

@@ -279,12 +279,12 @@ func (c *call) steps(size, kernel mono, axis int) (mono, bool) {
 	if list := c.integers("pads"); axis < len(list)/2 {
 		pads = list[axis] + list[axis+len(list)/2]
 	}
-	less := pads - (k-1)*dilation - 1
 	for _, n := range []int64{stride, dilation, pads, k} {
 		if n < 0 || n > 1<<20 {
 			return mono{}, false
 		}
 	}
+	less := pads - (k-1)*dilation - 1
 	if stride == 1 && less == -1 {
 		return size, true
 	}
@@ -304,7 +304,21 @@ func pool(c *call) []value {
 	if !x.ranked || len(x.dims) < 3 {
 		return c.sames(1)
 	}
-	return []value{c.slid(x, x.dims[1], value{})}
+	return []value{c.slid(x, x.dims[1], c.window(x))}
+}
+
+// window is the kernel that attributes say, as one of the rank of x; absent where
+// what it makes of a size is not followed.
+func (c *call) window(x value) value {
+	list := c.integers("kernel_shape")
+	if c.flag("ceil_mode", 0) || len(list)+2 != len(x.dims) {
+		return value{}
+	}
+	dims := slices.Clone(x.dims)
+	for i, n := range list {
+		dims[i+2] = number(n)
+	}
+	return fixed(dims...)
 }
 
 // globalPool leaves 1 of each axis after the channels.

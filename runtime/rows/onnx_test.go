@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -300,12 +301,20 @@ func (m model) marshal() []byte {
 		version = 21
 	}
 	b = message(b, 8, varint(nil, 2, uint64(version)))
-	for domain, version := range map[string]uint64{"ai.onnx.ml": 3, "com.microsoft": 1} {
+	for domain, version := range map[string]uint64{"ai.onnx.ml": m.learned(), "com.microsoft": 1} {
 		if domains[domain] {
 			b = message(b, 8, varint(message(nil, 1, []byte(domain)), 2, version))
 		}
 	}
 	return b
+}
+
+// learned is the version of ai.onnx.ml: the first that has all of its operators.
+func (m model) learned() uint64 {
+	if slices.ContainsFunc(m.nodes, func(n node) bool { return n.op == "TreeEnsemble" }) {
+		return 5
+	}
+	return 3
 }
 
 func (m model) graph() []byte {

@@ -22,7 +22,7 @@ func int2(name string, v int64) attribute { return attribute{name, int(v)} }
 // snippets are those of each operator; one is drawn of several.
 func snippets() map[string]snippet {
 	all := map[string]snippet{}
-	for _, ops := range []map[string]snippet{elementSnippets(), shapeSnippets(), axisSnippets(), kernelSnippets(), learnedSnippets(), wordSnippets(), contribSnippets()} {
+	for _, ops := range []map[string]snippet{elementSnippets(), shapeSnippets(), axisSnippets(), kernelSnippets(), learnedSnippets(), wordSnippets(), contribSnippets(), quantSnippets()} {
 		for op, s := range ops {
 			all[op] = s
 		}

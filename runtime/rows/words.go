@@ -9,6 +9,8 @@ import (
 // wordRules are of what scikit-learn's text models are exported to.
 func wordRules(put putter) {
 	put("", entry{rule: normalizeStrings, attributes: "case_change_action is_case_sensitive locale stopwords"}, "StringNormalizer")
+	put("", entry{rule: pair(nil), since: 20}, "StringConcat")
+	put("", entry{rule: single(nil), attributes: "pattern", since: 20}, "RegexFullMatch")
 	put(contrib, entry{rule: tokenize, attributes: "mark mincharnum pad_value separators stopwords tokenexp"}, "Tokenizer")
 	put("", entry{
 		rule: countWords, padded: true,
