@@ -86,3 +86,46 @@ func TestResizeOfRows(t *testing.T) {
 		})
 	}
 }
+
+// TestSizesOfPools says what is known of a pool's size: what the reshapes behind
+// it need, which put the channels beside it.
+func TestSizesOfPools(t *testing.T) {
+	t.Parallel()
+	h := newHeld(t)
+	pooled := func(op string, size int64, attributes ...attribute) model {
+		return model{
+			nodes: []node{
+				{op: op, inputs: []string{"x"}, outputs: []string{"pooled"}, attributes: attributes},
+				{op: "Reshape", inputs: []string{"pooled", "long"}, outputs: []string{"r"}},
+				// Between them, so that the optimiser leaves both.
+				{op: "Softmax", inputs: []string{"r"}, outputs: []string{"s"}, attributes: []attribute{int2("axis", 3)}},
+				{op: "Reshape", inputs: []string{"s", "flat"}, outputs: []string{"y"}},
+			},
+			inputs: []port{{"x", f32, []int64{-1, 1024, size, size}}}, outputs: []string{"y"},
+			weights: []infer.Tensor{ints("long", -1, 1, 1, 1024), ints("flat", -1, 1024)},
+		}
+	}
+	const unknown = "it has not one of its own for each row"
+	kernel := func(n int64) attribute { return attribute{"kernel_shape", []int64{n, n}} }
+	strides := func(n int64) attribute { return attribute{"strides", []int64{n, n}} }
+	pads := attribute{"pads", []int64{1, 1, 0, 0}}
+	for name, c := range map[string]struct {
+		m   model
+		why string
+	}{
+		"average of all":   {pooled("AveragePool", 7, kernel(7)), ""},
+		"largest of all":   {pooled("MaxPool", 7, kernel(7)), ""},
+		"power of all":     {pooled("LpPool", 7, kernel(7)), ""},
+		"with strides":     {pooled("AveragePool", 3, kernel(2), strides(2)), ""},
+		"with padding":     {pooled("AveragePool", 2, kernel(3), pads), ""},
+		"with dilation":    {pooled("MaxPool", 3, kernel(2), attribute{"dilations", []int64{2, 2}}), ""},
+		"rounded up":       {pooled("AveragePool", 7, kernel(7), int2("ceil_mode", 1)), unknown},
+		"padded by a rule": {pooled("MaxPool", 7, kernel(7), attribute{"auto_pad", "VALID"}), unknown},
+		"of four places":   {pooled("AveragePool", 8, kernel(7)), unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			expectWhy(t, h.verdict(t, c.m), c.why)
+		})
+	}
+}

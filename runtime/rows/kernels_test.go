@@ -282,9 +282,17 @@ func learnedSnippets() map[string]snippet {
 	put("TreeEnsembleRegressor", func(g *gen) []attribute { return append(tree("target"), int2("n_targets", 2)) })
 	put("TreeEnsemble", func(g *gen) []attribute {
 		return []attribute{
-			int2("n_targets", 2), {"tree_roots", []int64{0}}, {"nodes_modes", bytesOf(byte(g.IntN(4)))}, {"nodes_featureids", []int64{0}},
-			{"nodes_splits", g.tensor(f32, []int64{1})}, {"nodes_truenodeids", []int64{0}}, {"nodes_trueleafs", []int64{1}},
-			{"nodes_falsenodeids", []int64{1}}, {"nodes_falseleafs", []int64{1}}, {"leaf_targetids", []int64{0, 1}}, {"leaf_weights", g.tensor(f32, []int64{2})},
+			int2("n_targets", 2),
+			{"tree_roots", []int64{0}},
+			{"nodes_modes", bytesOf(byte(g.IntN(4)))},
+			{"nodes_featureids", []int64{0}},
+			{"nodes_splits", g.tensor(f32, []int64{1})},
+			{"nodes_truenodeids", []int64{0}},
+			{"nodes_trueleafs", []int64{1}},
+			{"nodes_falsenodeids", []int64{1}},
+			{"nodes_falseleafs", []int64{1}},
+			{"leaf_targetids", []int64{0, 1}},
+			{"leaf_weights", g.tensor(f32, []int64{2})},
 		}
 	})
 	put("LinearClassifier", func(g *gen) []attribute {

@@ -129,7 +129,8 @@ func TestRowsOfQuantized(t *testing.T) {
 	}{
 		"softmax of each row":                 {of(matrix, "QLinearSoftmax", x, []attribute{int2("axis", 1), int2("opset", 13)}), ""},
 		"softmax over the rows":               {of(matrix, "QLinearSoftmax", x, []attribute{int2("axis", 0), int2("opset", 13)}), "QLinearSoftmax"},
-		"softmax over all that follows":       {turned(of(three, "QLinearSoftmax", x, []attribute{int2("axis", 0), int2("opset", 11)})), "QLinearSoftmax"},
+		"softmax over all that follows rows":  {of(three, "QLinearSoftmax", x, []attribute{int2("axis", 1), int2("opset", 11)}), ""},
+		"softmax over all":                    {of(three, "QLinearSoftmax", x, []attribute{int2("axis", 0), int2("opset", 11)}), "QLinearSoftmax"},
 		"average pool":                        {of(images, "QLinearAveragePool", x, kernel), ""},
 		"average pool, channels last":         {of(images, "QLinearAveragePool", x, append([]attribute{int2("channels_last", 1)}, kernel...)), ""},
 		"average pool of rows for channels":   {turned(of(three, "QLinearAveragePool", x, []attribute{{"kernel_shape", []int64{2}}})), "QLinearAveragePool"},
