@@ -39,7 +39,7 @@ func TestRulesHold(t *testing.T) { //nolint:tparallel // it waits for those in i
 				t.Parallel()
 				h := newHeld(t)
 				property.run(h, t)
-				t.Logf("%d accepted and run, %d of them with extreme values too (and %d never together), of %d accepted; %d refused, %d could not run", h.ran, h.extreme, h.stop, h.accepted, h.refused, h.cannot)
+				t.Logf("%d accepted and run, %d with extreme values too (and %d never together), of %d accepted; %d refused, %d could not run", h.ran, h.extreme, h.stop, h.accepted, h.refused, h.cannot)
 				if h.ran < property.floor {
 					t.Errorf("only %d were accepted and run; expected %d", h.ran, property.floor)
 				}
