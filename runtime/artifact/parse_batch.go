@@ -55,6 +55,7 @@ func (c *checker) ragged(m *Manifest) {
 		c.raggedAxis(m.BatchAxis, spec, at)
 		_, fits := infer.AppendNumber(nil, spec.DataType, spec.Ragged.Pad)
 		c.require(fits || spec.DataType == infer.Bytes, at+".pad", "expected a finite number that %.20s has, got %v", string(spec.DataType), spec.Ragged.Pad)
+		c.require(spec.Ragged.Max >= 0, at+".max", "expected 0 or more, got %d", spec.Ragged.Max)
 		c.require(spec.Ragged.Of == "", at+".of", "only an output follows an input, got %.100q", spec.Ragged.Of)
 		c.require(spec.Ragged.Divide == 0, at+".divide", "only an output has it, got %d", spec.Ragged.Divide)
 	}
@@ -65,6 +66,7 @@ func (c *checker) ragged(m *Manifest) {
 		}
 		c.raggedAxis(m.BatchAxis, spec, at)
 		c.require(spec.Ragged.Pad == 0, at+".pad", "only an input has it, got %v", spec.Ragged.Pad)
+		c.require(spec.Ragged.Max == 0, at+".max", "only an input has it, got %d", spec.Ragged.Max)
 		c.require(spec.Ragged.Divide >= 0, at+".divide", "expected 0 or more, got %d", spec.Ragged.Divide)
 		c.require(slices.ContainsFunc(m.Inputs, func(in infer.TensorSpec) bool { return in.Name == spec.Ragged.Of && in.Ragged != nil }),
 			at+".of", "expected an input that is ragged, got %.100q", spec.Ragged.Of)

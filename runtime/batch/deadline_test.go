@@ -140,7 +140,7 @@ func TestShorterRowsAreNotRefusedByLonger(t *testing.T) {
 		f := &fake{cost: linear(100*time.Millisecond, 0)}
 		_, q := newQueue(t, 1, 64, f, func(m *Model) {
 			anyWidth(m)
-			m.Signature.Inputs[0].Ragged = &infer.Ragged{Axis: 1}
+			m.Signature.Inputs[0].Ragged = &infer.Ragged{Axis: 1, Max: 2000}
 			m.Signature.Outputs[0].Ragged = &infer.Ragged{Axis: 1, Of: "x"}
 		})
 		learned(t, q, wide("", 16, 1))

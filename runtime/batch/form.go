@@ -37,7 +37,7 @@ const maxShared = 64 << 10
 // native code makes of rows together is ONNX Runtime's word alone.
 func (q *Queue) formOf(buf []byte, req *infer.Request, wanted []string) form {
 	sig, inputs := q.m.Signature, req.Inputs
-	exact := q.rules.exact.Load() // lengths that differ are not joined
+	exact := q.rules.exact.Load() || !provenFor(sig, inputs) // lengths that differ are not joined
 	f := form{key: append(buf, 0), rows: 1, rest: q.restOf(inputs)}
 	if exact {
 		f.key[0] = 1 // no class is one of before
@@ -104,6 +104,21 @@ func (q *Queue) formOf(buf []byte, req *infer.Request, wanted []string) form {
 	}
 	f.key = append(f.key, req.Tenant...)
 	return f
+}
+
+// provenFor reports whether no input is longer than padding was proven for.
+func provenFor(sig *infer.Signature, inputs []infer.Tensor) bool {
+	for i := range sig.Inputs {
+		ragged := sig.Inputs[i].Ragged
+		if ragged == nil {
+			continue
+		}
+		t := find(inputs, sig.Inputs[i].Name)
+		if t != nil && ragged.Axis < len(t.Shape) && t.Shape[ragged.Axis] > ragged.Max {
+			return false
+		}
+	}
+	return true
 }
 
 // appendRows adds how many rows each input has.

@@ -32,7 +32,7 @@ func TestLengthsThatDifferAreNotJoinedWithEqualOnes(t *testing.T) {
 	t.Parallel()
 	axis := 0
 	spec := func(name string) infer.TensorSpec {
-		return infer.TensorSpec{Name: name, DataType: infer.Int64, Shape: []int64{-1, -1}, Ragged: &infer.Ragged{Axis: 1}}
+		return infer.TensorSpec{Name: name, DataType: infer.Int64, Shape: []int64{-1, -1}, Ragged: &infer.Ragged{Axis: 1, Max: 2000}}
 	}
 	q := &Queue{m: Model{Signature: &infer.Signature{Inputs: []infer.TensorSpec{spec("ids"), spec("mask")}, BatchAxis: &axis}}, rules: &Rules{}}
 	key := func(ids, mask int64) string {
@@ -43,6 +43,17 @@ func TestLengthsThatDifferAreNotJoinedWithEqualOnes(t *testing.T) {
 	}
 	if key(5, 5) != key(6, 6) {
 		t.Error("lengths of one class are kept apart")
+	}
+	if key(2000, 2000) != key(1999, 1999) {
+		t.Error("a length that padding was proven for is kept apart")
+	}
+	for _, n := range []int64{1999, 2000, 2002} {
+		if key(2001, 2001) == key(n, n) {
+			t.Errorf("2001 is joined with %d, and padding was proven up to 2000", n)
+		}
+	}
+	if key(2001, 2001) != key(2001, 2001) {
+		t.Error("equal lengths are kept apart")
 	}
 	if key(5, 6) == key(6, 6) {
 		t.Error("ids and mask of different lengths are joined with equal ones")
@@ -65,12 +76,12 @@ func TestPaddingIsWrittenAndTrimmed(t *testing.T) {
 	t.Parallel()
 	axis := 0
 	sig := &infer.Signature{
-		Inputs:    []infer.TensorSpec{{Name: "x", DataType: infer.Int32, Shape: []int64{-1, 2, -1, 2}, Ragged: &infer.Ragged{Axis: 2, Pad: -7}}},
+		Inputs:    []infer.TensorSpec{{Name: "x", DataType: infer.Int32, Shape: []int64{-1, 2, -1, 2}, Ragged: &infer.Ragged{Axis: 2, Pad: -7, Max: 3}}},
 		Outputs:   []infer.TensorSpec{{Name: "x", DataType: infer.Int32, Shape: []int64{-1, 2, -1, 2}, Ragged: &infer.Ragged{Axis: 2, Of: "x"}}},
 		BatchAxis: &axis,
 	}
 	q := &Queue{m: Model{Signature: sig}, rules: &Rules{}}
-	c := &class{q: q}
+	c := &class{q: q, ragged: true}
 	var members []*item
 	var parts [][]infer.Tensor
 	for _, length := range []int64{1, 3, 0, 2} {

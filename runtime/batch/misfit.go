@@ -163,8 +163,12 @@ func (c *class) beyondRows(spec *infer.TensorSpec, o *infer.Tensor) []int64 {
 }
 
 // heldAlone holds what a request had alone to the rule of its ragged axis: there
-// a wrong one shows first.
+// a wrong one shows first. Of longer requests than it was proven for it says
+// nothing.
 func (q *Queue) heldAlone(inputs, outputs []infer.Tensor) {
+	if !provenFor(q.m.Signature, inputs) {
+		return
+	}
 	for i := range outputs {
 		err := q.followed(infer.SpecOf(q.m.Signature.Outputs, outputs[i].Name), inputs, &outputs[i])
 		if err != nil && !q.rules.exact.Load() {

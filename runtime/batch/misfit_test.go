@@ -145,7 +145,7 @@ func TestBrokenRules(t *testing.T) {
 				m := Model{Name: "shaped", Runner: model, MaxRows: 8, Rules: &Rules{}, Misfit: func(rule string, _ error) { told = append(told, rule) }}
 				anyWidth(&m)
 				if tc.divide > 0 {
-					m.Signature.Inputs[0].Ragged = &infer.Ragged{Axis: 1}
+					m.Signature.Inputs[0].Ragged = &infer.Ragged{Axis: 1, Max: 2000}
 					m.Signature.Outputs[0].Ragged = &infer.Ragged{Axis: 1, Of: "x", Divide: tc.divide}
 				}
 				answers := func(q *Queue, lengths []int) (rows []int64) {
@@ -222,7 +222,7 @@ func TestARuleThatFailsAloneIsDropped(t *testing.T) {
 		_, q := newQueue(t, 1, 64, &fake{}, func(m *Model) {
 			anyWidth(m)
 			m.Runner = model
-			m.Signature.Inputs[0].Ragged = &infer.Ragged{Axis: 1}
+			m.Signature.Inputs[0].Ragged = &infer.Ragged{Axis: 1, Max: 2000}
 			m.Signature.Outputs[0].Ragged = &infer.Ragged{Axis: 1, Of: "x", Divide: 192}
 		})
 		res, err := q.Run(t.Context(), wide("", 1200, 1), []string{"y"})
@@ -233,6 +233,63 @@ func TestARuleThatFailsAloneIsDropped(t *testing.T) {
 			t.Error("1200 samples are 8 frames, and 7 by the rule that stays")
 		}
 	})
+}
+
+// TestLongerRowsThanProvenAreJoinedOnlyWithEqualOnes holds that nothing is padded
+// beyond the length up to which padding was proven, that the rule is not asked
+// there, and that equal lengths still share a run and keep all of their answers.
+func TestLongerRowsThanProvenAreJoinedOnlyWithEqualOnes(t *testing.T) {
+	t.Parallel()
+	rule := func(n int) int { // another one beyond 900
+		if n > 900 {
+			return n
+		}
+		return (n + 159) / 160
+	}
+	for name, tc := range map[string]struct {
+		most    int64
+		lengths []int
+		shapes  [][]int64
+	}{
+		"up to the bound":       {900, []int{890, 850, 870, 900}, [][]int64{{1, 890}, {3, 900}}},
+		"beyond it":             {900, []int{890, 910, 920, 930}, [][]int64{{1, 890}, {1, 910}, {1, 920}, {1, 930}}},
+		"beyond it, and equal":  {900, []int{890, 910, 910, 910}, [][]int64{{1, 890}, {3, 910}}},
+		"one beside shorter":    {900, []int{800, 850, 910, 900}, [][]int64{{1, 800}, {1, 910}, {2, 900}}},
+		"none proven":           {0, []int{800, 850, 870}, [][]int64{{1, 800}, {1, 850}, {1, 870}}},
+		"none proven and equal": {0, []int{800, 850, 850}, [][]int64{{1, 800}, {2, 850}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				model := &shaped{of: byLength(rule)}
+				_, q := newQueue(t, 1, 64, &fake{}, func(m *Model) {
+					anyWidth(m)
+					m.Runner, m.MaxRows = model, 8
+					m.Signature.Inputs[0].Ragged = &infer.Ragged{Axis: 1, Max: tc.most}
+					m.Signature.Outputs[0].Ragged = &infer.Ragged{Axis: 1, Of: "x", Divide: 160}
+				})
+				var wg sync.WaitGroup
+				for i, n := range tc.lengths {
+					wg.Go(func() {
+						res, err := q.Run(t.Context(), wide("", n, float32(i+1)), []string{"y"})
+						if err != nil || !slices.Equal(res.Outputs[0].Shape, []int64{1, int64(rule(n))}) {
+							t.Errorf("a length of %d: %+v, %v; expected %d frames", n, res, err, rule(n))
+						}
+					})
+					synctest.Wait()
+				}
+				wg.Wait()
+				slices.SortFunc(model.runs[1:], slices.Compare)
+				slices.SortFunc(tc.shapes[1:], slices.Compare)
+				if !slices.EqualFunc(model.runs, tc.shapes, slices.Equal[[]int64]) {
+					t.Errorf("runs of %v, expected %v", model.runs, tc.shapes)
+				}
+				if q.rules.exact.Load() {
+					t.Error("the rule was dropped for what it does not say")
+				}
+			})
+		})
+	}
 }
 
 // TestPartsThatAreNotTheirRowsAreRunWhole holds that a request whose parts do not

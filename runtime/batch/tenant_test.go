@@ -79,7 +79,7 @@ func mixedLoad(t *testing.T, seed uint64, joined *atomic.Int64) {
 			m.MaxRows, m.MaxDelay = 1+random.IntN(16), time.Duration(random.IntN(20))*time.Millisecond
 		}
 		if ragged {
-			m.Signature.Inputs[0].Ragged = &infer.Ragged{Axis: 1}
+			m.Signature.Inputs[0].Ragged = &infer.Ragged{Axis: 1, Max: 2000}
 			m.Signature.Outputs[0].Ragged = &infer.Ragged{Axis: 1, Of: "x"}
 		}
 	})

@@ -69,6 +69,11 @@ type Ragged struct {
 	// output has none.
 	Pad float64 `json:"pad,omitempty"`
 
+	// Max is, on an input, the length up to which padding was seen to change
+	// nothing, inclusive: longer requests, or all where it is 0, share a batch
+	// only with those of equal lengths. An output has none.
+	Max int64 `json:"max,omitempty"`
+
 	// Of is, on an output, the input whose size its own follows: it is cut to
 	// that input's size divided by Divide, rounded up. Divide 0 is 1.
 	Of     string `json:"of,omitempty"`
