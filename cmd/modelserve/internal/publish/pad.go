@@ -17,7 +17,41 @@ type filling struct {
 	wide     bool // all that the inputs were seen to take
 	floats   bool // negative ones: a maximum does not see zeros below it
 	integers bool // negative ones
+
+	times float64 // that floats are larger than usual; 0 is 1
+	zeros bool    // nothing else
+	pads  bool    // what pads is in every third place, and in the last
+	masks bool    // in masks, too
+
+	each  bool // each row holds one value, another for each
+	from  int  // the number of the first such row
+	whole bool // whose floats are ids
 }
+
+// fillings are of all kinds, usual ones first.
+func fillings() []filling {
+	return []filling{
+		{},
+		{wide: true},
+		{floats: true},
+		{wide: true, floats: true},
+		{integers: true},
+		{times: 100},
+		{times: 100, floats: true},
+		{zeros: true},
+		{pads: true},
+		{pads: true, masks: true},
+		{pads: true, wide: true, floats: true},
+		{each: true, wide: true},
+		{each: true, wide: true, from: 2}, // in the other order
+	}
+}
+
+// usual reports whether a model that runs must run with it.
+func (f *filling) usual() bool { return *f == filling{seed: f.seed} }
+
+// mostHigh is the largest number that is tried of an input's.
+const mostHigh = 100_000
 
 // mostPairs bounds the lengths of a group that are padded to its longest.
 const mostPairs = 10
@@ -38,7 +72,7 @@ func (p *prover) pairs(ctx context.Context, groups [][]int, tried [][]seen, base
 	if len(groups) > 1 { // each row longer in its own
 		all = append(all, pair{nil, p.with(base, groups[0], 2*base), p.with(2*base, groups[0], base)})
 	}
-	for _, fill := range []filling{{}, {wide: true}, {floats: true}, {wide: true, floats: true}, {integers: true}} {
+	for _, fill := range fillings()[:5] { // the others are for short rows and classes
 		for _, pair := range all {
 			fits, err := p.pair(ctx, pair.a, pair.b, pair.group, fill)
 			if err != nil {
@@ -87,7 +121,7 @@ func (p *prover) pair(ctx context.Context, a, b []int64, group []int, fill filli
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return false, context.Cause(ctx)
-		case err != nil && (fill.integers || fill.wide || fill.floats):
+		case err != nil && !fill.usual():
 			return false, nil
 		case err != nil:
 			return false, fmt.Errorf("--ragged: run a row alone: %w", err)
@@ -105,7 +139,13 @@ func (p *prover) pair(ctx context.Context, a, b []int64, group []int, fill filli
 	defer release()
 	for i, lengths := range [][]int64{a, b} {
 		for o := range together {
-			if why := p.differs(o, i, &alone[i][o], &together[o], lengths); why != "" {
+			why := p.differs(o, i, &alone[i][o], &together[o], lengths)
+			if why == "" {
+				continue
+			}
+			if stable, err := p.stable(ctx, o, rows[i], &alone[i][o]); err != nil {
+				return false, err
+			} else if stable || fill.usual() {
 				return false, p.refusal(o, group, lengths, longest, why)
 			}
 		}
@@ -138,6 +178,13 @@ func (p *prover) differs(o, row int, alone, together *infer.Tensor, lengths []in
 		}
 		got = oneOfTwo(&got, row)
 	}
+	return p.differsFrom(o, alone, &got, lengths)
+}
+
+// differsFrom compares what rows of one length have of their own with what they
+// have padded.
+func (p *prover) differsFrom(o int, alone, padded *infer.Tensor, lengths []int64) string {
+	got := *padded
 	if f := p.follow[o]; f.Of != "" {
 		i := slices.IndexFunc(p.asked, func(r Ragged) bool { return r.Input == f.Of })
 		got = resized(&got, f.Axis, divided(lengths[i], f.Divide), nil)
@@ -145,7 +192,7 @@ func (p *prover) differs(o, row int, alone, together *infer.Tensor, lengths []in
 	if !slices.Equal(alone.Shape, got.Shape) {
 		return fmt.Sprintf("has the shape %v in place of %v", got.Shape, alone.Shape)
 	}
-	if alike(alone, &got) {
+	if p.same(o, alone, &got) {
 		return ""
 	}
 	return "is off by " + distance(alone, &got)
@@ -201,7 +248,7 @@ func (p *prover) runsWith(ctx context.Context, lengths []int64, fill filling) er
 // shapes are those of the outputs of a row of the lengths, whose other open axes
 // are so many times as long as usual.
 func (p *prover) shapes(ctx context.Context, lengths []int64, times int64) (shapes [][]int64, err error) {
-	row, err := p.rowOf(lengths, filling{seed: 1}, times)
+	row, err := p.many(lengths, filling{seed: 1}, times, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -230,32 +277,49 @@ func (p *prover) widen(ctx context.Context, base int64) {
 		if !slices.ContainsFunc(p.asked, func(r Ragged) bool { return r.Input == spec.Name }) && tolerance(spec.DataType) == 0 {
 			bound = float64(base)
 		}
-		for _, high := range []float64{2, 3, 7, 15, 31, 63, 127, 255, 1000, 5000, 30_000, 100_000} {
+		for _, high := range []float64{2, 3, 7, 15, 31, 63, 127, 255, 1000, 5000, 30_000, mostHigh} {
 			_, fits := infer.AppendNumber(nil, spec.DataType, high)
 			known := p.high[i]
 			if p.high[i] = high; !fits || high > bound || p.runsWith(ctx, p.all(base), filling{seed: 1, wide: true}) != nil {
 				p.high[i] = known
+				if fits && high <= bound {
+					p.bisect(ctx, i, high, base)
+				}
 				break
 			}
 		}
 	}
 }
 
+// bisect finds the largest number that an input takes between the one that it
+// was seen to take and one that it did not.
+func (p *prover) bisect(ctx context.Context, i int, refused float64, base int64) {
+	for low := max(p.high[i], 1); low+1 < refused; {
+		middle := math.Floor((low + refused) / 2)
+		known := p.high[i]
+		if p.high[i] = middle; p.runsWith(ctx, p.all(base), filling{seed: 1, wide: true}) != nil {
+			p.high[i], refused = known, middle
+			continue
+		}
+		low = middle
+	}
+}
+
 // row makes one row whose ragged inputs have the lengths. Unbatched inputs are
 // the same in all rows.
 func (p *prover) row(lengths []int64, fill filling) ([]infer.Tensor, error) {
-	return p.rowOf(lengths, fill, 1)
+	return p.many(lengths, fill, 1, 1)
 }
 
-// rowOf is a row whose other open axes are so many times as long.
-func (p *prover) rowOf(lengths []int64, fill filling, times int64) ([]infer.Tensor, error) {
+// many are rows, as many as asked, whose other open axes are so many times as long.
+func (p *prover) many(lengths []int64, fill filling, times int64, rows int) ([]infer.Tensor, error) {
 	var row []infer.Tensor
 	for i := range p.sig.Inputs {
 		spec := &p.sig.Inputs[i]
 		if spec.Optional {
 			continue
 		}
-		shape := rowsOf(p.sig, spec, 1)
+		shape := rowsOf(p.sig, spec, rows)
 		for d := range shape {
 			if d < len(spec.Shape) && spec.Shape[d] == infer.Dynamic && (spec.Unbatched || d != *p.sig.BatchAxis) {
 				shape[d] *= times
@@ -312,15 +376,29 @@ func (p *prover) fill(t *infer.Tensor, input int, fill filling) {
 	if fill.wide && p.high != nil && p.high[input] > 0 {
 		high, most = p.high[input], p.high[input]
 	}
+	ragged, length, inner, perRow := p.layout(t)
 	data := t.Data[:0]
 	for i := range len(t.Data) / width {
 		u := (float64(uint32(i+1)*2654435769+uint32(fill.seed)*2246822519) + 0.5) / (1 << 32)
 		var v float64
+		token := i / inner
+		padHere := fill.pads && ragged != nil && (fill.masks || !isMask(t.Name)) && (token%3 == 2 || (token+1)%length == 0) && length > 1
+		if fill.each { // by row, and by the place in a token
+			u = idOf(fill.from+fill.seed-1+i/perRow, i%inner)
+		}
 		switch {
+		case padHere:
+			v = ragged.Pad
 		case isMask(t.Name):
 			v = 1
+		case fill.zeros:
+			v = 0
+		case fill.each && float && !fill.whole:
+			v = 2*u - 1
+		case fill.each && !float && t.DataType != infer.Bool, fill.each && fill.whole && most < mostHigh:
+			v = math.Mod(eachOf(fill.from+fill.seed-1+i/perRow, high), high+1)
 		case float:
-			v = u * most
+			v = u * most * max(fill.times, 1)
 		case t.DataType == infer.Bool:
 			v = math.Round(u)
 		case fill.wide && i == 0:
@@ -328,11 +406,63 @@ func (p *prover) fill(t *infer.Tensor, input int, fill filling) {
 		default:
 			v = math.Floor(low + u*(high-low+1))
 		}
-		if !isMask(t.Name) && (fill.floats && float || fill.integers && signed) {
+		if !isMask(t.Name) && !padHere && (fill.floats && float || fill.integers && signed) {
 			v = -v
 		}
 		data, _ = infer.AppendNumber(data, t.DataType, v) // every type has it, as was seen
 	}
+}
+
+// layout is where an input's tokens lie, in elements: how many are in a row's
+// axis, of one, and of a row. Without a ragged axis a row is one.
+func (p *prover) layout(t *infer.Tensor) (ragged *Ragged, length, inner, perRow int) {
+	perRow = max(int(t.Elements()), 1)
+	if len(t.Shape) > 0 {
+		perRow = max(perRow/max(int(t.Shape[batchAxis]), 1), 1)
+	}
+	for i := range p.asked {
+		if p.asked[i].Input != t.Name {
+			continue
+		}
+		inner = 1
+		for _, n := range t.Shape[p.asked[i].Axis+1:] {
+			inner *= max(int(n), 1)
+		}
+		return &p.asked[i], max(int(t.Shape[p.asked[i].Axis]), 1), inner, perRow
+	}
+	return nil, 1, perRow, perRow
+}
+
+// eachOf is the id of a row of one id: the smallest, the largest, and then
+// others all over, each once.
+func eachOf(row int, high float64) float64 {
+	switch row {
+	case 0:
+		return 0
+	case 1:
+		return high
+	}
+	if n := int(high) + 1; n > mostIDs {
+		return float64(row-1) * math.Floor(high/mostIDs)
+	}
+	return float64(row - 1)
+}
+
+// idOf spreads rows' numbers over 0 to 1, by the place in a token.
+func idOf(row, place int) float64 { return weyl(row*8191 + place + 1) }
+
+// padded are rows that are longer.
+func (p *prover) padded(rows []infer.Tensor, lengths []int64) []infer.Tensor {
+	longer := slices.Clone(rows)
+	for i := range longer {
+		for j, r := range p.asked {
+			if r.Input == longer[i].Name {
+				pad, _ := infer.AppendNumber(nil, longer[i].DataType, r.Pad) // as was checked
+				longer[i] = resized(&longer[i], r.Axis, lengths[j], pad)
+			}
+		}
+	}
+	return longer
 }
 
 // join pads two rows to the lengths and puts them behind each other.

@@ -222,9 +222,11 @@ func join(ctx context.Context, req *Request, served string, model runner, sig in
 	}
 	if len(req.Ragged) > 0 {
 		req.Stage("padding")
-		if sig, err = proveRagged(ctx, model, sig, req.Ragged); err != nil {
+		var note string
+		if sig, note, err = proveRagged(ctx, model, sig, req.Ragged); err != nil {
 			return nil, err
 		}
+		notes = append(notes, note)
 	}
 	draft.Signature = sig
 	return notes, nil
@@ -415,6 +417,9 @@ func (r *Request) heldBy(m *artifact.Manifest) bool {
 		spec := &m.Inputs[i]
 		if spec.Ragged == nil {
 			continue
+		}
+		if spec.Ragged.Max == 0 {
+			return false // published when none was proven up to a length
 		}
 		held++
 		if !slices.Contains(r.Ragged, Ragged{Input: spec.Name, Axis: spec.Ragged.Axis, Pad: spec.Ragged.Pad}) {

@@ -36,6 +36,9 @@ type prover struct {
 	whole  [2]int64       // what integers are, inclusive
 	high   []float64      // by input: the largest number that it was seen to take
 	follow []infer.Ragged // by output; Of "" where it has one size
+	began  time.Time
+	usual  []float64 // by output: the largest number of a usual row's
+	most   []int64   // by what was asked: the length up to which padding is proven
 }
 
 // seen is a length that the model ran with, and the shapes of its outputs.
@@ -46,25 +49,26 @@ type seen struct {
 
 // proveRagged runs rows of different lengths alone, and padded to the longest
 // of them together: the answers must be the same once they are cut back. It
-// finds which outputs follow which input, and returns the signature with that.
+// finds which outputs follow which input, and returns the signature with that,
+// and a note of up to which length it was proven.
 //
 // A model that is not made for padding (a mean over all tokens without a mask,
 // a convolution that sees beyond the end) is refused, for its rows would get
 // other answers depending on who shares their batch.
-func proveRagged(ctx context.Context, model runner, sig infer.Signature, asked []Ragged) (infer.Signature, error) {
+func proveRagged(ctx context.Context, model runner, sig infer.Signature, asked []Ragged) (infer.Signature, string, error) {
 	if err := checkRagged(&sig, asked); err != nil {
-		return sig, err
+		return sig, "", err
 	}
 	search, cancel := context.WithTimeout(ctx, searchTime)
 	defer cancel()
-	p := &prover{model: model, sig: &sig, asked: asked}
+	p := &prover{model: model, sig: &sig, asked: asked, began: time.Now()}
 	if err := p.prove(search); err != nil {
 		if ctx.Err() == nil && search.Err() != nil {
-			return sig, refuse("--ragged: %s were not enough to prove that padding changes nothing; bound the length (--max-shape), or publish without --ragged", searchTime)
+			return sig, "", refuse("--ragged: %s were not enough to prove that padding changes nothing; bound the length (--max-shape), or publish without --ragged", searchTime)
 		}
-		return sig, err
+		return sig, "", err
 	}
-	return p.found(), nil
+	return p.found(), p.note(), nil
 }
 
 func (p *prover) prove(ctx context.Context) error {
@@ -73,6 +77,9 @@ func (p *prover) prove(ctx context.Context) error {
 		return err
 	}
 	p.widen(ctx, base)
+	if err := p.measureUsual(ctx, base); err != nil {
+		return err
+	}
 	groups, err := p.groups(ctx, base)
 	if err != nil {
 		return err
@@ -92,7 +99,10 @@ func (p *prover) prove(ctx context.Context) error {
 			return err
 		}
 		if still < 0 {
-			return p.pairs(ctx, groups, tried, base)
+			if err := p.pairs(ctx, groups, tried, base); err != nil {
+				return err
+			}
+			return p.lengths(ctx, groups, tried, base)
 		}
 	}
 	trials := tried[0]
@@ -461,9 +471,9 @@ func (p *prover) found() infer.Signature {
 	sig := *p.sig
 	sig.Inputs, sig.Outputs = slices.Clone(sig.Inputs), slices.Clone(sig.Outputs)
 	for i := range sig.Inputs {
-		for _, r := range p.asked {
+		for k, r := range p.asked {
 			if r.Input == sig.Inputs[i].Name {
-				sig.Inputs[i].Ragged = &infer.Ragged{Axis: r.Axis, Pad: r.Pad}
+				sig.Inputs[i].Ragged = &infer.Ragged{Axis: r.Axis, Pad: r.Pad, Max: p.most[k]}
 			}
 		}
 	}

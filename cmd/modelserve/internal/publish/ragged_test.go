@@ -34,7 +34,7 @@ func TestProveRagged(t *testing.T) {
 	tokens := onnxtest.Identity(onnxtest.Float, "n", "t", 4)
 	x := []Ragged{{Input: "x", Axis: 1}}
 	text := []Ragged{{Input: "ids", Axis: 1}, {Input: "mask", Axis: 1}}
-	in := func(pad float64) *infer.Ragged { return &infer.Ragged{Axis: 1, Pad: pad} }
+	in := func(pad float64) *infer.Ragged { return &infer.Ragged{Axis: 1, Pad: pad, Max: usualLength} }
 	out := func(of string, divide int64) *infer.Ragged {
 		return &infer.Ragged{Axis: 1, Of: of, Divide: divide}
 	}
@@ -69,7 +69,7 @@ func TestProveRagged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := load(t, tc.model.Write(t))
-			sig, err := proveRagged(t.Context(), s, studied(t, s, *s.Signature()), tc.asked)
+			sig, note, err := proveRagged(t.Context(), s, studied(t, s, *s.Signature()), tc.asked)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,6 +78,9 @@ func TestProveRagged(t *testing.T) {
 				if spec.Ragged != nil {
 					got[spec.Name] = spec.Ragged
 				}
+			}
+			if !strings.Contains(note, "up to 1024") {
+				t.Errorf("push says %q", note)
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("ragged (-want +got):\n%s", diff)
@@ -135,11 +138,22 @@ func TestProveRaggedRefuses(t *testing.T) {
 		"half an integer":            {onnxtest.Identity(onnxtest.Int64, "n", "t"), []Ragged{{"x", 1, 0.5}}, "0.5 is no INT64"},
 		"an optional input":          {onnxtest.Offset(4, 1), []Ragged{{"offset", 0, 0}}, "is optional"},
 		"axes that are always equal": {square, x, ""},
+		"a maximum of vectors, padded with zeros": {
+			pooled(50, func(id int) bool { return true }), []Ragged{{"x", 1, 0}}, `output "y" is off by`,
+		},
+		"a maximum that one id alone has below zero": {
+			pooled(500, func(id int) bool { return id == 433 }), []Ragged{{"x", 1, 0}}, `padded with 0 to 6, output "y" is off by`,
+		},
+		"a maximum that the last id alone has below zero": {
+			pooled(50, func(id int) bool { return id == 49 }), []Ragged{{"x", 1, 0}}, `padded with 0 to 6, output "y" is off by`,
+		},
+		"hidden numbers whose maximum is below zero": {hidden(), x, `output "y" is off by`},
+		"by its length, where it is long":            {byLength(700), x, `output "y" is off by`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := load(t, tc.model.Write(t))
-			_, err := proveRagged(t.Context(), s, studied(t, s, *s.Signature()), tc.asked)
+			_, _, err := proveRagged(t.Context(), s, studied(t, s, *s.Signature()), tc.asked)
 			if tc.want == "" {
 				if err != nil {
 					t.Error(err)
@@ -289,7 +303,7 @@ func TestRulesAreReadOffEnoughLengths(t *testing.T) {
 			if tc.change != nil {
 				tc.change(&sig)
 			}
-			sig, err := proveRagged(t.Context(), &tc.model, sig, []Ragged{{Input: "x", Axis: 1}})
+			sig, _, err := proveRagged(t.Context(), &tc.model, sig, []Ragged{{Input: "x", Axis: 1}})
 			if tc.want == "" {
 				if err != nil || sig.Outputs[0].Ragged == nil || sig.Outputs[0].Ragged.Divide != tc.divide {
 					t.Errorf("%+v, %v", sig.Outputs[0].Ragged, err)
@@ -301,5 +315,123 @@ func TestRulesAreReadOffEnoughLengths(t *testing.T) {
 			}
 			t.Log(err)
 		})
+	}
+}
+
+// pooled looks ids up in a table and gives the maximum of each column: id 0 is
+// zeros, and others have a number below zero where asked.
+func pooled(entries int, below func(id int) bool) onnxtest.Model {
+	keep := int64(0)
+	m := onnxtest.Identity(onnxtest.Int64, "n", "t")
+	values := make([]float32, 3*entries)
+	for i := 3; i < len(values); i++ {
+		values[i] = float32(1 + i%7)
+		if i%3 == 1 && below(i/3) {
+			values[i] = -values[i]
+		}
+	}
+	m.Graph.Nodes = []onnxtest.Node{
+		{Op: "Gather", Inputs: []string{"table", "x"}, Outputs: []string{"vectors"}},
+		{Op: "ReduceMax", Inputs: []string{"vectors", "one"}, Outputs: []string{"y"}, Attributes: []onnxtest.Attribute{{Name: "keepdims", Int: &keep}}},
+	}
+	m.Graph.Initializers = []onnxtest.Tensor{onnxtest.Floats("table", []int64{int64(entries), 3}, values...), onnxtest.Int64s("one", []int64{1}, 1)}
+	m.Graph.Outputs = []onnxtest.Value{{Name: "y", Element: onnxtest.Float, Shape: []any{"n", 3}}}
+	return m
+}
+
+// hidden gives the maximum over tokens of what tokens of four numbers make: below
+// zero only where the first is above zero and the second below.
+func hidden() onnxtest.Model {
+	keep := int64(0)
+	m := onnxtest.Identity(onnxtest.Float, "n", "t", 4)
+	m.Graph.Nodes = []onnxtest.Node{
+		{Op: "MatMul", Inputs: []string{"x", "w"}, Outputs: []string{"h"}},
+		{Op: "ReduceMax", Inputs: []string{"h", "one"}, Outputs: []string{"y"}, Attributes: []onnxtest.Attribute{{Name: "keepdims", Int: &keep}}},
+	}
+	m.Graph.Initializers = []onnxtest.Tensor{onnxtest.Floats("w", []int64{4, 1}, -1, 1, 0, 0), onnxtest.Int64s("one", []int64{1}, 1)}
+	m.Graph.Outputs = []onnxtest.Value{{Name: "y", Element: onnxtest.Float, Shape: []any{"n", 1}}}
+	return m
+}
+
+// byLength divides "x" of [n, t] by its length, where that is beyond some.
+func byLength(beyond int64) onnxtest.Model {
+	float := int64(onnxtest.Float)
+	m := onnxtest.Identity(onnxtest.Float, "n", "t")
+	m.Graph.Nodes = []onnxtest.Node{
+		{Op: "Shape", Inputs: []string{"x"}, Outputs: []string{"shape"}},
+		{Op: "Gather", Inputs: []string{"shape", "one"}, Outputs: []string{"length"}},
+		{Op: "Max", Inputs: []string{"length", "beyond"}, Outputs: []string{"by"}},
+		{Op: "Cast", Inputs: []string{"by"}, Outputs: []string{"divisor"}, Attributes: []onnxtest.Attribute{{Name: "to", Int: &float}}},
+		{Op: "Div", Inputs: []string{"x", "divisor"}, Outputs: []string{"y"}},
+	}
+	m.Graph.Initializers = []onnxtest.Tensor{onnxtest.Int64s("one", []int64{1}, 1), onnxtest.Int64s("beyond", []int64{1}, beyond)}
+	return m
+}
+
+// TestPaddingIsProvenUpTo holds which length a rule is proven up to: the bound
+// that the publisher sets, the longest that the model runs with, or what is usual.
+func TestPaddingIsProvenUpTo(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		refuse func(int64) bool // lengths that the model does not run with
+		most   []int64
+		total  int64 // elements
+		want   int64
+	}{
+		"what is usual":                 {want: 1024},
+		"the publisher's bound":         {most: []int64{-1, 300}, want: 300},
+		"a longer one":                  {most: []int64{-1, 5000}, want: 5000},
+		"no bound on the length":        {most: []int64{4, -1}, want: 1024},
+		"a bound on elements":           {total: 200, want: 200},
+		"as many positions as it has":   {refuse: func(n int64) bool { return n > 512 }, want: 512},
+		"as far as rows of a step have": {refuse: func(n int64) bool { return n%24 > 0 }, most: []int64{-1, 500}, want: 480},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			model := framed{frames: func(n int64) int64 { return n }, per: 1, refuse: tc.refuse}
+			sig := framedSignature()
+			sig.Inputs[0].MaxShape, sig.MaxElements = tc.most, tc.total
+			if tc.refuse != nil && tc.refuse(8) {
+				sig.Inputs[0].Example[1] = 24
+			}
+			sig, note, err := proveRagged(t.Context(), &model, sig, []Ragged{{Input: "x", Axis: 1}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := sig.Inputs[0].Ragged.Max; got != tc.want || !strings.Contains(note, fmt.Sprintf(`axis 1 of input "x" up to %d`, tc.want)) {
+				t.Errorf("proven up to %d, expected %d; push says %q", got, tc.want, note)
+			}
+		})
+	}
+}
+
+// TestOneRuleOfALength holds that a model that answers by its length from
+// somewhere on is published only with bounds below.
+func TestOneRuleOfALength(t *testing.T) {
+	t.Parallel()
+	s := load(t, byLength(700).Write(t))
+	for most, fine := range map[int64]bool{600: true, 700: true, 800: false, 1500: false} {
+		sig := studied(t, s, *s.Signature())
+		sig.Inputs[0].MaxShape = []int64{-1, most}
+		sig, _, err := proveRagged(t.Context(), s, sig, []Ragged{{Input: "x", Axis: 1}})
+		if (err == nil) != fine || fine && sig.Inputs[0].Ragged.Max != most {
+			t.Errorf("bounded to %d: %v", most, err)
+		}
+	}
+}
+
+// TestClassesAreTheServers holds that the lengths that are tried together are
+// those that a server joins.
+func TestClassesAreTheServers(t *testing.T) {
+	t.Parallel()
+	var tops []int64
+	for top := int64(6); top < 200; top = nextClass(top) {
+		tops = append(tops, top)
+		if previousClass(nextClass(top)) != top {
+			t.Errorf("before %d comes %d, expected %d", nextClass(top), previousClass(nextClass(top)), top)
+		}
+	}
+	if diff := cmp.Diff([]int64{6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192}, tops); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

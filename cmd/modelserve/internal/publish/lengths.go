@@ -1,0 +1,348 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+	"slices"
+	"time"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// Bounds on the lengths and ids that padding is tried with.
+const (
+	usualLength = 1024               // up to which padding is proven where no bound is set; text models take 512
+	classTime   = searchTime * 3 / 4 // since the beginning, until no longer class is begun
+	fastClass   = 2 * time.Second    // before which all kinds of values are tried with the next, too
+	mostIDs     = 4096               // each of which makes a row of its own
+	rowsOfIDs   = 64                 // that run together
+	idTime      = 10 * time.Second
+)
+
+// lengths holds padding to each class of lengths that a server joins, the short
+// ones first, up to the input's bound or as far as the time reaches, and notes
+// up to which it did. Whatever differs there refuses the model.
+func (p *prover) lengths(ctx context.Context, groups [][]int, tried [][]seen, base int64) error {
+	p.most = make([]int64, len(p.asked))
+	for g, group := range groups {
+		part := p.began.Add(classTime * time.Duration(g+1) / time.Duration(len(groups)))
+		longest := tried[g][len(tried[g])-1].length
+		step := p.step(ctx, group, base)
+		var proven int64
+		var took time.Duration
+		for top := int64(6); ; top = nextClass(top) {
+			if proven > 0 && time.Now().Add(4*took).After(part) {
+				break // the next takes up to twice as long, and by attention four times
+			}
+			limit := p.limit(group, longest)
+			low := previousClass(top) + 1
+			if low > limit {
+				break
+			}
+			began := time.Now()
+			sizes, err := p.running(ctx, group, base, low, min(top, limit), step)
+			if err == nil && len(sizes) > 1 {
+				err = p.company(ctx, group, base, sizes, proven == 0 || took < fastClass)
+				if err == nil && proven == 0 {
+					err = p.ids(ctx, group, base, sizes)
+				}
+			}
+			if err != nil {
+				if proven > 0 && ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded) {
+					break // this class took longer than there was
+				}
+				return err
+			}
+			if len(sizes) > 1 {
+				proven = sizes[len(sizes)-1]
+				if top <= limit && sizes[len(sizes)-1] > top-step {
+					proven = top
+				}
+				took = time.Since(began)
+			}
+		}
+		if proven == 0 {
+			return refuse("--ragged: the model runs with no two lengths along %s that would share a batch: lengths from 5 on do whose difference is at most a third; publish without --ragged", p.names(group))
+		}
+		for _, i := range group {
+			p.most[i] = proven
+		}
+	}
+	return nil
+}
+
+// limit is the length up to which padding is to be proven.
+func (p *prover) limit(group []int, longest int64) int64 {
+	limit, bound := max(usualLength, longest), int64(math.MaxInt64)
+	for _, i := range group {
+		spec := specOf(p.sig, p.asked[i].Input)
+		shape := rowsOf(p.sig, spec, 1)
+		others := int64(1)
+		for d, n := range shape {
+			if d != p.asked[i].Axis {
+				others *= max(n, 1)
+			}
+		}
+		if p.sig.MaxElements > 0 {
+			limit = min(limit, p.sig.MaxElements/others)
+		}
+		limit = min(limit, maxElements/others)
+		if spec.MaxShape != nil && spec.MaxShape[p.asked[i].Axis] > 0 {
+			bound = min(bound, spec.MaxShape[p.asked[i].Axis])
+			limit = max(limit, min(bound, mostLength, maxElements/others))
+		}
+	}
+	return min(limit, bound)
+}
+
+// step is how far lengths that the model runs with are apart, by halves of base.
+func (p *prover) step(ctx context.Context, group []int, base int64) int64 {
+	for step := int64(1); step < base; step *= 2 {
+		if base%step == 0 && p.runs(ctx, p.with(base, group, base+step)) == nil {
+			return step
+		}
+	}
+	return base
+}
+
+// running are those lengths of a class that the model runs with: the shortest
+// two, one in the middle and the longest two, rising.
+func (p *prover) running(ctx context.Context, group []int, base, low, top, step int64) (sizes []int64, err error) {
+	at := base % step
+	first := low + ((at-low)%step+step)%step
+	last := top - ((top-at)%step+step)%step
+	middle := first + (last-first)/2/step*step
+	tries := []int64{first, first + step, middle, last - step, last}
+	slices.Sort(tries)
+	for _, n := range slices.Compact(tries) {
+		if n >= low && n <= top && p.runs(ctx, p.with(base, group, n)) == nil {
+			sizes = append(sizes, n)
+		}
+	}
+	return sizes, context.Cause(ctx)
+}
+
+// company runs rows of the sizes together, each beside longer and shorter ones,
+// with values of all kinds or, not to take long, the most telling. The longest
+// is among them.
+func (p *prover) company(ctx context.Context, group []int, base int64, sizes []int64, thorough bool) error {
+	longest := p.with(base, group, sizes[len(sizes)-1])
+	fills := []filling{{}, {wide: true, floats: true}}
+	if thorough {
+		fills = fillings()
+	}
+	for i, fill := range fills {
+		for k, n := range sizes[:len(sizes)-1] {
+			a, b := p.with(base, group, n), longest
+			if (i+k)%2 == 1 { // the shorter stands in either place
+				a, b = b, a
+			}
+			if !thorough && k > 0 && k < len(sizes)-2 {
+				continue
+			}
+			fits, err := p.pair(ctx, a, b, group, fill)
+			if err != nil {
+				return err
+			}
+			if !fits {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// ids runs rows of one value each, alike in all of their length: of many of the
+// ids that the model takes, and of floats below and above zero. What a maximum
+// over the row is then, no other of its tokens raises above the padding.
+func (p *prover) ids(ctx context.Context, group []int, base int64, sizes []int64) error {
+	deadline := time.Now().Add(idTime)
+	for _, whole := range []bool{false, true} { // floats may be ids, too
+		rows, all := rowsOfIDs, p.highest(group, whole)
+		if all == 0 {
+			continue
+		}
+		for from := 0; from < mostIDs && time.Now().Before(deadline); from += rows {
+			fill := filling{seed: 1, wide: true, from: from, each: true, whole: whole}
+			fits, err := p.block(ctx, group, base, sizes, rows, fill)
+			if err != nil {
+				return err
+			}
+			if !fits {
+				if rows /= 8; rows == 0 {
+					break
+				}
+				from = -rows
+				continue
+			}
+			if from+rows >= all {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// highest is how many rows of one value there are to try: as many as the ids that
+// the inputs of the group take, or as floats that are none so many as tell. With
+// whole it is 0 where no floats may be ids.
+func (p *prover) highest(group []int, whole bool) int {
+	rows := 0
+	for _, i := range group {
+		k := slices.IndexFunc(p.sig.Inputs, func(s infer.TensorSpec) bool { return s.Name == p.asked[i].Input })
+		spec := &p.sig.Inputs[k]
+		float := tolerance(spec.DataType) > 0
+		switch {
+		case isMask(spec.Name):
+		case float && !whole:
+			rows = max(rows, mostIDs/8)
+		case float == whole && (!float || p.high[k] < mostHigh):
+			rows = max(rows, int(p.high[k])+1)
+		}
+	}
+	return rows
+}
+
+// block runs rows of the shortest size together as they are, and padded to the
+// longest. It reports false when the model does not run with them.
+func (p *prover) block(ctx context.Context, group []int, base int64, sizes []int64, rows int, fill filling) (bool, error) {
+	lengths, longest := p.with(base, group, sizes[0]), p.with(base, group, sizes[len(sizes)-1])
+	row, err := p.many(lengths, fill, 1, rows)
+	if err != nil {
+		return false, nil // beyond the bounds on a request
+	}
+	alone, release, err := p.model.Run(ctx, row, nil)
+	if err != nil {
+		return false, context.Cause(ctx)
+	}
+	defer release()
+	together, release, err := p.model.Run(ctx, p.padded(row, longest), nil)
+	if err != nil {
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		return false, refuse("--ragged: rows of the lengths %v along %s run, and not padded to %v: %w", lengths, p.names(group), longest, trimmed{err})
+	}
+	defer release()
+	for o := range together {
+		why := p.differsFrom(o, &alone[o], &together[o], lengths)
+		if why == "" {
+			continue
+		}
+		if stable, err := p.stable(ctx, o, row, &alone[o]); err != nil || !stable {
+			return true, err
+		}
+		return false, p.refusal(o, group, lengths, longest, why)
+	}
+	return true, nil
+}
+
+// stable reports whether an output stays what it is when numbers change by as
+// little as rounding does. Where it does not, as where all of a row cancels out,
+// a difference tells nothing of padding.
+func (p *prover) stable(ctx context.Context, o int, row []infer.Tensor, alone *infer.Tensor) (bool, error) {
+	moved := slices.Clone(row)
+	for i := range moved {
+		within := tolerance(moved[i].DataType)
+		if within == 0 || isMask(moved[i].Name) {
+			continue
+		}
+		by := within / 100
+		if within > 1e-3 { // of few bits
+			by = within / 10
+		}
+		values := floats(&moved[i])
+		data := make([]byte, len(moved[i].Data))
+		width := moved[i].DataType.Size()
+		for k, v := range values {
+			putFloat(data[k*width:], moved[i].DataType, v*(1+by*(2*weyl(k)-1)))
+		}
+		moved[i].Data = data
+	}
+	outputs, release, err := p.model.Run(ctx, moved, nil)
+	if err != nil {
+		return true, context.Cause(ctx)
+	}
+	defer release()
+	return p.same(o, alone, &outputs[o]), nil
+}
+
+// same is alike, but that an output which is nearly nothing beside the usual one
+// may be off by the noise of what cancelled out.
+func (p *prover) same(o int, a, b *infer.Tensor) bool {
+	if alike(a, b) {
+		return true
+	}
+	within := tolerance(a.DataType)
+	if within == 0 || p.usual == nil || !slices.Equal(a.Shape, b.Shape) {
+		return false
+	}
+	x, y := floats(a), floats(b)
+	for i := range x {
+		same := x[i] == y[i] || math.IsNaN(x[i]) && math.IsNaN(y[i])
+		if !same && !(math.Abs(x[i]-y[i]) <= within*p.usual[o]/100) {
+			return false
+		}
+	}
+	return true
+}
+
+// measureUsual keeps how large the outputs of a usual row are.
+func (p *prover) measureUsual(ctx context.Context, base int64) error {
+	row, err := p.row(p.all(base), filling{seed: 1})
+	if err != nil {
+		return err
+	}
+	outputs, release, err := p.model.Run(ctx, row, nil)
+	if err != nil {
+		return err
+	}
+	defer release()
+	p.usual = make([]float64, len(outputs))
+	for o := range outputs {
+		if tolerance(outputs[o].DataType) == 0 {
+			continue
+		}
+		for _, v := range floats(&outputs[o]) {
+			if v = math.Abs(v); v < math.MaxFloat32 { // a NaN is not
+				p.usual[o] = max(p.usual[o], v)
+			}
+		}
+	}
+	return nil
+}
+
+// note says up to which lengths padding was proven.
+func (p *prover) note() string {
+	text := ""
+	for i, r := range p.asked {
+		if text != "" {
+			text += ", and "
+		}
+		text += fmt.Sprintf("axis %d of input %q up to %d", r.Axis, r.Input, p.most[i])
+	}
+	return "padding was proven along " + text + ": longer requests share batches only with those of equal sizes"
+}
+
+// The classes of lengths are those of runtime/batch: 1, 2, 3, 4, 6, 8, 12, 16, …
+
+// nextClass is the largest length of the class behind that which ends at top.
+func nextClass(top int64) int64 {
+	power := int64(1) << (bits.Len64(uint64(top)) - 1)
+	if top == power {
+		return power + power/2
+	}
+	return 2 * power
+}
+
+// previousClass is the largest length of the class before, from 4 on.
+func previousClass(top int64) int64 {
+	power := int64(1) << (bits.Len64(uint64(top)) - 1)
+	if top == power {
+		return power/2 + power/4
+	}
+	return power
+}
