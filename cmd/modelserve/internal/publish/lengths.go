@@ -15,63 +15,66 @@ import (
 // Bounds on the lengths and ids that padding is tried with.
 const (
 	usualLength = 1024               // up to which padding is proven where no bound is set; text models take 512
-	classTime   = searchTime * 3 / 4 // since the beginning, until no longer class is begun
-	fastClass   = 2 * time.Second    // before which all kinds of values are tried with the next, too
-	mostIDs     = 4096               // each of which makes a row of its own
-	rowsOfIDs   = 64                 // that run together
-	idTime      = 10 * time.Second
+	classTime   = searchTime * 5 / 6 // since the beginning, until no longer class is begun
+	fastClass   = 2 * time.Second    // of which all kinds of values are tried with a class
+	manyPairs   = 2 * 4 * 13         // of them, of rows of up to twice the length
+	fewPairs    = 2
+	mostIDs     = 4096 // each of which makes a row of its own
+	rowsOfIDs   = 64   // that run together
+	idTime      = 5 * time.Second
 )
 
-// lengths holds padding to each class of lengths that a server joins, the short
-// ones first, up to the input's bound or as far as the time reaches, and notes
-// up to which it did. Whatever differs there refuses the model.
+// lengths holds padding to each class of lengths that a server joins, and keeps
+// up to which length it did. Whatever differs there refuses the model.
 func (p *prover) lengths(ctx context.Context, groups [][]int, tried [][]seen, base int64) error {
 	p.most = make([]int64, len(p.asked))
 	for g, group := range groups {
-		part := p.began.Add(classTime * time.Duration(g+1) / time.Duration(len(groups)))
-		longest := tried[g][len(tried[g])-1].length
-		step := p.step(ctx, group, base)
-		var proven int64
-		var took time.Duration
-		for top := int64(6); ; top = nextClass(top) {
-			if proven > 0 && time.Now().Add(4*took).After(part) {
-				break // the next takes up to twice as long, and by attention four times
-			}
-			limit := p.limit(group, longest)
-			low := previousClass(top) + 1
-			if low > limit {
-				break
-			}
-			began := time.Now()
-			sizes, err := p.running(ctx, group, base, low, min(top, limit), step)
-			if err == nil && len(sizes) > 1 {
-				err = p.company(ctx, group, base, sizes, proven == 0 || took < fastClass)
-				if err == nil && proven == 0 {
-					err = p.ids(ctx, group, base, sizes)
-				}
-			}
-			if err != nil {
-				if proven > 0 && ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded) {
-					break // this class took longer than there was
-				}
-				return err
-			}
-			if len(sizes) > 1 {
-				proven = sizes[len(sizes)-1]
-				if top <= limit && sizes[len(sizes)-1] > top-step {
-					proven = top
-				}
-				took = time.Since(began)
-			}
+		until := p.began.Add(classTime * time.Duration(g+1) / time.Duration(len(groups)))
+		limit := p.limit(group, tried[g][len(tried[g])-1].length)
+		proven, err := p.climb(ctx, group, base, limit, until)
+		if err != nil {
+			return err
 		}
 		if proven == 0 {
-			return refuse("--ragged: the model runs with no two lengths along %s that would share a batch: lengths from 5 on do whose difference is at most a third; publish without --ragged", p.names(group))
+			return refuse("--ragged: the model runs with no two lengths along %s that would share a batch: those are from 5 on, and differ by at most a third; publish without --ragged", p.names(group))
 		}
 		for _, i := range group {
 			p.most[i] = proven
 		}
 	}
 	return nil
+}
+
+// climb proves class after class, the short ones first, up to the limit or as far
+// as the time reaches. It returns the length that it reached; 0 is none. The first
+// class is tried with all kinds of values and many ids, others while that is quick.
+func (p *prover) climb(ctx context.Context, group []int, base, limit int64, until time.Time) (proven int64, err error) {
+	step := p.step(ctx, group, base)
+	var took time.Duration // of a pair
+	for top := int64(6); previousClass(top) < limit; top = nextClass(top) {
+		if proven > 0 && time.Now().Add(2*fewPairs*took).After(until) {
+			break // the next takes twice as long
+		}
+		thorough := proven == 0 || manyPairs*took < fastClass
+		sizes, err := p.running(ctx, group, base, previousClass(top)+1, min(top, limit), step, thorough)
+		began, pairs := time.Now(), 1
+		if err == nil && len(sizes) > 1 {
+			pairs, err = p.company(ctx, group, base, sizes, thorough)
+		}
+		spent := time.Since(began)
+		if err == nil && len(sizes) > 1 && proven == 0 {
+			err = p.ids(ctx, group, base, sizes)
+		}
+		switch {
+		case err != nil && proven > 0 && ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded):
+			return proven, nil // this class took longer than there was
+		case err != nil:
+			return 0, err
+		case len(sizes) > 1:
+			proven, took = sizes[len(sizes)-1], spent/time.Duration(max(pairs, 1))
+		}
+	}
+	return proven, nil
 }
 
 // limit is the length up to which padding is to be proven.
@@ -108,27 +111,36 @@ func (p *prover) step(ctx context.Context, group []int, base int64) int64 {
 	return base
 }
 
-// running are those lengths of a class that the model runs with: the shortest
-// two, one in the middle and the longest two, rising.
-func (p *prover) running(ctx context.Context, group []int, base, low, top, step int64) (sizes []int64, err error) {
+// running are those lengths of a class that the model runs with: the shortest and
+// the longest or, to be thorough, two of each and one in the middle, rising.
+func (p *prover) running(ctx context.Context, group []int, base, low, top, step int64, thorough bool) (sizes []int64, err error) {
 	at := base % step
 	first := low + ((at-low)%step+step)%step
 	last := top - ((top-at)%step+step)%step
-	middle := first + (last-first)/2/step*step
-	tries := []int64{first, first + step, middle, last - step, last}
+	tries := []int64{first, last}
+	if thorough {
+		tries = []int64{first, first + step, first + (last-first)/2/step*step, last - step, last}
+	}
+	run := func(n int64) bool {
+		return n >= low && n <= top && p.runs(ctx, p.with(base, group, n)) == nil
+	}
 	slices.Sort(tries)
 	for _, n := range slices.Compact(tries) {
-		if n >= low && n <= top && p.runs(ctx, p.with(base, group, n)) == nil {
+		if run(n) {
 			sizes = append(sizes, n)
 		}
 	}
+	if middle := first + (last-first)/2/step*step; !thorough && len(sizes) == 1 && middle > first && run(middle) {
+		sizes = append(sizes, middle) // the model ends within the class
+	}
+	slices.Sort(sizes)
 	return sizes, context.Cause(ctx)
 }
 
 // company runs rows of the sizes together, each beside longer and shorter ones,
 // with values of all kinds or, not to take long, the most telling. The longest
-// is among them.
-func (p *prover) company(ctx context.Context, group []int, base int64, sizes []int64, thorough bool) error {
+// is among them. It returns how many pairs it ran.
+func (p *prover) company(ctx context.Context, group []int, base int64, sizes []int64, thorough bool) (pairs int, err error) {
 	longest := p.with(base, group, sizes[len(sizes)-1])
 	fills := []filling{{}, {wide: true, floats: true}}
 	if thorough {
@@ -140,19 +152,17 @@ func (p *prover) company(ctx context.Context, group []int, base int64, sizes []i
 			if (i+k)%2 == 1 { // the shorter stands in either place
 				a, b = b, a
 			}
-			if !thorough && k > 0 && k < len(sizes)-2 {
-				continue
-			}
 			fits, err := p.pair(ctx, a, b, group, fill)
 			if err != nil {
-				return err
+				return pairs, err
 			}
 			if !fits {
 				break
 			}
+			pairs++
 		}
 	}
-	return nil
+	return pairs, nil
 }
 
 // ids runs rows of one value each, alike in all of their length: of many of the

@@ -7,72 +7,39 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-// filling is what a row holds. Masks are ones: they say what is there.
-type filling struct {
-	seed     int
-	wide     bool // all that the inputs were seen to take
-	floats   bool // negative ones: a maximum does not see zeros below it
-	integers bool // negative ones
-
-	times float64 // that floats are larger than usual; 0 is 1
-	zeros bool    // nothing else
-	pads  bool    // what pads is in every third place, and in the last
-	masks bool    // in masks, too
-
-	each  bool // each row holds one value, another for each
-	from  int  // the number of the first such row
-	whole bool // whose floats are ids
-}
-
-// fillings are of all kinds, usual ones first.
-func fillings() []filling {
-	return []filling{
-		{},
-		{wide: true},
-		{floats: true},
-		{wide: true, floats: true},
-		{integers: true},
-		{times: 100},
-		{times: 100, floats: true},
-		{zeros: true},
-		{pads: true},
-		{pads: true, masks: true},
-		{pads: true, wide: true, floats: true},
-		{each: true, wide: true},
-		{each: true, wide: true, from: 2}, // in the other order
-	}
-}
-
-// usual reports whether a model that runs must run with it.
-func (f *filling) usual() bool { return *f == filling{seed: f.seed} }
-
-// mostHigh is the largest number that is tried of an input's.
-const mostHigh = 100_000
-
 // mostPairs bounds the lengths of a group that are padded to its longest.
 const mostPairs = 10
+
+// slowPairs is how long they may take with usual values for others to have as many.
+const slowPairs = 5 * time.Second
 
 // pairs holds that two rows of different lengths answer together as alone.
 func (p *prover) pairs(ctx context.Context, groups [][]int, tried [][]seen, base int64) error {
 	type pair struct {
-		group []int // nil is all
-		a, b  []int64
+		group  []int // nil is all
+		a, b   []int64
+		always bool // tried with all values, even where runs take long
 	}
 	var all []pair
 	for g, group := range groups {
 		longest := tried[g][len(tried[g])-1].length
-		for _, n := range telling(tried[g]) {
-			all = append(all, pair{group, p.with(base, group, n), p.with(base, group, longest)})
+		for i, n := range telling(tried[g]) {
+			all = append(all, pair{group, p.with(base, group, n), p.with(base, group, longest), i%4 == 0})
 		}
 	}
 	if len(groups) > 1 { // each row longer in its own
-		all = append(all, pair{nil, p.with(base, groups[0], 2*base), p.with(2*base, groups[0], base)})
+		all = append(all, pair{nil, p.with(base, groups[0], 2*base), p.with(2*base, groups[0], base), true})
 	}
-	for _, fill := range fillings()[:5] { // the others are for short rows and classes
+	began := time.Now()
+	for i, fill := range fillings()[:5] { // classes are tried with the others
+		if i == 1 && time.Since(began) > slowPairs {
+			all = slices.DeleteFunc(all, func(o pair) bool { return !o.always })
+		}
 		for _, pair := range all {
 			fits, err := p.pair(ctx, pair.a, pair.b, pair.group, fill)
 			if err != nil {
@@ -263,48 +230,6 @@ func (p *prover) shapes(ctx context.Context, lengths []int64, times int64) (shap
 	return shapes, nil
 }
 
-// widen finds the largest numbers that the model runs with, input by input, of
-// the tables that may be behind them, from two entries on. Integers that are no
-// tokens may be lengths, and are not made longer than what is there.
-func (p *prover) widen(ctx context.Context, base int64) {
-	p.high = make([]float64, len(p.sig.Inputs))
-	for i := range p.sig.Inputs {
-		spec := &p.sig.Inputs[i]
-		if spec.Optional || spec.Unbatched || spec.DataType == infer.Bytes || spec.DataType == infer.Bool || isMask(spec.Name) {
-			continue
-		}
-		bound := math.Inf(1)
-		if !slices.ContainsFunc(p.asked, func(r Ragged) bool { return r.Input == spec.Name }) && tolerance(spec.DataType) == 0 {
-			bound = float64(base)
-		}
-		for _, high := range []float64{2, 3, 7, 15, 31, 63, 127, 255, 1000, 5000, 30_000, mostHigh} {
-			_, fits := infer.AppendNumber(nil, spec.DataType, high)
-			known := p.high[i]
-			if p.high[i] = high; !fits || high > bound || p.runsWith(ctx, p.all(base), filling{seed: 1, wide: true}) != nil {
-				p.high[i] = known
-				if fits && high <= bound {
-					p.bisect(ctx, i, high, base)
-				}
-				break
-			}
-		}
-	}
-}
-
-// bisect finds the largest number that an input takes between the one that it
-// was seen to take and one that it did not.
-func (p *prover) bisect(ctx context.Context, i int, refused float64, base int64) {
-	for low := max(p.high[i], 1); low+1 < refused; {
-		middle := math.Floor((low + refused) / 2)
-		known := p.high[i]
-		if p.high[i] = middle; p.runsWith(ctx, p.all(base), filling{seed: 1, wide: true}) != nil {
-			p.high[i], refused = known, middle
-			continue
-		}
-		low = middle
-	}
-}
-
 // row makes one row whose ragged inputs have the lengths. Unbatched inputs are
 // the same in all rows.
 func (p *prover) row(lengths []int64, fill filling) ([]infer.Tensor, error) {
@@ -359,97 +284,6 @@ func outside(sig *infer.Signature, spec *infer.TensorSpec, shape []int64) string
 	}
 	return ""
 }
-
-// isMask tells an input that says what of the others is there.
-func isMask(name string) bool { return strings.Contains(strings.ToLower(name), "mask") }
-
-// fill writes values that differ along every axis and from row to row, into the
-// input of that place in the signature.
-func (p *prover) fill(t *infer.Tensor, input int, fill filling) {
-	width := t.DataType.Size()
-	if width == 0 {
-		return // strings stay empty
-	}
-	float := tolerance(t.DataType) > 0
-	signed := t.DataType == infer.Int8 || t.DataType == infer.Int16 || t.DataType == infer.Int32 || t.DataType == infer.Int64
-	low, high, most := float64(p.whole[0]), float64(p.whole[1]), 1.0
-	if fill.wide && p.high != nil && p.high[input] > 0 {
-		high, most = p.high[input], p.high[input]
-	}
-	ragged, length, inner, perRow := p.layout(t)
-	data := t.Data[:0]
-	for i := range len(t.Data) / width {
-		u := (float64(uint32(i+1)*2654435769+uint32(fill.seed)*2246822519) + 0.5) / (1 << 32)
-		var v float64
-		token := i / inner
-		padHere := fill.pads && ragged != nil && (fill.masks || !isMask(t.Name)) && (token%3 == 2 || (token+1)%length == 0) && length > 1
-		if fill.each { // by row, and by the place in a token
-			u = idOf(fill.from+fill.seed-1+i/perRow, i%inner)
-		}
-		switch {
-		case padHere:
-			v = ragged.Pad
-		case isMask(t.Name):
-			v = 1
-		case fill.zeros:
-			v = 0
-		case fill.each && float && !fill.whole:
-			v = 2*u - 1
-		case fill.each && !float && t.DataType != infer.Bool, fill.each && fill.whole && most < mostHigh:
-			v = math.Mod(eachOf(fill.from+fill.seed-1+i/perRow, high), high+1)
-		case float:
-			v = u * most * max(fill.times, 1)
-		case t.DataType == infer.Bool:
-			v = math.Round(u)
-		case fill.wide && i == 0:
-			v = high // or a table's end would hardly be met
-		default:
-			v = math.Floor(low + u*(high-low+1))
-		}
-		if !isMask(t.Name) && !padHere && (fill.floats && float || fill.integers && signed) {
-			v = -v
-		}
-		data, _ = infer.AppendNumber(data, t.DataType, v) // every type has it, as was seen
-	}
-}
-
-// layout is where an input's tokens lie, in elements: how many are in a row's
-// axis, of one, and of a row. Without a ragged axis a row is one.
-func (p *prover) layout(t *infer.Tensor) (ragged *Ragged, length, inner, perRow int) {
-	perRow = max(int(t.Elements()), 1)
-	if len(t.Shape) > 0 {
-		perRow = max(perRow/max(int(t.Shape[batchAxis]), 1), 1)
-	}
-	for i := range p.asked {
-		if p.asked[i].Input != t.Name {
-			continue
-		}
-		inner = 1
-		for _, n := range t.Shape[p.asked[i].Axis+1:] {
-			inner *= max(int(n), 1)
-		}
-		return &p.asked[i], max(int(t.Shape[p.asked[i].Axis]), 1), inner, perRow
-	}
-	return nil, 1, perRow, perRow
-}
-
-// eachOf is the id of a row of one id: the smallest, the largest, and then
-// others all over, each once.
-func eachOf(row int, high float64) float64 {
-	switch row {
-	case 0:
-		return 0
-	case 1:
-		return high
-	}
-	if n := int(high) + 1; n > mostIDs {
-		return float64(row-1) * math.Floor(high/mostIDs)
-	}
-	return float64(row - 1)
-}
-
-// idOf spreads rows' numbers over 0 to 1, by the place in a token.
-func idOf(row, place int) float64 { return weyl(row*8191 + place + 1) }
 
 // padded are rows that are longer.
 func (p *prover) padded(rows []infer.Tensor, lengths []int64) []infer.Tensor {
