@@ -52,7 +52,7 @@ func TestLengthsThatDifferAreNotJoinedWithEqualOnes(t *testing.T) {
 			t.Errorf("2001 is joined with %d, and padding was proven up to 2000", n)
 		}
 	}
-	if key(2001, 2001) != key(2001, 2001) {
+	if again := key(2001, 2001); again != key(2001, 2001) {
 		t.Error("equal lengths are kept apart")
 	}
 	if key(5, 6) == key(6, 6) {
