@@ -16,11 +16,11 @@ import (
 const (
 	usualLength = 1024               // up to which padding is proven where no bound is set; text models take 512
 	classTime   = searchTime * 5 / 6 // since the beginning, until no longer class is begun
-	fastClass   = 2 * time.Second    // of which all kinds of values are tried with a class
-	manyPairs   = 2 * 4 * 13         // of them, of rows of up to twice the length
-	fewPairs    = 2
-	mostIDs     = 4096 // each of which makes a row of its own
-	rowsOfIDs   = 64   // that run together
+	fastClass   = 2 * time.Second    // that a class may take with values of all kinds
+	manyPairs   = 2 * 4 * 13         // such a class has, each of up to twice the length
+	fewPairs    = 2                  // any other has
+	mostIDs     = 4096               // each of which makes a row of its own
+	rowsOfIDs   = 64                 // that run together
 	idTime      = 5 * time.Second
 )
 
