@@ -110,7 +110,7 @@ func (t *trials) rows(ctx context.Context, shapes [][]int64, must bool) (rows []
 	low, high := 0, 0
 	try := func(f fill) (ran bool, err error) {
 		r := trialRow{fill: f}
-		if r.inputs, err = t.row(shapes, f); err != nil {
+		if r.inputs, err = t.row(shapes, f, rows); err != nil {
 			return false, err
 		}
 		if slices.ContainsFunc(rows, func(other trialRow) bool { return sameData(other.inputs, r.inputs) }) {
@@ -278,12 +278,16 @@ func kindOf(one, two []int64) kind {
 	}
 }
 
-// row is a row of the shapes with the fill's values, but in what all rows
-// share.
-func (t *trials) row(shapes [][]int64, f fill) (inputs []infer.Tensor, err error) {
+// row is a row of the shapes with the fill's values, but in what all rows share:
+// that is as the first had it.
+func (t *trials) row(shapes [][]int64, f fill, before []trialRow) (inputs []infer.Tensor, err error) {
 	for i := range t.sig.Inputs {
 		spec := &t.sig.Inputs[i]
 		if spec.Optional {
+			continue
+		}
+		if spec.Unbatched && len(before) > 0 {
+			inputs = append(inputs, *named(before[0].inputs, spec.Name))
 			continue
 		}
 		in, err := row(spec, shapes[i], f.integer)

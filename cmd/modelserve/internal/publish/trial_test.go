@@ -50,6 +50,18 @@ func anyAbove(limit int64, vocabulary, width int) onnxtest.Model {
 	return m
 }
 
+// timesShared multiplies "x" of [n, width] by an integer that is no row's own.
+func timesShared(width int) onnxtest.Model {
+	m := onnxtest.Scale(width, 1)
+	float := int64(onnxtest.Float)
+	m.Graph.Initializers = nil
+	m.Graph.Inputs = append(m.Graph.Inputs, onnxtest.Value{Name: "k", Element: onnxtest.Int64, Shape: []any{1}})
+	m.Graph.Nodes = append([]onnxtest.Node{{
+		Op: "Cast", Inputs: []string{"k"}, Outputs: []string{"factor"}, Attributes: []onnxtest.Attribute{{Name: "to", Int: &float}},
+	}}, m.Graph.Nodes...)
+	return m
+}
+
 func tried(t *testing.T, model runner, sig infer.Signature) (*trials, error) {
 	t.Helper()
 	sig, err := findExamples(t.Context(), model, sig, nil)
@@ -93,6 +105,7 @@ func TestTrialsShowDependentRows(t *testing.T) {
 		"text":                          {onnxtest.Identity(onnxtest.String, "n", 3), ""},
 		"indices that it refuses":       {onnxtest.Lookup(4, 3), ""},
 		"a mask of which values grow":   {onnxtest.Embed(200, 2), ""},
+		"times what all share":          {timesShared(3), ""},
 		"an id above a thousand":        {anyAbove(1000, 2000, 2), mixes},
 		"an id above a hundred":         {anyAbove(100, 130, 2), mixes},
 	}
