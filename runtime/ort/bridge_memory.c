@@ -17,6 +17,15 @@ enum { ALIGN = 64 };
 // Sizes of blocks are in quarters of powers of two.
 enum { CLASSES = 4 * 64 };
 
+// Small blocks are cut from slabs, which fill huge pages where the C library is
+// asked for such, and go back when the session does. The first is smaller: there
+// are sessions that need no more.
+enum { SMALL = 512 << 10, FIRST_SLAB = 1 << 20, SLAB = 2 << 20 };
+
+typedef struct slab {
+  struct slab *next;
+} slab;
+
 typedef struct block {
   struct block *next;  // idle, in the same class
   ms_pool *pool;
@@ -24,6 +33,7 @@ typedef struct block {
   uint64_t turn;  // of the pool, when it was taken last
   size_t size;   // bytes behind the header
   unsigned class;
+  int cut;  // from a slab
 } block;
 
 _Static_assert(sizeof(block) <= ALIGN, "a block's header is before its data");
@@ -31,6 +41,9 @@ _Static_assert(sizeof(block) <= ALIGN, "a block's header is before its data");
 struct ms_pool {
   pthread_mutex_t mu;
   block *idle[CLASSES];
+  slab *slabs;
+  char *room;  // what is left of the last one
+  size_t room_bytes;
   size_t idle_bytes, used_bytes;
   size_t peak;     // of used_bytes
   uint64_t turns;  // runs
@@ -82,7 +95,49 @@ static block *take_idle(ms_pool *p, unsigned class) {
 
 static void release(ms_pool *p, block *b) {
   p->blocks--;
-  free(b);
+  if (!b->cut) free(b);
+}
+
+static void destroy(ms_pool *p) {
+  while (p->slabs != NULL) {
+    slab *s = p->slabs;
+    p->slabs = s->next;
+    free(s);
+  }
+  free(p);
+}
+
+// cut takes a small block from the last slab, or a new one; NULL without memory.
+static block *cut(ms_pool *p, size_t size) {
+  if (p->room_bytes < size + ALIGN) {
+    size_t bytes = p->slabs == NULL ? FIRST_SLAB : SLAB;
+    void *memory = NULL;
+    if (posix_memalign(&memory, bytes, bytes) != 0) return NULL;
+    slab *s = memory;
+    s->next = p->slabs;
+    p->slabs = s;
+    p->room = (char *)memory + ALIGN;
+    p->room_bytes = bytes - ALIGN;
+  }
+  block *b = (block *)p->room;
+  p->room += size + ALIGN;
+  p->room_bytes -= size + ALIGN;
+  return b;
+}
+
+// fresh makes a block; NULL without memory.
+static block *fresh(ms_pool *p, size_t size, unsigned class) {
+  void *memory = NULL;
+  if (size <= SMALL) {
+    memory = cut(p, size);
+  } else if (posix_memalign(&memory, ALIGN, size + ALIGN) != 0) {
+    memory = NULL;
+  }
+  if (memory == NULL) return NULL;
+  block *b = memory;
+  *b = (block){.pool = p, .size = size, .class = class, .cut = size <= SMALL};
+  p->blocks++;
+  return b;
 }
 
 // evict frees idle blocks that no run took since a turn, the largest first,
@@ -91,7 +146,7 @@ static void evict(ms_pool *p, uint64_t since, size_t most) {
   for (unsigned c = CLASSES; c-- > 0 && p->idle_bytes > most;) {
     for (block **at = &p->idle[c]; *at != NULL && p->idle_bytes > most;) {
       block *b = *at;
-      if (b->turn >= since) {
+      if (b->turn >= since || (b->cut && !p->closed)) {
         at = &b->next;
         continue;
       }
@@ -133,7 +188,7 @@ void ms_pool_free(ms_pool *p) {
   evict(p, UINT64_MAX, 0);
   int last = p->blocks == 0;
   pthread_mutex_unlock(&p->mu);
-  if (last) free(p);
+  if (last) destroy(p);
 }
 
 void ms_work(ms_pool *p, int run) {
@@ -158,12 +213,7 @@ static void *pool_alloc(OrtAllocator *self, size_t n) {
     b = take_idle(p, class);
     if (b == NULL) {
       make_room(p);
-      void *memory = NULL;
-      if (posix_memalign(&memory, ALIGN, size + ALIGN) == 0) {
-        b = memory;
-        *b = (block){.pool = p, .size = size, .class = class};
-        p->blocks++;
-      }
+      b = fresh(p, size, class);
     }
     if (b != NULL) {
       b->turn = p->turns;
@@ -203,7 +253,7 @@ static void pool_free(OrtAllocator *self, void *data) {
     p->idle_bytes += b->size;
   }
   pthread_mutex_unlock(&p->mu);
-  if (last) free(p);
+  if (last) destroy(p);
 }
 
 static OrtMemoryInfo *cpu;
