@@ -25,7 +25,7 @@ func TestWithoutPlaces(t *testing.T) {
 		"nothing":           {"", ""},
 		"no place":          {"it needs 3 MiB of memory, and models may take 2", "it needs 3 MiB of memory, and models may take 2"},
 		"a file":            {"open /var/cache/modelserve/files/ab12: permission denied", "open ab12: permission denied"},
-		"of ONNX Runtime":   {"Load model from /root/.modelserve/cache/files/ab12 failed:Protobuf parsing failed.", "Load model from ab12 failed:Protobuf parsing failed."},
+		"of ONNX Runtime":   {"Load model from /home/someone/.modelserve/cache/files/ab12 failed:Protobuf parsing failed.", "Load model from ab12 failed:Protobuf parsing failed."},
 		"a line of source":  {"/onnxruntime_src/core/rnn.h:48 layout_ == 0 was false", "rnn.h:48 layout_ == 0 was false"},
 		"after a colon":     {"failed:/tmp/x/y", "failed:y"},
 		"quoted":            {`path: "/tmp/a b/c (d)/w.bin" is missing`, `path: "w.bin" is missing`},
