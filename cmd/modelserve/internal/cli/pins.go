@@ -18,7 +18,7 @@ const localOverlay = "config/overlays/local"
 // that is asked, which may be in a cluster.
 func (a *app) pins(ctx context.Context, refs []artifact.Ref) []string {
 	var notes []string
-	told := map[string]bool{}
+	reported := map[string]bool{}
 	set, err := a.manifests(ctx)
 	if err != nil {
 		notes = append(notes, fmt.Sprintf("the manifests here cannot all be read, so what they name is not known: %v", err))
@@ -27,7 +27,7 @@ func (a *app) pins(ctx context.Context, refs []artifact.Ref) []string {
 		s := &set.Services[i]
 		for _, ref := range refs {
 			if slices.Contains(s.Models(), ref.String()) {
-				told[s.Name] = true
+				reported[s.Name] = true
 				notes = append(notes, fmt.Sprintf("the service %s in %s serves %s; name another version there, or remove it", s.Name, s.File, ref))
 			}
 		}
@@ -40,11 +40,11 @@ func (a *app) pins(ctx context.Context, refs []artifact.Ref) []string {
 	defer cancel()
 	functions, err := newClient(addr).functions(ctx)
 	if err != nil {
-		return notes // no platform tells
+		return notes // no platform answers
 	}
 	for _, f := range functions {
 		for _, ref := range refs {
-			if !told[f.Name] && slices.Contains(f.Models, ref.String()) {
+			if !reported[f.Name] && slices.Contains(f.Models, ref.String()) {
 				notes = append(notes, fmt.Sprintf("the service %s at %s serves %s; deploy another version, or remove it", f.Name, firstOf(f.URL, addr.server), ref))
 			}
 		}
