@@ -1,5 +1,6 @@
 #include "bridge.h"
 
+#include <assert.h>
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -14,7 +15,8 @@
 // block's header.
 enum { ALIGN = 64 };
 
-// Sizes of blocks are in quarters of powers of two.
+// Sizes of blocks are quarters of powers of two, in whole lines of ALIGN bytes:
+// kernels use instructions that fault on less.
 enum { CLASSES = 4 * 64 };
 
 // Small blocks are cut from slabs, which fill huge pages where the C library is
@@ -77,7 +79,7 @@ static unsigned class_of(size_t n, size_t *size) {
   unsigned power = 63 - (unsigned)__builtin_clzll(n);
   size_t base = (size_t)1 << power, quarter = base / 4;
   size_t quarters = (n - base + quarter - 1) / quarter;
-  *size = base + quarters * quarter;
+  *size = (base + quarters * quarter + ALIGN - 1) / ALIGN * ALIGN;
   return power * 4 + (unsigned)quarters;
 }
 
@@ -227,6 +229,7 @@ static void *pool_alloc(OrtAllocator *self, size_t n) {
     return NULL;
   }
   void *data = (char *)b + ALIGN;
+  assert((uintptr_t)data % ALIGN == 0);
   if (poison) {
     memset(data, MS_POISON, n);
   } else if (running == 0 || b->run != running) {
