@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/modfile"
+
+	"github.com/modelserveai/modelserve/internal/platformtest"
 )
 
 var all = flag.Bool("all", false, "the clients that take long to install, too: Java's and MLServer's")
@@ -75,7 +77,7 @@ func TestClientsOfOthers(t *testing.T) {
 // moduleVersion is the version of a Go module that a go.mod names.
 func moduleVersion(t *testing.T, file, path string) string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(root(t), file))
+	data, err := os.ReadFile(filepath.Join(platformtest.Root(t), file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,9 +101,9 @@ func program(folder, path string, args ...string) func(*testing.T, *platform) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, path, args...)
-		cmd.Dir = filepath.Join(root(t), folder)
+		cmd.Dir = filepath.Join(platformtest.Root(t), folder)
 		// No proxy of the machine's is between the clients and the platform.
-		cmd.Env = append(os.Environ(), "CLIENTS_ADDRESS="+p.address, "CLIENTS_KEY="+p.key, "PYTHONDONTWRITEBYTECODE=1", "NO_PROXY=*", "no_proxy=*")
+		cmd.Env = append(os.Environ(), "CLIENTS_ADDRESS="+p.Address, "CLIENTS_KEY="+p.Key, "PYTHONDONTWRITEBYTECODE=1", "NO_PROXY=*", "no_proxy=*")
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		if err := cmd.Run(); err != nil {

@@ -53,7 +53,7 @@ func cloudEvents(t *testing.T, p *platform) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.address, bytes.NewReader(body))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.Address, bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +95,7 @@ func uploaded(t *testing.T, id, execution string) event.Event {
 // gives the event that it is answered by, which is to have that mode too.
 func (p *platform) send(t *testing.T, ctx context.Context, e event.Event, mode string) *event.Event {
 	t.Helper()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.address, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.Address, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,8 +123,8 @@ func (p *platform) send(t *testing.T, ctx context.Context, e event.Event, mode s
 // ask sends a request to content-detect's own host.
 func (p *platform) ask(t *testing.T, req *http.Request) (status int, header http.Header, body []byte) {
 	t.Helper()
-	req.Host = p.host("content-detect")
-	req.Header.Set("X-API-Key", p.key)
+	req.Host = p.Host("content-detect")
+	req.Header.Set("X-API-Key", p.Key)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/modelserveai/modelserve/internal/platformtest"
 )
 
 // grpcurl calls the protocol by hand, as people do from a shell.
@@ -20,7 +22,7 @@ func grpcurl(t *testing.T, p *platform) {
 	t.Logf("versions: grpcurl %s", moduleVersion(t, "tools/grpcurl/go.mod", "github.com/fullstorydev/grpcurl"))
 
 	const service = "inference.GRPCInferenceService/"
-	key := []string{"-H", "x-api-key: " + p.key}
+	key := []string{"-H", "x-api-key: " + p.Key}
 	echo := func(model string, rows ...float32) string {
 		raw := make([]byte, 0, 4*len(rows))
 		for _, v := range rows {
@@ -34,7 +36,7 @@ func grpcurl(t *testing.T, p *platform) {
 		fmt.Fprintln(many, strings.Replace(echo("echo-fp32", float32(i)), `"id":"7"`, fmt.Sprintf(`"id":"%d"`, i), 1))
 	}
 	call := func(args []string, message, method string) ([]byte, error) {
-		args = append(args, "-plaintext", "-import-path", "runtime/infer", "-proto", "inferpb/grpc_service.proto", "-d", "@", p.address, service+method)
+		args = append(args, "-plaintext", "-import-path", "runtime/infer", "-proto", "inferpb/grpc_service.proto", "-d", "@", p.Address, service+method)
 		cmd := run(args...)
 		cmd.Stdin = strings.NewReader(message)
 		return cmd.CombinedOutput()
@@ -94,13 +96,13 @@ func grpcurlCommand(t *testing.T) func(args ...string) *exec.Cmd {
 	t.Cleanup(cancel)
 	path := t.TempDir() + "/grpcurl"
 	build := exec.CommandContext(ctx, "go", "build", "-modfile=tools/grpcurl/go.mod", "-o", path, "github.com/fullstorydev/grpcurl/cmd/grpcurl")
-	build.Dir = root(t)
+	build.Dir = platformtest.Root(t)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build grpcurl: %v\n%s", err, out)
 	}
 	return func(args ...string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, path, args...)
-		cmd.Dir = root(t)
+		cmd.Dir = platformtest.Root(t)
 		return cmd
 	}
 }

@@ -21,7 +21,7 @@ func TestClusterAModelThatCannotLoad(t *testing.T) {
 	if err := knService(t, "apply", service, imageOf(t, "pool"), service+"@1"); err != nil {
 		t.Fatal(err)
 	}
-	p.eventually(t, "version 1 answers", func() error { return p.wantScale(t, p.host(service), service, 1) })
+	p.eventually(t, "version 1 answers", func() error { return p.wantScale(t, p.Host(service), service, 1) })
 	err := knService(t, "apply", service, imageOf(t, "pool"), service+"@99",
 		"--annotation", "serving.knative.dev/progress-deadline=60s", "--wait-timeout", "120")
 	if err == nil {
@@ -31,7 +31,7 @@ func TestClusterAModelThatCannotLoad(t *testing.T) {
 	if !strings.Contains(described, "has no published version 99") {
 		t.Errorf("no reason in:\n%s\nkn said: %v", described, err)
 	}
-	if err := p.wantScale(t, p.host(service), service, 1); err != nil {
+	if err := p.wantScale(t, p.Host(service), service, 1); err != nil {
 		t.Errorf("what ran before: %v", err)
 	}
 }
@@ -71,7 +71,7 @@ func TestClusterBadManifests(t *testing.T) {
 			if err := knService(t, "apply", tc.service, image, model+"@1"); err != nil {
 				t.Fatal(err)
 			}
-			runs := func() error { return p.wantScale(t, p.host(tc.service), model, 1) }
+			runs := func() error { return p.wantScale(t, p.Host(tc.service), model, 1) }
 			p.eventually(t, "it answers before", runs)
 			manifest := "apiVersion: serving.knative.dev/v1\nkind: Service\n" +
 				"metadata: {name: " + tc.service + ", labels: {networking.knative.dev/visibility: cluster-local}}\n" +

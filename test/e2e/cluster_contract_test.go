@@ -38,7 +38,7 @@ func TestClusterRuntimeContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	read := request{host: p.host(contractService), path: "/", body: testdata(t, "functions/text-detect/testdata/page.png"), header: map[string]string{"Content-Type": "image/png"}}
+	read := request{host: p.Host(contractService), path: "/", body: testdata(t, "functions/text-detect/testdata/page.png"), header: map[string]string{"Content-Type": "image/png"}}
 	p.eventually(t, "it answers", func() error { return answers(t, p, read) })
 
 	t.Run("its environment", func(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/modelserveai/modelserve/internal/platformtest"
 )
 
 // The sink of these tests is Eventing's own event display, in a pod whose log
@@ -149,7 +151,7 @@ func applyEventing(t *testing.T) {
 	t.Helper()
 	t.Cleanup(func() { _, _ = tool(t, eventing, "kubectl", "delete", "--ignore-not-found", "--wait=false", "-f", "-") })
 	cmd := exec.CommandContext(t.Context(), "ko", "resolve", "--sbom=none", "-f", "-")
-	cmd.Dir = filepath.Join(root(t), "test/cluster/tools")
+	cmd.Dir = filepath.Join(platformtest.Root(t), "test/cluster/tools")
 	// As the cluster's own images are compiled, with which they share all packages.
 	cmd.Env = append(os.Environ(), "KO_DOCKER_REPO=localhost:5000/cluster", "KO_DEFAULTBASEIMAGE=localhost:5000/base-static", "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false -gcflags=all=-dwarf=false -ldflags=-s")
 	cmd.Stdin = strings.NewReader(strings.ReplaceAll(eventing, "CONTENT-DETECT", imageOf(t, "content-detect")))
@@ -225,5 +227,5 @@ func sinkGot(t *testing.T, texts ...string) error {
 			return nil
 		}
 	}
-	return errors.Join(fmt.Errorf("no event with %q", texts), errors.New(tail(out, 3000)))
+	return errors.Join(fmt.Errorf("no event with %q", texts), errors.New(out[max(0, len(out)-3000):]))
 }

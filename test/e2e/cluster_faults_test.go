@@ -19,7 +19,7 @@ import (
 // classify is a call that any text of Go answers.
 func classify(p *platform) request {
 	return request{
-		host: p.host("content-detect"), path: "/", body: []byte("package main\n\nfunc main() {}\n"),
+		host: p.Host("content-detect"), path: "/", body: []byte("package main\n\nfunc main() {}\n"),
 		header: map[string]string{"Content-Type": "application/octet-stream"},
 	}
 }

@@ -48,7 +48,7 @@ func TestClusterKn(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Traefik says a route is there a moment before it is.
-	p.eventually(t, "version 1 answers", func() error { return p.wantScale(t, p.host(service), service, 1) })
+	p.eventually(t, "version 1 answers", func() error { return p.wantScale(t, p.Host(service), service, 1) })
 	// Another version is one variable, and a revision of its own.
 	mustTool(t, "kn", "service", "update", service, "--env", "MODELSERVE_MODELS="+service+"@2", "--revision-name", service+"-two",
 		"--tag", service+"-one=stable,@latest=candidate", "--traffic", "@latest=10,stable=90")
@@ -58,11 +58,11 @@ func TestClusterKn(t *testing.T) {
 	if list := mustTool(t, "kn", "revision", "list", "-s", service, "-o", "name"); strings.Count(list, service) != 2 {
 		t.Errorf("revisions: %s", list)
 	}
-	p.eventually(t, "the split is in force", func() error { return p.wantScale(t, "candidate-"+p.host(service), service, 2) })
+	p.eventually(t, "the split is in force", func() error { return p.wantScale(t, "candidate-"+p.Host(service), service, 2) })
 	const calls = 500
 	second := 0
 	for range calls {
-		version, err := p.scaleOf(t, p.host(service), service)
+		version, err := p.scaleOf(t, p.Host(service), service)
 		if err != nil {
 			t.Fatalf("while two revisions answer: %v", err)
 		}
@@ -77,7 +77,7 @@ func TestClusterKn(t *testing.T) {
 	mustTool(t, "kn", "service", "update", service, "--traffic", "stable=100")
 	allFirst := func() error {
 		for range 20 {
-			if err := p.wantScale(t, p.host(service), service, 1); err != nil {
+			if err := p.wantScale(t, p.Host(service), service, 1); err != nil {
 				return err
 			}
 		}
@@ -107,7 +107,7 @@ func pushScale(t *testing.T, p *platform, name string, v int) {
 		p.forget(t, name)
 	}
 	path := save(t, fmt.Sprintf("scale-%d.onnx", v), onnxtest.Scale(1, float32(v)).Marshal())
-	if out, err := p.run(t, "models", "push", name, path, "--version", fmt.Sprint(v)); err != nil {
+	if out, err := p.Run(t, "models", "push", name, path, "--version", fmt.Sprint(v)); err != nil {
 		t.Fatalf("push: %v\n%s", err, out)
 	}
 }

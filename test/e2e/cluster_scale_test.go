@@ -47,7 +47,7 @@ func TestClusterFromZero(t *testing.T) {
 	for _, tc := range calls {
 		t.Run(tc.function, func(t *testing.T) {
 			p.atZero(t, tc.function) // it still is, unless something else has woken it
-			res := p.must(t, request{host: p.host(tc.function), path: "/", body: testdata(t, tc.file), header: map[string]string{"Content-Type": tc.contentType}})
+			res := p.must(t, request{host: p.Host(tc.function), path: "/", body: testdata(t, tc.file), header: map[string]string{"Content-Type": tc.contentType}})
 			if res.status != http.StatusOK || !regexp.MustCompile(tc.want).Match(res.body) {
 				t.Fatalf("from zero: %d %s, want it to match %s", res.status, res.body, tc.want)
 			}
@@ -88,7 +88,7 @@ func burst(t *testing.T, p *platform) {
 		calls.Go(func() {
 			id := fmt.Sprintf("burst-%d", i)
 			body := fmt.Sprintf(`{"id":%q,"inputs":[{"name":"x","datatype":"FP32","shape":[1,1],"data":[%d]}]}`, id, i)
-			res, err := p.do(t, request{host: p.host(burstService), path: "/v2/models/" + burstService + "/infer", body: []byte(body)})
+			res, err := p.do(t, request{host: p.Host(burstService), path: "/v2/models/" + burstService + "/infer", body: []byte(body)})
 			if err != nil {
 				t.Error(err)
 				return

@@ -21,9 +21,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/modelserveai/modelserve/internal/logtest"
+	"github.com/modelserveai/modelserve/internal/platformtest"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -42,8 +46,14 @@ func cluster(t *testing.T) *platform {
 	// In the place of `make build`: what is there and new enough is not linked again.
 	mustTool(t, "go", "build", "-trimpath", "-o", "bin/modelserve", "./cmd/modelserve")
 	return &platform{
-		address: net.JoinHostPort(at.Hostname(), cmp.Or(at.Port(), "80")), domain: "default.models.test", key: os.Getenv("MODELSERVE_KEY"),
-		dir: t.TempDir(), cli: filepath.Join(root(t), "bin/modelserve"), output: new(logtest.Log),
+		Platform: &platformtest.Platform{
+			Address: net.JoinHostPort(at.Hostname(), cmp.Or(at.Port(), "80")), Domain: "default.models.test", Key: os.Getenv("MODELSERVE_KEY"),
+			Dir: t.TempDir(), CLI: filepath.Join(platformtest.Root(t), "bin/modelserve"), Output: new(logtest.Log),
+		},
+		records: s3.New(s3.Options{
+			BaseEndpoint: aws.String(os.Getenv("MODELSERVE_S3_ENDPOINT")), Region: os.Getenv("MODELSERVE_S3_REGION"), UsePathStyle: true,
+			Credentials: credentials.NewStaticCredentialsProvider(os.Getenv("MODELSERVE_S3_ACCESS_KEY_ID"), os.Getenv("MODELSERVE_S3_SECRET_ACCESS_KEY"), ""),
+		}),
 	}
 }
 
@@ -80,7 +90,7 @@ func tool(t *testing.T, input, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = root(t)
+	cmd.Dir = platformtest.Root(t)
 	cmd.Stdin = strings.NewReader(input)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -187,18 +197,18 @@ func TestClusterNothingReachesAFunctionPastTheGateway(t *testing.T) {
 // deployedToCluster gives a model a service of its own.
 func deployedToCluster(t *testing.T, p *platform) {
 	path := save(t, "churn.onnx", echo(infer.FP32, "n", 2))
-	if out, err := p.run(t, "models", "push", "churn", path); err != nil {
+	if out, err := p.Run(t, "models", "push", "churn", path); err != nil {
 		t.Fatalf("push: %v\n%s", err, out)
 	}
 	t.Cleanup(func() { _, _ = tool(t, "", "kubectl", "delete", "ksvc", "churn", "--ignore-not-found") })
-	cmd := exec.CommandContext(t.Context(), p.cli, "deploy", "churn", "--output-dir", t.TempDir(), "--apply", "ko")
-	cmd.Dir = root(t)
+	cmd := exec.CommandContext(t.Context(), p.CLI, "deploy", "churn", "--output-dir", t.TempDir(), "--apply", "ko")
+	cmd.Dir = platformtest.Root(t)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("deploy: %v\n%s", err, out)
 	}
 	body := []byte(`{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}`)
 	p.eventually(t, "the deployed model answers", func() error {
-		res, err := p.do(t, request{host: p.host("churn"), path: "/v2/models/churn/infer", body: body})
+		res, err := p.do(t, request{host: p.Host("churn"), path: "/v2/models/churn/infer", body: body})
 		if err == nil && (res.status != http.StatusOK || !bytes.Contains(res.body, []byte(`"data":[1,2]`))) {
 			err = errors.New(string(res.body))
 		}
@@ -209,7 +219,7 @@ func deployedToCluster(t *testing.T, p *platform) {
 // unsignedModel publishes one without a signature: no function of config/ runs it.
 func unsignedModel(t *testing.T, p *platform) {
 	path := save(t, "unsigned.onnx", echo(infer.FP32, "n", 2))
-	cmd := exec.CommandContext(t.Context(), p.cli, "models", "push", "e2e-unsigned", path)
+	cmd := exec.CommandContext(t.Context(), p.CLI, "models", "push", "e2e-unsigned", path)
 	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "MODELSERVE_SIGNING_KEY_FILE=") // nor of a local platform
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("push: %v\n%s", err, out)

@@ -27,7 +27,7 @@ func hostileInput(t *testing.T, p *platform) {
 	asJSON := map[string]string{"Content-Type": "application/json"}
 	deep := []byte(strings.Repeat("[", 100000) + strings.Repeat("]", 100000))
 	native := func(function string, header map[string]string, body []byte) request {
-		return request{method: http.MethodPost, host: p.host(function), path: "/", header: header, body: body}
+		return request{method: http.MethodPost, host: p.Host(function), path: "/", header: header, body: body}
 	}
 	v2 := func(body string) request { return request{path: infer, body: []byte(body)} }
 	input := func(member string) request {
@@ -76,7 +76,7 @@ func hostileInput(t *testing.T, p *platform) {
 		"a version that is none":       {request{path: "/v2/models/text-orient/versions/No.1", body: nil}, 400, "version"},
 		"a path in a model's name":     {request{path: "/v2/models/..%2f..%2fetc/infer", body: []byte("{}")}, 400, "name"},
 		"capitals in a model's name":   {request{path: "/v2/models/Text/infer", body: []byte("{}")}, 400, "name"},
-		"an unknown function":          {request{host: p.host("never"), path: "/", body: []byte("x")}, 404, "host"},
+		"an unknown function":          {request{host: p.Host("never"), path: "/", body: []byte("x")}, 404, "host"},
 		"a wrong method":               {request{method: http.MethodDelete, path: infer}, 405, "."},
 		"headers over the limit":       {request{path: infer, body: []byte("{}"), header: map[string]string{"X-Long": strings.Repeat("a", 40<<10)}}, 431, "."},
 		"a body over the limit":        {request{path: infer, body: make([]byte, 33<<20)}, 413, "32"},
@@ -137,7 +137,7 @@ func slowClients(t *testing.T, p *platform) {
 	t.Run("a body shorter than announced", func(t *testing.T) {
 		t.Parallel()
 		conn := p.dial(t)
-		fmt.Fprintf(conn, "POST /v2/models/text-orient/infer HTTP/1.1\r\nHost: x\r\nX-API-Key: %s\r\nContent-Length: 100\r\n\r\n{}", p.key)
+		fmt.Fprintf(conn, "POST /v2/models/text-orient/infer HTTP/1.1\r\nHost: x\r\nX-API-Key: %s\r\nContent-Length: 100\r\n\r\n{}", p.Key)
 		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
@@ -165,12 +165,12 @@ func slowClients(t *testing.T, p *platform) {
 	t.Run("a client that goes away", func(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancel(t.Context())
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.address+"/", bytes.NewReader(testdata(t, "functions/text-detect/testdata/page.png")))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.Address+"/", bytes.NewReader(testdata(t, "functions/text-detect/testdata/page.png")))
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Host = p.host("text-detect")
-		req.Header.Set("X-API-Key", p.key)
+		req.Host = p.Host("text-detect")
+		req.Header.Set("X-API-Key", p.Key)
 		gone := make(chan struct{})
 		go func() {
 			defer close(gone)
@@ -189,7 +189,7 @@ func slowClients(t *testing.T, p *platform) {
 func (p *platform) dial(t *testing.T) net.Conn {
 	t.Helper()
 	var d net.Dialer
-	conn, err := d.DialContext(t.Context(), "tcp", p.address)
+	conn, err := d.DialContext(t.Context(), "tcp", p.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func children(t *testing.T, p *platform) []int {
 		// pid (comm) state ppid …; comm may hold anything but is the last in brackets.
 		_, rest, _ := strings.Cut(string(data), ") ")
 		fields := strings.Fields(rest)
-		if len(fields) > 1 && fields[0] != "Z" && fields[1] == strconv.Itoa(p.cmd.Process.Pid) {
+		if len(fields) > 1 && fields[0] != "Z" && fields[1] == strconv.Itoa(p.PID()) {
 			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 			if err == nil {
 				pids = append(pids, pid)

@@ -12,15 +12,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/platformtest"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )
 
 // TestLocalPlatform starts the platform once and uses it in every way.
 func TestLocalPlatform(t *testing.T) {
-	cli := buildCLI(t)
+	cli := platformtest.BuildCLI(t)
 	dir := t.TempDir()
-	p := start(t, cli, filepath.Join(dir, ".modelserve"))
+	p := start(t, cli, dir)
 	t.Run("use", func(t *testing.T) {
 		for name, use := range map[string]func(*testing.T, *platform){
 			"printed commands work":    printedCommands,
@@ -43,15 +44,15 @@ func TestLocalPlatform(t *testing.T) {
 	})
 	t.Run("back to zero", func(t *testing.T) { backToZero(t, p) })
 	t.Run("a second one says who holds the port", func(t *testing.T) {
-		out, err := exec.CommandContext(t.Context(), cli, "dev", "--address", p.address, "--data", filepath.Join(t.TempDir(), ".modelserve"), "--plain").CombinedOutput()
-		if err == nil || !strings.Contains(string(out), fmt.Sprint(p.cmd.Process.Pid)) {
-			t.Errorf("%v, want the pid %d in:\n%s", err, p.cmd.Process.Pid, out)
+		out, err := exec.CommandContext(t.Context(), cli, "dev", "--address", p.Address, "--data", filepath.Join(t.TempDir(), ".modelserve"), "--plain").CombinedOutput()
+		if err == nil || !strings.Contains(string(out), fmt.Sprint(p.PID())) {
+			t.Errorf("%v, want the pid %d in:\n%s", err, p.PID(), out)
 		}
 	})
 	t.Run("stop, start again, and what was published is there", func(t *testing.T) {
-		p.stop(t)
-		again := start(t, cli, filepath.Join(dir, ".modelserve"))
-		if again.key != p.key {
+		p.Stop(t)
+		again := start(t, cli, dir)
+		if again.Key != p.Key {
 			t.Error("the key has changed")
 		}
 		res := again.must(t, request{path: "/v2/models/echo-fp32"})
@@ -64,9 +65,9 @@ func TestLocalPlatform(t *testing.T) {
 // printedCommands pastes what a platform prints whose data is elsewhere, as it is
 // printed, into a folder that has nothing to do with it.
 func printedCommands(t *testing.T, p *platform) {
-	lines := regexp.MustCompile(`(?m)^  (curl .*|\S*/modelserve .*)$`).FindAllStringSubmatch(p.output.String(), -1)
+	lines := regexp.MustCompile(`(?m)^  (curl .*|\S*/modelserve .*)$`).FindAllStringSubmatch(p.Output.String(), -1)
 	if len(lines) != 3 {
-		t.Fatalf("%d commands printed, want three:\n%s", len(lines), p.output.String())
+		t.Fatalf("%d commands printed, want three:\n%s", len(lines), p.Output.String())
 	}
 	for _, line := range lines {
 		cmd := exec.CommandContext(t.Context(), "sh", "-c", line[1])
@@ -95,7 +96,7 @@ func functionsAnswer(t *testing.T, p *platform) {
 	for _, tc := range nativeCalls(t) {
 		t.Run(tc.function, func(t *testing.T) {
 			t.Parallel()
-			res := p.must(t, request{host: p.host(tc.function), path: "/", body: testdata(t, tc.file), header: map[string]string{"Content-Type": tc.contentType}})
+			res := p.must(t, request{host: p.Host(tc.function), path: "/", body: testdata(t, tc.file), header: map[string]string{"Content-Type": tc.contentType}})
 			if res.status != http.StatusOK || !regexp.MustCompile(tc.want).Match(res.body) {
 				t.Fatalf("%d %s, want it to match %s", res.status, res.body, tc.want)
 			}
@@ -119,12 +120,12 @@ func functionsAnswer(t *testing.T, p *platform) {
 func first(t *testing.T, patterns ...string) string {
 	t.Helper()
 	for _, pattern := range patterns {
-		found, err := filepath.Glob(filepath.Join(root(t), pattern))
+		found, err := filepath.Glob(filepath.Join(platformtest.Root(t), pattern))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(found) > 0 {
-			path, err := filepath.Rel(root(t), found[0])
+			path, err := filepath.Rel(platformtest.Root(t), found[0])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -150,7 +151,7 @@ func functionsAnswerV2(t *testing.T, p *platform) {
 	for name, target := range map[string]request{
 		"by path":         {path: "/v2/models/text-orient/infer"},
 		"by its version":  {path: "/v2/models/text-orient/versions/1/infer"},
-		"by its own host": {host: p.host("text-orient"), path: "/v2/models/text-orient/infer"},
+		"by its own host": {host: p.Host("text-orient"), path: "/v2/models/text-orient/infer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			encoded, err := infer.EncodeRequest(&infer.Request{ID: "7", Inputs: []infer.Tensor{input}, BinaryOutput: true}, func(*infer.Tensor) bool { return true })
@@ -166,7 +167,7 @@ func functionsAnswerV2(t *testing.T, p *platform) {
 			}
 		})
 	}
-	if res := p.must(t, request{host: p.host("text-orient"), path: "/v2/models/text-detect"}); res.status == http.StatusOK {
+	if res := p.must(t, request{host: p.Host("text-orient"), path: "/v2/models/text-detect"}); res.status == http.StatusOK {
 		t.Errorf("text-orient's host told of another model: %s", res.body)
 	}
 }
@@ -183,7 +184,7 @@ func functionsAnswerEvents(t *testing.T, p *platform) {
 				header["ce-"+k] = v
 			}
 		}
-		res := p.must(t, request{host: p.host("content-detect"), path: "/", body: []byte("package main\n\nfunc main() { println(1) }\n"), header: header})
+		res := p.must(t, request{host: p.Host("content-detect"), path: "/", body: []byte("package main\n\nfunc main() { println(1) }\n"), header: header})
 		if res.status != http.StatusOK || res.header.Get("Ce-Type") != "dev.modelserve.content-detect.answered.v1" || res.header.Get("Ce-Executionid") != "x-1" {
 			t.Errorf("%d %v %s", res.status, res.header, res.body)
 		}
@@ -197,7 +198,7 @@ func functionsAnswerEvents(t *testing.T, p *platform) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		res := p.must(t, request{host: p.host("content-detect"), path: "/", body: body, header: map[string]string{"Content-Type": "application/cloudevents+json"}})
+		res := p.must(t, request{host: p.Host("content-detect"), path: "/", body: body, header: map[string]string{"Content-Type": "application/cloudevents+json"}})
 		var got map[string]any
 		if err := json.Unmarshal(res.body, &got); err != nil || res.status != http.StatusOK ||
 			got["type"] != "dev.modelserve.content-detect.answered.v1" || got["executionid"] != "x-1" || got["data"] == nil {
@@ -223,7 +224,7 @@ func save(t *testing.T, name string, model []byte) string {
 
 func pushedModelAnswers(t *testing.T, p *platform) {
 	path := save(t, "pushed.onnx", echo(infer.FP32, "n", 4))
-	out, err := p.run(t, "models", "push", "pushed", path)
+	out, err := p.Run(t, "models", "push", "pushed", path)
 	if err != nil {
 		t.Fatalf("push: %v\n%s", err, out)
 	}
@@ -232,19 +233,19 @@ func pushedModelAnswers(t *testing.T, p *platform) {
 		t.Fatalf("no curl line in:\n%s", out)
 	}
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", curl[1])
-	cmd.Dir = p.dir
+	cmd.Dir = p.Dir
 	answer, err := cmd.CombinedOutput()
 	if err != nil || !bytes.Contains(answer, []byte(`"outputs":[{`)) {
 		t.Errorf("the printed line as pasted: %v\n%s\n%s", err, curl[1], answer)
 	}
-	again, err := p.run(t, "models", "push", "pushed", path)
+	again, err := p.Run(t, "models", "push", "pushed", path)
 	if err != nil {
 		t.Errorf("the same bytes again: %v\n%s", err, again)
 	}
-	if listed, err := p.run(t, "models", "list", "--output", "json"); err != nil || strings.Count(listed, `"pushed"`) != 1 {
+	if listed, err := p.Run(t, "models", "list", "--output", "json"); err != nil || strings.Count(listed, `"pushed"`) != 1 {
 		t.Errorf("list: %v\n%s", err, listed)
 	}
-	if verified, err := p.run(t, "models", "verify", "pushed"); err != nil {
+	if verified, err := p.Run(t, "models", "verify", "pushed"); err != nil {
 		t.Errorf("verify: %v\n%s", err, verified)
 	}
 }
@@ -252,7 +253,7 @@ func pushedModelAnswers(t *testing.T, p *platform) {
 func modelsRefused(t *testing.T, p *platform) {
 	good := save(t, "a.onnx", echo(infer.FP32, "n", 4))
 	other := save(t, "b.onnx", echo(infer.Int64, "n", 4))
-	if out, err := p.run(t, "models", "push", "refused", good, "--version", "1"); err != nil {
+	if out, err := p.Run(t, "models", "push", "refused", good, "--version", "1"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for name, tc := range map[string]struct {
@@ -269,7 +270,7 @@ func modelsRefused(t *testing.T, p *platform) {
 		"a version that is not a number": {[]string{"refused", good, "--version", "x"}, 2, "version"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, err := p.run(t, append([]string{"models", "push"}, tc.args...)...)
+			out, err := p.Run(t, append([]string{"models", "push"}, tc.args...)...)
 			exit := -1
 			if state, ok := err.(*exec.ExitError); ok { //nolint:errorlint // Run returns it bare
 				exit = state.ExitCode()
@@ -283,14 +284,14 @@ func modelsRefused(t *testing.T, p *platform) {
 
 func deployedModelAnswers(t *testing.T, p *platform) {
 	path := save(t, "churn.onnx", echo(infer.FP32, "n", 2))
-	if out, err := p.run(t, "models", "push", "churn", path); err != nil {
+	if out, err := p.Run(t, "models", "push", "churn", path); err != nil {
 		t.Fatalf("push: %v\n%s", err, out)
 	}
-	if out, err := p.run(t, "deploy", "churn"); err != nil {
+	if out, err := p.Run(t, "deploy", "churn"); err != nil {
 		t.Fatalf("deploy: %v\n%s", err, out)
 	}
 	body := []byte(`{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}`)
-	res := p.must(t, request{host: p.host("churn"), path: "/v2/models/churn/infer", body: body})
+	res := p.must(t, request{host: p.Host("churn"), path: "/v2/models/churn/infer", body: body})
 	if res.status != http.StatusOK || !bytes.Contains(res.body, []byte(`"data":[1,2]`)) {
 		t.Errorf("%d %s", res.status, res.body)
 	}
@@ -303,12 +304,12 @@ func tritonClient(t *testing.T, p *platform) {
 	} {
 		path := save(t, name+".onnx", echo(dtype, "n", "m"))
 		p.forget(t, name)
-		if out, err := p.run(t, "models", "push", name, path); err != nil {
+		if out, err := p.Run(t, "models", "push", name, path); err != nil {
 			t.Fatalf("push %s: %v\n%s", name, err, out)
 		}
 	}
 	cmd := exec.CommandContext(t.Context(), "python3", "-W", "ignore", "triton_client.py")
-	cmd.Env = append(os.Environ(), "E2E_ADDRESS="+p.address, "E2E_KEY="+p.key, "PYTHONPATH="+filepath.Join(root(t), ".deps/python"), "PYTHONDONTWRITEBYTECODE=1")
+	cmd.Env = append(os.Environ(), "E2E_ADDRESS="+p.Address, "E2E_KEY="+p.Key, "PYTHONPATH="+filepath.Join(platformtest.Root(t), ".deps/python"), "PYTHONDONTWRITEBYTECODE=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -319,7 +320,7 @@ func keys(t *testing.T, p *platform) {
 		"none":         {},
 		"nonsense":     {"X-API-Key": "hello"},
 		"one too long": {"X-API-Key": "ms_" + strings.Repeat("a", 10000)},
-		"wrong secret": {"X-API-Key": p.key[:len(p.key)-1] + "_"},
+		"wrong secret": {"X-API-Key": p.Key[:len(p.Key)-1] + "_"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			res := p.must(t, request{path: "/v2/models/text-detect", header: header, noKey: true})
@@ -328,7 +329,7 @@ func keys(t *testing.T, p *platform) {
 			}
 		})
 	}
-	out, err := p.run(t, "keys", "create", "ci", "--scope", "infer:text-orient", "--output", "json")
+	out, err := p.Run(t, "keys", "create", "ci", "--scope", "infer:text-orient", "--output", "json")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -348,7 +349,7 @@ func keys(t *testing.T, p *platform) {
 	if got := ask("/v1/keys"); got != http.StatusForbidden {
 		t.Errorf("the keys: %d", got)
 	}
-	if out, err := p.run(t, "keys", "revoke", made.ID); err != nil {
+	if out, err := p.Run(t, "keys", "revoke", made.ID); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	p.eventually(t, "a revoked key is refused", func() error {
@@ -367,7 +368,7 @@ func backToZero(t *testing.T, p *platform) {
 		}
 		return nil
 	})
-	res := p.must(t, request{host: p.host("content-detect"), path: "/", body: []byte("#!/bin/sh\necho hello\n"), header: map[string]string{"Content-Type": "application/octet-stream"}})
+	res := p.must(t, request{host: p.Host("content-detect"), path: "/", body: []byte("#!/bin/sh\necho hello\n"), header: map[string]string{"Content-Type": "application/octet-stream"}})
 	if res.status != http.StatusOK {
 		t.Errorf("from zero: %d %s", res.status, res.body)
 	}

@@ -8,145 +8,37 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/modelserveai/modelserve/internal/logtest"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/modelserveai/modelserve/internal/platformtest"
 )
 
-// platform is a running `modelserve dev`, or a cluster's.
+// platform is one that a test uses: `modelserve dev`, or a cluster's.
 type platform struct {
-	address     string // host:port
-	domain      string // below which functions have their names
-	key         string
-	dir         string // where the CLI runs; holds .modelserve locally
-	environment []string
-	cli         string
-	cmd         *exec.Cmd    // of the local one
-	output      *logtest.Log // what it prints
+	*platformtest.Platform
+	records *s3.Client // of a cluster's, whose models outlive the tests; nil locally
 }
 
-// root is the repository's root.
-func root(t *testing.T) string {
+// start runs the local platform on a folder until the test ends.
+func start(t *testing.T, cli, dir string) *platform {
 	t.Helper()
-	dir, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-// buildCLI builds the CLI, without the race detector: it is timed as users run it.
-func buildCLI(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "modelserve")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, "./cmd/modelserve")
-	cmd.Dir = root(t)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the CLI: %v\n%s", err, out)
-	}
-	return path
-}
-
-// start runs the platform on a free port until the test ends.
-func start(t *testing.T, cli, data string) *platform {
-	t.Helper()
-	p := &platform{address: freeAddress(t), dir: filepath.Dir(data), cli: cli, output: new(logtest.Log)}
-	_, port, _ := net.SplitHostPort(p.address)
-	p.domain = "default.localhost:" + port
-	p.cmd = exec.Command(cli, "dev", "--address", p.address, "--data", data, "--plain")
-	p.cmd.Dir = root(t)
-	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		p.stop(t)
-		if t.Failed() {
-			t.Logf("the platform printed:\n%s", tail(p.output.String(), 20000))
-		}
-	})
-	p.waitReady(t)
-	key, err := os.ReadFile(filepath.Join(data, "key"))
-	if err != nil {
-		t.Fatalf("the key: %v\n%s", err, p.output.String())
-	}
-	p.key = strings.TrimSpace(string(key))
-	return p
-}
-
-func tail(s string, n int) string {
-	if len(s) > n {
-		return "…" + s[len(s)-n:]
-	}
-	return s
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// stop ends the platform as Ctrl-C does; stopping twice is safe.
-func (p *platform) stop(t *testing.T) {
-	t.Helper()
-	if p.cmd.ProcessState != nil {
-		return
-	}
-	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		t.Errorf("interrupt the platform: %v", err)
-	}
-	if err := p.cmd.Wait(); err != nil {
-		t.Errorf("the platform ended badly: %v", err)
-	}
-}
-
-func (p *platform) waitReady(t *testing.T) {
-	t.Helper()
-	p.eventually(t, "the platform is ready", func() error {
-		res, err := p.do(t, request{path: "/readyz"})
-		if err == nil && res.status != http.StatusOK {
-			err = fmt.Errorf("status %d: %s", res.status, res.body)
-		}
-		return err
-	})
+	return &platform{Platform: platformtest.Start(t, cli, dir)}
 }
 
 // eventually asks until condition holds, for two minutes.
 func (p *platform) eventually(t *testing.T, what string, condition func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := condition()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("%s: not within two minutes: %v\n%s", what, err, tail(p.output.String(), 4000))
-		}
-	}
+	p.Eventually(t, what, 2*time.Minute, condition)
 }
 
 // request is one HTTP request; the zero value is GET /.
@@ -180,7 +72,7 @@ func (p *platform) do(t *testing.T, r request) (*response, error) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, r.method, "http://"+p.address+r.path, bytes.NewReader(r.body))
+	req, err := http.NewRequestWithContext(ctx, r.method, "http://"+p.Address+r.path, bytes.NewReader(r.body))
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +80,7 @@ func (p *platform) do(t *testing.T, r request) (*response, error) {
 		req.Host = r.host
 	}
 	if !r.noKey {
-		req.Header.Set("X-API-Key", p.key)
+		req.Header.Set("X-API-Key", p.Key)
 	}
 	for k, v := range r.header {
 		req.Header.Set(k, v)
@@ -212,43 +104,25 @@ func (p *platform) must(t *testing.T, r request) *response {
 	return res
 }
 
-// host is a function's own host name.
-func (p *platform) host(function string) string { return function + "." + p.domain }
-
-// run runs the CLI against the platform.
-func (p *platform) run(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), p.cli, args...)
-	cmd.Dir = p.dir
-	cmd.Env = append(append(os.Environ(), p.environment...), "MODELSERVE_ORT_LIBRARY="+library(t))
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
-	return out.String(), err
-}
-
-// forget deletes what an earlier run on the same platform has left of a model.
+// forget deletes what an earlier run on the same platform has left of a model,
+// and the record that its versions' numbers were used.
 func (p *platform) forget(t *testing.T, model string) {
 	t.Helper()
-	if out, err := p.run(t, "models", "delete", model, "--yes"); err != nil && !strings.Contains(out, "is not published") {
+	if out, err := p.Run(t, "models", "delete", model, "--yes"); err != nil && !strings.Contains(out, "is not published") {
 		t.Fatalf("delete %s: %v\n%s", model, err, out)
 	}
-}
-
-// library is the ONNX Runtime that was fetched: the CLI finds it by itself from
-// the repository's root, and these run elsewhere.
-func library(t *testing.T) string {
-	t.Helper()
-	found, err := filepath.Glob(filepath.Join(root(t), ".deps/onnxruntime/libonnxruntime*"))
-	if err != nil || len(found) == 0 {
-		t.Fatalf("no library in .deps: run `make deps` (%v)", err)
+	if p.records == nil {
+		return
 	}
-	return found[0]
+	at := s3.DeleteObjectInput{Bucket: aws.String(os.Getenv("MODELSERVE_S3_BUCKET")), Key: aws.String("models/_deleted/" + model + ".json")}
+	if _, err := p.records.DeleteObject(t.Context(), &at); err != nil {
+		t.Fatalf("forget that %s was deleted: %v", model, err)
+	}
 }
 
 func testdata(t *testing.T, path string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(root(t), path))
+	data, err := os.ReadFile(filepath.Join(platformtest.Root(t), path))
 	if err != nil {
 		t.Fatal(err)
 	}
