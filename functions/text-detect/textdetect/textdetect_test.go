@@ -35,35 +35,11 @@ func (v mapOf) Run(_ context.Context, inputs []infer.Tensor) ([]infer.Tensor, er
 
 func (mapOf) Info() *serve.ModelInfo { return &serve.ModelInfo{} }
 
-// spoiler finds nothing, leaves nothing but NaN in the memory of its inputs, and
-// remembers whether it was given any.
-type spoiler struct {
-	mapOf
-	unwritten int
-}
-
-func (s *spoiler) Run(ctx context.Context, inputs []infer.Tensor) ([]infer.Tensor, error) {
-	values, err := infer.Values[float32](&inputs[0])
-	if err != nil {
-		return nil, err
-	}
-	for _, v := range values {
-		if v != v {
-			s.unwritten++
-		}
-	}
-	outputs, err := s.mapOf.Run(ctx, inputs)
-	for i := range inputs[0].Data {
-		inputs[0].Data[i] = 0xff
-	}
-	return outputs, err
-}
-
 // TestInputsHoldNothingFromBefore holds that each value of the memory that is
 // reused for pages of other sizes is written.
 func TestInputsHoldNothingFromBefore(t *testing.T) {
 	t.Parallel()
-	model := &spoiler{}
+	model := &modeltest.Spoiler{Runner: mapOf(0)}
 	c := textdetect.New(textdetect.Options{})
 	for range 4 { // a pool may forget what it was given
 		for _, name := range []string{"large.png", "thin.png", "wide.png", "column.png", "small.bmp", "transparent.png"} {
@@ -72,8 +48,8 @@ func TestInputsHoldNothingFromBefore(t *testing.T) {
 			}
 		}
 	}
-	if model.unwritten > 0 {
-		t.Errorf("%d values of inputs were from before", model.unwritten)
+	if model.Unwritten > 0 {
+		t.Errorf("%d values of inputs were from before", model.Unwritten)
 	}
 }
 

@@ -192,35 +192,11 @@ func BenchmarkAnswer(b *testing.B) {
 	}
 }
 
-// spoiler is a scribe that leaves nothing but NaN in the memory of its inputs,
-// and remembers whether it was given any.
-type spoiler struct {
-	scribe
-	unwritten int
-}
-
-func (s *spoiler) Run(ctx context.Context, inputs []infer.Tensor) ([]infer.Tensor, error) {
-	values, err := infer.Values[float32](&inputs[0])
-	if err != nil {
-		return nil, err
-	}
-	for _, v := range values {
-		if v != v {
-			s.unwritten++
-		}
-	}
-	outputs, err := s.scribe.Run(ctx, inputs)
-	for i := range inputs[0].Data {
-		inputs[0].Data[i] = 0xff
-	}
-	return outputs, err
-}
-
 // TestInputsHoldNothingFromBefore holds that each value of the memory that is
 // reused for lines of other widths is written.
 func TestInputsHoldNothingFromBefore(t *testing.T) {
 	t.Parallel()
-	model := &spoiler{scribe: scribe{classes: 4}}
+	model := &modeltest.Spoiler{Runner: &scribe{classes: 4}}
 	c := textrecognize.New(textrecognize.Options{})
 	for range 8 { // a pool may forget what it was given
 		for _, name := range []string{"long.png", "short.png", "thin.png", "line.png"} {
@@ -228,7 +204,7 @@ func TestInputsHoldNothingFromBefore(t *testing.T) {
 		}
 		answer(t, c, model, asJSON(t, `,"polygons":[[[0,0],[900,0],[900,40],[0,40]],[[0,50],[300,50],[300,90],[0,90]],[[0,100],[40,100],[40,140],[0,140]]]`))
 	}
-	if model.unwritten > 0 {
-		t.Errorf("%d values of inputs were from before", model.unwritten)
+	if model.Unwritten > 0 {
+		t.Errorf("%d values of inputs were from before", model.Unwritten)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/problem"
 )
 
-// apiKey is a key as the control API tells of it.
+// apiKey is a key as the control API answers it.
 type apiKey struct {
 	ID        string     `json:"id"`
 	Name      string     `json:"name"`
@@ -177,7 +177,7 @@ func (c *client) revoke(ctx context.Context, idOrName string) (id string, err er
 	}
 	switch len(ids) {
 	case 0:
-		return "", fmt.Errorf("%w, and no active key has that name; `modelserve keys list` tells which there are", err)
+		return "", fmt.Errorf("%w, and no active key has that name; `modelserve keys list` shows which there are", err)
 	case 1:
 		return ids[0], end(ids[0])
 	default:

@@ -121,7 +121,7 @@ func summaryTable(models []modelSummary) string {
 	return t.String()
 }
 
-// calls tells on one line which versions calls reach that name no number.
+// calls lists on one line the versions that calls reach that name no number.
 func (m *modelSummary) calls() string {
 	switch {
 	case m.PolicyFault != "":
@@ -266,7 +266,7 @@ func (a *app) deleteCommand() *cobra.Command {
 		Long: `Delete a version, or all versions of a model. It asks first; where nobody can
 answer it wants --yes. A version that an alias or the split names is not deleted
 before those name another, but with the whole model. Manifests and functions
-that name it are told first. The pool lets it go within two seconds; a function
+that name it are listed first. The pool lets it go within two seconds; a function
 that pins it answers with it until it stops. Its number is never used again.`,
 		Example: `  modelserve models delete churn@2
   modelserve models delete churn --yes`,

@@ -92,7 +92,7 @@ model.ort …
 	if out := s.must("models", "push", "churn", "a.onnx", "--version", "1"); !strings.Contains(out, "the newest is churn@2") || !strings.HasSuffix(out, "/churn/versions/1/infer\n") {
 		t.Errorf("an older version again: %s", out)
 	}
-	s.fails(exitFailed, "`modelserve models list` tells what is", "models", "verify", "churn@9")
+	s.fails(exitFailed, "`modelserve models list` shows what is", "models", "verify", "churn@9")
 	s.deletes()
 }
 

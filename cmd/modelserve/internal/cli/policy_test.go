@@ -123,7 +123,7 @@ func TestPolicyRefuses(t *testing.T) {
 	}{
 		"no name":              {exitUsage, "usage: modelserve models alias NAME", []string{"alias"}},
 		"a bad name":           {exitUsage, "expected 1 to 63", []string{"alias", "../x"}},
-		"no such model":        {exitFailed, "`modelserve models list` tells what is", []string{"alias", "other", "stable=1"}},
+		"no such model":        {exitFailed, "`modelserve models list` shows what is", []string{"alias", "other", "stable=1"}},
 		"no such version":      {exitFailed, "version 9 is not published; the newest version is 2", []string{"alias", "churn", "stable=9"}},
 		"no such alias":        {exitFailed, `has no alias "blue" to take away`, []string{"alias", "churn", "blue-"}},
 		"latest":               {exitUsage, "always the newest version", []string{"alias", "churn", "latest=1"}},

@@ -175,7 +175,7 @@ func (a *app) openLibrary() (*ort.Library, error) {
 	return ort.Open(path)
 }
 
-// pushedOf tells what was published and what calls it: by its version where
+// pushedOf reports what was published and what calls it: by its version where
 // one without would reach a newer one.
 func (a *app) pushedOf(ctx context.Context, s *store, done *publish.Result, addr address) (pushed, error) {
 	p := pushed{
@@ -250,8 +250,8 @@ func (a *app) bring(ctx context.Context, ref artifact.Ref, addr address, takesOv
 	}
 	loading, cancel := context.WithTimeout(ctx, loadTime)
 	defer cancel()
-	var told *problem.Error
-	if err := c.load(loading, ref.Name); errors.As(err, &told) {
+	var fault *problem.Error
+	if err := c.load(loading, ref.Name); errors.As(err, &fault) {
 		notes = append(notes, fmt.Sprintf("an older version answers calls without a version until this one is loaded: %s", explain(err)))
 	}
 	return notes

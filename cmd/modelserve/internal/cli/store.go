@@ -243,7 +243,7 @@ func (s *store) find(ctx context.Context, text string) (*artifact.Manifest, erro
 // notPublished says what to do about a model that is not there.
 func notPublished(err error) error {
 	if err != nil && problem.CodeOf(err) == problem.ModelNotFound {
-		return fmt.Errorf("%w; `modelserve models list` tells what is, `modelserve models push` publishes", err)
+		return fmt.Errorf("%w; `modelserve models list` shows what is, `modelserve models push` publishes", err)
 	}
 	return err
 }

@@ -98,7 +98,7 @@ func (a *app) waitGone(ctx context.Context, name string, wait time.Duration) err
 	for {
 		functions, err := c.functions(ctx)
 		if err != nil {
-			return fmt.Errorf("the platform does not tell: %w", err)
+			return fmt.Errorf("ask the platform: %w", err)
 		}
 		if !slices.ContainsFunc(functions, func(f function) bool { return f.Name == name }) {
 			return nil

@@ -127,7 +127,7 @@ func (r *Revision) SetReachable(reachable bool) {
 }
 
 // Close ends every instance, within grace, and returns when they have ended.
-// Requests that wait are told so. It may be called again, with less grace.
+// Requests that wait are refused (ErrRetired). It may be called again, with less grace.
 func (r *Revision) Close(grace time.Duration) {
 	over := time.AfterFunc(grace, func() { r.killed.Do(func() { close(r.kill) }) })
 	defer over.Stop()
@@ -228,7 +228,7 @@ func (r *Revision) idle() bool {
 	return len(r.instances) == 0 && r.waiting.len() == 0 && r.failures == 0 && r.proving == 0 && r.scaler.minimum() == 0
 }
 
-// held tells when a start that requests wait for, and that is held back for now,
+// held returns when a start that requests wait for, and that is held back for now,
 // may be; nil when none is.
 func (r *Revision) held() <-chan time.Time {
 	r.mu.Lock()
@@ -335,7 +335,7 @@ type Status struct {
 	Waiting  int
 }
 
-// Status tells how the revision stands now.
+// Status reports how the revision stands now.
 func (r *Revision) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,0 +1,35 @@
+package modeltest
+
+import (
+	"context"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/serve"
+)
+
+// Spoiler runs a model, leaves nothing but NaN in the memory of its FP32 input,
+// and counts the NaN that it was given: those of a codec that reuses memory and
+// does not write all of it.
+type Spoiler struct {
+	serve.Runner
+
+	Unwritten int
+}
+
+// Run implements serve.Runner.
+func (s *Spoiler) Run(ctx context.Context, inputs []infer.Tensor) ([]infer.Tensor, error) {
+	values, err := infer.Values[float32](&inputs[0])
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range values {
+		if v != v {
+			s.Unwritten++
+		}
+	}
+	outputs, err := s.Runner.Run(ctx, inputs)
+	for i := range inputs[0].Data {
+		inputs[0].Data[i] = 0xff
+	}
+	return outputs, err
+}
