@@ -36,7 +36,9 @@ images: ## Make the images that functions and the gateway are built on (ARCH=amd
 
 .PHONY: test
 test: test-deps deps ## Prove everything but the cluster.
-	@MODELSERVE_POISON=buffers $(GO) test -race -timeout 30m ./...
+	@# And what took longest, of what was not known from before.
+	@MODELSERVE_POISON=buffers $(GO) test -race -timeout 30m ./... | awk '{ print; fflush() } \
+		$$1 ~ /ok|FAIL/ && $$3 ~ /s$$/ { printf "  %7.1f s  %s\n", $$3, $$2 | "sort -rn | head -8 >&2" }'
 
 .PHONY: conformance
 conformance: test-deps deps ## Serve every model of the ONNX project's node tests (UPDATE=1 writes the exceptions again).

@@ -21,7 +21,6 @@ import (
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/objectstore"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
-	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )
 
@@ -315,32 +314,6 @@ func TestVerifyFindsWhatWasAltered(t *testing.T) {
 		t.Fatalf("%d objects altered: %v", altered, err)
 	}
 	s.fails(exitFailed, "churn@1: model.onnx: ", "models", "verify", "churn")
-}
-
-func TestPublishShipped(t *testing.T) {
-	t.Parallel()
-	s := newShell(t).withPlatform()
-	path, err := ort.FindLibrary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	deps := filepath.Dir(filepath.Dir(path))
-	s.wants(`MODEL             DIGEST
-text-detect@1     sha256:…  published
-text-orient@1     sha256:…  published
-text-recognize@1  sha256:…  published
-speech-detect@1   sha256:…  published
-content-detect@1  sha256:…  published
-`, "models", "publish-shipped", "--deps", deps)
-	if again := s.must("models", "publish-shipped", "--deps", deps); strings.Count(again, "unchanged") != 5 {
-		t.Errorf("again:\n%s", again)
-	}
-	s.fails(exitFailed, "`make deps` fetches", "models", "publish-shipped", "--deps", t.TempDir())
-
-	s.must("models", "delete", "text-orient", "--yes")
-	if after := s.must("models", "publish-shipped", "--deps", deps); strings.Count(after, "unchanged") != 4 || !strings.Contains(after, "deleted, and never published again") {
-		t.Errorf("after one was deleted:\n%s", after)
-	}
 }
 
 // TestPushNeverTakesADeletedNumber is the newcomer's way to a version whose

@@ -190,17 +190,29 @@ func TestShippedModelsAreBounded(t *testing.T) {
 // in a fresh clone: it makes the store, and a second time changes nothing.
 func TestShippedModelsArePublishedBeforeAPlatformHasRun(t *testing.T) {
 	t.Parallel()
-	deps, err := filepath.Abs("../../../../.deps")
+	s := newShell(t)
+	path, err := ort.FindLibrary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newShell(t)
-	for _, want := range []string{"published", "unchanged"} {
-		if got := s.must("models", "publish-shipped", "--deps", deps); strings.Count(got, want) != 5 {
-			t.Errorf("want five %s in\n%s", want, got)
-		}
+	deps := filepath.Dir(filepath.Dir(path))
+	s.wants(`MODEL             DIGEST
+text-detect@1     sha256:…  published
+text-orient@1     sha256:…  published
+text-recognize@1  sha256:…  published
+speech-detect@1   sha256:…  published
+content-detect@1  sha256:…  published
+`, "models", "publish-shipped", "--deps", deps)
+	if again := s.must("models", "publish-shipped", "--deps", deps); strings.Count(again, "unchanged") != 5 {
+		t.Errorf("again:\n%s", again)
 	}
 	if got := s.must("models", "verify", "text-orient"); !strings.Contains(got, "signature good") {
 		t.Error(got)
+	}
+	s.fails(exitFailed, "`make deps` fetches", "models", "publish-shipped", "--deps", t.TempDir())
+
+	s.must("models", "delete", "text-orient", "--yes")
+	if after := s.must("models", "publish-shipped", "--deps", deps); strings.Count(after, "unchanged") != 4 || !strings.Contains(after, "deleted, and never published again") {
+		t.Errorf("after one was deleted:\n%s", after)
 	}
 }
