@@ -3,26 +3,21 @@ package gateway_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
-	"github.com/google/go-cmp/cmp"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
-	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -219,106 +214,6 @@ func TestGRPCCannotBeTalkedPast(t *testing.T) {
 	}
 }
 
-type raw []byte
-
-type rawCodec struct{}
-
-func (rawCodec) Name() string { return "proto" }
-
-func (rawCodec) Marshal(m any) ([]byte, error) {
-	r, ok := m.(*raw)
-	if !ok {
-		return nil, fmt.Errorf("not raw: %T", m)
-	}
-	return append([]byte{}, *r...), nil
-}
-
-func (rawCodec) Unmarshal(data []byte, m any) error {
-	p, ok := m.(proto.Message)
-	if !ok {
-		return fmt.Errorf("not a message: %T", m)
-	}
-	return proto.Unmarshal(data, p)
-}
-
-func (w *world) h2c() *http.Client {
-	transport := &http.Transport{Protocols: new(http.Protocols)}
-	transport.Protocols.SetUnencryptedHTTP2(true)
-	w.t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport}
-}
-
-func TestGRPCStream(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.StreamInFlight = 2 })
-	w.grpcFunction("pool")
-	w.grpcFunction("ocr")
-	conn := w.dial("")
-	stream, err := conn.NewStream(with(t, "authorization", "Bearer "+w.key(auth.Infer("iris"), auth.Infer("text-recognize"))),
-		&grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, service+"ModelStreamInfer")
-	if err != nil {
-		t.Fatal(err)
-	}
-	models := []string{"iris", "text-recognize", "nope", "secret-model", "iris", "a/b"}
-	var want, got []string
-	for i := range 60 {
-		model := models[i%len(models)]
-		id := strconv.Itoa(i)
-		if err := stream.SendMsg(&inferpb.ModelInferRequest{ModelName: model, Id: id}); err != nil {
-			t.Fatal(err)
-		}
-		want = append(want, id+" "+map[string]string{
-			"iris": "pool/iris", "text-recognize": "ocr/text-recognize", "nope": "may not infer", "secret-model": "may not infer", "a/b": "model_name",
-		}[model])
-	}
-	if err := stream.CloseSend(); err != nil {
-		t.Fatal(err)
-	}
-	for {
-		var out inferpb.ModelStreamInferResponse
-		if err := stream.RecvMsg(&out); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		text := out.GetInferResponse().GetModelName()
-		for _, part := range []string{"may not infer", "model_name"} {
-			if strings.Contains(out.GetErrorMessage(), part) {
-				text = part
-			}
-		}
-		got = append(got, out.GetInferResponse().GetId()+" "+text)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-}
-
-func TestGRPCClientGoesAway(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	f := w.grpcFunction("pool")
-	f.hold, f.held = make(chan struct{}), make(chan struct{})
-	ctx, cancel := context.WithCancel(with(t, "x-api-key", w.admin))
-	done := make(chan error, 1)
-	conn := w.dial("")
-	go func() {
-		done <- conn.Invoke(ctx, service+"ModelInfer", &inferpb.ModelInferRequest{ModelName: "iris"}, &inferpb.ModelInferResponse{})
-	}()
-	select {
-	case <-f.held:
-	case err := <-done:
-		t.Fatal(err)
-	}
-	cancel()
-	if err := <-f.ended; !errors.Is(err, context.Canceled) {
-		t.Errorf("the function's context ended with %v", err)
-	}
-	if err := <-done; status.Code(err) != codes.Canceled {
-		t.Errorf("the client got %v", err)
-	}
-}
-
 func TestGRPCErrors(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.MaxBody = 1 << 10 })
@@ -376,88 +271,6 @@ func TestGRPCErrors(t *testing.T) {
 	if err := stream.RecvMsg(&inferpb.ModelStreamInferResponse{}); !strings.Contains(err.Error(), "expected a message of at most 1024 bytes") {
 		t.Errorf("a stream's message that is too large: %v", err)
 	}
-}
-
-// TestHealthWithoutAKey holds that a probe learns how the platform itself is, and
-// nobody of a function without a key.
-func TestHealthWithoutAKey(t *testing.T) {
-	t.Parallel()
-	var down atomic.Bool
-	w := newWorld(t, func(_ *gateway.Config, d *gateway.Deps) {
-		d.Ready = func(context.Context) error {
-			if down.Load() {
-				return errors.New("the store is gone")
-			}
-			return nil
-		}
-	})
-	client := healthpb.NewHealthClient(w.dial(""))
-	for _, name := range []string{"", "inference.GRPCInferenceService"} {
-		if got, err := client.Check(t.Context(), &healthpb.HealthCheckRequest{Service: name}); err != nil || got.GetStatus() != healthpb.HealthCheckResponse_SERVING {
-			t.Errorf("%q: %v, %v", name, got, err)
-		}
-	}
-	if _, err := client.Check(with(t, "x-api-key", "nonsense"), &healthpb.HealthCheckRequest{}); err != nil {
-		t.Errorf("with a key that is none: %v", err)
-	}
-	ofFunction := healthpb.NewHealthClient(w.dial("ocr.default.localhost"))
-	if _, err := ofFunction.Check(t.Context(), &healthpb.HealthCheckRequest{}); status.Code(err) != codes.Unauthenticated {
-		t.Errorf("a function's: %v", err)
-	}
-	watch, err := client.Watch(t.Context(), &healthpb.HealthCheckRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []healthpb.HealthCheckResponse_ServingStatus{healthpb.HealthCheckResponse_SERVING, healthpb.HealthCheckResponse_NOT_SERVING} {
-		if got, err := watch.Recv(); err != nil || got.GetStatus() != want {
-			t.Errorf("%v, %v; want %v", got, err, want)
-		}
-		down.Store(true)
-	}
-}
-
-// TestReflection holds that tools find the services, for callers with a key.
-func TestReflection(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	ask := func(ctx context.Context, q *reflectionpb.ServerReflectionRequest) (*reflectionpb.ServerReflectionResponse, error) {
-		stream, err := reflectionpb.NewServerReflectionClient(w.dial("")).ServerReflectionInfo(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if err := stream.Send(q); err != nil {
-			return nil, err
-		}
-		return stream.Recv()
-	}
-	ctx := with(t, "x-api-key", w.key(auth.Infer("iris")))
-	list, err := ask(ctx, &reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, s := range list.GetListServicesResponse().GetService() {
-		names = append(names, s.GetName())
-	}
-	if diff := cmp.Diff([]string{"grpc.health.v1.Health", "inference.GRPCInferenceService"}, names); diff != "" {
-		t.Errorf("services %s", diff)
-	}
-	for _, symbol := range append(names, "inference.ModelInferRequest", "grpc.health.v1.HealthCheckResponse") {
-		got, err := ask(ctx, &reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: symbol}})
-		if err != nil || len(got.GetFileDescriptorResponse().GetFileDescriptorProto()) == 0 {
-			t.Errorf("%s: %v, %v", symbol, got, err)
-		}
-	}
-	if _, err := ask(t.Context(), &reflectionpb.ServerReflectionRequest{}); status.Code(err) != codes.Unauthenticated {
-		t.Errorf("without a key: %v", err)
-	}
-}
-
-// unknown is a message of bytes that its type does not know.
-func unknown(data []byte) proto.Message {
-	m := &inferpb.ModelInferRequest{}
-	m.ProtoReflect().SetUnknown(data)
-	return m
 }
 
 // TestGRPCHidesAddresses holds that a gRPC caller learns no more than one by HTTP

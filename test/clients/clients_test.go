@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/mod/modfile"
 
-	"github.com/modelserveai/modelserve/internal/platformtest"
+	"github.com/modelserveai/modelserve/test/platformtest"
 )
 
 var all = flag.Bool("all", false, "the clients that take long to install, too: Java's and MLServer's")

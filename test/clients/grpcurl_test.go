@@ -13,7 +13,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/modelserveai/modelserve/internal/platformtest"
+	"github.com/modelserveai/modelserve/test/platformtest"
 )
 
 // grpcurl calls the protocol by hand, as people do from a shell.

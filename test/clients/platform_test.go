@@ -3,7 +3,7 @@ package clients
 import (
 	"testing"
 
-	"github.com/modelserveai/modelserve/internal/platformtest"
+	"github.com/modelserveai/modelserve/test/platformtest"
 )
 
 // platform is a running `modelserve dev`.

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/modelserveai/modelserve/internal/platformtest"
+	"github.com/modelserveai/modelserve/test/platformtest"
 )
 
 // The sink of these tests is Eventing's own event display, in a pod whose log

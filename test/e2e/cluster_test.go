@@ -27,8 +27,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/modelserveai/modelserve/internal/logtest"
-	"github.com/modelserveai/modelserve/internal/platformtest"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/test/platformtest"
 )
 
 // cluster is the platform of the cluster that .cluster/env tells of.

@@ -12,9 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/modelserveai/modelserve/internal/platformtest"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
+	"github.com/modelserveai/modelserve/test/platformtest"
 )
 
 // TestLocalPlatform starts the platform once and uses it in every way.

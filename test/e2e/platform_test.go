@@ -20,7 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/modelserveai/modelserve/internal/platformtest"
+	"github.com/modelserveai/modelserve/test/platformtest"
 )
 
 // platform is one that a test uses: `modelserve dev`, or a cluster's.
