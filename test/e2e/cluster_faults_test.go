@@ -5,9 +5,12 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -87,6 +90,71 @@ func killPods(t *testing.T, service string) {
 
 func TestClusterAKilledPodIsReplaced(t *testing.T) {
 	through(t, "its pod was killed", "content-detect", func() { killPods(t, "content-detect") })
+}
+
+// TestClusterAKilledFunctionFailsNobody kills a function's process, as a node does
+// that has no memory left. Kubernetes starts it again at once, and after ten
+// seconds when it ends a second time.
+func TestClusterAKilledFunctionFailsNobody(t *testing.T) {
+	if os.Getenv("MODELSERVE_CLUSTER") == "" {
+		t.Fatal("MODELSERVE_CLUSTER is not set: this test kills processes of the cluster that `make cluster` made")
+	}
+	const function = "content-detect"
+	p := cluster(t)
+	killPods(t, function) // whose containers were started again before wait longer
+	p.eventually(t, "the function answers", func() error { return answers(t, p, classify(p)) })
+	stop := p.steady(t, classify(p), 4)
+	for kill := range 2 {
+		killProcesses(t, "/ko-app/"+function)
+		p.eventually(t, "it has been started again", func() error { return restarted(t, function, int32(kill+1)) })
+		p.eventually(t, "the function answers again", func() error { return answers(t, p, classify(p)) })
+	}
+	noneFailed(t, stop)
+}
+
+// killProcesses kills every process of a program on this machine, by the path of
+// the program in its container.
+func killProcesses(t *testing.T, program string) {
+	t.Helper()
+	links, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := 0
+	for _, link := range links {
+		if path, err := os.Readlink(link); err != nil || path != program {
+			continue
+		}
+		pid, err := strconv.Atoi(strings.Split(link, "/")[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Errorf("kill %s, %d: %v", program, pid, err)
+		}
+		killed++
+	}
+	if killed == 0 {
+		t.Errorf("no process of %s here", program)
+	}
+}
+
+// restarted wants a ready pod of a service whose container was started again so
+// many times.
+func restarted(t *testing.T, service string, times int32) error {
+	t.Helper()
+	pods, err := podsOf(t, service)
+	if err != nil {
+		return err
+	}
+	for _, pod := range staying(pods) {
+		for _, c := range pod.Status.ContainerStatuses {
+			if c.Name == "user-container" && c.RestartCount >= times && c.Ready {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("none of %d pods was started again %d times", len(pods), times)
 }
 
 func TestClusterAKilledGatewayIsReplaced(t *testing.T) {
