@@ -37,6 +37,7 @@ typedef struct ms_pool ms_pool;
 ms_pool *ms_pool_new(void);  // NULL without memory
 void ms_pool_free(ms_pool *p);
 int64_t ms_pool_size(ms_pool *p);  // bytes, in use or kept for later runs
+int64_t ms_pool_high(ms_pool *p);  // bytes that runs had at most at once, since it was asked
 void ms_pool_trim(ms_pool *p);     // gives back what no run uses
 
 // ms_work says whose memory this thread takes from now on, NULL for nobody's,
@@ -121,6 +122,7 @@ typedef struct {
   size_t n_in, n_out;
   ms_slot *in, *out;
   size_t live;  // values that are allocated now
+  int64_t high;  // of the pool, in the last run: see ms_pool_high
 } ms_call;
 
 // ms_call_new makes a call with room for so many slots; NULL without memory.

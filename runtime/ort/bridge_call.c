@@ -164,6 +164,7 @@ OrtStatus *ms_call_run(const OrtApi *a, ms_call *c) {
   OrtStatus *s = prepare(a, c);
   if (s == NULL) s = invoke(a, c);
   ms_work(NULL, 0);
+  c->high = ms_pool_high(c->pool);
   if (s != NULL) {
     drop_given(a, c, c->out, c->n_out);
     return s;

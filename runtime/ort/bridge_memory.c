@@ -8,8 +8,9 @@
 #include <string.h>
 
 // ONNX Runtime's own arena gives a run what an earlier one left, and some
-// operators do not write all that they answer. Here a block is cleared when a
-// run takes it for the first time; between the operators of one run it is not.
+// operators do not write all that they answer. Here a run is given no byte that it
+// has not had before without that it was cleared; what an operator of the same run
+// left is not cleared again.
 
 // ALIGN is what ONNX Runtime's own CPU allocator aligns to, and the size of a
 // block's header.
@@ -20,22 +21,29 @@ enum { ALIGN = 64 };
 enum { CLASSES = 4 * 64 };
 
 // Small blocks are cut from slabs, which fill huge pages where the C library is
-// asked for such, and go back when the session does. The first is smaller: there
-// are sessions that need no more.
+// asked for such, and go back whole. The first is smaller: there are sessions that
+// need no more.
 enum { SMALL = 512 << 10, FIRST_SLAB = 1 << 20, SLAB = 2 << 20 };
 
 typedef struct slab {
   struct slab *next;
+  size_t bytes;
+  size_t used;    // blocks
+  uint64_t turn;  // of the pool, when one was taken last
+  int unwanted;
 } slab;
+
+_Static_assert(sizeof(slab) <= ALIGN, "a slab's header is before its blocks");
 
 typedef struct block {
   struct block *next;  // idle, in the same class
   ms_pool *pool;
+  slab *slab;     // that it is cut from; NULL is none
   uint64_t run;   // that had it last
+  size_t had;     // bytes of it, at most, that this run had
   uint64_t turn;  // of the pool, when it was taken last
-  size_t size;   // bytes behind the header
+  size_t size;    // bytes behind the header
   unsigned class;
-  int cut;  // from a slab
 } block;
 
 _Static_assert(sizeof(block) <= ALIGN, "a block's header is before its data");
@@ -48,6 +56,8 @@ struct ms_pool {
   size_t room_bytes;
   size_t idle_bytes, used_bytes;
   size_t peak;     // of used_bytes
+  size_t high;     // the same, since somebody asked
+  size_t resting;  // used_bytes before the first run
   uint64_t turns;  // runs
   size_t blocks;
   int closed;
@@ -97,7 +107,7 @@ static block *take_idle(ms_pool *p, unsigned class) {
 
 static void release(ms_pool *p, block *b) {
   p->blocks--;
-  if (!b->cut) free(b);
+  if (b->slab == NULL) free(b);
 }
 
 static void destroy(ms_pool *p) {
@@ -116,7 +126,7 @@ static block *cut(ms_pool *p, size_t size) {
     void *memory = NULL;
     if (posix_memalign(&memory, bytes, bytes) != 0) return NULL;
     slab *s = memory;
-    s->next = p->slabs;
+    *s = (slab){.next = p->slabs, .bytes = bytes};
     p->slabs = s;
     p->room = (char *)memory + ALIGN;
     p->room_bytes = bytes - ALIGN;
@@ -137,9 +147,42 @@ static block *fresh(ms_pool *p, size_t size, unsigned class) {
   }
   if (memory == NULL) return NULL;
   block *b = memory;
-  *b = (block){.pool = p, .size = size, .class = class, .cut = size <= SMALL};
+  *b = (block){.pool = p, .size = size, .class = class, .slab = size <= SMALL ? p->slabs : NULL};
   p->blocks++;
   return b;
+}
+
+// evict_slabs frees slabs of which no run took a block since a turn and has none,
+// until at most so many bytes are idle.
+static void evict_slabs(ms_pool *p, uint64_t since, size_t most) {
+  size_t unwanted = 0;
+  for (slab *s = p->slabs; s != NULL && p->idle_bytes > most + unwanted; s = s->next) {
+    s->unwanted = s->used == 0 && s->turn < since;
+    if (s->unwanted) unwanted += s->bytes;
+  }
+  if (unwanted == 0) return;
+  for (unsigned c = 0; c < CLASSES; c++) {
+    for (block **at = &p->idle[c]; *at != NULL;) {
+      block *b = *at;
+      if (b->slab == NULL || !b->slab->unwanted) {
+        at = &b->next;
+        continue;
+      }
+      *at = b->next;
+      p->idle_bytes -= b->size;
+      p->blocks--;
+    }
+  }
+  for (slab **at = &p->slabs; *at != NULL;) {
+    slab *s = *at;
+    if (!s->unwanted) {
+      at = &s->next;
+      continue;
+    }
+    if (s == p->slabs) p->room_bytes = 0;  // it is the last one, which blocks are cut from
+    *at = s->next;
+    free(s);
+  }
 }
 
 // evict frees idle blocks that no run took since a turn, the largest first,
@@ -148,7 +191,7 @@ static void evict(ms_pool *p, uint64_t since, size_t most) {
   for (unsigned c = CLASSES; c-- > 0 && p->idle_bytes > most;) {
     for (block **at = &p->idle[c]; *at != NULL && p->idle_bytes > most;) {
       block *b = *at;
-      if (b->turn >= since || (b->cut && !p->closed)) {
+      if (b->turn >= since || b->slab != NULL) {
         at = &b->next;
         continue;
       }
@@ -157,6 +200,7 @@ static void evict(ms_pool *p, uint64_t since, size_t most) {
       release(p, b);
     }
   }
+  evict_slabs(p, since, most);
 }
 
 // KEPT is for how many runs a block is kept that none of them took, once others
@@ -176,6 +220,14 @@ void ms_pool_trim(ms_pool *p) {
   pthread_mutex_unlock(&p->mu);
 }
 
+int64_t ms_pool_high(ms_pool *p) {
+  pthread_mutex_lock(&p->mu);
+  size_t high = p->high - p->resting;
+  p->high = p->used_bytes;
+  pthread_mutex_unlock(&p->mu);
+  return (int64_t)high;
+}
+
 int64_t ms_pool_size(ms_pool *p) {
   pthread_mutex_lock(&p->mu);
   size_t total = p->idle_bytes + p->used_bytes;
@@ -187,7 +239,14 @@ void ms_pool_free(ms_pool *p) {
   if (p == NULL) return;
   pthread_mutex_lock(&p->mu);
   p->closed = 1;
-  evict(p, UINT64_MAX, 0);
+  for (unsigned c = 0; c < CLASSES; c++) {
+    while (p->idle[c] != NULL) {
+      block *b = p->idle[c];
+      p->idle[c] = b->next;
+      p->idle_bytes -= b->size;
+      release(p, b);
+    }
+  }
   int last = p->blocks == 0;
   pthread_mutex_unlock(&p->mu);
   if (last) destroy(p);
@@ -199,7 +258,7 @@ void ms_work(ms_pool *p, int run) {
   running = run ? atomic_fetch_add(&runs, 1) + 1 : 0;
   if (p == NULL || !run) return;
   pthread_mutex_lock(&p->mu);
-  p->turns++;
+  if (p->turns++ == 0) p->high = p->resting = p->used_bytes;
   pthread_mutex_unlock(&p->mu);
 }
 
@@ -219,8 +278,13 @@ static void *pool_alloc(OrtAllocator *self, size_t n) {
     }
     if (b != NULL) {
       b->turn = p->turns;
+      if (b->slab != NULL) {
+        b->slab->turn = p->turns;
+        b->slab->used++;
+      }
       p->used_bytes += b->size;
       if (p->used_bytes > p->peak) p->peak = p->used_bytes;
+      if (p->used_bytes > p->high) p->high = p->used_bytes;
     }
     pthread_mutex_unlock(&p->mu);
   }
@@ -230,12 +294,14 @@ static void *pool_alloc(OrtAllocator *self, size_t n) {
   }
   void *data = (char *)b + ALIGN;
   assert((uintptr_t)data % ALIGN == 0);
+  if (running == 0 || b->run != running) b->had = 0;
+  b->run = running;
   if (poison) {
     memset(data, MS_POISON, n);
-  } else if (running == 0 || b->run != running) {
-    memset(data, 0, n);
+  } else if (n > b->had) {
+    memset((char *)data + b->had, 0, n - b->had);
   }
-  b->run = running;
+  if (n > b->had) b->had = n;
   return data;
 }
 
@@ -246,6 +312,7 @@ static void pool_free(OrtAllocator *self, void *data) {
   ms_pool *p = b->pool;
   pthread_mutex_lock(&p->mu);
   p->used_bytes -= b->size;
+  if (b->slab != NULL) b->slab->used--;
   int last = 0;
   if (p->closed) {
     release(p, b);

@@ -63,3 +63,6 @@ func LeftInBlank(poison byte, size int) (left int) {
 	}
 	return left
 }
+
+// PoolSize is how many bytes the session's pool has, in use or kept for runs.
+func (s *Session) PoolSize() int64 { return s.poolSize() }

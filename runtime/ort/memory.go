@@ -72,11 +72,14 @@ func residentPages(mapping []byte) int64 {
 // rule do not pay for giving it back each time.
 type usage struct {
 	mu     sync.Mutex
-	usual  int // bytes of the largest inputs that are usual; 0 before the first run
+	usual  int // bytes of the largest that are usual; 0 before the first run
 	recent int // of the largest in this window
 	runs   int // in this window
 	large  int // of them that were unusual
 }
+
+// leastPooled is what a pool may keep for runs, whatever is usual.
+const leastPooled = 4 << 20 // bytes
 
 // What is unusual, and how many runs are looked at to find what is usual.
 const (
@@ -85,8 +88,8 @@ const (
 	usageOften  = 4 // so many in a window are usual from then on
 )
 
-// ran counts a run with inputs of so many bytes, and says whether the pool is
-// to give back what it keeps after it.
+// ran counts a run of so many bytes, and says whether what is kept for runs is to
+// be given back after it.
 func (u *usage) ran(size int) (shrink bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

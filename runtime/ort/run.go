@@ -57,9 +57,11 @@ func (s *Session) Run(ctx context.Context, inputs []infer.Tensor, outputs []stri
 	}
 	var scratch [256]byte
 	key := s.shapes.key(scratch[:0], inputs, outputs)
-	c.shrink = s.use.ran(sizeOf(inputs))
+	if s.arenas != nil {
+		c.shrink = s.use.ran(sizeOf(inputs))
+	}
 	a, err := c.run(ctx, key, inputs)
-	if c.shrink {
+	if s.pooled.ran(max(int(c.c.high), leastPooled)) {
 		C.ms_pool_trim(s.pool)
 	}
 	if err != nil {

@@ -41,7 +41,8 @@ type Session struct {
 
 	shapes shapeCache
 	calls  calls
-	use    usage
+	use    usage  // of the device, by the bytes of inputs
+	pooled usage  // of the pool, by the bytes that runs had
 	bound  *bound // of a device with memory of its own; nil runs in place
 
 	closed  atomic.Bool

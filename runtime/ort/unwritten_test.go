@@ -274,44 +274,78 @@ func unwritten() error {
 }
 
 // TestARunSeesNothingOfAnEarlierOne holds that an operator which leaves its
-// output unwritten answers nothing that another run left in the memory: here
-// MatMulInteger over an axis that a value has made empty.
+// output unwritten answers nothing that another run left in the memory, also where
+// an earlier operator of the same run had less of it: here MatMulInteger over an
+// axis that a value has made empty.
 func TestARunSeesNothingOfAnEarlierOne(t *testing.T) {
 	t.Parallel()
+	const rows = 32 // by 48 columns of four bytes: 6144
+	for name, before := range map[string]int64{
+		"nothing had it before in the run":   1,
+		"a shorter one had it before":        5124 / 4,
+		"one as long had it before":          6144 / 4,
+		"one of the next size had it before": 7000 / 4,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := load(t, open(t), leavesUnwritten().Write(t))
+			for i := range 6 {
+				full := i%2 == 0
+				inputs := []infer.Tensor{bytesOf("x", 7, rows, 3), bytesOf("w", 11, 3, 48), upTo(0), noughts("d", before)}
+				if full {
+					inputs[2], inputs[3] = upTo(3), noughts("d", 1)
+				}
+				out, release, err := s.Run(t.Context(), inputs, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for at := 0; at < len(out[0].Data); at += 4 {
+					got := int32(binary.LittleEndian.Uint32(out[0].Data[at:]))
+					if full && got != -7*11*3 || !full && (got == 7*11*3 || got == -7*11*3) {
+						t.Fatalf("run %d answers %d", i, got)
+					}
+				}
+				release()
+			}
+		})
+	}
+}
+
+// leavesUnwritten is a model whose product over k of three columns is not written
+// when k is 0; before it, another operator has taken as much memory as d is long.
+func leavesUnwritten() *onnxtest.Model {
 	value := func(name string, e onnxtest.Element, shape ...any) onnxtest.Value {
 		return onnxtest.Value{Name: name, Element: e, Shape: shape}
 	}
-	s := load(t, open(t), onnxtest.Model{Graph: onnxtest.Graph{
+	return &onnxtest.Model{Graph: onnxtest.Graph{
 		Nodes: []onnxtest.Node{
-			{Op: "Slice", Inputs: []string{"x", "zero", "k", "one"}, Outputs: []string{"a"}},
-			{Op: "Slice", Inputs: []string{"w", "zero", "k", "zero"}, Outputs: []string{"b"}},
+			{Op: "Exp", Inputs: []string{"d"}, Outputs: []string{"e"}},
+			{Op: "Size", Inputs: []string{"e"}, Outputs: []string{"size"}},
+			{Op: "Mul", Inputs: []string{"size", "zero"}, Outputs: []string{"nothing"}},
+			{Op: "Add", Inputs: []string{"nothing", "k"}, Outputs: []string{"after"}},
+			{Op: "Slice", Inputs: []string{"x", "zero", "after", "one"}, Outputs: []string{"a"}},
+			{Op: "Slice", Inputs: []string{"w", "zero", "after", "zero"}, Outputs: []string{"b"}},
 			{Op: "MatMulInteger", Inputs: []string{"a", "b"}, Outputs: []string{"product"}},
 			{Op: "Neg", Inputs: []string{"product"}, Outputs: []string{"y"}}, // so that it is not an output's own memory
 		},
-		Inputs:       []onnxtest.Value{value("x", onnxtest.Uint8, "n", 3), value("w", onnxtest.Uint8, 3, "m"), value("k", onnxtest.Int64, 1)},
+		Inputs:       []onnxtest.Value{value("x", onnxtest.Uint8, "n", 3), value("w", onnxtest.Uint8, 3, "m"), value("k", onnxtest.Int64, 1), value("d", onnxtest.Float, "q")},
 		Outputs:      []onnxtest.Value{value("y", onnxtest.Int32, "n", "m")},
 		Initializers: []onnxtest.Tensor{onnxtest.Int64s("zero", []int64{1}, 0), onnxtest.Int64s("one", []int64{1}, 1)},
-	}}.Write(t))
-	const size = 64
-	ones := func(name string, shape ...int64) infer.Tensor {
-		return infer.Tensor{Name: name, DataType: infer.Uint8, Shape: shape, Data: bytes.Repeat([]byte{7}, size*3)}
-	}
-	upTo := func(k uint64) infer.Tensor {
-		return infer.Tensor{Name: "k", DataType: infer.Int64, Shape: []int64{1}, Data: binary.LittleEndian.AppendUint64(nil, k)}
-	}
-	for i := range 6 {
-		out, release, err := s.Run(t.Context(), []infer.Tensor{ones("x", size, 3), ones("w", 3, size), upTo(uint64(3 * (i % 2)))}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := int32(-7 * 7 * 3 * (i % 2))
-		for at := 0; at < len(out[0].Data); at += 4 {
-			if got := int32(binary.LittleEndian.Uint32(out[0].Data[at:])); got != want {
-				t.Fatalf("run %d answers %d, want %d", i, got, want)
-			}
-		}
-		release()
-	}
+	}}
+}
+
+func bytesOf(name string, value byte, shape ...int64) infer.Tensor {
+	x := infer.Tensor{Name: name, DataType: infer.Uint8, Shape: shape}
+	x.Data = bytes.Repeat([]byte{value}, int(x.Elements()))
+	return x
+}
+
+func noughts(name string, n int64) infer.Tensor {
+	return infer.Tensor{Name: name, DataType: infer.FP32, Shape: []int64{n}, Data: make([]byte, 4*n)}
+}
+
+func upTo(k uint64) infer.Tensor {
+	return infer.Tensor{Name: "k", DataType: infer.Int64, Shape: []int64{1}, Data: binary.LittleEndian.AppendUint64(nil, k)}
 }
 
 // TestNoMemoryIsAnError holds that a run which asks for more than there is fails,
