@@ -149,7 +149,7 @@ func restarted(t *testing.T, service string, times int32) error {
 	}
 	for _, pod := range staying(pods) {
 		for _, c := range pod.Status.ContainerStatuses {
-			if c.Name == "user-container" && c.RestartCount >= times && c.Ready {
+			if c.Name != "queue-proxy" && c.RestartCount >= times && c.Ready {
 				return nil
 			}
 		}
