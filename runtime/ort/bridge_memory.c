@@ -222,7 +222,7 @@ void ms_pool_trim(ms_pool *p) {
 
 int64_t ms_pool_high(ms_pool *p) {
   pthread_mutex_lock(&p->mu);
-  size_t high = p->high - p->resting;
+  size_t high = p->high > p->resting ? p->high - p->resting : 0;
   p->high = p->used_bytes;
   pthread_mutex_unlock(&p->mu);
   return (int64_t)high;
