@@ -14,8 +14,9 @@ const (
 )
 
 // tidyGIF keeps of a GIF its first frame. Comments, applications' blocks and
-// what follows the frame are passed over, known or not. A frame that is larger
-// than the screen enlarges it, as in Pillow.
+// what follows the frame are passed over, known or not. As in Pillow a frame
+// that is larger than the screen enlarges it, and indices without any colour
+// table are grey levels.
 func tidyGIF(data []byte) (*source, error) {
 	s := &source{}
 	if len(data) < gifHeader {
@@ -65,7 +66,20 @@ func (s *source) frameGIF(header, control, frame []byte) {
 		end := int(le.Uint16(frame[of.start:])) + int(le.Uint16(frame[of.size:]))
 		le.PutUint16(screen[of.screen:], max(le.Uint16(screen[of.screen:]), uint16(min(end, math.MaxUint16))))
 	}
-	s.add(screen, header[gifHeader:], control, whole, []byte{gifTrailer})
+	table := header[gifHeader:]
+	if len(table) == 0 && frame[9]&gifHasTable == 0 {
+		screen[10] |= gifHasTable | gifTableBits
+		table = greys()
+	}
+	s.add(screen, table, control, whole, []byte{gifTrailer})
+}
+
+// greys is a colour table of all grey levels.
+func greys() (table []byte) {
+	for v := range 256 {
+		table = append(table, byte(v), byte(v), byte(v))
+	}
+	return table
 }
 
 // gifTable is the bytes of the colour table that flags announce.

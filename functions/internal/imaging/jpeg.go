@@ -26,6 +26,7 @@ const (
 type jpegFile struct {
 	*source
 	tables, adobe bool // were there
+	transform     byte // of Adobe's segment: how the components are made of colours
 	components    int
 	exifs         [][]byte // EXIF, which may go on in further segments
 }
@@ -116,9 +117,9 @@ func (f *jpegFile) take(marker byte, segment []byte) error {
 	case marker == jpegAPP0 && bytes.HasPrefix(body, []byte("JFIF\x00")) && len(body) >= 14:
 		f.add(segment)
 	case marker == jpegAPP14 && bytes.HasPrefix(body, []byte("Adobe")) && len(body) >= 12:
-		f.adobe = true
+		f.adobe, f.transform = true, body[11]
 		f.add(segment)
-	case marker == jpegAPP1:
+	case marker == jpegAPP1 && f.jpeg.scans == 0: // as in Pillow, which looks no further
 		f.metadata(body)
 	case marker >= jpegAPP0 && marker <= jpegAPP15, marker == jpegCOM, marker == jpegDNL:
 	case marker == jpegSOF0, marker == jpegSOF1, marker == jpegSOF2:
@@ -158,8 +159,13 @@ func (f *jpegFile) metadata(body []byte) {
 	}
 }
 
-// firstScan adds what decoders take for granted and ours does not.
+// firstScan adds what decoders take for granted and ours does not. Ours takes
+// components named R, G and B for these whatever Adobe's segment says, but not
+// in a JFIF file.
 func (f *jpegFile) firstScan() {
+	if f.components == 3 && f.adobe && f.transform != 0 {
+		f.add([]byte("\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"))
+	}
 	if f.components == 4 && !f.adobe {
 		f.add([]byte("\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"))
 	}
