@@ -404,7 +404,23 @@ def jpegs():
         }
         for name, command in tools.items():
             put(f"{name}.jpg", at.by(f"{name}.jpg", *command))
-        put("cjpeg-2x4.jpg", at.by("s.jpg", "cjpeg", "-sample", "2x4", "-outfile", "OUT", ppm), refuse="subsampling ratio")
+        put("cjpeg-2x4.jpg", at.by("s.jpg", "cjpeg", "-sample", "2x4", "-outfile", "OUT", ppm), refuse="sampled 2x4,1x1,1x1")
+        for sampling in ("1x4", "3x1", "2x2,1x2,1x1", "2x1,2x1,1x1"):
+            put(f"cjpeg-{sampling.replace(',', '-')}.jpg", at.by("s.jpg", "cjpeg", "-sample", sampling, "-outfile", "OUT", ppm), refuse=f"sampled {sampling}")
+        put("cjpeg-4x1-2x1-2x1.jpg", at.by("s.jpg", "cjpeg", "-quality", "90", "-sample", "4x1,2x1,2x1", "-outfile", "OUT", ppm))
+        put("cjpeg-4x1-2x1-2x1-scans.jpg", at.by("s.jpg", "cjpeg", "-sample", "4x1,2x1,2x1", "-progressive", "-outfile", "OUT", ppm), refuse="in scans of their own")
+        restarted = ["cjpeg", "-quality", "90", "-outfile", "OUT"]
+        for sampling in ("1x1", "2x1", "1x2", "2x2", "4x2"):
+            for restart in ("1", "1B", "7B"):
+                for name, how in {"progressive": ["-progressive"], "scans": ["-scans", at.path / "scans.txt"]}.items():
+                    put(f"restarts-{name}-{sampling}-{restart}.jpg", at.by("r.jpg", *restarted, *how, "-sample", sampling, "-restart", restart, ppm))
+        put("restarts-mixed.jpg", at.by("r.jpg", *restarted, "-scans", at.write("mixed.txt", b"0;\n1 2;\n"), "-restart", "3B", ppm))
+        put("restarts-grey.jpg", at.by("r.jpg", *restarted, "-progressive", "-grayscale", "-sample", "2x2", "-restart", "3B", ppm))
+        for sampling in ("3x1", "4x4"):
+            put(f"cjpeg-grey-{sampling}.jpg", at.by("s.jpg", "cjpeg", "-grayscale", "-sample", sampling, "-outfile", "OUT", ppm))
+        put("restarts-cmyk.jpg", run("jpegtran", "-progressive", "-restart", "2B", data=saved(picture("CMYK"), "JPEG", quality=95)))
+        first = made["restarts-progressive-2x2-1B.jpg"]
+        put("restarts-cut.jpg", first[: len(first) * 2 // 3], refuse="cut off")
         put("cjpeg-arithmetic.jpg", at.by("a.jpg", "cjpeg", "-arithmetic", "-outfile", "OUT", ppm), refuse="arithmetic coding")
 
 

@@ -293,6 +293,30 @@ func TestDecodeReservesFirst(t *testing.T) {
 	}
 }
 
+// TestDecodeReservesForRestarts proves that rewriting a JPEG takes its memory
+// from the budget, too.
+func TestDecodeReservesForRestarts(t *testing.T) {
+	t.Parallel()
+	full := errors.New("full")
+	for name, want := range map[string]int{"restarts-scans-2x2-1.jpg": 2, "restarts-grey.jpg": 1, "cjpeg-restarts.jpg": 1, "cjpeg-scans.jpg": 1} {
+		data, asked := read(t, odd, name), 0
+		_, err := imaging.Decode(t.Context(), data, imaging.Options{
+			Reserve: func(_ context.Context, n int64) error {
+				if asked++; asked < 2 {
+					return nil
+				}
+				if n < 2*int64(len(data)) {
+					t.Errorf("%s: asked for %d bytes, twice its %d expected", name, n, len(data))
+				}
+				return full
+			},
+		})
+		if asked != want || errors.Is(err, full) != (want > 1) {
+			t.Errorf("%s: asked %d times, %d expected: %v", name, asked, want, err)
+		}
+	}
+}
+
 func TestDecodeStopsWithTheRequest(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
