@@ -478,6 +478,11 @@ def small(img, gif, table):
     put("small-both.gif", screen + gif[10:13] + b"\xff\0\0" + gif[16:table] + local)
     put("small-clear-unused.gif", screen + gif[10:table] + control(31) + moved)
     put("small-control-opaque.gif", screen + gif[10:table] + b"\x21\xf9\x04\0\0\0\5\0" + moved)
+    few = bytes([gif[10] & 0xF8 | 2]) + gif[11:37]  # eight colours
+    put("few-colours.gif", gif[:10] + few + gif[table:])
+    put("few-colours-local.gif", gif[:table] + gif[frame : frame + 9] + b"\x82" + gif[13:37] + gif[frame + 10 :])
+    put("few-colours-clear.gif", gif[:10] + few + control(20) + moved)
+    put("few-greys.gif", gif[:10] + few[:3] + bytes(v for v in range(8) for _ in range(3)) + gif[table:])
     bare = bytes([gif[10] & 0x7F]) + gif[11:13] + gif[frame:]
     put("no-colours.gif", gif[:10] + bare)
     put("no-colours-small.gif", screen + bare)
