@@ -53,8 +53,13 @@ def pcm(channels=1):
     return np.round(x * 32767).astype("<i2")
 
 
-def fmt(channels=1, bits=16, tag=1, more=b""):
-    frame = channels * bits // 8
+def at_top(bits, width):
+    """The samples in as many bytes, in the upper of their bits."""
+    return [(int(v) << 16 >> 32 - bits << 8 * width - bits).to_bytes(width, "little", signed=True) for v in pcm()[:, 0]]
+
+
+def fmt(channels=1, bits=16, tag=1, more=b"", frame=None):
+    frame = channels * bits // 8 if frame is None else frame
     return struct.pack("<HHIIHH", tag, channels, RATE, RATE * frame, frame, bits) + more
 
 
@@ -131,6 +136,8 @@ def bent():
         put(f"sizes-{name}.wav", riff(body, chunk(b"data", mono, size=data), size=whole), same="plain.wav")
     for name, (whole, data) in {"zeros": (0, 0), "header-only": (36, 0), "streaming": (0xFFFFFFFF, 0), "riff-right": (len(plain) - 8, 0)}.items():
         put(f"sizes-{name}.wav", riff(body, chunk(b"data", mono, size=data), size=whole), same="plain.wav")
+    for name, (whole, data) in {"cut-44": (44, 0xFFFFFFFF), "cut-500": (500, 0xFFFFFFFF), "cut-501": (501, 0x80000000), "cut-zero": (500, 0)}.items():
+        put(f"riff-{name}.wav", riff(body, chunk(b"data", mono, size=data), size=whole), same="plain.wav")
     for name, whole in {"short": 40, "zero": 0, "long": 5000, "huge": 0x40000000}.items():
         put(f"riff-{name}.wav", riff(body, chunk(b"data", mono), size=whole))
     info = chunk(b"LIST", b"INFO" + chunk(b"ISFT", b"Lavf60\0"))
@@ -146,6 +153,16 @@ def bent():
     put("before-fmt.wav", riff(info, body, chunk(b"data", mono)))
     put("behind-cut.wav", riff(body, chunk(b"data", mono), chunk(b"LIST", b"INFO", size=400)))
     put("behind-riff.wav", plain + b"TAG" + b"\0" * 125)
+    tag = b"TAG" + b"\0" * 125
+    for name, tail in {"list": info, "tag": tag}.items():  # libsndfile hears them as samples
+        put(f"sizes-behind-{name}.wav", riff(body, chunk(b"data", mono, size=0xFFFFFFFF)) + tail, same="plain.wav")
+    half, empty = chunk(b"data", mono[:600]), chunk(b"data", b"")
+    rest, whole = chunk(b"data", mono[600:]), chunk(b"data", mono)
+    for name, parts in {"two": [half, rest], "between": [half, info, rest], "three": [half, empty, rest], "again": [whole, whole], "cut": [half, whole[:-9]]}.items():
+        put(f"data-{name}.wav", riff(body, *parts), refuse="in several data chunks")
+    for name, parts in {"empty-first": [empty, whole], "empty-list": [empty, info, whole], "empty-last": [whole, empty], "empty-twice": [empty, empty, whole, odd]}.items():
+        put(f"data-{name}.wav", riff(body, *parts), same="plain.wav")  # libsndfile reads none of these
+    put("data-empty-all.wav", riff(body, empty, empty, info), same="empty.wav")
     put("fmt-18.wav", riff(chunk(b"fmt ", fmt(more=b"\0\0")), chunk(b"data", mono)))
     put("fmt-40-plain.wav", riff(chunk(b"fmt ", fmt(more=b"\0" * 24)), chunk(b"data", mono)))
     put("byte-rate-wrong.wav", riff(chunk(b"fmt ", fmt()[:8] + b"\0\0\0\0" + fmt()[12:]), chunk(b"data", mono)))
@@ -156,13 +173,25 @@ def bent():
     put("half-a-frame.wav", riff(body, chunk(b"data", mono + b"\1")))
     put("empty.wav", riff(body, chunk(b"data", b"")))
     put("empty-list.wav", riff(body, chunk(b"data", b""), info))
+    for bits, frame in ((12, 2), (9, 2), (20, 3), (17, 3), (31, 4)):
+        put(f"bits-{bits}.wav", riff(chunk(b"fmt ", fmt(bits=bits, frame=frame)), chunk(b"data", b"".join(at_top(bits, frame)))))
+    for channels, name in ((1, "bits-24-in-32"), (2, "bits-24-in-32-stereo")):  # libsndfile takes steps of three bytes in most of these
+        data = b"".join(channels * v for v in at_top(24, 4))
+        put(f"{name}.wav", riff(chunk(b"fmt ", fmt(channels, bits=24, frame=4 * channels)), chunk(b"data", data)), same="extensible-1-32-24.wav")
+    for bits in (8, 16, 24, 32):
+        put(f"frame-zero-{bits}.wav", riff(chunk(b"fmt ", fmt(bits=bits, frame=0)), chunk(b"data", mono[: FRAMES // 3 * 6])))
+    put("frame-zero-float.wav", riff(chunk(b"fmt ", fmt(bits=32, tag=3, frame=0)), chunk(b"data", (pcm() / 32768).astype("<f4").tobytes())))
+    put("frame-odd.wav", riff(chunk(b"fmt ", fmt(frame=7)), chunk(b"data", mono)), refuse="frames of 7 bytes")
+    put("bits-4.wav", riff(chunk(b"fmt ", fmt(bits=4, frame=1)), chunk(b"data", mono)), refuse="4 bits")
     guid = bytes.fromhex("000000001000800000aa00389b71")
     for bits, valid, tag in ((16, 16, 1), (24, 20, 1), (32, 24, 1), (32, 32, 3)):
         more = struct.pack("<HHIH", 22, valid, 4, tag) + guid
         x = pcm()[:, 0].astype(np.float64) / 32768
         data = x.astype("<f4").tobytes() if tag == 3 else b"".join(int(v * 2 ** (bits - 1)).to_bytes(bits // 8, "little", signed=True) for v in x)
         put(f"extensible-{tag}-{bits}-{valid}.wav", riff(chunk(b"fmt ", fmt(bits=bits, tag=0xFFFE, more=more)), chunk(b"data", data)))
-    put("ambisonic.wav", riff(chunk(b"fmt ", fmt(tag=0xFFFE, more=struct.pack("<HHIH", 22, 16, 0, 1) + bytes.fromhex("000021070d311cc88644c8c1ca00"))), chunk(b"data", mono)), refuse="sub-format")
+    for name, subtype, words in (("ambisonic", "00002107d3118644c8c1ca000000", "Ambisonic B-format"), ("sub-format", "00002107d3118644c8c1ca000001", "sub-format")):
+        more = struct.pack("<HHIH", 22, 16, 0, 1) + bytes.fromhex(subtype)
+        put(f"{name}.wav", riff(chunk(b"fmt ", fmt(tag=0xFFFE, more=more)), chunk(b"data", mono)), refuse=words)
     ds64 = lambda n, m=mono: chunk(b"ds64", struct.pack("<QQQI", 0, n, FRAMES, 0))  # noqa: E731
     for name, n in {"rf64": len(mono), "rf64-unknown": 0xFFFFFFFFFFFFFFFF, "rf64-zero": 0}.items():
         put(f"{name}.wav", riff(ds64(n), body, chunk(b"data", mono, size=0xFFFFFFFF), size=0xFFFFFFFF, form=b"RF64"), same="plain.wav")

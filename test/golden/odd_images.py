@@ -141,6 +141,7 @@ def orientations():
         "zero": exif(value=0), "nine": exif(value=9), "large": exif(kind=4, value=0x60006), "negative": exif(kind=9, value=-6),
         "two-values": exif(value=(6, 6), count=2), "three-values": exif(value=(6, 6, 6), count=3), "no-values": exif(count=0),
         "unknown-kind": exif(kind=99, raw=b"\x06\0"), "count-huge": exif(count=0x40000000),
+        "long8": exif(kind=16, raw=struct.pack("<Q", 6)), "long8-be": exif(kind=16, raw=struct.pack(">Q", 8), order=">"), "kind-17": exif(kind=17, raw=struct.pack("<q", 6)),
         "twice": exif(value=6, after=[(0x112, 3, 1, 8)]), "twice-first-bad": exif(kind=99, raw=b"\x06\0", after=[(0x112, 3, 1, 8)]),
         "unsorted": exif(before=[(0x132, 2, 20, b"2026:01:01 00:00:00\0"), (0x10F, 2, 6, b"Phone\0")]),
         "elsewhere-bad": exif(before=[(0x10F, 2, 90, b"x" * 90)], offset=0xFFFFF0),
@@ -182,11 +183,18 @@ def metadata():
         "app1-of-others": [(0xE1, b"QVCI\0nonsense"), (0xE1, b""), (0xE1, head + six)],
     }.items():
         put(f"{name}.jpg", jpeg_with(jpg, *segments))
+    for name, content in {"exif": head + six, "xmp": xap + XMP_ATTRIBUTE}.items():
+        put(f"{name}-before-eoi.jpg", jpg[:-2] + b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content + jpg[-2:])
     put("xmp.png", png_with(PNG, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP_ATTRIBUTE)))
     put("xmp-compressed.png", png_with(PNG, (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(XMP_ELEMENT))))
     profile = f"\nexif\n{len(head + six):8}\n{(head + six).hex()}\n".encode()
     put("raw-profile.png", png_with(PNG, (b"tEXt", b"Raw profile type exif\0" + profile)))
     put("raw-profile-compressed.png", png_with(PNG, (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(profile))))
+    put("raw-profile-itxt.png", png_with(PNG, (b"iTXt", b"Raw profile type exif\0\0\0\0\0" + profile)))
+    put("raw-profile-itxt-compressed.png", png_with(PNG, (b"iTXt", b"Raw profile type exif\0\1\0\0\0" + zlib.compress(profile))))
+    put("xmp-text.png", png_with(PNG, (b"tEXt", b"XML:com.adobe.xmp\0" + XMP_ATTRIBUTE)))
+    put("xmp-ztxt.png", png_with(PNG, (b"zTXt", b"XML:com.adobe.xmp\0\0" + zlib.compress(XMP_ELEMENT))))
+    put("xmp-kinds.png", png_with(PNG, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP_ATTRIBUTE), (b"tEXt", b"XML:com.adobe.xmp\0" + XMP_ELEMENT)))
     put("exif-behind-pixels.png", png_with(PNG, (b"eXIf", six), before=b"IEND"))
     put("exif-headed.webp", webp_with(WEBP, (b"EXIF", head + six)))
     put("xmp.webp", webp_with(WEBP, (b"XMP ", XMP_ATTRIBUTE)))
@@ -269,6 +277,8 @@ def pngs():
         out += b"".join(chunk(b"IDAT", split[i : i + 7]) for i in range(0, len(split), 7)) if kind == b"IDAT" else chunk(kind, data)
     put("many-idat.png", out)
     put("empty-idat.png", png_with(PNG, (b"IDAT", b"")))
+    put("pixels-empty.png", PNG[:8] + b"".join(chunk(k, b"" if k == b"IDAT" else d) for k, d in chunks(PNG)), refuse="without pixels")
+    put("no-idat.png", PNG[:8] + b"".join(chunk(k, d) for k, d in chunks(PNG) if k != b"IDAT"), refuse="without pixels")
     put("cut.png", PNG[: len(PNG) // 2], refuse="cut off")
     put("cut-in-header.png", PNG[:20], refuse="cut off")
     put("apple.png", PNG[:8] + chunk(b"CgBI", b"\x50\0\x20\2") + PNG[8:], refuse="CgBI")
@@ -327,6 +337,19 @@ def joined(parts):
     return b"\xff\xd8" + b"".join(c if m is None else bytes([0xFF, m]) + struct.pack(">H", len(c) + 2) + c for m, c in parts)
 
 
+def named(jpg, ids, transform, jfif=False):
+    """A JPEG whose components have these names, and what Adobe's segment says of their colours."""
+    parts = [(0xEE, b"Adobe\0d\0\0\0\0" + bytes([transform]))] if transform is not None else []
+    for marker, content in segments(jpg):
+        c = bytearray(content)
+        for i, name in enumerate(ids):
+            if marker in (0xC0, None):
+                c[6 + 3 * i if marker else 5 + 2 * i] = name
+        if marker != 0xE0 or jfif:
+            parts.append((marker, bytes(c)))
+    return joined(parts)
+
+
 def jpegs():
     jpg = saved(picture(), "JPEG", quality=90, subsampling=2)
     parts = list(segments(jpg))
@@ -350,6 +373,11 @@ def jpegs():
     put("cmyk.jpg", saved(picture("CMYK"), "JPEG", quality=95))
     put("cmyk-no-adobe.jpg", joined([p for p in segments(saved(picture("CMYK"), "JPEG", quality=95)) if p[0] != 0xEE]))
     put("rgb-adobe.jpg", saved(picture(), "JPEG", quality=90, keep_rgb=True))
+    full = saved(picture(), "JPEG", quality=90, subsampling=0)
+    for ids in (b"RGB", b"\1\2\3", b"abc"):
+        for transform in (None, 0, 1, 2):
+            put(f"ids-{ids.hex()}-{transform}.jpg", named(full, ids, transform))
+    put("ids-jfif.jpg", named(full, b"RGB", 0, jfif=True))
     for marker, words in {0xC3: "lossless", 0xC5: "hierarchical", 0xC9: "arithmetic coding"}.items():
         put(f"sof-{marker:x}.jpg", joined([(marker if m == 0xC0 else m, c) for m, c in parts]), refuse=words)
     put("bits-12.jpg", joined([(m, b"\x0c" + c[1:] if m == 0xC0 else c) for m, c in parts]), refuse="12 bits")
@@ -376,7 +404,23 @@ def jpegs():
         }
         for name, command in tools.items():
             put(f"{name}.jpg", at.by(f"{name}.jpg", *command))
-        put("cjpeg-2x4.jpg", at.by("s.jpg", "cjpeg", "-sample", "2x4", "-outfile", "OUT", ppm), refuse="subsampling ratio")
+        put("cjpeg-2x4.jpg", at.by("s.jpg", "cjpeg", "-sample", "2x4", "-outfile", "OUT", ppm), refuse="sampled 2x4,1x1,1x1")
+        for sampling in ("1x4", "3x1", "2x2,1x2,1x1", "2x1,2x1,1x1"):
+            put(f"cjpeg-{sampling.replace(',', '-')}.jpg", at.by("s.jpg", "cjpeg", "-sample", sampling, "-outfile", "OUT", ppm), refuse=f"sampled {sampling}")
+        put("cjpeg-4x1-2x1-2x1.jpg", at.by("s.jpg", "cjpeg", "-quality", "90", "-sample", "4x1,2x1,2x1", "-outfile", "OUT", ppm))
+        put("cjpeg-4x1-2x1-2x1-scans.jpg", at.by("s.jpg", "cjpeg", "-sample", "4x1,2x1,2x1", "-progressive", "-outfile", "OUT", ppm), refuse="in scans of their own")
+        restarted = ["cjpeg", "-quality", "90", "-outfile", "OUT"]
+        for sampling in ("1x1", "2x1", "1x2", "2x2", "4x2"):
+            for restart in ("1", "1B", "7B"):
+                for name, how in {"progressive": ["-progressive"], "scans": ["-scans", at.path / "scans.txt"]}.items():
+                    put(f"restarts-{name}-{sampling}-{restart}.jpg", at.by("r.jpg", *restarted, *how, "-sample", sampling, "-restart", restart, ppm))
+        put("restarts-mixed.jpg", at.by("r.jpg", *restarted, "-scans", at.write("mixed.txt", b"0;\n1 2;\n"), "-restart", "3B", ppm))
+        put("restarts-grey.jpg", at.by("r.jpg", *restarted, "-progressive", "-grayscale", "-sample", "2x2", "-restart", "3B", ppm))
+        for sampling in ("3x1", "4x4"):
+            put(f"cjpeg-grey-{sampling}.jpg", at.by("s.jpg", "cjpeg", "-grayscale", "-sample", sampling, "-outfile", "OUT", ppm))
+        put("restarts-cmyk.jpg", run("jpegtran", "-progressive", "-restart", "2B", data=saved(picture("CMYK"), "JPEG", quality=95)))
+        first = made["restarts-progressive-2x2-1B.jpg"]
+        put("restarts-cut.jpg", first[: len(first) * 2 // 3], refuse="cut off")
         put("cjpeg-arithmetic.jpg", at.by("a.jpg", "cjpeg", "-arithmetic", "-outfile", "OUT", ppm), refuse="arithmetic coding")
 
 
@@ -399,6 +443,7 @@ def gifs():
     put("behind-trailer.gif", gif + b"garbage")
     put("screen-of-nothing.gif", gif[:6] + b"\0\0\0\0" + gif[10:])
     put("screen-too-small.gif", gif[:6] + struct.pack("<HH", W - 9, H - 5) + gif[10:])
+    small(img, gif, table)
     put("old.gif", b"GIF87a" + gif[6:])
     put("no-picture.gif", head + b";", refuse="without a picture")
     put("cut.gif", gif[: len(gif) * 2 // 3], refuse="cut off")
@@ -412,6 +457,36 @@ def gifs():
         }
         for name, command in tools.items():
             put(f"{name}.gif", at.by(f"{name}.gif", *command))
+
+
+def small(img, gif, table):
+    """Frames that are smaller than the screen, and pictures without colours of their own."""
+    screen = gif[:6] + struct.pack("<HH", W + 9, H + 5)
+    frame = gif.index(b"\x2c", table)
+    control = lambda index: b"\x21\xf9\x04" + bytes([1, 0, 0, index]) + b"\0"  # noqa: E731
+    first = gif[table:].index(b"\x2c") + table
+    assert first == frame and not gif[frame + 9] & 0x80
+    local = gif[frame : frame + 9] + bytes([gif[10] & 0x87]) + gif[13:table] + gif[frame + 10 :]
+    moved = gif[frame : frame + 1] + struct.pack("<HH", 6, 4) + gif[frame + 5 :]
+    for name, colour in {"dark": b"\x10\x20\x60", "light": b"\xf0\xe0\xa0"}.items():
+        put(f"small-{name}.gif", screen + gif[10:13] + colour + gif[16:])
+        put(f"small-{name}-moved.gif", screen + gif[10:13] + colour + gif[16:table] + moved)
+        put(f"small-{name}-clear.gif", screen + gif[10:13] + colour + gif[16:table] + control(5) + moved)
+        put(f"small-{name}-clear-first.gif", screen + gif[10:13] + colour + gif[16:table] + control(0) + moved)
+        put(f"small-{name}-background.gif", screen + gif[10:11] + b"\x07" + gif[12:13] + colour + gif[16:])
+    put("small-local.gif", screen + bytes([gif[10] & 0x7F]) + gif[11:13] + local)
+    put("small-both.gif", screen + gif[10:13] + b"\xff\0\0" + gif[16:table] + local)
+    put("small-clear-unused.gif", screen + gif[10:table] + control(31) + moved)
+    put("small-control-opaque.gif", screen + gif[10:table] + b"\x21\xf9\x04\0\0\0\5\0" + moved)
+    few = bytes([gif[10] & 0xF8 | 2]) + gif[11:37]  # eight colours
+    put("few-colours.gif", gif[:10] + few + gif[table:])
+    put("few-colours-local.gif", gif[:table] + gif[frame : frame + 9] + b"\x82" + gif[13:37] + gif[frame + 10 :])
+    put("few-colours-clear.gif", gif[:10] + few + control(20) + moved)
+    put("few-greys.gif", gif[:10] + few[:3] + bytes(v for v in range(8) for _ in range(3)) + gif[table:])
+    bare = bytes([gif[10] & 0x7F]) + gif[11:13] + gif[frame:]
+    put("no-colours.gif", gif[:10] + bare)
+    put("no-colours-small.gif", screen + bare)
+    put("no-colours-clear.gif", screen + bare[:3] + control(0) + bare[3:])
 
 
 # --- BMP --------------------------------------------------------------------

@@ -15,7 +15,8 @@ func convert(src image.Image, w, h, orientation int, videoRange bool) *Image {
 	b := src.Bounds()
 	rows, opaque := rowsOf(src, videoRange)
 	if full := b.Min == (image.Point{}) && b.Dx() == w && b.Dy() == h; !full {
-		rows, opaque = onCanvas(rows, b), false // a GIF's frame may be smaller than its screen
+		rest := canvas(src) // a GIF's frame may be smaller than its screen
+		rows, opaque = onCanvas(rows, b, rest), opaque && rest[3] == 255
 	}
 	row := make([]uint8, 4*w)
 	var back float32
@@ -101,10 +102,28 @@ func blend(row []uint8, back float32) {
 	}
 }
 
-// onCanvas puts rows of the frame b on a transparent canvas.
-func onCanvas(rows rowFunc, b image.Rectangle) rowFunc {
+// canvas is what a GIF has where its frame is not, as R, G, B, A: its first
+// colour, as in Pillow, or nothing if one of its colours is transparent.
+func canvas(src image.Image) (rgba [4]uint8) {
+	m, ok := src.(*image.Paletted)
+	if !ok || len(m.Palette) == 0 {
+		return rgba
+	}
+	for _, entry := range m.Palette {
+		if _, _, _, a := entry.RGBA(); a == 0 {
+			return rgba
+		}
+	}
+	c, _ := color.NRGBAModel.Convert(m.Palette[0]).(color.NRGBA)
+	return [4]uint8{c.R, c.G, c.B, c.A}
+}
+
+// onCanvas puts rows of the frame b on a canvas that is rest elsewhere.
+func onCanvas(rows rowFunc, b image.Rectangle, rest [4]uint8) rowFunc {
 	return func(y int, row []uint8) {
-		clear(row)
+		for x := 0; x < len(row); x += len(rest) {
+			copy(row[x:], rest[:])
+		}
 		if y >= b.Min.Y && y < b.Max.Y {
 			rows(y-b.Min.Y, row[4*b.Min.X:4*b.Max.X])
 		}

@@ -116,6 +116,17 @@ func Decode(ctx context.Context, data []byte, opts Options) (*Image, error) {
 
 // pixels decodes the picture, which has to be as large as its header says.
 func pixels(ctx context.Context, f format, s *source, seen image.Config, opts Options) (image.Image, error) {
+	if s.jpeg.restarts {
+		if opts.Reserve != nil {
+			if err := opts.Reserve(ctx, 4*s.size+int64(seen.Width)*int64(seen.Height)/2); err != nil {
+				return nil, err
+			}
+		}
+		if without := unrestarted(ctx, s); without != nil {
+			without.cut = s.cut
+			s = without
+		}
+	}
 	r := newReader(ctx, s)
 	src, err := f.decode(r)
 	if refits(err) {

@@ -198,16 +198,31 @@ func TestDecodeColours(t *testing.T) {
 	}
 }
 
+// TestDecodeSmallFrameOfGIF holds what is beside a frame to the first colour,
+// or to the background of what is transparent.
 func TestDecodeSmallFrameOfGIF(t *testing.T) {
 	t.Parallel()
-	frame := &image.Paletted{Pix: []uint8{0, 0}, Stride: 2, Rect: image.Rect(1, 1, 3, 2), Palette: color.Palette{color.NRGBA{A: 255}}}
-	var b bytes.Buffer
-	if err := gif.EncodeAll(&b, &gif.GIF{Image: []*image.Paletted{frame}, Delay: []int{0}, Config: image.Config{Width: 4, Height: 3, ColorModel: frame.Palette}}); err != nil {
-		t.Fatal(err)
-	}
-	m := decode(t, b.Bytes())
-	if m.Width != 4 || m.Height != 3 || m.Row(1)[3] != 0 || m.Row(0)[0] != 255 {
-		t.Errorf("%d×%d: %v", m.Width, m.Height, m.Pix)
+	blue, black, white := color.NRGBA{B: 200, A: 255}, color.NRGBA{A: 255}, color.NRGBA{R: 255, G: 255, B: 255, A: 255}
+	for name, tc := range map[string]struct {
+		palette        color.Palette
+		inside, beside uint8
+	}{
+		"the first colour":               {color.Palette{blue, black}, 0, 200},
+		"one that is transparent":        {color.Palette{blue, black, color.NRGBA{}}, 0, 255},
+		"transparent beside what shines": {color.Palette{color.NRGBA{}, white}, 255, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			frame := &image.Paletted{Pix: []uint8{1, 1}, Stride: 2, Rect: image.Rect(1, 1, 3, 2), Palette: tc.palette}
+			var b bytes.Buffer
+			if err := gif.EncodeAll(&b, &gif.GIF{Image: []*image.Paletted{frame}, Delay: []int{0}, Config: image.Config{Width: 4, Height: 3, ColorModel: frame.Palette}}); err != nil {
+				t.Fatal(err)
+			}
+			m := decode(t, b.Bytes())
+			if m.Width != 4 || m.Height != 3 || m.Row(1)[3] != tc.inside || m.Row(0)[0] != tc.beside || m.Row(1)[0] != tc.beside || m.Row(1)[9] != tc.beside {
+				t.Errorf("%d×%d: %v", m.Width, m.Height, m.Pix)
+			}
+		})
 	}
 }
 
@@ -274,6 +289,30 @@ func TestDecodeReservesFirst(t *testing.T) {
 		})
 		if !errors.Is(err, full) || asked < atLeast || asked > 3*atLeast {
 			t.Errorf("%s: asked for %d bytes, at least %d expected: %v", name, asked, atLeast, err)
+		}
+	}
+}
+
+// TestDecodeReservesForRestarts proves that rewriting a JPEG takes its memory
+// from the budget, too.
+func TestDecodeReservesForRestarts(t *testing.T) {
+	t.Parallel()
+	full := errors.New("full")
+	for name, want := range map[string]int{"restarts-scans-2x2-1.jpg": 2, "restarts-grey.jpg": 1, "cjpeg-restarts.jpg": 1, "cjpeg-scans.jpg": 1} {
+		data, asked := read(t, odd, name), 0
+		_, err := imaging.Decode(t.Context(), data, imaging.Options{
+			Reserve: func(_ context.Context, n int64) error {
+				if asked++; asked < 2 {
+					return nil
+				}
+				if n < 2*int64(len(data)) {
+					t.Errorf("%s: asked for %d bytes, twice its %d expected", name, n, len(data))
+				}
+				return full
+			},
+		})
+		if asked != want || errors.Is(err, full) != (want > 1) {
+			t.Errorf("%s: asked %d times, %d expected: %v", name, asked, want, err)
 		}
 	}
 }

@@ -106,14 +106,14 @@ func (e *entry) size() int64 { return kindSize(e.kind) * int64(e.count) }
 const (
 	kindByte, kindASCII, kindShort, kindLong, kindRational         = 1, 2, 3, 4, 5
 	kindSByte, kindUndefined, kindSShort, kindSLong, kindSRational = 6, 7, 8, 9, 10
-	kindFloat, kindDouble, kindIFD                                 = 11, 12, 13
+	kindFloat, kindDouble, kindIFD, kindLong8                      = 11, 12, 13, 16
 	entrySize, inPlace                                             = 12, 4 // bytes of an entry, and of values that stand in it
 	tagOrientation, tagXMP                                         = 0x0112, 700
 )
 
 // kindSize is the bytes of one value; 0 if the type is not known.
 func kindSize(kind uint16) int64 {
-	sizes := [...]int64{0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4}
+	sizes := [...]int64{0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8}
 	if int(kind) >= len(sizes) {
 		return 0
 	}
@@ -167,6 +167,8 @@ func (e *entry) whole(data []byte, order byteOrder) int {
 		value = float64(order.Uint16(data))
 	case kindLong, kindIFD:
 		value = float64(order.Uint32(data))
+	case kindLong8: // BigTIFF's
+		value = float64(order.Uint64(data))
 	case kindSByte:
 		value = float64(int8(data[0]))
 	case kindSShort:

@@ -1,6 +1,7 @@
 package imaging
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 )
@@ -14,8 +15,9 @@ const (
 )
 
 // tidyGIF keeps of a GIF its first frame. Comments, applications' blocks and
-// what follows the frame are passed over, known or not. A frame that is larger
-// than the screen enlarges it, as in Pillow.
+// what follows the frame are passed over, known or not. As in Pillow a frame
+// that is larger than the screen enlarges it, and a colour that is in no table
+// is black, or its grey level if the table has but such.
 func tidyGIF(data []byte) (*source, error) {
 	s := &source{}
 	if len(data) < gifHeader {
@@ -48,16 +50,22 @@ func tidyGIF(data []byte) (*source, error) {
 	return s, nil
 }
 
-// frameGIF adds the header, with its table, the control block if there is one,
-// and the frame that frame begins with.
+// frameGIF adds the header, the frame's colours, the control block if there is
+// one, and the frame that frame begins with.
 func (s *source) frameGIF(header, control, frame []byte) {
 	begin := s.upTo(frame, gifFrame)
 	if len(begin) < gifFrame {
 		s.add(header, frame)
 		return
 	}
-	begin = s.upTo(frame, int64(gifFrame+gifTable(frame[9])+1)) // and the code size
-	whole := s.upTo(frame, int64(len(begin)+gifBlocks(frame[len(begin):])))
+	table := header[gifHeader:]
+	behind := frame[gifFrame:]
+	if own := gifTable(frame[9]); own > 0 {
+		table = s.upTo(behind, int64(own))
+		behind = behind[len(table):]
+	}
+	const codeSize = 1
+	pixels := s.upTo(behind, int64(codeSize+gifBlocks(behind[min(codeSize, len(behind)):])))
 
 	le := binary.LittleEndian
 	screen := append([]byte(nil), header[:gifHeader]...)
@@ -65,7 +73,22 @@ func (s *source) frameGIF(header, control, frame []byte) {
 		end := int(le.Uint16(frame[of.start:])) + int(le.Uint16(frame[of.size:]))
 		le.PutUint16(screen[of.screen:], max(le.Uint16(screen[of.screen:]), uint16(min(end, math.MaxUint16))))
 	}
-	s.add(screen, header[gifHeader:], control, whole, []byte{gifTrailer})
+	begin = bytes.Clone(begin)
+	begin[9] &^= gifHasTable | gifTableBits
+	screen[10] |= gifHasTable | gifTableBits
+	s.add(screen, colours(table), control, begin, pixels, []byte{gifTrailer})
+}
+
+// colours is a table filled up to 256 colours.
+func colours(table []byte) []byte {
+	full := make([]byte, 0, gifTableColours<<8)
+	for v := range 256 {
+		full = append(full, byte(v), byte(v), byte(v))
+	}
+	if !bytes.HasPrefix(full, table) {
+		clear(full[copy(full, table):])
+	}
+	return full
 }
 
 // gifTable is the bytes of the colour table that flags announce.

@@ -10,6 +10,7 @@ import (
 type frame struct {
 	scans       int
 	progressive bool    // so that all coefficients are held at once
+	restarts    bool    // in a scan of one component of several
 	samples     float64 // per pixel, 1 to 4; 0 if not known
 }
 
@@ -26,7 +27,10 @@ const (
 type jpegFile struct {
 	*source
 	tables, adobe bool // were there
+	transform     byte // of Adobe's segment: how the components are made of colours
 	components    int
+	header        []byte   // of the frame
+	interval      bool     // there is one of restarts
 	exifs         [][]byte // EXIF, which may go on in further segments
 }
 
@@ -116,35 +120,73 @@ func (f *jpegFile) take(marker byte, segment []byte) error {
 	case marker == jpegAPP0 && bytes.HasPrefix(body, []byte("JFIF\x00")) && len(body) >= 14:
 		f.add(segment)
 	case marker == jpegAPP14 && bytes.HasPrefix(body, []byte("Adobe")) && len(body) >= 12:
-		f.adobe = true
+		f.adobe, f.transform = true, body[11]
 		f.add(segment)
-	case marker == jpegAPP1:
+	case marker == jpegAPP1 && f.jpeg.scans == 0: // as in Pillow, which looks no further
 		f.metadata(body)
 	case marker >= jpegAPP0 && marker <= jpegAPP15, marker == jpegCOM, marker == jpegDNL:
 	case marker == jpegSOF0, marker == jpegSOF1, marker == jpegSOF2:
 		f.jpeg.progressive = marker == jpegSOF2
-		f.jpeg.samples = samplesPerPixel(body)
-		if len(body) > 5 {
-			if body[0] != 8 {
-				return refusal("a JPEG of " + strconv.Itoa(int(body[0])) + " bits a sample")
-			}
-			f.components = int(body[5])
-		}
-		f.add(segment)
+		return f.frame(segment)
 	case marker == jpegDHT:
 		f.tables = true
 		f.huffman(segment)
 	case marker == jpegSOS:
-		if f.jpeg.scans++; f.jpeg.scans == 1 {
-			f.firstScan()
-		}
+		return f.scan(segment)
+	case marker == jpegDRI:
+		f.interval = f.interval || !bytes.Equal(body, []byte{0, 0})
 		f.add(segment)
-	case marker == jpegDQT, marker == jpegDRI:
+	case marker == jpegDQT:
 		f.add(segment)
 	default:
 		return refusal(jpegFeature(marker))
 	}
 	return nil
+}
+
+// frame takes a frame header (ITU-T T.81, B.2.2).
+func (f *jpegFile) frame(segment []byte) error {
+	f.header = segment[4:]
+	if len(f.header) > 5 {
+		if f.header[0] != 8 {
+			return refusal("a JPEG of " + strconv.Itoa(int(f.header[0])) + " bits a sample")
+		}
+		f.components = int(f.header[5])
+	}
+	factors := factorsOf(f.header)
+	f.jpeg.samples = samplesPerPixel(factors)
+	if !readFactors(factors) {
+		return refusal("a JPEG with components sampled " + printedFactors(factors))
+	}
+	f.add(alone(segment))
+	return nil
+}
+
+// scan takes a scan header (ITU-T T.81, B.2.3).
+func (f *jpegFile) scan(segment []byte) error {
+	if f.jpeg.scans++; f.jpeg.scans == 1 {
+		f.firstScan()
+	}
+	if body := segment[4:]; len(body) > 1 && body[0] == 1 && f.components > 1 {
+		if _, _, misread := blocksOf(f.header, body[1]); misread {
+			return refusal("a JPEG with components sampled " + printedFactors(factorsOf(f.header)) + " in scans of their own")
+		}
+		f.jpeg.restarts = f.jpeg.restarts || f.interval
+	}
+	f.add(segment)
+	return nil
+}
+
+// alone is a frame header in which a single component has one block in an MCU:
+// whatever it says, it has (ITU-T T.81, A.2.2).
+func alone(segment []byte) []byte {
+	const factors, single = 11, 13 // where they are, and the least bytes with them
+	if len(segment) < single || segment[9] != 1 {
+		return segment
+	}
+	segment = bytes.Clone(segment)
+	segment[factors] = 0x11
+	return segment
 }
 
 // metadata takes the EXIF or XMP of an APP1 segment.
@@ -158,8 +200,13 @@ func (f *jpegFile) metadata(body []byte) {
 	}
 }
 
-// firstScan adds what decoders take for granted and ours does not.
+// firstScan adds what decoders take for granted and ours does not. Ours takes
+// components named R, G and B for these whatever Adobe's segment says, but not
+// in a JFIF file.
 func (f *jpegFile) firstScan() {
+	if f.components == 3 && f.adobe && f.transform != 0 {
+		f.add([]byte("\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"))
+	}
 	if f.components == 4 && !f.adobe {
 		f.add([]byte("\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"))
 	}
@@ -213,19 +260,4 @@ func jpegFeature(marker byte) string {
 	default:
 		return "a JPEG with the unknown segment " + hexByte(marker)
 	}
-}
-
-// samplesPerPixel reads a frame header (ITU-T T.81, B.2.2): each component's
-// share of the largest, by its sampling factors.
-func samplesPerPixel(header []byte) float64 {
-	const head, each = 6, 3
-	if len(header) < head || len(header) < head+each*int(header[5]) {
-		return 0
-	}
-	sum, maxH, maxV := 0, 1, 1
-	for c := head; c < head+each*int(header[5]); c += each {
-		h, v := int(header[c+1]>>4), int(header[c+1]&15)
-		sum, maxH, maxV = sum+h*v, max(maxH, h), max(maxV, v)
-	}
-	return float64(sum) / float64(maxH*maxV)
 }

@@ -43,6 +43,9 @@ func tidyPNG(data []byte) (*source, error) {
 		}
 		rest = rest[len(whole):]
 	}
+	if !p.stored && !s.cut {
+		return nil, refusal("a PNG without pixels")
+	}
 	s.add(chunkPNG("IEND", nil))
 	s.xmp = p.packet.text()
 	if s.exif == nil {
@@ -57,6 +60,7 @@ type pngFile struct {
 	header  []byte  // IHDR's fields
 	colours int     // of the palette
 	pixels  bool    // IDAT has begun
+	stored  bool    // and not all of it is empty
 	packet  textPNG // of XMP
 	profile textPNG // EXIF as ImageMagick writes it
 }
@@ -90,6 +94,7 @@ func (p *pngFile) take(kind string, body, whole []byte, sound bool) error {
 		if len(body) == 0 {
 			return nil
 		}
+		p.stored = true
 		if p.cut { // what there is of it may be all that is needed
 			p.add(chunkPNG(kind, body))
 			return nil
@@ -158,23 +163,29 @@ func (t textPNG) text() []byte {
 	return t.value
 }
 
-// text keeps the text chunks that may hold an orientation: the last of each,
-// as Pillow does.
+// text keeps the text chunks that may hold an orientation: the last of each, of
+// whatever kind, as Pillow does.
 func (p *pngFile) text(kind string, body []byte) {
 	key, value, ok := bytes.Cut(body, []byte{0})
 	if !ok {
 		return
 	}
+	text := textPNG{value: value}
 	switch {
-	case kind == "iTXt" && string(key) == "XML:com.adobe.xmp" && len(value) > 2:
-		compressed := value[0] != 0
-		_, value, _ = bytes.Cut(value[2:], []byte{0}) // the language
-		_, value, _ = bytes.Cut(value, []byte{0})     // the translated key
-		p.packet = textPNG{value, compressed}
-	case kind == "zTXt" && string(key) == "Raw profile type exif" && len(value) > 1:
-		p.profile = textPNG{value[1:], true}
-	case kind == "tEXt" && string(key) == "Raw profile type exif":
-		p.profile = textPNG{value, false}
+	case kind == "zTXt" && len(value) > 1:
+		text = textPNG{value[1:], true}
+	case kind == "iTXt" && len(value) > 2:
+		text.compressed = value[0] != 0
+		_, value, _ = bytes.Cut(value[2:], []byte{0})  // the language
+		_, text.value, _ = bytes.Cut(value, []byte{0}) // the translated key
+	case kind != "tEXt":
+		return
+	}
+	switch string(key) {
+	case "XML:com.adobe.xmp":
+		p.packet = text
+	case "Raw profile type exif":
+		p.profile = text
 	}
 }
 

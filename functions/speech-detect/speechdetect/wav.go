@@ -31,7 +31,7 @@ const (
 type wav struct {
 	rate     int // frames per second
 	channels int
-	bits     int // per sample and channel, as stored
+	bits     int // per sample and channel, as stored: whole bytes
 	float    bool
 
 	frames int64  // in all
@@ -110,15 +110,16 @@ func refuse(format string, args ...any) error {
 // taken off.
 const unknownSize = 0x7FFFE000
 
-// parseWAV reads the chunks of a RIFF/WAVE file: linear PCM of 8, 16, 24 and
-// 32 bits and IEEE float of 32 and 64 bits, plain or WAVE_FORMAT_EXTENSIBLE;
-// and of its forms for large files, RF64 and BW64. It keeps pointing into file
-// and copies nothing.
+// parseWAV reads the chunks of a RIFF/WAVE file: linear PCM of 8 to 32 bits and
+// IEEE float of 32 and 64 bits, plain or WAVE_FORMAT_EXTENSIBLE; and of its
+// forms for large files, RF64 and BW64. It keeps pointing into file and copies
+// nothing.
 //
 // The samples are those that the data chunk announces, all of which have to be
 // there. A size that no body can have, and a zero with samples behind it, mean
 // "to the end". Chunks that are not needed, and the RIFF header's size, cannot
-// fail the rest.
+// fail the rest. A data chunk without samples is passed over for one that has
+// some; samples in several are refused, since programs differ in what they play.
 //
 // Multimedia Programming Interface and Data Specifications 1.0 (IBM and
 // Microsoft, 1991), Microsoft's "Multiple Channel Audio Data and WAVE Files"
@@ -173,11 +174,7 @@ func (p *parser) chunks() (*wav, error) {
 			if p.w == nil {
 				return nil, refuse("has its data chunk before its fmt chunk")
 			}
-			samples, err := p.samples(size)
-			if err != nil {
-				return nil, err
-			}
-			return p.w, p.w.setData(samples)
+			return p.w, p.data(size)
 		}
 		if int64(size) > int64(len(p.rest)) {
 			return nil, refuse("announces %d bytes in its %q chunk, but %d follow", size, id, len(p.rest))
@@ -188,6 +185,46 @@ func (p *parser) chunks() (*wav, error) {
 		p.rest = p.rest[size:]
 		p.skipPad(size)
 	}
+}
+
+// data takes the samples of the data chunk that announces size bytes and at
+// whose beginning the parser stands, or of one behind it if it has none.
+func (p *parser) data(size uint32) error {
+	for {
+		samples, err := p.samples(size)
+		if err != nil {
+			return err
+		}
+		p.rest = p.rest[len(samples):]
+		p.skipPad(uint32(len(samples) & 1))
+		next, found := p.nextData()
+		switch {
+		case !found:
+			return p.w.setData(samples)
+		case len(samples) > 0:
+			return refuse("has its samples in several data chunks; expected one")
+		}
+		size = next
+	}
+}
+
+// nextData moves on to the next data chunk that has samples. What is no chunk
+// ends the search.
+func (p *parser) nextData() (size uint32, found bool) {
+	for len(p.rest) >= chunkHeader && isName(p.rest[:4]) {
+		data := bytes.HasPrefix(p.rest, []byte("data"))
+		size := binary.LittleEndian.Uint32(p.rest[4:])
+		p.rest = p.rest[chunkHeader:]
+		switch {
+		case data && size > 0:
+			return size, true
+		case int64(size) > int64(len(p.rest)):
+			return 0, false
+		}
+		p.rest = p.rest[size:]
+		p.skipPad(size)
+	}
+	return 0, false
 }
 
 // take reads a chunk that stands before the samples.
@@ -242,10 +279,10 @@ func (p *parser) samples(size uint32) ([]byte, error) {
 	}
 	have := int64(len(p.rest))
 	switch {
-	case announced == 0 && !isChunks(p.rest), announced > have && announced >= unknownSize:
-		// What follows the end that the RIFF header tells is no audio: tags are
-		// often appended.
-		if p.riffEnd > p.at() && p.riffEnd < p.length {
+	case announced == 0 && !isEmptied(p.rest), announced > have && announced >= unknownSize:
+		// A tag or chunks that follow the end that the RIFF header names are no
+		// audio. Anything else is: a header written first may name any end.
+		if p.riffEnd > p.at() && p.riffEnd < p.length && isChunks(p.rest[p.riffEnd-p.at():]) {
 			return p.rest[:p.riffEnd-p.at()], nil
 		}
 		return p.rest, nil
@@ -258,20 +295,35 @@ func (p *parser) samples(size uint32) ([]byte, error) {
 	}
 }
 
-// isChunks reports whether what follows an empty data chunk is nothing, or
-// whole chunks, or a tag. If not it is the samples of a writer that stopped
-// before it came back to fill in their size.
+// isEmptied reports whether what follows a data chunk of size zero is no audio.
+// If it is, the writer stopped before it came back to fill in the size.
+func isEmptied(rest []byte) bool {
+	return len(bytes.Trim(rest, "\x00")) == 0 || isChunks(rest)
+}
+
+// isName reports whether four bytes can be a chunk's name.
+func isName(id []byte) bool {
+	for _, c := range id {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// isChunks reports whether rest is a tag, or whole chunks and perhaps zeros.
 func isChunks(rest []byte) bool {
 	for _, tag := range []string{"ID3", "TAG", "APETAGEX"} {
 		if bytes.HasPrefix(rest, []byte(tag)) {
 			return true
 		}
 	}
-	for len(rest) >= chunkHeader {
-		for _, c := range rest[:4] {
-			if c < ' ' || c > '~' {
-				return false
-			}
+	if len(rest) < chunkHeader {
+		return false
+	}
+	for len(rest) >= chunkHeader && rest[0] != 0 {
+		if !isName(rest[:4]) {
+			return false
 		}
 		size := int64(binary.LittleEndian.Uint32(rest[4:]))
 		if size > int64(len(rest)-chunkHeader) {
@@ -299,7 +351,11 @@ func parseFormat(c []byte) (*wav, error) {
 			return nil, refuse("has an extensible fmt chunk of %d bytes; expected 40", len(c))
 		}
 		// KSDATAFORMAT_SUBTYPE_*: the format tag, then a fixed tail.
-		if string(c[26:40]) != "\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71" {
+		switch tail := string(c[26:40]); tail {
+		case "\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71":
+		case "\x00\x00\x21\x07\xd3\x11\x86\x44\xc8\xc1\xca\x00\x00\x00":
+			return nil, refuse("has channels of Ambisonic B-format; expected one channel, or those of loudspeakers")
+		default:
 			return nil, refuse("has the unknown sub-format %x; expected PCM or IEEE float", c[24:40])
 		}
 		tag = binary.LittleEndian.Uint16(c[24:])
@@ -307,19 +363,32 @@ func parseFormat(c []byte) (*wav, error) {
 	switch {
 	case tag != formatPCM && tag != formatFloat:
 		return nil, refuse("has samples of format %#04x%s; expected PCM (1) or IEEE float (3)", tag, coding(tag))
-	case tag == formatPCM && w.bits != 8 && w.bits != 16 && w.bits != 24 && w.bits != 32:
-		return nil, refuse("has PCM samples of %d bits; expected 8, 16, 24 or 32", w.bits)
+	case tag == formatPCM && (w.bits < 8 || w.bits > 32):
+		return nil, refuse("has PCM samples of %d bits; expected 8 to 32", w.bits)
 	case tag == formatFloat && w.bits != 32 && w.bits != 64:
 		return nil, refuse("has float samples of %d bits; expected 32 or 64", w.bits)
 	case w.channels < 1 || w.channels > maxChannels:
 		return nil, refuse("has %d channels; expected 1 to %d", w.channels, maxChannels)
 	case rate < 1 || rate > maxRate:
 		return nil, refuse("has a sample rate of %d Hz; expected 1 to %d", rate, maxRate)
-	case align != w.channels*w.bits/8:
-		return nil, refuse("has frames of %d bytes by its header; %d channels of %d bits take %d", align, w.channels, w.bits, w.channels*w.bits/8)
 	}
 	w.rate, w.float = int(rate), tag == formatFloat
-	return w, nil
+	return w, w.container(align)
+}
+
+// container makes whole bytes of the bits of a sample, which stand at the top of
+// them. A frame of align bytes holds no more, but that 24 bits may stand in 32.
+// Some writers leave align out.
+func (w *wav) container(align int) error {
+	bits := w.bits
+	w.bits = (bits + 7) / 8 * 8
+	if bits == 24 && align == 4*w.channels {
+		w.bits = 32
+	}
+	if align != 0 && align != w.frameBytes() {
+		return refuse("has frames of %d bytes by its header; %d channels of %d bits take %d", align, w.channels, bits, w.frameBytes())
+	}
+	return nil
 }
 
 // setData takes the samples. Half a frame at their end is none: a pad byte that
