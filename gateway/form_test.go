@@ -43,7 +43,7 @@ func TestControlBodiesAreRead(t *testing.T) {
 		"unload with a bad parameter": {path: unload, body: `{"parameters":{"unload_dependents":"no"}}`, status: 400, says: "parameters.unload_dependents: expected true or false"},
 		"unload of too much":          {path: unload, body: strings.Repeat(" ", 64<<10) + "{}", status: 413, says: "larger than 65536 bytes"},
 		"two types": {
-			path: keys, body: `{"name":"ci","scopes":["admin"]}`, status: 415, says: "Content-Type once",
+			path: keys, body: `{"name":"ci","scopes":["admin"]}`, status: 415, says: "expected one Content-Type",
 			headers: http.Header{"Content-Type": {"application/json", multipart}},
 		},
 		"compressed": {

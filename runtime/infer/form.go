@@ -18,18 +18,19 @@ const (
 const InsteadOfForm = "send JSON as application/json"
 
 // MediaType is what the values of a request's Content-Type say that its body is:
-// without parameters, in lower case, "" where they say nothing. Two are refused,
-// of which each reader could take another.
+// without parameters, in lower case, "" where they say nothing. Two that differ
+// are refused, as each reader could take another.
 func MediaType(values []string) (string, error) {
-	switch len(values) {
-	case 0:
-		return "", nil
-	case 1:
-		media, _, _ := strings.Cut(values[0], ";")
-		return strings.ToLower(strings.TrimSpace(media)), nil
-	default:
-		return "", problem.New(problem.UnsupportedMedia, "expected the header Content-Type once; got it %d times", len(values))
+	media := ""
+	for i, value := range values {
+		name, _, _ := strings.Cut(value, ";")
+		name = strings.ToLower(strings.TrimSpace(name))
+		if i > 0 && name != media {
+			return "", problem.New(problem.UnsupportedMedia, "expected one Content-Type; got the header %d times, with types that differ", len(values))
+		}
+		media = name
 	}
+	return media, nil
 }
 
 // RefuseForm refuses a body that is a form, for every function and protocol: its

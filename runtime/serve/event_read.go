@@ -78,11 +78,11 @@ func (a *attributes) invalid(name, expected string) error {
 func (a *attributes) checkRequired() error {
 	switch {
 	case a.context.ID == "":
-		return a.invalid("id", "expected the event's id, a string that is not empty; it is missing")
+		return a.invalid("id", "expected the event's id, a string that is not empty; it is missing or blank")
 	case a.context.Source.String() == "":
-		return a.invalid("source", "expected where the event is from, a URI-reference (RFC 3986); it is missing")
+		return a.invalid("source", "expected where the event is from, a URI-reference (RFC 3986); it is missing or blank")
 	case a.context.Type == "":
-		return a.invalid("type", "expected the event's type, a string that is not empty; it is missing")
+		return a.invalid("type", "expected the event's type, a string that is not empty; it is missing or blank")
 	default:
 		return nil
 	}
@@ -141,13 +141,23 @@ func isOwn(name string) bool {
 	}
 }
 
+// isExtension reports whether a name may be an extension's: not one that differs
+// from another member's in capitals alone.
+func isExtension(name string) bool {
+	lower := strings.ToLower(name)
+	return event.IsExtensionNameValid(name) && !isOwn(lower) && lower != dataMember
+}
+
+// expectedName is what is wrong with the name of what is none.
+const expectedName = "expected an attribute of CloudEvents 1.0, or an extension, whose name is of lower-case letters and digits"
+
 // setExtension sets an extension. Senders that write its name with capitals are
 // understood as the SDKs do, but never as an attribute or the data.
 func (a *attributes) setExtension(name string, value any) error {
 	lower := strings.ToLower(name)
 	switch {
-	case !event.IsExtensionNameValid(name), isOwn(lower), lower == dataMember:
-		return a.invalid(name, "expected an attribute of CloudEvents 1.0, or an extension, whose name is of lower-case letters and digits")
+	case !isExtension(name):
+		return a.invalid(name, expectedName)
 	case a.context.Extensions[lower] != nil:
 		return a.invalid(name, "expected the extension once; there is another that differs in capitals alone")
 	}
@@ -285,6 +295,8 @@ func (a *attributes) setValue(m members, name string) error {
 		return a.setText(name, text)
 	case isOwn(name):
 		return a.invalid(name, "expected a string")
+	case !isExtension(name):
+		return a.invalid(name, expectedName)
 	case kind == 't', kind == 'f':
 		return a.setExtension(name, kind == 't')
 	case kind == '0':

@@ -223,6 +223,7 @@ func TestFaultsOfEventsNameTheAttribute(t *testing.T) {
 		"a name with a dash":      {member: `"my-ext":"s3cret"`, field: "my-ext", says: "lower-case letters"},
 		"a name without letters":  {member: `"":"s3cret"`, field: "", says: "lower-case letters"},
 		"Data for data":           {member: `"Data":"s3cret"`, field: "Data", says: "lower-case letters"},
+		"an object for Data":      {member: `"Data":{"s3cret":1}`, field: "Data", says: "lower-case letters"},
 		"the same extension":      {member: `"more":"s3cret","MORE":"s3cret"`, field: "more", says: "capitals"},
 		"broken base64":           {member: `"data_base64":"s3cret!"`, field: "data_base64", says: "base64"},
 		"an object as base64":     {member: `"data_base64":{"s3cret":1}`, field: "data_base64", says: "base64"},

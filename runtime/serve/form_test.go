@@ -74,24 +74,35 @@ func TestFormsAreRefusedByName(t *testing.T) {
 }
 
 // TestOneContentType holds that a body is not read as one of two types that it is
-// said to have, of which the second may be a form's.
+// said to have, of which the second may be a form's; the same one twice is one.
 func TestOneContentType(t *testing.T) {
 	t.Parallel()
 	url := native(t, newFake())
-	for _, path := range []string{"", "v2/models/double/infer", "v2/repository/index", "v2/repository/models/double/load", "v2/repository/models/double/unload"} {
+	post := func(path string, types ...string) (status int, body string) {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+path, strings.NewReader("{}"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Header["Content-Type"] = []string{"application/json", "multipart/form-data; boundary=b"}
+		req.Header["Content-Type"] = types
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
-		body, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if err != nil || resp.StatusCode != http.StatusUnsupportedMediaType || !strings.Contains(string(body), "Content-Type once") {
-			t.Errorf("/%s: %d %s (%v)", path, resp.StatusCode, body, err)
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(text)
+	}
+	for _, path := range []string{"", "v2/models/double/infer", "v2/repository/index", "v2/repository/models/double/load", "v2/repository/models/double/unload"} {
+		for _, second := range []string{"multipart/form-data; boundary=b", "application/x-www-form-urlencoded", "text/plain", ""} {
+			if status, body := post(path, "application/json", second); status != http.StatusUnsupportedMediaType || !strings.Contains(body, "expected one Content-Type") {
+				t.Errorf("/%s, %q: %d %s", path, second, status, body)
+			}
+		}
+		if status, body := post(path, "application/json", "Application/JSON; charset=utf-8"); status == http.StatusUnsupportedMediaType {
+			t.Errorf("/%s, the same twice: %d %s", path, status, body)
 		}
 	}
 }
