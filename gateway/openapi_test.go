@@ -112,6 +112,9 @@ func TestOpenAPIRefusesWhatIsRefused(t *testing.T) {
 	tensor := func(change string) string {
 		return `{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1]` + change + `}]}`
 	}
+	typed := func(datatype, data string) string {
+		return `{"inputs":[{"name":"x","datatype":"` + datatype + `","shape":[1],"data":` + data + `}]}`
+	}
 	for _, tc := range []struct {
 		schema    string
 		read      func(string) error
@@ -145,6 +148,7 @@ func TestOpenAPIRefusesWhatIsRefused(t *testing.T) {
 				`{"id":"1","parameters":{"timeout":5,"priority":0,"binary_data_output":true,"a":"b","c":null,"d":1.5},"inputs":[],"outputs":[{"name":"y","parameters":{"binary_data":false}}]}`,
 				`{"inputs":[{"name":"x","datatype":"BYTES","shape":[0],"data":[]}]}`,
 				`{"inputs":[{"name":"x","datatype":"FP32","shape":[1.0,2e0],"data":[[1,"NaN"]]}],"parameters":{"timeout":-0.0,"priority":9223372036854775807}}`,
+				typed("BOOL", `[true]`), typed("BYTES", `["NaN"]`), typed("INT8", `[-1]`), typed("UINT64", `[18446744073709551615]`), typed("FP16", `["-Infinity"]`), typed("BF16", `[1e1]`), typed("FP64", `[-0.0]`),
 				`{"parameters":{"a":9223372036854775808,"b":-18446744073709551616,"c":1.7976931348623157e308,"d":-0,"e":"","f":1e30}}`, tensor(`,"parameters":{"binary_data_size":null,"shared_memory_region":null}`),
 				`{"outputs":[{"name":"y","parameters":{"classification":0,"shared_memory_region":null}}]}`, `{"inputs":[{"name":"x","datatype":"FP32","shape":[0,9223372036854775807],"data":[]}]}`,
 			},
@@ -152,6 +156,7 @@ func TestOpenAPIRefusesWhatIsRefused(t *testing.T) {
 				`[]`, `{"inputs":null}`, `{"inputs":{}}`, `{"id":7}`, `{"parameters":[]}`, `{"parameters":{"timeout":-1}}`, `{"parameters":{"timeout":"1"}}`, `{"parameters":{"a":{}}}`,
 				`{"inputs":[{"datatype":"FP32","shape":[0],"data":[]}]}`, `{"inputs":[{"name":"x","datatype":"FLOAT","shape":[0],"data":[]}]}`, `{"inputs":[{"name":"x","datatype":"FP32","shape":[-1],"data":[]}]}`,
 				`{"inputs":[{"name":"x","datatype":"FP32","shape":"1","data":[]}]}`, `{"inputs":[{"name":"x","datatype":"FP32","shape":[1.5],"data":[]}]}`, `{"inputs":[{"name":"","datatype":"FP32","shape":[0],"data":[]}]}`,
+				typed("BOOL", `[1]`), typed("BOOL", `["true"]`), typed("BYTES", `[1]`), typed("INT8", `[true]`), typed("INT8", `["NaN"]`), typed("FP32", `["1"]`), typed("FP32", `["nan"]`), typed("FP64", `[[false]]`), typed("FP64", `{}`),
 				`{"parameters":{"timeout":9223372036854775808}}`, `{"parameters":{"priority":18446744073709551616}}`, `{"parameters":{"timeout":1.5}}`, `{"parameters":{"a":1e309}}`, `{"parameters":{"a":-1e400}}`,
 				`{"inputs":[{"name":"x","datatype":"FP32","shape":[0,9223372036854775808],"data":[]}]}`, `{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[{}]}]}`, `{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[{"a":1}]}]}`,
 				`{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[null]}]}`, `{"inputs":[{"name":"x","datatype":"FP32","shape":[1,1],"data":[[{}]]}]}`, `{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":null}]}`,
