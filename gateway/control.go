@@ -86,8 +86,8 @@ const controlBody = 1 << 20
 
 // decode reads a strict JSON body: no unknown or duplicate fields, nothing
 // after it. The error names the field.
-func decode(r io.Reader, into any) error {
-	data, err := readBounded(r)
+func decode(r *http.Request, into any) error {
+	data, err := readControl(r, controlBody)
 	if err != nil {
 		return err
 	}
@@ -97,24 +97,27 @@ func decode(r io.Reader, into any) error {
 	return unmarshal(data, into)
 }
 
-// decodeOptional is decode where no body is an answer too.
-func decodeOptional(r io.Reader, into any) error {
-	data, err := readBounded(r)
-	if err != nil || len(data) == 0 {
-		return err
+// readControl reads a body that the gateway itself answers, of at most so many
+// bytes. It may be empty, and is no form.
+func readControl(r *http.Request, most int64) ([]byte, error) {
+	media, err := infer.MediaType(r.Header.Values("Content-Type"))
+	if err != nil {
+		return nil, err
 	}
-	return unmarshal(data, into)
-}
-
-func readBounded(r io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, controlBody+1))
+	if err := infer.RefuseForm(media, nil, infer.InsteadOfForm); err != nil {
+		return nil, err
+	}
+	if encoding := strings.ToLower(strings.Join(r.Header.Values("Content-Encoding"), ", ")); encoding != "" && encoding != "identity" {
+		return nil, problem.New(problem.UnsupportedMedia, "expected a body without a Content-Encoding: it is small")
+	}
+	data, err := io.ReadAll(io.LimitReader(r.Body, most+1))
 	if err != nil {
 		return nil, err // the body's own problem
 	}
-	if len(data) > controlBody {
-		return nil, problem.New(problem.PayloadTooLarge, "the body is larger than %d bytes", controlBody)
+	if int64(len(data)) > most {
+		return nil, problem.New(problem.PayloadTooLarge, "the body is larger than %d bytes", most)
 	}
-	return data, nil
+	return data, infer.RefuseForm(media, data, infer.InsteadOfForm)
 }
 
 func unmarshal(data []byte, into any) error {

@@ -76,7 +76,7 @@ func FuzzKeyBody(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var body newKey
-		if err := decode(strings.NewReader(string(data)), &body); err != nil && err.Error() == "" {
+		if err := decode(posted(string(data)), &body); err != nil && err.Error() == "" {
 			t.Fatal("an error that says nothing")
 		}
 	})

@@ -86,7 +86,7 @@ func (g *gateway) createKey(c *call) error {
 		return err
 	}
 	var asked newKey
-	if err := decode(c.r.Body, &asked); err != nil {
+	if err := decode(c.r, &asked); err != nil {
 		return err
 	}
 	now := time.Now()

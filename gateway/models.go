@@ -209,13 +209,15 @@ type indexRow struct {
 const indexParallel = 8
 
 func (g *gateway) index(c *call) error {
-	var asked struct {
-		Ready bool `json:"ready"`
-	}
-	if err := decodeOptional(c.r.Body, &asked); err != nil {
+	body, err := readControl(c.r, infer.MaxControl)
+	if err != nil {
 		return err
 	}
-	rows, err := g.repositoryIndex(c.r.Context(), c.bound, asked.Ready)
+	onlyReady, err := infer.DecodeIndexRequest(body)
+	if err != nil {
+		return err
+	}
+	rows, err := g.repositoryIndex(c.r.Context(), c.bound, onlyReady)
 	if err != nil {
 		return err
 	}

@@ -3,12 +3,16 @@ package gateway
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"maps"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -77,6 +81,11 @@ func schemaOf(t *testing.T, pointer string) *jsonschema.Schema {
 	return schema
 }
 
+// posted is a request with a body.
+func posted(body string) *http.Request {
+	return &http.Request{Body: io.NopCloser(strings.NewReader(body))}
+}
+
 // TestOpenAPIRefusesWhatIsRefused holds the bodies of the document to the code
 // that reads them: what one refuses the other does.
 func TestOpenAPIRefusesWhatIsRefused(t *testing.T) {
@@ -84,7 +93,7 @@ func TestOpenAPIRefusesWhatIsRefused(t *testing.T) {
 	caller := &auth.Principal{Tenant: "default"}
 	newKeyOf := func(body string) error {
 		var asked newKey
-		if err := decode(strings.NewReader(body), &asked); err != nil {
+		if err := decode(posted(body), &asked); err != nil {
 			return err
 		}
 		spec, err := asked.spec(caller, time.Now())
@@ -97,14 +106,14 @@ func TestOpenAPIRefusesWhatIsRefused(t *testing.T) {
 		_, err := infer.DecodeRequest([]byte(body), infer.NoHeader, infer.Limits{})
 		return err
 	}
-	indexes := func(body string) error {
-		var asked struct {
-			Ready bool `json:"ready"`
-		}
-		return decodeOptional(strings.NewReader(body), &asked)
-	}
+	indexes := func(body string) error { _, err := infer.DecodeIndexRequest([]byte(body)); return err }
+	loads := func(body string) error { return infer.DecodeLoadRequest([]byte(body)) }
+	unloads := func(body string) error { return infer.DecodeUnloadRequest([]byte(body)) }
 	tensor := func(change string) string {
 		return `{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1]` + change + `}]}`
+	}
+	typed := func(datatype, data string) string {
+		return `{"inputs":[{"name":"x","datatype":"` + datatype + `","shape":[1],"data":` + data + `}]}`
 	}
 	for _, tc := range []struct {
 		schema    string
@@ -116,9 +125,16 @@ func TestOpenAPIRefusesWhatIsRefused(t *testing.T) {
 			[]string{
 				`{"name":"ci","scopes":["infer:*"]}`, `{"name":"ci","scopes":["infer:iris","models:read","models:write","keys:admin","admin"],"roles":["viewer"],"tenant":"a-b"}`,
 				`{"name":"ci","scopes":["admin"],"expires_in":"1h30m"}`, `{"name":"ci","scopes":["admin"],"expires_in":"1.5h"}`, `{"name":"ci","scopes":["admin"],"expires_at":"2101-01-01T00:00:00Z"}`,
+				`{"name":"ci","scopes":["admin"],"tenant":null,"roles":null,"expires_at":null,"expires_in":null}`, `{"name":"ci","scopes":["admin"],"tenant":"","roles":[],"expires_in":""}`,
+				`{"name":"ci","scopes":["admin"],"expires_at":null,"expires_in":"1h"}`, `{"name":"ci","scopes":["admin"],"expires_at":"2101-01-01T00:00:00.5+02:00","expires_in":null}`,
+				`{"name":"ci","scopes":["admin"],"expires_at":"2101-01-01T00:00:00Z","expires_in":""}`, `{"name":"\u00a0a","scopes":["admin"]}`, `{"name":"\ud83d\ude00","scopes":["admin"]}`,
 			},
 			[]string{
-				`[]`, `{}`, `{"name":"","scopes":["admin"]}`, `{"name":"  ","scopes":["admin"]}`, `{"name":"` + strings.Repeat("a", 101) + `","scopes":["admin"]}`,
+				`[]`, `{}`, `null`, `{"name":null,"scopes":["admin"]}`, `{"name":"a","scopes":null}`, `{"name":"\u00a0","scopes":["admin"]}`, `{"name":"\u200b","scopes":["admin"]}`, `{"name":"a\u202eb","scopes":["admin"]}`,
+				`{"name":" \u3000","scopes":["admin"]}`, `{"name":"a\tb","scopes":["admin"]}`, `{"name":"a\udb40\udc41","scopes":["admin"]}`, `{"name":"a","scopes":["admin"],"expires_at":""}`,
+				`{"name":"a","scopes":["admin"],"expires_at":"2101-01-01t00:00:00z"}`, `{"name":"a","scopes":["admin"],"expires_at":"2101-06-30T23:59:60Z"}`, `{"name":"a","scopes":["admin"],"expires_at":"2101-01-01 00:00:00Z"}`,
+				`{"name":"a","scopes":["admin"],"expires_at":5}`, `{"name":"a","scopes":["admin"],"expires_in":3600}`, `{"name":"a","scopes":["admin"],"roles":[null]}`, `{"name":"a","scopes":["admin"],"tenant":"a-"}`,
+				`{"name":"","scopes":["admin"]}`, `{"name":"  ","scopes":["admin"]}`, `{"name":"` + strings.Repeat("a", 101) + `","scopes":["admin"]}`,
 				`{"name":"a","scopes":[]}`, `{"name":"a","scopes":["sudo"]}`, `{"name":"a","scopes":["infer:"]}`, `{"name":"a","scopes":["infer:A_B"]}`, `{"name":"a","scopes":"admin"}`,
 				`{"name":"a","scopes":["admin"],"roles":["Boss"]}`, `{"name":"a","scopes":["admin"],"tenant":"a b"}`, `{"name":"a","scopes":["admin"],"more":1}`,
 				`{"name":"a","scopes":["admin"],"expires_in":"1 day"}`, `{"name":"a","scopes":["admin"],"expires_in":"-1h"}`, `{"name":"a","scopes":["admin"],"expires_at":"tomorrow"}`,
@@ -131,18 +147,37 @@ func TestOpenAPIRefusesWhatIsRefused(t *testing.T) {
 				tensor(""), tensor(`,"parameters":null,"more":{}`), `{"id":null,"parameters":null,"outputs":null,"inputs":[]}`,
 				`{"id":"1","parameters":{"timeout":5,"priority":0,"binary_data_output":true,"a":"b","c":null,"d":1.5},"inputs":[],"outputs":[{"name":"y","parameters":{"binary_data":false}}]}`,
 				`{"inputs":[{"name":"x","datatype":"BYTES","shape":[0],"data":[]}]}`,
+				`{"inputs":[{"name":"x","datatype":"FP32","shape":[1.0,2e0],"data":[[1,"NaN"]]}],"parameters":{"timeout":-0.0,"priority":9223372036854775807}}`,
+				typed("BOOL", `[true]`), typed("BYTES", `["NaN"]`), typed("INT8", `[-1]`), typed("UINT64", `[18446744073709551615]`), typed("FP16", `["-Infinity"]`), typed("BF16", `[1e1]`), typed("FP64", `[-0.0]`),
+				`{"parameters":{"a":9223372036854775808,"b":-18446744073709551616,"c":1.7976931348623157e308,"d":-0,"e":"","f":1e30}}`, tensor(`,"parameters":{"binary_data_size":null,"shared_memory_region":null}`),
+				`{"outputs":[{"name":"y","parameters":{"classification":0,"shared_memory_region":null}}]}`, `{"inputs":[{"name":"x","datatype":"FP32","shape":[0,9223372036854775807],"data":[]}]}`,
 			},
 			[]string{
 				`[]`, `{"inputs":null}`, `{"inputs":{}}`, `{"id":7}`, `{"parameters":[]}`, `{"parameters":{"timeout":-1}}`, `{"parameters":{"timeout":"1"}}`, `{"parameters":{"a":{}}}`,
 				`{"inputs":[{"datatype":"FP32","shape":[0],"data":[]}]}`, `{"inputs":[{"name":"x","datatype":"FLOAT","shape":[0],"data":[]}]}`, `{"inputs":[{"name":"x","datatype":"FP32","shape":[-1],"data":[]}]}`,
 				`{"inputs":[{"name":"x","datatype":"FP32","shape":"1","data":[]}]}`, `{"inputs":[{"name":"x","datatype":"FP32","shape":[1.5],"data":[]}]}`, `{"inputs":[{"name":"","datatype":"FP32","shape":[0],"data":[]}]}`,
+				typed("BOOL", `[1]`), typed("BOOL", `["true"]`), typed("BYTES", `[1]`), typed("INT8", `[true]`), typed("INT8", `["NaN"]`), typed("FP32", `["1"]`), typed("FP32", `["nan"]`), typed("FP64", `[[false]]`), typed("FP64", `{}`),
+				`{"parameters":{"timeout":9223372036854775808}}`, `{"parameters":{"priority":18446744073709551616}}`, `{"parameters":{"timeout":1.5}}`, `{"parameters":{"a":1e309}}`, `{"parameters":{"a":-1e400}}`,
+				`{"inputs":[{"name":"x","datatype":"FP32","shape":[0,9223372036854775808],"data":[]}]}`, `{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[{}]}]}`, `{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[{"a":1}]}]}`,
+				`{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[null]}]}`, `{"inputs":[{"name":"x","datatype":"FP32","shape":[1,1],"data":[[{}]]}]}`, `{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":null}]}`,
+				`{"inputs":[{"name":"x","datatype":"FP32","shape":[1]}]}`, tensor(`,"parameters":{"binary_data_size":4}`), tensor(`,"parameters":{"shared_memory_region":"r"}`), `{"outputs":[{"name":"y","parameters":{"classification":3}}]}`,
 				tensor(`,"parameters":{"a":[]}`), tensor(`,"parameters":{"binary_data_size":-1}`), `{"outputs":[{}]}`, `{"outputs":[{"name":"y","parameters":{"binary_data":"yes"}}]}`,
 			},
 		},
 		{
 			"/paths/~1v2~1repository~1index/post/requestBody/content/application~1json/schema", indexes,
-			[]string{`{}`, `{"ready":true}`, `{"ready":null}`},
-			[]string{`{"ready":"yes"}`, `{"state":"READY"}`, `[]`},
+			[]string{`{}`, `null`, `{"ready":true}`, `{"ready":null}`},
+			[]string{`{"ready":"yes"}`, `{"ready":1}`, `{"state":"READY"}`, `[]`, `"x"`, `true`},
+		},
+		{
+			"/paths/~1v2~1repository~1models~1{model}~1load/post/requestBody/content/application~1json/schema", loads,
+			[]string{`{}`, `null`, `{"parameters":null}`, `{"parameters":{}}`, `{"parameters":{"config":null}}`},
+			[]string{`[]`, `"x"`, `5`, `{"parameters":5}`, `{"parameters":[]}`, `{"parameters":{"config":"{}"}}`, `{"parameters":{"config":{}}}`, `{"ready":true}`},
+		},
+		{
+			"/paths/~1v2~1repository~1models~1{model}~1unload/post/requestBody/content/application~1json/schema", unloads,
+			[]string{`{}`, `null`, `{"parameters":null}`, `{"parameters":{"unload_dependents":true}}`, `{"parameters":{"unload_dependents":null,"a":null,"b":1.5,"c":"d"}}`},
+			[]string{`[]`, `"x"`, `5`, `{"parameters":5}`, `{"parameters":{"unload_dependents":1}}`, `{"parameters":{"a":{}}}`, `{"parameters":{"a":1e400}}`, `{"ready":true}`},
 		},
 	} {
 		schema := schemaOf(t, tc.schema)
@@ -156,6 +191,44 @@ func TestOpenAPIRefusesWhatIsRefused(t *testing.T) {
 				if (told == nil) != want || (read == nil) != want {
 					t.Errorf("%s: good is %v; the document says %v, the server %v", body, want, told, read)
 				}
+			}
+		}
+	}
+}
+
+// TestOpenAPINames holds a key's name in the document to the code, for every
+// character that there is.
+func TestOpenAPINames(t *testing.T) {
+	t.Parallel()
+	var document struct {
+		Components struct {
+			Schemas struct {
+				NewKey struct {
+					Properties struct {
+						Name struct {
+							Pattern string `json:"pattern"`
+							Not     struct {
+								Pattern string `json:"pattern"`
+							} `json:"not"`
+						} `json:"name"`
+					} `json:"properties"`
+				} `json:"NewKey"`
+			} `json:"schemas"`
+		} `json:"components"`
+	}
+	if err := json.Unmarshal(openAPIDocument, &document); err != nil {
+		t.Fatal(err)
+	}
+	told := document.Components.Schemas.NewKey.Properties.Name
+	some, none := regexp.MustCompile(told.Pattern), regexp.MustCompile(told.Not.Pattern)
+	for r := rune(0); r <= unicode.MaxRune; r++ {
+		if !utf8.ValidRune(r) {
+			continue
+		}
+		for _, name := range []string{string(r), "a" + string(r) + "b"} {
+			spec := auth.KeySpec{Name: name, Tenant: "a", Scopes: []auth.Scope{auth.Admin}}
+			if good := some.MatchString(name) && !none.MatchString(name); good != (spec.Check(time.Time{}) == nil) {
+				t.Fatalf("%q: the document says %v, the server %v", name, good, spec.Check(time.Time{}))
 			}
 		}
 	}

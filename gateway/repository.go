@@ -15,6 +15,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // load hands the call to the function that calls without a version go to,
@@ -74,6 +75,13 @@ func (g *gateway) loadTarget(ctx context.Context, bound *route.Bound, name strin
 }
 
 func (g *gateway) unload(c *call) error {
+	body, err := readControl(c.r, infer.MaxControl)
+	if err != nil {
+		return err
+	}
+	if err := infer.DecodeUnloadRequest(body); err != nil {
+		return err
+	}
 	if err := g.unloadModel(c.r.Context(), c.bound, c.param("model")); err != nil {
 		return err
 	}

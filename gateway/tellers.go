@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
 )
@@ -95,7 +96,7 @@ func (t *tellers) RepositoryIndex(ctx context.Context, in *inferpb.RepositoryInd
 
 func (t *tellers) RepositoryModelLoad(ctx context.Context, in *inferpb.RepositoryModelLoadRequest) (*inferpb.RepositoryModelLoadResponse, error) {
 	for name := range in.GetParameters() {
-		return nil, problem.New(problem.Unimplemented, "parameters.%s: a published version is loaded as it is", name)
+		return nil, infer.LoadParameter(name)
 	}
 	if err := t.g.loadModel(ctx, boundOf(ctx), in.GetModelName()); err != nil {
 		return nil, err

@@ -164,14 +164,10 @@ func (r *arrayReader) element(err error, at []int64, text []byte) error {
 	}
 	field := r.indexed(at)
 	got := excerpt(text)
-	switch {
-	case errors.Is(err, errRange):
+	if errors.Is(err, errRange) {
 		return problem.Invalid(field, "%s is out of the range of %s", got, r.dataType)
-	case errors.Is(err, errInteger):
-		return problem.Invalid(field, "expected an integer for %s; got %s", r.dataType, got)
-	default:
-		return problem.Invalid(field, "expected an element of %s; %s is %v", r.dataType, got, err)
 	}
+	return problem.Invalid(field, "expected %v for %s; got %s", err, r.dataType, got)
 }
 
 // indexed is the array's path with the index of one of its elements.
@@ -247,23 +243,53 @@ func appendString(dst, src []byte) (_ []byte, n int, err error) {
 	return dst, n, nil
 }
 
-// excerpt quotes the head of a JSON text for an error.
+// excerpt is the JSON value at the head of text, for an error: whole where it is
+// short, never cut within, and in a word where it has values of its own.
 func excerpt(text []byte) string {
-	end := bytes.IndexAny(text, ",]}\r\n")
+	switch {
+	case len(text) == 0:
+		return "nothing"
+	case text[0] == '{':
+		return "an object"
+	case text[0] == '[':
+		return "an array"
+	case text[0] == '"':
+		return excerptString(text)
+	}
+	end := bytes.IndexAny(text, ",]} \t\r\n")
 	if end < 0 {
 		end = len(text)
 	}
-	if len(text) > 0 && text[0] == '"' {
-		end = len(text)
-		if last := bytes.IndexByte(text[1:], '"'); last >= 0 {
-			end = last + 2
-		}
-	}
-	const most = 40
-	if end > most {
-		return strings.ToValidUTF8(string(text[:most]), "") + "…"
+	if end > mostExcerpt {
+		return fmt.Sprintf("a number of %d characters", end)
 	}
 	return string(text[:end])
+}
+
+// mostExcerpt bounds what an error repeats of a value, in bytes.
+const mostExcerpt = 40
+
+// excerptString is the JSON string at the head of text, or the head of a long one.
+func excerptString(text []byte) string {
+	value, err := jsontext.NewDecoder(bytes.NewBuffer(text)).ReadValue()
+	if err != nil {
+		return "a string"
+	}
+	if len(value) <= mostExcerpt {
+		return string(value)
+	}
+	content, err := jsontext.AppendUnquote(nil, value)
+	if err != nil {
+		return "a string"
+	}
+	if len(content) > mostExcerpt {
+		content = append([]byte(strings.ToValidUTF8(string(content[:mostExcerpt]), "")), "…"...)
+	}
+	quoted, err := jsontext.AppendQuote(nil, content)
+	if err != nil {
+		return "a string"
+	}
+	return string(quoted)
 }
 
 // count words a number of things.

@@ -1,6 +1,8 @@
 package infer
 
 import (
+	"math"
+	"math/big"
 	"strconv"
 	"strings"
 	"time"
@@ -112,7 +114,8 @@ func refuseShared(path where, name string) error {
 	return nil
 }
 
-// parameter reads one parameter: a bool, int64, float64 or string.
+// parameter reads one parameter: a bool, int64, float64 or string. An integer
+// that no int64 holds is a float64, as it is to most readers of JSON.
 func (d *decoder) parameter(path where) (any, error) {
 	switch d.json.PeekKind() {
 	case '{', '[', 'n':
@@ -135,13 +138,14 @@ func (d *decoder) parameter(path where) (any, error) {
 		return i, nil
 	}
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || !strings.ContainsAny(text, ".eE") && text != "-0" {
-		return nil, problem.Invalid(path.String(), "%s is out of range", text)
+	if err != nil {
+		return nil, problem.Invalid(path.String(), "%s is out of range", excerpt([]byte(text)))
 	}
 	return f, nil
 }
 
-// natural reads an integer that is not negative.
+// natural reads an integer that is not negative. In JSON 1, 1.0 and 1e0 are one
+// number (RFC 8259, 6; JSON Schema, 6.1.1).
 func (d *decoder) natural(path where, what string) (int64, error) {
 	if got := d.json.PeekKind(); got != '0' && got != 0 {
 		return 0, d.unexpected(path, what)
@@ -150,11 +154,33 @@ func (d *decoder) natural(path where, what string) (int64, error) {
 	if err != nil {
 		return 0, d.syntax(err)
 	}
-	n, err := strconv.ParseInt(string(text), 10, 64)
-	if err != nil || n < 0 {
-		return 0, problem.Invalid(path.String(), "expected %s, an integer not below 0; got %s", what, string(text))
+	n, ok := wholeNumber(string(text))
+	if !ok || n < 0 {
+		return 0, problem.Invalid(path.String(), "expected %s, an integer from 0 to %d; got %s", what, int64(math.MaxInt64), excerpt(text))
 	}
 	return n, nil
+}
+
+// wholeNumber is a JSON number's value, where that is an int64.
+func wholeNumber(text string) (int64, bool) {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return n, true
+	}
+	// Whatever the length of the text, and what it stands for, are bounded.
+	const mostText, mostExponent = 128, 64
+	if _, exponent, ok := strings.Cut(strings.ToLower(text), "e"); ok {
+		if n, err := strconv.Atoi(exponent); err != nil || n > mostExponent || n < -mostExponent {
+			return 0, false
+		}
+	}
+	if len(text) > mostText {
+		return 0, false
+	}
+	r, ok := new(big.Rat).SetString(text)
+	if !ok || !r.IsInt() || !r.Num().IsInt64() {
+		return 0, false
+	}
+	return r.Num().Int64(), true
 }
 
 // boolean reads true or false.

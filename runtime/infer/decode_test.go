@@ -190,7 +190,7 @@ func TestDecodeRequestRefuses(t *testing.T) {
 		"no data":             {body: `{"inputs":[{"name":"x","datatype":"FP32","shape":[0]}]}`, field: "inputs[0].data"},
 		"unknown type":        {body: typed("FLOAT", `[1]`), field: "inputs[0].datatype"},
 		"negative size":       {body: `{"inputs":[{"name":"x","datatype":"FP32","shape":[-1],"data":[]}]}`, field: "inputs[0].shape[0]"},
-		"size with fraction":  {body: `{"inputs":[{"name":"x","datatype":"FP32","shape":[1.0],"data":[]}]}`, field: "inputs[0].shape[0]"},
+		"size with fraction":  {body: `{"inputs":[{"name":"x","datatype":"FP32","shape":[1.5],"data":[]}]}`, field: "inputs[0].shape[0]"},
 		"shape overflows":     {body: `{"inputs":[{"name":"x","datatype":"FP32","shape":[4294967296,4294967296],"data":[]}]}`, field: "inputs[0].shape"},
 		"shape is a string":   {body: `{"inputs":[{"name":"x","datatype":"FP32","shape":"1","data":[]}]}`, field: "inputs[0].shape"},
 		"name is a number":    {body: `{"inputs":[{"name":1}]}`, field: "inputs[0].name"},

@@ -108,3 +108,22 @@ func FuzzDecodeResponse(f *testing.F) {
 		}
 	})
 }
+
+// FuzzDecodeControl checks that a repository request that is let through is JSON,
+// or nothing, and that what is refused is the caller's fault.
+func FuzzDecodeControl(f *testing.F) {
+	for _, seed := range []string{``, `null`, `{"ready":true}`, `{"parameters":{"unload_dependents":false,"a":1e2}}`, `{"parameters":{"config":null}}`, "\ufeff[]"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		_, index := infer.DecodeIndexRequest(body)
+		for _, err := range []error{index, infer.DecodeLoadRequest(body), infer.DecodeUnloadRequest(body)} {
+			if code := problem.CodeOf(err); err != nil && code.Row().Status >= 500 && code != problem.Unimplemented {
+				t.Fatalf("%s: %v", code, err)
+			}
+			if err == nil && len(body) > 0 && !json.Valid(infer.WithoutMark(body)) {
+				t.Fatal("let through what encoding/json does not")
+			}
+		}
+	})
+}

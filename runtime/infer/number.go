@@ -8,14 +8,15 @@ import (
 	"unsafe"
 )
 
-// The faults of one element in a JSON data array.
+// The faults of one element in a JSON data array: out of range, or what was
+// expected instead.
 var (
 	errRange     = errors.New("out of range")
-	errInteger   = errors.New("not an integer")
-	errNumber    = errors.New("not a number")
-	errBoolean   = errors.New("not true or false")
-	errString    = errors.New("not a string")
-	errNonFinite = errors.New("not a number; the strings \"NaN\", \"Infinity\" and \"-Infinity\" stand for the non-finite")
+	errInteger   = errors.New("an integer")
+	errNumber    = errors.New("a number")
+	errBoolean   = errors.New("true or false")
+	errString    = errors.New("a string")
+	errNonFinite = errors.New("a number, or one of the strings \"NaN\", \"Infinity\" and \"-Infinity\"")
 )
 
 // pow10 are the powers of ten a float64 holds exactly.

@@ -22,6 +22,10 @@ const (
 // ErrNotONNX is wrapped by the errors of a file that is no ONNX model.
 var ErrNotONNX = errors.New("not an ONNX model")
 
+// errFields is of a file whose fields the protobuf library cannot read, whose own
+// words are about its wire format.
+var errFields = fmt.Errorf("%w: it is of another format, or was cut short", ErrNotONNX)
+
 // ExternalData lists the files that the ONNX model at path keeps weights in,
 // sorted, each a plain file name in the model's own folder. A model that names
 // a file anywhere else is refused: ONNX Runtime would open it, and some
@@ -180,19 +184,19 @@ func each(data []byte, f func(field int, value []byte) error) error {
 	for len(data) > 0 {
 		field, wire, n := protowire.ConsumeTag(data)
 		if n < 0 {
-			return fmt.Errorf("%w: %w", ErrNotONNX, protowire.ParseError(n))
+			return errFields
 		}
 		data = data[n:]
 		if wire != protowire.BytesType {
 			if n = protowire.ConsumeFieldValue(field, wire, data); n < 0 {
-				return fmt.Errorf("%w: %w", ErrNotONNX, protowire.ParseError(n))
+				return errFields
 			}
 			data = data[n:]
 			continue
 		}
 		value, n := protowire.ConsumeBytes(data)
 		if n < 0 {
-			return fmt.Errorf("%w: %w", ErrNotONNX, protowire.ParseError(n))
+			return errFields
 		}
 		data = data[n:]
 		if err := f(int(field), value); err != nil {

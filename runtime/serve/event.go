@@ -1,12 +1,10 @@
 package serve
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -14,9 +12,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
-	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -92,137 +88,6 @@ func (s *Server) answerEvent(ctx context.Context, c *call, hold *hold, form form
 	}
 	writeAttributes(w.Header(), out)
 	s.writeAnswer(c, w, r, "application/json", answer)
-	return nil
-}
-
-// readEvent reads the event a request holds.
-func readEvent(form form, body []byte, r *http.Request) (event.Event, error) {
-	var in event.Event
-	var err error
-	switch form {
-	case structuredEvent:
-		in, err = readStructured(body, mediaType(r.Header.Get("Content-Type")))
-	case binaryEvent:
-		in, err = readBinary(body, r.Header)
-	default:
-		return in, problem.New(problem.UnsupportedMedia, "a function answers one event at a time: batches are not supported here")
-	}
-	if err != nil {
-		return in, err
-	}
-	if err := in.Validate(); err != nil {
-		var faults event.ValidationError
-		p := problem.New(problem.InvalidArgument, "not a valid CloudEvent: %s", strings.TrimSpace(err.Error()))
-		if errors.As(err, &faults) {
-			for name, fault := range faults {
-				p.Fields = append(p.Fields, problem.Field{Field: name, Detail: fault.Error()})
-			}
-		}
-		return in, p
-	}
-	return in, nil
-}
-
-// readStructured reads an event that is one JSON object.
-func readStructured(body []byte, media string) (event.Event, error) {
-	var in event.Event
-	if media != eventJSON {
-		return in, problem.New(problem.UnsupportedMedia, "expected structured events as %s; got %q", eventJSON, media)
-	}
-	body = infer.WithoutMark(body)
-	// The tokenizer is stricter than the SDK: duplicates and bad UTF-8 end here.
-	if err := infer.CheckJSON(body); err != nil {
-		return in, err
-	}
-	if jsontext.Value(body).Kind() != '{' {
-		return in, problem.New(problem.MalformedBody, "expected a CloudEvent, a JSON object")
-	}
-	if hasBothData(body) {
-		return in, problem.Invalid("data_base64", "expected either data or data_base64, got both")
-	}
-	if err := json.Unmarshal(body, &in); err != nil {
-		return in, problem.New(problem.MalformedBody, "not a CloudEvent in JSON: %w", err)
-	}
-	if in.DataContentType() == "" && !in.DataBase64 {
-		in.SetDataContentType("application/json") // the JSON format's default
-	}
-	return in, nil
-}
-
-// hasBothData reports whether an event, which has been checked, holds data in
-// both forms, of which it may have one (CloudEvents 1.0.2, JSON format, 3.1.1).
-func hasBothData(object []byte) bool {
-	reader := jsontext.NewDecoder(bytes.NewBuffer(object)) // which reads it where it is
-	seen := 0
-	for _, err := reader.ReadToken(); err == nil && reader.PeekKind() == '"'; err = reader.SkipValue() {
-		name, err := reader.ReadToken()
-		if err != nil {
-			return false
-		}
-		if word := name.String(); (word == "data" || word == "data_base64") && reader.PeekKind() != 'n' {
-			seen++
-		}
-	}
-	return seen == 2
-}
-
-// readBinary reads an event whose attributes are headers.
-func readBinary(body []byte, h http.Header) (in event.Event, err error) {
-	in.SetSpecVersion(h.Get("Ce-Specversion"))
-	if in.SpecVersion() != event.CloudEventsVersionV1 {
-		return in, problem.Invalid("ce-specversion", "expected 1.0; got %q", h.Get("Ce-Specversion"))
-	}
-	for name, values := range h {
-		attribute, ok := strings.CutPrefix(name, "Ce-")
-		if !ok || attribute == "Specversion" {
-			continue
-		}
-		attribute = strings.ToLower(attribute)
-		if len(values) != 1 {
-			return in, problem.Invalid("ce-"+attribute, "expected the header once; got it %d times", len(values))
-		}
-		if !utf8.ValidString(values[0]) {
-			return in, problem.Invalid("ce-"+attribute, "expected UTF-8")
-		}
-		if err := setAttribute(&in, attribute, percentDecode(values[0])); err != nil {
-			return in, err
-		}
-	}
-	if t := h.Get("Content-Type"); t != "" {
-		in.SetDataContentType(t)
-	}
-	in.DataEncoded = body
-	return in, nil
-}
-
-// setAttribute sets one attribute or extension.
-func setAttribute(in *event.Event, name, value string) error {
-	switch name {
-	case "id":
-		in.SetID(value)
-	case "source":
-		in.SetSource(value)
-	case "type":
-		in.SetType(value)
-	case "subject":
-		in.SetSubject(value)
-	case "dataschema":
-		in.SetDataSchema(value)
-	case "time":
-		t, err := time.Parse(time.RFC3339Nano, value)
-		if err != nil {
-			return problem.Invalid("ce-time", "expected an RFC 3339 time; got %q", value)
-		}
-		in.SetTime(t)
-	default:
-		if !event.IsExtensionNameValid(name) {
-			return problem.Invalid("ce-"+name, "expected an extension's name of lower-case letters and digits")
-		}
-		in.SetExtension(name, value)
-	}
-	if in.FieldErrors[name] != nil {
-		return problem.Invalid("ce-"+name, "%v", in.FieldErrors[name])
-	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package serve_test
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -26,19 +27,35 @@ func TestFormsAreRefusedByName(t *testing.T) {
 		"curl -F":                             {contentType: "multipart/form-data; boundary=b", body: envelope, says: "curl --data-binary @FILE"},
 		"another spelling":                    {contentType: "Multipart/Form-Data", body: envelope, says: "multipart/form-data"},
 		"as an event's data":                  {contentType: "multipart/form-data; boundary=b", body: envelope, headers: binaryEvent, says: "multipart/form-data"},
-		"by the inference protocol":           {path: "v2/models/double/infer", contentType: "multipart/form-data; boundary=b", body: envelope, says: "multipart/form-data"},
+		"an inference":                        {path: "v2/models/double/infer", contentType: "multipart/form-data; boundary=b", body: envelope, says: "multipart/form-data"},
+		"an inference, URL-encoded":           {path: "v2/models/double/infer", contentType: urlencoded, body: "inputs=%5B%5D", says: "URL-encoded form"},
+		"an inference of a version":           {path: "v2/models/double/versions/3/infer", contentType: urlencoded, body: "inputs=1\n", says: "URL-encoded form"},
+		"curl -d, an inference":               {path: "v2/models/double/infer", contentType: urlencoded, body: `{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}`},
+		"the index":                           {path: "v2/repository/index", contentType: "multipart/form-data; boundary=b", body: envelope, says: "multipart/form-data"},
+		"the index, URL-encoded":              {path: "v2/repository/index", contentType: urlencoded, body: "ready=true", says: "URL-encoded form"},
+		"curl -d, the index":                  {path: "v2/repository/index", contentType: urlencoded, body: `{"ready":true}`},
+		"load":                                {path: "v2/repository/models/double/load", contentType: "multipart/form-data; boundary=b", body: envelope, says: "multipart/form-data"},
+		"load, URL-encoded":                   {path: "v2/repository/models/double/load", contentType: urlencoded, body: "a=b", says: "URL-encoded form"},
+		"unload":                              {path: "v2/repository/models/double/unload", contentType: "multipart/form-data; boundary=b", body: envelope, says: "multipart/form-data"},
+		"unload, URL-encoded":                 {path: "v2/repository/models/double/unload", contentType: urlencoded, body: "a=b", says: "URL-encoded form"},
 		"curl --data-urlencode name@file":     {contentType: urlencoded, body: "content=var%20x%20%3D%201%3B%0A", says: "URL-encoded form"},
 		"curl --data-urlencode @file":         {contentType: urlencoded, body: "%7B%22image%22%3A1%7D", says: "URL-encoded form"},
 		"curl -d name=value":                  {contentType: urlencoded, body: "a=1&b=two+words", says: "URL-encoded form"},
 		"curl --data-binary, a text":          {contentType: urlencoded, body: "var x = 1;\n"},
 		"curl --data-binary, bytes":           {contentType: urlencoded, body: "\x89PNG\r\n=%20"},
-		"curl --data-binary, a line of words": {contentType: urlencoded, body: "name=value\n"},
-		"curl --data-binary, base64":          {contentType: urlencoded, body: "aGVsbG8gdA=="},
-		"curl --data-binary, a bad escape":    {contentType: urlencoded, body: "100%=%zz"},
-		"curl --data-binary, one word":        {contentType: urlencoded, body: "hello"},
-		"curl --data-binary, nothing":         {contentType: urlencoded},
-		"the same bytes as what they are":     {contentType: "application/octet-stream", body: "a=1&b=2"},
-		"a mail with parts":                   {contentType: "multipart/related; boundary=b", body: envelope},
+		"curl -d name=value, with a line end": {contentType: urlencoded, body: "name=value\r\n", says: "URL-encoded form"},
+		"as an event's data, URL-encoded":     {contentType: urlencoded, body: "a=1", headers: binaryEvent, says: "URL-encoded form"},
+		"as a structured event's data": {
+			contentType: "application/cloudevents+json", says: "multipart/form-data",
+			body: `{"specversion":"1.0","id":"1","source":"/a","type":"t","datacontenttype":"multipart/form-data; boundary=b","data":"--b"}`,
+		},
+		"curl --data-binary, lines of words": {contentType: urlencoded, body: "name=value\nother=value\n"},
+		"curl --data-binary, base64":         {contentType: urlencoded, body: "aGVsbG8gdA=="},
+		"curl --data-binary, a bad escape":   {contentType: urlencoded, body: "100%=%zz"},
+		"curl --data-binary, one word":       {contentType: urlencoded, body: "hello"},
+		"curl --data-binary, nothing":        {contentType: urlencoded},
+		"the same bytes as what they are":    {contentType: "application/octet-stream", body: "a=1&b=2"},
+		"a mail with parts":                  {contentType: "multipart/related; boundary=b", body: envelope},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -53,5 +70,39 @@ func TestFormsAreRefusedByName(t *testing.T) {
 				t.Errorf("%d: %s, want 415 that says %q", got.status, got.body, tc.says)
 			}
 		})
+	}
+}
+
+// TestOneContentType holds that a body is not read as one of two types that it is
+// said to have, of which the second may be a form's; the same one twice is one.
+func TestOneContentType(t *testing.T) {
+	t.Parallel()
+	url := native(t, newFake())
+	post := func(path string, types ...string) (status int, body string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+path, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header["Content-Type"] = types
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(text)
+	}
+	for _, path := range []string{"", "v2/models/double/infer", "v2/repository/index", "v2/repository/models/double/load", "v2/repository/models/double/unload"} {
+		for _, second := range []string{"multipart/form-data; boundary=b", "application/x-www-form-urlencoded", "text/plain", ""} {
+			if status, body := post(path, "application/json", second); status != http.StatusUnsupportedMediaType || !strings.Contains(body, "expected one Content-Type") {
+				t.Errorf("/%s, %q: %d %s", path, second, status, body)
+			}
+		}
+		if status, body := post(path, "application/json", "Application/JSON; charset=utf-8"); status == http.StatusUnsupportedMediaType {
+			t.Errorf("/%s, the same twice: %d %s", path, status, body)
+		}
 	}
 }

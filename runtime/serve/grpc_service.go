@@ -111,7 +111,7 @@ func (i *inference) RepositoryIndex(ctx context.Context, in *inferpb.RepositoryI
 func (i *inference) RepositoryModelLoad(ctx context.Context, in *inferpb.RepositoryModelLoadRequest) (*inferpb.RepositoryModelLoadResponse, error) {
 	name, err := infer.ParseName(in.GetModelName())
 	for parameter := range in.GetParameters() {
-		err = loadParameter(parameter)
+		err = infer.LoadParameter(parameter)
 	}
 	if err == nil {
 		err = i.s.cfg.Repository.Load(ctx, name)

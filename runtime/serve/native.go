@@ -53,6 +53,10 @@ func (s *Server) serveNative(w http.ResponseWriter, r *http.Request) (err error)
 	})
 }
 
+// insteadOfForm is what to send a function instead of a form.
+const insteadOfForm = "send the file itself as the body and name its type (curl --data-binary @FILE -H 'Content-Type: application/octet-stream'), " +
+	"or send JSON as application/json"
+
 // writeAnswer writes a whole answer.
 func (s *Server) writeAnswer(c *call, w http.ResponseWriter, r *http.Request, contentType string, body []byte) {
 	c.sent = int64(len(body))
@@ -73,7 +77,7 @@ func mediaType(contentType string) string {
 // answer runs the codec on a payload and returns its answer as JSON. A panic in
 // it is an error.
 func (s *Server) answer(ctx context.Context, c *call, hold *hold, r *http.Request, in Payload) ([]byte, error) {
-	if err := refuseForm(in.ContentType, in.Body); err != nil {
+	if err := infer.RefuseForm(in.ContentType, in.Body, insteadOfForm); err != nil {
 		return nil, err
 	}
 	version, err := infer.VersionOf("", r.Header.Values(infer.VersionHeader))

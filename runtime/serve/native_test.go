@@ -244,7 +244,7 @@ func TestCloudEventRefuses(t *testing.T) {
 		"an array":          {`[]`, []string{"Content-Type", structured}, problem.MalformedBody},
 		"duplicate":         {`{"id":"1","id":"2"}`, []string{"Content-Type", structured}, problem.MalformedBody},
 		"too deep":          {`{"data":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`, []string{"Content-Type", structured}, problem.InvalidArgument},
-		"nothing in it":     {`{}`, []string{"Content-Type", structured}, problem.MalformedBody},
+		"nothing in it":     {`{}`, []string{"Content-Type", structured}, problem.InvalidArgument},
 		"data twice":        {`{"specversion":"1.0","id":"1","source":"/a","type":"t","data":{},"data_base64":"YWJj"}`, []string{"Content-Type", structured}, problem.InvalidArgument},
 		"data twice, first": {`{"specversion":"1.0","id":"1","source":"/a","type":"t","data_base64":"YWJj","data":1}`, []string{"Content-Type", structured}, problem.InvalidArgument},
 		"no id":             {`{"specversion":"1.0","source":"/a","type":"t"}`, []string{"Content-Type", structured}, problem.InvalidArgument},

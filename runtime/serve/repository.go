@@ -1,12 +1,11 @@
 package serve
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"time"
-
-	jsonv2 "github.com/go-json-experiment/json"
 
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -115,10 +114,12 @@ type indexRow struct {
 }
 
 func (s *Server) serveIndex(w http.ResponseWriter, r *http.Request) error {
-	var in struct {
-		Ready bool `json:"ready"`
+	body, err := s.readControl(w, r)
+	if err != nil {
+		return err
 	}
-	if err := s.readControl(w, r, &in); err != nil {
+	onlyReady, err := infer.DecodeIndexRequest(body)
+	if err != nil {
 		return err
 	}
 	models, err := s.cfg.Repository.Index(r.Context())
@@ -127,7 +128,7 @@ func (s *Server) serveIndex(w http.ResponseWriter, r *http.Request) error {
 	}
 	rows := make([]indexRow, 0, len(models))
 	for _, m := range models {
-		if !in.Ready || m.State == Ready {
+		if !onlyReady || m.State == Ready {
 			rows = append(rows, indexRow(m))
 		}
 	}
@@ -135,78 +136,59 @@ func (s *Server) serveIndex(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// repositoryRequest is the body of load and unload.
-type repositoryRequest struct {
-	Parameters map[string]any `json:"parameters"`
-}
-
 func (s *Server) serveLoad(w http.ResponseWriter, r *http.Request) error {
-	return s.manage(w, r, func(name string, in repositoryRequest) error {
-		for parameter := range in.Parameters {
-			return loadParameter(parameter)
-		}
-		return s.cfg.Repository.Load(r.Context(), name)
-	})
-}
-
-// loadParameter refuses what Triton allows to be overridden at load.
-func loadParameter(name string) error {
-	e := problem.Invalid("parameters."+name, "a published version is loaded as it is: no parameter of load is supported")
-	e.Code = problem.Unimplemented
-	return e
+	return s.manage(w, r, infer.DecodeLoadRequest, s.cfg.Repository.Load)
 }
 
 func (s *Server) serveUnload(w http.ResponseWriter, r *http.Request) error {
-	return s.manage(w, r, func(name string, _ repositoryRequest) error {
-		return s.cfg.Repository.Unload(r.Context(), name)
-	})
+	return s.manage(w, r, infer.DecodeUnloadRequest, s.cfg.Repository.Unload)
 }
 
-// manage answers a load or unload.
-func (s *Server) manage(w http.ResponseWriter, r *http.Request, do func(name string, in repositoryRequest) error) error {
+// manage answers a load or unload, whose body has nothing to say once it has been
+// checked.
+func (s *Server) manage(w http.ResponseWriter, r *http.Request, check func(body []byte) error, do func(ctx context.Context, name string) error) error {
 	name, err := infer.ParseName(r.PathValue("model"))
 	if err != nil {
 		return err
 	}
-	var in repositoryRequest
-	if err := s.readControl(w, r, &in); err != nil {
+	body, err := s.readControl(w, r)
+	if err != nil {
 		return err
 	}
-	if err := do(name, in); err != nil {
+	if err := check(body); err != nil {
+		return err
+	}
+	if err := do(r.Context(), name); err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusOK, struct{}{})
 	return nil
 }
 
-// maxControl bounds the bodies of the repository calls, in bytes.
-const maxControl = 64 << 10
-
-// readControl reads a small JSON body into v; an empty one leaves v as it is.
-func (s *Server) readControl(w http.ResponseWriter, r *http.Request, v any) error {
+// readControl reads the small JSON body of a repository call; it may be empty.
+func (s *Server) readControl(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength == 0 {
-		return nil
+		return nil, nil
+	}
+	media := mediaType(r.Header.Get("Content-Type"))
+	if err := infer.RefuseForm(media, nil, infer.InsteadOfForm); err != nil {
+		return nil, err
 	}
 	lift := s.boundBodyTime(w)
 	defer lift()
-	wire := &wireReader{r: http.MaxBytesReader(w, r.Body, maxControl)}
+	wire := &wireReader{r: http.MaxBytesReader(w, r.Body, infer.MaxControl)}
 	src, _, err := decompress(r.Header.Values("Content-Encoding"), wire)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	body, err := io.ReadAll(io.LimitReader(&endingReader{r: src}, maxControl+1))
+	body, err := io.ReadAll(io.LimitReader(&endingReader{r: src}, infer.MaxControl+1))
 	switch {
 	case err != nil:
-		return s.bodyError(wire, err)
-	case len(body) > maxControl:
-		return problem.New(problem.PayloadTooLarge, "expected a body of at most %d bytes", maxControl)
-	case len(body) == 0:
-		return nil
+		return nil, s.bodyError(wire, err)
+	case len(body) > infer.MaxControl:
+		return nil, problem.New(problem.PayloadTooLarge, "expected a body of at most %d bytes", infer.MaxControl)
 	}
-	if err := jsonv2.Unmarshal(infer.WithoutMark(body), v); err != nil {
-		return problem.New(problem.MalformedBody, "expected a JSON object of the repository extension: %w", err)
-	}
-	return nil
+	return body, infer.RefuseForm(media, body, infer.InsteadOfForm)
 }
 
 // serveConfig answers a model's configuration in Triton's form.

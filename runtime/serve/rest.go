@@ -67,6 +67,10 @@ func (s *Server) routes() http.Handler {
 			s.fail(w, r, nothingAt(r))
 			return
 		}
+		if _, err := infer.MediaType(r.Header.Values("Content-Type")); err != nil {
+			s.fail(w, r, err)
+			return
+		}
 		mux.ServeHTTP(w, r)
 	})
 }
@@ -165,12 +169,16 @@ func (s *Server) readRequest(ctx context.Context, hold *hold, w http.ResponseWri
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := refuseForm(mediaType(r.Header.Get("Content-Type")), nil); err != nil {
-		return nil, 0, err
+	media := mediaType(r.Header.Get("Content-Type"))
+	if err := infer.RefuseForm(media, nil, infer.InsteadOfForm); err != nil {
+		return nil, 0, err // as soon as that is known
 	}
 	body, err := s.readBody(w, r, hold, headerLength)
 	if err != nil {
 		return nil, 0, err
+	}
+	if err := infer.RefuseForm(media, body, infer.InsteadOfForm); err != nil {
+		return nil, int64(len(body)), err
 	}
 	req, err := infer.DecodeRequest(body, headerLength, infer.Limits{
 		Reserve: func(n int64) error { return hold.take(ctx, n) },

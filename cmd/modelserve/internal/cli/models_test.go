@@ -260,7 +260,7 @@ func TestPushRefuses(t *testing.T) {
 		"a word of a URL":     {exitUsage, "/v2/models/stats", []string{"stats", "good.onnx"}},
 		"no file":             {exitUsage, "usage: modelserve models push NAME FILE.onnx", []string{"x"}},
 		"a file not there":    {exitFailed, "there is no file", []string{"x", "gone.onnx"}},
-		"not a model":         {exitFailed, "not an ONNX model", []string{"x", "notes.txt"}},
+		"not a model":         {exitFailed, "is not an ONNX model: it is of another format, or was cut short", []string{"x", "notes.txt"}},
 		"no tensors":          {exitFailed, "only tensors can be served", []string{"x", "sequence.onnx"}},
 		"data outside":        {exitFailed, "without a folder", []string{"x", "outside.onnx"}},
 		"data missing":        {exitFailed, "weights.bin is missing", []string{"x", "apart.onnx"}},

@@ -428,7 +428,10 @@ func TestPublishRefuses(t *testing.T) {
 		"nothing there":         {"x", filepath.Join(t.TempDir(), "no.onnx"), "there is no file"},
 		"a folder":              {"x", t.TempDir(), "is a folder; name the .onnx file"},
 		"an empty file":         {"x", write(""), "is empty"},
-		"text":                  {"x", write("not a model at all, but long enough"), "not an ONNX model"},
+		"text":                  {"x", write("not a model at all, but long enough"), "is not an ONNX model: it is of another format, or was cut short; export the model to ONNX first"},
+		"a text of one word":    {"x", write("hello\n"), "is not an ONNX model: it is of another format"},
+		"one cut short":         {"x", write("\x08\x08\x3a\x50\x0a"), "is not an ONNX model: it is of another format"},
+		"no graph":              {"x", write("\x08\x08"), "is not an ONNX model: it holds no graph"},
 		"a data path upwards":   {"x", onnxtest.External(2, "../secret").Write(t), "without a folder"},
 		"outputs of no tensors": {"x", onnxtest.Sequence().Write(t), "only tensors can be served"},
 	} {

@@ -1,0 +1,77 @@
+package infer
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/modelserveai/modelserve/internal/problem"
+)
+
+// The content types of HTML's forms (https://url.spec.whatwg.org/#urlencoded-serializing
+// and RFC 7578).
+const (
+	multipartForm  = "multipart/form-data"
+	urlencodedForm = "application/x-www-form-urlencoded"
+)
+
+// InsteadOfForm is what to send, where a form is refused that only JSON is for.
+const InsteadOfForm = "send JSON as application/json"
+
+// MediaType is what the values of a request's Content-Type say that its body is:
+// without parameters, in lower case, "" where they say nothing. Two that differ
+// are refused, as each reader could take another.
+func MediaType(values []string) (string, error) {
+	media := ""
+	for i, value := range values {
+		name, _, _ := strings.Cut(value, ";")
+		name = strings.ToLower(strings.TrimSpace(name))
+		if i > 0 && name != media {
+			return "", problem.New(problem.UnsupportedMedia, "expected one Content-Type; got the header %d times, with types that differ", len(values))
+		}
+		media = name
+	}
+	return media, nil
+}
+
+// RefuseForm refuses a body that is a form, for every function and protocol: its
+// bytes are an envelope around what is meant, and an answer about them would be
+// one about the envelope. A multipart form is known by its type, so that body may
+// be nil. The other form's type is what `curl -d` and `curl --data-binary` send
+// with anything, so the body has to be one as well. instead says what to send.
+func RefuseForm(media string, body []byte, instead string) error {
+	switch {
+	case media == multipartForm:
+		return problem.New(problem.UnsupportedMedia, "a form (multipart/form-data, as by curl -F) is not read here: %s", instead)
+	case media == urlencodedForm && isURLEncoded(body):
+		return problem.New(problem.UnsupportedMedia, "a URL-encoded form (as by curl --data-urlencode) is not read here: %s", instead)
+	default:
+		return nil
+	}
+}
+
+// isURLEncoded reports whether a body is a URL-encoded form: one line with
+// nothing but the characters that an encoder leaves, and either an escape or a
+// name with a value. A text file is none by its lines, base64 by its padding's
+// place.
+func isURLEncoded(body []byte) bool {
+	body = bytes.TrimSuffix(bytes.TrimSuffix(body, []byte("\n")), []byte("\r")) // as a shell's echo ends it
+	form := false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', bytes.IndexByte([]byte("*-._~+&"), c) >= 0:
+		case c == '=':
+			value := i+1 < len(body) && body[i+1] != '=' && body[i+1] != '&'
+			form = form || i > 0 && value
+		case c == '%' && i+2 < len(body) && isHex(body[i+1]) && isHex(body[i+2]):
+			form = true
+			i += 2
+		default:
+			return false
+		}
+	}
+	return form
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
