@@ -57,6 +57,7 @@ func (g *gateway) newGRPC() *grpcService {
 	maps.Copy(s.handlers, wellknown.Handlers(wellknown.Config{
 		Services: []string{inferpbconnect.GRPCInferenceServiceName},
 		Serving:  func(ctx context.Context) bool { return g.isReady(ctx, boundOf(ctx)) == nil },
+		Caller:   s.caller,
 	}, options...))
 	for _, procedure := range []string{
 		inferpbconnect.GRPCInferenceServiceServerLiveProcedure,
@@ -154,8 +155,11 @@ func (s *grpcService) serve(w http.ResponseWriter, r *http.Request) error {
 		defer cancel()
 	}
 	handler.ServeHTTP(w, r.WithContext(ctx))
-	o := observed(ctx)
-	switch e := problemgrpc.Complete(w.Header(), int64(g.config.MaxBody)); {
+	o, most := observed(ctx), int64(g.config.MaxBody)
+	if wellknown.Is(r.URL.Path) {
+		most = wellknown.MaxMessage
+	}
+	switch e := problemgrpc.Complete(w.Header(), most); {
 	case e != nil && o.err == nil:
 		o.err, o.grpc = e, e.Code().String()
 	case e == nil && o.grpc == "":
@@ -171,6 +175,19 @@ func (s *grpcService) authenticate(r *http.Request, own bool) (*auth.Principal, 
 		return nil, nil //nolint:nilnil // nobody
 	}
 	return s.g.authenticate(r)
+}
+
+// caller is the id of who makes a call, "" without a key: one that may be made
+// without is asked for here, for what its caller has a share of.
+func (s *grpcService) caller(ctx context.Context, h http.Header) string {
+	p := auth.PrincipalOf(ctx)
+	if credential, err := auth.Credential(h); p == nil && err == nil {
+		p, _ = s.g.chain.Authenticate(ctx, credential) // a wrong one is none
+	}
+	if p == nil {
+		return ""
+	}
+	return p.ID
 }
 
 // streamsUp reports whether the client of a procedure sends message after

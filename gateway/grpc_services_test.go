@@ -3,18 +3,22 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 )
 
@@ -56,6 +60,73 @@ func TestHealthWithoutAKey(t *testing.T) {
 	}
 }
 
+// TestNoClientTakesTheWatchOfOthers holds that a client that watches as often as
+// may be keeps nobody from watching: no other connection, and no caller with a key.
+func TestNoClientTakesTheWatchOfOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	watch := func(ctx context.Context, conn *grpc.ClientConn) error {
+		stream, err := healthpb.NewHealthClient(conn).Watch(ctx, &healthpb.HealthCheckRequest{})
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		return err
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	conn, took := w.dial(""), 0
+	for i := range 600 {
+		if i%200 == 0 {
+			conn = w.dial("") // for the bound on a connection's streams
+		}
+		switch err := watch(ctx, conn); status.Code(err) {
+		case codes.OK:
+			took++
+		case codes.Unimplemented: // by which clients go on without
+		default:
+			t.Fatalf("watch %d: %v", i, err)
+		}
+	}
+	for range 10 {
+		if err := watch(ctx, w.dial("")); err != nil {
+			t.Errorf("another client, after %d: %v", took, err)
+		}
+		if err := watch(metadata.AppendToOutgoingContext(ctx, "x-api-key", w.key(auth.Infer("iris"))), conn); err != nil {
+			t.Errorf("a caller with a key, after %d: %v", took, err)
+		}
+	}
+	leave()
+	w.server.Close()
+	if log := w.log.String(); strings.Contains(log, `"level":"ERROR"`) {
+		t.Error(log)
+	}
+}
+
+// TestAWatchHoldsNoMemoryOfOthers holds that nobody without a key fills what there
+// is for the messages of all, by a name as long as a message may be.
+func TestAWatchHoldsNoMemoryOfOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.MaxBody, c.MaxInflight = env.MiB, env.MiB })
+	w.grpcFunction("pool")
+	conn := w.dial("")
+	long := &healthpb.HealthCheckRequest{Service: strings.Repeat("a", 900<<10)}
+	const told = "expected a message of at most 16384 bytes"
+	watch, err := healthpb.NewHealthClient(conn).Watch(t.Context(), long)
+	if err == nil {
+		_, err = watch.Recv()
+	}
+	if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), told) {
+		t.Errorf("Watch: %v", err)
+	}
+	if _, err := healthpb.NewHealthClient(conn).Check(t.Context(), long); status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), told) {
+		t.Errorf("Check: %v", err)
+	}
+	request := &inferpb.ModelInferRequest{ModelName: "iris", RawInputContents: [][]byte{make([]byte, 500<<10)}}
+	if err := conn.Invoke(with(t, "x-api-key", w.admin), service+"ModelInfer", request, &inferpb.ModelInferResponse{}); err != nil {
+		t.Errorf("another's call: %v", err)
+	}
+}
+
 // TestReflection holds that tools find the services, for callers with a key.
 func TestReflection(t *testing.T) {
 	t.Parallel()
@@ -79,7 +150,9 @@ func TestReflection(t *testing.T) {
 	for _, s := range list.GetListServicesResponse().GetService() {
 		names = append(names, s.GetName())
 	}
-	if diff := cmp.Diff([]string{"grpc.health.v1.Health", "inference.GRPCInferenceService"}, names); diff != "" {
+	if diff := cmp.Diff([]string{
+		"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection", "inference.GRPCInferenceService",
+	}, names); diff != "" {
 		t.Errorf("services %s", diff)
 	}
 	for _, symbol := range append(names, "inference.ModelInferRequest", "grpc.health.v1.HealthCheckResponse") {

@@ -138,10 +138,10 @@ func levelOf(err error) slog.Level {
 	switch {
 	case err == nil:
 		return slog.LevelInfo
-	case problemgrpc.CodeOf(err).Row().Status < http.StatusInternalServerError:
-		return slog.LevelWarn
-	default:
+	case problemgrpc.CodeOf(err).Ours():
 		return slog.LevelError
+	default:
+		return slog.LevelWarn
 	}
 }
 

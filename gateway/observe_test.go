@@ -52,6 +52,40 @@ func TestWhatALevelSays(t *testing.T) {
 	}
 }
 
+// TestAskingForWhatIsNotServedIsAWarning holds it of procedures and of extensions,
+// the gateway's and those of functions.
+func TestAskingForWhatIsNotServedIsAWarning(t *testing.T) {
+	t.Parallel()
+	for name, call := range map[string]func(t *testing.T, w *world) error{
+		"an unknown procedure": func(t *testing.T, w *world) error {
+			return w.dial("").Invoke(with(t, "x-api-key", w.admin), service+"TraceSetting",
+				&inferpb.ModelInferRequest{}, &inferpb.ModelInferResponse{})
+		},
+		"an extension": func(t *testing.T, w *world) error {
+			return w.dial("").Invoke(with(t, "x-api-key", w.admin), service+"RepositoryModelLoad",
+				&inferpb.RepositoryModelLoadRequest{ModelName: "iris", Parameters: map[string]*inferpb.ModelRepositoryParameter{"config": {}}},
+				&inferpb.RepositoryModelLoadResponse{})
+		},
+		"the function's word": func(t *testing.T, w *world) error {
+			w.grpcFunction("pool").fail = problem.New(problem.Unimplemented, "sequences are not served")
+			return w.dial("").Invoke(with(t, "x-api-key", w.admin), service+"ModelInfer",
+				&inferpb.ModelInferRequest{ModelName: "iris"}, &inferpb.ModelInferResponse{})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			if err := call(t, w); status.Code(err) != codes.Unimplemented {
+				t.Errorf("answered %v", err)
+			}
+			w.server.Close() // the line is written by then
+			if log := w.log.String(); !strings.Contains(log, `"level":"WARN"`) || strings.Contains(log, `"level":"ERROR"`) {
+				t.Errorf("want a warning alone in\n%s", log)
+			}
+		})
+	}
+}
+
 // TestARefusedCallNamesItsFunction holds that the function whose call was
 // refused is in the log and in the metric.
 func TestARefusedCallNamesItsFunction(t *testing.T) {

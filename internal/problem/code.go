@@ -81,6 +81,13 @@ func (c Code) Row() Row {
 	return table[Internal]
 }
 
+// Ours reports whether failures of a kind are the server's, which are errors in its
+// log and whose reasons come from inside. What callers did wrong, such as asking for
+// what is not served, is a warning at most, and told in their own words.
+func (c Code) Ours() bool {
+	return c.Row().Status >= http.StatusInternalServerError && c != Unimplemented
+}
+
 // Codes lists every code, for tests and generated documentation.
 func Codes() []Code {
 	codes := make([]Code, 0, len(table))

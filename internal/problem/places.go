@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"io/fs"
-	"net/http"
 	"os"
 	"os/exec"
 	"path"
@@ -105,10 +104,4 @@ func paths(err error) []string {
 		found = append(found, paths(errors.Unwrap(err))...)
 	}
 	return found
-}
-
-// ofOurs reports whether failures of a kind are the server's, whose reasons come
-// from inside: what callers did wrong is told in their own words.
-func ofOurs(code Code) bool {
-	return code.Row().Status >= http.StatusInternalServerError && code != Unimplemented
 }

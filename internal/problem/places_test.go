@@ -67,7 +67,7 @@ func TestNoPathReachesACaller(t *testing.T) {
 			"quoted": fmt.Errorf("path %q is bad", at),
 		} {
 			for _, code := range problem.Codes() {
-				if code.Row().Status < 500 || code == problem.Unimplemented {
+				if !code.Ours() {
 					continue
 				}
 				p := problem.New(code, "model m@1 failed to load: %w", problem.New(problem.Internal, "beneath: %w", err))

@@ -40,7 +40,7 @@ type Field struct {
 func New(code Code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	e := &Error{Code: code, Detail: err.Error(), cause: errors.Unwrap(err)}
-	if !ofOurs(code) {
+	if !code.Ours() {
 		return e
 	}
 	var causes []error

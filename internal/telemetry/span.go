@@ -21,7 +21,7 @@ type outcome struct {
 type outcomeKey struct{}
 
 // SetRoute names the endpoint that a request came to, by its pattern. Without
-// it the pattern is the ServeMux's.
+// it the pattern is the ServeMux's; a handler of what is no endpoint empties it.
 func SetRoute(ctx context.Context, route string) {
 	if o, ok := ctx.Value(outcomeKey{}).(*outcome); ok {
 		o.route = route
@@ -75,7 +75,7 @@ func (t *Telemetry) traced(ctx context.Context, w http.ResponseWriter, r *http.R
 // finish writes down how a request ended.
 func finish(span trace.Span, r *http.Request, w *statusRecorder, o *outcome, panicked bool) {
 	if o.route == "" {
-		o.route = r.Pattern
+		o.route = routeOf(r.Pattern)
 	}
 	if o.route != "" {
 		span.SetAttributes(attribute.String("http.route", o.route))
@@ -85,26 +85,35 @@ func finish(span trace.Span, r *http.Request, w *statusRecorder, o *outcome, pan
 	if status == 0 {
 		status = http.StatusOK
 	}
-	failed, kind := panicked || status >= http.StatusInternalServerError, strconv.Itoa(status)
+	refused, failed, kind := status >= http.StatusBadRequest, status >= http.StatusInternalServerError, strconv.Itoa(status)
 	if code, ok := grpcStatus(w.Header()); ok {
 		span.SetAttributes(attribute.String("rpc.system", "grpc"), attribute.Int("rpc.grpc.status_code", code))
-		failed, kind = panicked || serverFault(code), strconv.Itoa(code)
+		refused, failed, kind = code != 0, serverFault(code), strconv.Itoa(code)
 	}
 	span.SetAttributes(attribute.Int("http.response.status_code", status))
-	if !failed && o.err == nil {
+	// An answer of another process that is passed on has a status, and no error.
+	if !refused && !panicked && o.err == nil {
 		return
 	}
 	span.SetAttributes(attribute.String("error.type", kind))
 	if o.err != nil {
 		span.RecordError(o.err)
 	}
-	if failed { // a caller's own fault is no error of a server's span
+	if failed || panicked { // a caller's own fault is no error of a server's span
 		description := ""
 		if o.err != nil {
 			description = o.err.Error()
 		}
 		span.SetStatus(codes.Error, description)
 	}
+}
+
+// routeOf is the path of a ServeMux's pattern ("POST /x/{$}").
+func routeOf(pattern string) string {
+	if _, path, ok := strings.Cut(pattern, " "); ok {
+		pattern = path
+	}
+	return strings.TrimSuffix(pattern, "{$}")
 }
 
 // grpcStatus is the status of a gRPC answer, as connect-go sets it.

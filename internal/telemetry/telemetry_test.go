@@ -174,6 +174,39 @@ func TestSpansSayHowARequestEnded(t *testing.T) {
 			map[string]string{"http.response.status_code": "404", "error.type": "404"},
 			codes.Unset,
 		},
+		"a caller's fault, as another process says": {
+			"POST", "/v2/models/iris", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnprocessableEntity) },
+			"POST /v2/models/{model}",
+			map[string]string{"http.response.status_code": "422", "error.type": "422"},
+			codes.Unset,
+		},
+		"a caller's by gRPC, as another process says": {"POST", "/a.B/C", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "3")
+		}, "POST /a.B/", map[string]string{"rpc.grpc.status_code": "3", "error.type": "3"}, codes.Unset},
+		"well by gRPC": {"POST", "/a.B/C", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
+		}, "POST /a.B/", map[string]string{"rpc.grpc.status_code": "0", "error.type": ""}, codes.Unset},
+		"a function's root": {
+			"POST", "/", func(http.ResponseWriter, *http.Request) {},
+			"POST /",
+			map[string]string{"http.route": "/", "error.type": ""},
+			codes.Unset,
+		},
+		"by the mux, with a method": {
+			"GET", "/metrics", func(http.ResponseWriter, *http.Request) {},
+			"GET /metrics",
+			map[string]string{"http.route": "/metrics"},
+			codes.Unset,
+		},
+		"no endpoint": {
+			"GET", "/x/y", func(w http.ResponseWriter, r *http.Request) {
+				r.Pattern = ""
+				w.WriteHeader(http.StatusNotFound)
+			},
+			"GET",
+			map[string]string{"http.route": "", "error.type": "404"},
+			codes.Unset,
+		},
 		"ours": {
 			"POST", "/v2/models/iris", func(w http.ResponseWriter, r *http.Request) {
 				telemetry.SetError(r.Context(), failure)
@@ -191,14 +224,16 @@ func TestSpansSayHowARequestEnded(t *testing.T) {
 		"a caller's by gRPC": {"POST", "/a.B/C", func(w http.ResponseWriter, r *http.Request) {
 			telemetry.SetError(r.Context(), failure)
 			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "5")
-		}, "POST /", map[string]string{"rpc.grpc.status_code": "5", "error.type": "5"}, codes.Unset},
+		}, "POST /a.B/", map[string]string{"rpc.grpc.status_code": "5", "error.type": "5"}, codes.Unset},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tel, recorder := spans(t)
 			mux := http.NewServeMux()
 			mux.HandleFunc("/v2/models/{model}", tc.answer)
-			mux.HandleFunc("/", tc.answer)
+			for _, pattern := range []string{"/{$}", "GET /metrics", "/a.B/", "/x/"} {
+				mux.HandleFunc(pattern, tc.answer)
+			}
 			tel.Middleware(mux).ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), tc.method, tc.path, nil))
 			ended := recorder.Ended()
 			if len(ended) != 1 || ended[0].Name() != tc.span || ended[0].Status().Code != tc.status {

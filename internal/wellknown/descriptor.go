@@ -1,43 +1,36 @@
 package wellknown
 
 import (
+	"fmt"
+	"strings"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// newResolver finds the descriptors of the health protocol, and every one that
-// this process has linked.
-func newResolver() protodesc.Resolver {
+// ownFiles are the descriptors of the protocols that this package answers.
+func ownFiles() (*protoregistry.Files, error) {
 	own := new(protoregistry.Files)
-	file, err := protodesc.NewFile(healthFile(), own)
-	if err == nil {
-		err = own.RegisterFile(file)
-	}
+	v1, err := reflectionFile("v1")
 	if err != nil {
-		panic(err) // the descriptor below is wrong, which any test finds
+		return nil, err
 	}
-	return resolver{own}
-}
-
-type resolver struct{ own *protoregistry.Files }
-
-// FindFileByPath implements protodesc.Resolver.
-func (r resolver) FindFileByPath(path string) (protoreflect.FileDescriptor, error) {
-	if file, err := r.own.FindFileByPath(path); err == nil {
-		return file, nil
+	alpha, err := reflectionFile("v1alpha")
+	if err != nil {
+		return nil, err
 	}
-	return protoregistry.GlobalFiles.FindFileByPath(path) //nolint:wrapcheck // protoregistry.NotFound is compared
-}
-
-// FindDescriptorByName implements protodesc.Resolver.
-func (r resolver) FindDescriptorByName(name protoreflect.FullName) (protoreflect.Descriptor, error) {
-	if found, err := r.own.FindDescriptorByName(name); err == nil {
-		return found, nil
+	for _, descriptor := range []*descriptorpb.FileDescriptorProto{healthFile(), v1, alpha} {
+		file, err := protodesc.NewFile(descriptor, own)
+		if err == nil {
+			err = own.RegisterFile(file)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("register %s: %w", descriptor.GetName(), err)
+		}
 	}
-	return protoregistry.GlobalFiles.FindDescriptorByName(name) //nolint:wrapcheck // protoregistry.NotFound is compared
+	return own, nil
 }
 
 // healthFile is grpc/health/v1/health.proto.
@@ -74,4 +67,35 @@ func healthFile() *descriptorpb.FileDescriptorProto {
 			},
 		}},
 	}
+}
+
+// reflectionFile is grpc/reflection/VERSION/reflection.proto, whose versions differ
+// in their package alone. The library links it under a package of its own.
+func reflectionFile(version string) (*descriptorpb.FileDescriptorProto, error) {
+	const linked = "connectext.grpc.reflection.v1"
+	path := func(name string) string { return strings.ReplaceAll(name, ".", "/") + "/reflection.proto" }
+	found, err := protoregistry.GlobalFiles.FindFileByPath(path(linked))
+	if err != nil {
+		return nil, fmt.Errorf("find the descriptor of reflection: %w", err)
+	}
+	name := "grpc.reflection." + version
+	file := protodesc.ToFileDescriptorProto(found)
+	file.Name, file.Package, file.Options = proto.String(path(name)), proto.String(name), nil
+	rename := func(of *string) *string {
+		if of == nil {
+			return nil
+		}
+		return proto.String(strings.Replace(*of, "."+linked+".", "."+name+".", 1))
+	}
+	for _, message := range file.GetMessageType() {
+		for _, field := range message.GetField() {
+			field.TypeName = rename(field.TypeName)
+		}
+	}
+	for _, service := range file.GetService() {
+		for _, method := range service.GetMethod() {
+			method.InputType, method.OutputType = rename(method.InputType), rename(method.OutputType)
+		}
+	}
+	return file, nil
 }

@@ -7,7 +7,7 @@ package wellknown
 import (
 	"context"
 	"net/http"
-	"strconv"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,9 +23,13 @@ import (
 const (
 	Check        = "/" + healthService + "/Check"
 	Watch        = "/" + healthService + "/Watch"
-	Reflect      = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
-	ReflectAlpha = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+	Reflect      = "/" + grpcreflect.ReflectV1ServiceName + "/ServerReflectionInfo"
+	ReflectAlpha = "/" + grpcreflect.ReflectV1AlphaServiceName + "/ServerReflectionInfo"
 )
+
+// MaxMessage bounds the messages that are taken: names. A watch keeps its own for as
+// long as it goes on, and anybody may ask for one.
+const MaxMessage = 16 << 10
 
 const healthService = "grpc.health.v1.Health"
 
@@ -35,6 +39,9 @@ func IsHealth(path string) bool { return path == Check || path == Watch }
 // IsStream reports whether a path is a procedure that goes on until its client
 // or the server ends it.
 func IsStream(path string) bool { return path == Watch || path == Reflect || path == ReflectAlpha }
+
+// Is reports whether a path is a procedure of this package.
+func Is(path string) bool { return path == Check || IsStream(path) }
 
 // Config is what a port answers by.
 type Config struct {
@@ -46,8 +53,12 @@ type Config struct {
 	// by each watcher once every Every.
 	Serving func(context.Context) bool
 
+	// Caller is who makes a call, "" where that is not known: of those each has a
+	// share of the watchers by their address. It may be nil.
+	Caller func(context.Context, http.Header) string
+
 	Every    time.Duration // one second
-	Watchers int           // at once; 100
+	Watchers int           // at once; 500
 }
 
 // Handlers are the handlers of every procedure, by its path.
@@ -56,14 +67,15 @@ func Handlers(cfg Config, options ...connect.HandlerOption) map[string]http.Hand
 		cfg.Every = time.Second
 	}
 	if cfg.Watchers <= 0 {
-		cfg.Watchers = 100
+		cfg.Watchers = 500
 	}
-	h := &health{cfg: cfg, slots: make(chan struct{}, cfg.Watchers), ends: map[*http.Server]chan struct{}{}}
-	names := append([]string{healthService}, cfg.Services...)
-	reflector := grpcreflect.NewReflector(grpcreflect.NamerFunc(func() []string { return names }),
-		grpcreflect.WithDescriptorResolver(newResolver()))
-	_, reflection := grpcreflect.NewHandlerV1(reflector, options...)
-	_, alpha := grpcreflect.NewHandlerV1Alpha(reflector, options...)
+	if cfg.Caller == nil {
+		cfg.Caller = func(context.Context, http.Header) string { return "" }
+	}
+	options = append(slices.Clone(options), connect.WithReadMaxBytes(MaxMessage))
+	names := append([]string{healthService, grpcreflect.ReflectV1ServiceName, grpcreflect.ReflectV1AlphaServiceName}, cfg.Services...)
+	h := &health{cfg: cfg, names: names, places: places{most: cfg.Watchers}, ends: map[*http.Server]chan struct{}{}}
+	reflection, alpha := newReflection(names, options)
 	return map[string]http.Handler{
 		Check:        connect.NewUnaryHandlerSimple(Check, h.check, options...),
 		Watch:        connect.NewServerStreamHandler(Watch, h.watch, options...),
@@ -85,23 +97,16 @@ const (
 // which on the wire are the wrappers of protobuf's own: their types need not be
 // linked, nor registered a second time beside grpc-go's.
 type health struct {
-	cfg   Config
-	slots chan struct{} // of watchers
+	cfg    Config
+	names  []string // of the services that are here
+	places places
 
 	mu   sync.Mutex
 	ends map[*http.Server]chan struct{} // closed when the server begins to stop
 }
 
 func (h *health) knows(service string) bool {
-	if service == "" || service == healthService {
-		return true
-	}
-	for _, name := range h.cfg.Services {
-		if name == service {
-			return true
-		}
-	}
-	return false
+	return service == "" || slices.Contains(h.names, service)
 }
 
 func (h *health) status(ctx context.Context) status {
@@ -113,20 +118,23 @@ func (h *health) status(ctx context.Context) status {
 
 func (h *health) check(ctx context.Context, service *wrapperspb.StringValue) (*wrapperspb.Int32Value, error) {
 	if name := service.GetValue(); !h.knows(name) {
-		return nil, problemgrpc.Error(problem.New(problem.NotFound, "there is no service %s", strconv.Quote(name[:min(len(name), 80)])))
+		return nil, problemgrpc.Error(problem.New(problem.NotFound, "there is no service %s", quote(name)))
 	}
 	return wrapperspb.Int32(h.status(ctx)), nil
 }
 
 // watch tells the status at once, and then each time that it changes. When the
 // server stops it tells that last, and ends: a drain waits for no watcher.
+//
+// One for whom there is no place is told UNIMPLEMENTED, by which clients go on
+// without watching. Any other error they take for a server that is not healthy, and
+// send it nothing (gRFC A17).
 func (h *health) watch(ctx context.Context, req *connect.Request[wrapperspb.StringValue], stream *connect.ServerStream[wrapperspb.Int32Value]) error {
-	select {
-	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
-	default:
-		return problemgrpc.Error(problem.New(problem.Overloaded, "%d watch already; call Check", h.cfg.Watchers).WithRetryAfter(time.Second))
+	w := watcherOf(h.cfg.Caller(ctx, req.Header()), req.Peer().Addr)
+	if !h.places.enter(w) {
+		return noPlace(h.cfg.Watchers)
 	}
+	defer h.places.leave(w)
 	known := h.knows(req.Msg.GetValue())
 	stopping := h.stopping(ctx)
 	ticker := time.NewTicker(h.cfg.Every)
@@ -151,9 +159,15 @@ func (h *health) watch(ctx context.Context, req *connect.Request[wrapperspb.Stri
 				_ = stream.Send(wrapperspb.Int32(notServing)) // a client that is gone needs no word
 			}
 			return nil
+		case <-w.out:
+			return noPlace(h.cfg.Watchers)
 		case <-ticker.C:
 		}
 	}
+}
+
+func noPlace(most int) error {
+	return problemgrpc.Error(problem.New(problem.Unimplemented, "no more than %d watch at once, and fewer of each client: call Check", most))
 }
 
 // stopping is closed when the server of a request begins to stop; nil, which

@@ -331,7 +331,8 @@ func (c *class) part(rows int) int {
 	return min(rows, per)
 }
 
-// maxParts bounds the parts of one request.
+// maxParts bounds the parts of one request that are kept until they are joined,
+// and those that it is run in where their size is ours to choose.
 const maxParts = 1024
 
 // worthSplitting is the time of a run below which its parts would cost more than

@@ -1,6 +1,8 @@
 package batch
 
 import (
+	"encoding/binary"
+	"hash/crc32"
 	"slices"
 	"time"
 
@@ -94,17 +96,14 @@ func (e evidence) refuses(k kind, left time.Duration, now time.Time, o *owner) (
 	return time.Duration(r.took), true
 }
 
-// maxKnob bounds the bytes of an input without rows whose value tells kinds of
-// requests apart: a count, a threshold, a size. Data is hardly ever the same twice.
-const maxKnob = 32
-
 // restOf is a hash of what may differ within a class, but for the rows: lengths,
-// and the values of small inputs without rows.
+// those of BYTES elements among them, and the values of inputs without rows, which
+// may be sizes and counts. Of those with more than maxShared bytes, as of rows, the
+// values are data: hardly ever the same twice.
 func (q *Queue) restOf(inputs []infer.Tensor) uint64 {
 	sig := q.m.Signature
 	axis := sig.BatchAxis != nil && *sig.BatchAxis == batchAxis
 	hash := uint64(fnvBasis)
-	add := func(n uint64) { hash = (hash ^ n) * fnvPrime }
 	for i := range sig.Inputs {
 		spec := &sig.Inputs[i]
 		t := find(inputs, spec.Name)
@@ -112,22 +111,29 @@ func (q *Queue) restOf(inputs []infer.Tensor) uint64 {
 			continue // which the class says
 		}
 		shape := t.Shape
-		if axis && !spec.Unbatched && len(shape) > 0 {
+		rows := axis && !spec.Unbatched && len(shape) > 0
+		if rows {
 			shape = shape[batchAxis+1:]
-		} else if len(t.Data) <= maxKnob {
-			add(uint64(len(t.Data)))
-			for _, b := range t.Data {
-				add(uint64(b))
-			}
 		}
 		for _, n := range shape {
-			add(uint64(n))
+			hash = mix(hash, uint64(n))
+		}
+		switch {
+		case !rows && len(t.Data) <= maxShared:
+			hash = mix(hash, uint64(crc32.ChecksumIEEE(t.Data)))
+		case t.DataType == infer.Bytes:
+			for at := 0; at < len(t.Data); at = skipStrings(t.Data, at, 1) {
+				hash = mix(hash, uint64(binary.LittleEndian.Uint32(t.Data[at:])))
+			}
 		}
 	}
 	return hash
 }
 
-// FNV-1a of 64 bits, by whole numbers. Two kinds of one tenant that collide are taken for one.
+// mix is FNV-1a of 64 bits, by whole numbers. Two kinds of one tenant that collide
+// are taken for one.
+func mix(hash, n uint64) uint64 { return (hash ^ n) * fnvPrime }
+
 const (
 	fnvBasis = 14695981039346656037
 	fnvPrime = 1099511628211

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,17 +15,25 @@ import (
 )
 
 // looping is a model whose runs take as many milliseconds as the largest value in
-// its last input says, as those with a Loop do.
+// its last input says, as those with a Loop do, or as its longest text has bytes.
 type looping struct{ *fake }
 
 func (l looping) Run(ctx context.Context, inputs []infer.Tensor, wanted []string) ([]infer.Tensor, func(), error) {
-	values, err := infer.Values[float32](&inputs[len(inputs)-1])
-	if err != nil {
-		return nil, nil, err
-	}
 	var most float32
-	for _, v := range values {
-		most = max(most, v)
+	if last := &inputs[len(inputs)-1]; last.DataType == infer.Bytes {
+		texts, err := infer.Strings(last)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, text := range texts {
+			most = max(most, float32(len(text)))
+		}
+	} else {
+		values, err := infer.Values[float32](last)
+		if err != nil {
+			return nil, nil, err
+		}
+		most = slices.Max(values)
 	}
 	timer := time.NewTimer(time.Duration(most) * time.Millisecond)
 	defer timer.Stop()
@@ -40,6 +49,24 @@ func (l looping) Run(ctx context.Context, inputs []infer.Tensor, wanted []string
 func trips(tenant string, ms float32) *infer.Request {
 	req := request(tenant, 1)
 	req.Inputs = append(req.Inputs, infer.NewTensor("trips", []int64{1}, []float32{ms}))
+	return req
+}
+
+// knobs is a request of a model with a vector for an input of its own.
+func knobs(values ...float32) *infer.Request {
+	req := request("a", 1)
+	req.Inputs = append(req.Inputs, infer.NewTensor("knobs", []int64{int64(len(values))}, values))
+	return req
+}
+
+// texts is a request of rows of one text each, as long as told.
+func texts(lengths ...int) *infer.Request {
+	req := request("a", make([]float32, len(lengths))...)
+	elements := make([]string, len(lengths))
+	for i, n := range lengths {
+		elements[i] = strings.Repeat("a", n)
+	}
+	req.Inputs = append(req.Inputs, infer.NewBytes("text", []int64{int64(len(lengths)), 1}, elements...))
 	return req
 }
 
@@ -224,6 +251,23 @@ func TestEvidenceIsOfSuchRequests(t *testing.T) {
 		m.Signature.Outputs[0].Ragged = &infer.Ragged{Axis: 1, Of: "x"}
 	}
 	knob := loops()["in a model without a batch axis"].with
+	with := func(spec infer.TensorSpec, batched bool) func(*Model) {
+		return func(m *Model) {
+			m.Signature = doubling()
+			m.Signature.Inputs = append(m.Signature.Inputs, spec)
+			if !batched {
+				m.Signature.BatchAxis = nil
+			}
+		}
+	}
+	vector := infer.TensorSpec{Name: "knobs", DataType: infer.FP32, Shape: []int64{infer.Dynamic}, Unbatched: true}
+	text := infer.TensorSpec{Name: "text", DataType: infer.Bytes, Shape: []int64{infer.Dynamic, 1}}
+	sizes := func(height, width float32) *infer.Request {
+		return knobs(1, 1, 1, 1, 1, 1, 1, 1, height, width)
+	}
+	data := func(last float32) *infer.Request {
+		return knobs(append(slices.Repeat([]float32{1000}, maxShared/4), last)...)
+	}
 	rows := func(n int) *infer.Request { return request("a", slices.Repeat([]float32{1000}, n)...) }
 	for name, tc := range map[string]struct {
 		with      func(*Model)
@@ -239,6 +283,18 @@ func TestEvidenceIsOfSuchRequests(t *testing.T) {
 		"longer, of the same class":       {ragged, wide("a", 13, 1000), wide("a", 16, 1000), false},
 		"the same in an input of no rows": {knob, trips("a", 1000), trips("a", 1000), true},
 		"another in an input of no rows":  {knob, trips("a", 1000), trips("a", 999), false},
+		"the same sizes":                  {with(vector, true), sizes(1000, 1000), sizes(1000, 1000), true},
+		"other sizes":                     {with(vector, true), sizes(1000, 1000), sizes(1000, 2), false},
+		"other sizes, no batch axis":      {with(vector, false), sizes(1000, 1000), sizes(1000, 2), false},
+		"larger sizes":                    {with(vector, true), sizes(1000, 2), sizes(1000, 1000), false},
+		"data of one shape":               {with(vector, false), data(1000), data(2), true},
+		"texts as long":                   {with(text, true), texts(1000, 2), texts(1000, 2), true},
+		"a shorter text":                  {with(text, true), texts(1000), texts(1), false},
+		"a little shorter text":           {with(text, true), texts(1000), texts(999), false},
+		"a longer text":                   {with(text, true), texts(999), texts(1000), false},
+		"texts as long in all":            {with(text, true), texts(1000, 0), texts(500, 500), false},
+		"a shorter text, no batch axis":   {with(text, false), texts(1000), texts(900), false},
+		"a shorter text of many":          {with(text, false), texts(maxShared, 1000), texts(maxShared, 1), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

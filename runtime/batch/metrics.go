@@ -42,7 +42,7 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 			Name: "modelserve_batch_run_seconds", Help: "Time of each run in the model.", Buckets: times,
 		}, []string{"model"}),
 		refuse: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "modelserve_batch_refused_total", Help: "Requests that were not run: queue_full, pushed_out (by a tenant with less in a full queue), deadline, cancelled, too_large.",
+			Name: "modelserve_batch_refused_total", Help: "Requests that were not run: queue_full, pushed_out (by a tenant with less in a full queue), deadline, cancelled.",
 		}, []string{"model", "reason"}),
 		padding: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "modelserve_batch_ragged_elements_total", Help: "Elements of inputs with a ragged axis that were joined, by kind: own or padding.",
@@ -95,7 +95,7 @@ func (m *Metrics) of(model string) *queueMetrics {
 	for _, rule := range []string{RuleRows, RuleRagged} {
 		q.misfits[rule] = m.misfits.WithLabelValues(model, rule)
 	}
-	for _, reason := range []string{"queue_full", "pushed_out", "deadline", "cancelled", "too_large"} {
+	for _, reason := range []string{"queue_full", "pushed_out", "deadline", "cancelled"} {
 		q.reasons[reason] = m.refuse.WithLabelValues(model, reason)
 	}
 	m.known[model] = q

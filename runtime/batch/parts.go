@@ -4,12 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -17,12 +15,6 @@ import (
 // as a whole, and refuses one that would end too late. It is called under mu.
 func (c *class) admitParts(ctx context.Context, req *infer.Request, f *form, per int) error {
 	q := c.q
-	if n := ceilDiv(f.rows, per); n > maxParts {
-		q.metrics.refused("too_large")
-		e := problem.Invalid("inputs[0].shape", "expected at most %d rows, for batches of at most %d; got %d", maxParts*per, per, f.rows)
-		e.Code = problem.PayloadTooLarge
-		return e
-	}
 	deadline, _ := ctx.Deadline()
 	if err := c.tooLate(kind{per, f.rest}, deadline, time.Now()); err != nil {
 		return err
@@ -33,11 +25,44 @@ func (c *class) admitParts(ctx context.Context, req *infer.Request, f *form, per
 // runParts runs a request of many rows in parts of at most so many, several at
 // once, and joins their outputs. It fails whole with the first part that does.
 func (q *Queue) runParts(ctx context.Context, req *infer.Request, wanted []string, rows, per int) (*Result, error) {
+	result, ok, err := q.runGroups(ctx, req, wanted, rows, per)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("run: %w", ctx.Err())
+	}
+	if ok || err != nil {
+		return result, err
+	}
+	return q.runAdmitted(ctx, req, wanted)
+}
+
+// runGroups runs parts in groups of at most maxParts. Each is joined before the
+// next begins, for a part that waits to be joined takes more memory than its rows.
+// ok is false for what cannot be joined.
+func (q *Queue) runGroups(ctx context.Context, req *infer.Request, wanted []string, rows, per int) (result *Result, ok bool, err error) {
+	size := per * maxParts
+	if rows <= size {
+		return q.runGroup(ctx, req, wanted, rows, per)
+	}
+	results := make([]*Result, ceilDiv(rows, size))
+	defer releaseAll(results)
+	for i := range results {
+		group := *req
+		count := min(size, rows-i*size)
+		group.Inputs = cutInputs(q.m.Signature, req.Inputs, i*size, count)
+		if results[i], ok, err = q.runGroup(ctx, &group, wanted, count, per); !ok || err != nil {
+			return nil, false, err
+		}
+	}
+	result, ok = q.joined(results, rows, size)
+	return result, ok, nil
+}
+
+func (q *Queue) runGroup(ctx context.Context, req *infer.Request, wanted []string, rows, per int) (result *Result, ok bool, err error) {
 	results := make([]*Result, ceilDiv(rows, per))
-	group, gctx := errgroup.WithContext(ctx)
+	defer releaseAll(results)
+	group, ctx := errgroup.WithContext(ctx)
 	// Enough to keep the slots busy: others wait in no line.
 	group.SetLimit(2 * q.s.cfg.Slots)
-	sig := q.m.Signature
 	for i := range results {
 		group.Go(func() (err error) {
 			defer func() { // nobody above recovers here
@@ -48,35 +73,34 @@ func (q *Queue) runParts(ctx context.Context, req *infer.Request, wanted []strin
 			from := i * per
 			count := min(per, rows-from)
 			part := *req
-			part.Inputs = cutInputs(sig, req.Inputs, from, count)
-			results[i], err = q.runAdmitted(gctx, &part, wanted)
+			part.Inputs = cutInputs(q.m.Signature, req.Inputs, from, count)
+			results[i], err = q.runAdmitted(ctx, &part, wanted)
 			return err
 		})
 	}
-	err := group.Wait()
-	release := sync.OnceFunc(func() {
-		for _, r := range results {
-			if r != nil {
-				r.Release()
-			}
-		}
-	})
-	defer release()
-	if err != nil {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("run: %w", ctx.Err())
-		}
-		return nil, err
+	if err := group.Wait(); err != nil {
+		return nil, false, err //nolint:wrapcheck // a part's
 	}
-	joined, wrong := joinResults(sig, results, rows, per)
-	switch {
-	case wrong != nil:
+	result, ok = q.joined(results, rows, per)
+	return result, ok, nil
+}
+
+// joined is joinResults; ok is false where the model's outputs are not of its rows.
+func (q *Queue) joined(parts []*Result, rows, per int) (result *Result, ok bool) {
+	result, wrong := joinResults(q.m.Signature, parts, rows, per)
+	if wrong != nil {
 		q.misfit(wrong)
-	case !q.rules.whole.Load():
-		return joined, nil
+		return nil, false
 	}
-	release()
-	return q.runAdmitted(ctx, req, wanted)
+	return result, !q.rules.whole.Load()
+}
+
+func releaseAll(results []*Result) {
+	for _, r := range results {
+		if r != nil {
+			r.Release()
+		}
+	}
 }
 
 // runAdmitted runs a part, or what was run in parts and cannot be, as a whole.

@@ -109,7 +109,11 @@ func (s *Server) serveGRPC(next http.Handler, w http.ResponseWriter, r *http.Req
 	r = r.WithContext(context.WithValue(ctx, transportKey{}, t))
 	r.Body = t.body
 	next.ServeHTTP(w, r)
-	_ = problemgrpc.Complete(w.Header(), s.cfg.Limits.MaxBody) // handlers have logged their own errors; the rest is connect-go's word to the client
+	most := s.cfg.Limits.MaxBody
+	if wellknown.Is(r.URL.Path) {
+		most = wellknown.MaxMessage
+	}
+	_ = problemgrpc.Complete(w.Header(), most) // handlers have logged their own errors; the rest is connect-go's word to the client
 }
 
 type transportKey struct{}

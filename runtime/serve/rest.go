@@ -59,6 +59,7 @@ func (s *Server) routes() http.Handler {
 		mux.HandleFunc(pattern, s.byMethod(methods))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		r.Pattern = "" // no span has it for its route
 		s.fail(w, r, nothingAt(r))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -273,7 +273,7 @@ func (s *Server) logError(ctx context.Context, err error) {
 	case errors.As(err, &panicked): // has its stack in the log already
 	case code == problem.Internal:
 		level = slog.LevelError
-	case code.Row().Status >= http.StatusInternalServerError:
+	case code.Ours():
 		level = slog.LevelWarn
 	}
 	s.cfg.Logger.Log(ctx, level, "request failed", "error", err, "code", code)
