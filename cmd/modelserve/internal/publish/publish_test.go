@@ -412,11 +412,11 @@ func TestOptimizeComparesAnswers(t *testing.T) {
 	}
 	defer lib.Close()
 	inputs := []infer.Tensor{infer.NewTensor("x", []int64{1, 3}, []float32{1, 2, 3})}
-	if err := optimize(t.Context(), lib, s, inputs, path, filepath.Join(t.TempDir(), "model.ort")); err != nil {
+	if err := optimize(t.Context(), lib, s, s.Signature(), inputs, path, filepath.Join(t.TempDir(), "model.ort")); err != nil {
 		t.Error(err)
 	}
 	another := onnxtest.Scale(3, 4).Write(t)
-	err = optimize(t.Context(), lib, s, inputs, another, filepath.Join(t.TempDir(), "model.ort"))
+	err = optimize(t.Context(), lib, s, s.Signature(), inputs, another, filepath.Join(t.TempDir(), "model.ort"))
 	if err == nil || !strings.Contains(err.Error(), `answers otherwise in output "y"`) {
 		t.Errorf("a copy of another model: %v", err)
 	}
