@@ -14,6 +14,9 @@ const (
 	maxCosts  = 32         // sizes whose time is told
 	maxRun    = 3600 * 1_000_000_000
 	maxMemory = 1 << 50
+
+	MaxRaggedBytes = 64 << 10 // of what is kept of an input that decides
+	maxRaggedWith  = 16       // values of one
 )
 
 // batching holds the publisher's word on batches within its bounds.
@@ -49,28 +52,47 @@ func (c *checker) cost(cost *Cost) {
 func (c *checker) ragged(m *Manifest) {
 	for i := range m.Inputs {
 		spec, at := &m.Inputs[i], "inputs["+strconv.Itoa(i)+"].ragged"
+		c.raggedWith(spec, at+"_with")
 		if spec.Ragged == nil {
 			continue
 		}
 		c.raggedAxis(m.BatchAxis, spec, at)
 		_, fits := infer.AppendNumber(nil, spec.DataType, spec.Ragged.Pad)
 		c.require(fits || spec.DataType == infer.Bytes, at+".pad", "expected a finite number that %.20s has, got %v", string(spec.DataType), spec.Ragged.Pad)
-		c.require(spec.Ragged.Max >= 0, at+".max", "expected 0 or more, got %d", spec.Ragged.Max)
+		c.require(spec.Ragged.Max >= 0, at+".up_to", "expected 0 or more, got %d", spec.Ragged.Max)
+		c.require(spec.Ragged.Before >= 0, at+".max", "expected 0 or more, got %d", spec.Ragged.Before)
 		c.require(spec.Ragged.Of == "", at+".of", "only an output follows an input, got %.100q", spec.Ragged.Of)
 		c.require(spec.Ragged.Divide == 0, at+".divide", "only an output has it, got %d", spec.Ragged.Divide)
 	}
 	for i := range m.Outputs {
 		spec, at := &m.Outputs[i], "outputs["+strconv.Itoa(i)+"].ragged"
+		c.require(spec.RaggedWith == nil, at+"_with", "only an input has it")
 		if spec.Ragged == nil {
 			continue
 		}
 		c.raggedAxis(m.BatchAxis, spec, at)
 		c.require(spec.Ragged.Pad == 0, at+".pad", "only an input has it, got %v", spec.Ragged.Pad)
-		c.require(spec.Ragged.Max == 0, at+".max", "only an input has it, got %d", spec.Ragged.Max)
+		c.require(spec.Ragged.Max == 0, at+".up_to", "only an input has it, got %d", spec.Ragged.Max)
+		c.require(spec.Ragged.Before == 0, at+".max", "only an input has it, got %d", spec.Ragged.Before)
+		c.require(!spec.Ragged.Blank, at+".blank", "only an input has it")
 		c.require(spec.Ragged.Divide >= 0, at+".divide", "expected 0 or more, got %d", spec.Ragged.Divide)
 		c.require(slices.ContainsFunc(m.Inputs, func(in infer.TensorSpec) bool { return in.Name == spec.Ragged.Of && in.Ragged != nil }),
 			at+".of", "expected an input that is ragged, got %.100q", spec.Ragged.Of)
 	}
+}
+
+// raggedWith holds what is kept of an input that decides within its bounds.
+func (c *checker) raggedWith(spec *infer.TensorSpec, at string) {
+	if spec.RaggedWith == nil {
+		return
+	}
+	c.require(spec.Ragged == nil && (spec.Unbatched || spec.DataType == infer.Bytes), at, "only an input that is unbatched or BYTES has it")
+	size := 0
+	for _, value := range spec.RaggedWith {
+		size += len(value)
+	}
+	c.require(len(spec.RaggedWith) <= maxRaggedWith && size <= MaxRaggedBytes, at, "expected at most %d values of %d bytes, got %d of %d",
+		maxRaggedWith, MaxRaggedBytes, len(spec.RaggedWith), size)
 }
 
 // raggedAxis holds that requests of a batch may differ along the axis.

@@ -178,14 +178,15 @@ func (b *Batching) Equal(other *Batching) bool {
 	return x == y
 }
 
-// sameRagged leaves out up to which length padding was proven, for that is
-// measured; but where it was not, as in manifests of before, it is another word.
+// sameRagged leaves out up to which length padding was proven, and of which rows,
+// for that is measured; but where it was not, as in manifests of before, it is another word.
 func sameRagged(a, b *infer.Ragged) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
 	x, y := *a, *b
 	x.Max, y.Max = min(x.Max, 1), min(y.Max, 1)
+	x.Before, y.Before, x.Blank, y.Blank = 0, 0, false, false
 	return x == y
 }
 

@@ -106,21 +106,6 @@ func (q *Queue) formOf(buf []byte, req *infer.Request, wanted []string) form {
 	return f
 }
 
-// provenFor reports whether no input is longer than padding was proven for.
-func provenFor(sig *infer.Signature, inputs []infer.Tensor) bool {
-	for i := range sig.Inputs {
-		ragged := sig.Inputs[i].Ragged
-		if ragged == nil {
-			continue
-		}
-		t := find(inputs, sig.Inputs[i].Name)
-		if t != nil && ragged.Axis < len(t.Shape) && t.Shape[ragged.Axis] > ragged.Max {
-			return false
-		}
-	}
-	return true
-}
-
 // appendRows adds how many rows each input has.
 func appendRows(key []byte, sig *infer.Signature, inputs []infer.Tensor) []byte {
 	for i := range sig.Inputs {

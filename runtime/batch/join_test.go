@@ -37,7 +37,7 @@ func TestLengthsThatDifferAreNotJoinedWithEqualOnes(t *testing.T) {
 	q := &Queue{m: Model{Signature: &infer.Signature{Inputs: []infer.TensorSpec{spec("ids"), spec("mask")}, BatchAxis: &axis}}, rules: &Rules{}}
 	key := func(ids, mask int64) string {
 		f := q.formOf(nil, &infer.Request{Inputs: []infer.Tensor{
-			infer.NewTensor("ids", []int64{1, ids}, make([]int64, ids)), infer.NewTensor("mask", []int64{1, mask}, make([]int64, mask)),
+			infer.NewTensor("ids", []int64{1, ids}, slices.Repeat([]int64{1}, int(ids))), infer.NewTensor("mask", []int64{1, mask}, slices.Repeat([]int64{1}, int(mask))),
 		}}, nil)
 		return string(f.key)
 	}

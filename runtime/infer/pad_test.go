@@ -54,7 +54,7 @@ func TestAppendNumber(t *testing.T) {
 			if len(b) != 1+tc.d.Size() {
 				t.Fatalf("%d bytes", len(b)-1)
 			}
-			if got := number(tc.d, b[1:]); math.Abs(got-tc.v) > math.Abs(tc.v)/100 {
+			if got := Number(tc.d, b[1:]); math.Abs(got-tc.v) > math.Abs(tc.v)/100 {
 				t.Errorf("%v became %v", tc.v, got)
 			}
 		})

@@ -52,11 +52,18 @@ type TensorSpec struct {
 
 	// Min and Max bound the elements' values, inclusive.
 	Min *float64 `json:"min,omitempty"`
-	Max *float64 `json:"max,omitempty"`
+	Max *float64 `json:"max,omitzero"`
 
 	// Ragged lets requests of different sizes along an axis share a batch; nil
 	// lets only equal ones.
 	Ragged *Ragged `json:"ragged,omitempty"`
+
+	// RaggedWith is the data that an input which is not ragged itself had when
+	// padding was seen to change nothing, and which decides what the model makes of
+	// the others: of the whole input where it is unbatched, in the shape of its
+	// example, and of one row where it is BYTES. Requests with other data, or all
+	// where it is nil, share a batch only with those of equal lengths.
+	RaggedWith [][]byte `json:"ragged_with,omitempty"`
 }
 
 // Ragged is an axis whose size may differ between the requests of a batch. A
@@ -72,7 +79,16 @@ type Ragged struct {
 	// Max is, on an input, the length up to which padding was seen to change
 	// nothing, inclusive: longer requests, or all where it is 0, share a batch
 	// only with those of equal lengths. An output has none.
-	Max int64 `json:"max,omitempty"`
+	Max int64 `json:"up_to,omitempty"`
+
+	// Before is what manifests of before have for Max. Trials that could not show
+	// anything counted then, so nothing goes by it.
+	Before int64 `json:"max,omitzero"`
+
+	// Blank is, on an input, that padding was seen to change nothing for rows that
+	// hold only Pad there. Without it such a row shares a batch only with those of
+	// equal lengths: of a mask that leaves out everything, how much that is tells.
+	Blank bool `json:"blank,omitzero"`
 
 	// Of is, on an output, the input whose size its own follows: it is cut to
 	// that input's size divided by Divide, rounded up. Divide 0 is 1.

@@ -181,7 +181,7 @@ func checkRange(faults *faults, path string, t *Tensor, spec *TensorSpec) {
 		return
 	}
 	for i := 0; i*size < len(t.Data); i++ {
-		v := number(t.DataType, t.Data[i*size:])
+		v := Number(t.DataType, t.Data[i*size:])
 		if !(v >= low && v <= high) {
 			faults.add(path+"["+strconv.Itoa(i)+"]", "expected %s; got %v", rangeText(spec), v)
 			return
@@ -189,9 +189,9 @@ func checkRange(faults *faults, path string, t *Tensor, spec *TensorSpec) {
 	}
 }
 
-// number reads one element as a float64; 64-bit integers beyond 2^53 are
+// Number reads one element of a type of numbers as a float64; 64-bit integers beyond 2^53 are
 // rounded to one.
-func number(d DataType, data []byte) float64 {
+func Number(d DataType, data []byte) float64 {
 	le := binary.LittleEndian
 	switch d {
 	case Bool, Uint8:

@@ -71,8 +71,11 @@ here, and waits for no request. --max-batch-size and --max-delay override it.
 Only requests of equal sizes share a batch, unless --ragged names axes along
 which the shorter may be padded; the model is run to prove that its answers stay
 the same. Inputs that share a length, as token ids and their mask do, are named
-each. An input with "mask" in its name is taken to hold ones where something
-is.`,
+each. An input with "mask" in its name is padded with what leaves out: with 0 it
+holds ones where something is, with any other pad zeros (mask=1:1). What an input
+without rows, or text, has decides with which others padding was tried: requests
+with other values share batches of equal sizes. Those of --example are tried, and
+numbers between its smallest and largest.`,
 		Example: `  modelserve models push churn churn.onnx
   modelserve models push churn churn.onnx --version 7
   modelserve models push vision vision.onnx --shape image=1,3,224,224

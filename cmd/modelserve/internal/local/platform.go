@@ -322,7 +322,7 @@ var passedOn = []string{ //nolint:gochecknoglobals // a constant, but Go has no 
 	"PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR",
 	"LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES",
 	"GODEBUG", "GOTRACEBACK", "OTEL_*",
-	"MODELSERVE_LOG_LEVEL", "MODELSERVE_MAX_BODY", "MODELSERVE_MAX_PIXELS",
+	"MODELSERVE_LOG_LEVEL", "MODELSERVE_MAX_BODY", "MODELSERVE_MAX_PIXELS", "MODELSERVE_POISON",
 }
 
 func inherited(environment []string) []string {

@@ -9,9 +9,10 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-// filling is what a row holds. Masks are ones: they say what is there.
+// filling is what a row holds. Masks hold what says that all is there.
 type filling struct {
 	seed     int
+	given    bool // numbers between the smallest and the largest of the publisher's example
 	wide     bool // all that the inputs were seen to take
 	floats   bool // negative ones: a maximum does not see zeros below it
 	integers bool // negative ones
@@ -20,6 +21,7 @@ type filling struct {
 	zeros bool    // nothing else
 	pads  bool    // what pads is in every third place, and in the last
 	masks bool    // in masks, too
+	blank uint    // bits of what was asked: nothing but what pads
 
 	each  bool // each row holds one value, another for each
 	from  int  // the number of the first such row
@@ -30,6 +32,7 @@ type filling struct {
 func fillings() []filling {
 	return []filling{
 		{},
+		{given: true},
 		{wide: true},
 		{floats: true},
 		{wide: true, floats: true},
@@ -101,7 +104,7 @@ func isMask(name string) bool { return strings.Contains(strings.ToLower(name), "
 func (p *prover) fill(t *infer.Tensor, input int, fill filling) {
 	width := t.DataType.Size()
 	if width == 0 {
-		return // strings stay empty
+		return // strings are what they are proven with
 	}
 	most := 0.0
 	if fill.wide && p.high != nil {
@@ -114,10 +117,13 @@ func (p *prover) fill(t *infer.Tensor, input int, fill filling) {
 		switch {
 		case fill.padsAt(&in, i):
 			v = in.ragged.Pad
-		case isMask(t.Name):
-			v = 1
+		case in.mask:
+			v = in.there()
 		default:
 			v = p.value(t.DataType, &in, i, most, &fill)
+			if fill.given && input < len(p.given) && p.given[input].high > p.given[input].low {
+				v = p.given[input].between(t.DataType, i, fill.seed)
+			}
 		}
 		data, _ = infer.AppendNumber(data, t.DataType, v) // every type has it, as was seen
 	}
@@ -125,6 +131,9 @@ func (p *prover) fill(t *infer.Tensor, input int, fill filling) {
 
 // padsAt reports whether an element is of a place that holds what pads.
 func (f *filling) padsAt(in *layout, i int) bool {
+	if in.ragged != nil && f.blank>>in.asked&1 == 1 {
+		return true
+	}
 	if !f.pads || in.ragged == nil || in.length < 2 || in.mask && !f.masks {
 		return false
 	}
@@ -172,10 +181,20 @@ func (p *prover) value(d infer.DataType, in *layout, i int, most float64, fill *
 // row is one token.
 type layout struct {
 	ragged *Ragged // nil without
+	asked  int     // which of what was asked it is
 	mask   bool
 	length int // tokens along the axis
 	inner  int // elements of a token
 	row    int // elements of a row
+}
+
+// there is what a mask holds of a token that counts: the other of the two than
+// what it is padded with. Some say what to leave out, and are padded with ones.
+func (l *layout) there() float64 {
+	if l.ragged == nil || l.ragged.Pad == 0 {
+		return 1
+	}
+	return 0
 }
 
 func (p *prover) layout(t *infer.Tensor) layout {
@@ -187,7 +206,7 @@ func (p *prover) layout(t *infer.Tensor) layout {
 	if at < 0 {
 		return layout{mask: isMask(t.Name), length: 1, inner: row, row: row}
 	}
-	in := layout{ragged: &p.asked[at], mask: isMask(t.Name), length: max(int(t.Shape[p.asked[at].Axis]), 1), inner: 1, row: row}
+	in := layout{ragged: &p.asked[at], asked: at, mask: isMask(t.Name), length: max(int(t.Shape[p.asked[at].Axis]), 1), inner: 1, row: row}
 	for _, n := range t.Shape[p.asked[at].Axis+1:] {
 		in.inner *= max(int(n), 1)
 	}

@@ -17,7 +17,7 @@ const (
 	usualLength = 1024               // up to which padding is proven where no bound is set; text models take 512
 	classTime   = searchTime * 5 / 6 // since the beginning, until no longer class is begun
 	fastClass   = 2 * time.Second    // that a class may take with values of all kinds
-	manyPairs   = 2 * 4 * 13         // such a class has, each of up to twice the length
+	manyPairs   = 2 * 4 * 14         // such a class has, each of up to twice the length
 	fewPairs    = 2                  // any other has
 	mostIDs     = 4096               // each of which makes a row of its own
 	rowsOfIDs   = 64                 // that run together
@@ -26,12 +26,16 @@ const (
 
 // lengths holds padding to each class of lengths that a server joins, and keeps
 // up to which length it did. Whatever differs there refuses the model.
-func (p *prover) lengths(ctx context.Context, groups [][]int, tried [][]seen, base int64) error {
-	p.most = make([]int64, len(p.asked))
+//
+// It takes what is between two parts of the time that there is.
+func (p *prover) lengths(ctx context.Context, groups [][]int, tried [][]seen, base int64, from, to float64) error {
+	p.most, p.moved, p.joined = make([]int64, len(p.asked)), make([][]bool, len(groups)), make([][][]int64, len(groups))
 	for g, group := range groups {
-		until := p.began.Add(classTime * time.Duration(g+1) / time.Duration(len(groups)))
+		p.moved[g] = make([]bool, len(p.sig.Outputs))
+		part := from + (to-from)*float64(g+1)/float64(len(groups))
+		until := p.began.Add(time.Duration(part * float64(classTime)))
 		limit := p.limit(group, tried[g][len(tried[g])-1].length)
-		proven, err := p.climb(ctx, group, base, limit, until)
+		proven, err := p.climb(ctx, g, group, base, limit, until)
 		if err != nil {
 			return err
 		}
@@ -48,7 +52,7 @@ func (p *prover) lengths(ctx context.Context, groups [][]int, tried [][]seen, ba
 // climb proves class after class, the short ones first, up to the limit or as far
 // as the time reaches. It returns the length that it reached; 0 is none. The first
 // class is tried with all kinds of values and many ids, others while that is quick.
-func (p *prover) climb(ctx context.Context, group []int, base, limit int64, until time.Time) (proven int64, err error) {
+func (p *prover) climb(ctx context.Context, g int, group []int, base, limit int64, until time.Time) (proven int64, err error) {
 	step := p.step(ctx, group, base)
 	var took time.Duration // of a pair
 	for top := int64(6); previousClass(top) < limit; top = nextClass(top) {
@@ -63,7 +67,9 @@ func (p *prover) climb(ctx context.Context, group []int, base, limit int64, unti
 		}
 		spent := time.Since(began)
 		if err == nil && len(sizes) > 1 && proven == 0 {
-			err = p.ids(ctx, group, base, sizes)
+			if err = p.ids(ctx, group, base, sizes); err == nil {
+				err = p.control(ctx, g, group, base)
+			}
 		}
 		switch {
 		case err != nil && proven > 0 && ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded):
@@ -71,6 +77,7 @@ func (p *prover) climb(ctx context.Context, group []int, base, limit int64, unti
 		case err != nil:
 			return 0, err
 		case len(sizes) > 1:
+			p.joined[g] = append(p.joined[g], sizes)
 			proven, took = sizes[len(sizes)-1], spent/time.Duration(max(pairs, 1))
 		}
 	}
@@ -238,91 +245,19 @@ func (p *prover) block(ctx context.Context, group []int, base int64, sizes []int
 	}
 	defer release()
 	for o := range together {
-		why := p.differsFrom(o, &alone[o], &together[o], lengths)
+		why, scale, err := p.off(ctx, o, fill, func(s *scale) string { return p.differsFrom(o, s, &alone[o], &together[o], lengths) })
+		if err != nil {
+			return false, err
+		}
 		if why == "" {
 			continue
 		}
-		if stable, err := p.stable(ctx, o, row, &alone[o]); err != nil || !stable {
+		if stable, err := p.stable(ctx, o, scale, row, &alone[o]); err != nil || !stable {
 			return true, err
 		}
 		return false, p.refusal(o, group, lengths, longest, why)
 	}
 	return true, nil
-}
-
-// stable reports whether an output stays what it is when numbers change by as
-// little as rounding does. Where it does not, as where all of a row cancels out,
-// a difference tells nothing of padding.
-func (p *prover) stable(ctx context.Context, o int, row []infer.Tensor, alone *infer.Tensor) (bool, error) {
-	moved := slices.Clone(row)
-	for i := range moved {
-		within := tolerance(moved[i].DataType)
-		if within == 0 || isMask(moved[i].Name) {
-			continue
-		}
-		by := within / 100
-		if within > 1e-3 { // of few bits
-			by = within / 10
-		}
-		values := floats(&moved[i])
-		data := make([]byte, len(moved[i].Data))
-		width := moved[i].DataType.Size()
-		for k, v := range values {
-			putFloat(data[k*width:], moved[i].DataType, v*(1+by*(2*weyl(k)-1)))
-		}
-		moved[i].Data = data
-	}
-	outputs, release, err := p.model.Run(ctx, moved, nil)
-	if err != nil {
-		return true, context.Cause(ctx)
-	}
-	defer release()
-	return p.same(o, alone, &outputs[o]), nil
-}
-
-// same is alike, but that an output which is nearly nothing beside the usual one
-// may be off by the noise of what cancelled out.
-func (p *prover) same(o int, a, b *infer.Tensor) bool {
-	if alike(a, b) {
-		return true
-	}
-	within := tolerance(a.DataType)
-	if within == 0 || p.usual == nil || !slices.Equal(a.Shape, b.Shape) {
-		return false
-	}
-	x, y := floats(a), floats(b)
-	for i := range x {
-		same := x[i] == y[i] || math.IsNaN(x[i]) && math.IsNaN(y[i])
-		if !same && !(math.Abs(x[i]-y[i]) <= within*p.usual[o]/100) {
-			return false
-		}
-	}
-	return true
-}
-
-// measureUsual keeps how large the outputs of a usual row are.
-func (p *prover) measureUsual(ctx context.Context, base int64) error {
-	row, err := p.row(p.all(base), filling{seed: 1})
-	if err != nil {
-		return err
-	}
-	outputs, release, err := p.model.Run(ctx, row, nil)
-	if err != nil {
-		return err
-	}
-	defer release()
-	p.usual = make([]float64, len(outputs))
-	for o := range outputs {
-		if tolerance(outputs[o].DataType) == 0 {
-			continue
-		}
-		for _, v := range floats(&outputs[o]) {
-			if v = math.Abs(v); v < math.MaxFloat32 { // a NaN is not
-				p.usual[o] = max(p.usual[o], v)
-			}
-		}
-	}
-	return nil
 }
 
 // note says up to which lengths padding was proven.
@@ -334,7 +269,7 @@ func (p *prover) note() string {
 		}
 		text += fmt.Sprintf("axis %d of input %q up to %d", r.Axis, r.Input, p.most[i])
 	}
-	return "padding was proven along " + text + ": longer requests share batches only with those of equal sizes"
+	return "padding was proven along " + text + p.knobNote() + ": other requests share batches only with those of equal sizes"
 }
 
 // The classes of lengths are those of runtime/batch: 1, 2, 3, 4, 6, 8, 12, 16, …

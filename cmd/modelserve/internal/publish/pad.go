@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -28,7 +27,7 @@ func (p *prover) pairs(ctx context.Context, groups [][]int, tried [][]seen, base
 	var all []pair
 	for g, group := range groups {
 		longest := tried[g][len(tried[g])-1].length
-		for i, n := range telling(tried[g]) {
+		for i, n := range lengthsToPair(tried[g]) {
 			all = append(all, pair{group, p.with(base, group, n), p.with(base, group, longest), i%4 == 0})
 		}
 	}
@@ -36,7 +35,7 @@ func (p *prover) pairs(ctx context.Context, groups [][]int, tried [][]seen, base
 		all = append(all, pair{nil, p.with(base, groups[0], 2*base), p.with(2*base, groups[0], base), true})
 	}
 	began := time.Now()
-	for i, fill := range fillings()[:5] { // classes are tried with the others
+	for i, fill := range fillings()[:6] { // classes are tried with the others
 		if i == 1 && time.Since(began) > slowPairs {
 			all = slices.DeleteFunc(all, func(o pair) bool { return !o.always })
 		}
@@ -53,9 +52,9 @@ func (p *prover) pairs(ctx context.Context, groups [][]int, tried [][]seen, base
 	return nil
 }
 
-// telling are lengths whose outputs are not those of the longest in shape, spread
+// lengthsToPair are lengths whose outputs are not those of the longest in shape, spread
 // over all; any, where all are.
-func telling(trials []seen) (lengths []int64) {
+func lengthsToPair(trials []seen) (lengths []int64) {
 	last := trials[len(trials)-1]
 	differ := slices.DeleteFunc(slices.Clone(trials), func(t seen) bool {
 		return t.length == last.length || slices.EqualFunc(t.shapes, last.shapes, slices.Equal[[]int64])
@@ -106,11 +105,14 @@ func (p *prover) pair(ctx context.Context, a, b []int64, group []int, fill filli
 	defer release()
 	for i, lengths := range [][]int64{a, b} {
 		for o := range together {
-			why := p.differs(o, i, &alone[i][o], &together[o], lengths)
+			why, scale, err := p.off(ctx, o, fill, func(s *scale) string { return p.differs(o, i, s, &alone[i][o], &together[o], lengths) })
+			if err != nil {
+				return false, err
+			}
 			if why == "" {
 				continue
 			}
-			if stable, err := p.stable(ctx, o, rows[i], &alone[i][o]); err != nil {
+			if stable, err := p.stable(ctx, o, scale, rows[i], &alone[i][o]); err != nil {
 				return false, err
 			} else if stable || fill.usual() {
 				return false, p.refusal(o, group, lengths, longest, why)
@@ -137,7 +139,7 @@ func (p *prover) refusal(o int, group []int, lengths, longest []int64, why strin
 
 // differs compares a row's own answer with what is left of the common one once
 // it is cut back; "" is no difference.
-func (p *prover) differs(o, row int, alone, together *infer.Tensor, lengths []int64) string {
+func (p *prover) differs(o, row int, scale *scale, alone, together *infer.Tensor, lengths []int64) string {
 	got := *together
 	if !p.sig.Outputs[o].Unbatched {
 		if len(got.Shape) == 0 || got.Shape[batchAxis] != 2 {
@@ -145,12 +147,12 @@ func (p *prover) differs(o, row int, alone, together *infer.Tensor, lengths []in
 		}
 		got = oneOfTwo(&got, row)
 	}
-	return p.differsFrom(o, alone, &got, lengths)
+	return p.differsFrom(o, scale, alone, &got, lengths)
 }
 
 // differsFrom compares what rows of one length have of their own with what they
 // have padded.
-func (p *prover) differsFrom(o int, alone, padded *infer.Tensor, lengths []int64) string {
+func (p *prover) differsFrom(o int, scale *scale, alone, padded *infer.Tensor, lengths []int64) string {
 	got := *padded
 	if f := p.follow[o]; f.Of != "" {
 		i := slices.IndexFunc(p.asked, func(r Ragged) bool { return r.Input == f.Of })
@@ -159,10 +161,10 @@ func (p *prover) differsFrom(o int, alone, padded *infer.Tensor, lengths []int64
 	if !slices.Equal(alone.Shape, got.Shape) {
 		return fmt.Sprintf("has the shape %v in place of %v", got.Shape, alone.Shape)
 	}
-	if p.same(o, alone, &got) {
+	if scale.alike(alone, &got) {
 		return ""
 	}
-	return "is off by " + distance(alone, &got)
+	return "is off by " + scale.distance(alone, &got)
 }
 
 // halfOf is where the second of two rows begins.
@@ -179,19 +181,6 @@ func halfOf(t *infer.Tensor) int {
 		half += 4 + len(e)
 	}
 	return half
-}
-
-// distance says how far two tensors of one shape are from each other.
-func distance(a, b *infer.Tensor) string {
-	if tolerance(a.DataType) == 0 {
-		return "what is no rounding: its elements are not numbers with a fraction, and differ"
-	}
-	x, y := floats(a), floats(b)
-	var largest, most float64
-	for i := range x {
-		largest, most = max(largest, math.Abs(x[i])), max(most, math.Abs(x[i]-y[i]))
-	}
-	return fmt.Sprintf("%.3g where its largest element is %.3g", most, largest)
 }
 
 // runs reports why the model does not run with a row of the lengths.
@@ -258,9 +247,12 @@ func (p *prover) many(lengths []int64, fill filling, times int64, rows int) ([]i
 		if why := outside(p.sig, spec, shape); why != "" {
 			return nil, fmt.Errorf("input %q of shape %v: %s", spec.Name, shape, why)
 		}
-		t, err := generate(spec, shape, 1)
-		if err != nil {
-			return nil, err
+		t, known := p.fixed(spec, shape)
+		if !known {
+			var err error
+			if t, err = generate(spec, shape, 1); err != nil {
+				return nil, err
+			}
 		}
 		if !spec.Unbatched {
 			p.fill(&t, i, fill)

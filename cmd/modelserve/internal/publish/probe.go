@@ -61,8 +61,8 @@ func findExamples(ctx context.Context, model runner, sig infer.Signature, fixed 
 				return sig, searchEnded(i, last)
 			}
 			last = fmt.Errorf("with %s: %w", describeShapes(&sig, shapes), err)
-			if !hasIntegers(&sig) {
-				break // another fill changes no index
+			if !hasWhole(&sig) {
+				break // another fill changes nothing
 			}
 		}
 	}
@@ -183,9 +183,10 @@ func looksLikeImages(sig *infer.Signature) bool {
 	})
 }
 
-func hasIntegers(sig *infer.Signature) bool {
+// hasWhole tells inputs that a fill changes: indices, divisors, flags.
+func hasWhole(sig *infer.Signature) bool {
 	return slices.ContainsFunc(sig.Inputs, func(s infer.TensorSpec) bool {
-		return s.DataType == infer.Int32 || s.DataType == infer.Int64
+		return !s.Optional && isDiscrete(s.DataType) && s.DataType != infer.Bytes
 	})
 }
 

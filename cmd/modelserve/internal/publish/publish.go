@@ -179,7 +179,8 @@ func learn(ctx context.Context, req *Request, lib *ort.Library, draft *artifact.
 
 	req.Stage("optimising")
 	served := ""
-	if why := optimize(ctx, lib, session, inputs, req.File, optimized); why == nil {
+	why := optimize(ctx, lib, session, &sig, inputs, req.File, optimized)
+	if why == nil {
 		served = optimized
 		draft.Files = append(draft.Files, artifact.DraftFile{
 			Path: "model.ort", Source: optimized,
@@ -191,6 +192,9 @@ func learn(ctx context.Context, req *Request, lib *ort.Library, draft *artifact.
 		notes = append(notes, fmt.Sprintf("not optimised, so it loads slower: %v", why))
 	}
 	more, err := join(ctx, req, served, session, sig, draft)
+	if why != nil && !req.IndependentRows && problem.CodeOf(err) == problem.InvalidArgument {
+		return nil, refuse("%w (it is not optimised: %w)", err, why)
+	}
 	return append(notes, more...), err
 }
 
@@ -223,7 +227,7 @@ func join(ctx context.Context, req *Request, served string, model runner, sig in
 	if len(req.Ragged) > 0 {
 		req.Stage("padding")
 		var note string
-		if sig, note, err = proveRagged(ctx, model, sig, req.Ragged); err != nil {
+		if sig, note, err = proveRagged(ctx, model, sig, req.Ragged, known{served, req.Example}); err != nil {
 			return nil, err
 		}
 		notes = append(notes, note)
@@ -255,35 +259,6 @@ func costOf(ctx context.Context, lib *ort.Library, file string, sig *infer.Signa
 		return nil, err
 	}
 	return &artifact.Cost{Memory: memory, Batches: batches, WarmExample: whole}, nil
-}
-
-// optimize writes the copy that loads fast, and holds its answer to the
-// model's own.
-func optimize(ctx context.Context, lib *ort.Library, session *ort.Session, inputs []infer.Tensor, src, dst string) (err error) {
-	if err := lib.Optimize(src, dst); err != nil {
-		return err
-	}
-	fast, err := lib.Open(dst, ort.Options{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, fast.Close()) }()
-	want, release, err := session.Run(ctx, inputs, nil)
-	if err != nil {
-		return err
-	}
-	defer release()
-	got, releaseFast, err := fast.Run(ctx, inputs, nil)
-	if err != nil {
-		return err
-	}
-	defer releaseFast()
-	for i := range want {
-		if !alike(&want[i], &got[i]) {
-			return fmt.Errorf("the optimised copy answers otherwise in output %q", want[i].Name)
-		}
-	}
-	return nil
 }
 
 // runExample runs the model with the example shapes, and with the integers that

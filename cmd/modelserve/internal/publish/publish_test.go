@@ -77,6 +77,14 @@ func stacked() onnxtest.Model {
 	return m
 }
 
+// division divides "x" of [n] by "by", which may not be zero.
+func division(e onnxtest.Element) onnxtest.Model {
+	m := onnxtest.Identity(e, "n")
+	m.Graph.Nodes[0] = onnxtest.Node{Op: "Div", Inputs: []string{"x", "by"}, Outputs: []string{"y"}}
+	m.Graph.Inputs = append(m.Graph.Inputs, onnxtest.Value{Name: "by", Element: e, Shape: []any{"n"}})
+	return m
+}
+
 func TestShapesAndBatchAxis(t *testing.T) {
 	t.Parallel()
 	write := func(m onnxtest.Model) func(*testing.T) string {
@@ -92,21 +100,22 @@ func TestShapesAndBatchAxis(t *testing.T) {
 		batched  bool
 		why      string
 	}{
-		"rows":                      {path: write(onnxtest.Scale(3, 2)), examples: map[string][]int64{"x": {1, 3}}, batched: true},
-		"a given shape":             {path: write(onnxtest.Scale(3, 2)), fixed: map[string][]int64{"x": {5, 3}}, examples: map[string][]int64{"x": {5, 3}}, batched: true},
-		"a mean over the rows":      {path: write(onnxtest.Mean(3)), examples: map[string][]int64{"x": {1, 3}}, why: "ReduceMean"},
-		"two rows for one":          {path: write(stacked()), examples: map[string][]int64{"x": {1, 2}}, why: "it has not one of its own for each row"},
-		"a fixed shape":             {path: write(onnxtest.Identity(onnxtest.Float, 3, 2)), why: "no input has a dynamic first axis"},
-		"no input":                  {path: write(onnxtest.Constant(3)), why: "no input has a dynamic first axis"},
-		"whole numbers":             {path: write(onnxtest.Identity(onnxtest.Int64, "n", 4)), examples: map[string][]int64{"x": {1, 4}}, batched: true},
-		"strings":                   {path: write(onnxtest.Identity(onnxtest.String, "n")), examples: map[string][]int64{"x": {1}}, batched: true},
-		"half floats":               {path: write(onnxtest.Identity(onnxtest.Float16, "n", 4)), examples: map[string][]int64{"x": {1, 4}}, batched: true},
-		"text-detect":               {path: file("text-detect/PP-OCRv6_det_small.onnx"), examples: map[string][]int64{"x": {1, 3, 32, 32}}, batched: true},
-		"text-recognize":            {path: file("text-recognize/PP-OCRv6_rec_small.onnx"), examples: map[string][]int64{"x": {1, 3, 48, 32}}, batched: true},
-		"text-orient":               {path: file("text-orient/ch_ppocr_mobile_v2.0_cls_mobile.onnx"), examples: map[string][]int64{"x": {1, 3, 32, 32}}, batched: true},
-		"content-detect":            {path: file("content-detect/model.onnx"), examples: map[string][]int64{"bytes": {1, 2048}}, batched: true},
-		"windows over time":         {path: file("speech-detect/silero_vad_16k_sequence.onnx"), examples: map[string][]int64{"input": {1, 576}}, why: "LSTM"},
-		"a state on its other axis": {path: file("speech-detect/silero_vad.onnx"), fixed: map[string][]int64{"input": {1, 288}, "state": {2, 1, 128}}, examples: map[string][]int64{"input": {1, 288}, "state": {2, 1, 128}}, why: "If"},
+		"rows":                        {path: write(onnxtest.Scale(3, 2)), examples: map[string][]int64{"x": {1, 3}}, batched: true},
+		"a given shape":               {path: write(onnxtest.Scale(3, 2)), fixed: map[string][]int64{"x": {5, 3}}, examples: map[string][]int64{"x": {5, 3}}, batched: true},
+		"a mean over the rows":        {path: write(onnxtest.Mean(3)), examples: map[string][]int64{"x": {1, 3}}, why: "ReduceMean"},
+		"two rows for one":            {path: write(stacked()), examples: map[string][]int64{"x": {1, 2}}, why: "it has not one of its own for each row"},
+		"a fixed shape":               {path: write(onnxtest.Identity(onnxtest.Float, 3, 2)), why: "no input has a dynamic first axis"},
+		"no input":                    {path: write(onnxtest.Constant(3)), why: "no input has a dynamic first axis"},
+		"whole numbers":               {path: write(onnxtest.Identity(onnxtest.Int64, "n", 4)), examples: map[string][]int64{"x": {1, 4}}, batched: true},
+		"strings":                     {path: write(onnxtest.Identity(onnxtest.String, "n")), examples: map[string][]int64{"x": {1}}, batched: true},
+		"a division of small numbers": {path: write(division(onnxtest.Int8)), examples: map[string][]int64{"x": {1}, "by": {1}}, batched: true},
+		"half floats":                 {path: write(onnxtest.Identity(onnxtest.Float16, "n", 4)), examples: map[string][]int64{"x": {1, 4}}, batched: true},
+		"text-detect":                 {path: file("text-detect/PP-OCRv6_det_small.onnx"), examples: map[string][]int64{"x": {1, 3, 32, 32}}, batched: true},
+		"text-recognize":              {path: file("text-recognize/PP-OCRv6_rec_small.onnx"), examples: map[string][]int64{"x": {1, 3, 48, 32}}, batched: true},
+		"text-orient":                 {path: file("text-orient/ch_ppocr_mobile_v2.0_cls_mobile.onnx"), examples: map[string][]int64{"x": {1, 3, 32, 32}}, batched: true},
+		"content-detect":              {path: file("content-detect/model.onnx"), examples: map[string][]int64{"bytes": {1, 2048}}, batched: true},
+		"windows over time":           {path: file("speech-detect/silero_vad_16k_sequence.onnx"), examples: map[string][]int64{"input": {1, 576}}, why: "LSTM"},
+		"a state on its other axis":   {path: file("speech-detect/silero_vad.onnx"), fixed: map[string][]int64{"input": {1, 288}, "state": {2, 1, 128}}, examples: map[string][]int64{"input": {1, 288}, "state": {2, 1, 128}}, why: "If"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -403,11 +412,11 @@ func TestOptimizeComparesAnswers(t *testing.T) {
 	}
 	defer lib.Close()
 	inputs := []infer.Tensor{infer.NewTensor("x", []int64{1, 3}, []float32{1, 2, 3})}
-	if err := optimize(t.Context(), lib, s, inputs, path, filepath.Join(t.TempDir(), "model.ort")); err != nil {
+	if err := optimize(t.Context(), lib, s, s.Signature(), inputs, path, filepath.Join(t.TempDir(), "model.ort")); err != nil {
 		t.Error(err)
 	}
 	another := onnxtest.Scale(3, 4).Write(t)
-	err = optimize(t.Context(), lib, s, inputs, another, filepath.Join(t.TempDir(), "model.ort"))
+	err = optimize(t.Context(), lib, s, s.Signature(), inputs, another, filepath.Join(t.TempDir(), "model.ort"))
 	if err == nil || !strings.Contains(err.Error(), `answers otherwise in output "y"`) {
 		t.Errorf("a copy of another model: %v", err)
 	}

@@ -3,7 +3,6 @@ package publish
 import (
 	"context"
 	"fmt"
-	"math"
 	"math/bits"
 	"slices"
 	"strings"
@@ -37,14 +36,29 @@ type prover struct {
 	high   []float64      // by input: the largest number that it was seen to take
 	follow []infer.Ragged // by output; Of "" where it has one size
 	began  time.Time
-	usual  []float64 // by output: the largest number of a usual row's
-	most   []int64   // by what was asked: the length up to which padding is proven
+	length int64   // that the model runs with, and with twice of it
+	most   []int64 // by what was asked: the length up to which padding is proven
+
+	knobs  []knob                     // inputs whose values decide what is made of the others
+	way    []int                      // what they are set to
+	reach  map[string]map[string]bool // by ragged input: the values that are made of it; nil is unknown
+	given  []span                     // by input: the numbers of the publisher's example
+	joined [][][]int64                // by group: of each class of lengths the sizes that were run together
+	blank  uint                       // bits of what was asked: a row of nothing but what pads is padded alike
+	scales map[filling][]*scale       // of the outputs, as far as measured
+	moved  [][]bool                   // by group and output: what stands in place of the padding showed in it
 }
 
 // seen is a length that the model ran with, and the shapes of its outputs.
 type seen struct {
 	length int64
 	shapes [][]int64
+}
+
+// known is what may be known of a model beside its signature.
+type known struct {
+	served  string         // the optimised copy, whose graph is the one that runs
+	example []infer.Tensor // a request of the publisher's own
 }
 
 // proveRagged runs rows of different lengths alone, and padded to the longest
@@ -55,13 +69,22 @@ type seen struct {
 // A model that is not made for padding (a mean over all tokens without a mask,
 // a convolution that sees beyond the end) is refused, for its rows would get
 // other answers depending on who shares their batch.
-func proveRagged(ctx context.Context, model runner, sig infer.Signature, asked []Ragged) (infer.Signature, string, error) {
+//
+// What is known of the model beside its signature, known may leave out.
+func proveRagged(ctx context.Context, model runner, sig infer.Signature, asked []Ragged, known known) (infer.Signature, string, error) {
 	if err := checkRagged(&sig, asked); err != nil {
 		return sig, "", err
 	}
 	search, cancel := context.WithTimeout(ctx, searchTime)
 	defer cancel()
-	p := &prover{model: model, sig: &sig, asked: asked, began: time.Now()}
+	p := &prover{model: model, sig: &sig, asked: asked, began: time.Now(), scales: map[filling][]*scale{}}
+	if err := p.take(known.example); err != nil {
+		return sig, "", err
+	}
+	var err error
+	if p.reach, err = reachOf(known.served, asked); err != nil {
+		return sig, "", fmt.Errorf("read the model's graph: %w", err)
+	}
 	if err := p.prove(search); err != nil {
 		if ctx.Err() == nil && search.Err() != nil {
 			return sig, "", refuse("--ragged: %s were not enough to prove that padding changes nothing; bound the length (--max-shape), or publish without --ragged", searchTime)
@@ -77,9 +100,7 @@ func (p *prover) prove(ctx context.Context) error {
 		return err
 	}
 	p.widen(ctx, base)
-	if err := p.measureUsual(ctx, base); err != nil {
-		return err
-	}
+	p.length = base
 	groups, err := p.groups(ctx, base)
 	if err != nil {
 		return err
@@ -99,10 +120,7 @@ func (p *prover) prove(ctx context.Context) error {
 			return err
 		}
 		if still < 0 {
-			if err := p.pairs(ctx, groups, tried, base); err != nil {
-				return err
-			}
-			return p.lengths(ctx, groups, tried, base)
+			return p.padding(ctx, groups, tried, base)
 		}
 	}
 	trials := tried[0]
@@ -232,240 +250,6 @@ func (p *prover) smallest(ctx context.Context, left []int, base int64) ([]int, e
 		p.asked[left[0]].Input, base, 2*base, p.asked[left[0]].Axis, trimmed{last})
 }
 
-// outputs finds which outputs follow the group's length, and by which divisor.
-// Lengths go on growing until each has shown enough sizes, for a rule that is
-// read off few holds for few; patient, also those that have shown one yet. It
-// returns what ran, the longest last.
-func (p *prover) outputs(ctx context.Context, group []int, base int64, patient bool) ([]seen, error) {
-	var trials []seen
-	tried := map[int64]bool{}
-	try := func(n int64) error {
-		if tried[n] {
-			return nil
-		}
-		tried[n] = true
-		if n < base {
-			return nil
-		}
-		shapes, err := p.shapes(ctx, p.with(base, group, n), 1)
-		if err == nil {
-			trials = append(trials, seen{n, shapes})
-			slices.SortFunc(trials, func(a, b seen) int { return int(a.length - b.length) })
-		}
-		return context.Cause(ctx) // one beyond a bound requests cannot have either
-	}
-	began, refused := time.Now(), 0
-	for k := int64(1); refused < 3 && k*base <= mostLength && time.Since(began) < growTime; k += max(k/2, 1) {
-		// Multiples, as strides want, and what lies between them.
-		ran, step := len(trials), time.Now()
-		for _, n := range []int64{k * base, k*base + 1, k*base + k/2 + 3, (k+1)*base - 1} {
-			if err := try(n); err != nil {
-				return nil, err
-			}
-		}
-		if refused++; len(trials) > ran {
-			refused = 0
-		}
-		if k < 3 {
-			continue
-		}
-		if k > enoughSizes && time.Since(step) > growTime/10 {
-			break // what takes long takes memory, too
-		}
-		next, only, err := p.rules(group, trials)
-		if err != nil {
-			return nil, err
-		}
-		for _, n := range next {
-			only = only && tried[n] // by what has run
-			if err := try(n); err != nil {
-				return nil, err
-			}
-		}
-		if only && p.shown(trials, patient) {
-			break
-		}
-	}
-	return trials, p.settle(group, trials)
-}
-
-// shown reports whether each output with an open axis has taken enough sizes, or,
-// not to be patient, one.
-func (p *prover) shown(trials []seen, patient bool) bool {
-	for o := range p.sig.Outputs {
-		shapes := map[string]bool{}
-		for _, t := range trials {
-			shapes[fmt.Sprint(t.shapes[o])] = true
-		}
-		if p.open(o) && p.follow[o].Of == "" && len(shapes) < enoughSizes && (patient || len(shapes) > 1) {
-			return false
-		}
-	}
-	return true
-}
-
-// open reports whether an output's size may differ along an axis that is not the
-// rows'.
-func (p *prover) open(o int) bool {
-	spec := &p.sig.Outputs[o]
-	for d, size := range spec.Shape {
-		if size == infer.Dynamic && (spec.Unbatched || d != *p.sig.BatchAxis) {
-			return true
-		}
-	}
-	return spec.Shape == nil
-}
-
-// rules looks at what ran for lengths that are to be tried yet: those that tell
-// the divisors apart that fit, and those about multiples of the only one. only
-// says that no output has several. One that follows by none is an error.
-func (p *prover) rules(group []int, trials []seen) (next []int64, only bool, err error) {
-	only = true
-	for o := range p.sig.Outputs {
-		axis, low, high, err := followed(trials, o)
-		if err == nil && axis >= 0 {
-			err = p.canFollow(o, axis)
-		}
-		switch {
-		case err != nil:
-			return nil, false, p.uncut(o, group, err)
-		case axis < 0:
-		case low < high:
-			only = false
-			next = append(next, (low+high)/2+1)
-		default:
-			for _, k := range []int64{1, 2, 3, enoughSizes} {
-				next = append(next, k*low-1, k*low, k*low+1)
-			}
-		}
-	}
-	return next, only, nil
-}
-
-// settle keeps the rules of the outputs that follow the group.
-func (p *prover) settle(group []int, trials []seen) error {
-	for o := range p.sig.Outputs {
-		axis, low, high, err := followed(trials, o)
-		if err == nil && axis >= 0 {
-			err = p.canFollow(o, axis)
-		}
-		if err == nil && low < high {
-			err = fmt.Errorf("its axis %d has %s: the length by %d, by %d and what is between would all give that, and the model runs with no length that tells them apart",
-				axis, sizesOf(trials, o, axis), low, high)
-		}
-		if err != nil {
-			return p.uncut(o, group, err)
-		}
-		if axis >= 0 {
-			p.follow[o] = infer.Ragged{Axis: axis, Of: p.asked[group[0]].Input, Divide: low}
-		}
-	}
-	return nil
-}
-
-func (p *prover) uncut(o int, group []int, why error) error {
-	return refuse("--ragged: output %q cannot be cut back to what a shorter %s gives: %w", p.sig.Outputs[o].Name, p.names(group), why)
-}
-
-// still is an output whose axis is open and took one size for all lengths, for
-// there is no telling what it does beyond them; -1 is none. It may be an axis of
-// the inputs that is not ragged which moves it.
-func (p *prover) still(ctx context.Context, tried [][]seen, base int64) (int, error) {
-	var other [][]int64 // with all other open axes twice as long
-	for o := range p.sig.Outputs {
-		if !p.open(o) || p.follow[o].Of != "" {
-			continue
-		}
-		usual := tried[0][0].shapes
-		if other == nil {
-			var err error
-			if other, err = p.shapes(ctx, p.all(base), 2); err != nil {
-				other = usual
-			}
-			if ctx.Err() != nil {
-				return 0, context.Cause(ctx)
-			}
-		}
-		if slices.Equal(usual[o], other[o]) {
-			return o, nil
-		}
-	}
-	return -1, nil
-}
-
-// canFollow reports why an output cannot be cut along the axis.
-func (p *prover) canFollow(o, axis int) error {
-	spec := &p.sig.Outputs[o]
-	switch {
-	case p.follow[o].Of != "":
-		return fmt.Errorf("it follows input %q, too", p.follow[o].Of)
-	case spec.Unbatched || axis == *p.sig.BatchAxis:
-		return fmt.Errorf("its axis %d follows the length, and it has no row for each request", axis)
-	case spec.DataType == infer.Bytes:
-		return fmt.Errorf("its axis %d follows the length, and it is BYTES", axis)
-	case axis >= len(spec.Shape) || spec.Shape[axis] != infer.Dynamic:
-		return fmt.Errorf("its axis %d follows the length, and the model declares the shape %v; export it with that axis dynamic", axis, spec.Shape)
-	}
-	return nil
-}
-
-// followed finds the axis of an output whose size is the length divided by a whole
-// number and rounded up, and the smallest and largest divisor that fit all that
-// was tried; axis -1 when no size changes.
-func followed(trials []seen, o int) (axis int, low, high int64, err error) {
-	axis = -1
-	first := trials[0].shapes[o]
-	for _, t := range trials[1:] {
-		shape := t.shapes[o]
-		if len(shape) != len(first) {
-			return 0, 0, 0, fmt.Errorf("it has %d axes with one length and %d with another", len(first), len(shape))
-		}
-		for d := range shape {
-			if shape[d] == first[d] || d == axis {
-				continue
-			}
-			if axis >= 0 {
-				return 0, 0, 0, fmt.Errorf("its axes %d and %d both follow the length", axis, d)
-			}
-			axis = d
-		}
-	}
-	if axis < 0 {
-		return -1, 0, 0, nil
-	}
-	low, high = 1, math.MaxInt64
-	for _, t := range trials {
-		// A length n is of size s by the divisors from n/s on, until n/(s-1).
-		n, size := t.length, t.shapes[o][axis]
-		if size < 1 {
-			low = high
-			high = 0
-			break
-		}
-		low = max(low, divided(n, size))
-		if size > 1 {
-			high = min(high, divided(n, size-1)-1)
-		}
-	}
-	if low > high {
-		return 0, 0, 0, fmt.Errorf("its axis %d has %s, which is no division by a whole number, rounded up", axis, sizesOf(trials, o, axis))
-	}
-	return axis, low, high, nil
-}
-
-// sizesOf lists an output's sizes along an axis, of few of many lengths.
-func sizesOf(trials []seen, o, axis int) string {
-	var sizes, lengths []int64
-	step := (len(trials) + 11) / 12
-	for i := (len(trials) - 1) % step; i < len(trials); i += step {
-		sizes, lengths = append(sizes, trials[i].shapes[o][axis]), append(lengths, trials[i].length)
-	}
-	return fmt.Sprintf("the sizes %v for the lengths %v", sizes, lengths)
-}
-
-// divided is n by d, rounded up.
-func divided(n, d int64) int64 { return (n + d - 1) / max(d, 1) }
-
 // found is the signature with what was proved.
 func (p *prover) found() infer.Signature {
 	sig := *p.sig
@@ -473,9 +257,12 @@ func (p *prover) found() infer.Signature {
 	for i := range sig.Inputs {
 		for k, r := range p.asked {
 			if r.Input == sig.Inputs[i].Name {
-				sig.Inputs[i].Ragged = &infer.Ragged{Axis: r.Axis, Pad: r.Pad, Max: p.most[k]}
+				sig.Inputs[i].Ragged = &infer.Ragged{Axis: r.Axis, Pad: r.Pad, Max: p.most[k], Blank: p.blank>>k&1 == 1}
 			}
 		}
+	}
+	for _, k := range p.knobs {
+		sig.Inputs[k.input].RaggedWith = k.values
 	}
 	for o := range sig.Outputs {
 		if p.follow[o].Of != "" {

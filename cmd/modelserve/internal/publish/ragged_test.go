@@ -34,7 +34,9 @@ func TestProveRagged(t *testing.T) {
 	tokens := onnxtest.Identity(onnxtest.Float, "n", "t", 4)
 	x := []Ragged{{Input: "x", Axis: 1}}
 	text := []Ragged{{Input: "ids", Axis: 1}, {Input: "mask", Axis: 1}}
-	in := func(pad float64) *infer.Ragged { return &infer.Ragged{Axis: 1, Pad: pad, Max: usualLength} }
+	in := func(pad float64) *infer.Ragged {
+		return &infer.Ragged{Axis: 1, Pad: pad, Max: usualLength, Blank: true}
+	}
 	out := func(of string, divide int64) *infer.Ragged {
 		return &infer.Ragged{Axis: 1, Of: of, Divide: divide}
 	}
@@ -68,8 +70,9 @@ func TestProveRagged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := load(t, tc.model.Write(t))
-			sig, note, err := proveRagged(t.Context(), s, studied(t, s, *s.Signature()), tc.asked)
+			path := tc.model.Write(t)
+			s := load(t, path)
+			sig, note, err := proveRagged(t.Context(), s, studied(t, s, *s.Signature()), tc.asked, known{served: optimised(t, path)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -152,8 +155,9 @@ func TestProveRaggedRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := load(t, tc.model.Write(t))
-			_, _, err := proveRagged(t.Context(), s, studied(t, s, *s.Signature()), tc.asked)
+			path := tc.model.Write(t)
+			s := load(t, path)
+			_, _, err := proveRagged(t.Context(), s, studied(t, s, *s.Signature()), tc.asked, known{served: optimised(t, path)})
 			if tc.want == "" {
 				if err != nil {
 					t.Error(err)
@@ -303,7 +307,7 @@ func TestRulesAreReadOffEnoughLengths(t *testing.T) {
 			if tc.change != nil {
 				tc.change(&sig)
 			}
-			sig, _, err := proveRagged(t.Context(), &tc.model, sig, []Ragged{{Input: "x", Axis: 1}})
+			sig, _, err := proveRagged(t.Context(), &tc.model, sig, []Ragged{{Input: "x", Axis: 1}}, known{})
 			if tc.want == "" {
 				if err != nil || sig.Outputs[0].Ragged == nil || sig.Outputs[0].Ragged.Divide != tc.divide {
 					t.Errorf("%+v, %v", sig.Outputs[0].Ragged, err)
@@ -394,7 +398,7 @@ func TestPaddingIsProvenUpTo(t *testing.T) {
 			if tc.refuse != nil && tc.refuse(8) {
 				sig.Inputs[0].Example[1] = 24
 			}
-			sig, note, err := proveRagged(t.Context(), &model, sig, []Ragged{{Input: "x", Axis: 1}})
+			sig, note, err := proveRagged(t.Context(), &model, sig, []Ragged{{Input: "x", Axis: 1}}, known{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -413,7 +417,7 @@ func TestOneRuleOfALength(t *testing.T) {
 	for most, fine := range map[int64]bool{600: true, 700: true, 800: false, 1500: false} {
 		sig := studied(t, s, *s.Signature())
 		sig.Inputs[0].MaxShape = []int64{-1, most}
-		sig, _, err := proveRagged(t.Context(), s, sig, []Ragged{{Input: "x", Axis: 1}})
+		sig, _, err := proveRagged(t.Context(), s, sig, []Ragged{{Input: "x", Axis: 1}}, known{})
 		if (err == nil) != fine || fine && sig.Inputs[0].Ragged.Max != most {
 			t.Errorf("bounded to %d: %v", most, err)
 		}

@@ -25,11 +25,12 @@ type trials struct {
 	model runner
 	sig   *infer.Signature // its BatchAxis and the inputs' Unbatched are what is asked
 
-	why     string // what speaks against a batch axis; "" is nothing
-	kinds   []kind // of the outputs, as far as seen
-	refused error  // by the model, of the last row
-	pairs   int    // of different rows that were run together
-	skipped int    // that the time did not suffice for
+	scales  []*scale // of the outputs, as of the rows of the shape that is tried
+	why     string   // what speaks against a batch axis; "" is nothing
+	kinds   []kind   // of the outputs, as far as seen
+	refused error    // by the model, of the last row
+	pairs   int      // of different rows that were run together
+	skipped int      // that the time did not suffice for
 	ends    time.Time
 }
 
@@ -49,6 +50,7 @@ type trialRow struct {
 	inputs []infer.Tensor
 	alone  []infer.Tensor
 	twice  []infer.Tensor
+	scales []*scale // of twice
 }
 
 // tryRows runs the trials. An error is the caller's: ctx has ended.
@@ -136,6 +138,9 @@ func (t *trials) rows(ctx context.Context, shapes [][]int64, must bool) (rows []
 			high = f.most
 		}
 	}
+	if t.usualRows(rows); t.why != "" {
+		return nil, nil
+	}
 	for low > 0 && high-low > 1 {
 		most := (low + high) / 2
 		ran, err := try(wholeNumbers(most))
@@ -158,7 +163,7 @@ func (t *trials) rows(ctx context.Context, shapes [][]int64, must bool) (rows []
 // nothing: the server runs the others without it. Kernels add up in another
 // order for another number of rows, and a network may make much of that on
 // values that it was not made for; so the usual rows alone are held to be the
-// same by themselves and twice.
+// same by themselves and twice (usualRows).
 func (t *trials) ready(ctx context.Context, r *trialRow) (ran bool, err error) {
 	if r.alone, err = t.run(ctx, r.inputs); err == nil {
 		r.twice, err = t.run(ctx, joinRows(t.sig, r.inputs, r.inputs))
@@ -178,15 +183,43 @@ func (t *trials) ready(ctx context.Context, r *trialRow) (ran bool, err error) {
 			return false, nil
 		}
 		t.kinds[o] = seen
-		for place := range 2 {
-			got := r.slice(t, o, place)
-			if r.fill.usual && !alike(&r.alone[o], &got) {
-				t.why = fmt.Sprintf("output %q of two rows together is not that of each alone", name)
-				return false, nil
+	}
+	for o := range r.twice {
+		r.scales = append(r.scales, scaleOf(r.twice[o:o+1], t.mergedOf(o)...))
+	}
+	return true, nil
+}
+
+// usualRows holds the usual rows to be the same by themselves and twice, and keeps
+// how large the outputs of the rows are.
+func (t *trials) usualRows(rows []trialRow) {
+	t.scales = nil
+	for o := range t.sig.Outputs {
+		var samples []infer.Tensor
+		for i := range rows {
+			if rows[i].fill.usual {
+				samples = append(samples, rows[i].alone[o])
+			}
+		}
+		t.scales = append(t.scales, scaleOf(samples, t.mergedOf(o)...))
+		for i := range rows {
+			for place := range 2 {
+				got := rows[i].slice(t, o, place)
+				if rows[i].fill.usual && !t.scales[o].alike(&rows[i].alone[o], &got) {
+					t.why = fmt.Sprintf("output %q of two rows together is not that of each alone", t.sig.Outputs[o].Name)
+					return
+				}
 			}
 		}
 	}
-	return true, nil
+}
+
+// mergedOf are an output's axes whose sizes differ from run to run.
+func (t *trials) mergedOf(o int) []int {
+	if t.kinds[o] == shared {
+		return nil
+	}
+	return []int{batchAxis}
 }
 
 // slice is the o-th output at one of the places of a run of two.
@@ -203,16 +236,7 @@ func (t *trials) sliceOf(joined []infer.Tensor, o, place int) infer.Tensor {
 func (t *trials) run(ctx context.Context, inputs []infer.Tensor) ([]infer.Tensor, error) {
 	ctx, cancel := context.WithTimeout(ctx, hostileTime)
 	defer cancel()
-	outputs, release, err := t.model.Run(ctx, inputs, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	own := slices.Clone(outputs)
-	for i := range own {
-		own[i].Shape, own[i].Data = slices.Clone(own[i].Shape), bytes.Clone(own[i].Data)
-	}
-	return own, nil
+	return kept(ctx, t.model, inputs)
 }
 
 // failed is what follows of a run that failed: an error only where ctx has ended.
@@ -248,12 +272,13 @@ func (t *trials) together(ctx context.Context, pair [2]*trialRow) error {
 		}
 		for place, r := range pair {
 			got, want := t.sliceOf(joined, o, place), r.slice(t, o, place)
-			if !alikeWithin(&want, &got, exactly(want.DataType)) {
+			scale := r.scales[o].with(t.scales[o])
+			if !scale.within(&want, &got, exactly(want.DataType)) {
 				t.why = fmt.Sprintf("a row of %s changes the others' answers (output %q): something in the model is computed over all rows, "+
 					"as the scales of dynamic quantization are", describePair(pair), name)
 				return nil
 			}
-			if place == 0 && !alike(&pair[0].alone[o], &pair[1].alone[o]) {
+			if place == 0 && scale.moves(&pair[0].alone[o], &pair[1].alone[o]) {
 				t.pairs++
 			}
 		}
