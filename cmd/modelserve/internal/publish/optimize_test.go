@@ -5,7 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )
 
 // TestCopiesAreHeldToEachOutput holds that a copy is kept only where its answers
@@ -36,5 +38,30 @@ func TestCopiesAreHeldToEachOutput(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 		})
+	}
+}
+
+// TestACopyThatNothingShowsIsNotServed holds that a model without a finite answer
+// to what is made up is optimised, and joined, by an example that has one.
+func TestACopyThatNothingShowsIsNotServed(t *testing.T) {
+	t.Parallel()
+	m := onnxtest.Identity(onnxtest.Float, "n", "t")
+	m.Graph.Nodes = []onnxtest.Node{
+		{Op: "Neg", Inputs: []string{"x"}, Outputs: []string{"below"}},
+		{Op: "Log", Inputs: []string{"below"}, Outputs: []string{"y"}},
+	}
+	p := newPublisher(t)
+	req := Request{Name: "logs", File: m.Write(t), Ragged: []Ragged{{Input: "x", Axis: 1, Pad: -1}}}
+	_, err := p.Publish(t.Context(), req)
+	if problem.CodeOf(err) != problem.InvalidArgument || !strings.Contains(err.Error(), `not optimised: output "y" is no finite number`) {
+		t.Errorf("without an example: %v", err)
+	}
+	req.Example = []infer.Tensor{infer.NewTensor("x", []int64{1, 3}, []float32{-1, -2, -3})}
+	done, err := p.Publish(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := done.Manifest.Inputs[0].Ragged; len(done.Manifest.Files) != 2 || r == nil || r.Max != usualLength {
+		t.Errorf("%d files, padded by %+v", len(done.Manifest.Files), r)
 	}
 }
