@@ -180,15 +180,16 @@ func learn(ctx context.Context, req *Request, lib *ort.Library, draft *artifact.
 	req.Stage("optimising")
 	served := ""
 	why := optimize(ctx, lib, session, &sig, inputs, req.File, optimized)
-	if why == nil {
+	switch {
+	case why == nil:
 		served = optimized
 		draft.Files = append(draft.Files, artifact.DraftFile{
 			Path: "model.ort", Source: optimized,
 			Optimized: &artifact.Target{ONNXRuntime: lib.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()},
 		})
-	} else if ctx.Err() != nil {
+	case ctx.Err() != nil:
 		return nil, ctx.Err()
-	} else {
+	default:
 		notes = append(notes, fmt.Sprintf("not optimised, so it loads slower: %v", why))
 	}
 	more, err := join(ctx, req, served, session, sig, draft)

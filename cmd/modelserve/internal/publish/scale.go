@@ -18,15 +18,11 @@ type scale struct {
 	sizes  []int64   // of the other axes
 	at     []float64 // by place
 	all    float64   // of what has no place there
+	strict bool      // about numbers beside larger ones
 }
 
-// Of the magnitudes at a place, the middle one tells most, and largest is about
-// how many times as large the largest of many is. Where most of an output is
-// larger than a place by slightest, nothing of it is more than rounding there.
 const (
-	largest   = 4
-	slightest = 1e-4
-
+	largest    = 4       // about how many times the middle one of many magnitudes the largest is
 	fewValues  = 4       // at a place, fewer than which are no measure: what is small of all is, too
 	mostLoose  = 0.1     // of an element
 	mostValues = 4096    // at a place that are looked at
@@ -56,16 +52,12 @@ func scaleOf(samples []infer.Tensor, merged ...int) *scale {
 			}
 		}
 	}
-	s.all = 2 * largest * quantile(every, 4)
+	s.all = 4 * largest * quantile(every, 16)
 	s.at = make([]float64, len(places))
 	for i := range places {
 		if s.at[i] = largest * quantile(places[i], 2); len(places[i]) < fewValues {
 			s.at[i] = max(s.at[i], s.all)
 		}
-	}
-	floor := slightest * quantile(slices.DeleteFunc(slices.Clone(s.at), func(v float64) bool { return v == 0 }), 4)
-	for i := range s.at {
-		s.at[i] = max(s.at[i], floor)
 	}
 	return s
 }
@@ -192,7 +184,7 @@ func (s *scale) worst(a, b *infer.Tensor, within float64) int {
 // what is usual at its place. Rounding goes further where it came through larger
 // numbers, as in a softmax (8e-3 of what a class of 1.5e-5 had, beside one of 1,
 // in content-detect): by the tolerance of the largest, but no more than loose of
-// what the element is itself.
+// what the element is itself; to be strict, only where all may be probabilities.
 func (s *scale) allowed(shape []int64, x []float64, within float64) func(i int) float64 {
 	size, most := s.size(shape), 0.0
 	for _, v := range x {
@@ -201,6 +193,9 @@ func (s *scale) allowed(shape []int64, x []float64, within float64) func(i int) 
 		}
 	}
 	loose := min(300*within, mostLoose)
+	if s.strict && most > 1+within {
+		loose = within
+	}
 	return func(i int) float64 {
 		return max(within*size(i), min(within*most, loose*math.Abs(x[i])))
 	}

@@ -48,6 +48,7 @@ func (p *prover) scale(ctx context.Context, o int, fill filling) (*scale, error)
 	all := make([]*scale, len(outputs))
 	for i := range outputs {
 		all[i] = scaleOf(outputs[i:i+1], p.mergedOf(i)...)
+		all[i].strict = true
 		if fill != usual {
 			u, err := p.scale(ctx, i, usual)
 			if err != nil {

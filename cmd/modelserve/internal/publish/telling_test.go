@@ -132,8 +132,18 @@ func TestNoProofWithoutSomethingTelling(t *testing.T) {
 		"a mean beside a banned class": {
 			of: func(r *pooledRow) []float64 { return []float64{r.mean(), -1e9} }, width: 2, asked: []Ragged{x}, want: changes,
 		},
+		"a mean beside nine banned classes of ten": {
+			of:    func(r *pooledRow) []float64 { return append(slices.Repeat([]float64{-1e9}, 9), r.mean()) },
+			width: 10, asked: []Ragged{x}, want: changes,
+		},
 		"a mean beside a large sum": {
 			of: func(r *pooledRow) []float64 { return []float64{1e6 * sumOf(r.x, nil), r.mean()} }, width: 2, asked: []Ragged{x}, want: changes,
+		},
+		"a mask that weighs what it leaves out a little, beside a banned class": {
+			of: func(r *pooledRow) []float64 {
+				there := sumOf(r.mask, nil) / float64(len(r.mask))
+				return []float64{r.masked(1) * (0.98 + 0.02*there), -1e9}
+			}, width: 2, others: []infer.TensorSpec{maskInput(infer.Int64)}, asked: mask(0), want: changes,
 		},
 		"a masked mean beside a banned class": {
 			of: func(r *pooledRow) []float64 { return []float64{r.masked(1), -1e9} }, width: 2,
