@@ -49,7 +49,7 @@ func (g *gateway) toModel(c *call, verb auth.Verb, version, leaf string) error {
 	}
 	ctx := mayRunTwice(c.r.Context())
 	if verb == auth.DoInfer {
-		ctx = withHead(ctx, c.r.Header)
+		ctx = withJSON(ctx, c.r.Header, int64(g.config.MaxBody))
 	}
 	c.r = c.r.WithContext(ctx)
 	g.forward(c, t.url, path+leaf, func(res *http.Response) error {
