@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -161,11 +160,7 @@ func failed(res *http.Response, err error) tried {
 	case res.StatusCode != http.StatusBadGateway || onTheWay(res) == nil:
 		return otherwise
 	}
-	text, err := io.ReadAll(io.LimitReader(res.Body, errorBody))
-	res.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(text), res.Body), res.Body}
+	text, err := beginning(res)
 	if err == nil && strings.Contains(string(text), "dial tcp") {
 		return unreached
 	}

@@ -81,6 +81,12 @@ func (c Code) Row() Row {
 	return table[Internal]
 }
 
+// Known reports whether the code is in the table.
+func (c Code) Known() bool {
+	_, ok := table[c]
+	return ok
+}
+
 // Codes lists every code, for tests and generated documentation.
 func Codes() []Code {
 	codes := make([]Code, 0, len(table))
