@@ -37,10 +37,12 @@ type Config struct {
 	// the answered out.
 	AccessRate int `env:"MODELSERVE_ACCESS_LOG_RATE" envDefault:"100"`
 
-	// MaxKept bounds what the bodies of inferences take in all that are kept, up to
-	// 1 MiB of each, to run them again when their function breaks off. Without room
-	// one is not run again.
-	MaxKept env.Size `env:"MODELSERVE_MAX_KEPT" envDefault:"64MiB"`
+	// MaxKept bounds what the bodies of HTTP's inferences take in all that are kept,
+	// each whole, to run them again when their function breaks off: 128 MiB are four
+	// of the largest by default. Without room one is not run again, and its timeout
+	// is its function's alone to keep. A gRPC message is one of MaxInflight, and
+	// needs no other room.
+	MaxKept env.Size `env:"MODELSERVE_MAX_KEPT" envDefault:"128MiB"`
 
 	// Hosts are the gateway's own where they have the form of a function's.
 	Hosts []string `env:"MODELSERVE_HOSTS"`
@@ -54,7 +56,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxBody, 32*env.MiB)
 	setDefault(&c.MaxHeaders, 32*env.KiB)
 	setDefault(&c.MaxInflight, 512*env.MiB)
-	setDefault(&c.MaxKept, 64*env.MiB)
+	setDefault(&c.MaxKept, 128*env.MiB)
 	setDefault(&c.Timeout, 5*time.Minute)
 	setDefault(&c.BodyTimeout, 30*time.Second)
 	setDefault(&c.BodyRate, 16*env.KiB)
@@ -72,6 +74,9 @@ func (c *Config) Check() []error {
 	var faults []error
 	if c.MaxBody < 0 || c.MaxBody > maxMaxBody {
 		faults = append(faults, env.Faultf("MODELSERVE_MAX_BODY", "expected at most %v, got %v", maxMaxBody, c.MaxBody))
+	}
+	if c.MaxKept < 0 {
+		faults = append(faults, env.Faultf("MODELSERVE_MAX_KEPT", "expected more than zero, got %v", c.MaxKept))
 	}
 	if c.MaxHeaders < 0 || c.MaxHeaders > env.MiB {
 		faults = append(faults, env.Faultf("MODELSERVE_MAX_HEADERS", "expected at most %v, got %v", env.MiB, c.MaxHeaders))

@@ -129,7 +129,7 @@ func (g *gateway) enter(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if err := checkPath(path); err != nil {
-		return err
+		return unwritten{problem.From(err)}
 	}
 	ctx, cancel := context.WithTimeout(auth.WithPrincipal(r.Context(), c.principal), g.config.Timeout)
 	defer cancel()

@@ -1,8 +1,11 @@
 package gateway
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"time"
 
@@ -15,6 +18,12 @@ import (
 // frame is a message handed on as it came. Its tensors are never decoded here:
 // to route it three fields suffice.
 type frame []byte
+
+// body is the message as gRPC sends it, uncompressed.
+func (f frame) body() io.ReadCloser {
+	header := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(f)))
+	return io.NopCloser(io.MultiReader(bytes.NewReader(header), bytes.NewReader(f)))
+}
 
 // The fields that tell where a message goes, and how long there is for it.
 // ModelInferRequest and ModelConfigRequest have the first two alike.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"math"
 	"net/http"
@@ -83,18 +84,27 @@ func (s *grpcService) client(procedure string) *connect.Client[frame, frame] {
 		connect.WithAcceptCompression("gzip", nil, nil))
 }
 
-type toFunctionKey struct{}
+type outgoingKey struct{}
 
-// toFunction sends a client's requests to the URL in their context.
+// outgoing is what a client's request sends, and where.
+type outgoing struct {
+	to      *url.URL
+	message frame
+}
+
+// toFunction sends a client's requests as the outgoing in their context says.
 type toFunction struct{ transport http.RoundTripper }
 
-// Do implements connect.HTTPClient.
+// Do implements connect.HTTPClient. The request's body is made anew as often as
+// it is asked for: connect-go's can be read again, but not while an earlier
+// reader goes on in its own time.
 func (t toFunction) Do(r *http.Request) (*http.Response, error) {
-	to, ok := r.Context().Value(toFunctionKey{}).(*url.URL)
+	o, ok := r.Context().Value(outgoingKey{}).(outgoing)
 	if !ok {
 		return nil, errors.New("a gRPC call without a function")
 	}
-	r.URL.Scheme, r.URL.Host, r.Host = to.Scheme, to.Host, ""
+	r.URL.Scheme, r.URL.Host, r.Host = o.to.Scheme, o.to.Host, ""
+	r.Body, r.GetBody, r.ContentLength = o.message.body(), func() (io.ReadCloser, error) { return o.message.body(), nil }, frameHeader+int64(len(o.message))
 	res, err := t.transport.RoundTrip(r)
 	if err != nil {
 		return nil, err
@@ -272,7 +282,7 @@ func (s *grpcService) forward(
 	}
 	out := connect.NewRequest(message)
 	handOn(ctx, out.Header())
-	res, err := client.CallUnary(context.WithValue(mayRunTwice(ctx), toFunctionKey{}, t.url), out)
+	res, err := client.CallUnary(context.WithValue(mayRunTwice(ctx), outgoingKey{}, outgoing{t.url, *message}), out)
 	if err != nil {
 		return nil, s.g.learnGRPC(ctx, t, err)
 	}

@@ -11,25 +11,22 @@ import (
 	"github.com/modelserveai/modelserve/internal/problem"
 )
 
-// keptMost bounds what is kept of one body, in bytes.
-const keptMost = 1 << 20
-
 // kept is a request's body that can be read again from its beginning, as long as
-// all that was read of it is kept: at most keptMost bytes, and only while there
-// is room for what all calls keep. One reader follows another; what an earlier
-// one still reads, in its own time, is not lost.
+// all that was read of it is kept, which it is while there is room for what all
+// calls keep. One reader follows another; what an earlier one still reads, in its
+// own time, is not lost.
 type kept struct {
 	source io.ReadCloser // nil for none
 	room   *semaphore.Weighted
-	length int // bytes; -1 when that is not known
-	most   int // bytes that there can be to keep
+	length int64 // bytes; -1 when that is not known
 
 	reading sync.Mutex // held over a Read of the source
 
 	mu      sync.Mutex
-	data    []byte
+	pieces  [][]byte // bytes from to taken
+	from    int64
+	taken   int64 // bytes read of the source
 	charged int64 // of room
-	taken   int   // bytes read of the source, as far as data is their beginning
 	lost    bool  // another reader would not find all
 	ended   error // what the source said last, which each Read says from then on
 	settled bool  // there will be no other reader
@@ -38,10 +35,7 @@ type kept struct {
 
 // keep makes the body of r one that can be read again.
 func keep(r *http.Request, room *semaphore.Weighted) *kept {
-	k := &kept{source: r.Body, room: room, length: int(r.ContentLength), most: keptMost, lost: r.ContentLength > keptMost}
-	if r.ContentLength > 0 && !k.lost {
-		k.most = int(r.ContentLength)
-	}
+	k := &kept{source: r.Body, room: room, length: r.ContentLength}
 	if r.Body == http.NoBody {
 		k.source = nil
 	}
@@ -80,115 +74,178 @@ func (k *kept) settle() {
 	case k.current == nil || k.current.closed:
 		k.drop()
 		_ = k.source.Close() // nobody reads it any more
-	case k.current.at >= len(k.data):
+	case k.current.at == k.taken:
 		k.drop()
 	}
 }
 
-// grow makes room for n more bytes, and is false where there is none. Called with
-// mu held.
-func (k *kept) grow(n int) bool {
-	need := len(k.data) + n
-	if need <= cap(k.data) {
-		return true
+// A piece of what is kept is as large as all before it, within these bounds.
+const (
+	leastPiece = 4 << 10
+	mostPiece  = 256 << 10
+)
+
+// space is room for more bytes behind what is kept; none where there is no more
+// room. Called with mu held.
+func (k *kept) space() []byte {
+	if n := len(k.pieces); n > 0 {
+		if last := k.pieces[n-1]; len(last) < cap(last) {
+			return last[len(last):cap(last)]
+		}
 	}
-	grown := min(max(2*cap(k.data), need, 4<<10), k.most)
-	if need > k.most || !k.room.TryAcquire(int64(grown)-k.charged) {
-		return false
+	size := min(max(k.taken, leastPiece), mostPiece)
+	if left := k.length - k.taken; left > 0 {
+		size = min(size, left)
 	}
-	k.charged = int64(grown)
-	k.data = append(make([]byte, 0, grown), k.data...)
+	if !k.room.TryAcquire(size) {
+		return nil
+	}
+	k.charged += size
+	k.pieces = append(k.pieces, make([]byte, 0, size))
+	return k.pieces[len(k.pieces)-1][:size]
+}
+
+// extend notes that the first n bytes of space are kept. Called with mu held.
+func (k *kept) extend(n int) {
+	last := &k.pieces[len(k.pieces)-1]
+	*last = (*last)[:len(*last)+n]
+	k.taken += int64(n)
+}
+
+// store keeps bytes that were read, and is false where there is no room. Called
+// with mu held.
+func (k *kept) store(p []byte) bool {
+	for len(p) > 0 {
+		into := k.space()
+		if into == nil {
+			return false
+		}
+		n := copy(into, p)
+		k.extend(n)
+		p = p[n:]
+	}
 	return true
 }
 
-// ahead reads the first n bytes of the body before its reader does, or all of it
-// where n is negative, and returns them. It is nil where that is more than can be
-// kept.
-func (k *kept) ahead(n int) []byte {
-	if k.source == nil {
-		return nil
-	}
-	for {
-		text, more := k.step(n)
-		if !more {
-			return text
+// load copies what is kept from a place on. Called with mu held.
+func (k *kept) load(p []byte, at int64) (n int) {
+	begin := k.from
+	for _, piece := range k.pieces {
+		end := begin + int64(len(piece))
+		if at+int64(n) < end && n < len(p) {
+			n += copy(p[n:], piece[at+int64(n)-begin:])
 		}
+		begin = end
 	}
-}
-
-// step reads one piece ahead; more says that ahead has not ended.
-func (k *kept) step(n int) (text []byte, more bool) {
-	k.reading.Lock() // readers wait, and find it in what is kept
-	defer k.reading.Unlock()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	piece := min(32<<10, k.most-len(k.data))
-	switch {
-	case k.settled || k.taken != len(k.data):
-		return nil, false // part of it has gone by
-	case n >= 0 && len(k.data) >= n:
-		return k.data[:n:n], false
-	case n < 0 && (errors.Is(k.ended, io.EOF) || len(k.data) == k.length):
-		return k.data[:len(k.data):len(k.data)], false
-	case k.ended != nil || piece == 0 || !k.grow(piece):
-		return nil, false
-	}
-	into := k.data[len(k.data) : len(k.data)+piece]
-	k.mu.Unlock()
-	got, err := k.source.Read(into)
-	k.mu.Lock()
-	k.taken += got
-	k.ended = err
-	if k.charged == 0 { // dropped meanwhile: the reader has had all but this
-		k.data = append([]byte(nil), into[:got]...)
-		k.lost = true
-		if k.current != nil {
-			k.current.at = 0
-		}
-		return nil, false
-	}
-	k.data = k.data[:len(k.data)+got]
-	return nil, true
+	return n
 }
 
 // drop gives back what is kept. Called with mu held.
 func (k *kept) drop() {
 	k.room.Release(k.charged)
-	k.data, k.charged = nil, 0
+	k.pieces, k.charged, k.from = nil, 0, k.taken
+}
+
+// errGoneBy is of a look ahead at what is not kept.
+var errGoneBy = errors.New("the body has gone by")
+
+// lookAhead reads the body from its beginning before its reader does, which finds
+// all the same. It fails where there is no room for what it reads, and once all
+// has gone to the reader.
+type lookAhead struct {
+	of *kept
+	at int64
+}
+
+// Read implements io.Reader.
+func (l *lookAhead) Read(p []byte) (int, error) {
+	for len(p) > 0 {
+		n, err := l.again(p)
+		if n == 0 && err == nil {
+			err = l.of.step(l.at)
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return 0, nil
+}
+
+// again reads what is kept; nothing where that is all.
+func (l *lookAhead) again(p []byte) (int, error) {
+	k := l.of
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.source == nil, k.length > 0 && l.at == k.length:
+		return 0, io.EOF
+	case k.settled || k.lost || l.at < k.from:
+		return 0, errGoneBy
+	case l.at < k.taken:
+		n := k.load(p, l.at)
+		l.at += int64(n)
+		return n, nil
+	default:
+		return 0, k.ended
+	}
+}
+
+// step reads one piece that begins at a place, unless a reader has meanwhile.
+func (k *kept) step(at int64) error {
+	k.reading.Lock() // readers wait, and find it in what is kept
+	defer k.reading.Unlock()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.taken > at || k.ended != nil || k.settled || k.lost {
+		return nil
+	}
+	into := k.space()
+	if into == nil {
+		return errGoneBy
+	}
+	k.mu.Unlock()
+	n, err := k.source.Read(into)
+	k.mu.Lock()
+	k.ended = err
+	if k.charged > 0 {
+		k.extend(n)
+		return nil
+	}
+	// Dropped meanwhile: the reader has had all but this.
+	k.pieces = [][]byte{append([]byte(nil), into[:n]...)}
+	k.taken += int64(n)
+	return nil
 }
 
 // keptReader is one way through a kept body.
 type keptReader struct {
 	of     *kept
-	at     int  // bytes of what is kept that it has had
-	closed bool // under of.mu
+	at     int64 // bytes that it has had
+	closed bool  // under of.mu
 }
 
 // Read implements io.Reader.
 func (r *keptReader) Read(p []byte) (int, error) {
 	k := r.of
+	if n, err, done := r.again(p); done {
+		return n, err
+	}
 	k.reading.Lock()
 	defer k.reading.Unlock()
-	if n, err, done := r.again(p); done {
+	if n, err, done := r.again(p); done { // somebody has read meanwhile
 		return n, err
 	}
 	n, err := k.source.Read(p)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.ended = err
-	if n > 0 && !k.lost && (!k.settled || k.current != r) {
-		if k.grow(n) {
-			k.data = append(k.data, p[:n]...)
-			r.at += n
-		} else {
-			k.drop()
-			k.lost = true
-		}
-	}
-	k.taken += n
-	if k.lost && k.current != r {
-		// The second try began when all was kept, and has missed this.
-		k.ended = problem.New(problem.BadGateway, "the function broke off before its answer was whole")
+	r.at += int64(n)
+	taken := k.taken + int64(n)
+	needed := !k.lost && (!k.settled || k.current != r)
+	if n > 0 && (!needed || !k.store(p[:n])) {
+		k.taken = taken
+		k.drop()
+		k.lost = true
 	}
 	return n, err //nolint:wrapcheck // io.EOF must stay itself
 }
@@ -203,9 +260,13 @@ func (r *keptReader) again(p []byte) (n int, err error, done bool) { //nolint:re
 		return 0, http.ErrBodyReadAfterClose, true
 	case r.closed:
 		return 0, k.ended, true
-	case r.at < len(k.data):
-		n = copy(p, k.data[r.at:])
-		if r.at += n; (k.settled || k.lost) && r.at == len(k.data) {
+	case r.at < k.from:
+		// This try began when all was kept, and has missed what an earlier one
+		// read since.
+		return 0, problem.New(problem.BadGateway, "the function broke off before its answer was whole"), true
+	case r.at < k.taken:
+		n = k.load(p, r.at)
+		if r.at += int64(n); k.settled && r.at == k.taken {
 			k.drop()
 		}
 		return n, nil, true

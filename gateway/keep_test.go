@@ -33,34 +33,35 @@ func bodyOf(t *testing.T, size int, known bool, source func(io.Reader) io.Reader
 }
 
 // TestAKeptBodyIsReadWhole holds that each reader gets the body from its
-// beginning, whatever was read ahead or by an earlier one, and that the room
-// comes back.
+// beginning, whatever was read ahead or by an earlier one, that it is known when
+// another would not, and that the room comes back.
 func TestAKeptBodyIsReadWhole(t *testing.T) {
 	t.Parallel()
-	const room = 4 << 20
+	const room, all, none = 4 << 20, -1, -2
 	for _, tc := range []struct {
 		name   string
 		size   int
 		known  bool
-		ahead  int // -2: not
+		ahead  int // bytes that are read ahead
 		before int // bytes that a first reader reads
 		whole  bool
-		told   int // bytes that ahead returns
+		told   int // bytes that were had ahead
 	}{
-		{"as it is", 100000, true, -2, 0, true, 0},
-		{"after a first that read nothing", 100000, true, -2, 0, true, 0},
-		{"after a first that read some", 100000, true, -2, 50000, true, 0},
-		{"after a first that read all", 100000, false, -2, 100000, true, 0},
-		{"read ahead", 100000, true, -1, 0, true, 100000},
-		{"read ahead, of a length not known", 100000, false, -1, 0, true, 100000},
-		{"read ahead, behind a first reader", 100000, true, -1, 50000, true, 100000},
+		{"as it is", 100000, true, none, 0, true, 0},
+		{"after a first that read nothing", 100000, true, none, 0, true, 0},
+		{"after a first that read some", 100000, true, none, 50000, true, 0},
+		{"after a first that read all", 100000, false, none, 100000, true, 0},
+		{"read ahead", 100000, true, all, 0, true, 100000},
+		{"read ahead, of a length not known", 100000, false, all, 0, true, 100000},
+		{"read ahead, behind a first reader", 100000, true, all, 50000, true, 100000},
 		{"its head read ahead", 100000, true, 10, 0, true, 10},
-		{"all that is kept", keptMost, true, -1, 0, true, keptMost},
-		{"more than is kept", keptMost + 1, true, -2, 0, false, 0},
-		{"more than is kept, read ahead", keptMost + 1, true, -1, 0, false, 0},
-		{"more than is kept, its head read ahead", 3 * keptMost, true, 1000, 0, false, 1000},
-		{"more than is kept, of a length not known, its head read ahead", 3 * keptMost, false, 1000, 0, true, 1000},
-		{"a head that is more than is kept", 3 * keptMost, true, 2 * keptMost, 0, false, 0},
+		{"one byte", 1, true, all, 1, true, 1},
+		{"all that there is room for", room, true, all, room, true, room},
+		{"more than there is room for", room + 1, true, none, room + 1, false, 0},
+		{"more than there is room for, unread", room + 1, true, none, 0, true, 0},
+		{"more than there is room for, read ahead", room + 1, true, all, 0, true, room},
+		{"more than there is room for, read ahead and then read", room + 1, false, all, room + 1, false, room},
+		{"more than there is room for, its head read ahead", 3 * room, true, 1000, 0, true, 1000},
 	} {
 		for kind, source := range map[string]func(io.Reader) io.Reader{
 			"": func(r io.Reader) io.Reader { return r }, ", its end with its last bytes": iotest.DataErrReader, ", in halves": iotest.HalfReader,
@@ -70,23 +71,38 @@ func TestAKeptBodyIsReadWhole(t *testing.T) {
 				r, data := bodyOf(t, tc.size, tc.known, source)
 				left := semaphore.NewWeighted(room)
 				k := keep(r, left)
-				if tc.before > 0 {
-					if _, err := io.CopyN(io.Discard, k.reader(), int64(tc.before)); err != nil {
-						t.Fatal(err)
+				first := k.reader()
+				got, err := io.ReadAll(io.LimitReader(first, int64(tc.before)/2))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tc.ahead != none {
+					var in io.Reader = &lookAhead{of: k}
+					if tc.ahead != all {
+						in = io.LimitReader(in, int64(tc.ahead))
+					}
+					seen, err := io.ReadAll(in)
+					if !bytes.HasPrefix(data, seen) || len(seen) > tc.told || len(seen) < tc.told-mostPiece {
+						t.Errorf("%d bytes ahead, want %d", len(seen), tc.told)
+					}
+					if short := tc.ahead == all && tc.size > room; short != errors.Is(err, errGoneBy) {
+						t.Errorf("ahead: %v", err)
 					}
 				}
-				if tc.ahead > -2 {
-					if got := k.ahead(tc.ahead); !bytes.Equal(got, data[:tc.told]) {
-						t.Errorf("%d bytes ahead, want %d", len(got), tc.told)
-					}
+				rest, err := io.ReadAll(io.LimitReader(first, int64(tc.before-len(got))))
+				if got = append(got, rest...); err != nil || !bytes.Equal(got, data[:tc.before]) {
+					t.Fatalf("first %d bytes, %v", len(got), err)
 				}
 				if k.whole() != tc.whole {
 					t.Errorf("whole: %v", k.whole())
 				}
-				last := k.reader()
+				last := first
+				if tc.whole {
+					last, got = k.reader(), nil
+				}
 				k.settle()
-				got, err := io.ReadAll(last)
-				if err != nil || !bytes.Equal(got, data) {
+				rest, err = io.ReadAll(last)
+				if got = append(got, rest...); err != nil || !bytes.Equal(got, data) {
 					t.Errorf("%d bytes, %v; want the %d", len(got), err, len(data))
 				}
 				if err := last.Close(); err != nil {
@@ -106,12 +122,12 @@ func TestReadersOfAKeptBodyAtOnce(t *testing.T) {
 	t.Parallel()
 	for range 50 {
 		r, data := bodyOf(t, 500000, false, iotest.HalfReader)
-		left := semaphore.NewWeighted(keptMost)
+		left := semaphore.NewWeighted(1 << 20)
 		k := keep(r, left)
 		var wg sync.WaitGroup
 		first := k.reader()
 		wg.Go(func() { _, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, first, make([]byte, 1000)) })
-		wg.Go(func() { k.ahead(-1) })
+		wg.Go(func() { _, _ = io.Copy(io.Discard, &lookAhead{of: k}) })
 		second := k.reader()
 		k.settle()
 		got, err := io.ReadAll(second)
@@ -120,7 +136,7 @@ func TestReadersOfAKeptBodyAtOnce(t *testing.T) {
 		}
 		wg.Wait()
 		_ = second.Close()
-		if !left.TryAcquire(keptMost) {
+		if !left.TryAcquire(1 << 20) {
 			t.Fatal("room is missing")
 		}
 	}
@@ -134,9 +150,9 @@ func TestABodyThatBreaksOffStaysSo(t *testing.T) {
 	r, _ := bodyOf(t, 0, false, func(io.Reader) io.Reader {
 		return io.MultiReader(strings.NewReader("half"), iotest.ErrReader(broken))
 	})
-	k := keep(r, semaphore.NewWeighted(keptMost))
-	if text := k.ahead(-1); text != nil {
-		t.Errorf("ahead: %q", text)
+	k := keep(r, semaphore.NewWeighted(1<<20))
+	if text, err := io.ReadAll(&lookAhead{of: k}); string(text) != "half" || !errors.Is(err, broken) {
+		t.Errorf("ahead: %q, %v", text, err)
 	}
 	for range 2 {
 		if got, err := io.ReadAll(k.reader()); string(got) != "half" || !errors.Is(err, broken) {

@@ -1,9 +1,15 @@
 package gateway
 
 import (
+	"iter"
 	"log/slog"
+	"net/http"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
+
+	"github.com/modelserveai/modelserve/internal/problem"
 )
 
 // lines bounds the access log: a flood of requests shall not become one of
@@ -57,4 +63,77 @@ func tellsNothing(route string) bool {
 		return true
 	}
 	return false
+}
+
+// levelOfStatus is the level of a line of what a function answered with, where
+// that tells no code of ours.
+func levelOfStatus(status int) slog.Level {
+	switch {
+	case status >= http.StatusInternalServerError:
+		return slog.LevelError
+	case status >= http.StatusBadRequest:
+		return slog.LevelWarn
+	default:
+		return slog.LevelInfo
+	}
+}
+
+// longestText bounds what a line says of an error, in bytes: it may repeat what
+// the caller sent.
+const longestText = 1 << 10
+
+// withoutCredentials is text for a line: keys (ms_…) and tokens (eyJ…) that
+// somebody has put where a name belongs are cut to their first letters.
+func withoutCredentials(text string) string {
+	if len(text) > longestText {
+		text = strings.ToValidUTF8(text[:longestText], "") + "…"
+	}
+	var out strings.Builder
+	for word := range eachWord(text) {
+		for _, begin := range []string{"ms_", "eyJ"} {
+			if strings.HasPrefix(word, begin) && len(word) > len(begin) {
+				word = begin + "…"
+			}
+		}
+		out.WriteString(word)
+	}
+	return out.String()
+}
+
+// eachWord cuts text into the words that keys and tokens can be, and what is
+// between.
+func eachWord(text string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for begin := 0; begin < len(text); {
+			first, size := utf8.DecodeRuneInString(text[begin:])
+			end := begin + size
+			for isOfWord(first) && end < len(text) && isOfWord(rune(text[end])) {
+				end++
+			}
+			if !yield(text[begin:end]) {
+				return
+			}
+			begin = end
+		}
+	}
+}
+
+func isOfWord(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-'
+}
+
+// unwritten is a caller's error whose text has their path in it, and is for them
+// alone.
+type unwritten struct{ told *problem.Error }
+
+// Error is what the log has.
+func (unwritten) Error() string { return "the path is not one that is answered" }
+
+// As makes it the problem that it is to the caller.
+func (u unwritten) As(target any) bool {
+	e, ok := target.(**problem.Error)
+	if ok {
+		*e = u.told
+	}
+	return ok
 }

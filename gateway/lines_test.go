@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 )
@@ -37,5 +38,26 @@ func TestLinesAreBounded(t *testing.T) {
 	now = now.Add(time.Hour)
 	if n := count(slog.LevelInfo, 100); n != 10 {
 		t.Errorf("%d lines after an hour", n)
+	}
+}
+
+// TestALineHasNoCredential holds that what somebody has put in a wrong place is
+// cut, and all else is as it was.
+func TestALineHasNoCredential(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`model: expected a name, got "ms_secretsecretkey"`:        `model: expected a name, got "ms_…"`,
+		`got "Bearer ms_0123_ABCdef-x" for ms_9_z.`:               `got "Bearer ms_…" for ms_….`,
+		`got eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.c2ln`:            `got eyJ….eyJ….c2ln`,
+		`inputs[0].params_in: expected a key ms_<id>_<secret>, é`: `inputs[0].params_in: expected a key ms_<id>_<secret>, é`,
+		`took 30 ms, items-ms_x`:                                  `took 30 ms, items-ms_x`,
+		"":                                                        "",
+		strings.Repeat("é", longestText):                          strings.Repeat("é", longestText/2) + "…",
+		"x" + strings.Repeat("é", 2<<10):                          "x" + strings.Repeat("é", longestText/2-1) + "…",
+		"\xff\x00ms_x":                                            "\xff\x00ms_…",
+	} {
+		if got := withoutCredentials(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
 	}
 }

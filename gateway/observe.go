@@ -89,7 +89,9 @@ func (g *gateway) recovered(rec *recorder, r *http.Request, o *observation, caus
 }
 
 // tell writes the access log's line and counts. Neither has a path, a query or
-// a header in it: those are the caller's, and may hold a secret.
+// a header in it, but for a model's name and version: those are the caller's, and
+// may hold a secret. What an error says of them, and of the body, is written
+// without credentials.
 func (g *gateway) tell(r *http.Request, rec *recorder, o *observation, took time.Duration) {
 	status := statusLabel(rec.status)
 	if o.grpc != "" {
@@ -103,6 +105,9 @@ func (g *gateway) tell(r *http.Request, rec *recorder, o *observation, took time
 	g.metrics.seconds.WithLabelValues(o.route, o.function).Observe(took.Seconds())
 
 	level := levelOf(o.err)
+	if o.err == nil {
+		level = levelOfStatus(rec.status)
+	}
 	logger := g.deps.Telemetry.Logger
 	if !logger.Enabled(r.Context(), level) || o.err == nil && tellsNothing(o.route) {
 		return
@@ -117,7 +122,7 @@ func (g *gateway) tell(r *http.Request, rec *recorder, o *observation, took time
 	}
 	for _, a := range []slog.Attr{
 		slog.String("tenant", o.tenant), slog.String("principal", o.principal), slog.String("function", o.function),
-		slog.String("model", o.model), slog.String("version", o.version), slog.String("timing", rec.Header().Get("Server-Timing")),
+		slog.String("model", o.model), slog.String("version", o.version), slog.String("timing", strings.Join(rec.Header().Values("Server-Timing"), ", ")),
 	} {
 		if a.Value.String() != "" {
 			attrs = append(attrs, a)
@@ -127,7 +132,7 @@ func (g *gateway) tell(r *http.Request, rec *recorder, o *observation, took time
 		attrs = append(attrs, slog.Int("left_out", leftOut)) // lines of this kind, before this one
 	}
 	if o.err != nil {
-		attrs = append(attrs, slog.String("code", string(problemgrpc.CodeOf(o.err))), slog.String("error", chain(o.err)))
+		attrs = append(attrs, slog.String("code", string(problemgrpc.CodeOf(o.err))), slog.String("error", withoutCredentials(chain(o.err))))
 	}
 	logger.LogAttrs(r.Context(), level, "request", attrs...)
 }

@@ -2,8 +2,10 @@ package gateway_test
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -11,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 )
@@ -86,6 +89,96 @@ func TestAskingForWhatIsNotServedIsAWarning(t *testing.T) {
 	}
 }
 
+// TestAFunctionsErrorIsAWarningOrAnError holds that a line tells by its level how
+// a function answered, with the error's code and sentence where it is one of ours.
+func TestAFunctionsErrorIsAWarningOrAnError(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		host, media, body string
+		status            int
+		level             string
+		want, not         []string // of the line
+	}{
+		"a bad request": {
+			"", "application/json", `{"error": "inputs: expected at least one", "code": "invalid_argument"}`, 400, "WARN",
+			[]string{`"code":"invalid_argument"`, `"error":"inputs: expected at least one"`},
+			nil,
+		},
+		"a fault": {"", "application/json", `{"error": "internal error", "code": "internal"}`, 500, "ERROR", []string{`"code":"internal"`}, nil},
+		"a problem": {
+			otherHost, "application/problem+json; charset=utf-8", `{"title": "x", "detail": "too many", "code": "overloaded"}`, 429, "WARN",
+			[]string{`"code":"overloaded"`, `"error":"too many"`},
+			nil,
+		},
+		"a key in it":       {"", "application/json", `{"error": "got ms_1_hush", "code": "invalid_argument"}`, 400, "WARN", []string{`"error":"got ms_…"`}, []string{"hush"}},
+		"another's code":    {otherHost, "application/json", `{"error": "hush", "code": "theirs"}`, 404, "WARN", nil, []string{`"code"`, "hush"}},
+		"another's text":    {otherHost, "text/plain", "hush", 404, "WARN", nil, []string{`"code"`, "hush"}},
+		"another's fault":   {otherHost, "text/html", "hush", 502, "ERROR", nil, []string{`"code"`, "hush"}},
+		"no JSON":           {"", "application/json", `{"error`, 400, "WARN", nil, []string{`"code"`}},
+		"a code of another": {"", "application/json", `{"error": "hush", "code": "not_found"}`, 400, "WARN", nil, []string{`"code"`}},
+		"no error":          {"", "application/json", `{"error": "hush", "code": "not_found"}`, 200, "INFO", nil, []string{`"code"`}},
+		"one of much text":  {"", "application/json", `{"error": "` + strings.Repeat("x", 100000) + `", "code": "not_found"}`, 404, "WARN", nil, []string{`"code"`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			if tc.host != "" {
+				if err := w.routes.Replace([]route.Function{{Name: "hello", Namespace: "default", URL: "http://hello.default.svc.cluster.local"}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			q := request{method: "POST", host: tc.host, path: "/v2/models/iris/infer", key: w.admin, body: "{}"}
+			function := "pool"
+			if tc.host != "" {
+				function, q.path = "hello", "/"
+			}
+			w.serve(function, func(rw http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				rw.Header().Set("Content-Type", tc.media)
+				rw.Header().Set("Content-Length", strconv.Itoa(len(tc.body)))
+				rw.WriteHeader(tc.status)
+				_, _ = io.WriteString(rw, tc.body)
+			})
+			if got := w.do(q); got.status != tc.status || got.body != tc.body {
+				t.Errorf("answered %d %s", got.status, got.body)
+			}
+			w.server.Close() // the line is written by then
+			log := w.log.String()
+			for _, want := range append(tc.want, `"level":"`+tc.level+`"`) {
+				if !strings.Contains(log, want) {
+					t.Errorf("no %s in\n%s", want, log)
+				}
+			}
+			for _, not := range tc.not {
+				if strings.Contains(log, not) {
+					t.Errorf("%s in\n%s", not, log)
+				}
+			}
+		})
+	}
+}
+
+// TestNoPathIsInTheLog holds that what stands in a path that is refused is told
+// to the caller alone.
+func TestNoPathIsInTheLog(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{
+		"/v2/models/ms_hush/infer", "/v2/models/hush!/infer", "/v2/models/a%2Fhush/infer",
+		"/v1/hush%00", "/hush;x", "/x/../hush", "/hush%zz",
+	} {
+		w := newWorld(t)
+		conn := w.raw()
+		conn.send("POST %s HTTP/1.1\r\nHost: localhost\r\nX-API-Key: %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", path, w.admin)
+		if answer, err := io.ReadAll(conn.conn); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 4") {
+			t.Errorf("%s: %v\n%s", path, err, answer)
+		}
+		w.server.Close()
+		if log := w.log.String(); strings.Contains(log, "hush") {
+			t.Errorf("%s is in\n%s", path, log)
+		}
+	}
+}
+
 // TestARefusedCallNamesItsFunction holds that the function whose call was
 // refused is in the log and in the metric.
 func TestARefusedCallNamesItsFunction(t *testing.T) {
@@ -128,6 +221,7 @@ func TestAccessLog(t *testing.T) {
 	w := newWorld(t)
 	w.serve("pool", func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Server-Timing", "queue;dur=1.000, infer;dur=2.000")
+		rw.Header().Add("Server-Timing", "start;dur=3.000")
 	})
 	w.grpcFunction("ocr")
 	w.do(request{method: "POST", path: "/v2/models/iris/infer?hush=1", key: w.admin, body: "hush"})
@@ -146,7 +240,7 @@ func TestAccessLog(t *testing.T) {
 	// A line may come after its answer, and so after the next request's.
 	lines := strings.Split(strings.TrimSpace(log), "\n")
 	for _, want := range [][]string{
-		{`"status":"200"`, `"level":"INFO"`, `"tenant":"default"`, `"function":"pool"`, `"model":"iris"`, `"version":"3"`, `"timing":"queue;dur=1.000, infer;dur=2.000`, `"ms":`},
+		{`"status":"200"`, `"level":"INFO"`, `"tenant":"default"`, `"function":"pool"`, `"model":"iris"`, `"version":"3"`, `"timing":"queue;dur=1.000, infer;dur=2.000, start;dur=3.000"`, `"ms":`},
 		{`"status":"403"`, `"level":"WARN"`, `"tenant":"default"`, `"model":"iris"`, `"version":"2"`},
 		{`"status":"ok"`, `"level":"INFO"`, `"function":"ocr"`, `"model":"text-recognize"`, `"version":"2"`},
 	} {

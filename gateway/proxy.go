@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,7 +50,7 @@ func (g *gateway) toModel(c *call, verb auth.Verb, version, leaf string) error {
 	}
 	ctx := mayRunTwice(c.r.Context())
 	if verb == auth.DoInfer {
-		ctx = withHead(ctx, c.r.Header)
+		ctx = withJSON(ctx, c.r.Header, int64(g.config.MaxBody))
 	}
 	c.r = c.r.WithContext(ctx)
 	g.forward(c, t.url, path+leaf, func(res *http.Response) error {
@@ -118,7 +119,13 @@ func (g *gateway) forward(c *call, to *url.URL, path string, look func(*http.Res
 		},
 		ModifyResponse: func(res *http.Response) error {
 			cleanAnswer(res.Header)
-			return look(res)
+			if err := look(res); err != nil {
+				return err
+			}
+			if told := toldBy(res); told != nil {
+				observed(c.r.Context()).err = told
+			}
+			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if failed := c.body.failed.Load(); failed != nil {
@@ -203,20 +210,48 @@ func (u unspoken) Unwrap() error { return u.cause }
 // errorBody bounds what is read of a function's error to learn from it.
 const errorBody = 64 << 10
 
+// beginning reads what an answer begins with, which is still there for whoever
+// reads it next.
+func beginning(res *http.Response) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(res.Body, errorBody))
+	res.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(text), res.Body), res.Body}
+	return text, err //nolint:wrapcheck // its kind is looked at
+}
+
+// toldBy is the error that an answer of a function of ours is; nil for what is
+// none, or cannot be read as that.
+func toldBy(res *http.Response) error {
+	media, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
+	if res.StatusCode < http.StatusBadRequest || res.ContentLength < 0 || res.ContentLength > errorBody ||
+		media != "application/json" && media != "application/problem+json" {
+		return nil
+	}
+	text, _ := beginning(res) // what breaks off does so for whoever reads it next
+	var told struct {
+		Error  string       `json:"error"`
+		Detail string       `json:"detail"`
+		Code   problem.Code `json:"code"`
+	}
+	ours := json.Unmarshal(text, &told) == nil && told.Code.Known() && told.Code.Row().Status == res.StatusCode
+	if !ours {
+		return nil
+	}
+	return &problem.Error{Code: told.Code, Detail: cmp.Or(told.Error, told.Detail)}
+}
+
 // learn remembers from an answer whether a model loads.
 func (g *gateway) learn(t *target, res *http.Response) error {
 	switch {
 	case res.StatusCode < http.StatusBadRequest:
 		g.failures.answered(t, res.Header)
 	case res.StatusCode == problem.ModelUnavailable.Row().Status:
-		start, err := io.ReadAll(io.LimitReader(res.Body, errorBody))
+		start, err := beginning(res)
 		if err != nil {
 			return err
 		}
-		res.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.MultiReader(bytes.NewReader(start), res.Body), res.Body}
 		var told struct {
 			Error string       `json:"error"`
 			Code  problem.Code `json:"code"`

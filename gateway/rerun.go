@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -53,9 +52,14 @@ func (t *rerun) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Context().Value(mayRunTwiceKey{}) == nil {
 		return t.next.RoundTrip(r)
 	}
-	body := keep(r, t.room)
+	var body again = renewed{r.GetBody}
+	ctx, answered := r.Context(), func() {}
+	if r.GetBody == nil {
+		k := keep(r, t.room)
+		body = k
+		ctx, answered = withTimeout(ctx, k)
+	}
 	defer body.settle()
-	ctx, answered := withTimeout(r.Context(), body)
 	defer answered()
 	began, pause, again := time.Now(), firstPause, false
 	for {
@@ -85,6 +89,36 @@ func (t *rerun) RoundTrip(r *http.Request) (*http.Response, error) {
 		pause = min(max(2*pause, firstPause), mostPause)
 	}
 }
+
+// again is a body that each try reads from its beginning.
+type again interface {
+	reader() io.ReadCloser // nil when there is no body
+	whole() bool           // whether another would find all of it
+	settle()               // there will be no other
+}
+
+// renewed is a body whose every reader is made anew: one of a message that is
+// held anyway.
+type renewed struct {
+	body func() (io.ReadCloser, error)
+}
+
+func (b renewed) reader() io.ReadCloser {
+	body, err := b.body()
+	if err != nil {
+		return io.NopCloser(failedReader{err})
+	}
+	return body
+}
+
+func (renewed) whole() bool { return true }
+func (renewed) settle()     {}
+
+// failedReader is a body that there is none of.
+type failedReader struct{ err error }
+
+// Read implements io.Reader.
+func (r failedReader) Read([]byte) (int, error) { return 0, r.err }
 
 // rest waits, and is false when ctx ends first.
 func rest(ctx context.Context, d time.Duration) bool {
@@ -126,11 +160,7 @@ func failed(res *http.Response, err error) tried {
 	case res.StatusCode != http.StatusBadGateway || onTheWay(res) == nil:
 		return otherwise
 	}
-	text, err := io.ReadAll(io.LimitReader(res.Body, errorBody))
-	res.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(text), res.Body), res.Body}
+	text, err := beginning(res)
 	if err == nil && strings.Contains(string(text), "dial tcp") {
 		return unreached
 	}

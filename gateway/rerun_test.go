@@ -90,18 +90,18 @@ const modelHost, otherHost = "text-detect.default.localhost", "hello.default.loc
 func TestAnInferenceThatBrokeOffIsRunAgainOnce(t *testing.T) {
 	t.Parallel()
 	const refused = "dial tcp 127.0.0.1:8080: connect: connection refused"
-	large := strings.Repeat("x", 1<<20+1)
-	most := large[1:]
+	most := strings.Repeat("x", 8<<20)
 	for _, tc := range []struct {
 		name, host, method, path, body string
 		chunked                        bool
+		room                           env.Size // 0: the default
 		first                          []http.HandlerFunc
 		calls, reruns, status          int
 	}{
 		{name: "it breaks off at once", first: []http.HandlerFunc{unread}, calls: 2, reruns: 1, status: 200},
 		{name: "it breaks off having read", first: []http.HandlerFunc{readThen}, calls: 2, reruns: 1, status: 200},
-		{name: "the whole of what is kept", body: most, first: []http.HandlerFunc{readThen}, calls: 2, reruns: 1, status: 200},
-		{name: "in chunks", body: most, chunked: true, first: []http.HandlerFunc{readThen}, calls: 2, reruns: 1, status: 200},
+		{name: "the largest body there is", body: most, first: []http.HandlerFunc{readThen}, calls: 2, reruns: 1, status: 200},
+		{name: "the largest, in chunks", body: most, chunked: true, first: []http.HandlerFunc{readThen}, calls: 2, reruns: 1, status: 200},
 		{name: "queue-proxy says so", first: []http.HandlerFunc{before("EOF")}, calls: 2, reruns: 1, status: 200},
 		{name: "the ingress says so", first: []http.HandlerFunc{before("Bad Gateway")}, calls: 2, reruns: 1, status: 200},
 		{name: "it is not there yet", first: []http.HandlerFunc{before(refused), before(refused), before(refused)}, calls: 4, status: 200},
@@ -114,13 +114,13 @@ func TestAnInferenceThatBrokeOffIsRunAgainOnce(t *testing.T) {
 		{name: "twice, as queue-proxy says", first: []http.HandlerFunc{before("EOF"), before("EOF")}, calls: 2, reruns: 1, status: 503},
 		{name: "within its answer", first: []http.HandlerFunc{withinTheAnswer}, calls: 1},
 		{name: "an error of its own", first: []http.HandlerFunc{inJSON}, calls: 1, status: 502},
-		{name: "more than is kept", body: large, first: []http.HandlerFunc{readThen}, calls: 1, status: 502},
-		{name: "more than is kept, in chunks", body: large, chunked: true, first: []http.HandlerFunc{readThen}, calls: 1, status: 502},
+		{name: "more than there is room for", room: 4 * env.MiB, body: most, first: []http.HandlerFunc{readThen}, calls: 1, status: 502},
+		{name: "more than there is room for, in chunks", room: 4 * env.MiB, body: most, chunked: true, first: []http.HandlerFunc{readThen}, calls: 1, status: 502},
 		{name: "anybody's function", host: otherHost, path: "/", first: []http.HandlerFunc{readThen}, calls: 1, status: 502},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.MaxBody, c.MaxKept = 8*env.MiB, tc.room })
 			if err := w.routes.Replace([]route.Function{
 				{
 					Name: "text-detect", Namespace: "default", URL: "http://text-detect.default.svc.cluster.local",
@@ -185,11 +185,13 @@ func TestAMessageThatBrokeOffIsRunAgainOnce(t *testing.T) {
 		{"having read", 100000, []http.HandlerFunc{readThen}, 2, codes.OK},
 		{"as queue-proxy says", 100, []http.HandlerFunc{before("EOF")}, 2, codes.OK},
 		{"twice", 100, []http.HandlerFunc{readThen, readThen}, 2, codes.Unavailable},
-		{"more than is kept", 1 << 20, []http.HandlerFunc{readThen}, 1, codes.Unavailable},
+		{"a large one", 3 << 20, []http.HandlerFunc{readThen}, 2, codes.OK},
+		{"a large one, unread", 3 << 20, []http.HandlerFunc{unread}, 2, codes.OK},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			// Room for other bodies is none of a message's.
+			w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.MaxKept = 1 })
 			w.grpcFunction("pool")
 			calls := w.failing("pool", w.net.handlers["pool.default.svc.cluster.local"].ServeHTTP, tc.first...)
 			in := &inferpb.ModelInferRequest{ModelName: "iris", RawInputContents: [][]byte{make([]byte, tc.size)}}

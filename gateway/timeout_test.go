@@ -1,6 +1,9 @@
 package gateway_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
 	"context"
 	"io"
 	"net/http"
@@ -34,22 +37,51 @@ func (s starting) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
+// packed is text in an encoding of HTTP's.
+func packed(t *testing.T, encoding, text string) string {
+	t.Helper()
+	var out bytes.Buffer
+	var in io.WriteCloser = gzip.NewWriter(&out)
+	if encoding == "deflate" {
+		in = zlib.NewWriter(&out)
+	}
+	if _, err := io.WriteString(in, text); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
 // TestATimeoutIsKeptWhileTheFunctionStarts holds that a request which says how
 // long there is for it is answered by then.
 func TestATimeoutIsKeptWhileTheFunctionStarts(t *testing.T) {
 	t.Parallel()
 	const head = `{"parameters": {"timeout": 30000}, "inputs": []}`
 	large := head + strings.Repeat("x", 3<<20)
+	last := `{"inputs": [` + strings.Repeat("1,", 100000) + `1], "parameters": {"timeout": 30000}}`
+	inChunks := func(s string) io.Reader { return io.MultiReader(strings.NewReader(s)) }
 	for _, tc := range []struct {
 		name, body string
 		head       int
+		encoding   string
 		reader     func(string) io.Reader
 	}{
-		{"JSON", head, 0, nil},
-		{"JSON in chunks", head, 0, func(s string) io.Reader { return io.MultiReader(strings.NewReader(s)) }},
-		{"JSON that ends with it", `{"inputs": [` + strings.Repeat("1,", 100000) + `1], "parameters": {"timeout": 30000}}`, 0, nil},
-		{"binary", large, len(head), nil},
-		{"binary in chunks", large, len(head), func(s string) io.Reader { return io.MultiReader(strings.NewReader(s)) }},
+		{"JSON", head, 0, "", nil},
+		{"JSON in chunks", head, 0, "", inChunks},
+		{"JSON that ends with it", last, 0, "", nil},
+		{"much JSON that begins with it", head[:len(head)-1] + `, "more": "` + strings.Repeat("x", 3<<20) + `"}`, 0, "", nil},
+		{"much JSON that ends with it", `{"id": "` + strings.Repeat("x", 3<<20) + `",` + last[1:], 0, "", nil},
+		{"much JSON that ends with it, in chunks", `{"id": "` + strings.Repeat("x", 3<<20) + `",` + last[1:], 0, "", inChunks},
+		{"gzip", packed(t, "gzip", last), 0, "gzip", nil},
+		{"gzip in capitals", packed(t, "gzip", last), 0, "X-GZIP ", nil},
+		{"gzip of much", packed(t, "gzip", `{"id": "`+strings.Repeat("x", 3<<20)+`",`+last[1:]), 0, "gzip", inChunks},
+		{"gzip of binary", packed(t, "gzip", large), len(head), "gzip", nil},
+		{"deflate", packed(t, "deflate", last), 0, "deflate", nil},
+		{"identity", head, 0, "identity", nil},
+		{"binary", large, len(head), "", nil},
+		{"binary in chunks", large, len(head), "", inChunks},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -58,8 +90,12 @@ func TestATimeoutIsKeptWhileTheFunctionStarts(t *testing.T) {
 			if tc.reader != nil {
 				q.reader = tc.reader(tc.body)
 			}
+			q.header = http.Header{}
 			if tc.head > 0 {
-				q.header = http.Header{"Inference-Header-Content-Length": {strconv.Itoa(tc.head)}}
+				q.header.Set("Inference-Header-Content-Length", strconv.Itoa(tc.head))
+			}
+			if tc.encoding != "" {
+				q.header.Set("Content-Encoding", tc.encoding)
 			}
 			if got := w.do(q); got.status != http.StatusGatewayTimeout || got.code() != string(problem.DeadlineExceeded) || !strings.Contains(got.body, "30ms") {
 				t.Errorf("%d %s", got.status, got.body)
@@ -92,6 +128,7 @@ func TestWhatHasTimeIsAnsweredWhole(t *testing.T) {
 		"none":             `{"inputs": []}`,
 		"nothing readable": `{"parameters": {"timeout": 1`,
 		"of a large body":  `{"parameters": {"timeout": 60000000}}` + strings.Repeat("x", 3<<20),
+		"none in much":     `{"inputs": [], "id": "` + strings.Repeat("x", 3<<20) + `"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -26,6 +26,11 @@ import (
 // however it dies, the read ends and the process stops.
 const ParentVariable = "MODELSERVE_PARENT_FD"
 
+// ListenVariable names a file descriptor that a function inherited, a bound
+// socket to listen on (Inherited) instead of the port in PORT. Whoever hands one
+// over knows that nobody else answers there.
+const ListenVariable = "MODELSERVE_LISTEN_FD"
+
 // Context ends on SIGTERM, on SIGINT, and with the parent where there is one
 // to watch. After the first signal the second has its default effect.
 func Context(parent context.Context) (context.Context, context.CancelFunc) {

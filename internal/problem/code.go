@@ -88,6 +88,12 @@ func (c Code) Ours() bool {
 	return c.Row().Status >= http.StatusInternalServerError && c != Unimplemented
 }
 
+// Known reports whether the code is in the table.
+func (c Code) Known() bool {
+	_, ok := table[c]
+	return ok
+}
+
 // Codes lists every code, for tests and generated documentation.
 func Codes() []Code {
 	codes := make([]Code, 0, len(table))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/modelserveai/modelserve/eventing/emit"
 	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -19,6 +20,7 @@ import (
 type config struct {
 	Host   string        `env:"MODELSERVE_HOST"`                   // to listen on; "" is every address
 	Port   int           `env:"PORT" envDefault:"8080"`            // Knative's
+	Socket int           `env:"MODELSERVE_LISTEN_FD"`              // an inherited file descriptor of a bound socket, to listen on instead (lifecycle.ListenVariable); 0 is none
 	Secret string        `env:"MODELSERVE_SECRET"`                 // that requests must bring (serve.SecretHeader); "" is none
 	Grace  time.Duration `env:"MODELSERVE_GRACE" envDefault:"25s"` // to finish what was begun, after SIGTERM
 
@@ -70,6 +72,9 @@ func (c *config) Check() []error {
 	}
 	if c.Port < 0 || c.Port > 65535 {
 		fault("PORT", "expected 0 to 65535, got %d", c.Port)
+	}
+	if c.Socket != 0 && c.Socket < 3 {
+		fault(lifecycle.ListenVariable, "expected a file descriptor from 3 on, got %d", c.Socket)
 	}
 	for _, bound := range []struct {
 		variable string

@@ -133,10 +133,9 @@ func answer(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Telemetr
 	if err := src.load(ctx, models, waiting); err != nil || ctx.Err() != nil {
 		return err
 	}
-	var listen net.ListenConfig
-	listener, err := listen.Listen(ctx, "tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)))
+	listener, err := listen(ctx, cfg)
 	if err != nil {
-		return fmt.Errorf("listen on PORT: %w", err)
+		return err
 	}
 	tel.Logger.Info("listening", "address", listener.Addr().String(), "metrics", metrics, "models", cfg.Models)
 	var resting sync.WaitGroup
@@ -147,6 +146,22 @@ func answer(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Telemetr
 	limits := lifecycle.DefaultLimits()
 	limits.Drain = limits.Drain.Over(int64(cfg.MaxBody), tel.Drained)
 	return lifecycle.Serve(ctx, lifecycle.NewServer(tel.Middleware(handler), limits), listener, cfg.Grace, health.Drain)
+}
+
+// listen opens the port, or the socket that was handed over.
+func listen(ctx context.Context, cfg *config) (net.Listener, error) {
+	if cfg.Socket != 0 {
+		listener, err := lifecycle.Inherited(cfg.Socket)
+		if err != nil {
+			return nil, fmt.Errorf("listen on the socket of %s: %w", lifecycle.ListenVariable, err)
+		}
+		return listener, nil
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)))
+	if err != nil {
+		return nil, fmt.Errorf("listen on PORT: %w", err)
+	}
+	return listener, nil
 }
 
 func newPool(cfg *config, src *source, tel *telemetry.Telemetry) (*pool.Pool, error) {

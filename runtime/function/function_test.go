@@ -309,13 +309,13 @@ func TestFunctionFinishesWhatItBeganAndOutlivesPanics(t *testing.T) {
 func TestEnvironmentIsCheckedWhole(t *testing.T) {
 	t.Parallel()
 	err := env.ParseFrom(new(config), map[string]string{
-		"PORT": "x", "MODELSERVE_MODELS": "a@1,../b@2,c", "MODELSERVE_DEVICE": "tpu", "MODELSERVE_GPU_MEMORY": "4", "MODELSERVE_MAX_BODY": "0", "MODELSERVE_MAX_OUTPUT": "0", "MODELSERVE_QUEUE": "-1",
+		"PORT": "x", "MODELSERVE_MODELS": "a@1,../b@2,c", "MODELSERVE_DEVICE": "tpu", "MODELSERVE_GPU_MEMORY": "4", "MODELSERVE_MAX_BODY": "0", "MODELSERVE_MAX_OUTPUT": "0", "MODELSERVE_QUEUE": "-1", "MODELSERVE_LISTEN_FD": "1",
 	})
 	var fault *env.Fault
 	if !errors.As(err, &fault) {
 		t.Fatalf("got %v", err)
 	}
-	for _, want := range []string{"PORT", `"../b@2"`, `"c"`, "MODELSERVE_DEVICE: expected auto, cpu, cuda or cuda:N", "MODELSERVE_GPU_MEMORY: expected 0 (no bound) or at least 64MiB", "MODELSERVE_MAX_BODY", "MODELSERVE_MAX_OUTPUT", "MODELSERVE_QUEUE", "MODELSERVE_S3_BUCKET"} {
+	for _, want := range []string{"PORT", `"../b@2"`, `"c"`, "MODELSERVE_DEVICE: expected auto, cpu, cuda or cuda:N", "MODELSERVE_GPU_MEMORY: expected 0 (no bound) or at least 64MiB", "MODELSERVE_MAX_BODY", "MODELSERVE_MAX_OUTPUT", "MODELSERVE_QUEUE", "MODELSERVE_LISTEN_FD: expected a file descriptor from 3 on, got 1", "MODELSERVE_S3_BUCKET"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no %s in:\n%v", want, err)
 		}

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -71,36 +70,6 @@ func DecodeRequest(body []byte, headerLength int, limits Limits) (*Request, erro
 		return nil, err
 	}
 	return req, d.binary("inputs", req.Inputs)
-}
-
-// TimeoutOf is the parameter timeout of a request whose JSON is text; 0 where it
-// has none, or none that can be read.
-func TimeoutOf(text []byte) time.Duration {
-	if !bytes.Contains(text, []byte(`"timeout"`)) {
-		return 0
-	}
-	d, err := newDecoder(text, NoHeader, Limits{})
-	if err != nil {
-		return 0
-	}
-	var timeout time.Duration
-	err = d.document(func(name string) error {
-		if name != "parameters" {
-			return d.skip()
-		}
-		return d.object(at("parameters"), func(name string) error {
-			if name != "timeout" {
-				return d.skip()
-			}
-			µs, err := d.natural(at("parameters").member(".timeout"), "a number of microseconds")
-			timeout = microseconds(µs)
-			return err
-		})
-	})
-	if err != nil {
-		return 0
-	}
-	return timeout
 }
 
 // DecodeResponse reads the body of a V2 REST infer response, as DecodeRequest

@@ -323,26 +323,3 @@ func TestFloat16(t *testing.T) {
 		}
 	}
 }
-
-func TestTimeoutOf(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct {
-		name, text string
-		want       time.Duration
-	}{
-		{"first", `{"parameters": {"timeout": 1500}, "inputs": []}`, 1500 * time.Microsecond},
-		{"last, behind others", `{"inputs": [{"parameters": {"timeout": 7}}], "parameters": {"a": {"timeout": 8}, "timeout": 9}}`, 9 * time.Microsecond},
-		{"none", `{"inputs": []}`, 0},
-		{"of an input alone", `{"inputs": [{"parameters": {"timeout": 7}}]}`, 0},
-		{"at another place", `{"timeout": 7}`, 0},
-		{"no number", `{"parameters": {"timeout": "7"}}`, 0},
-		{"negative", `{"parameters": {"timeout": -7}}`, 0},
-		{"beyond any", `{"parameters": {"timeout": 9223372036854775807}}`, math.MaxInt64 / 1000 * 1000},
-		{"no JSON", `"timeout"`, 0},
-		{"nothing", ``, 0},
-	} {
-		if got := infer.TimeoutOf([]byte(tc.text)); got != tc.want {
-			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
-		}
-	}
-}

@@ -9,15 +9,15 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net"
 	"net/http"
+	"os"
 	"strconv"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/process"
+	"github.com/modelserveai/modelserve/internal/lifecycle"
 )
 
 // Spec is what to run.
@@ -38,7 +38,7 @@ type Launcher struct {
 	over    []string // over them
 	line    func(service string, line []byte)
 	logger  *slog.Logger
-	ports   ports
+	ports   *ports
 }
 
 // NewLauncher makes a Launcher, which keeps what instances tell of themselves in
@@ -47,7 +47,7 @@ type Launcher struct {
 func NewLauncher(spawner *process.Spawner, dir string, base, over []string, line func(service string, line []byte), logger *slog.Logger) *Launcher {
 	return &Launcher{
 		spawner: spawner, dir: dir, base: base, over: over, line: line, logger: logger,
-		ports: ports{taken: map[int]bool{}},
+		ports: &ports{taken: map[int]bool{}},
 	}
 }
 
@@ -55,7 +55,7 @@ func NewLauncher(spawner *process.Spawner, dir string, base, over []string, line
 type Instance struct {
 	process *process.Process
 	probe   *corev1.Probe
-	port    int
+	at      *place
 	secret  string
 	told    termination
 	http1   *http.Transport
@@ -67,28 +67,31 @@ type Instance struct {
 
 // Start starts an instance.
 func (l *Launcher) Start(ctx context.Context, s Spec) (*Instance, error) {
-	port, err := l.ports.take(ctx)
+	at, socket, err := l.ports.take(ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer socket.Close()
 	secret := rand.Text()
-	told, err := newTermination(l.dir, port)
+	told, err := newTermination(l.dir, at.own)
 	if err != nil {
-		l.ports.release(port)
+		at.release()
 		return nil, fmt.Errorf("start %s: %w", s.Revision, err)
 	}
 	p, err := l.spawner.Start(process.Command{
 		Path: s.Program,
 		Args: s.Args,
-		Env:  append(l.environment(s, port), "MODELSERVE_TERMINATION_LOG="+string(told), "MODELSERVE_SECRET="+secret),
-		Line: func(line []byte) { l.line(s.Service, line) },
+		Env: append(l.environment(s, at.own), "MODELSERVE_TERMINATION_LOG="+string(told), "MODELSERVE_SECRET="+secret,
+			lifecycle.ListenVariable+"="+strconv.Itoa(process.FirstFile)),
+		Files: []*os.File{socket},
+		Line:  func(line []byte) { l.line(s.Service, line) },
 	})
 	if err != nil {
 		told.remove()
-		l.ports.release(port)
+		at.release()
 		return nil, fmt.Errorf("start %s: %w", s.Revision, err)
 	}
-	i := &Instance{process: p, probe: s.Probe, port: port, secret: secret, told: told, http1: transport(), http2: transport(), done: make(chan struct{})}
+	i := &Instance{process: p, probe: s.Probe, at: at, secret: secret, told: told, http1: transport(at), http2: transport(at), done: make(chan struct{})}
 	i.http1.Protocols.SetHTTP1(true)
 	i.http2.Protocols.SetUnencryptedHTTP2(true)
 	go func() { // ends with the process, which Stop waits for
@@ -97,17 +100,17 @@ func (l *Launcher) Start(ctx context.Context, s Spec) (*Instance, error) {
 		i.http2.CloseIdleConnections()
 		i.said = told.read()
 		told.remove()
-		l.ports.release(port)
+		at.release()
 		close(i.done)
 	}()
-	l.logger.Debug("instance started", "revision", s.Revision, "pid", p.PID(), "port", port)
+	l.logger.Debug("instance started", "revision", s.Revision, "pid", p.PID(), "port", at.own, "handed", at.handed)
 	return i, nil
 }
 
-func transport() *http.Transport {
+func transport(at *place) *http.Transport {
 	return &http.Transport{
 		Protocols:           new(http.Protocols),
-		DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		DialContext:         at.dial,
 		DisableCompression:  true, // what the client asked for goes through as it is
 		MaxIdleConns:        256,
 		MaxIdleConnsPerHost: 256,
@@ -157,8 +160,9 @@ func (i *Instance) watch(limit int64) {
 	}
 }
 
-// Address is where the instance listens, host:port.
-func (i *Instance) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(i.port)) }
+// Address is where the instance listens, host:port. Call it once the instance was
+// ready.
+func (i *Instance) Address() string { return i.at.address() }
 
 // Secret is what its requests bring, in serve.SecretHeader: any user of this
 // machine can reach its port, and a function of ours answers none without. One
@@ -198,38 +202,4 @@ func (i *Instance) Transport(h2c bool) http.RoundTripper {
 		return i.http2
 	}
 	return i.http1
-}
-
-// ports gives out ports that are free and that no other instance is about to
-// listen on.
-type ports struct {
-	mu    sync.Mutex
-	taken map[int]bool
-}
-
-func (p *ports) take(ctx context.Context) (int, error) {
-	for range 100 {
-		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, fmt.Errorf("find a free port: %w", err)
-		}
-		address, ok := listener.Addr().(*net.TCPAddr)
-		if err := listener.Close(); err != nil || !ok {
-			return 0, fmt.Errorf("find a free port: %w", err)
-		}
-		p.mu.Lock()
-		free := !p.taken[address.Port]
-		p.taken[address.Port] = true
-		p.mu.Unlock()
-		if free {
-			return address.Port, nil
-		}
-	}
-	return 0, errors.New("find a free port: none in a hundred tries")
-}
-
-func (p *ports) release(port int) {
-	p.mu.Lock()
-	delete(p.taken, port)
-	p.mu.Unlock()
 }

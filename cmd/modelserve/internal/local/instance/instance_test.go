@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/instance"
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/process"
+	"github.com/modelserveai/modelserve/internal/lifecycle"
 )
 
 // TestMain is also the functions of the tests.
@@ -58,6 +60,16 @@ func serve(role string) {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
 		<-ctx.Done() // it waits for better times
+		return
+	}
+	if role == "handed" {
+		role = "ready"
+		fd, _ := strconv.Atoi(os.Getenv(lifecycle.ListenVariable))
+		l, err := lifecycle.Inherited(fd)
+		if err == nil {
+			err = http.Serve(l, mux)
+		}
+		fmt.Println(err)
 		return
 	}
 	err := http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), mux)
@@ -118,6 +130,8 @@ func TestReady(t *testing.T) {
 	}{
 		{"http", "ready", "", httpGet()},
 		{"http, later", "slow", "", httpGet()},
+		{"http, by the socket that it is handed", "handed", "", httpGet()},
+		{"tcp, by the socket that it is handed", "handed", "", &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{}}}},
 		{"tcp", "ready", "", &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{}}}},
 		{"failed for good", "failed", "fn: model.onnx: 5 bytes, 10 were promised", httpGet()},
 		{"failed for good, by its port", "failed", "fn: model.onnx: 5 bytes, 10 were promised", &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{}}}},
@@ -159,7 +173,7 @@ func TestEnvironment(t *testing.T) {
 	}
 	for _, want := range []string{
 		"MODELSERVE_SECRET=" + i.Secret(), "A=base", "B=manifest", "C=over", "GOMAXPROCS=2", "PORT=" + port,
-		"K_SERVICE=fn", "K_CONFIGURATION=fn", "K_REVISION=fn-00001", "MODELSERVE_PARENT_FD=3",
+		"K_SERVICE=fn", "K_CONFIGURATION=fn", "K_REVISION=fn-00001", "MODELSERVE_PARENT_FD=3", "MODELSERVE_LISTEN_FD=4",
 	} {
 		if !slices.Contains(env, want) {
 			t.Errorf("environment without %s: %q", want, env)
@@ -169,6 +183,27 @@ func TestEnvironment(t *testing.T) {
 		if strings.HasPrefix(e, "HOME=") {
 			t.Errorf("inherited %s", e)
 		}
+	}
+}
+
+// TestAHandedSocketIsWhereRequestsGo holds that a function which takes the socket
+// gets its requests there, not at PORT, and that nobody is there after its end.
+func TestAHandedSocketIsWhereRequestsGo(t *testing.T) {
+	t.Parallel()
+	i := launch(t, "handed", httpGet(), "")
+	if err := i.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	text, err := get(t, i, "/env")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, port, _ := strings.Cut(i.Address(), ":"); port == "0" || strings.Contains(text, `"PORT=`+port+`"`) {
+		t.Errorf("asked at %s, the port in\n%s", i.Address(), text)
+	}
+	i.Stop(0)
+	if text, err := get(t, i, "/env"); err == nil {
+		t.Errorf("answered after its end: %s", text)
 	}
 }
 

@@ -29,7 +29,7 @@ func (i *Instance) Ready(ctx context.Context) error {
 	interval, fixed := probeFirst, time.Duration(i.probe.PeriodSeconds)*time.Second
 	var last error
 	for good := int32(0); ; {
-		if last = i.once(); last == nil {
+		if last = i.once(ctx); last == nil {
 			if good++; good >= max(1, i.probe.SuccessThreshold) {
 				return nil
 			}
@@ -57,19 +57,22 @@ func (i *Instance) timeout() time.Duration {
 }
 
 // once probes.
-func (i *Instance) once() error {
-	var err error
+func (i *Instance) once(ctx context.Context) error {
+	port, err := i.at.find(ctx, i.timeout())
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
 	switch {
 	case i.probe.HTTPGet != nil:
 		get := *i.probe.HTTPGet
-		get.Host, get.Port = "127.0.0.1", intstr.FromInt(i.port)
+		get.Host, get.Port = "127.0.0.1", intstr.FromInt(port)
 		if get.Scheme == "" {
 			get.Scheme = corev1.URISchemeHTTP
 		}
 		err = health.HTTPProbe(health.HTTPProbeConfigOptions{Timeout: i.timeout(), HTTPGetAction: &get, MaxProtoMajor: 1})
 	case i.probe.GRPC != nil:
 		action := *i.probe.GRPC
-		action.Port = int32(i.port)
+		action.Port = int32(port)
 		err = health.GRPCProbe(health.GRPCProbeConfigOptions{Timeout: i.timeout(), GRPCAction: &action})
 	default:
 		err = health.TCPProbe(health.TCPProbeConfigOptions{SocketTimeout: i.timeout(), Address: i.Address()})

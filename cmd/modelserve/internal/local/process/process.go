@@ -36,10 +36,15 @@ func (p *Process) Err() error { return p.err }
 type End struct {
 	Reason string // a sentence, for anybody
 	Last   string // what the child wrote last, for whoever runs it: it may hold anything
+
+	killed bool
 }
 
 // Error is the reason.
 func (e *End) Error() string { return e.Reason }
+
+// Killed reports whether somebody, or the system, ended the child by SIGKILL.
+func (e *End) Killed() bool { return e.killed }
 
 // LastLine is what the child wrote last.
 func (e *End) LastLine() string { return e.Last }
@@ -51,22 +56,24 @@ func (p *Process) wait() {
 	switch {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay):
 	case errors.As(err, &exit):
-		p.err = &End{Reason: describe(exit.ProcessState), Last: p.output.last()}
+		reason, killed := describe(exit.ProcessState)
+		p.err = &End{Reason: reason, Last: p.output.last(), killed: killed}
 	default:
 		p.err = fmt.Errorf("wait: %w", err)
 	}
 	close(p.done)
 }
 
-func describe(s *os.ProcessState) string {
-	if status, ok := s.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		name := unix.SignalName(status.Signal())
-		if status.Signal() == syscall.SIGKILL {
-			return "it was killed (" + name + ")"
-		}
-		return "it was ended by a signal (" + name + ")"
+func describe(s *os.ProcessState) (reason string, killed bool) {
+	status, ok := s.Sys().(syscall.WaitStatus)
+	switch {
+	case !ok || !status.Signaled():
+		return fmt.Sprintf("it exited with status %d", s.ExitCode()), false
+	case status.Signal() == syscall.SIGKILL:
+		return "it was killed (" + unix.SignalName(status.Signal()) + ")", true
+	default:
+		return "it was ended by a signal (" + unix.SignalName(status.Signal()) + ")", false
 	}
-	return fmt.Sprintf("it exited with status %d", s.ExitCode())
 }
 
 // Stop asks the child to end (SIGTERM) and kills it when it has not within

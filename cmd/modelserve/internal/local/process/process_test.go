@@ -142,6 +142,9 @@ func TestReasonOfTheEnd(t *testing.T) {
 		if end == nil && tc.want != "" || end != nil && (end.Error() != tc.want || !strings.HasPrefix(end.LastLine(), tc.last)) {
 			t.Errorf("%s: %+v, want %s", tc.role, end, tc.want)
 		}
+		if end != nil && end.Killed() != (tc.signal == syscall.SIGKILL) {
+			t.Errorf("%s: killed: %v", end, end.Killed())
+		}
 	}
 }
 

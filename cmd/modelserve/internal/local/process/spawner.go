@@ -21,6 +21,9 @@ import (
 // descriptor after stdin, stdout and stderr.
 const lifelineFD = 3
 
+// FirstFile is the descriptor by which a child finds the first of its Files.
+const FirstFile = lifelineFD + 1
+
 // ErrClosed is returned by Start after Close.
 var ErrClosed = errors.New("the platform is stopping")
 
@@ -83,6 +86,11 @@ type Command struct {
 	Args []string
 	Env  []string // whole: nothing is inherited
 	Dir  string
+
+	// Files are inherited, from FirstFile on. The caller may close them once the
+	// child is started.
+	Files []*os.File
+
 	Line func(line []byte) // gets each line of stdout and stderr, from one goroutine
 }
 
@@ -96,7 +104,7 @@ func (s *Spawner) Start(c Command) (*Process, error) {
 		Dir:         c.Dir,
 		Stdout:      p.output,
 		Stderr:      p.output, // the same writer: one pipe, lines in their order
-		ExtraFiles:  []*os.File{s.lifeline[0]},
+		ExtraFiles:  append([]*os.File{s.lifeline[0]}, c.Files...),
 		SysProcAttr: attributes(),
 		WaitDelay:   time.Second, // a grandchild may keep the pipe open
 	}

@@ -29,6 +29,14 @@ const (
 	provingStarts = 3
 )
 
+// Requests wait while starts fail, at most so many in a row: more of those that
+// somebody, or the system for want of memory, has killed, for that says nothing
+// of the function. The last of those waits comes 3.5 s of pauses after the first.
+const (
+	mostFaults = 1
+	mostKills  = 4
+)
+
 func backoff(failures int) time.Duration {
 	if failures == 0 {
 		return 0
@@ -102,7 +110,7 @@ func (r *Revision) life(i *instance) {
 	i.readied = readyAt.Sub(i.called) - i.spawned
 	if i.state == stateStarting {
 		i.state, i.wasReady = stateReady, true
-		r.reason, r.refusing, r.failures, r.proving = nil, false, 0, 0
+		r.reason, r.refusing, r.failures, r.faults, r.proving = nil, false, 0, 0, 0
 		if !isClosed(r.ready) {
 			close(r.ready)
 		}

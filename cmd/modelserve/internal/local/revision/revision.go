@@ -76,6 +76,7 @@ type Revision struct {
 	instances []*instance
 	waiting   waiters
 	failures  int       // starts in a row of which none became ready
+	faults    int       // of them, those that ended by themselves
 	notBefore time.Time // the next start
 	refusing  bool      // until then, for what waits would only see another failure
 	proving   int       // starts that may still fail before it is given up
@@ -375,10 +376,14 @@ func (r *Revision) failed(now time.Time, err error) {
 	r.reason = err
 	r.notBefore = now.Add(backoff(r.failures))
 	r.failures++
+	var end interface{ Killed() bool }
+	if !errors.As(err, &end) || !end.Killed() {
+		r.faults++
+	}
 	if r.proving > 0 {
 		r.proving--
 	}
-	if r.refusing = r.failures > 1; r.refusing && r.live() == 0 {
+	if r.refusing = r.faults > mostFaults || r.failures > mostKills; r.refusing && r.live() == 0 {
 		r.waiting.fail(r.unavailable(now))
 	}
 }

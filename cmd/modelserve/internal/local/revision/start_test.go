@@ -52,6 +52,77 @@ func TestOneBadStartIsMendedUnseen(t *testing.T) {
 	})
 }
 
+// killed is the end of an instance that somebody has killed.
+type killed struct{}
+
+func (killed) Error() string { return "it was killed (SIGKILL)" }
+func (killed) Killed() bool  { return true }
+
+// TestStartsThatAreKilled holds that requests wait while somebody kills what
+// starts, for a while, and that starts which end by themselves are told at once.
+func TestStartsThatAreKilled(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("it exited with status 3")
+	for _, tc := range []struct {
+		name   string
+		ends   []error // of the first starts
+		refuse string  // with what; "" is not
+		starts int
+	}{
+		{"once", []error{killed{}}, "", 2},
+		{"four times", []error{killed{}, killed{}, killed{}, killed{}}, "", 5},
+		{"always", []error{killed{}, killed{}, killed{}, killed{}, killed{}, killed{}}, "it was killed (SIGKILL)", 5},
+		{"and once by itself", []error{killed{}, broken, killed{}, killed{}}, "", 5},
+		{"and twice by itself", []error{killed{}, broken, killed{}, broken, killed{}}, "it exited with status 3", 4},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := &fakes{fail: func(n int) error {
+					if n < len(tc.ends) {
+						return tc.ends[n]
+					}
+					return nil
+				}}
+				r := begin(t, f, nil)
+				lease, err := r.Acquire(t.Context(), true)
+				switch {
+				case err == nil:
+					lease.Release()
+					if tc.refuse != "" {
+						t.Errorf("granted after %d starts", f.count())
+					}
+				case tc.refuse == "" || problem.CodeOf(err) != problem.Unavailable || !strings.Contains(err.Error(), tc.refuse):
+					t.Errorf("refused: %v, want %q", err, tc.refuse)
+				}
+				if f.count() != tc.starts {
+					t.Errorf("%d starts, want %d", f.count(), tc.starts)
+				}
+			})
+		})
+	}
+}
+
+// TestAReadyInstanceEndsASeriesOfKills holds that kills are counted anew from the
+// next instance that has become ready.
+func TestAReadyInstanceEndsASeriesOfKills(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakes{fail: func(n int) error {
+			if n%4 < 3 {
+				return killed{}
+			}
+			return nil
+		}}
+		r := begin(t, f, nil)
+		for n := range 5 {
+			acquire(t, r).Release()
+			f.get(4*n + 3).end(killed{})
+			synctest.Wait()
+		}
+	})
+}
+
 func TestBuildThatFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
