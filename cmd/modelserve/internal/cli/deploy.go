@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modelserveai/modelserve/internal/regular"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -221,7 +222,7 @@ func (a *app) deployHere(ctx context.Context, s *service, m *artifact.Manifest, 
 	if err != nil {
 		return err
 	}
-	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+	if old, err := regular.Read(path, maxStateFile); err == nil && string(old) == text {
 		before = nil // nothing changes, so what is listed stays
 	}
 	if err := writeManifest(path, text); err != nil {
