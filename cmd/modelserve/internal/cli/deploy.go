@@ -287,6 +287,18 @@ type function struct {
 	Pool      bool     `json:"pool,omitempty"`
 	Reason    string   `json:"reason,omitempty"`
 	Models    []string `json:"models"`
+	Mixed     []string `json:"mixed,omitempty"` // what only some of the revisions with traffic serve
+
+	Tagged map[string][]string `json:"tagged,omitempty"` // by tag, what its revision serves
+}
+
+// serving are all versions that calls to the function may reach.
+func (f *function) serving() []string {
+	all := slices.Concat(f.Models, f.Mixed)
+	for _, models := range f.Tagged {
+		all = append(all, models...)
+	}
+	return all
 }
 
 func (c *client) functions(ctx context.Context) ([]function, error) {

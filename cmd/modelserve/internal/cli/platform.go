@@ -24,6 +24,9 @@ const (
 // maxStateFile bounds the files that are read of it.
 const maxStateFile = 1 << 20
 
+// maxManifest bounds a manifest that is read.
+const maxManifest = 4 << 20
+
 const defaultServer = "http://localhost:8080"
 
 // keyVariable holds the key, where there is no file of it.
