@@ -22,6 +22,7 @@ var (
 	errMissing     = errors.New("missing: S3 has no such object")
 	errUnreachable = errors.New("S3 unreachable")
 	errFails       = errors.New("S3 fails")
+	errDamaged     = errors.New("damaged: S3 has the object, and cannot read it")
 )
 
 // objectDamaged is the code of the local platform's store for an object whose
@@ -94,7 +95,7 @@ func (s *Store) explain(err error) error {
 	case status == http.StatusForbidden || status == http.StatusUnauthorized:
 		return permanent{fmt.Errorf("S3 refuses access: it answers %s; check MODELSERVE_S3_ACCESS_KEY_ID, MODELSERVE_S3_SECRET_ACCESS_KEY, and what they may do in bucket %s", code(api, status), s.bucket)}
 	case errors.As(err, &api) && api.ErrorCode() == objectDamaged:
-		return permanent{errors.New("damaged: S3 has the object, and cannot read it")}
+		return permanent{errDamaged}
 	case status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout || status == http.StatusTooManyRequests:
 		return fmt.Errorf("%w: it answers %s", errUnreachable, code(api, status))
 	case status >= http.StatusInternalServerError:

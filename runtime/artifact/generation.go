@@ -20,6 +20,9 @@ import (
 // that stores with folders have room for a model called generation.
 const generationKey = modelsPrefix + "_generation"
 
+// damagedGeneration is that of a store whose notice cannot be read: no ETag.
+const damagedGeneration = "damaged"
+
 // announceTime bounds the notice of a change that is already made.
 const announceTime = 10 * time.Second
 
@@ -42,8 +45,11 @@ func (s *Store) Generation(ctx context.Context, since string) (string, error) {
 	if errors.As(err, &response) && response.HTTPStatusCode() == http.StatusNotModified {
 		return since, nil
 	}
-	if err = s.explain(err); errors.Is(err, errMissing) {
+	switch err = s.explain(err); {
+	case errors.Is(err, errMissing):
 		return "", nil // nobody has published here yet
+	case errors.Is(err, errDamaged):
+		return damagedGeneration, nil // until the next notice
 	}
 	return "", problem.New(problem.Unavailable, "ask whether models changed: %w", err)
 }

@@ -266,6 +266,12 @@ func (s *Store) policyToChange(ctx context.Context, name string, how Changing) (
 // generation if that can be read.
 func (s *Store) discarded(ctx context.Context, name string) (*policyVersion, error) {
 	data, tag, err := s.readTagged(ctx, policyKey(name), maxPolicy)
+	if errors.Is(err, errDamaged) { // no tag says what would be replaced
+		if err := s.removeAll(ctx, []string{policyKey(name)}); err != nil {
+			return nil, problem.New(problem.Unavailable, "remove the damaged policy of model %s: %w", name, err)
+		}
+		return &policyVersion{}, nil
+	}
 	if errors.Is(err, errMissing) {
 		return &policyVersion{}, nil
 	}

@@ -127,7 +127,8 @@ func (s *Store) next(ctx context.Context, name string) (newest, next int, err er
 }
 
 // existing compares the draft with the version it would be, or, where the
-// number is free, with the newest; a number that was deleted is refused.
+// number is free, with the newest; a number that was deleted is refused. A
+// newest one that cannot be read any more is like no other, and keeps its number.
 func (s *Store) existing(ctx context.Context, m *Manifest, free bool, newest int) (*Published, error) {
 	ref := Ref{Name: m.Name, Version: m.Version}
 	if free {
@@ -144,6 +145,8 @@ func (s *Store) existing(ctx context.Context, m *Manifest, free bool, newest int
 		return nil, s.CheckNumber(ctx, ref)
 	}
 	switch {
+	case free && Lasting(err):
+		return nil, nil // a new version
 	case err != nil:
 		return nil, err
 	case slices.Equal(have.sources(), m.sources()) && (!free || sameWords(have, m)):

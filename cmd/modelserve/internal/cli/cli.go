@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -79,7 +80,7 @@ func Run(ctx context.Context, args []string, env Env) int {
 	a := &app{Env: env}
 	root := a.root()
 	root.SetArgs(args)
-	cmd, err := root.ExecuteContextC(ctx)
+	cmd, err := within(ctx, func() (*cobra.Command, error) { return root.ExecuteContextC(ctx) })
 	if err == nil {
 		return exitOK
 	}
@@ -90,6 +91,33 @@ func Run(ctx context.Context, args []string, env Env) int {
 	}
 	_, _ = fmt.Fprintf(env.Err, "modelserve: %s\n", explain(err))
 	return exitFailed
+}
+
+// endTime is how long a command may take to end once it is told to; the local
+// platform takes half of it at most.
+const endTime = time.Minute
+
+// within runs a command, and leaves it behind where it has not ended endTime
+// after ctx: the process ends then.
+func within(ctx context.Context, run func() (*cobra.Command, error)) (cmd *cobra.Command, err error) {
+	ended := make(chan struct{})
+	var ran *cobra.Command
+	var fault error
+	go func() { // ends with the process where it does not end before
+		ran, fault = run()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return ran, fault
+	case <-ctx.Done():
+	}
+	select {
+	case <-ended:
+		return ran, fault
+	case <-time.After(endTime):
+		return nil, fmt.Errorf("it did not end within %v of being interrupted, and was given up", endTime)
+	}
 }
 
 // isUnknownCommand tells the one usage error that cobra makes by itself past

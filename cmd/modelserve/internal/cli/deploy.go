@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modelserveai/modelserve/internal/regular"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -221,7 +222,7 @@ func (a *app) deployHere(ctx context.Context, s *service, m *artifact.Manifest, 
 	if err != nil {
 		return err
 	}
-	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+	if old, err := regular.Read(path, maxStateFile); err == nil && string(old) == text {
 		before = nil // nothing changes, so what is listed stays
 	}
 	if err := writeManifest(path, text); err != nil {
@@ -286,6 +287,18 @@ type function struct {
 	Pool      bool     `json:"pool,omitempty"`
 	Reason    string   `json:"reason,omitempty"`
 	Models    []string `json:"models"`
+	Mixed     []string `json:"mixed,omitempty"` // what only some of the revisions with traffic serve
+
+	Tagged map[string][]string `json:"tagged,omitempty"` // by tag, what its revision serves
+}
+
+// serving are all versions that calls to the function may reach.
+func (f *function) serving() []string {
+	all := slices.Concat(f.Models, f.Mixed)
+	for _, models := range f.Tagged {
+		all = append(all, models...)
+	}
+	return all
 }
 
 func (c *client) functions(ctx context.Context) ([]function, error) {

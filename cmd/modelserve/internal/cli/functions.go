@@ -38,8 +38,11 @@ func functionTable(all []function) string {
 	t := table{head: []string{"NAME", "STATE", "MODELS", "URL", ""}}
 	for _, f := range all {
 		models := strings.Join(f.Models, ",")
-		if f.Pool {
+		switch {
+		case f.Pool:
 			models = "every published one"
+		case len(f.Mixed) > 0:
+			models = strings.TrimPrefix(models+", in part "+strings.Join(f.Mixed, ","), ", ")
 		}
 		t.add(f.Name, firstOf(f.State, "-"), firstOf(models, "-"), firstOf(f.URL, "-"), f.Reason)
 	}

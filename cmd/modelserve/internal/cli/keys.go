@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/internal/problem"
 )
 
@@ -155,9 +157,19 @@ func (c *client) keys(ctx context.Context) ([]apiKey, error) {
 	}
 }
 
+// idOf is the id in a whole key that was given in its place: the rest is a
+// secret, which has no place in a URL.
+func idOf(given string) string {
+	if key, err := auth.ParseKey(given); err == nil {
+		return key.ID
+	}
+	return given
+}
+
 // revoke ends the key of an id, or else the active one of a name, and returns
 // its id.
-func (c *client) revoke(ctx context.Context, idOrName string) (id string, err error) {
+func (c *client) revoke(ctx context.Context, given string) (id string, err error) {
+	idOrName := idOf(given)
 	end := func(id string) error {
 		return c.call(ctx, http.MethodDelete, "/v1/keys/"+url.PathEscape(id), nil, nil)
 	}
@@ -202,7 +214,8 @@ func (a *app) keysRevokeCommand() *cobra.Command {
 		Use:   "revoke {ID | NAME}…",
 		Short: "End keys now",
 		Long: `End keys, by their ids or by names that only one active key has. Calls with them
-are refused within two seconds. Revoking an id twice is no error.`,
+are refused within two seconds. Revoking an id twice is no error. One that is not
+to be found does not keep the others.`,
 		Example: `  modelserve keys revoke k7x2m4
   modelserve keys revoke ci`,
 		Args: args(cobra.MinimumNArgs(1)),
@@ -211,11 +224,21 @@ are refused within two seconds. Revoking an id twice is no error.`,
 			if err != nil {
 				return err
 			}
-			ids := make([]string, len(args))
-			for i, arg := range args {
-				if ids[i], err = c.revoke(cmd.Context(), arg); err != nil {
-					return err
+			var ids []string
+			var faults []error
+			for _, arg := range args {
+				id, err := c.revoke(cmd.Context(), arg)
+				if err != nil {
+					faults = append(faults, fmt.Errorf("%s: %w", idOf(arg), err))
+					continue
 				}
+				ids = append(ids, id)
+			}
+			if err := errors.Join(faults...); err != nil {
+				if len(ids) > 0 {
+					a.notef("note: revoked %s", strings.Join(ids, ", "))
+				}
+				return err
 			}
 			return a.print(map[string]any{"revoked": ids}, func() string {
 				return "revoked " + strings.Join(ids, ", ") + "\n"

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -142,5 +143,39 @@ func TestLocalKeyStaysLocal(t *testing.T) {
 	s.run("keys", "list", "--server", server.URL)
 	if got := <-seen; got != "" {
 		t.Errorf("another server was sent %q", got)
+	}
+}
+
+// TestRevokeReportsWhatItRevoked, also where one of several is not to be found,
+// and sends no secret.
+func TestRevokeReportsWhatItRevoked(t *testing.T) {
+	t.Parallel()
+	asked := make(chan string, 10)
+	handlers := map[string]func(http.ResponseWriter, *http.Request){
+		"GET /v1/keys": func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, `{"keys":[]}`) },
+	}
+	for id, there := range map[string]bool{"k7": true, "k1": true, "k2": true, "nosuch": false, "none": false} {
+		handlers["DELETE /v1/keys/"+id] = func(w http.ResponseWriter, _ *http.Request) {
+			asked <- id
+			if there {
+				w.WriteHeader(http.StatusNoContent)
+				return
+			}
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = fmt.Fprintf(w, `{"status":404,"code":"not_found","detail":"no key %s"}`, id)
+		}
+	}
+	server := fakePlatform(t, handlers)
+	s := newShell(t)
+	s.vars = map[string]string{"MODELSERVE_SERVER": server.URL, "MODELSERVE_KEY": "ms_test_key"}
+	s.wants("revoked k7\n", "keys", "revoke", "ms_k7_"+strings.Repeat("S", 43))
+	if id := <-asked; id != "k7" {
+		t.Errorf("asked for %s", id)
+	}
+	r := s.run("keys", "revoke", "nosuch", "k1", "none", "k2")
+	if r.code != exitFailed || r.out != "" || !strings.Contains(r.err, "note: revoked k1, k2\n") ||
+		!strings.Contains(r.err, "nosuch: no key nosuch") || !strings.Contains(r.err, "none: no key none") {
+		t.Errorf("exit %d, says\n%s%s", r.code, r.out, r.err)
 	}
 }

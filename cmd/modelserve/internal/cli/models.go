@@ -281,7 +281,7 @@ that pins it answers with it until it stops. Its number is never used again.`,
 					a.notef("note: %s", note)
 				}
 				if !yes {
-					if err := a.confirm(refs); err != nil {
+					if err := a.confirm(cmd.Context(), refs); err != nil {
 						return err
 					}
 				}
@@ -332,8 +332,8 @@ func (s *store) versionsOf(ctx context.Context, text string) ([]artifact.Ref, er
 	return []artifact.Ref{ref}, nil
 }
 
-// confirm asks whether to delete.
-func (a *app) confirm(refs []artifact.Ref) error {
+// confirm asks whether to delete. Who interrupts it need not answer.
+func (a *app) confirm(ctx context.Context, refs []artifact.Ref) error {
 	names := make([]string, len(refs))
 	for i, ref := range refs {
 		names[i] = ref.String()
@@ -343,13 +343,22 @@ func (a *app) confirm(refs []artifact.Ref) error {
 		return usagef("this would delete %s; nobody is there to ask, so say --yes", what)
 	}
 	a.promptf("Delete %s for ever? [y/N] ", what)
-	line, err := bufio.NewReader(a.In).ReadString('\n')
-	if err != nil && line == "" {
-		return errors.New("nothing was deleted: no answer")
+	answer := make(chan string, 1)
+	go func() { // a blocked read has no better owner than the process
+		line, _ := bufio.NewReader(a.In).ReadString('\n') // nothing is no answer
+		answer <- line
+	}()
+	var line string
+	select {
+	case line = <-answer:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	switch strings.ToLower(strings.TrimSpace(line)) {
 	case "y", "yes":
 		return nil
+	case "":
+		return errors.New("nothing was deleted: no answer")
 	}
 	return errors.New("nothing was deleted")
 }

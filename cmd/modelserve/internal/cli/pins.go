@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local"
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/manifest"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 )
@@ -23,12 +24,22 @@ func (a *app) pins(ctx context.Context, refs []artifact.Ref) []string {
 	if err != nil {
 		notes = append(notes, fmt.Sprintf("the manifests here cannot all be read, so what they name is not known: %v", err))
 	}
+	old, err := a.oldRevisions(set)
+	if err != nil {
+		notes = append(notes, fmt.Sprintf("what older revisions here serve is not known: %v", err))
+	}
 	for i := range set.Services {
 		s := &set.Services[i]
 		for _, ref := range refs {
+			of := func(r local.RevisionModels) bool {
+				return r.Service == s.Name && slices.Contains(r.Models, ref.String())
+			}
 			if slices.Contains(s.Models(), ref.String()) {
 				reported[s.Name] = true
 				notes = append(notes, fmt.Sprintf("the service %s in %s serves %s; name another version there, or remove it", s.Name, s.File, ref))
+			} else if at := slices.IndexFunc(old, of); at >= 0 {
+				reported[s.Name] = true
+				notes = append(notes, fmt.Sprintf("the revision %s, to which the traffic of %s in %s goes, serves %s; take it out of the traffic first", old[at].Revision, s.Name, s.File, ref))
 			}
 		}
 	}
@@ -44,12 +55,22 @@ func (a *app) pins(ctx context.Context, refs []artifact.Ref) []string {
 	}
 	for _, f := range functions {
 		for _, ref := range refs {
-			if !reported[f.Name] && slices.Contains(f.Models, ref.String()) {
+			if !reported[f.Name] && slices.Contains(f.serving(), ref.String()) {
 				notes = append(notes, fmt.Sprintf("the service %s at %s serves %s; deploy another version, or remove it", f.Name, firstOf(f.URL, addr.server), ref))
 			}
 		}
 	}
 	return notes
+}
+
+// oldRevisions are those that the traffic of the services names, and what they
+// serve.
+func (a *app) oldRevisions(set manifest.Set) ([]local.RevisionModels, error) {
+	p, err := a.findPlatform()
+	if err != nil || p.dir == "" {
+		return nil, err
+	}
+	return local.NamedRevisions(p.dir, set) //nolint:wrapcheck // it names the file
 }
 
 // manifests reads what the platform here runs, or would.

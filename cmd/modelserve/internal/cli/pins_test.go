@@ -22,23 +22,37 @@ spec:
           env: [{name: MODELSERVE_MODELS, value: "other@2, churn@1"}]
 `
 
+// canary is pinning with most of the traffic to its revision of before, which
+// remembered says served another version.
+const (
+	canary = pinning + `  traffic: [{revisionName: risk-00001, percent: 90}, {latestRevision: true, percent: 10}]
+`
+	remembered = `{"risk": {"next": 2, "revisions": [{"name": "risk-00001", "fingerprint": "x",
+		"template": {}, "env": [{"name": "MODELSERVE_MODELS", "value": "churn@2"}]}]}}`
+)
+
 // TestDeleteTellsWhoPins holds that nobody loses a model without a word.
 func TestDeleteTellsWhoPins(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		overlay   string // a manifest in config/
 		folder    string // a manifest in .modelserve/services
+		revisions string // what the platform remembers
 		functions string // what the platform lists
 		ref       string
 		want      string // "" is no note
 	}{
-		"a manifest in config":       {pinning, "", "", "churn@1", "the service risk in DIR/config/overlays/local/risk.yaml serves churn@1"},
-		"a manifest of deploy's":     {"", pinning, "", "churn@1", "the service risk in DIR/.modelserve/services/risk.yaml serves churn@1"},
-		"with the whole model":       {pinning, "", "", "churn", "serves churn@1"},
-		"a service of the cluster":   {"", "", `{"name":"risk","url":"http://risk.default.models.test/","models":["churn@1"]}`, "churn@1", "the service risk at http://risk.default.models.test/ serves churn@1"},
-		"a manifest and its service": {pinning, "", `{"name":"risk","models":["churn@1"]}`, "churn@1", "the service risk in "},
-		"another version":            {pinning, "", `{"name":"risk","models":["churn@1"]}`, "churn@2", ""},
-		"a manifest that is broken":  {"", "kind: [", "", "churn@1", "cannot all be read"},
+		"a manifest in config":       {pinning, "", "", "", "churn@1", "the service risk in DIR/config/overlays/local/risk.yaml serves churn@1"},
+		"a manifest of deploy's":     {"", pinning, "", "", "churn@1", "the service risk in DIR/.modelserve/services/risk.yaml serves churn@1"},
+		"with the whole model":       {pinning, "", "", "", "churn", "serves churn@1"},
+		"a service of the cluster":   {"", "", "", `{"name":"risk","url":"http://risk.default.models.test/","models":["churn@1"]}`, "churn@1", "the service risk at http://risk.default.models.test/ serves churn@1"},
+		"a manifest and its service": {pinning, "", "", `{"name":"risk","models":["churn@1"]}`, "churn@1", "the service risk in "},
+		"a revision of a canary":     {"", canary, remembered, "", "churn@2", "the revision risk-00001, to which the traffic of risk in DIR/.modelserve/services/risk.yaml goes, serves churn@2"},
+		"a canary of the cluster":    {"", "", "", `{"name":"risk","url":"http://risk.test/","models":[],"mixed":["churn@1","churn@2"]}`, "churn@2", "the service risk at http://risk.test/ serves churn@2"},
+		"a tag of the cluster":       {"", "", "", `{"name":"risk","url":"http://risk.test/","models":["churn@1"],"tagged":{"new":["churn@2"]}}`, "churn@2", "the service risk at http://risk.test/ serves churn@2"},
+		"a revision without traffic": {"", pinning, remembered, "", "churn@2", ""},
+		"another version":            {pinning, "", "", `{"name":"risk","models":["churn@1"]}`, "churn@2", ""},
+		"a manifest that is broken":  {"", "kind: [", "", "", "churn@1", "cannot all be read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -53,6 +67,9 @@ func TestDeleteTellsWhoPins(t *testing.T) {
 			}
 			if tc.folder != "" {
 				s.write(stateDir+"/services/risk.yaml", tc.folder)
+			}
+			if tc.revisions != "" {
+				s.write(stateDir+"/revisions.json", tc.revisions)
 			}
 			if tc.functions != "" {
 				server := fakePlatform(t, map[string]func(http.ResponseWriter, *http.Request){

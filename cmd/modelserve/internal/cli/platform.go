@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/modelserveai/modelserve/internal/regular"
 )
 
 // Names in the folder that a local platform keeps.
@@ -19,6 +20,12 @@ const (
 	keyFile      = "key"
 	servicesDir  = "services"
 )
+
+// maxStateFile bounds the files that are read of it.
+const maxStateFile = 1 << 20
+
+// maxManifest bounds a manifest that is read.
+const maxManifest = 4 << 20
 
 const defaultServer = "http://localhost:8080"
 
@@ -87,7 +94,7 @@ func (a *app) findPlatform() (*platform, error) {
 func readPlatform(dir string) (*platform, error) {
 	p := platform{dir: dir}
 	path := filepath.Join(dir, platformFile)
-	text, err := os.ReadFile(path)
+	text, err := regular.Read(path, maxStateFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &p, nil // prepared, but never run
 	}
@@ -173,7 +180,7 @@ func (p *platform) localKey(dir, server string, absolute bool) (key, text string
 		return "", "$" + keyVariable, nil
 	}
 	path := filepath.Join(p.dir, keyFile)
-	data, err := os.ReadFile(path)
+	data, err := regular.Read(path, maxStateFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", "$" + keyVariable, nil
 	}

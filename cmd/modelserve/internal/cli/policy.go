@@ -125,8 +125,39 @@ func (a *app) policy(ctx context.Context, name string, reset bool, change func(*
 		if change != nil && !answer.Signed {
 			a.notef("note: not signed: there is no signing key here (%s); platforms with a key do not follow it", signingKeyVariable)
 		}
+		if change != nil {
+			if note := s.unevenSplit(ctx, name, policy.Split); note != "" {
+				a.notef("note: %s", note)
+			}
+		}
 		return a.print(answer, func() string { return text(answer) })
 	})
+}
+
+// unevenSplit says of a split between versions of which one takes requests that
+// another refuses: those are answered in turns. "" is none, or one that nobody
+// can look at.
+func (s *store) unevenSplit(ctx context.Context, name string, shares []artifact.Share) string {
+	var first *artifact.Manifest
+	for _, share := range shares {
+		m, _, err := s.Manifest(ctx, artifact.Ref{Name: name, Version: share.Version})
+		if err != nil {
+			return ""
+		}
+		if first == nil {
+			first = m
+			continue
+		}
+		for i := range m.Inputs {
+			in := &m.Inputs[i]
+			other := infer.SpecOf(first.Inputs, in.Name)
+			if other != nil && !slices.Equal(in.Shape, other.Shape) {
+				return fmt.Sprintf("the input %q is of shape %s in %s@%d and %s in %s@%d: a request that only one of them takes is refused in turns",
+					in.Name, shapeText(other.Shape), name, first.Version, shapeText(in.Shape), name, m.Version)
+			}
+		}
+	}
+	return ""
 }
 
 // changing is how this store's policies are changed.

@@ -171,3 +171,31 @@ func TestPolicyOfAnotherKey(t *testing.T) {
 		t.Errorf("list:\n%s", out)
 	}
 }
+
+// TestAnUnevenSplitIsNoted: versions may share calls though one of them takes
+// fewer shapes, and who shares them knows.
+func TestAnUnevenSplitIsNoted(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withPlatform()
+	s.model("any.onnx", onnxtest.Identity(onnxtest.Float, "n", 4))
+	s.model("one.onnx", onnxtest.Identity(onnxtest.Float, 1, 4))
+	s.model("same.onnx", onnxtest.Scale(4, 2))
+	for _, file := range []string{"any.onnx", "one.onnx", "same.onnx"} {
+		s.must("models", "push", "churn", file)
+	}
+	for _, tc := range []struct {
+		name   string
+		shares []string
+		want   string
+	}{
+		{"one that takes less", []string{"1=1", "2=1"}, `note: the input "x" is of shape [?,4] in churn@1 and [1,4] in churn@2: a request that only one of them takes is refused in turns`},
+		{"one that takes more", []string{"2=1", "3=1"}, `[1,4] in churn@2 and [?,4] in churn@3`},
+		{"the same", []string{"1=1", "3=1"}, ""},
+		{"none", []string{"--clear"}, ""},
+	} {
+		r := s.run(append([]string{"models", "split", "churn"}, tc.shares...)...)
+		if r.code != exitOK || !strings.Contains(r.err, tc.want) || tc.want == "" && r.err != "" {
+			t.Errorf("%s: exit %d, says\n%s", tc.name, r.code, r.err)
+		}
+	}
+}

@@ -264,7 +264,7 @@ func (a *app) bring(ctx context.Context, ref artifact.Ref, addr address, takesOv
 // cannot start: nothing has an older version in memory then.
 func asleep(ref artifact.Ref, functions []function) bool {
 	for _, f := range functions {
-		if slices.Contains(f.Models, ref.String()) {
+		if slices.Contains(f.serving(), ref.String()) {
 			return f.State == stateIdle || f.State == stateFailed
 		}
 	}

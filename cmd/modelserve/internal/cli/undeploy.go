@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -13,7 +16,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	sigsyaml "sigs.k8s.io/yaml"
 
+	"github.com/modelserveai/modelserve/internal/regular"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -70,11 +77,14 @@ func (a *app) undeployHere(ctx context.Context, name string, wait time.Duration)
 		return errors.New("there is no local platform here or above (no .modelserve): name its folder with --data, or say --apply kubectl for a cluster")
 	}
 	path := filepath.Join(p.dir, servicesDir, name+".yaml")
-	err = os.Remove(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	err = madeHere(path, name)
+	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("deploy made no service %s here (there is no %s); a function of config/ is removed there", name, path)
-	case err != nil:
+	}
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err != nil {
 		return fmt.Errorf("remove the manifest: %w", sameUser(err))
 	}
 	if p.running() {
@@ -83,6 +93,49 @@ func (a *app) undeployHere(ctx context.Context, name string, wait time.Duration)
 		}
 	}
 	return a.printUndeployed(undeployed{Name: name, File: path})
+}
+
+// madeHere refuses a manifest that deploy did not write, or that holds more than
+// the one service that it wrote.
+func madeHere(path, name string) error {
+	text, err := regular.Read(path, maxManifest)
+	if err != nil {
+		return err //nolint:wrapcheck // it names the file
+	}
+	notMade := func(why string) error {
+		return fmt.Errorf("%s is not as deploy writes it (%s): take it away yourself if it is to go", path, why)
+	}
+	reader := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))
+	objects := 0
+	for {
+		part, err := reader.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return notMade(err.Error())
+		}
+		var object *metav1.PartialObjectMetadata
+		if err := sigsyaml.Unmarshal(part, &object); err != nil {
+			return notMade("it is not YAML of a Kubernetes object")
+		}
+		if object == nil { // only comments
+			continue
+		}
+		objects++
+		switch {
+		case object.Kind != "Service" || !strings.HasPrefix(object.APIVersion, "serving.knative.dev/"):
+			return notMade(fmt.Sprintf("it holds a %s of %s", firstOf(object.Kind, "thing without a kind"), firstOf(object.APIVersion, "no API")))
+		case object.Name != name:
+			return notMade(fmt.Sprintf("it holds the service %q", object.Name))
+		case object.Labels[madeBy] != madeByDeploy:
+			return notMade(fmt.Sprintf("it has no label %s: %s", madeBy, madeByDeploy))
+		}
+	}
+	if objects != 1 {
+		return notMade(fmt.Sprintf("expected one object, got %d", objects))
+	}
+	return nil
 }
 
 // waitGone asks until the platform lists a function no more.

@@ -74,7 +74,11 @@ func (f *front) serve(ctx context.Context, l *listeners) error {
 	failed := make(chan error, len(l.all))
 	for _, listener := range l.all {
 		go func() {
-			failed <- lifecycle.Serve(ctx, lifecycle.NewServer(f.handler, f.limits), listener, stopGrace, nil)
+			err := lifecycle.Serve(ctx, lifecycle.NewServer(f.handler, f.limits), listener, stopGrace, nil)
+			if errors.Is(err, context.DeadlineExceeded) {
+				err = fmt.Errorf("requests at %s had no answer %v after the platform was to stop, and were cut off", listener.Addr(), stopGrace)
+			}
+			failed <- err
 			cancel() // one that cannot go on ends the other
 		}()
 	}

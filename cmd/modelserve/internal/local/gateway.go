@@ -20,6 +20,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/sqlite"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/lifecycle"
+	"github.com/modelserveai/modelserve/internal/regular"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -172,7 +173,7 @@ func pins(models []string) []route.Pin {
 // ensureKey makes the local key at the first start. It is the only one that is
 // kept in the clear, for the person whose machine this is.
 func ensureKey(ctx context.Context, keys auth.KeyStore, path string) (string, error) {
-	text, err := os.ReadFile(path)
+	text, err := regular.Read(path, maxStateFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("read the local key: %w", err)
 	}

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	corev1 "k8s.io/api/core/v1"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/manifest"
+	"github.com/modelserveai/modelserve/internal/regular"
 )
 
 // keptRevisions bounds what is remembered of one Service.
@@ -41,7 +41,7 @@ type record struct {
 
 func openHistory(path string) (*history, error) {
 	h := &history{path: path, services: map[string]*past{}}
-	text, err := os.ReadFile(path)
+	text, err := regular.Read(path, maxStateFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return h, nil
 	} else if err != nil {

@@ -275,7 +275,7 @@ func (p *platform) close() error {
 	if p.front != nil {
 		p.front.quiet()
 	}
-	p.wg.Wait() // serve has cancelled what is in it
+	faults = append(faults, p.wait(stopGrace))
 	if p.services != nil {
 		p.services.close(stopGrace)
 	}
@@ -301,6 +301,23 @@ func (p *platform) close() error {
 		p.screen.Stop()
 	}
 	return errors.Join(faults...)
+}
+
+// wait returns when everything in wg has ended, which serve has cancelled. What
+// does not end, such as the reading of a disk that does not answer, is left to
+// the end of the process.
+func (p *platform) wait(limit time.Duration) error {
+	ended := make(chan struct{})
+	go func() { // ends with wg
+		p.wg.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-time.After(limit):
+		return fmt.Errorf("following the manifests and the published models did not end within %v, and was given up", limit)
+	}
 }
 
 // untilPublished holds a first start back until the models are there.

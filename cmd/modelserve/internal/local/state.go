@@ -12,7 +12,12 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/modelserveai/modelserve/internal/regular"
 )
+
+// maxStateFile bounds the files of the data folder that are read whole.
+const maxStateFile = 64 << 20
 
 // State is .modelserve/platform.json, by which the commands find a running
 // platform. Paths are absolute.
@@ -69,7 +74,7 @@ func (d dir) terminations() string    { return d.path("terminations") }
 // readState reads what the last platform of this folder wrote.
 func (d dir) readState() (State, bool) {
 	var s State
-	text, err := os.ReadFile(d.state())
+	text, err := regular.Read(d.state(), maxStateFile)
 	if err != nil || json.Unmarshal(text, &s) != nil {
 		return State{}, false
 	}
@@ -105,7 +110,7 @@ func writeFile(path string, text []byte, mode fs.FileMode) error {
 // ensureSigningKey makes the key that versions are signed with, once, and
 // writes its public half beside it.
 func (d dir) ensureSigningKey() error {
-	if text, err := os.ReadFile(d.signing()); err == nil {
+	if text, err := regular.Read(d.signing(), maxStateFile); err == nil {
 		block, _ := pem.Decode(text)
 		if block == nil {
 			return fmt.Errorf("signing key %s: not PEM; remove it to make a new one, which refuses models signed before", d.signing())

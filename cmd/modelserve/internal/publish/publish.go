@@ -350,6 +350,9 @@ func (p *Publisher) unchanged(ctx context.Context, req *Request, sources map[str
 			}
 			return nil, p.Store.CheckNumber(ctx, ref)
 		}
+		if req.Version == 0 && artifact.Lasting(err) {
+			return nil, nil //nolint:nilnil // the newest cannot be read any more: a new version
+		}
 		return nil, err
 	}
 	same, err := holds(have, sources)

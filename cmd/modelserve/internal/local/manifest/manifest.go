@@ -170,6 +170,7 @@ func decode(ctx context.Context, documents []document) (Set, error) {
 // decodeAll decodes what it can, and tells the rest file by file.
 func decodeAll(ctx context.Context, documents []document) (Set, []fault) {
 	var services []document
+	var headers []header // of services
 	var faults []fault
 	wrong := func(d document, format string, args ...any) {
 		err := fmt.Errorf(format, args...)
@@ -185,7 +186,7 @@ func decodeAll(ctx context.Context, documents []document) (Set, []fault) {
 		}
 		switch h.APIVersion + " " + h.Kind {
 		case "serving.knative.dev/v1 Service":
-			services = append(services, d)
+			services, headers = append(services, d), append(headers, h)
 		case "v1 ConfigMap", "v1 Secret":
 			if err := values.add(d, h, config); err != nil {
 				wrong(d, "%s %s: %w", h.Kind, h.Metadata.Name, err)
@@ -207,8 +208,8 @@ func decodeAll(ctx context.Context, documents []document) (Set, []fault) {
 	set := Set{Autoscaler: config.Autoscaler}
 	ctx = apis.WithinCreate(serving.ToContext(ctx, config))
 	seen := map[string]string{}
-	for _, d := range services {
-		s, err := service(ctx, d, values)
+	for i, d := range services {
+		s, err := service(ctx, d, headers[i], values)
 		if err != nil {
 			faults = append(faults, fault{d.file, err})
 			continue
@@ -226,16 +227,13 @@ func decodeAll(ctx context.Context, documents []document) (Set, []fault) {
 
 // service decodes one Service strictly, checks what it sets, and has Knative
 // default and validate it.
-func service(ctx context.Context, d document, values settings) (Service, error) {
+func service(ctx context.Context, d document, h header, values settings) (Service, error) {
 	object := &servingv1.Service{}
-	strict, err := kjson.UnmarshalStrict(d.json, object)
-	fault := func(errs ...error) error {
-		for i, err := range errs {
-			err = plainly(err)
-			errs[i] = fmt.Errorf("%s: Service %s: %w", d.at(err.Error()), object.Name, err)
-		}
-		return errors.Join(errs...)
+	fault := func(errs ...error) error { return d.faults(h, errs) }
+	if faults := misshapen(d.json, object); len(faults) > 0 {
+		return Service{}, fault(faults...)
 	}
+	strict, err := kjson.UnmarshalStrict(d.json, object)
 	if err != nil {
 		return Service{}, fault(err)
 	}
@@ -274,14 +272,28 @@ func service(ctx context.Context, d document, values settings) (Service, error) 
 	return s, nil
 }
 
-// validation splits Knative's error, one fault a line, and leaves warnings out.
+// faults says of each fault of a Service where it is: file, line and Service.
+func (d document) faults(h header, errs []error) error {
+	which := "Service " + h.Metadata.Name
+	if h.Metadata.Name == "" {
+		which = "Service without a name"
+	}
+	for i, err := range errs {
+		err = plainly(err)
+		errs[i] = fmt.Errorf("%s: %s: %w", d.at(err.Error()), which, err)
+	}
+	return errors.Join(errs...)
+}
+
+// validation splits Knative's error, each fault with its details, and leaves
+// warnings out.
 func validation(err *apis.FieldError) []error {
 	if err = err.Filter(apis.ErrorLevel); err == nil {
 		return nil
 	}
 	var faults []error
-	for line := range strings.Lines(err.Error()) {
-		faults = append(faults, errors.New(strings.TrimSpace(line)))
+	for _, one := range err.WrappedErrors() {
+		faults = append(faults, errors.New(strings.ReplaceAll(one.Error(), "\n", ": ")))
 	}
 	return faults
 }

@@ -32,6 +32,9 @@ func (s settings) add(d document, h header, config *serving.Config) error {
 		Type       string            `json:"type"`
 		Immutable  bool              `json:"immutable"`
 	}
+	if faults := misshapen(d.json, &object); len(faults) > 0 {
+		return errors.Join(faults...)
+	}
 	strict, err := kjson.UnmarshalStrict(d.json, &object)
 	if err != nil {
 		return plainly(err)

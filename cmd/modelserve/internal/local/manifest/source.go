@@ -18,6 +18,8 @@ import (
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/modelserveai/modelserve/internal/regular"
 )
 
 // originKey is the annotation in which kustomize says which file an object is from.
@@ -51,20 +53,10 @@ func (r *recorder) ReadFile(path string) ([]byte, error) {
 	return text, nil
 }
 
+// readBounded reads a manifest. It never waits, whatever has the file's name:
+// the folders are looked at every second.
 func readBounded(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err //nolint:wrapcheck // names the file, and kustomize looks at its type
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, err //nolint:wrapcheck // names the file
-	}
-	if len(text) > maxFile {
-		return nil, fmt.Errorf("%s: more than %d bytes", path, maxFile)
-	}
-	return text, nil
+	return regular.Read(path, maxFile) //nolint:wrapcheck // names the file, and kustomize looks at its type
 }
 
 // withOrigins adds buildMetadata: [originAnnotations] to a kustomization.

@@ -136,27 +136,25 @@ func (b *backend) ForceDeleteBucket(name string) error {
 	return nil
 }
 
-// open opens an object and reads its trailer; the caller closes the file.
+// open opens an object and reads its trailer; the caller closes the file. Where
+// a file has the object's name and is not what this store wrote, the error is
+// damaged.
 func (b *backend) open(bucket, key string) (*os.File, trailer, error) {
 	path, err := b.object(bucket, key)
 	if err != nil {
 		return nil, trailer{}, err
 	}
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	f, t, err := openObject(path)
+	switch {
+	case err == nil:
+		return f, t, nil
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, trailer{}, gofakes3.KeyNotFound(key)
-	} else if err != nil {
-		return nil, trailer{}, fmt.Errorf("open object: %w", err)
-	}
-	t, err := readTrailer(f)
-	if err != nil {
-		_ = f.Close() // only read
-		if errors.Is(err, errNotAnObject) {
-			return nil, trailer{}, gofakes3.ResourceError(damaged, key)
-		}
+	case errors.Is(err, errNotAnObject):
+		return nil, trailer{}, gofakes3.ResourceError(damaged, key)
+	default:
 		return nil, trailer{}, fmt.Errorf("object %s/%s: %w", bucket, key, err)
 	}
-	return f, t, nil
 }
 
 func (b *backend) HeadObject(bucket, key string) (*gofakes3.Object, error) {
@@ -236,20 +234,21 @@ func (b *backend) commit(temporary, bucket, key string, conditions *gofakes3.Put
 	return syncDir(dir)
 }
 
+// check holds an object to the conditions of a PUT. One that is damaged is
+// there: its bytes are nobody's any more, and its name is not free.
 func (b *backend) check(bucket, key string, conditions *gofakes3.PutConditions) error {
 	head, err := b.HeadObject(bucket, key)
+	info := &gofakes3.ConditionalObjectInfo{Exists: true}
 	switch {
-	case gofakes3.HasErrorCode(err, gofakes3.ErrNoSuchKey) || gofakes3.HasErrorCode(err, damaged):
-		head = nil
-	case err != nil:
+	case err == nil:
+		info.Hash = head.Hash
+	case gofakes3.HasErrorCode(err, gofakes3.ErrNoSuchKey):
+		info.Exists = false
+	case !gofakes3.HasErrorCode(err, damaged):
 		return err
 	}
 	if conditions == nil {
 		return nil
-	}
-	info := &gofakes3.ConditionalObjectInfo{Exists: head != nil}
-	if head != nil {
-		info.Hash = head.Hash
 	}
 	return gofakes3.CheckPutConditions(conditions, info) //nolint:wrapcheck // an S3 error of its own
 }
@@ -340,21 +339,31 @@ func (b *backend) ListBucket(bucket string, prefix *gofakes3.Prefix, page gofake
 	return list, nil
 }
 
+// add lists an object. One that is damaged is listed too, without an ETag: what
+// has a name that was given must not read as if nobody had taken it.
 func (b *backend) add(list *gofakes3.ObjectList, bucket, key string) error {
-	f, t, err := b.open(bucket, key)
-	if gofakes3.HasErrorCode(err, gofakes3.ErrNoSuchKey) || gofakes3.HasErrorCode(err, damaged) {
-		return nil // deleted since, or a file somebody else put there
-	} else if err != nil {
+	path, err := b.object(bucket, key)
+	if err != nil {
 		return err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // deleted since
+	} else if err != nil {
 		return fmt.Errorf("list objects: %w", err)
 	}
-	list.Add(&gofakes3.Content{
-		Key: key, LastModified: gofakes3.NewContentTime(info.ModTime()), ETag: gofakes3.FormatETag(t.MD5), Size: t.Size,
-	})
+	content := &gofakes3.Content{Key: key, LastModified: gofakes3.NewContentTime(info.ModTime()), Size: info.Size()}
+	f, t, err := b.open(bucket, key)
+	switch {
+	case err == nil:
+		_ = f.Close() // only read
+		content.ETag, content.Size = gofakes3.FormatETag(t.MD5), t.Size
+	case gofakes3.HasErrorCode(err, gofakes3.ErrNoSuchKey):
+		return nil // deleted since
+	case !gofakes3.HasErrorCode(err, damaged):
+		return err
+	}
+	list.Add(content)
 	return nil
 }
 
@@ -376,11 +385,15 @@ func (b *backend) keys(dir, prefix string) ([]string, error) {
 			return err
 		}
 		relative, err := filepath.Rel(dir, path)
-		if err != nil || entry.IsDir() {
+		if err != nil {
 			return err
 		}
-		if key, ok := decodeKey(relative); ok {
+		key, ok := decodeKey(relative)
+		if ok {
 			keys = append(keys, key)
+		}
+		if ok && entry.IsDir() {
+			return fs.SkipDir // a folder of somebody else's, in an object's place
 		}
 		return nil
 	})

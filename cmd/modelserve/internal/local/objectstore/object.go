@@ -7,11 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/johannesboyne/gofakes3"
+
+	"github.com/modelserveai/modelserve/internal/regular"
 )
 
 // An object is one file: its bytes, then a JSON trailer, the trailer's length
@@ -154,6 +158,31 @@ func writeObject(dir string, r io.Reader, size int64, meta map[string]string) (p
 	return f.Name(), t, nil
 }
 
+// openObject opens the file of an object and reads its trailer. What has the
+// file's name and is no file of this store, or none that can be read, is
+// errNotAnObject; nothing at all is fs.ErrNotExist.
+func openObject(path string) (*os.File, trailer, error) {
+	f, err := regular.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, there := os.Lstat(path); there == nil {
+			return nil, trailer{}, errNotAnObject // a link that leads nowhere
+		}
+	}
+	if err == nil {
+		var t trailer
+		if t, err = readTrailer(f); err == nil {
+			return f, t, nil
+		}
+		_ = f.Close() // only read
+	}
+	for _, lasting := range []error{regular.ErrNotRegular, syscall.EACCES, syscall.EPERM, syscall.EIO, syscall.ELOOP} {
+		if errors.Is(err, lasting) {
+			return nil, trailer{}, errNotAnObject
+		}
+	}
+	return nil, trailer{}, fmt.Errorf("open object: %w", err)
+}
+
 // readTrailer reads an object's trailer and checks it against the file's size.
 func readTrailer(f *os.File) (trailer, error) {
 	var t trailer
@@ -161,7 +190,7 @@ func readTrailer(f *os.File) (trailer, error) {
 	if err != nil {
 		return t, fmt.Errorf("read object: %w", err)
 	}
-	if !info.Mode().IsRegular() || info.Size() < int64(footerSize) {
+	if info.Size() < int64(footerSize) {
 		return t, errNotAnObject
 	}
 	footer := make([]byte, footerSize)

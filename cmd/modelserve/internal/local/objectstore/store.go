@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/johannesboyne/gofakes3"
+
+	"github.com/modelserveai/modelserve/internal/regular"
 )
 
 // Bucket is the platform's bucket and Region the region it claims.
@@ -158,7 +160,7 @@ func signedBy(r *http.Request, id string) bool {
 
 func loadCredentials(path string) (Credentials, error) {
 	var c Credentials
-	text, err := os.ReadFile(path)
+	text, err := regular.Read(path, 1<<20)
 	if err == nil {
 		if err := json.Unmarshal(text, &c); err == nil && c.AccessKeyID != "" && c.SecretAccessKey != "" {
 			return c, nil

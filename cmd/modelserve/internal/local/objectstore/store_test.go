@@ -3,6 +3,7 @@ package objectstore_test
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -399,21 +401,57 @@ func TestKilledDuringPut(t *testing.T) {
 	}
 }
 
-// A file cut short by something else is no object, and not in the way of one.
-func TestForeignFilesAreNoObjects(t *testing.T) {
+// TestDamagedObjectsKeepTheirName: what has an object's name and is not what was
+// written is never read, is listed, and is not free to who writes only what is
+// not there. None of it holds anybody up.
+func TestDamagedObjectsKeepTheirName(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(path string) error{
+		"cut short":                 func(path string) error { return os.Truncate(path, 5) },
+		"empty":                     func(path string) error { return os.Truncate(path, 0) },
+		"overwritten":               func(path string) error { return os.WriteFile(path, bytes.Repeat([]byte("x"), 500), 0o600) },
+		"a FIFO":                    func(path string) error { return errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)) },
+		"a folder":                  func(path string) error { return errors.Join(os.Remove(path), os.MkdirAll(path+"/in~", 0o700)) },
+		"a link that leads nowhere": func(path string) error { return errors.Join(os.Remove(path), os.Symlink("nowhere", path)) },
+		"a link to itself":          func(path string) error { return errors.Join(os.Remove(path), os.Symlink(filepath.Base(path), path)) },
+		"a device":                  func(path string) error { return errors.Join(os.Remove(path), os.Symlink("/dev/zero", path)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			_, c := open(t, dir)
+			put(t, c, "m/2/model.json", "some bytes")
+			put(t, c, "m/1/model.json", "others")
+			if err := damage(filepath.Join(dir, "buckets", objectstore.Bucket, "m", "2", "model.json~")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := get(t, c, "m/2/model.json", ""); code(err) != "ObjectDamaged" {
+				t.Errorf("get: %v", err)
+			}
+			if diff := cmp.Diff([]string{"m/1/model.json", "m/2/model.json"}, list(t, c, "m/", "", 0)); diff != "" {
+				t.Errorf("listed (-want +got):\n%s", diff)
+			}
+			for what, in := range map[string]*s3.PutObjectInput{
+				"where there is none":     {IfNoneMatch: aws.String("*")},
+				"in place of what it was": {IfMatch: aws.String(`"` + fmt.Sprintf("%x", md5.Sum([]byte("some bytes"))) + `"`)},
+			} {
+				in.Bucket, in.Key, in.Body = aws.String(objectstore.Bucket), aws.String("m/2/model.json"), strings.NewReader("new")
+				if _, err := c.PutObject(t.Context(), in); code(err) != "PreconditionFailed" {
+					t.Errorf("put %s: %v", what, err)
+				}
+			}
+		})
+	}
+}
+
+// TestDamagedObjectsAreReplaced by who says no condition.
+func TestDamagedObjectsAreReplaced(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	_, c := open(t, dir)
 	put(t, c, "x", "some bytes")
-	path := filepath.Join(dir, "buckets", objectstore.Bucket, "x~")
-	if err := os.Truncate(path, 5); err != nil {
+	if err := os.Truncate(filepath.Join(dir, "buckets", objectstore.Bucket, "x~"), 5); err != nil {
 		t.Fatal(err)
-	}
-	if _, err := get(t, c, "x", ""); code(err) != "ObjectDamaged" {
-		t.Errorf("a broken object: %v", err)
-	}
-	if got := list(t, c, "", "", 0); len(got) != 0 {
-		t.Errorf("listed: %q", got)
 	}
 	put(t, c, "x", "new")
 	if got, err := get(t, c, "x", ""); err != nil || got != "new" {
