@@ -34,21 +34,24 @@ models: deps build ## Publish the shipped models into the platform's S3, as vers
 images: ## Make the images that functions and the gateway are built on (ARCH=amd64,arm64 PUSH=registry GPU=1).
 	@$(GO) run ./cmd/images $(if $(ARCH),-arch $(ARCH)) $(if $(PUSH),-push $(PUSH)) $(if $(GPU),-gpu) $(IMAGESFLAGS)
 
+# Tests are of what is here, not of the platform that a shell's variables name.
+plain := unset $${!MODELSERVE_@};
+
 .PHONY: test
 test: test-deps deps ## Prove everything but the cluster.
 	@# And what took longest, of what was not known from before.
-	@MODELSERVE_POISON=buffers $(GO) test -race -timeout 30m ./... | awk '{ print; fflush() } \
+	@$(plain) MODELSERVE_POISON=buffers $(GO) test -race -timeout 30m ./... | awk '{ print; fflush() } \
 		$$1 ~ /ok|FAIL/ && $$3 ~ /s$$/ { printf "  %7.1f s  %s\n", $$3, $$2 | "sort -rn | head -8 >&2" }'
 
 .PHONY: conformance
 conformance: test-deps deps ## Serve every model of the ONNX project's node tests (UPDATE=1 writes the exceptions again).
 	@# Of each model only what went wrong, and the summary.
-	@$(GO) test -race -count=1 -timeout 30m -v ./test/conformance -all $(if $(UPDATE),-update) | grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|    --- PASS)'
+	@$(plain) $(GO) test -race -count=1 -timeout 30m -v ./test/conformance -all $(if $(UPDATE),-update) | grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|    --- PASS)'
 
 .PHONY: clients
 clients: test-deps deps ## Use the platform through every client of others, Java's and MLServer's too.
 	@test/clients/setup.sh all
-	@$(GO) test -count=1 -timeout 30m -v ./test/clients -all | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+	@$(plain) $(GO) test -count=1 -timeout 30m -v ./test/clients -all | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
 
 .PHONY: cluster
 cluster: ## Bring up Kubernetes and Knative on this Linux machine (as root).
