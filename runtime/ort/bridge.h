@@ -37,6 +37,7 @@ typedef struct ms_pool ms_pool;
 ms_pool *ms_pool_new(void);  // NULL without memory
 void ms_pool_free(ms_pool *p);
 int64_t ms_pool_size(ms_pool *p);  // bytes, in use or kept for later runs
+int64_t ms_pool_heap(ms_pool *p);  // the same as ms_heap counts them
 int64_t ms_pool_high(ms_pool *p);  // bytes that runs had at most at once, since it was asked
 void ms_pool_trim(ms_pool *p);     // gives back what no run uses
 

@@ -28,6 +28,7 @@ enum { SMALL = 512 << 10, FIRST_SLAB = 1 << 20, SLAB = 2 << 20 };
 typedef struct slab {
   struct slab *next;
   size_t bytes;
+  size_t heap;    // that the C library counts for it, which may be twice as much
   size_t used;    // blocks
   uint64_t turn;  // of the pool, when one was taken last
   int unwanted;
@@ -55,6 +56,7 @@ struct ms_pool {
   char *room;  // what is left of the last one
   size_t room_bytes;
   size_t idle_bytes, used_bytes;
+  size_t slab_bytes, slab_heap, own_bytes;  // of slabs, and of blocks that are not cut from one
   size_t peak;     // of used_bytes
   size_t high;     // the same, since somebody asked
   size_t resting;  // used_bytes before the first run
@@ -107,7 +109,9 @@ static block *take_idle(ms_pool *p, unsigned class) {
 
 static void release(ms_pool *p, block *b) {
   p->blocks--;
-  if (b->slab == NULL) free(b);
+  if (b->slab != NULL) return;
+  p->own_bytes -= b->size;
+  free(b);
 }
 
 static void destroy(ms_pool *p) {
@@ -124,10 +128,14 @@ static block *cut(ms_pool *p, size_t size) {
   if (p->room_bytes < size + ALIGN) {
     size_t bytes = p->slabs == NULL ? FIRST_SLAB : SLAB;
     void *memory = NULL;
+    int64_t before = ms_heap();
     if (posix_memalign(&memory, bytes, bytes) != 0) return NULL;
+    int64_t heap = ms_heap() - before;
     slab *s = memory;
-    *s = (slab){.next = p->slabs, .bytes = bytes};
+    *s = (slab){.next = p->slabs, .bytes = bytes, .heap = heap > 0 ? (size_t)heap : 0};
     p->slabs = s;
+    p->slab_bytes += s->bytes;
+    p->slab_heap += s->heap;
     p->room = (char *)memory + ALIGN;
     p->room_bytes = bytes - ALIGN;
   }
@@ -149,6 +157,7 @@ static block *fresh(ms_pool *p, size_t size, unsigned class) {
   block *b = memory;
   *b = (block){.pool = p, .size = size, .class = class, .slab = size <= SMALL ? p->slabs : NULL};
   p->blocks++;
+  if (b->slab == NULL) p->own_bytes += size;
   return b;
 }
 
@@ -181,6 +190,8 @@ static void evict_slabs(ms_pool *p, uint64_t since, size_t most) {
     }
     if (s == p->slabs) p->room_bytes = 0;  // it is the last one, which blocks are cut from
     *at = s->next;
+    p->slab_bytes -= s->bytes;
+    p->slab_heap -= s->heap;
     free(s);
   }
 }
@@ -230,7 +241,14 @@ int64_t ms_pool_high(ms_pool *p) {
 
 int64_t ms_pool_size(ms_pool *p) {
   pthread_mutex_lock(&p->mu);
-  size_t total = p->idle_bytes + p->used_bytes;
+  size_t total = p->slab_bytes + p->own_bytes;
+  pthread_mutex_unlock(&p->mu);
+  return (int64_t)total;
+}
+
+int64_t ms_pool_heap(ms_pool *p) {
+  pthread_mutex_lock(&p->mu);
+  size_t total = p->slab_heap + p->own_bytes;
   pthread_mutex_unlock(&p->mu);
   return (int64_t)total;
 }

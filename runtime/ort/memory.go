@@ -23,7 +23,7 @@ func (s *Session) measure(path string, heap int64) error {
 		}
 		return nil
 	}
-	s.heap = max(0, int64(C.ms_heap())-heap-s.poolSize())
+	s.heap = max(0, int64(C.ms_heap())-heap-int64(C.ms_pool_heap(s.pool)))
 	return nil
 }
 
