@@ -45,6 +45,7 @@ typedef struct block {
   uint64_t turn;  // of the pool, when it was taken last
   size_t size;    // bytes behind the header
   unsigned class;
+  uint32_t freed;  // the pool's count of frees, when it was one
 } block;
 
 _Static_assert(sizeof(block) <= ALIGN, "a block's header is before its data");
@@ -61,6 +62,7 @@ struct ms_pool {
   size_t high;     // the same, since somebody asked
   size_t resting;  // used_bytes before the first run
   uint64_t turns;  // runs
+  uint32_t frees;
   size_t blocks;
   int closed;
 };
@@ -95,16 +97,24 @@ static unsigned class_of(size_t n, size_t *size) {
   return power * 4 + (unsigned)quarters;
 }
 
+// LARGER is how many classes a block may be above what is asked for: 16 times.
+enum { LARGER = 16 };
+
 static block *take_idle(ms_pool *p, unsigned class) {
-  // What is up to twice as large will do.
-  for (unsigned c = class; c < CLASSES && c <= class + 4; c++) {
+  // What is larger will do, too, so that runs of other sizes share it. What was
+  // used last is in the processor's caches.
+  unsigned from = CLASSES;
+  for (unsigned c = class; c < CLASSES && c <= class + LARGER; c++) {
     block *b = p->idle[c];
     if (b == NULL) continue;
-    p->idle[c] = b->next;
-    p->idle_bytes -= b->size;
-    return b;
+    if (from == CLASSES || (int32_t)(b->freed - p->idle[from]->freed) > 0) from = c;
+    if (c >= class + 4) break;
   }
-  return NULL;
+  if (from == CLASSES) return NULL;
+  block *b = p->idle[from];
+  p->idle[from] = b->next;
+  p->idle_bytes -= b->size;
+  return b;
 }
 
 static void release(ms_pool *p, block *b) {
@@ -220,7 +230,7 @@ enum { KEPT = 64 };
 
 // make_room frees what runs of other shapes left behind, before more is taken.
 static void make_room(ms_pool *p) {
-  if (p->turns > KEPT) evict(p, p->turns - KEPT, 0);
+  if (p->turns > KEPT && p->idle_bytes > p->peak) evict(p, p->turns - KEPT, p->peak);
   if (p->idle_bytes / 4 > p->peak) evict(p, UINT64_MAX, p->peak);
 }
 
@@ -336,6 +346,7 @@ static void pool_free(OrtAllocator *self, void *data) {
     release(p, b);
     last = p->blocks == 0;
   } else {
+    b->freed = ++p->frees;
     b->next = p->idle[b->class];
     p->idle[b->class] = b;
     p->idle_bytes += b->size;
