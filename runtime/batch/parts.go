@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -40,8 +42,9 @@ func (q *Queue) runParts(ctx context.Context, req *infer.Request, wanted []strin
 // ok is false for what cannot be joined.
 func (q *Queue) runGroups(ctx context.Context, req *infer.Request, wanted []string, rows, per int) (result *Result, ok bool, err error) {
 	size := per * maxParts
+	sum := &answered{q: q, rows: rows}
 	if rows <= size {
-		return q.runGroup(ctx, req, wanted, rows, per)
+		return q.runGroup(ctx, req, wanted, rows, per, sum)
 	}
 	results := make([]*Result, ceilDiv(rows, size))
 	defer releaseAll(results)
@@ -49,7 +52,7 @@ func (q *Queue) runGroups(ctx context.Context, req *infer.Request, wanted []stri
 		group := *req
 		count := min(size, rows-i*size)
 		group.Inputs = cutInputs(q.m.Signature, req.Inputs, i*size, count)
-		if results[i], ok, err = q.runGroup(ctx, &group, wanted, count, per); !ok || err != nil {
+		if results[i], ok, err = q.runGroup(ctx, &group, wanted, count, per, sum); !ok || err != nil {
 			return nil, false, err
 		}
 	}
@@ -57,13 +60,49 @@ func (q *Queue) runGroups(ctx context.Context, req *infer.Request, wanted []stri
 	return result, ok, nil
 }
 
-func (q *Queue) runGroup(ctx context.Context, req *infer.Request, wanted []string, rows, per int) (result *Result, ok bool, err error) {
+// answered is how large an answer is of which parts are there.
+type answered struct {
+	q     *Queue
+	rows  int // of the whole request
+	bytes atomic.Int64
+}
+
+// add counts a part, and refuses what will be too large as soon as that is seen:
+// of outputs that are no texts by the first part.
+func (a *answered) add(part *Result, rows int) error {
+	most := a.q.m.MaxOutput
+	if most <= 0 {
+		return nil
+	}
+	bytes, whole := int64(0), 0.0
+	for i := range part.Outputs {
+		o := &part.Outputs[i]
+		if spec := infer.SpecOf(a.q.m.Signature.Outputs, o.Name); spec == nil || spec.Unbatched {
+			continue
+		}
+		bytes += int64(len(o.Data))
+		if o.DataType != infer.Bytes {
+			whole += float64(len(o.Data)) / float64(max(rows, 1)) * float64(a.rows)
+		}
+	}
+	if sum := a.bytes.Add(bytes); max(float64(sum), whole) > float64(most) {
+		return problem.New(problem.PayloadTooLarge,
+			"the answer would have %.0f bytes or more; expected at most %d (MODELSERVE_MAX_OUTPUT): ask for fewer rows, or for fewer of the outputs",
+			max(float64(sum), whole), most)
+	}
+	return nil
+}
+
+func (q *Queue) runGroup(ctx context.Context, req *infer.Request, wanted []string, rows, per int, sum *answered) (result *Result, ok bool, err error) {
 	results := make([]*Result, ceilDiv(rows, per))
 	defer releaseAll(results)
 	group, ctx := errgroup.WithContext(ctx)
 	// Enough to keep the slots busy: others wait in no line.
 	group.SetLimit(2 * q.s.cfg.Slots)
 	for i := range results {
+		if ctx.Err() != nil {
+			break // one has failed
+		}
 		group.Go(func() (err error) {
 			defer func() { // nobody above recovers here
 				if p := recover(); p != nil {
@@ -74,8 +113,10 @@ func (q *Queue) runGroup(ctx context.Context, req *infer.Request, wanted []strin
 			count := min(per, rows-from)
 			part := *req
 			part.Inputs = cutInputs(q.m.Signature, req.Inputs, from, count)
-			results[i], err = q.runAdmitted(ctx, &part, wanted)
-			return err
+			if results[i], err = q.runAdmitted(ctx, &part, wanted); err != nil {
+				return err
+			}
+			return sum.add(results[i], count)
 		})
 	}
 	if err := group.Wait(); err != nil {

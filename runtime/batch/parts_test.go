@@ -5,6 +5,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -37,6 +38,24 @@ func TestNoNumberOfRowsIsTooManyForABatchBound(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAnAnswerThatWillBeTooLargeEndsItsParts holds that what is larger than an
+// answer may be is refused by its first parts, before the others are run.
+func TestAnAnswerThatWillBeTooLargeEndsItsParts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const rows = 17_000
+		f := &fake{}
+		_, q := newQueue(t, 2, 4, f, func(m *Model) { m.MaxRows, m.MaxOutput = 16, 4*rows-1 })
+		_, err := ask(t.Context(), t, q, request("", make([]float32, rows)...))
+		if problem.CodeOf(err) != problem.PayloadTooLarge {
+			t.Errorf("got %v", err)
+		}
+		if ran := f.ran(); len(ran) > 8 {
+			t.Errorf("%d parts were run", len(ran))
+		}
+	})
 }
 
 // TestAGroupOfPartsThatIsNotItsRowsEndsThem holds that what the first parts show

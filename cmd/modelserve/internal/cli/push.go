@@ -69,9 +69,9 @@ together agree. Where the graph does not show it and you know it, say
 A server makes its batches as large as pays, beginning with what was measured
 here, and waits for no request. --max-batch-size and --max-delay override it.
 Only requests of equal sizes share a batch, unless --ragged names axes along
-which the shorter may be padded; the model is run to prove that its answers stay
-the same. Inputs that share a length, as token ids and their mask do, are named
-each. An input with "mask" in its name is padded with what leaves out: with 0 it
+which the shorter may be padded: you say that its answers stay the same, and the
+model is run to refute it. Inputs that share a length, as token ids and their mask do, are named
+each. One of these with "mask" in its name is padded with what leaves out: with 0 it
 holds ones where something is, with any other pad zeros (mask=1:1). What an input
 without rows, or text, has decides with which others padding was tried: requests
 with other values share batches of equal sizes. Those of --example are tried, and

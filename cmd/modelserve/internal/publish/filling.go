@@ -61,7 +61,7 @@ func (p *prover) widen(ctx context.Context, base int64) {
 	p.high = make([]float64, len(p.sig.Inputs))
 	for i := range p.sig.Inputs {
 		spec := &p.sig.Inputs[i]
-		if spec.Optional || spec.Unbatched || spec.DataType == infer.Bytes || spec.DataType == infer.Bool || isMask(spec.Name) {
+		if spec.Optional || spec.Unbatched || spec.DataType == infer.Bytes || spec.DataType == infer.Bool || p.isMask(spec.Name) {
 			continue
 		}
 		bound := math.Inf(1)
@@ -96,8 +96,15 @@ func (p *prover) bisect(ctx context.Context, i int, refused float64, base int64)
 	}
 }
 
-// isMask tells an input that says what of the others is there.
-func isMask(name string) bool { return strings.Contains(strings.ToLower(name), "mask") }
+// isMask reports whether an input says what of the others is there: by its name,
+// where it is padded, and the publisher's example has no other numbers than 0 and 1.
+func (p *prover) isMask(name string) bool {
+	if !strings.Contains(strings.ToLower(name), "mask") || !slices.ContainsFunc(p.asked, func(r Ragged) bool { return r.Input == name }) {
+		return false
+	}
+	i := slices.IndexFunc(p.sig.Inputs, func(s infer.TensorSpec) bool { return s.Name == name })
+	return i < 0 || i >= len(p.given) || !p.given[i].seen || p.given[i].low >= 0 && p.given[i].high <= 1
+}
 
 // fill writes values that differ along every axis and from row to row, into the
 // input of that place in the signature.
@@ -121,7 +128,7 @@ func (p *prover) fill(t *infer.Tensor, input int, fill filling) {
 			v = in.there()
 		default:
 			v = p.value(t.DataType, &in, i, most, &fill)
-			if fill.given && input < len(p.given) && p.given[input].high > p.given[input].low {
+			if fill.given && input < len(p.given) && p.given[input].seen {
 				v = p.given[input].between(t.DataType, i, fill.seed)
 			}
 		}
@@ -204,9 +211,9 @@ func (p *prover) layout(t *infer.Tensor) layout {
 	}
 	at := slices.IndexFunc(p.asked, func(r Ragged) bool { return r.Input == t.Name })
 	if at < 0 {
-		return layout{mask: isMask(t.Name), length: 1, inner: row, row: row}
+		return layout{length: 1, inner: row, row: row} // what has no axis to pad is no mask, whatever its name
 	}
-	in := layout{ragged: &p.asked[at], asked: at, mask: isMask(t.Name), length: max(int(t.Shape[p.asked[at].Axis]), 1), inner: 1, row: row}
+	in := layout{ragged: &p.asked[at], asked: at, mask: p.isMask(t.Name), length: max(int(t.Shape[p.asked[at].Axis]), 1), inner: 1, row: row}
 	for _, n := range t.Shape[p.asked[at].Axis+1:] {
 		in.inner *= max(int(n), 1)
 	}

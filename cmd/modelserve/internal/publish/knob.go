@@ -29,7 +29,10 @@ type knob struct {
 }
 
 // span is what numbers an input had in the publisher's example.
-type span struct{ low, high float64 }
+type span struct {
+	low, high float64
+	seen      bool // there was an example
+}
 
 // between is a number of the span.
 func (s span) between(d infer.DataType, i, seed int) float64 {
@@ -108,10 +111,10 @@ func (p *prover) valuesOf(spec *infer.TensorSpec, example *infer.Tensor) (values
 
 // spanOf is of what numbers a tensor holds.
 func spanOf(t *infer.Tensor) span {
-	s := span{math.Inf(1), math.Inf(-1)}
+	s := span{low: math.Inf(1), high: math.Inf(-1)}
 	for _, v := range floats(t) {
 		if v >= -math.MaxFloat32 && v <= math.MaxFloat32 {
-			s.low, s.high = min(s.low, v), max(s.high, v)
+			s.low, s.high, s.seen = min(s.low, v), max(s.high, v), true
 		}
 	}
 	return s

@@ -213,7 +213,7 @@ func (p *prover) highest(group []int, whole bool) int {
 		spec := &p.sig.Inputs[k]
 		float := tolerance(spec.DataType) > 0
 		switch {
-		case isMask(spec.Name):
+		case p.isMask(spec.Name):
 		case float && !whole:
 			rows = max(rows, mostIDs/8)
 		case float == whole && (!float || p.high[k] < mostHigh):
@@ -260,7 +260,8 @@ func (p *prover) block(ctx context.Context, group []int, base int64, sizes []int
 	return true, nil
 }
 
-// note says up to which lengths padding was proven.
+// note says up to which lengths padding was tried. Trials refute and do not prove:
+// a model may answer otherwise at an id or a value that was not tried.
 func (p *prover) note() string {
 	text := ""
 	for i, r := range p.asked {
@@ -269,7 +270,8 @@ func (p *prover) note() string {
 		}
 		text += fmt.Sprintf("axis %d of input %q up to %d", r.Axis, r.Input, p.most[i])
 	}
-	return "padding was proven along " + text + p.knobNote() + ": other requests share batches only with those of equal sizes"
+	return "padding was tried along " + text + p.knobNote() + ", and changed no answer; that it changes none of others is your word. " +
+		"Requests beyond what was tried share batches only with those of equal sizes"
 }
 
 // The classes of lengths are those of runtime/batch: 1, 2, 3, 4, 6, 8, 12, 16, …

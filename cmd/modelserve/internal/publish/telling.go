@@ -93,7 +93,7 @@ func (p *prover) stable(ctx context.Context, o int, scale *scale, row []infer.Te
 	moved := slices.Clone(row)
 	for i := range moved {
 		within := tolerance(moved[i].DataType)
-		if within == 0 || isMask(moved[i].Name) {
+		if within == 0 || p.isMask(moved[i].Name) {
 			continue
 		}
 		by := within / 100
