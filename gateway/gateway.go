@@ -156,7 +156,7 @@ func New(config Config, deps Deps) (*Gateway, error) {
 	if g.metrics, err = newMetrics(deps.Telemetry.Registry); err != nil {
 		return nil, err
 	}
-	g.functions = &rerun{next: deps.Transport, room: semaphore.NewWeighted(int64(config.MaxKept)), counter: g.metrics.reruns}
+	g.functions = &rerun{next: deps.Transport, room: newKeepRoom(int64(config.MaxKept)), counter: g.metrics.reruns}
 	g.table = g.endpoints()
 	g.grpc = g.newGRPC()
 

@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"sync"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/modelserveai/modelserve/internal/problem"
 )
 
@@ -17,7 +15,7 @@ import (
 // own time, is not lost.
 type kept struct {
 	source io.ReadCloser // nil for none
-	room   *semaphore.Weighted
+	room   keeper
 	length int64 // bytes; -1 when that is not known
 
 	reading sync.Mutex // held over a Read of the source
@@ -33,8 +31,14 @@ type kept struct {
 	current *keptReader
 }
 
+// keeper says how many bytes may be kept.
+type keeper interface {
+	TryAcquire(n int64) bool
+	Release(n int64)
+}
+
 // keep makes the body of r one that can be read again.
-func keep(r *http.Request, room *semaphore.Weighted) *kept {
+func keep(r *http.Request, room keeper) *kept {
 	k := &kept{source: r.Body, room: room, length: r.ContentLength}
 	if r.Body == http.NoBody {
 		k.source = nil

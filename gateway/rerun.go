@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/problem"
@@ -26,7 +25,7 @@ import (
 // they answer so without having reached it, and then nothing has run.
 type rerun struct {
 	next    http.RoundTripper
-	room    *semaphore.Weighted // bytes of bodies kept
+	room    *keepRoom
 	counter *prometheus.CounterVec
 }
 
@@ -55,7 +54,7 @@ func (t *rerun) RoundTrip(r *http.Request) (*http.Response, error) {
 	var body again = renewed{r.GetBody}
 	ctx, answered := r.Context(), func() {}
 	if r.GetBody == nil {
-		k := keep(r, t.room)
+		k := keep(r, t.room.share(r.Context()))
 		body = k
 		ctx, answered = withTimeout(ctx, k)
 	}

@@ -211,8 +211,8 @@ func TestAMessageThatBrokeOffIsRunAgainOnce(t *testing.T) {
 // them, that nothing fails without, and that the room comes back.
 func TestWhatIsKeptIsBounded(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.MaxKept = 64 * env.KiB })
-	body := strings.Repeat("x", 60<<10)
+	w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.MaxKept = 84 * env.KiB })
+	body := strings.Repeat("x", 60<<10) // of the three quarters that one tenant may have
 	hold, held := make(chan struct{}), make(chan struct{})
 	var calls atomic.Int64
 	w.serve("pool", func(rw http.ResponseWriter, r *http.Request) {

@@ -173,16 +173,24 @@ func (s *scanner) skip() bool {
 	}
 }
 
-// natural reads an integer that is not negative.
+// natural reads an integer that is not negative, also one that is written with a
+// point or an exponent.
 func (s *scanner) natural() (int64, bool) {
-	digits := []byte{}
-	for c := s.next(); c >= '0' && c <= '9'; c = s.peek() {
-		if len(digits) > len(strconv.FormatInt(math.MaxInt64, 10)) {
+	const most = 64 // bytes; longer ones are left to who reads the whole request
+	var number []byte
+	for c := s.next(); c >= '0' && c <= '9' || c == '.' || c == 'e' || c == 'E' || c == '+' || c == '-'; c = s.peek() {
+		if len(number) == most {
 			return 0, false
 		}
-		digits = append(digits, c)
+		number = append(number, c)
 		s.at++
 	}
-	n, err := strconv.ParseInt(string(digits), 10, 64)
-	return n, err == nil
+	if n, err := strconv.ParseInt(string(number), 10, 64); err == nil {
+		return n, n >= 0
+	}
+	v, err := strconv.ParseFloat(string(number), 64)
+	if err != nil || v < 0 || v >= 1<<63 || v != math.Trunc(v) {
+		return 0, false
+	}
+	return int64(v), true
 }

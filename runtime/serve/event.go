@@ -150,6 +150,27 @@ func writeAttributes(h http.Header, out event.Event) {
 	}
 }
 
+// headerText is what a quoted string (RFC 7230, 3.2.6) stands for, and any other text
+// itself: a header's value may be one (HTTP protocol binding, 3.1.3.2).
+func headerText(s string) string {
+	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
+		return s
+	}
+	var b strings.Builder
+	for i := 1; i < len(s)-1; i++ {
+		switch {
+		case s[i] == '"':
+			return s // more than one
+		case s[i] == '\\' && i+1 == len(s)-1:
+			return s // its last quote is escaped
+		case s[i] == '\\':
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
 // percentDecode decodes what percentEncode encodes. Most SDKs do not encode a
 // per cent sign, so one that begins no two hexadecimal digits is itself, and a
 // value that would decode to what is no UTF-8 was never encoded.

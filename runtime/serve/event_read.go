@@ -172,7 +172,7 @@ func (a *attributes) setExtension(name string, value any) error {
 
 // readBinary reads an event whose attributes are headers.
 func (a *attributes) readBinary(body []byte, h http.Header) error {
-	if versions := h.Values("Ce-Specversion"); len(versions) != 1 || versions[0] != event.CloudEventsVersionV1 {
+	if versions := h.Values("Ce-Specversion"); len(versions) != 1 || headerText(versions[0]) != event.CloudEventsVersionV1 {
 		return a.invalid(versionName, "expected 1.0")
 	}
 	for _, name := range slices.Sorted(maps.Keys(h)) {
@@ -192,7 +192,7 @@ func (a *attributes) readBinary(body []byte, h http.Header) error {
 		case attribute == dataMember:
 			return a.invalid(attribute, "expected the data as the body instead")
 		}
-		if err := a.setText(attribute, percentDecode(values[0])); err != nil {
+		if err := a.setText(attribute, percentDecode(headerText(values[0]))); err != nil {
 			return err
 		}
 	}

@@ -104,6 +104,28 @@ func TestNativeReleases(t *testing.T) {
 	}
 }
 
+// TestQuotedHeadersOfEvents holds that a header's value that is a quoted string
+// (RFC 7230, 3.2.6) is what it stands for, and that other quotes are themselves.
+func TestQuotedHeadersOfEvents(t *testing.T) {
+	t.Parallel()
+	url := native(t, newFake())
+	for name, tc := range map[string]struct{ sent, want string }{
+		"quoted":             {`"a"`, "a"},
+		"with an escape":     {`"a\"b"`, "a%22b"},
+		"encoded inside":     {`"caf%C3%A9"`, "caf%C3%A9"},
+		"a quote in it":      {`a"b`, "a%22b"},
+		"two quoted":         {`"a" "b"`, "%22a%22%20%22b%22"},
+		"only one quote":     {`"`, "%22"},
+		"the last escaped":   {`"a\"`, `%22a\%22`},
+		"quoted and nothing": {`""`, ""},
+	} {
+		got := send(t, http.MethodPost, url, []byte("abc"), "Ce-Specversion", `"1.0"`, "Ce-Id", "1", "Ce-Source", `"/tests"`, "Ce-Type", "t", "Ce-Subject", tc.sent)
+		if subject := got.header.Get("Ce-Subject"); got.status != http.StatusOK || subject != tc.want {
+			t.Errorf("%s: %d %q, want %q", name, got.status, subject, tc.want)
+		}
+	}
+}
+
 func TestCloudEventBinary(t *testing.T) {
 	t.Parallel()
 	url := native(t, newFake())
