@@ -95,10 +95,10 @@ func TestGood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(set.Services) != 2 || set.Services[0].Name != "everything" || set.Services[1].Name != "minimal" {
+	if len(set.Services) != 3 || set.Services[0].Name != "everything" || set.Services[1].Name != "merged" || set.Services[2].Name != "minimal" {
 		t.Fatalf("services %v", set.Services)
 	}
-	all, minimal := set.Services[0], set.Services[1]
+	all, minimal := set.Services[0], set.Services[2]
 	want := []corev1.EnvVar{
 		{Name: "SHARED_COLOUR", Value: "green"},
 		{Name: "PLAIN", Value: "yes"},

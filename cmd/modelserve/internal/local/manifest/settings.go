@@ -28,6 +28,7 @@ func (s settings) add(d document, h header, config *serving.Config) error {
 		header
 		Data       map[string]string `json:"data"`
 		StringData map[string]string `json:"stringData"`
+		BinaryData map[string][]byte `json:"binaryData"` // of which no environment has any
 		Metadata   any               `json:"metadata"`
 		Type       string            `json:"type"`
 		Immutable  bool              `json:"immutable"`

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	yamlv3 "go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -146,6 +147,9 @@ func split(file string, text []byte) ([]document, error) {
 			continue
 		}
 		asJSON, err := sigsyaml.YAMLToJSONStrict(part)
+		if err != nil && onlyMerged(part) {
+			asJSON, err = sigsyaml.YAMLToJSON(part)
+		}
 		if err != nil {
 			return nil, syntax(file, before, part, err)
 		}
@@ -153,6 +157,13 @@ func split(file string, text []byte) ([]document, error) {
 			documents = append(documents, document{file: file, json: asJSON, text: text})
 		}
 	}
+}
+
+// onlyMerged reports whether a document is YAML in which no name is there twice,
+// but that what is merged (<<) is named again, which overrides it.
+func onlyMerged(part []byte) bool {
+	var any any
+	return bytes.Contains(part, []byte("<<")) && yamlv3.Unmarshal(part, &any) == nil
 }
 
 // Snapshot is what was read, file by file, and what else was in their folders.
