@@ -16,9 +16,10 @@ import (
 )
 
 // TestAHandedPortIsNobodyElses holds that only who has the socket answers on its
-// port, while it is handed over, after its end too.
+// port, while it is handed over, after its end too. It runs before the tests that
+// are parallel: a process that one of these starts has every socket of this one,
+// until it runs its program.
 func TestAHandedPortIsNobodyElses(t *testing.T) {
-	t.Parallel()
 	p := &ports{taken: map[int]bool{}}
 	at, socket, err := p.take(t.Context())
 	if err != nil {

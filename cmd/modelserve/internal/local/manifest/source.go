@@ -162,8 +162,8 @@ func split(file string, text []byte) ([]document, error) {
 // onlyMerged reports whether a document is YAML in which no name is there twice,
 // but that what is merged (<<) is named again, which overrides it.
 func onlyMerged(part []byte) bool {
-	var any any
-	return bytes.Contains(part, []byte("<<")) && yamlv3.Unmarshal(part, &any) == nil
+	var value any
+	return bytes.Contains(part, []byte("<<")) && yamlv3.Unmarshal(part, &value) == nil
 }
 
 // Snapshot is what was read, file by file, and what else was in their folders.
