@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestDownLeavesNothing ends the cluster that runs, and looks for what it had:
@@ -33,8 +34,17 @@ func TestDownLeavesNothing(t *testing.T) {
 	if err := c.down(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if left := inside(t, namespaces); len(left) > 0 {
+	left := inside(t, namespaces)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for gone := time.After(10 * time.Second); len(left) > 0; left = inside(t, namespaces) { // one may still be exiting
+		select {
+		case <-tick.C:
+			continue
+		case <-gone:
+		}
 		t.Errorf("in the node's namespaces: %v", left)
+		break
 	}
 	for _, path := range []string{"/sys/class/net/" + cable, c.run, c.state, filepath.Join(c.dir, "env")} {
 		if _, err := os.Lstat(path); err == nil {
