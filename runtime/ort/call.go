@@ -33,7 +33,7 @@ type call struct {
 	wanted  []string
 	buffers []*buffer // of outputs, where they have one
 
-	shrink     bool   // what is kept for runs, after this one
+	shrink     bool   // what a device keeps for runs, after this one
 	fire       func() // tells the run to stop
 	terminated chan struct{}
 }
@@ -249,14 +249,13 @@ func (c *call) aligned(t *infer.Tensor) unsafe.Pointer {
 // setOptions makes the run options where the run needs any.
 func (c *call) setOptions(ctx context.Context) error {
 	l := c.s.lib
-	shrink := c.shrink && c.s.arenas != nil
-	if c.c.options == nil && (shrink || ctx.Done() != nil) {
+	if c.c.options == nil && (c.shrink || ctx.Done() != nil) {
 		if err := l.check(C.ms_call_options(l.api, c.c)); err != nil {
 			return err
 		}
 		l.live.runs.Add(1)
 	}
-	if shrink {
+	if c.shrink {
 		return l.check(C.ms_call_shrink(l.api, c.c, c.s.arenas))
 	}
 	return nil
@@ -274,7 +273,7 @@ func (c *call) invoke(ctx context.Context) error {
 	if err := c.setOptions(ctx); err != nil {
 		return fmt.Errorf("run options: %w", err)
 	}
-	if c.shrink && c.s.arenas != nil {
+	if c.shrink {
 		defer c.forgetOptions()
 	}
 	if ctx.Done() != nil {

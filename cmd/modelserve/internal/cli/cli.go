@@ -93,7 +93,7 @@ func Run(ctx context.Context, args []string, env Env) int {
 	return exitFailed
 }
 
-// endTime is how long a command may take to end once it is told to; the local
+// endTime is how long a command may take to end after the first signal; the local
 // platform takes half of it at most.
 const endTime = time.Minute
 

@@ -56,7 +56,7 @@ func TestAQuestionIsInterrupted(t *testing.T) {
 	s.must("models", "show", "churn@1")
 }
 
-// writes is a writer that is told what is written.
+// writes is a writer that passes on what is written.
 type writes func(text []byte)
 
 func (w writes) Write(text []byte) (int, error) {

@@ -137,7 +137,7 @@ func (p *platform) view() screen.View {
 	}
 }
 
-// defaultData is where a platform keeps its data that nobody told where.
+// defaultData is where a platform keeps its data where nobody says where.
 const defaultData = ".modelserve"
 
 // commands are what the first screen says to paste.

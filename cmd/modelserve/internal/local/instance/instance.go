@@ -57,12 +57,12 @@ type Instance struct {
 	probe   *corev1.Probe
 	at      *place
 	secret  string
-	told    termination
+	report  termination
 	http1   *http.Transport
 	http2   *http.Transport
 	done    chan struct{}
 	killed  error  // set before done is closed, when the platform killed it
-	said    string // set before done is closed: what it told of its end
+	said    string // set before done is closed: what it reported of its end
 }
 
 // Start starts an instance.
@@ -73,7 +73,7 @@ func (l *Launcher) Start(ctx context.Context, s Spec) (*Instance, error) {
 	}
 	defer socket.Close()
 	secret := rand.Text()
-	told, err := newTermination(l.dir, at.own)
+	report, err := newTermination(l.dir, at.own)
 	if err != nil {
 		at.release()
 		return nil, fmt.Errorf("start %s: %w", s.Revision, err)
@@ -81,25 +81,25 @@ func (l *Launcher) Start(ctx context.Context, s Spec) (*Instance, error) {
 	p, err := l.spawner.Start(process.Command{
 		Path: s.Program,
 		Args: s.Args,
-		Env: append(l.environment(s, at.own), "MODELSERVE_TERMINATION_LOG="+string(told), "MODELSERVE_SECRET="+secret,
+		Env: append(l.environment(s, at.own), "MODELSERVE_TERMINATION_LOG="+string(report), "MODELSERVE_SECRET="+secret,
 			lifecycle.ListenVariable+"="+strconv.Itoa(process.FirstFile)),
 		Files: []*os.File{socket},
 		Line:  func(line []byte) { l.line(s.Service, line) },
 	})
 	if err != nil {
-		told.remove()
+		report.remove()
 		at.release()
 		return nil, fmt.Errorf("start %s: %w", s.Revision, err)
 	}
-	i := &Instance{process: p, probe: s.Probe, at: at, secret: secret, told: told, http1: transport(at), http2: transport(at), done: make(chan struct{})}
+	i := &Instance{process: p, probe: s.Probe, at: at, secret: secret, report: report, http1: transport(at), http2: transport(at), done: make(chan struct{})}
 	i.http1.Protocols.SetHTTP1(true)
 	i.http2.Protocols.SetUnencryptedHTTP2(true)
 	go func() { // ends with the process, which Stop waits for
 		i.watch(s.Limits.Memory().Value())
 		i.http1.CloseIdleConnections()
 		i.http2.CloseIdleConnections()
-		i.said = told.read()
-		told.remove()
+		i.said = report.read()
+		report.remove()
 		at.release()
 		close(i.done)
 	}()
@@ -169,13 +169,13 @@ func (i *Instance) Address() string { return i.at.address() }
 // of others finds it in MODELSERVE_SECRET.
 func (i *Instance) Secret() string { return i.secret }
 
-// Memory is its resident memory in bytes, where that can be told.
+// Memory is its resident memory in bytes, where that is known.
 func (i *Instance) Memory() (resident int64, ok bool) { return i.process.Memory() }
 
 // Done is closed when the instance has ended.
 func (i *Instance) Done() <-chan struct{} { return i.done }
 
-// Err says why it ended: what it told of that itself, else what is seen of a
+// Err says why it ended: what it reported of that itself, else what is seen of a
 // process. Call it after Done.
 func (i *Instance) Err() error {
 	err := i.process.Err()

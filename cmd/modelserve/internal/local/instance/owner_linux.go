@@ -9,10 +9,10 @@ import (
 )
 
 // isOurs is nil when this user's programs, and no others, listen on a port. Where
-// that cannot be told, they are taken to.
+// that is not known, they are taken to.
 func isOurs(port int) error {
 	var owners []int
-	told := false
+	known := false
 	for _, table := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
 		f, err := os.Open(table)
 		if err != nil {
@@ -23,9 +23,9 @@ func isOurs(port int) error {
 		if err != nil {
 			return fmt.Errorf("read who listens: %w", err)
 		}
-		owners, told = append(owners, more...), true
+		owners, known = append(owners, more...), true
 	}
-	if !told {
+	if !known {
 		return nil
 	}
 	return judge(owners, os.Geteuid(), port)

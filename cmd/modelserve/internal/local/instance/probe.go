@@ -35,7 +35,7 @@ func (i *Instance) Ready(ctx context.Context) error {
 			}
 		} else {
 			good = 0
-			if reason := i.told.read(); reason != "" {
+			if reason := i.report.read(); reason != "" {
 				return errors.New(reason)
 			}
 		}
