@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"github.com/modelserveai/modelserve/internal/problem"
-	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/problem/problemgrpc"
 )
 
 // body bounds a request's body in bytes, also when its length was not

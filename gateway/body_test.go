@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/modelserveai/modelserve/gateway"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // onceOnly is a server's body that must not be touched once it has ended.

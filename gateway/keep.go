@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"sync"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // kept is a request's body that can be read again from its beginning, as long as

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // keyView is a key as the control API shows it.

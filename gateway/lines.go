@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // lines bounds the access log: a flood of requests shall not become one of

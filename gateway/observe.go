@@ -13,9 +13,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/modelserveai/modelserve/internal/problem"
-	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
 	"github.com/modelserveai/modelserve/internal/telemetry"
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/problem/problemgrpc"
 )
 
 // observation is what is told of a request when it ends.

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
-	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/problem/problemgrpc"
 )
 
 // The fields of ModelStreamInferResponse.

@@ -20,8 +20,8 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/modelserveai/modelserve/internal/env"
-	"github.com/modelserveai/modelserve/internal/problem"
 	"github.com/modelserveai/modelserve/internal/telemetry"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // Config is what SinkBinding puts into a container's environment

@@ -12,7 +12,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // Principal is a caller that has proved who he is.

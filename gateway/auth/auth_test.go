@@ -14,7 +14,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/auth/authtest"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 func spec(scopes ...auth.Scope) auth.KeySpec {

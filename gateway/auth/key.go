@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // Key is a stored API key. The secret itself is nowhere: only its hash is.

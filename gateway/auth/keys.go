@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/internal/memo"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // ErrNoKey is what a KeyStore returns for an id it does not have.

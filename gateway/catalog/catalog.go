@@ -15,7 +15,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/gateway/internal/detach"
 	"github.com/modelserveai/modelserve/gateway/internal/memo"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 )
 

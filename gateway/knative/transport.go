@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/route"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // Transport returns next, for the URLs of the routes: what may wake nothing is

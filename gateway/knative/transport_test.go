@@ -13,7 +13,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/knative"
 	"github.com/modelserveai/modelserve/gateway/route"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // network answers every request, but for hosts it cannot reach.

@@ -14,8 +14,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
-	"github.com/modelserveai/modelserve/internal/problem"
-	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/problem/problemgrpc"
 )
 
 // newReflection makes the handlers of server reflection, of its two versions, for

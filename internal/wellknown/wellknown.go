@@ -15,8 +15,8 @@ import (
 	"connectrpc.com/grpcreflect"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"github.com/modelserveai/modelserve/internal/problem"
-	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/problem/problemgrpc"
 )
 
 // The procedures that are answered.

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 func TestCacheEvictsTheLeastRecentlyUsed(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 func TestFetchFullDisk(t *testing.T) {

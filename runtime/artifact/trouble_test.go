@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // holds fails unless a fetch gives these bytes; it returns what it gave.

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // dispatch starts every run that may start now. It is called, under mu, when

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/bucket"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/bucket"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )

@@ -5,7 +5,7 @@ import (
 	"io"
 	"unsafe"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // proveBytes is how much of a body is read before what its length announced is

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // requestParameters reads a request's parameters; those the protocol gives a

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"strings"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // The content types of HTML's forms (https://url.spec.whatwg.org/#urlencoded-serializing

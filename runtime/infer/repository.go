@@ -3,7 +3,7 @@ package infer
 import (
 	"strings"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // MaxControl bounds the bodies of the repository extension's requests, in bytes.

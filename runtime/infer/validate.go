@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // mostFields bounds how many faults one error tells.

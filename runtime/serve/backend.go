@@ -16,7 +16,7 @@ import (
 
 // Backend runs models for the server. It is the one seam between the wire and
 // what runs behind it: runtime/pool implements it, batching goes in behind it.
-// Errors are problems (internal/problem) where the caller can do something.
+// Errors are problems (problem) where the caller can do something.
 type Backend interface {
 	// Acquire resolves a model's name and version, loads it when it must, and
 	// holds that one version until the lease is released, whatever is swapped or

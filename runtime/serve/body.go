@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/internal/lifecycle"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )

@@ -14,10 +14,10 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/modelserveai/modelserve/internal/deflate"
-	"github.com/modelserveai/modelserve/internal/problem"
-	"github.com/modelserveai/modelserve/internal/problem/problemgrpc"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/internal/wellknown"
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/problem/problemgrpc"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
 )

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/modelserveai/modelserve/internal/logtest"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 

@@ -169,7 +169,7 @@ type published struct {
 
 func startPublisher(t *testing.T) *publisher {
 	t.Helper()
-	path := build(t, "./cmd/modelserve/internal/publish/testdata/publisher")
+	path := build(t, "./publish/testdata/publisher")
 	cmd := exec.Command(path, t.TempDir())
 	cmd.Dir = "../.."
 	var printed output

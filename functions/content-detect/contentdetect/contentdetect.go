@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/modelserveai/modelserve/functions/internal/payload"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/modelserveai/modelserve/functions/internal/imaging"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // odd are files as programs write them; test/golden/odd_images.py makes them.

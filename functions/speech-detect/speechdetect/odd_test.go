@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // odd are WAVs as programs write them; test/golden/odd_audio.py makes them.

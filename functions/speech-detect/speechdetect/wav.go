@@ -6,7 +6,7 @@ import (
 	"io"
 	"math"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // Bounds on what a WAV may hold. Its bytes are bounded before it comes here.

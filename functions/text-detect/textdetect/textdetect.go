@@ -16,7 +16,7 @@ import (
 	"github.com/modelserveai/modelserve/functions/internal/imaging"
 	"github.com/modelserveai/modelserve/functions/internal/payload"
 	"github.com/modelserveai/modelserve/functions/internal/textimage"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )

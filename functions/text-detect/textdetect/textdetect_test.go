@@ -12,7 +12,7 @@ import (
 
 	"github.com/modelserveai/modelserve/functions/internal/modeltest"
 	"github.com/modelserveai/modelserve/functions/text-detect/textdetect"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )

@@ -4,7 +4,7 @@ import (
 	"strings"
 
 	"github.com/modelserveai/modelserve/functions/internal/textimage"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // alphabetKey is where a recogniser's own metadata holds its characters, one

@@ -1,6 +1,6 @@
 // Package cli is the modelserve command: what it takes, what it prints, and
 // how it exits. The work is done elsewhere: models are published by
-// runtime/artifact, the local platform runs in internal/local, keys live
+// runtime/artifact, the local platform runs in local, keys live
 // behind the gateway.
 package cli
 
@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // The exit codes: it did what was asked, it failed, it was asked wrongly.

@@ -13,7 +13,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // maxAnswer bounds what is read of an answer of the control API.

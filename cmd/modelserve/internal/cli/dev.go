@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local"
+	"github.com/modelserveai/modelserve/local"
 )
 
 func (a *app) devCommand() *cobra.Command {

@@ -17,9 +17,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local"
-	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/objectstore"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/local"
+	"github.com/modelserveai/modelserve/local/objectstore"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )

@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local"
-	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/manifest"
+	"github.com/modelserveai/modelserve/local"
+	"github.com/modelserveai/modelserve/local/manifest"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 )
 

@@ -22,7 +22,7 @@ import (
 	"github.com/modelserveai/modelserve/functions/text-detect/textdetect"
 	"github.com/modelserveai/modelserve/functions/text-orient/textorient"
 	"github.com/modelserveai/modelserve/functions/text-recognize/textrecognize"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/serve"

@@ -11,10 +11,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local"
-	"github.com/modelserveai/modelserve/cmd/modelserve/internal/local/objectstore"
 	"github.com/modelserveai/modelserve/internal/env"
-	"github.com/modelserveai/modelserve/internal/problem"
+	"github.com/modelserveai/modelserve/local"
+	"github.com/modelserveai/modelserve/local/objectstore"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )

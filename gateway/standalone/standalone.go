@@ -1,0 +1,250 @@
+// Package standalone is the gateway as a process of its own, for a cluster: it
+// wires the handler to its stores, its routes and its port, and decides
+// nothing.
+package standalone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/modelserveai/modelserve/gateway"
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/catalog"
+	"github.com/modelserveai/modelserve/gateway/knative"
+	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/gateway/sqlite"
+	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/internal/lifecycle"
+	"github.com/modelserveai/modelserve/internal/telemetry"
+	"github.com/modelserveai/modelserve/runtime/artifact"
+)
+
+// config is everything the process is told.
+type config struct {
+	Port int `env:"PORT" envDefault:"8080"`
+
+	// Grace is how long requests may take to end after SIGTERM.
+	Grace time.Duration `env:"MODELSERVE_GRACE" envDefault:"30s"`
+
+	// Database is the one thing that is written to: the file, and SQLite's own
+	// beside it. The folder must be there.
+	Database string `env:"MODELSERVE_GATEWAY_DB" envDefault:"/var/lib/modelserve/gateway.db"`
+
+	// Routes is a file, reloaded on change, or "knative:NAMESPACE,…": then the
+	// Knative Services of these namespaces are followed.
+	Routes  string   `env:"MODELSERVE_ROUTES" envDefault:"/etc/modelserve/routes.yaml"`
+	Domains []string `env:"MODELSERVE_HOST_TEMPLATES" envDefault:"{function}.{namespace}.models.test"`
+
+	Service    string `env:"K_SERVICE"`  // Knative's: the gateway's own
+	Kubeconfig string `env:"KUBECONFIG"` // for Knative's routes outside a cluster
+
+	// AdminKey, when set, is a key that may do everything; it is stored (its
+	// hash) when its id is not there yet, so that an empty database has it again.
+	AdminKey string `env:"MODELSERVE_ADMIN_KEY,unset"`
+
+	Gateway   gateway.Config
+	Storage   artifact.Config
+	Trust     artifact.Trust // policies that it did not sign are not followed
+	Telemetry telemetry.Config
+}
+
+// Check implements env.Checker.
+func (c *config) Check() []error {
+	var faults []error
+	if c.Port < 0 || c.Port > 65535 {
+		faults = append(faults, env.Faultf("PORT", "expected 0 to 65535, got %d", c.Port))
+	}
+	if c.Grace < 0 {
+		faults = append(faults, env.Faultf("MODELSERVE_GRACE", "expected a duration such as 30s, got %v", c.Grace))
+	}
+	if _, _, err := knative.Namespaces(c.Routes); err != nil {
+		faults = append(faults, env.Faultf("MODELSERVE_ROUTES", "%v", err))
+	}
+	if _, err := route.New(c.Domains...); err != nil {
+		faults = append(faults, env.Faultf("MODELSERVE_HOST_TEMPLATES", "%v", err))
+	}
+	if c.AdminKey != "" {
+		if _, err := auth.ParseKey(c.AdminKey); err != nil {
+			faults = append(faults, env.Faultf("MODELSERVE_ADMIN_KEY", "expected ms_<id>_<secret>"))
+		}
+	}
+	faults = append(faults, c.Gateway.Check()...)
+	faults = append(faults, c.Storage.Check()...)
+	return append(faults, c.Trust.Check()...)
+}
+
+// Main runs the process by its environment.
+func Main() {
+	var cfg config
+	if len(os.Args) > 1 {
+		if len(os.Args) > 2 || os.Args[1] != "--help" && os.Args[1] != "-h" {
+			fmt.Fprintf(os.Stderr, "gateway: takes no arguments, got %q; --help tells the variables that configure it\n", os.Args[1:])
+			os.Exit(env.ExitCode)
+		}
+		_, _ = fmt.Fprintln(os.Stdout, "The gateway of ModelServe is configured by its environment:")
+		_ = env.Usage(os.Stdout, &cfg) // an output that is gone reads nothing
+		return
+	}
+	if err := env.Parse(&cfg); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(env.ExitCode)
+	}
+	ctx, stop := lifecycle.Context(context.Background())
+	err := run(ctx, cfg, nil)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gateway:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends, and drains. listening, when set, is told the
+// address.
+func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) {
+	version := buildVersion()
+	cfg.Telemetry.Version, cfg.Gateway.Version = version, version
+	if cfg.Telemetry.Service == "" {
+		cfg.Telemetry.Service = "gateway"
+	}
+	tel, err := telemetry.New(ctx, cfg.Telemetry, os.Stderr)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		err = errors.Join(err, tel.Stop(stopping))
+	}()
+	keys, err := sqlite.Open(ctx, cfg.Database)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, keys.Close()) }()
+	if err := adopt(ctx, keys, cfg.AdminKey); err != nil {
+		return err
+	}
+	store, err := openStore(ctx, cfg, tel)
+	if err != nil {
+		return err
+	}
+	transport := gateway.NewTransport()
+	defer transport.CloseIdleConnections()
+	found, err := findRoutes(cfg, transport, tel.Logger)
+	if err != nil {
+		return err
+	}
+
+	var draining atomic.Bool
+	published := catalog.New(store)
+	defer func() { err = errors.Join(err, published.Close()) }()
+	handler, err := gateway.New(cfg.Gateway, gateway.Deps{
+		Keys: keys, Catalog: published, Routes: found.routes, Transport: found.transport, Telemetry: tel,
+		Ready: func(ctx context.Context) error {
+			if draining.Load() {
+				return errors.New("draining")
+			}
+			if err := found.ready(ctx); err != nil {
+				return err
+			}
+			return keys.Ping(ctx)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, handler.Close()) }()
+	return serve(ctx, cfg, tel, handler, listening, func() { draining.Store(true) }, found.follow)
+}
+
+// openStore opens the published models, whose policies decide where calls go.
+func openStore(ctx context.Context, cfg config, tel *telemetry.Telemetry) (*artifact.PolicyReader, error) {
+	store, err := artifact.NewStore(ctx, cfg.Storage)
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := cfg.Trust.Verifier(ctx, tel.Logger)
+	if err != nil {
+		return nil, err
+	}
+	return artifact.NewPolicyReader(store, verifier, tel.Logger), nil
+}
+
+// serve runs the two listeners and the watch, and waits for all of them.
+func serve(
+	ctx context.Context, cfg config, tel *telemetry.Telemetry, handler http.Handler,
+	listening func(net.Addr), drain func(), watch func(context.Context),
+) error {
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp", fmt.Sprintf(":%d", cfg.Port))
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	metrics, err := telemetry.ListenMetrics(ctx, cfg.Telemetry)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	limits := lifecycle.DefaultLimits()
+	// The gateway refuses large headers itself, in the right format.
+	limits.HeaderBytes = max(limits.HeaderBytes, 2*int(cfg.Gateway.MaxHeaders))
+	limits.Drain = limits.Drain.Over(int64(cfg.Gateway.MaxBody), tel.Drained)
+
+	tel.Logger.InfoContext(ctx, "listening", "address", listener.Addr().String(), "metrics", metrics.Addr().String())
+	if listening != nil {
+		listening(listener.Addr())
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return lifecycle.Serve(ctx, lifecycle.NewServer(handler, limits), listener, cfg.Grace, drain)
+	})
+	group.Go(func() error {
+		return lifecycle.Serve(ctx, tel.MetricsServer(), metrics, cfg.Grace, nil)
+	})
+	group.Go(func() error { watch(ctx); return nil })
+	return group.Wait()
+}
+
+// adopt stores the operator's key, unless it is there.
+func adopt(ctx context.Context, keys auth.KeyStore, text string) error {
+	if text == "" {
+		return nil
+	}
+	key, err := auth.Adopt(text, auth.KeySpec{Name: "MODELSERVE_ADMIN_KEY", Tenant: "default", Scopes: []auth.Scope{auth.Admin}}, time.Now())
+	if err != nil {
+		return fmt.Errorf("store MODELSERVE_ADMIN_KEY: %w", err)
+	}
+	err = keys.Create(ctx, key)
+	if !errors.Is(err, auth.ErrKeyExists) {
+		return err
+	}
+	stored, err := keys.Get(ctx, key.ID)
+	if err != nil {
+		return fmt.Errorf("read MODELSERVE_ADMIN_KEY: %w", err)
+	}
+	if stored.Hash != key.Hash {
+		return errors.New("MODELSERVE_ADMIN_KEY: its id is that of another key; make one with a new id")
+	}
+	return nil
+}
+
+// buildVersion is the module's version, or the commit it was built from.
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "dev"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return s.Value[:12]
+		}
+	}
+	return info.Main.Version
+}

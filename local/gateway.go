@@ -1,0 +1,209 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/modelserveai/modelserve/gateway"
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/catalog"
+	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/gateway/sqlite"
+	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/internal/lifecycle"
+	"github.com/modelserveai/modelserve/internal/regular"
+	"github.com/modelserveai/modelserve/internal/telemetry"
+	"github.com/modelserveai/modelserve/local/activator"
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// hostTemplate is where functions have their own URLs.
+const hostTemplate = "{function}.{namespace}.localhost"
+
+// open wires the gateway. What it opens is in closers, last one first.
+func (f *front) open(ctx context.Context) error {
+	p := f.platform
+	var config gateway.Config
+	if err := env.Parse(&config); err != nil {
+		return err //nolint:wrapcheck // it names the variables
+	}
+	config.Version = p.options.Version
+	told, err := f.telemetry(ctx)
+	if err != nil {
+		return err
+	}
+	f.limits = lifecycle.DefaultLimits()
+	f.limits.Drain = f.limits.Drain.Over(int64(config.MaxBody), told.Drained)
+	keys, err := sqlite.Open(ctx, p.dir.keys())
+	if err != nil {
+		return fmt.Errorf("open the keys: %w", err)
+	}
+	f.closers = append([]func() error{keys.Close}, f.closers...)
+	if f.key, err = ensureKey(ctx, keys, p.dir.key()); err != nil {
+		return err
+	}
+	objects, err := artifact.NewStore(ctx, artifact.Config{
+		Bucket: p.state.S3.Bucket, Endpoint: p.state.S3.Endpoint, Region: p.state.S3.Region, PathStyle: true,
+		AccessKey: p.state.S3.AccessKeyID, SecretKey: p.state.S3.SecretAccessKey,
+	})
+	if err != nil {
+		return fmt.Errorf("reach the objects: %w", err)
+	}
+	trust := artifact.Trust{PublicKeyFile: p.dir.public()}
+	verifier, err := trust.Verifier(ctx, told.Logger)
+	if err != nil {
+		return fmt.Errorf("reach the objects: %w", err)
+	}
+	published := catalog.New(artifact.NewPolicyReader(objects, verifier, told.Logger))
+	f.closers = append([]func() error{published.Close}, f.closers...)
+	routes, err := route.New(hostTemplate)
+	if err != nil {
+		return fmt.Errorf("route: %w", err)
+	}
+	f.update = func(status []FunctionStatus) error {
+		return routes.Replace(functions(status)) //nolint:wrapcheck // it names the function
+	}
+	handler, err := gateway.New(config, gateway.Deps{
+		Keys: keys, Catalog: published, Routes: routes, Transport: p.services.table, Telemetry: told,
+		Ready: p.ready,
+	})
+	if err != nil {
+		return fmt.Errorf("make the gateway: %w", err)
+	}
+	f.handler, f.closers = handler, append([]func() error{handler.Close}, f.closers...)
+	return nil
+}
+
+// ready holds readiness until the shipped models are published: until then a
+// call that names one by its path would be told that there is none.
+func (p *platform) ready(context.Context) error {
+	if !isClosed(p.published) {
+		return errors.New("the shipped models are being published")
+	}
+	return nil
+}
+
+// telemetry is the gateway's: its log goes to the screen, its metrics to the
+// first free port from 9464.
+func (f *front) telemetry(ctx context.Context) (*telemetry.Telemetry, error) {
+	var config telemetry.Config
+	if err := env.Parse(&config); err != nil {
+		return nil, err //nolint:wrapcheck // it names the variables
+	}
+	config.Service, config.Version, config.Format = "gateway", f.platform.options.Version, "json"
+	if settings := f.platform.settings; settings.MetricsAddress == "" {
+		config.MetricsAddress, config.MetricsTries = metricsAddress, metricsTries
+	}
+	told, err := telemetry.New(ctx, config, f.platform.screen.Writer("gateway"))
+	if err != nil {
+		return nil, fmt.Errorf("start telemetry: %w", err)
+	}
+	f.closers = append([]func() error{func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		return told.Stop(ctx)
+	}}, f.closers...)
+	listener, err := telemetry.ListenMetrics(ctx, config)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it names the variable
+	}
+	f.metrics = "http://" + listener.Addr().String() + "/metrics"
+	metrics, done := told.MetricsServer(), make(chan error, 1)
+	go func() { done <- metrics.Serve(listener) }()
+	f.closers = append([]func() error{func() error {
+		err := metrics.Close()
+		if serveErr := <-done; !errors.Is(serveErr, http.ErrServerClosed) {
+			err = errors.Join(err, serveErr)
+		}
+		return err
+	}}, f.closers...)
+	return told, nil
+}
+
+// functions are the gateway's form of what runs.
+func functions(status []FunctionStatus) []route.Function {
+	list := make([]route.Function, 0, len(status))
+	for _, s := range status {
+		f := route.Function{
+			Name: s.Name, Namespace: "default", URL: "http://" + s.Name + activator.Domain,
+			Models: pins(s.Models), Mixed: pins(s.Mixed), Tags: s.Tags, Tagged: map[string][]route.Pin{},
+			Pool: s.pool(), State: s.State, Reason: s.Reason,
+		}
+		if s.State == route.StateFailed && s.Serving != "" {
+			f.State = s.Serving // calls are answered, and the reason stays
+		}
+		if f.State == route.StateIdle && s.Instances > 0 {
+			f.State = "ready" // another revision's, which has traffic
+		}
+		for tag, models := range s.Tagged {
+			f.Tagged[tag] = pins(models)
+		}
+		list = append(list, f)
+	}
+	return list
+}
+
+// pool says whether the function takes every published model.
+func (s FunctionStatus) pool() bool { return slices.Contains(s.Models, "*") }
+
+// pins reads MODELSERVE_MODELS. What is no name@version is for the function to
+// complain of, when it starts.
+func pins(models []string) []route.Pin {
+	var list []route.Pin
+	for _, ref := range models {
+		name, version, _ := strings.Cut(ref, "@")
+		n, err := infer.ParseName(name)
+		v, err2 := infer.ParseVersion(version)
+		if err == nil && err2 == nil {
+			list = append(list, route.Pin{Name: n, Version: v})
+		}
+	}
+	return list
+}
+
+// ensureKey makes the local key at the first start. It is the only one that is
+// kept in the clear, for the person whose machine this is.
+func ensureKey(ctx context.Context, keys auth.KeyStore, path string) (string, error) {
+	text, err := regular.Read(path, maxStateFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read the local key: %w", err)
+	}
+	if parsed, err := auth.ParseKey(strings.TrimSpace(string(text))); err == nil {
+		key, err := keys.Get(ctx, parsed.ID)
+		switch {
+		case err == nil && parsed.Matches(key) && key.Status(time.Now()) == auth.Active:
+			return strings.TrimSpace(string(text)), nil
+		case err != nil && !errors.Is(err, auth.ErrNoKey):
+			return "", fmt.Errorf("look up the local key: %w", err)
+		}
+	}
+	secret, key, err := auth.NewKey(auth.KeySpec{Name: "local", Tenant: "default", Scopes: []auth.Scope{"admin"}}, time.Now())
+	if err != nil {
+		return "", fmt.Errorf("make the local key: %w", err)
+	}
+	if err := keys.Create(ctx, key); err != nil {
+		return "", fmt.Errorf("make the local key: %w", err)
+	}
+	return secret, writeFile(path, []byte(secret+"\n"), 0o600)
+}
+
+// relative is a path as the person at the terminal would write it.
+func (p *platform) relative(path string) string {
+	here, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if r, err := filepath.Rel(here, path); err == nil && !strings.HasPrefix(r, "..") {
+		return r
+	}
+	return path
+}

@@ -1,0 +1,75 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/modelserveai/modelserve/local/manifest"
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// tellUnpublished looks, once the shipped models are there, whether every
+// version that the manifests name is published, and tells those that are not:
+// their functions would fail when they are called.
+func (p *platform) tellUnpublished(ctx context.Context, set manifest.Set) {
+	p.wg.Go(func() {
+		if p.untilPublished(ctx) != nil {
+			return
+		}
+		if err := p.unpublished(ctx, set); err != nil && ctx.Err() == nil {
+			p.screen.Problem(err)
+		}
+	})
+}
+
+// unpublished joins a sentence for each version that is named and not
+// published.
+func (p *platform) unpublished(ctx context.Context, set manifest.Set) error {
+	store, err := artifact.NewStore(ctx, artifact.Config{
+		Bucket: p.state.S3.Bucket, Endpoint: p.state.S3.Endpoint, Region: p.state.S3.Region, PathStyle: p.state.S3.PathStyle,
+		AccessKey: p.state.S3.AccessKeyID, SecretKey: p.state.S3.SecretAccessKey,
+	})
+	if err != nil {
+		return fmt.Errorf("look which models are published: %w", err)
+	}
+	var faults []error
+	for i := range set.Services {
+		s := &set.Services[i]
+		for _, model := range s.Models() {
+			if why := missing(ctx, store, model); why != nil {
+				faults = append(faults, fmt.Errorf("%s: Service %s: %s names %s: %w", s.File, s.Name, manifest.ModelsVariable, model, why))
+			}
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// missing says why a function would not find what it names.
+func missing(ctx context.Context, store *artifact.Store, model string) error {
+	if model == manifest.AllModels {
+		return nil
+	}
+	name, number, _ := strings.Cut(model, "@")
+	version, err := infer.ParseVersion(number)
+	if err == nil {
+		_, err = infer.ParseName(name)
+	}
+	if err != nil {
+		return fmt.Errorf("expected %s or name@version: %w", manifest.AllModels, err)
+	}
+	versions, err := store.Versions(ctx, name)
+	switch {
+	case problem.CodeOf(err) == problem.ModelNotFound:
+		return fmt.Errorf("%w; `modelserve models push %s FILE.onnx` publishes it", err, name)
+	case err != nil:
+		return err //nolint:wrapcheck // it says what was asked
+	case !slices.Contains(versions, version):
+		return fmt.Errorf("that version is not published; the newest is %d", versions[0])
+	}
+	return nil
+}
