@@ -1,0 +1,60 @@
+// Package call has the values that travel with a call through the gateway: what
+// is known of it (Call), and what its line of the access log says (Entry).
+//
+// They are passed as arguments: contexts carry cancellation, deadline and trace
+// alone. The package decides nothing.
+package call
+
+import (
+	"net/http"
+
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/route"
+)
+
+// Call is one request, or one message of a stream. It is filled in on the way in,
+// and does not change once it is forwarded, which may be at several places at
+// once.
+type Call struct {
+	Protocol Protocol
+	Source   string // address and port of the connection it came by
+	Host     string // as asked for, with its port
+
+	// Header is that of the request, without credentials and whatever only the
+	// platform may set; of a message of a stream, that of the stream.
+	Header http.Header
+
+	Bound     *route.Bound    // what the host leads to; nil at the gateway's own
+	Principal *auth.Principal // nil at what is answered without a credential
+
+	Log *Entry
+}
+
+// Protocol is how a call came, and how its errors are written.
+type Protocol int
+
+// The protocols.
+const (
+	HTTP Protocol = iota // errors are RFC 9457 problems, and V2's under /v2
+	GRPC
+)
+
+// Tenant is whose the call is; "" where nobody is known.
+func (c *Call) Tenant() string {
+	if c.Principal == nil {
+		return ""
+	}
+	return c.Principal.Tenant
+}
+
+// Entry is what is logged and counted of a call when it ends. It is written by
+// whoever has the call, one at a time.
+type Entry struct {
+	Route    string // the endpoint's pattern, never the path
+	Function string // that it was sent to
+	Model    string // that it was for, and the version that it came to; "" for none
+	Version  string
+	Err      error  // what it was answered with
+	GRPC     string // the gRPC status; "" for plain HTTP
+	Aborted  bool   // the answer broke off
+}
