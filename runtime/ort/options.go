@@ -28,7 +28,7 @@ type Options struct {
 	GPUMemory int64
 
 	// MemoryPattern lays the tensors of each shape out in one block, on top of
-	// what the arena has: docs/adr/0010 has what it costs and gains.
+	// what the arena has: docs/benchmarks.md has what it costs and gains.
 	MemoryPattern bool
 }
 

@@ -15,7 +15,7 @@
 // What requests that may be joined have in common is what runtime/batch asks of
 // them: the shapes of all inputs but for the rows, and the bytes of inputs without
 // rows. Inputs that have a default are left out, and no input is empty.
-// See docs/adr/0021-rows-are-shown-apart-by-the-graph.md.
+// See docs/rows.md, and docs/adr/0021 for why.
 //
 // It is not for what kernels do: that ONNX Runtime computes what an operator is
 // defined to is trusted, and held to it by this package's tests. Nor is it for
