@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/modelserveai/modelserve/gateway"
+	"github.com/modelserveai/modelserve/gateway/forward"
 	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 )
@@ -33,7 +34,7 @@ func BenchmarkInfer(b *testing.B) {
 		b.Fatal(err)
 	}
 	w := newWorld(b, func(_ *gateway.Config, d *gateway.Deps) {
-		d.Transport, d.Telemetry = toOne{gateway.NewTransport(), function.Listener.Addr().String()}, tel
+		d.Transport, d.Telemetry = toOne{forward.NewTransport(), function.Listener.Addr().String()}, tel
 	})
 	for _, size := range []int{64, 600 << 10} {
 		body := bytes.Repeat([]byte{1}, size)

@@ -13,8 +13,9 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/modelserveai/modelserve/gateway/internal/grpcwire"
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // body bounds a request's body in bytes, also when its length was not
@@ -43,7 +44,7 @@ type body struct {
 	budget *semaphore.Weighted
 	http2  bool
 
-	grpc   bool // errors are gRPC's, and there are frames around the messages
+	grpc   bool // there are frames around the messages
 	stream bool // without an end: bounded by the message, and by the time between them
 
 	// failed is why reading ended early, for whoever sees only that the
@@ -54,12 +55,12 @@ type body struct {
 // bound puts the limits on a request's body, or refuses one that is announced
 // too long.
 func (g *gateway) bound(w http.ResponseWriter, r *http.Request) (*body, error) {
-	if r.ContentLength > int64(g.config.MaxBody)+frameHeader || !isGRPC(r) && r.ContentLength > int64(g.config.MaxBody) {
+	if r.ContentLength > int64(g.config.MaxBody)+grpcwire.HeaderLen || !infer.IsGRPC(r.Header) && r.ContentLength > int64(g.config.MaxBody) {
 		return nil, g.tooLarge()
 	}
 	b := &body{
 		source: r.Body, left: r.ContentLength, control: http.NewResponseController(w), config: &g.config,
-		end: time.Now().Add(g.config.Timeout), budget: g.messages, http2: r.ProtoMajor >= 2,
+		end: time.Now().Add(g.config.Timeout), budget: g.messages, http2: r.ProtoMajor >= 2, grpc: infer.IsGRPC(r.Header),
 	}
 	if r.Body == nil || r.Body == http.NoBody {
 		return b, nil
@@ -137,15 +138,12 @@ func (b *body) read(p []byte) (int, error) {
 	}
 }
 
-// frameHeader is what gRPC puts before a message.
-const frameHeader = 5
-
 func (b *body) most() int64 {
 	switch {
 	case b.stream:
 		return math.MaxInt64 - 1
 	case b.grpc:
-		return int64(b.config.MaxBody) + frameHeader
+		return int64(b.config.MaxBody) + grpcwire.HeaderLen
 	default:
 		return int64(b.config.MaxBody)
 	}
@@ -182,14 +180,6 @@ func (b *body) release() {
 
 func (b *body) fail(err *problem.Error) error {
 	b.failed.Store(err)
-	return b.form(err)
-}
-
-// form gives gRPC's library an error that it hands on with its details.
-func (b *body) form(err *problem.Error) error {
-	if b.grpc {
-		return problemgrpc.Error(err)
-	}
 	return err
 }
 

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/modelserveai/modelserve/gateway"
+	"github.com/modelserveai/modelserve/gateway/forward"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 )
 
@@ -70,7 +71,7 @@ func TestAnAnswerThatBreaksOffIsNotWhole(t *testing.T) {
 			t.Run(name+", "+end, func(t *testing.T) {
 				t.Parallel()
 				address := scripted(t, reset, answer)
-				w := newWorld(t, func(_ *gateway.Config, d *gateway.Deps) { d.Transport = toOne{gateway.NewTransport(), address} })
+				w := newWorld(t, func(_ *gateway.Config, d *gateway.Deps) { d.Transport = toOne{forward.NewTransport(), address} })
 				for protocol, client := range map[string]*http.Client{"HTTP/1.1": w.server.Client(), "HTTP/2": w.h2c()} {
 					req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.server.URL+"/v2/models/iris/infer", strings.NewReader("{}"))
 					if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -21,10 +22,10 @@ import (
 var openAPIDocument []byte
 
 // openAPI serves the description of every URL here (OpenAPI 3.1).
-func (g *gateway) openAPI(c *call) error {
-	c.w.Header().Set("Content-Type", "application/json")
-	c.w.Header().Set("Content-Length", strconv.Itoa(len(openAPIDocument)))
-	_, _ = c.w.Write(openAPIDocument) // a caller that is gone needs no error
+func (g *gateway) openAPI(_ *call.Call, w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(openAPIDocument)))
+	_, _ = w.Write(openAPIDocument) // a caller that is gone needs no error
 	return nil
 }
 
@@ -42,8 +43,8 @@ type functionView struct {
 }
 
 // listFunctions tells the functions the caller may call.
-func (g *gateway) listFunctions(c *call) error {
-	ctx := c.r.Context()
+func (g *gateway) listFunctions(c *call.Call, w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
 	views := []functionView{}
 	functions := g.deps.Routes.Functions()
 	for i := range functions {
@@ -52,7 +53,7 @@ func (g *gateway) listFunctions(c *call) error {
 		if f.Pool {
 			on = "*" // for those who may call every model
 		}
-		if g.authorizer.Authorize(ctx, c.principal, auth.Action{Verb: auth.DoInfer, On: on}) != nil {
+		if !g.door.May(ctx, c, auth.Action{Verb: auth.DoInfer, On: on}) {
 			continue
 		}
 		view := functionView{
@@ -60,7 +61,7 @@ func (g *gateway) listFunctions(c *call) error {
 			Models: []string{}, Tags: append([]string{}, f.Tags...),
 		}
 		if host := g.deps.Routes.PublicHost(f); host != "" {
-			view.URL = "http://" + withPort(host, c.r.Host) + "/"
+			view.URL = "http://" + withPort(host, r.Host) + "/"
 		}
 		for _, pin := range f.Models {
 			view.Models = append(view.Models, pin.String())
@@ -70,7 +71,7 @@ func (g *gateway) listFunctions(c *call) error {
 		}
 		views = append(views, view)
 	}
-	return writeJSON(c.w, http.StatusOK, map[string]any{"functions": views})
+	return writeJSON(w, http.StatusOK, map[string]any{"functions": views})
 }
 
 // withPort gives a host the port that the caller came by.
@@ -176,4 +177,27 @@ func jsonName(goType string) string {
 	default:
 		return "an object"
 	}
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	data, err := json.Marshal(v, json.Deterministic(true))
+	if err != nil {
+		return err //nolint:wrapcheck // cannot happen
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(data, '\n')) // a caller that is gone needs no error
+	return nil
+}
+
+func (g *gateway) healthz(_ *call.Call, w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, http.StatusOK, map[string]any{"status": "ok"})
+}
+
+func (g *gateway) readyz(_ *call.Call, w http.ResponseWriter, r *http.Request) error {
+	if err := g.v2.NotReady(r.Context(), nil); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"status": "ready"})
 }

@@ -53,6 +53,7 @@ func faultsOf(protocol string) []fault {
 	versions := fault{"two versions", "version", problem.InvalidArgument, func(c *inference) { c.version, c.header[infer.VersionHeader] = "1", []string{"2"} }}
 	permission := fault{"no permission", "model", problem.PermissionDenied, func(c *inference) { c.model = "secret-model" }}
 	published := fault{"not published", "version", problem.ModelNotFound, func(c *inference) { c.version = "9" }}
+	garbled := fault{"garbled", "body", problem.MalformedBody, func(c *inference) { c.garbled = true }}
 	switch protocol {
 	case "REST":
 		return []fault{
@@ -63,18 +64,12 @@ func faultsOf(protocol string) []fault {
 		}
 	case "gRPC":
 		return []fault{
-			headers, credential,
+			headers, announced, credential, host,
 			{"no such procedure", "leaf", problem.Unimplemented, func(c *inference) { c.leaf = "None" }},
-			host, announced,
-			{"garbled", "body", problem.MalformedBody, func(c *inference) { c.garbled = true }},
-			versions, name, permission, published,
+			garbled, versions, name, permission, published,
 		}
 	default: // a message of a stream
-		return []fault{
-			headers, credential, host,
-			{"garbled", "body", problem.MalformedBody, func(c *inference) { c.garbled = true }},
-			versions, name, permission, published,
-		}
+		return []fault{headers, credential, host, garbled, versions, name, permission, published}
 	}
 }
 

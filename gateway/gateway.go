@@ -10,17 +10,19 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/http/httputil"
-	"sync"
+	"slices"
 
 	"connectrpc.com/connect"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/door"
+	"github.com/modelserveai/modelserve/gateway/forward"
+	"github.com/modelserveai/modelserve/gateway/internal/grpcwire"
+	"github.com/modelserveai/modelserve/gateway/resolve"
 	"github.com/modelserveai/modelserve/gateway/route"
+	v2 "github.com/modelserveai/modelserve/gateway/v2"
 	"github.com/modelserveai/modelserve/internal/telemetry"
-	"github.com/modelserveai/modelserve/runtime/artifact"
-	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // Deps are what the gateway works with. Those without a note are required.
@@ -32,7 +34,7 @@ type Deps struct {
 
 	// Transport reaches functions by the host of their route's URL. gRPC
 	// (content type application/grpc) needs HTTP/2 on it. It returns
-	// route.ErrAsleep as route.WakeHeader says; a problem in its errors reaches
+	// route.ErrAsleep as infer.WakeHeader says; a problem in its errors reaches
 	// the caller as it is.
 	Transport http.RoundTripper
 
@@ -42,61 +44,44 @@ type Deps struct {
 	// Authorizer decides; nil is auth.Scopes.
 	Authorizer auth.Authorizer
 
+	// Limiter decides how much a caller may have, and is charged what calls took;
+	// nil is without limits.
+	Limiter door.Limiter
+
+	// Audit records what was refused; may be nil.
+	Audit door.Audit
+
+	// AroundCalls goes around the forwarding of each call, the outermost first, as a
+	// cache does; AroundTries around each try of one, as a breaker does. May be
+	// empty.
+	AroundCalls, AroundTries []forward.Decorator
+
 	// Ready, when set, has the last word on /readyz.
 	Ready func(context.Context) error
 }
 
-// Catalog tells what is published. A change is seen within two seconds.
+// Catalog is what is published.
 type Catalog interface {
-	// Names lists the published models, sorted.
-	Names(ctx context.Context) ([]string, error)
-
-	// Versions lists a model's published versions, newest first; none when it is
-	// not published.
-	Versions(ctx context.Context, name string) ([]int, error)
-
-	// Policy says which version a call is for that names none by its number; the
-	// zero one where nobody said. It is shared: the caller does not change it.
-	Policy(ctx context.Context, name string) (*artifact.Policy, error)
-
-	// Model returns one version, or problem.ModelNotFound. It is shared: the
-	// caller does not change it.
-	Model(ctx context.Context, name string, version int) (*Model, error)
-
-	// Fault is why the store of what is published had no answer when it was last
-	// asked, a second or two ago; nil when it had. What the others tell is
-	// remembered then, and nothing can be fetched.
-	Fault(ctx context.Context) error
-
-	// Renew asks now whether anything was published: what the others tell may be
-	// a second or two old, and is of now after it.
-	Renew(ctx context.Context)
+	resolve.Catalog
+	v2.Manifests
 }
 
-// Model is one published version, as its manifest tells it.
-type Model struct {
-	Name      string
-	Version   int
-	Platform  string
-	Digest    string // "sha256:…" of the version's model.json; "" if not known
-	Signature infer.Signature
-}
+// Model is one published version, as its manifest describes it.
+type Model = v2.Model
 
 // gateway is what is behind a Gateway.
 type gateway struct {
 	config     Config
 	deps       Deps
 	keys       *auth.Keys
-	chain      auth.Authenticator
-	authorizer auth.Authorizer
-	failures   *failures
+	door       *door.Door
+	v2         *v2.Service
+	proxy      *forward.Proxy
 	metrics    *metrics
 	lines      lines
-	table      []endpoint
-	grpc       *grpcService
+	own        *http.ServeMux // of the gateway's hosts
+	functions  *http.ServeMux // of functions' hosts
 	grpcErrors *connect.ErrorWriter
-	buffers    bufferPool
-	functions  http.RoundTripper   // to functions
 	messages   *semaphore.Weighted // bytes of gRPC messages being received
 }
 
@@ -137,51 +122,42 @@ func New(config Config, deps Deps) (*Gateway, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	config = config.withDefaults()
 	g := &gateway{
-		config:     config,
+		config:     config.withDefaults(),
 		deps:       deps,
 		keys:       auth.NewKeys(deps.Keys),
-		authorizer: deps.Authorizer,
-		failures:   newFailures(),
-		lines:      lines{rate: config.AccessRate},
+		proxy:      forward.NewProxy(deps.Telemetry.Logger),
 		grpcErrors: connect.NewErrorWriter(),
-		messages:   semaphore.NewWeighted(int64(max(config.MaxInflight, config.MaxBody+frameHeader))),
 	}
-	if g.authorizer == nil {
-		g.authorizer = auth.Scopes{}
-	}
-	g.chain = append(auth.Chain{g.keys}, deps.Authenticators...)
+	g.lines = lines{rate: g.config.AccessRate}
+	g.messages = semaphore.NewWeighted(int64(max(g.config.MaxInflight, g.config.MaxBody+grpcwire.HeaderLen)))
 	var err error
 	if g.metrics, err = newMetrics(deps.Telemetry.Registry); err != nil {
 		return nil, err
 	}
-	g.functions = &rerun{next: deps.Transport, room: newKeepRoom(int64(config.MaxKept)), counter: g.metrics.reruns}
-	g.table = g.endpoints()
-	g.grpc = g.newGRPC()
-
-	var h http.Handler = http.HandlerFunc(g.serve)
-	h = g.observe(h)
-	h = deps.Telemetry.Middleware(h)
-	return &Gateway{handler: g.cleanHeaders(h), keys: g.keys}, nil
+	g.wire()
+	return &Gateway{handler: g.cleanHeaders(deps.Telemetry.Middleware(g)), keys: g.keys}, nil
 }
 
-// bufferPool lends the proxy its copy buffers.
-type bufferPool struct{ pool sync.Pool }
-
-var _ httputil.BufferPool = (*bufferPool)(nil)
-
-const copyBuffer = 256 << 10 // tensors are large, and each wake-up costs more than memory
-
-func (p *bufferPool) Get() []byte {
-	if b, ok := p.pool.Get().(*[copyBuffer]byte); ok {
-		return b[:]
+// wire makes the way of a call from its parts.
+func (g *gateway) wire() {
+	authenticator := append(auth.Chain{g.keys}, g.deps.Authenticators...)
+	rerun := forward.Rerun(int64(g.config.MaxKept), int64(g.config.MaxBody), g.metrics.reruns)
+	forwarder := forward.New(g.deps.Transport, slices.Concat(g.deps.AroundCalls, []forward.Decorator{rerun}, g.deps.AroundTries)...)
+	resolver := resolve.New(g.deps.Catalog, g.deps.Routes)
+	authorizer := g.deps.Authorizer
+	if authorizer == nil {
+		authorizer = auth.Scopes{}
 	}
-	return make([]byte, copyBuffer)
-}
-
-func (p *bufferPool) Put(b []byte) {
-	if len(b) == copyBuffer {
-		p.pool.Put((*[copyBuffer]byte)(b))
-	}
+	g.door = door.New(door.Config{
+		Authenticator: authenticator, Authorizer: authorizer, Limiter: g.deps.Limiter, Audit: g.deps.Audit,
+		Resolver: resolver, Forwarder: forwarder, Refused: g.metrics.refused,
+	})
+	g.v2 = v2.New(v2.Config{
+		Version: g.config.Version, MaxMessage: int64(g.config.MaxBody), Timeout: g.config.Timeout, StreamInFlight: g.config.StreamInFlight,
+		Door: g.door, Authenticator: authenticator, Resolver: resolver, Forwarder: forwarder, Proxy: g.proxy,
+		Routes: g.deps.Routes, Manifests: g.deps.Catalog, Ready: g.deps.Ready, Messages: g.metrics.messages,
+	})
+	own, functions := g.endpoints()
+	g.own, g.functions = newMux(own), newMux(functions)
 }

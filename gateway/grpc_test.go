@@ -26,6 +26,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
 )
@@ -70,6 +71,7 @@ type function struct {
 	name   string
 	header atomic.Pointer[http.Header]
 	fail   error
+	cost   string
 	hold   chan struct{} // when set, an inference waits for it or its end
 	held   chan struct{} // closed when it waits
 	ended  chan error
@@ -105,6 +107,9 @@ func (w *world) grpcFunction(name string) *function {
 				if err == nil {
 					res.Header().Set("Modelserve-Model", "m@1;digest=sha256:00")
 					res.Header().Set("X-Inner", "stays inside")
+					if f.cost != "" {
+						res.Header().Set(infer.CostHeader, f.cost)
+					}
 				}
 				return res, err
 			}

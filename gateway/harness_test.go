@@ -204,7 +204,7 @@ func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 	handler, ok := n.handlers[r.URL.Host]
 	n.seen = append(n.seen, r.Clone(context.WithoutCancel(r.Context())))
 	switch {
-	case n.asleep[r.URL.Host] && r.Header.Get(route.WakeHeader) == route.WakeNever:
+	case n.asleep[r.URL.Host] && r.Header.Get(infer.WakeHeader) == infer.WakeNever:
 		return nil, route.ErrAsleep
 	case !ok:
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: fmt.Errorf("no such host %s", r.URL.Host)}

@@ -5,21 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-
-	"github.com/modelserveai/modelserve/gateway/auth"
 )
-
-// The headers functions trust, because only the gateway reaches them.
-const (
-	tenantHeader  = "Modelserve-Tenant"
-	timeoutHeader = "Modelserve-Timeout" // what is left of the request's budget, in ms
-)
-
-// modelHeader tells which version answered: "name@version;digest=sha256:…".
-const modelHeader = "Modelserve-Model"
-
-// aliasHeader tells callers which alias decided on the version that answered.
-const aliasHeader = "Modelserve-Alias"
 
 const forwardedHost = "X-Forwarded-Host"
 
@@ -76,12 +62,6 @@ func (g *gateway) trusted(remote string) bool {
 		}
 	}
 	return false
-}
-
-// dropCredentials keeps callers' secrets from functions.
-func dropCredentials(h http.Header) {
-	h.Del(auth.AuthorizationHeader)
-	h.Del(auth.APIKeyHeader)
 }
 
 // headerBytes is what a request's line and headers take, as HTTP/1.1 has them.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -73,24 +75,24 @@ func (n *newKey) spec(caller *auth.Principal, now time.Time) (auth.KeySpec, erro
 
 // mayManageKeys lets the holders of keys:admin in. Only an admin sees beyond
 // his tenant.
-func (g *gateway) mayManageKeys(c *call) error {
-	return g.authorizer.Authorize(c.r.Context(), c.principal, auth.Action{Verb: auth.DoManageKeys})
+func (g *gateway) mayManageKeys(ctx context.Context, c *call.Call) error {
+	return g.door.Decide(ctx, c, auth.Action{Verb: auth.DoManageKeys})
 }
 
-func (g *gateway) isAdmin(c *call) bool {
-	return g.authorizer.Authorize(c.r.Context(), c.principal, auth.Action{Verb: auth.DoAnything}) == nil
+func (g *gateway) isAdmin(ctx context.Context, c *call.Call) bool {
+	return g.door.May(ctx, c, auth.Action{Verb: auth.DoAnything})
 }
 
-func (g *gateway) createKey(c *call) error {
-	if err := g.mayManageKeys(c); err != nil {
+func (g *gateway) createKey(c *call.Call, w http.ResponseWriter, r *http.Request) error {
+	if err := g.mayManageKeys(r.Context(), c); err != nil {
 		return err
 	}
 	var asked newKey
-	if err := decode(c.r, &asked); err != nil {
+	if err := decode(r, &asked); err != nil {
 		return err
 	}
 	now := time.Now()
-	spec, err := asked.spec(c.principal, now)
+	spec, err := asked.spec(c.Principal, now)
 	if err != nil {
 		return err
 	}
@@ -98,30 +100,30 @@ func (g *gateway) createKey(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := g.mayGrant(c, key); err != nil {
+	if err := g.mayGrant(r.Context(), c, key); err != nil {
 		return err
 	}
-	if err := g.deps.Keys.Create(c.r.Context(), key); err != nil {
+	if err := g.deps.Keys.Create(r.Context(), key); err != nil {
 		return err
 	}
 	view := viewOf(key)
 	view.Key = text
-	c.w.Header().Set("Location", "/v1/keys/"+key.ID)
-	c.w.Header().Set("Cache-Control", "no-store")
-	return writeJSON(c.w, http.StatusCreated, view)
+	w.Header().Set("Location", "/v1/keys/"+key.ID)
+	w.Header().Set("Cache-Control", "no-store")
+	return writeJSON(w, http.StatusCreated, view)
 }
 
 // mayGrant keeps a caller from making, or revoking, a key that may do more than
 // he.
-func (g *gateway) mayGrant(c *call, key *auth.Key) error {
-	if g.isAdmin(c) {
+func (g *gateway) mayGrant(ctx context.Context, c *call.Call, key *auth.Key) error {
+	if g.isAdmin(ctx, c) {
 		return nil
 	}
-	if key.Tenant != c.principal.Tenant {
-		return problem.New(problem.PermissionDenied, "this credential may make keys of tenant %s only", c.principal.Tenant)
+	if key.Tenant != c.Principal.Tenant {
+		return problem.New(problem.PermissionDenied, "this credential may make keys of tenant %s only", c.Principal.Tenant)
 	}
 	for _, scope := range key.Scopes {
-		if !c.principal.Holds(scope) {
+		if !c.Principal.Holds(scope) {
 			return problem.New(problem.PermissionDenied, "this credential does not hold the scope %s, so it cannot grant or revoke it", scope)
 		}
 	}
@@ -131,20 +133,20 @@ func (g *gateway) mayGrant(c *call, key *auth.Key) error {
 	return nil
 }
 
-func (g *gateway) listKeys(c *call) error {
-	if err := g.mayManageKeys(c); err != nil {
+func (g *gateway) listKeys(c *call.Call, w http.ResponseWriter, r *http.Request) error {
+	if err := g.mayManageKeys(r.Context(), c); err != nil {
 		return err
 	}
-	page, err := pageOf(c.r)
+	page, err := pageOf(r)
 	if err != nil {
 		return err
 	}
-	if !g.isAdmin(c) {
-		page.Tenant = c.principal.Tenant
+	if !g.isAdmin(r.Context(), c) {
+		page.Tenant = c.Principal.Tenant
 	}
 	wanted := page.Limit
 	page.Limit++ // one more says whether there is a next page
-	keys, err := g.deps.Keys.List(c.r.Context(), page)
+	keys, err := g.deps.Keys.List(r.Context(), page)
 	if err != nil {
 		return err
 	}
@@ -161,47 +163,47 @@ func (g *gateway) listKeys(c *call) error {
 		}
 		answer.Keys = append(answer.Keys, viewOf(key))
 	}
-	return writeJSON(c.w, http.StatusOK, answer)
+	return writeJSON(w, http.StatusOK, answer)
 }
 
 // keyOf loads the key a URL names, if the caller may see it. One of another
 // tenant is not there for him: ids of others are not his to learn.
-func (g *gateway) keyOf(c *call) (*auth.Key, error) {
-	if err := g.mayManageKeys(c); err != nil {
+func (g *gateway) keyOf(c *call.Call, r *http.Request) (*auth.Key, error) {
+	if err := g.mayManageKeys(r.Context(), c); err != nil {
 		return nil, err
 	}
-	id := c.param("id")
+	id := r.PathValue("id")
 	if len(id) > 32 || strings.ContainsFunc(id, isControl) {
 		return nil, problem.Invalid("id", "expected a key's id, such as the part between ms_ and the next _")
 	}
-	key, err := g.deps.Keys.Get(c.r.Context(), id)
-	if errors.Is(err, auth.ErrNoKey) || err == nil && key.Tenant != c.principal.Tenant && !g.isAdmin(c) {
+	key, err := g.deps.Keys.Get(r.Context(), id)
+	if errors.Is(err, auth.ErrNoKey) || err == nil && key.Tenant != c.Principal.Tenant && !g.isAdmin(r.Context(), c) {
 		return nil, problem.New(problem.NotFound, "there is no key %q", id)
 	}
 	return key, err
 }
 
-func (g *gateway) getKey(c *call) error {
-	key, err := g.keyOf(c)
+func (g *gateway) getKey(c *call.Call, w http.ResponseWriter, r *http.Request) error {
+	key, err := g.keyOf(c, r)
 	if err != nil {
 		return err
 	}
-	return writeJSON(c.w, http.StatusOK, viewOf(key))
+	return writeJSON(w, http.StatusOK, viewOf(key))
 }
 
-func (g *gateway) revokeKey(c *call) error {
-	key, err := g.keyOf(c)
+func (g *gateway) revokeKey(c *call.Call, w http.ResponseWriter, r *http.Request) error {
+	key, err := g.keyOf(c, r)
 	if err != nil {
 		return err
 	}
-	if err := g.mayGrant(c, key); err != nil {
+	if err := g.mayGrant(r.Context(), c, key); err != nil {
 		return err // nor may he take from others what he could not give
 	}
-	if err := g.deps.Keys.Revoke(c.r.Context(), key.ID, time.Now()); err != nil {
+	if err := g.deps.Keys.Revoke(r.Context(), key.ID, time.Now()); err != nil {
 		return err
 	}
 	g.keys.Forget(key.ID)
-	c.w.WriteHeader(http.StatusNoContent)
+	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 

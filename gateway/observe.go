@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,103 +12,83 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
 )
 
-// observation is what is told of a request when it ends.
-type observation struct {
-	route     string // the endpoint's pattern, never the path
-	function  string // that it was sent to
-	principal string
-	tenant    string
-	model     string // that it was for, and the version that it came to; "" for none
-	version   string
-	err       error  // what it was answered with
-	grpc      string // the gRPC status; "" for plain HTTP
-	aborted   bool   // the answer broke off
-}
-
 // noRoute is the route of a request that came to no endpoint.
 const noRoute = "none"
 
-type observationKey struct{}
-
-// observed is the request's observation; one nobody reads where there is none.
-func observed(ctx context.Context) *observation {
-	if o, ok := ctx.Value(observationKey{}).(*observation); ok {
-		return o
+// ServeHTTP makes a call of a request, logs and counts it, once, and turns a panic
+// into its 500.
+func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	c := &call.Call{
+		Protocol: protocolOf(r), Source: r.RemoteAddr, Host: r.Host, Header: r.Header, Log: &call.Entry{Route: noRoute},
 	}
-	return &observation{}
+	rec := &recorder{ResponseWriter: w}
+	g.metrics.inFlight.Inc()
+	defer func() {
+		g.metrics.inFlight.Dec()
+		if cause := recover(); cause != nil {
+			g.recovered(c, rec, r, cause)
+		}
+		took := time.Since(began)
+		if !c.Log.Aborted && rec.Header().Get("Content-Length") != "" {
+			rec.Flush() // the answer is whole: its caller need not wait for the log
+		}
+		g.logAndCount(r, rec, c.Log, took)
+		if c.Log.Aborted {
+			panic(http.ErrAbortHandler) // half an answer must not look whole
+		}
+	}()
+	if err := g.enter(c, rec, r); err != nil {
+		g.fail(c, rec, r, err)
+	}
 }
 
-// observe logs and counts each request, once, and turns a panic into its 500.
-func (g *gateway) observe(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		began := time.Now()
-		o := &observation{route: noRoute}
-		rec := &recorder{ResponseWriter: w}
-		r = r.WithContext(context.WithValue(r.Context(), observationKey{}, o))
-		g.metrics.inFlight.Inc()
-		defer func() {
-			g.metrics.inFlight.Dec()
-			cause := recover()
-			if cause != nil {
-				g.recovered(rec, r, o, cause)
-			}
-			took := time.Since(began)
-			if !o.aborted && rec.Header().Get("Content-Length") != "" {
-				rec.Flush() // the answer is whole: its caller need not wait for the log
-			}
-			g.tell(r, rec, o, took)
-			if o.aborted {
-				panic(http.ErrAbortHandler) // half an answer must not look whole
-			}
-		}()
-		next.ServeHTTP(rec, r)
-	})
-}
-
-func (g *gateway) recovered(rec *recorder, r *http.Request, o *observation, cause any) {
+func (g *gateway) recovered(c *call.Call, rec *recorder, r *http.Request, cause any) {
+	o := c.Log
 	if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-		o.aborted = true
-		if o.err = r.Context().Err(); o.err == nil {
-			o.err = problem.New(problem.BadGateway, "the function's answer broke off")
+		o.Aborted = true
+		if o.Err = r.Context().Err(); o.Err == nil {
+			o.Err = problem.New(problem.BadGateway, "the function's answer broke off")
 		}
 		return
 	}
 	err := fmt.Errorf("panic: %v", cause)
 	g.deps.Telemetry.Logger.ErrorContext(r.Context(), "panic", "error", err, "stack", string(debug.Stack()))
 	if rec.status != 0 {
-		o.aborted, o.err = true, err
+		o.Aborted, o.Err = true, err
 		return
 	}
-	g.fail(rec, r, err)
+	g.fail(c, rec, r, err)
 }
 
-// tell writes the access log's line and counts. Neither has a path, a query or
+// logAndCount writes the access log's line and counts. Neither has a path, a query or
 // a header in it, but for a model's name and version: those are the caller's, and
 // may hold a secret. What an error says of them, and of the body, is written
 // without credentials.
-func (g *gateway) tell(r *http.Request, rec *recorder, o *observation, took time.Duration) {
+func (g *gateway) logAndCount(r *http.Request, rec *recorder, o *call.Entry, took time.Duration) {
 	status := statusLabel(rec.status)
-	if o.grpc != "" {
-		status = o.grpc
+	if o.GRPC != "" {
+		status = o.GRPC
 	}
-	if o.route != noRoute {
-		telemetry.SetRoute(r.Context(), o.route)
+	if o.Route != noRoute {
+		telemetry.SetRoute(r.Context(), o.Route)
 	}
-	telemetry.SetError(r.Context(), o.err)
-	g.metrics.requests.WithLabelValues(o.route, o.function, status).Inc()
-	g.metrics.seconds.WithLabelValues(o.route, o.function).Observe(took.Seconds())
+	telemetry.SetError(r.Context(), o.Err)
+	g.metrics.requests.WithLabelValues(o.Route, o.Function, status).Inc()
+	g.metrics.seconds.WithLabelValues(o.Route, o.Function).Observe(took.Seconds())
 
-	level := levelOf(o.err)
-	if o.err == nil {
+	level := levelOf(o.Err)
+	if o.Err == nil {
 		level = levelOfStatus(rec.status)
 	}
 	logger := g.deps.Telemetry.Logger
-	if !logger.Enabled(r.Context(), level) || o.err == nil && tellsNothing(o.route) {
+	if !logger.Enabled(r.Context(), level) || o.Err == nil && tellsNothing(o.Route) {
 		return
 	}
 	ok, leftOut := g.lines.take(level, time.Now())
@@ -117,12 +96,12 @@ func (g *gateway) tell(r *http.Request, rec *recorder, o *observation, took time
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("method", r.Method), slog.String("route", o.route), slog.String("status", status),
+		slog.String("method", r.Method), slog.String("route", o.Route), slog.String("status", status),
 		slog.Int64("bytes", rec.bytes), slog.Float64("ms", float64(took.Microseconds())/1000),
 	}
 	for _, a := range []slog.Attr{
-		slog.String("tenant", o.tenant), slog.String("principal", o.principal), slog.String("function", o.function),
-		slog.String("model", o.model), slog.String("version", o.version), slog.String("timing", strings.Join(rec.Header().Values("Server-Timing"), ", ")),
+		slog.String("tenant", o.Tenant), slog.String("principal", o.Principal), slog.String("function", o.Function),
+		slog.String("model", o.Model), slog.String("version", o.Version), slog.String("timing", strings.Join(rec.Header().Values("Server-Timing"), ", ")),
 	} {
 		if a.Value.String() != "" {
 			attrs = append(attrs, a)
@@ -131,8 +110,8 @@ func (g *gateway) tell(r *http.Request, rec *recorder, o *observation, took time
 	if leftOut > 0 {
 		attrs = append(attrs, slog.Int("left_out", leftOut)) // lines of this kind, before this one
 	}
-	if o.err != nil {
-		attrs = append(attrs, slog.String("code", string(problemgrpc.CodeOf(o.err))), slog.String("error", withoutCredentials(chain(o.err))))
+	if o.Err != nil {
+		attrs = append(attrs, slog.String("code", string(problemgrpc.CodeOf(o.Err))), slog.String("error", withoutCredentials(chain(o.Err))))
 	}
 	logger.LogAttrs(r.Context(), level, "request", attrs...)
 }

@@ -1,16 +1,10 @@
 package gateway
 
 import (
-	"context"
-	"net/http"
-	"net/http/httptest"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
 )
 
 // TestFaultsAreToldInOneOrder holds that the same mistakes are told alike each
@@ -38,22 +32,4 @@ func TestFaultsAreToldInOneOrder(t *testing.T) {
 			t.Fatalf("what is missing (-want +got):\n%s", diff)
 		}
 	}
-}
-
-// TestAStreamThatIsRefusedLeavesNothing holds that a stream which ends before its
-// first message ends all that it began: what is left would hang the bubble.
-func TestAStreamThatIsRefusedLeavesNothing(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		g := &gateway{config: Config{}.withDefaults()}
-		s := g.newGRPC()
-		r := httptest.NewRequestWithContext(context.Background(), http.MethodPost, inferpbconnect.GRPCInferenceServiceModelStreamInferProcedure, http.NoBody)
-		r.ProtoMajor, r.ProtoMinor = 2, 0
-		r.Header.Set("Content-Type", "application/grpc") // and no credential
-		rec := httptest.NewRecorder()
-		s.handlers[r.URL.Path].ServeHTTP(rec, r)
-		if got := rec.Result().Trailer.Get("Grpc-Status"); got != "16" {
-			t.Errorf("status %q, want 16 (unauthenticated); %v", got, rec.Result().Header)
-		}
-	})
 }

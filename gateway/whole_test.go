@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/modelserveai/modelserve/gateway"
+	"github.com/modelserveai/modelserve/gateway/forward"
 	"github.com/modelserveai/modelserve/internal/lifecycle"
 )
 
@@ -108,7 +109,7 @@ func TestAnswersArriveWhole(t *testing.T) {
 		}
 	}
 	w := newWorld(t, func(_ *gateway.Config, d *gateway.Deps) {
-		d.Transport = toOne{gateway.NewTransport(), address}
+		d.Transport = toOne{forward.NewTransport(), address}
 	})
 	for range runtime.NumCPU() {
 		child(t, "TestBusyHelper")

@@ -103,16 +103,3 @@ func take(found *string, value string) error {
 	*found = value
 	return nil
 }
-
-type principalKey struct{}
-
-// WithPrincipal gives ctx its caller.
-func WithPrincipal(ctx context.Context, p *Principal) context.Context {
-	return context.WithValue(ctx, principalKey{}, p)
-}
-
-// PrincipalOf is the caller that ctx belongs to, nil before authentication.
-func PrincipalOf(ctx context.Context) *Principal {
-	p, _ := ctx.Value(principalKey{}).(*Principal)
-	return p
-}

@@ -20,8 +20,8 @@ type Call struct {
 	Source   string // address and port of the connection it came by
 	Host     string // as asked for, with its port
 
-	// Header is that of the request, without credentials and whatever only the
-	// platform may set; of a message of a stream, that of the stream.
+	// Header is that of the request, without what only the platform may set; of a
+	// message of a stream, that of the stream. It has the caller's credential.
 	Header http.Header
 
 	Bound     *route.Bound    // what the host leads to; nil at the gateway's own
@@ -50,11 +50,13 @@ func (c *Call) Tenant() string {
 // Entry is what is logged and counted of a call when it ends. It is written by
 // whoever has the call, one at a time.
 type Entry struct {
-	Route    string // the endpoint's pattern, never the path
-	Function string // that it was sent to
-	Model    string // that it was for, and the version that it came to; "" for none
-	Version  string
-	Err      error  // what it was answered with
-	GRPC     string // the gRPC status; "" for plain HTTP
-	Aborted  bool   // the answer broke off
+	Route     string // the endpoint's pattern, never the path
+	Principal string // who made it; "" where that is not known
+	Tenant    string
+	Function  string // that it was sent to
+	Model     string // that it was for, and the version that it came to; "" for none
+	Version   string
+	Err       error  // what it was answered with
+	GRPC      string // the gRPC status; "" for plain HTTP
+	Aborted   bool   // the answer broke off
 }

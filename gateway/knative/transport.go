@@ -9,6 +9,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // Transport returns next, for the URLs of the routes: what may wake nothing is
@@ -26,15 +27,15 @@ type transport struct {
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	known, ours := (*t.watcher.standing.Load())[strings.ToLower(r.URL.Host)]
-	if wake := r.Header.Get(route.WakeHeader); wake != "" {
-		if wake == route.WakeNever && ours && known.asleep {
+	if wake := r.Header.Get(infer.WakeHeader); wake != "" {
+		if wake == infer.WakeNever && ours && known.asleep {
 			if r.Body != nil {
 				_ = r.Body.Close() // as a RoundTripper must
 			}
 			return nil, route.ErrAsleep
 		}
 		r = r.Clone(r.Context())
-		r.Header.Del(route.WakeHeader) // it is between the gateway and this transport
+		r.Header.Del(infer.WakeHeader) // it is between the gateway and this transport
 	}
 	res, err := t.next.RoundTrip(r)
 	var op *net.OpError

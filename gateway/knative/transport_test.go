@@ -14,6 +14,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/knative"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // network answers every request, but for hosts it cannot reach.
@@ -26,7 +27,7 @@ func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 	if slices.Contains(n.away, r.URL.Host) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("no such host")}
 	}
-	n.seen = append(n.seen, r.URL.Host+r.Header.Get(route.WakeHeader))
+	n.seen = append(n.seen, r.URL.Host+r.Header.Get(infer.WakeHeader))
 	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
 }
 
@@ -57,18 +58,18 @@ func TestTransport(t *testing.T) {
 				t.Fatal(err)
 			}
 			if wake != "" {
-				r.Header.Set(route.WakeHeader, wake)
+				r.Header.Set(infer.WakeHeader, wake)
 			}
 			res, err := transport.RoundTrip(r)
 			if err == nil {
 				_ = res.Body.Close()
 			}
-			if r.Header.Get(route.WakeHeader) != wake {
+			if r.Header.Get(infer.WakeHeader) != wake {
 				t.Error("the caller's request was changed")
 			}
 			return err
 		}
-		if err := ask("idle.default.svc.cluster.local", route.WakeNever); err != nil {
+		if err := ask("idle.default.svc.cluster.local", infer.WakeNever); err != nil {
 			t.Errorf("before anything is known: %v", err)
 		}
 		defer c.run()()
@@ -79,7 +80,7 @@ func TestTransport(t *testing.T) {
 			"idle.default.svc.cluster.local": true, "new-idle.default.svc.cluster.local": false, "IDLE.default.svc.cluster.local": true,
 			"half.default.svc.cluster.local": true, "unsaid.default.svc.cluster.local": true, "elsewhere.test": false,
 		} {
-			if err := ask(host, route.WakeNever); errors.Is(err, route.ErrAsleep) != asleep {
+			if err := ask(host, infer.WakeNever); errors.Is(err, route.ErrAsleep) != asleep {
 				t.Errorf("%s: %v, want asleep %v", host, err, asleep)
 			}
 			if err := ask(host, ""); err != nil {
@@ -87,7 +88,7 @@ func TestTransport(t *testing.T) {
 			}
 		}
 		for _, host := range inner.seen {
-			if strings.Contains(host, route.WakeNever) {
+			if strings.Contains(host, infer.WakeNever) {
 				t.Errorf("the wish went through to %s", host)
 			}
 		}
@@ -102,7 +103,7 @@ func TestTransport(t *testing.T) {
 		// A pod comes: it is asked from then on.
 		c.apply(aRevision("default/idle-1", "", 1))
 		synctest.Wait()
-		if err := ask("idle.default.svc.cluster.local", route.WakeNever); err != nil {
+		if err := ask("idle.default.svc.cluster.local", infer.WakeNever); err != nil {
 			t.Errorf("awake by now: %v", err)
 		}
 	})

@@ -17,15 +17,8 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-// WakeHeader with the value WakeNever asks whoever starts functions to start
-// none for this request: a transport that would have to returns ErrAsleep.
-const (
-	WakeHeader = "Modelserve-Wake"
-	WakeNever  = "never"
-)
-
 // ErrAsleep is what a transport returns for a request that may wake nothing
-// and whose function is at zero.
+// (infer.WakeHeader) and whose function is at zero.
 var ErrAsleep = errors.New("the function is at zero")
 
 // The states of a function that more than people look at: of one that cannot

@@ -19,6 +19,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/catalog"
+	"github.com/modelserveai/modelserve/gateway/forward"
 	"github.com/modelserveai/modelserve/gateway/knative"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/gateway/sqlite"
@@ -136,7 +137,7 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 	if err != nil {
 		return err
 	}
-	transport := gateway.NewTransport()
+	transport := forward.NewTransport()
 	defer transport.CloseIdleConnections()
 	found, err := findRoutes(cfg, transport, tel.Logger)
 	if err != nil {

@@ -43,6 +43,9 @@ func IsStream(path string) bool { return path == Watch || path == Reflect || pat
 // Is reports whether a path is a procedure of this package.
 func Is(path string) bool { return path == Check || IsStream(path) }
 
+// Procedures are those of this package.
+func Procedures() []string { return []string{Check, Watch, Reflect, ReflectAlpha} }
+
 // Config is what a port answers by.
 type Config struct {
 	// Services are the full names of the port's services. Each is as healthy as
@@ -53,34 +56,61 @@ type Config struct {
 	// by each watcher once every Every.
 	Serving func(context.Context) bool
 
-	// Caller is who makes a call, "" where that is not known: of those each has a
-	// share of the watchers by their address. It may be nil.
-	Caller func(context.Context, http.Header) string
-
 	Every    time.Duration // one second
 	Watchers int           // at once; 500
 }
 
-// Handlers are the handlers of every procedure, by its path.
-func Handlers(cfg Config, options ...connect.HandlerOption) map[string]http.Handler {
+// Services are the services of one port.
+type Services struct {
+	cfg               Config
+	health            *health
+	reflection, alpha http.Handler
+	options           []connect.HandlerOption
+}
+
+// New makes the services of a port.
+func New(cfg Config, options ...connect.HandlerOption) *Services {
 	if cfg.Every <= 0 {
 		cfg.Every = time.Second
 	}
 	if cfg.Watchers <= 0 {
 		cfg.Watchers = 500
 	}
-	if cfg.Caller == nil {
-		cfg.Caller = func(context.Context, http.Header) string { return "" }
-	}
 	options = append(slices.Clone(options), connect.WithReadMaxBytes(MaxMessage))
 	names := append([]string{healthService, grpcreflect.ReflectV1ServiceName, grpcreflect.ReflectV1AlphaServiceName}, cfg.Services...)
-	h := &health{cfg: cfg, names: names, places: places{most: cfg.Watchers}, ends: map[*http.Server]chan struct{}{}}
-	reflection, alpha := newReflection(names, options)
-	return map[string]http.Handler{
-		Check:        connect.NewUnaryHandlerSimple(Check, h.check, options...),
-		Watch:        connect.NewServerStreamHandler(Watch, h.watch, options...),
-		Reflect:      reflection,
-		ReflectAlpha: alpha,
+	s := &Services{
+		cfg: cfg, options: options,
+		health: &health{cfg: cfg, names: names, places: places{most: cfg.Watchers}, ends: map[*http.Server]chan struct{}{}},
+	}
+	s.reflection, s.alpha = newReflection(names, options)
+	return s
+}
+
+// Asker is who makes one call, where that matters.
+type Asker struct {
+	// Caller is who they are, "" where that is not known: of those each has a share
+	// of the watchers by their address.
+	Caller string
+
+	// Serving is asked in place of Config's; it may be nil.
+	Serving func(context.Context) bool
+}
+
+// Handler answers one call of a procedure (Is).
+func (s *Services) Handler(procedure string, a Asker) http.Handler {
+	if a.Serving == nil {
+		a.Serving = s.cfg.Serving
+	}
+	asked := asked{s.health, a}
+	switch procedure {
+	case Check:
+		return connect.NewUnaryHandlerSimple(Check, asked.check, s.options...)
+	case Watch:
+		return connect.NewServerStreamHandler(Watch, asked.watch, s.options...)
+	case Reflect:
+		return s.reflection
+	default:
+		return s.alpha
 	}
 }
 
@@ -109,14 +139,21 @@ func (h *health) knows(service string) bool {
 	return service == "" || slices.Contains(h.names, service)
 }
 
-func (h *health) status(ctx context.Context) status {
-	if h.cfg.Serving(ctx) {
+// asked is one call.
+type asked struct {
+	*health
+
+	by Asker
+}
+
+func (h asked) status(ctx context.Context) status {
+	if h.by.Serving(ctx) {
 		return serving
 	}
 	return notServing
 }
 
-func (h *health) check(ctx context.Context, service *wrapperspb.StringValue) (*wrapperspb.Int32Value, error) {
+func (h asked) check(ctx context.Context, service *wrapperspb.StringValue) (*wrapperspb.Int32Value, error) {
 	if name := service.GetValue(); !h.knows(name) {
 		return nil, problemgrpc.Error(problem.New(problem.NotFound, "there is no service %s", quote(name)))
 	}
@@ -129,8 +166,8 @@ func (h *health) check(ctx context.Context, service *wrapperspb.StringValue) (*w
 // One for whom there is no place is told UNIMPLEMENTED, by which clients go on
 // without watching. Any other error they take for a server that is not healthy, and
 // send it nothing (gRFC A17).
-func (h *health) watch(ctx context.Context, req *connect.Request[wrapperspb.StringValue], stream *connect.ServerStream[wrapperspb.Int32Value]) error {
-	w := watcherOf(h.cfg.Caller(ctx, req.Header()), req.Peer().Addr)
+func (h asked) watch(ctx context.Context, req *connect.Request[wrapperspb.StringValue], stream *connect.ServerStream[wrapperspb.Int32Value]) error {
+	w := watcherOf(h.by.Caller, req.Peer().Addr)
 	if !h.places.enter(w) {
 		return noPlace(h.cfg.Watchers)
 	}

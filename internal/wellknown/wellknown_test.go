@@ -31,11 +31,10 @@ import (
 // serve serves the handlers of cfg, and returns a client of grpc-go's.
 func serve(t *testing.T, cfg wellknown.Config) (healthpb.HealthClient, *httptest.Server) {
 	t.Helper()
-	mux := http.NewServeMux()
-	for procedure, handler := range wellknown.Handlers(cfg) {
-		mux.Handle(procedure, handler)
-	}
-	server := httptest.NewUnstartedServer(mux)
+	services := wellknown.New(cfg)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		services.Handler(r.URL.Path, wellknown.Asker{Caller: r.Header.Get("X-Api-Key")}).ServeHTTP(w, r)
+	}))
 	server.Config.Protocols = new(http.Protocols)
 	server.Config.Protocols.SetUnencryptedHTTP2(true)
 	server.Start()
@@ -122,7 +121,6 @@ func TestNoClientTakesTheWatchOfOthers(t *testing.T) {
 	t.Parallel()
 	cfg := wellknown.Config{
 		Watchers: 4, Serving: func(context.Context) bool { return true },
-		Caller: func(_ context.Context, h http.Header) string { return h.Get("X-Api-Key") },
 	}
 	client, server := serve(t, cfg)
 	watches := func(client healthpb.HealthClient, key string) healthpb.Health_WatchClient {

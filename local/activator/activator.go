@@ -21,17 +21,11 @@ import (
 
 	"github.com/modelserveai/modelserve/local/revision"
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/serve"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // Domain ends the name of every Service inside the platform, as in a cluster.
 const Domain = ".default.svc.cluster.local"
-
-// WakeHeader with WakeNever asks not to start anything for this request.
-const (
-	WakeHeader = "Modelserve-Wake"
-	WakeNever  = "never"
-)
 
 // Target is a revision with its part of a Service's traffic.
 type Target struct {
@@ -107,7 +101,7 @@ func (a *Activator) carry(req *http.Request, body *replayBody) (*http.Response, 
 		if err != nil {
 			return nil, err
 		}
-		lease, err := target.Revision.Acquire(req.Context(), req.Header.Get(WakeHeader) != WakeNever)
+		lease, err := target.Revision.Acquire(req.Context(), req.Header.Get(infer.WakeHeader) != infer.WakeNever)
 		switch {
 		case errors.Is(err, revision.ErrRetired):
 			last = err
@@ -175,10 +169,10 @@ func send(req *http.Request, body *replayBody, lease *revision.Lease, timeout ti
 		out.Host = req.URL.Host
 	}
 	out.URL.Scheme, out.URL.Host = "http", to.Address()
-	out.Header.Del(WakeHeader)
-	out.Header.Set(serve.SecretHeader, to.Secret())
+	out.Header.Del(infer.WakeHeader)
+	out.Header.Set(infer.SecretHeader, to.Secret())
 	out.Body = body.reader()
-	h2c := req.ProtoMajor == 2 || strings.HasPrefix(req.Header.Get("Content-Type"), "application/grpc")
+	h2c := req.ProtoMajor == 2 || infer.IsGRPC(req.Header)
 	resp, err := to.Transport(h2c).RoundTrip(out)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/modelserveai/modelserve/local/activator"
 	"github.com/modelserveai/modelserve/local/revision"
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 var errAsleep = errors.New("asleep")
@@ -91,7 +92,7 @@ func echo(name string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		w.Header().Set("Server-Timing", "load;dur=1, infer;dur=2.5")
-		_, _ = io.WriteString(w, strings.Join([]string{name, r.Proto, r.Host, r.Header.Get(activator.WakeHeader), string(body)}, "|"))
+		_, _ = io.WriteString(w, strings.Join([]string{name, r.Proto, r.Host, r.Header.Get(infer.WakeHeader), string(body)}, "|"))
 	}
 }
 
@@ -130,7 +131,7 @@ func TestCarries(t *testing.T) {
 	a := activator.New(errAsleep, func(c activator.Cold) { colds = append(colds, c) })
 	a.Replace(routed(begin(t, "fn-1", 1, func(int) string { return address })))
 
-	if _, err := ask(t, a, host, "x", activator.WakeHeader, activator.WakeNever); !errors.Is(err, errAsleep) {
+	if _, err := ask(t, a, host, "x", infer.WakeHeader, infer.WakeNever); !errors.Is(err, errAsleep) {
 		t.Errorf("without waking: %v", err)
 	}
 	for _, tc := range []struct{ name, host, contentType, want string }{
@@ -143,7 +144,7 @@ func TestCarries(t *testing.T) {
 			t.Errorf("%s: %q, %v", tc.name, got, err)
 		}
 	}
-	if got, err := ask(t, a, host, "x", activator.WakeHeader, activator.WakeNever); err != nil || got != "a|HTTP/1.1|"+host+"||x" {
+	if got, err := ask(t, a, host, "x", infer.WakeHeader, infer.WakeNever); err != nil || got != "a|HTTP/1.1|"+host+"||x" {
 		t.Errorf("without waking what is awake: %q, %v", got, err)
 	}
 	if len(colds) != 1 || colds[0].Service != "fn" {

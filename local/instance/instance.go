@@ -164,7 +164,7 @@ func (i *Instance) watch(limit int64) {
 // ready.
 func (i *Instance) Address() string { return i.at.address() }
 
-// Secret is what its requests bring, in serve.SecretHeader: any user of this
+// Secret is what its requests bring, in infer.SecretHeader: any user of this
 // machine can reach its port, and a function of ours answers none without. One
 // of others finds it in MODELSERVE_SECRET.
 func (i *Instance) Secret() string { return i.secret }

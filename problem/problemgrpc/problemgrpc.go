@@ -7,15 +7,11 @@ package problemgrpc
 import (
 	"errors"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 
 	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/modelserveai/modelserve/problem"
@@ -120,13 +116,6 @@ func codeFor(code connect.Code) problem.Code {
 	}
 }
 
-// The trailers of a gRPC answer, as connect-go sets them.
-const (
-	statusTrailer  = http.TrailerPrefix + "Grpc-Status"
-	messageTrailer = http.TrailerPrefix + "Grpc-Message"
-	detailsTrailer = http.TrailerPrefix + "Grpc-Status-Details-Bin"
-)
-
 // Unread is what a caller is told of a message that connect-go could not read,
 // in its own words for ours; most is the bound on a message in bytes. It is nil
 // for any other error.
@@ -156,37 +145,18 @@ func Unread(err error, most int64) *problem.Error {
 // It returns the error that the answer tells, nil for a good one. Call it when
 // the handler returns.
 func Complete(h http.Header, most int64) *connect.Error {
-	value := func(name string) string {
-		if v := h[name]; len(v) == 1 { // the names are no canonical ones
-			return v[0]
-		}
-		return ""
+	trailer := http.Header{}
+	for _, name := range []string{statusName, messageName, detailsName} {
+		trailer[name] = h[http.TrailerPrefix+name]
 	}
-	if status := value(statusTrailer); status == "" || status == "0" {
-		return nil
+	wire, _ := Status(trailer)
+	if wire == nil || len(wire.Details()) > 0 {
+		return wire
 	}
-	number, err := strconv.ParseUint(value(statusTrailer), 10, 5)
-	if err != nil {
-		number = uint64(connect.CodeUnknown)
-	}
-	message, err := url.PathUnescape(value(messageTrailer))
-	if err != nil {
-		message = value(messageTrailer)
-	}
-	e := connect.NewError(connect.Code(number), errors.New(message))
-	if value(detailsTrailer) != "" {
-		return e
-	}
+	e := connect.NewError(wire.Code(), errors.New(wire.Message()))
 	if p := Unread(e, most); p != nil {
 		e = Error(p)
-		h[messageTrailer] = []string{e.Message()} // plain letters: nothing to encode
 	}
-	status := &spb.Status{Code: int32(e.Code()), Message: e.Message()}
-	for _, d := range WithCode(e).Details() {
-		status.Details = append(status.Details, &anypb.Any{TypeUrl: "type.googleapis.com/" + d.Type(), Value: d.Bytes()})
-	}
-	if data, err := proto.Marshal(status); err == nil { // else only the detail is lost
-		h[detailsTrailer] = []string{connect.EncodeBinaryHeader(data)}
-	}
+	SetStatus(h, WithCode(e))
 	return e
 }

@@ -191,6 +191,6 @@ func joinResults(sig *infer.Signature, parts []*Result, rows, per int) (*Result,
 		joined.Timing.Infer += p.Timing.Infer
 		joined.Timing.Output += p.Timing.Output
 	}
-	joined.Timing.BatchSize = rows
+	joined.Timing.BatchSize, joined.Timing.Rows = rows, rows
 	return joined, nil
 }

@@ -73,7 +73,7 @@ func (r *run) alone() (*Result, error) {
 	}
 	q.heldAlone(it.inputs, outputs)
 	report = ended{ok: true, bytes: size(outputs), outputs: outputs}
-	timing := infer.Timing{Queue: began.Sub(it.arrived), Infer: took, BatchSize: it.rows}
+	timing := infer.Timing{Queue: began.Sub(it.arrived), Infer: took, BatchSize: it.rows, Rows: it.rows}
 	q.executed(timing)
 	return &Result{Outputs: outputs, Release: release, Timing: timing}, nil
 }
@@ -203,7 +203,7 @@ func (r *run) deal(members []*item, inputs, outputs []infer.Tensor, release func
 	timing.Output = time.Since(began)
 	for i, it := range members {
 		own := *timing
-		own.Queue = r.started.Sub(it.arrived)
+		own.Queue, own.Rows = r.started.Sub(it.arrived), it.rows
 		outcomes[i] = outcome{result: &Result{Outputs: parts[i], Timing: own, Release: sync.OnceFunc(release)}}
 	}
 	return nil

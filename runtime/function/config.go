@@ -21,7 +21,7 @@ type config struct {
 	Host   string        `env:"MODELSERVE_HOST"`                   // to listen on; "" is every address
 	Port   int           `env:"PORT" envDefault:"8080"`            // Knative's
 	Socket int           `env:"MODELSERVE_LISTEN_FD"`              // an inherited file descriptor of a bound socket, to listen on instead (lifecycle.ListenVariable); 0 is none
-	Secret string        `env:"MODELSERVE_SECRET"`                 // that requests must bring (serve.SecretHeader); "" is none
+	Secret string        `env:"MODELSERVE_SECRET"`                 // that requests must bring (infer.SecretHeader); "" is none
 	Grace  time.Duration `env:"MODELSERVE_GRACE" envDefault:"25s"` // to finish what was begun, after SIGTERM
 
 	TerminationLog string `env:"MODELSERVE_TERMINATION_LOG" envDefault:"/dev/termination-log"` // a Service's terminationMessagePath; nothing is made where there is none

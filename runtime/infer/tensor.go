@@ -130,6 +130,7 @@ type Timing struct {
 	Infer     time.Duration // ran in ONNX Runtime
 	Output    time.Duration // split or converted outputs
 	BatchSize int           // rows that ran together, this request's included
+	Rows      int           // of this request; 0 where nobody counted
 
 	Fetch  time.Duration // bytes from S3 to the node's cache
 	Verify time.Duration // hashing and the signature, what was not hidden behind Fetch

@@ -73,7 +73,7 @@ func (l *lease) run(ctx context.Context, req *infer.Request) (*infer.Response, e
 	}
 	timing := l.takeCold()
 	timing.Queue, timing.Input, timing.Infer, timing.Output = result.Timing.Queue, result.Timing.Input, result.Timing.Infer, result.Timing.Output
-	timing.BatchSize = result.Timing.BatchSize
+	timing.BatchSize, timing.Rows = result.Timing.BatchSize, result.Timing.Rows
 	return &infer.Response{
 		Model:     l.entry.info.Name,
 		Version:   l.entry.info.Version,

@@ -45,11 +45,12 @@ func (s *Server) newGRPC() http.Handler {
 	}
 	path, service := inferpbconnect.NewGRPCInferenceServiceHandler(&inference{s}, options...)
 	mux.Handle(path, service)
-	for procedure, handler := range wellknown.Handlers(wellknown.Config{
+	services := wellknown.New(wellknown.Config{
 		Services: []string{inferpbconnect.GRPCInferenceServiceName},
 		Serving:  func(context.Context) bool { return s.cfg.Health.isReady() },
-	}, options...) {
-		mux.Handle(procedure, handler)
+	}, options...)
+	for _, procedure := range wellknown.Procedures() {
+		mux.Handle(procedure, services.Handler(procedure, wellknown.Asker{}))
 	}
 	mux.HandleFunc("/", unimplemented)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

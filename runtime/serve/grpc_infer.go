@@ -51,7 +51,7 @@ func (i *inference) infer(ctx context.Context, c *call, h http.Header, in *infer
 	if err != nil {
 		return nil, nil, err
 	}
-	req.Tenant = h.Get(TenantHeader)
+	req.Tenant = h.Get(infer.TenantHeader)
 	if req.Version, err = infer.VersionOf(req.Version, h.Values(infer.VersionHeader)); err != nil {
 		return nil, nil, err
 	}

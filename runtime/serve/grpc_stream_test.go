@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
@@ -120,7 +121,7 @@ func TestStreamDeadline(t *testing.T) {
 	f := newFake()
 	conn := dial(t, start(t, serve.Config{Backend: f, Repository: f}).URL)
 	// An idle stream ends with its time, though the client sends nothing.
-	stream := openStream(t, metadata.AppendToOutgoingContext(t.Context(), serve.TimeoutHeader, "20"), conn)
+	stream := openStream(t, metadata.AppendToOutgoingContext(t.Context(), infer.TimeoutHeader, "20"), conn)
 	err := stream.RecvMsg(&inferpb.ModelStreamInferResponse{})
 	if got := reason(t, err, codes.DeadlineExceeded); got != string(problem.DeadlineExceeded) {
 		t.Error(err)

@@ -256,7 +256,7 @@ func TestGRPCDeadline(t *testing.T) {
 	if status.Code(err) != codes.DeadlineExceeded {
 		t.Error(err)
 	}
-	err = conn.Invoke(metadata.AppendToOutgoingContext(t.Context(), serve.TimeoutHeader, "5"), service+"ModelInfer", request("slow", "", 1, 2), &inferpb.ModelInferResponse{})
+	err = conn.Invoke(metadata.AppendToOutgoingContext(t.Context(), infer.TimeoutHeader, "5"), service+"ModelInfer", request("slow", "", 1, 2), &inferpb.ModelInferResponse{})
 	if got := reason(t, err, codes.DeadlineExceeded); got != string(problem.DeadlineExceeded) {
 		t.Error(err)
 	}

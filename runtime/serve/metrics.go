@@ -143,6 +143,7 @@ type call struct {
 	info     *ModelInfo // nil while no model was leased
 	alias    string     // that decided on the version; "" when none did
 	timing   infer.Timing
+	usage    infer.Usage
 	received int64
 	sent     int64
 }
@@ -256,18 +257,19 @@ func (c *call) writeTiming(h http.Header) {
 		b = append(b, ";dur="...)
 		b = strconv.AppendFloat(b, float64(p.time)/float64(time.Millisecond), 'f', 3, 64)
 	}
-	values := make([]string, 0, 4) // of all, in one piece of memory
+	values := make([]string, 0, 5) // of all, in one piece of memory
 	set := func(name, value string) {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
 	set("Server-Timing", string(b))
+	set(infer.CostHeader, c.usage.String())
 	if c.info != nil {
-		set(ModelHeader, c.info.Name+"@"+c.info.Version+";digest="+c.info.Digest)
-		set(DeviceHeader, c.info.Device)
+		set(infer.ModelHeader, c.info.Name+"@"+c.info.Version+";digest="+c.info.Digest)
+		set(infer.DeviceHeader, c.info.Device)
 	}
 	if c.alias != "" {
-		set(AliasHeader, c.alias)
+		set(infer.AliasHeader, c.alias)
 	}
 }
 

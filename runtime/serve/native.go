@@ -89,7 +89,7 @@ func (s *Server) answer(ctx context.Context, c *call, hold *hold, r *http.Reques
 		return nil, err
 	}
 	defer lease.Release()
-	tenant := r.Header.Get(TenantHeader)
+	tenant := r.Header.Get(infer.TenantHeader)
 	run := &runner{lease: lease, tenant: tenant}
 	defer run.release()
 	in.Open = func(ctx context.Context, ref string) (io.ReadCloser, error) { return s.cfg.Open(ctx, tenant, ref) }
@@ -107,7 +107,7 @@ func (s *Server) answer(ctx context.Context, c *call, hold *hold, r *http.Reques
 		}
 		return nil
 	})
-	c.timing = run.total()
+	c.timing, c.usage = run.total()
 	if err == nil {
 		err = ctx.Err() // an answer past its deadline is none
 	}
@@ -121,6 +121,7 @@ type runner struct {
 
 	mu        sync.Mutex
 	timing    infer.Timing
+	usage     infer.Usage
 	responses []*infer.Response
 }
 
@@ -145,6 +146,7 @@ func (r *runner) Run(ctx context.Context, inputs []infer.Tensor) ([]infer.Tensor
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	add(&r.timing, resp.Timing)
+	r.usage.Add(infer.UsageOf(inputs, resp.Timing))
 	r.responses = append(r.responses, resp)
 	return resp.Outputs, nil
 }
@@ -166,10 +168,10 @@ func (r *runner) Release(outputs []infer.Tensor) {
 func (r *runner) Info() *ModelInfo { return r.lease.Info() }
 
 // total is the time of all runs.
-func (r *runner) total() infer.Timing {
+func (r *runner) total() (infer.Timing, infer.Usage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.timing
+	return r.timing, r.usage
 }
 
 // release gives every output back.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/modelserveai/modelserve/internal/logtest"
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
@@ -166,8 +167,8 @@ func TestRefsAreOpenedForTheTenant(t *testing.T) {
 		headers []string
 		code    problem.Code
 	}{
-		"its own":   {[]string{serve.TenantHeader, "acme"}, ""},
-		"another's": {[]string{serve.TenantHeader, "other"}, problem.InvalidArgument},
+		"its own":   {[]string{infer.TenantHeader, "acme"}, ""},
+		"another's": {[]string{infer.TenantHeader, "other"}, problem.InvalidArgument},
 		"nobody's":  {nil, problem.InvalidArgument},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -226,7 +227,7 @@ func TestCloudEventStructured(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := send(t, http.MethodPost, url, []byte(tc.event), "Content-Type", "application/cloudevents+json; charset=utf-8", serve.TenantHeader, "acme")
+			got := send(t, http.MethodPost, url, []byte(tc.event), "Content-Type", "application/cloudevents+json; charset=utf-8", infer.TenantHeader, "acme")
 			var out map[string]json.RawMessage
 			got.into(t, &out)
 			var a answer
@@ -273,8 +274,8 @@ func TestCloudEventRefuses(t *testing.T) {
 		"old version":       {``, []string{"Ce-Specversion", "0.3", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},
 		"no type":           {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a"}, problem.InvalidArgument},
 		"bad time":          {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Time", "now"}, problem.InvalidArgument},
-		"ref elsewhere":     {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://other/x", serve.TenantHeader, "acme"}, problem.InvalidArgument},
-		"ref of another":    {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://bucket/inputs/acme/a", serve.TenantHeader, "other"}, problem.InvalidArgument},
+		"ref elsewhere":     {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://other/x", infer.TenantHeader, "acme"}, problem.InvalidArgument},
+		"ref of another":    {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://bucket/inputs/acme/a", infer.TenantHeader, "other"}, problem.InvalidArgument},
 		"ref of nobody":     {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://bucket/inputs/acme/a"}, problem.InvalidArgument},
 		"ref by the event":  {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://bucket/inputs/acme/a", "Ce-Tenant", "acme"}, problem.InvalidArgument},
 		"no UTF-8":          {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "\xff", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},

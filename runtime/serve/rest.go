@@ -144,7 +144,7 @@ func (s *Server) inferREST(ctx context.Context, c *call, hold *hold, w http.Resp
 	if err != nil {
 		return err
 	}
-	req.Model, req.Version, req.Tenant = name, version, r.Header.Get(TenantHeader)
+	req.Model, req.Version, req.Tenant = name, version, r.Header.Get(infer.TenantHeader)
 	lease, err := s.acquire(ctx, c, name, version)
 	if err != nil {
 		return err
@@ -189,13 +189,13 @@ func (s *Server) readRequest(ctx context.Context, hold *hold, w http.ResponseWri
 
 // headerLength reads the Inference-Header-Content-Length.
 func headerLength(h http.Header) (int, error) {
-	text := h.Get(headerLengthHeader)
+	text := h.Get(infer.JSONLengthHeader)
 	if text == "" {
 		return infer.NoHeader, nil
 	}
 	n, err := strconv.ParseUint(text, 10, 31)
 	if err != nil {
-		return 0, problem.Invalid(headerLengthHeader, "expected the number of bytes of JSON at the body's head; got %s", strconv.Quote(text))
+		return 0, problem.Invalid(infer.JSONLengthHeader, "expected the number of bytes of JSON at the body's head; got %s", strconv.Quote(text))
 	}
 	return int(n), nil
 }
@@ -205,7 +205,7 @@ func headerLength(h http.Header) (int, error) {
 func (s *Server) writeEncoded(w http.ResponseWriter, r *http.Request, body *infer.Encoded) error {
 	w.Header().Set("Content-Type", body.ContentType())
 	if n := body.HeaderLength(); n != infer.NoHeader {
-		w.Header().Set(headerLengthHeader, strconv.Itoa(n))
+		w.Header().Set(infer.JSONLengthHeader, strconv.Itoa(n))
 	}
 	s.write(w, r, body.Size(), func(out io.Writer) error {
 		n, err := body.WriteTo(out)

@@ -33,7 +33,7 @@ func TestInferJSON(t *testing.T) {
 	f := newFake()
 	ts := start(t, serve.Config{Backend: f, Repository: f})
 	for _, path := range []string{"/v2/models/double/infer", "/v2/models/double/versions/3/infer"} {
-		got := send(t, http.MethodPost, ts.URL+path, []byte(inferBody), serve.TenantHeader, "acme")
+		got := send(t, http.MethodPost, ts.URL+path, []byte(inferBody), infer.TenantHeader, "acme")
 		if got.status != http.StatusOK {
 			t.Fatalf("%d: %s", got.status, got.body)
 		}
@@ -179,8 +179,8 @@ func TestInferRefuses(t *testing.T) {
 		"panic":                {path: "panics/infer", code: problem.Internal},
 		"unknown error":        {path: "broken/infer", code: problem.Internal},
 		"timeout parameter":    {path: "slow/infer", body: []byte(strings.Replace(inferBody, `"id":"7"`, `"parameters":{"timeout":1000}`, 1)), code: problem.DeadlineExceeded},
-		"timeout header":       {path: "slow/infer", headers: []string{serve.TimeoutHeader, "1"}, code: problem.DeadlineExceeded},
-		"timeout not a number": {headers: []string{serve.TimeoutHeader, "1s"}, code: problem.InvalidArgument, field: serve.TimeoutHeader},
+		"timeout header":       {path: "slow/infer", headers: []string{infer.TimeoutHeader, "1"}, code: problem.DeadlineExceeded},
+		"timeout not a number": {headers: []string{infer.TimeoutHeader, "1s"}, code: problem.InvalidArgument, field: infer.TimeoutHeader},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
@@ -41,7 +42,7 @@ func TestOnlyWhoBringsTheSecretIsAnswered(t *testing.T) {
 	} {
 		var headers []string
 		if tc.secret != "" {
-			headers = []string{serve.SecretHeader, tc.secret}
+			headers = []string{infer.SecretHeader, tc.secret}
 		}
 		got := send(t, http.MethodGet, ts.URL+tc.path, nil, headers...)
 		if tc.good && got.status != http.StatusOK || !tc.good && got.status != http.StatusUnauthorized {
@@ -61,7 +62,7 @@ func TestOnlyWhoBringsTheSecretIsAnswered(t *testing.T) {
 	if code := live(t.Context()); code != codes.Unauthenticated {
 		t.Errorf("gRPC without: %v", code)
 	}
-	if code := live(metadata.AppendToOutgoingContext(t.Context(), serve.SecretHeader, "swordfish")); code != codes.OK {
+	if code := live(metadata.AppendToOutgoingContext(t.Context(), infer.SecretHeader, "swordfish")); code != codes.OK {
 		t.Errorf("gRPC with it: %v", code)
 	}
 }

@@ -24,31 +24,6 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-// Headers that the gateway sets for a function; clients of the gateway cannot.
-const (
-	// TimeoutHeader is what is left of the request's time, in milliseconds.
-	TimeoutHeader = "Modelserve-Timeout"
-
-	// SecretHeader is whoever's that starts the function, and knows its secret.
-	SecretHeader = "Modelserve-Secret" //nolint:gosec // the name of one
-	// TenantHeader is who calls: who pays, and whose stored inputs refs name.
-	TenantHeader = "Modelserve-Tenant"
-)
-
-// Headers that every answered inference carries.
-const (
-	// ModelHeader is "name@version;digest=sha256:…" of what ran.
-	ModelHeader = "Modelserve-Model"
-	// DeviceHeader is where it ran: "cpu", "cuda:0".
-	DeviceHeader = "Modelserve-Device"
-	// AliasHeader is the alias that decided on the version; absent when none did.
-	AliasHeader = "Modelserve-Alias"
-)
-
-// headerLengthHeader is the binary tensor extension's: how many bytes of the
-// body are JSON.
-const headerLengthHeader = "Inference-Header-Content-Length"
-
 // Config is what a Server needs. Backend and Repository are required.
 type Config struct {
 	Backend    Backend
@@ -80,7 +55,7 @@ type Config struct {
 	Sink func(ctx context.Context, answer event.Event) error
 
 	// Secret, when set, is what each request but for health must bring in
-	// SecretHeader: where others could reach the port, it shows that a request has
+	// infer.SecretHeader: where others could reach the port, it shows that a request has
 	// passed the gateway.
 	Secret string
 
@@ -201,7 +176,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	r.Header.Del(SecretHeader)
+	r.Header.Del(infer.SecretHeader)
 	if isGRPC(r) {
 		s.grpc.ServeHTTP(tracked, r)
 		return
@@ -219,7 +194,7 @@ func (s *Server) trusts(r *http.Request) bool {
 	case "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready":
 		return true
 	}
-	return wellknown.IsHealth(r.URL.Path) || subtle.ConstantTimeCompare([]byte(r.Header.Get(SecretHeader)), []byte(s.cfg.Secret)) == 1
+	return wellknown.IsHealth(r.URL.Path) || subtle.ConstantTimeCompare([]byte(r.Header.Get(infer.SecretHeader)), []byte(s.cfg.Secret)) == 1
 }
 
 // panicked logs a panic and is the error its request is answered with.
@@ -306,13 +281,13 @@ func (w *trackedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // deadline bounds ctx by what the gateway says is left of the request's time.
 func deadline(ctx context.Context, h http.Header) (context.Context, context.CancelFunc, error) {
-	text := h.Get(TimeoutHeader)
+	text := h.Get(infer.TimeoutHeader)
 	if text == "" {
 		return ctx, func() {}, nil // the request's own ends with its handler
 	}
 	ms, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || ms < 0 {
-		return nil, nil, problem.Invalid(TimeoutHeader, "expected milliseconds; got %q", text)
+		return nil, nil, problem.Invalid(infer.TimeoutHeader, "expected milliseconds; got %q", text)
 	}
 	const most = int64(1<<63-1) / int64(time.Millisecond)
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(min(ms, most))*time.Millisecond)
@@ -361,6 +336,6 @@ func (s *Server) run(ctx context.Context, c *call, lease Lease, req *infer.Reque
 	}
 	info := lease.Info()
 	resp.Model, resp.Version, resp.ID = info.Name, info.Version, req.ID
-	c.timing = resp.Timing
+	c.timing, c.usage = resp.Timing, infer.UsageOf(req.Inputs, resp.Timing)
 	return resp, nil
 }

@@ -99,7 +99,7 @@ func layers() []layer {
 		{"publish", append(wire, "runtime/artifact", "runtime/ort", "runtime/rows", "runtime/batch", "runtime/graph")},
 		{"gateway/standalone", everything},
 		{"gateway", append(wire, "runtime/artifact")},
-		{"local", append(wire, "gateway", "runtime/artifact", "runtime/serve")},
+		{"local", append(wire, "gateway", "runtime/artifact")},
 		{"cmd/gateway", []string{"gateway/standalone"}},
 		{"cmd/modelserve", everything},
 		{"test", everything},

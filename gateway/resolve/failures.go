@@ -1,4 +1,4 @@
-package gateway
+package resolve
 
 import (
 	"net/http"
@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -59,21 +60,21 @@ func (f *failures) forget(pin route.Pin) {
 }
 
 // failed remembers that a call to t had no answer since a version does not load.
-func (f *failures) failed(t *target, reason string) {
-	if t.open {
-		f.forget(route.Pin{Name: t.model})
+func (f *failures) failed(t *call.Target, reason string) {
+	if t.Open {
+		f.forget(route.Pin{Name: t.Ref.Name})
 	}
-	f.remember(t.pin, reason)
+	f.remember(t.Ref, reason)
 }
 
 // answered remembers that a call to t had one, by the version that its header
 // names: the pool may have another stand in for the one that is due, of which
 // nothing better is known then.
-func (f *failures) answered(t *target, h http.Header) {
-	by := ranOf(t.pin, h)
-	switch whole := (route.Pin{Name: t.model}); {
-	case !t.open:
-	case by == t.pin:
+func (f *failures) answered(t *call.Target, h http.Header) {
+	by := servedVersion(t.Ref, h)
+	switch whole := (route.Pin{Name: t.Ref.Name}); {
+	case !t.Open:
+	case by == t.Ref:
 		f.forget(whole)
 	default:
 		f.put(whole, failure{standIn: by.Version})
@@ -81,10 +82,10 @@ func (f *failures) answered(t *target, h http.Header) {
 	f.forget(by)
 }
 
-// ranOf is the version of a pin's model that an answer says it is of, else the
+// servedVersion is the version of a pin's model that an answer says it is of, else the
 // pin.
-func ranOf(pin route.Pin, h http.Header) route.Pin {
-	ref, _, _ := strings.Cut(h.Get(modelHeader), ";")
+func servedVersion(pin route.Pin, h http.Header) route.Pin {
+	ref, _, _ := strings.Cut(h.Get(infer.ModelHeader), ";")
 	name, version, _ := strings.Cut(ref, "@")
 	if number, err := infer.ParseVersion(version); err == nil && name == pin.Name {
 		return route.Pin{Name: name, Version: number}
@@ -102,7 +103,7 @@ func (f *failures) answering(pin route.Pin) route.Pin {
 	return pin
 }
 
-// reason tells why a model would not answer; "" if nothing is known against it.
+// reason is why a model would not answer; "" if nothing is known against it.
 func (f *failures) reason(pin route.Pin) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

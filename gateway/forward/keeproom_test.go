@@ -1,20 +1,13 @@
-package gateway
+package forward
 
-import (
-	"testing"
-
-	"github.com/modelserveai/modelserve/gateway/auth"
-)
+import "testing"
 
 // TestATenantLeavesRoomForOthers holds what one tenant may keep, beside what
 // others have, and that it comes back.
 func TestATenantLeavesRoomForOthers(t *testing.T) {
 	t.Parallel()
 	room := newKeepRoom(1600)
-	of := func(tenant string) *roomShare {
-		return room.share(auth.WithPrincipal(t.Context(), &auth.Principal{Tenant: tenant}))
-	}
-	large, small, third := of("large"), of("small"), of("third")
+	large, small, third := room.share("large"), room.share("small"), room.share("third")
 	for _, step := range []struct {
 		what string
 		of   *roomShare

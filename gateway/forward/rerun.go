@@ -1,4 +1,4 @@
-package gateway
+package forward
 
 import (
 	"context"
@@ -12,29 +12,31 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/problem"
 )
 
-// rerun is a transport that runs an inference again, once, whose function broke
-// off before any of its answer came, as one does that is killed. Only what is
-// marked by mayRunTwice is, and only while its body is kept.
+// rerun runs an inference again, once, whose function broke off before any of its
+// answer came, as one does that is killed. Only what may run twice is, and only
+// while its body is kept.
 //
 // Locally the function's end is a broken connection. In a cluster queue-proxy,
 // or the ingress, answers 502 for it; until the container has been started again
 // they answer so without having reached it, and then nothing has run.
 type rerun struct {
-	next    http.RoundTripper
+	next    Forwarder
 	room    *keepRoom
+	json    int64 // bytes of a body's JSON that are read for its timeout
 	counter *prometheus.CounterVec
 }
 
-type mayRunTwiceKey struct{}
-
-// mayRunTwice marks what a request's context is for as an inference, which
-// changes nothing: that it has run twice, nobody can tell.
-func mayRunTwice(ctx context.Context) context.Context {
-	return context.WithValue(ctx, mayRunTwiceKey{}, true)
+// Rerun runs inferences again. kept bounds, in bytes, what the bodies of all calls
+// take that are kept for it, and json what of one body's JSON is read, decompressed,
+// for its timeout; counter counts the reruns by function.
+func Rerun(kept, json int64, counter *prometheus.CounterVec) Decorator {
+	room := newKeepRoom(kept)
+	return func(next Forwarder) Forwarder { return &rerun{next, room, json, counter} }
 }
 
 // A container that was killed is started again at once. It is waited for at most
@@ -46,17 +48,19 @@ const (
 	mostPause  = time.Second
 )
 
-// RoundTrip implements http.RoundTripper.
-func (t *rerun) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Context().Value(mayRunTwiceKey{}) == nil {
-		return t.next.RoundTrip(r)
+// Forward implements Forwarder.
+func (f *rerun) Forward(ctx context.Context, c *call.Call, t *call.Target, r *http.Request) (*http.Response, error) {
+	if !t.Repeatable {
+		return f.next.Forward(ctx, c, t, r)
 	}
 	var body again = renewed{r.GetBody}
-	ctx, answered := r.Context(), func() {}
+	answered := func() {}
 	if r.GetBody == nil {
-		k := keep(r, t.room.share(r.Context()))
+		k := keep(r, f.room.share(c.Tenant()))
 		body = k
-		ctx, answered = withTimeout(ctx, k)
+		if t.Timed {
+			ctx, answered = withTimeout(ctx, r.Header, f.json, k)
+		}
 	}
 	defer body.settle()
 	defer answered()
@@ -64,7 +68,7 @@ func (t *rerun) RoundTrip(r *http.Request) (*http.Response, error) {
 	for {
 		out := r.Clone(ctx)
 		out.Body, out.GetBody = body.reader(), nil
-		res, err := t.next.RoundTrip(out)
+		res, err := f.next.Forward(ctx, c, t, out)
 		how := failed(res, err)
 		switch {
 		case how == unreached && time.Since(began) < comingFor:
@@ -80,10 +84,10 @@ func (t *rerun) RoundTrip(r *http.Request) (*http.Response, error) {
 			return res, err
 		}
 		if res != nil {
-			closeBody(res)
+			Close(res)
 		}
 		if how == brokeOff {
-			t.counter.WithLabelValues(observed(ctx).function).Inc()
+			f.counter.WithLabelValues(t.Function).Inc()
 		}
 		pause = min(max(2*pause, firstPause), mostPause)
 	}
@@ -156,7 +160,7 @@ func failed(res *http.Response, err error) tried {
 		return otherwise // the transport waits for what is coming itself
 	case err != nil:
 		return brokeOff
-	case res.StatusCode != http.StatusBadGateway || onTheWay(res) == nil:
+	case res.StatusCode != http.StatusBadGateway || ingressError(res) == nil:
 		return otherwise
 	}
 	text, err := beginning(res)

@@ -1,9 +1,11 @@
-package gateway
+package forward
 
 import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // Transport reaches functions by their names in a cluster: gRPC over HTTP/2
@@ -45,7 +47,7 @@ func NewTransport() *Transport {
 
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if isGRPC(r) {
+	if infer.IsGRPC(r.Header) {
 		return t.http2.RoundTrip(r)
 	}
 	return t.http1.RoundTrip(r)

@@ -1,4 +1,4 @@
-package gateway
+package forward
 
 import (
 	"compress/gzip"
@@ -23,19 +23,17 @@ import (
 const (
 	lookAfter = 20 * time.Millisecond
 
-	// slack lets a function that has the request be the one that says it is late.
-	slack = 50 * time.Millisecond
+	// Slack lets a function that has the request be the one that says it is late.
+	Slack = 50 * time.Millisecond
 )
 
-// timedOut is what is told of a request without an answer within its timeout.
-func timedOut(timeout time.Duration) error {
+// MaxTimeout is more than any request has.
+const MaxTimeout = 1000 * time.Hour
+
+// TimedOut is the error of a request without an answer within its timeout.
+func TimedOut(timeout time.Duration) error {
 	return problem.New(problem.DeadlineExceeded, "the request's timeout of %v passed without an answer", timeout)
 }
-
-// headLengthHeader says how many bytes of a V2 body are JSON, where it has more.
-const headLengthHeader = "Inference-Header-Content-Length"
-
-type jsonKey struct{}
 
 // jsonPart is the JSON of a V2 request in its body.
 type jsonPart struct {
@@ -43,18 +41,18 @@ type jsonPart struct {
 	length   int64  // bytes, decompressed
 }
 
-// withJSON notes in the context of a V2 request, whose body is of most bytes when
-// decompressed, where its JSON is.
-func withJSON(ctx context.Context, h http.Header, most int64) context.Context {
+// jsonOf is where the JSON of a V2 request is, by its headers, of most bytes; false
+// where they are wrong, as its function says.
+func jsonOf(h http.Header, most int64) (jsonPart, bool) {
 	part := jsonPart{encoding: strings.ToLower(strings.TrimSpace(h.Get("Content-Encoding"))), length: most}
-	if text := h.Get(headLengthHeader); text != "" {
+	if text := h.Get(infer.JSONLengthHeader); text != "" {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n < 0 {
-			return ctx // its function says what is wrong with it
+			return part, false
 		}
 		part.length = min(n, most)
 	}
-	return context.WithValue(ctx, jsonKey{}, part)
+	return part, true
 }
 
 // timeout is what the JSON of a body says; 0 where that is nothing, or cannot be
@@ -76,10 +74,11 @@ func (p jsonPart) timeout(body io.Reader) time.Duration {
 	return infer.TimeoutOf(io.LimitReader(body, p.length))
 }
 
-// withTimeout ends the context of a V2 request when its own timeout has passed.
+// withTimeout ends the context of a V2 request when its own timeout has passed, of
+// whose JSON it reads most bytes at most.
 // answered is to be called when the answer has begun: the rest is the function's.
-func withTimeout(parent context.Context, body *kept) (ctx context.Context, answered func()) {
-	part, ok := parent.Value(jsonKey{}).(jsonPart)
+func withTimeout(parent context.Context, h http.Header, most int64, body *kept) (ctx context.Context, answered func()) {
+	part, ok := jsonOf(h, most)
 	if !ok {
 		return parent, func() {}
 	}
@@ -100,11 +99,11 @@ func withTimeout(parent context.Context, body *kept) (ctx context.Context, answe
 		if over {
 			return
 		}
-		end = time.AfterFunc(time.Until(began.Add(min(timeout, maxTimeout)+slack)), func() {
+		end = time.AfterFunc(time.Until(began.Add(min(timeout, MaxTimeout)+Slack)), func() {
 			mu.Lock()
 			defer mu.Unlock()
 			if !over {
-				cancel(timedOut(timeout))
+				cancel(TimedOut(timeout))
 			}
 		})
 	})

@@ -1,11 +1,6 @@
-package gateway
+package forward
 
-import (
-	"context"
-	"sync"
-
-	"github.com/modelserveai/modelserve/gateway/auth"
-)
+import "sync"
 
 // keepRoom is what bodies may take that are kept. No tenant takes the last quarter
 // of it but for a sixteenth of all: what one keeps costs no other a rerun.
@@ -20,13 +15,7 @@ type keepRoom struct {
 func newKeepRoom(most int64) *keepRoom { return &keepRoom{most: most, of: map[string]int64{}} }
 
 // share is a tenant's part of the room.
-func (r *keepRoom) share(ctx context.Context) *roomShare {
-	s := &roomShare{room: r}
-	if p := auth.PrincipalOf(ctx); p != nil {
-		s.tenant = p.Tenant
-	}
-	return s
-}
+func (r *keepRoom) share(tenant string) *roomShare { return &roomShare{room: r, tenant: tenant} }
 
 // roomShare implements keeper.
 type roomShare struct {

@@ -1,0 +1,35 @@
+package call
+
+import (
+	"net/url"
+
+	"github.com/modelserveai/modelserve/gateway/route"
+)
+
+// Target is where a call goes, as it was resolved. It does not change.
+type Target struct {
+	URL      *url.URL
+	Function string
+
+	// Ref is the version of a model that the call is for; zero where a function is
+	// called that has none, or several models.
+	Ref   route.Pin
+	Alias string // that decided on the version; "" when none did
+
+	// Version is what the function is to be asked for; "" leaves the choice to it.
+	Version string
+
+	// Open is of the pool's choice: it may have an older version stand in.
+	Open bool
+
+	// Repeatable is a call that changes nothing, so that nobody can tell that it
+	// ran twice.
+	Repeatable bool
+
+	// Plain is a function whose own errors may be text: what stands before it
+	// cannot be told apart from it.
+	Plain bool
+
+	// Timed is a V2 request whose JSON may say how long there is for it.
+	Timed bool
+}

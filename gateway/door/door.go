@@ -1,0 +1,205 @@
+// Package door is the one way through the gateway, for HTTP, gRPC and each message
+// of a stream alike: it identifies the caller of a call, decides whether they may,
+// limits how much, resolves where it goes, forwards it, and charges what it took.
+//
+// It knows no protocol and no URL.
+package door
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/call"
+	"github.com/modelserveai/modelserve/gateway/forward"
+	"github.com/modelserveai/modelserve/gateway/resolve"
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// Config is what a Door works with. Limiter and Audit may be nil.
+type Config struct {
+	Authenticator auth.Authenticator
+	Authorizer    auth.Authorizer
+	Limiter       Limiter
+	Audit         Audit
+	Resolver      *resolve.Resolver
+	Forwarder     forward.Forwarder
+	Refused       *prometheus.CounterVec // of credentials, by code
+}
+
+// Limiter decides whether a call may run now, and is charged what it took.
+type Limiter interface {
+	// Admit takes a call's share of what its caller has, before it is resolved. An
+	// error refuses it: a *problem.Error (overloaded) with when to come again.
+	Admit(ctx context.Context, c *call.Call, a Ask) (Grant, error)
+}
+
+// Grant is a call's share, from its admission to its end.
+type Grant interface {
+	// Header is what the answer says of the caller's limits; it may be nil.
+	Header() http.Header
+
+	// Done ends the share, and is called once. used is what the function reported;
+	// reported is false where it did not.
+	Done(used infer.Usage, reported bool)
+}
+
+// Audit records what was refused at the door. What changes something is recorded
+// where it is stored.
+type Audit interface {
+	Record(ctx context.Context, c *call.Call, r Refusal)
+}
+
+// Refusal is why a call was refused.
+type Refusal struct {
+	Action auth.Action // zero where the caller is not known
+	Code   problem.Code
+}
+
+// Door takes calls through.
+type Door struct{ Config }
+
+// New makes a Door.
+func New(c Config) *Door { return &Door{c} }
+
+// Identify finds out who makes a call, by its headers alone.
+func (d *Door) Identify(ctx context.Context, c *call.Call) error {
+	credential, err := auth.Credential(c.Header)
+	if err == nil {
+		c.Principal, err = d.Authenticator.Authenticate(ctx, credential)
+	}
+	if err != nil {
+		c.Principal = nil
+		d.Refused.WithLabelValues(string(problem.CodeOf(err))).Inc()
+		d.record(ctx, c, auth.Action{}, err)
+		return err
+	}
+	c.Log.Principal, c.Log.Tenant = c.Principal.ID, c.Principal.Tenant
+	return nil
+}
+
+// Decide is nil where a call's caller may do something.
+func (d *Door) Decide(ctx context.Context, c *call.Call, a auth.Action) error {
+	err := d.Authorizer.Authorize(ctx, c.Principal, a)
+	if err != nil {
+		d.record(ctx, c, a, err)
+	}
+	return err
+}
+
+// May reports whether a call's caller may do something that is not refused, but
+// left out, where they may not.
+func (d *Door) May(ctx context.Context, c *call.Call, a auth.Action) bool {
+	return d.Authorizer.Authorize(ctx, c.Principal, a) == nil
+}
+
+func (d *Door) record(ctx context.Context, c *call.Call, a auth.Action, err error) {
+	if d.Audit != nil {
+		d.Audit.Record(ctx, c, Refusal{Action: a, Code: problem.CodeOf(err)})
+	}
+}
+
+// Ask is what a call wants of a model.
+type Ask struct {
+	Verb    auth.Verb
+	Model   string // "" for a function, at its own host
+	Version string // a number, an alias, or "" for whichever is due
+}
+
+// check parses what is asked and decides on it. What a caller may not do is
+// refused before whether it is there is looked at, so that they learn nothing of
+// models that are not theirs.
+func (d *Door) check(ctx context.Context, c *call.Call, a Ask) error {
+	model, err := infer.ParseName(a.Model)
+	if err != nil {
+		return err
+	}
+	if a.Version != "" {
+		if err := infer.CheckVersion("model_version", a.Version); err != nil {
+			return err
+		}
+	}
+	c.Log.Model, c.Log.Version = model, a.Version
+	return d.Decide(ctx, c, auth.Action{Verb: a.Verb, On: model})
+}
+
+// Find decides on what is asked of a model and resolves its version, without
+// calling it.
+func (d *Door) Find(ctx context.Context, c *call.Call, a Ask) (resolve.Version, error) {
+	if err := d.check(ctx, c, a); err != nil {
+		return resolve.Version{}, err
+	}
+	return d.find(ctx, c, a)
+}
+
+func (d *Door) find(ctx context.Context, c *call.Call, a Ask) (resolve.Version, error) {
+	found, err := d.Resolver.Find(ctx, a.Verb, c.Bound, a.Model, a.Version)
+	if err == nil {
+		c.Log.Version = strconv.Itoa(found.Ref.Version)
+	}
+	return found, err
+}
+
+// Pass takes a call of a model through to where its request can be sent. Whoever
+// has the passage ends it.
+func (d *Door) Pass(ctx context.Context, c *call.Call, a Ask) (*Passage, error) {
+	if err := d.check(ctx, c, a); err != nil {
+		return nil, err
+	}
+	return d.pass(ctx, c, a, func() (*call.Target, error) {
+		found, err := d.find(ctx, c, a)
+		if err != nil {
+			return nil, err
+		}
+		t, err := d.Resolver.Target(c.Bound, found)
+		if err != nil {
+			return nil, err
+		}
+		t.Repeatable = true // an inference changes nothing
+		t.Timed = a.Verb == auth.DoInfer
+		return t, nil
+	})
+}
+
+// PassNative takes a native payload through, at the host of a function; repeatable
+// says that its method changes nothing.
+func (d *Door) PassNative(ctx context.Context, c *call.Call, repeatable bool) (*Passage, error) {
+	f := c.Bound.Function
+	if err := d.Decide(ctx, c, auth.Action{Verb: auth.DoInfer, On: f.Name}); err != nil {
+		return nil, err
+	}
+	return d.pass(ctx, c, Ask{Verb: auth.DoInfer}, func() (*call.Target, error) {
+		t := d.Resolver.Native(c.Bound)
+		// A function with models does nothing but run them; what another does, only
+		// the method says.
+		models := len(f.Models)+len(f.Mixed) > 0 || f.Pool
+		t.Repeatable = models || repeatable
+		// Of anybody's function errors may be text; while it starts none is its own.
+		t.Plain = !models && f.Starting == ""
+		return t, nil
+	})
+}
+
+// pass limits and resolves what was decided on.
+func (d *Door) pass(ctx context.Context, c *call.Call, a Ask, resolved func() (*call.Target, error)) (*Passage, error) {
+	p := &Passage{door: d, call: c}
+	if d.Limiter != nil {
+		grant, err := d.Limiter.Admit(ctx, c, a)
+		if err != nil {
+			return nil, err
+		}
+		p.grant = grant
+	}
+	t, err := resolved()
+	if err != nil {
+		p.End()
+		return nil, err
+	}
+	p.Target = t
+	c.Log.Function = t.Function
+	return p, nil
+}

@@ -1,0 +1,139 @@
+package door
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/modelserveai/modelserve/gateway/call"
+	"github.com/modelserveai/modelserve/gateway/forward"
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// Passage is a call that was let in and resolved, until it has its answer.
+type Passage struct {
+	Target *call.Target
+
+	door  *Door
+	call  *call.Call
+	grant Grant // nil without a limiter
+
+	mu       sync.Mutex
+	used     infer.Usage
+	reported bool
+	ended    bool
+}
+
+// Send sends the call's request, whose path is that of the target, and returns the
+// answer. The answer's body is to be closed; what the call took, in a header or in
+// a trailer behind it, is taken off.
+func (p *Passage) Send(ctx context.Context, r *http.Request) (*http.Response, error) {
+	res, err := p.door.Forwarder.Forward(ctx, p.call, p.Target, r)
+	if err != nil {
+		return nil, err
+	}
+	p.charge(res.Header)
+	delete(res.Trailer, infer.CostHeader) // is not announced
+	res.Body = &charged{res.Body, p, res}
+	if p.grant != nil {
+		for name, values := range p.grant.Header() {
+			res.Header[name] = values
+		}
+	}
+	if res.StatusCode < http.StatusBadRequest && p.Target.Alias != "" && res.Header.Get(infer.AliasHeader) == "" {
+		res.Header.Set(infer.AliasHeader, p.Target.Alias)
+	}
+	return res, nil
+}
+
+// Serve hands a request of HTTP on by a proxy, with another path, and ends the
+// passage. Nothing is written when it returns an error.
+func (p *Passage) Serve(proxy *forward.Proxy, w http.ResponseWriter, r *http.Request, path string) error {
+	defer p.End()
+	return proxy.Serve(w, r, path, func(out *http.Request) (*http.Response, error) {
+		res, err := p.Send(out.Context(), out)
+		if err != nil {
+			return nil, err
+		}
+		if err := p.Learn(res); err != nil {
+			_ = res.Body.Close()
+			return nil, err
+		}
+		return res, nil
+	})
+}
+
+// Learn notes what an answer of HTTP says of the model. An error is of an answer
+// that broke off.
+func (p *Passage) Learn(res *http.Response) error {
+	if res.StatusCode < http.StatusBadRequest {
+		p.Answered(res.Header)
+		return nil
+	}
+	fault, err := forward.Fault(res)
+	if err != nil || fault == nil {
+		return err
+	}
+	p.call.Log.Err = fault
+	p.Failed(fault.Code, fault.Detail)
+	return nil
+}
+
+// Answered notes that the call was answered, with these headers.
+func (p *Passage) Answered(h http.Header) { p.door.Resolver.Answered(p.Target, h) }
+
+// Failed notes what the call failed with.
+func (p *Passage) Failed(code problem.Code, reason string) {
+	if code == problem.ModelUnavailable {
+		p.door.Resolver.Failed(p.Target, reason)
+	}
+}
+
+// charge takes what the call took off headers or trailers.
+func (p *Passage) charge(h http.Header) {
+	values := h.Values(infer.CostHeader)
+	if len(values) == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, value := range values {
+		if used, ok := infer.ParseUsage(value); ok {
+			p.used.Add(used)
+			p.reported = true
+		}
+	}
+	delete(h, infer.CostHeader)
+}
+
+// End ends the call's share, charged with what it took. Ending twice is safe.
+func (p *Passage) End() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return
+	}
+	p.ended = true
+	if p.grant != nil {
+		p.grant.Done(p.used, p.reported)
+	}
+}
+
+// charged is the body of an answer, behind which the trailers are.
+type charged struct {
+	io.ReadCloser
+
+	passage *Passage
+	res     *http.Response
+}
+
+// Read implements io.Reader.
+func (b *charged) Read(into []byte) (int, error) {
+	n, err := b.ReadCloser.Read(into)
+	if err != nil {
+		b.passage.charge(b.res.Trailer)
+	}
+	return n, err //nolint:wrapcheck // io.EOF must stay itself
+}

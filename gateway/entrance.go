@@ -1,0 +1,129 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	"github.com/modelserveai/modelserve/gateway/call"
+	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// endpoint is what answers a request: a URL's, a procedure's, or a function's.
+type endpoint struct {
+	route  string // its pattern, for logs and metrics
+	public bool   // answered at the gateway's own hosts without a credential
+	stream bool   // goes on until its client or the server ends it
+	up     bool   // its client sends message after message
+	serve  func(c *call.Call, w http.ResponseWriter, r *http.Request) error
+}
+
+// enter is what happens between a request's arrival and its endpoint, the same for
+// HTTP and gRPC: its bounds, whose host it is for, who makes it, and what answers.
+func (g *gateway) enter(c *call.Call, w http.ResponseWriter, r *http.Request) error {
+	if n := headerBytes(r); n > int64(g.config.MaxHeaders) {
+		return problem.New(problem.HeadersTooLarge, "the request line and headers take %d bytes; expected at most %v", n, g.config.MaxHeaders)
+	}
+	b, err := g.bound(w, r)
+	if err != nil {
+		return err
+	}
+	defer b.release()
+	var hostErr error
+	if c.Bound, hostErr = g.host(r); c.Bound != nil {
+		c.Log.Function = c.Bound.Function.Name
+	}
+	e, none := g.find(c, r)
+	if !e.public || c.Bound != nil || hostErr != nil {
+		if err := g.door.Identify(r.Context(), c); err != nil {
+			return err
+		}
+		if hostErr != nil {
+			return hostErr
+		}
+	}
+	if err := checkURL(c, r); err != nil {
+		return err
+	}
+	if none != nil {
+		if none.allow != "" {
+			w.Header().Set("Allow", none.allow)
+		}
+		return none.err
+	}
+	c.Log.Route = e.route
+	b.stream = e.up
+	if !e.stream {
+		ctx, cancel := context.WithTimeout(r.Context(), g.config.Timeout)
+		defer cancel()
+		r = r.WithContext(ctx)
+	}
+	err = e.serve(c, w, r)
+	if failed := b.failed.Load(); err != nil && failed != nil {
+		return failed // whoever reads the body sees only that it broke off
+	}
+	return err
+}
+
+// host finds the function a request's host is that of; nil is the gateway itself.
+func (g *gateway) host(r *http.Request) (*route.Bound, error) {
+	if slices.ContainsFunc(g.config.Hosts, func(h string) bool { return route.CanonicalHost(h) == route.CanonicalHost(r.Host) }) {
+		return nil, nil
+	}
+	bound, mine := g.deps.Routes.Host(r.Host)
+	if bound == nil && mine {
+		return nil, problem.New(problem.NotFound, "there is no function at this host")
+	}
+	return bound, nil
+}
+
+// fail answers with an error in the format of the call's protocol.
+func (g *gateway) fail(c *call.Call, w http.ResponseWriter, r *http.Request, err error) {
+	c.Log.Err = err
+	switch {
+	case c.Protocol == call.GRPC:
+		e := problemgrpc.Error(err)
+		c.Log.GRPC = e.Code().String()
+		if writeErr := g.grpcErrors.Write(w, r, e); writeErr != nil {
+			c.Log.Err = connect.NewError(connect.CodeInternal, writeErr)
+		}
+	case isV2(r):
+		problem.WriteV2(w, err)
+	default:
+		problem.Write(w, err)
+	}
+}
+
+func isV2(r *http.Request) bool {
+	return r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/")
+}
+
+// native hands a request at a function's host on as it is.
+func (g *gateway) native(c *call.Call, w http.ResponseWriter, r *http.Request) error {
+	p, err := g.door.PassNative(r.Context(), c, isSafe(r.Method))
+	if err != nil {
+		return err
+	}
+	return p.Serve(g.proxy, w, r, r.URL.EscapedPath())
+}
+
+// isSafe reports whether a method changes nothing (RFC 9110, 9.2.1).
+func isSafe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
+// protocolOf is gRPC for gRPC of any kind, by the content type alone, so that its
+// errors are too. Functions read the type likewise: what one took for gRPC and the
+// other did not would pass unexamined.
+func protocolOf(r *http.Request) call.Protocol {
+	if infer.IsGRPC(r.Header) {
+		return call.GRPC
+	}
+	return call.HTTP
+}

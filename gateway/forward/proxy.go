@@ -1,0 +1,66 @@
+package forward
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"sync"
+)
+
+// Proxy hands HTTP requests on as they are, and their answers back.
+type Proxy struct {
+	buffers bufferPool
+	logger  *slog.Logger
+}
+
+// NewProxy makes a Proxy. What breaks off is logged at debug level.
+func NewProxy(logger *slog.Logger) *Proxy { return &Proxy{logger: logger} }
+
+// Serve sends a request, with another path (escaped, and looked at before), and
+// answers with what comes. Nothing is written when it returns an error, which is
+// send's. An answer that breaks off panics with http.ErrAbortHandler, as
+// httputil.ReverseProxy does.
+func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, path string, send func(*http.Request) (*http.Response, error)) (err error) {
+	proxy := &httputil.ReverseProxy{
+		Transport:  roundTripper(send),
+		BufferPool: &p.buffers,
+		ErrorLog:   slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug),
+		Rewrite: func(out *httputil.ProxyRequest) {
+			out.Out.URL.RawPath = path
+			out.Out.URL.Path, _ = url.PathUnescape(path)
+			out.Out.URL.RawQuery = out.In.URL.RawQuery
+		},
+		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, failed error) { err = failed },
+	}
+	proxy.ServeHTTP(w, r)
+	return err
+}
+
+// roundTripper sends a request.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (send roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return send(r) }
+
+// bufferPool lends the proxy its copy buffers.
+type bufferPool struct{ pool sync.Pool }
+
+var _ httputil.BufferPool = (*bufferPool)(nil)
+
+const copyBuffer = 256 << 10 // tensors are large, and each wake-up costs more than memory
+
+// Get implements httputil.BufferPool.
+func (p *bufferPool) Get() []byte {
+	if b, ok := p.pool.Get().(*[copyBuffer]byte); ok {
+		return b[:]
+	}
+	return make([]byte, copyBuffer)
+}
+
+// Put implements httputil.BufferPool.
+func (p *bufferPool) Put(b []byte) {
+	if len(b) == copyBuffer {
+		p.pool.Put((*[copyBuffer]byte)(b))
+	}
+}

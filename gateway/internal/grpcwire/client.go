@@ -1,0 +1,88 @@
+package grpcwire
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/modelserveai/modelserve/problem/problemgrpc"
+)
+
+// NewRequest is a call of a procedure (/package.Service/Method) with one message.
+// Its body can be read anew as often as it is asked for.
+func NewRequest(ctx context.Context, procedure string, m Message) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://function"+procedure, http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("call %s: %w", procedure, err)
+	}
+	r.GetBody = func() (io.ReadCloser, error) {
+		return io.NopCloser(io.MultiReader(bytes.NewReader(header(len(m))), bytes.NewReader(m))), nil
+	}
+	r.Body, _ = r.GetBody()
+	r.ContentLength = int64(HeaderLen + len(m))
+	for name, value := range map[string]string{
+		"Content-Type": "application/grpc", "Te": "trailers", "Accept-Encoding": "identity", "User-Agent": "modelserve-gateway",
+	} {
+		r.Header[name] = []string{value}
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		r.Header["Grpc-Timeout"] = []string{timeout(time.Until(deadline))}
+	}
+	return r, nil
+}
+
+// timeout writes a duration as Grpc-Timeout has it: at most eight digits.
+func timeout(d time.Duration) string {
+	for _, unit := range []struct {
+		size time.Duration
+		name string
+	}{{time.Nanosecond, "n"}, {time.Microsecond, "u"}, {time.Millisecond, "m"}, {time.Second, "S"}, {time.Minute, "M"}} {
+		if d < 1e8*unit.size {
+			return strconv.FormatInt(max(int64(d/unit.size), 0), 10) + unit.name
+		}
+	}
+	return strconv.FormatInt(int64(d/time.Hour), 10) + "H"
+}
+
+// Receive reads an answer to its end, which is one message of at most most bytes,
+// and closes it. An error that the server's status says is a *connect.Error of
+// the wire (connect.IsWireError); any other is of an answer that is not whole, or
+// not gRPC.
+func Receive(res *http.Response, most int64) (Message, error) {
+	defer res.Body.Close()
+	switch {
+	case res.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("expected a gRPC answer, got HTTP status %d", res.StatusCode)
+	case !strings.HasPrefix(res.Header.Get("Content-Type"), "application/grpc"):
+		return nil, errors.New("expected a gRPC answer, got another content type")
+	}
+	if e, ok := problemgrpc.Status(res.Header); ok && e != nil {
+		return nil, e
+	}
+	m, err := read(res.Body, most, "")
+	if err == nil {
+		var more int
+		if more, err = res.Body.Read(make([]byte, 1)); more > 0 {
+			return nil, errors.New("expected one message, got more")
+		}
+	}
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errEnd) {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	e, ok := problemgrpc.Status(res.Trailer)
+	switch {
+	case !ok:
+		return nil, errors.New("the answer ended without a status")
+	case e != nil:
+		return nil, e
+	case m == nil:
+		return nil, errors.New("expected one message, got none")
+	}
+	return m, nil
+}

@@ -1,0 +1,245 @@
+package grpcwire
+
+import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/problem/problemgrpc"
+)
+
+// frame is a message as it stands on the wire.
+func frame(flag byte, message []byte) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{flag}, uint32(len(message))), message...)
+}
+
+func compressed(t *testing.T, encoding string, message []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	var w io.WriteCloser = gzip.NewWriter(&out)
+	if encoding == deflateEncoding {
+		w = zlib.NewWriter(&out)
+	}
+	if _, err := w.Write(message); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// TestReceive holds what comes of a body with one message in it.
+func TestReceive(t *testing.T) {
+	t.Parallel()
+	const most = 1 << 20
+	small, large := []byte("a message"), bytes.Repeat([]byte("0123456789abcdef"), most/16)
+	for name, tc := range map[string]struct {
+		encoding string
+		body     []byte
+		want     []byte
+		code     problem.Code
+	}{
+		"plain":                      {"", frame(0, small), small, ""},
+		"empty":                      {"", frame(0, nil), nil, ""},
+		"as large as may be":         {"", frame(0, large), large, ""},
+		"gzip":                       {"gzip", frame(1, compressed(t, "gzip", large)), large, ""},
+		"deflate":                    {"deflate", frame(1, compressed(t, "deflate", large)), large, ""},
+		"one not compressed of gzip": {"gzip", frame(0, small), small, ""},
+		"too large":                  {"", frame(0, append(large, 1)), nil, problem.PayloadTooLarge},
+		"too large, decompressed":    {"gzip", frame(1, compressed(t, "gzip", append(large, 1))), nil, problem.PayloadTooLarge},
+		"none":                       {"", nil, nil, problem.MalformedBody},
+		"two":                        {"", append(frame(0, small), frame(0, small)...), nil, problem.MalformedBody},
+		"less than announced":        {"", frame(0, small)[:8], nil, problem.MalformedBody},
+		"less than its header":       {"", frame(0, small)[:3], nil, problem.MalformedBody},
+		"4 GiB announced":            {"", []byte{0, 255, 255, 255, 255}, nil, problem.PayloadTooLarge},
+		"another flag":               {"", frame(2, small), nil, problem.MalformedBody},
+		"compressed by nothing":      {"", frame(1, small), nil, problem.MalformedBody},
+		"not gzip":                   {"gzip", frame(1, small), nil, problem.MalformedBody},
+		"gzip that is cut":           {"gzip", frame(1, compressed(t, "gzip", large)[:40]), nil, problem.MalformedBody},
+		"an unknown encoding":        {"br", frame(1, small), nil, problem.Unimplemented},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, reader := range []func(io.Reader) io.Reader{
+				func(r io.Reader) io.Reader { return r }, iotest.OneByteReader, iotest.DataErrReader, iotest.HalfReader,
+			} {
+				r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", reader(bytes.NewReader(tc.body)))
+				r.Header.Set("Grpc-Encoding", tc.encoding)
+				s, err := Accept(httptest.NewRecorder(), r, most)
+				var got Message
+				if err == nil {
+					got, err = s.ReceiveOnly()
+				}
+				if !bytes.Equal(got, tc.want) || err == nil && tc.code != "" || err != nil && problem.CodeOf(err) != tc.code {
+					t.Fatalf("%d bytes, %v; want %d, %q", len(got), err, len(tc.want), tc.code)
+				}
+			}
+		})
+	}
+}
+
+// TestWhatIsAnnouncedCostsNothing holds that memory is taken as bytes come.
+func TestWhatIsAnnouncedCostsNothing(t *testing.T) {
+	t.Parallel()
+	body := frame(0, make([]byte, 100))
+	binary.BigEndian.PutUint32(body[1:], 1<<30)
+	allocated := testing.Benchmark(func(b *testing.B) {
+		for range b.N {
+			_, _ = read(bytes.NewReader(body), math.MaxInt64, "")
+		}
+	}).AllocedBytesPerOp()
+	if allocated > 4*firstPiece {
+		t.Errorf("%d bytes were taken for 100", allocated)
+	}
+}
+
+func TestBrokenBodiesSayTheirOwnError(t *testing.T) {
+	t.Parallel()
+	own := errors.New("its own")
+	for _, n := range []int{0, 3, 8} {
+		_, err := read(io.MultiReader(bytes.NewReader(frame(0, []byte("a message"))[:n]), iotest.ErrReader(own)), 1<<10, "")
+		if !errors.Is(err, own) {
+			t.Errorf("after %d bytes: %v", n, err)
+		}
+	}
+}
+
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{
+		"": 0, "5n": 5, "7u": 7 * time.Microsecond, "12m": 12 * time.Millisecond, "3S": 3 * time.Second, "2M": 2 * time.Minute,
+		"1H": time.Hour, "99999999H": 0, "0m": 1, "99999999S": 99999999 * time.Second,
+		"m": -1, "5": -1, "5x": -1, "-5m": -1, "+5m": -1, "999999999m": -1, "1.5S": -1,
+	} {
+		got, err := Timeout(http.Header{"Grpc-Timeout": {text}})
+		if want < 0 && problem.CodeOf(err) != problem.InvalidArgument || want >= 0 && (err != nil || got != want) {
+			t.Errorf("%q: %v, %v; want %v", text, got, err, want)
+		}
+	}
+	for _, d := range []time.Duration{1, time.Millisecond, 99 * time.Second, 5 * time.Minute, 24 * time.Hour, 9000 * time.Hour, 200_000 * time.Hour, -time.Second} {
+		got, err := Timeout(http.Header{"Grpc-Timeout": {timeout(d)}})
+		if err != nil || got > max(d, 1) || d > 0 && float64(got) < 0.99*float64(d) {
+			t.Errorf("%v is written %s and read %v, %v", d, timeout(d), got, err)
+		}
+	}
+}
+
+// TestACallThere holds that a client gets what a server of here answers with, over
+// HTTP/2: the message, or the status with its details.
+func TestACallThere(t *testing.T) {
+	t.Parallel()
+	fault := problem.Invalid("shape", "expected 4 — not %d%%", 5).WithRetryAfter(time.Second)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, err := Accept(w, r, 1<<20)
+		var m Message
+		if err == nil {
+			m, err = s.ReceiveOnly()
+		}
+		switch {
+		case err != nil:
+		case string(m) == "fail":
+			err = fault
+		case string(m) == "late":
+			_ = s.Send(m)
+			err = fault
+		default:
+			s.Header().Set("X-Meta", "is there")
+			err = s.Send(m[:1], m[1:])
+		}
+		s.End(err)
+	}))
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	defer server.Close()
+	transport := &http.Transport{Protocols: server.Config.Protocols}
+	defer transport.CloseIdleConnections()
+	for _, text := range []string{"a message", strings.Repeat("x", 1<<20), "fail", "late"} {
+		r, err := NewRequest(t.Context(), "/a.Service/Method", Message(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.URL.Host = server.Listener.Addr().String()
+		res, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Receive(res, 1<<20)
+		if text == "fail" || text == "late" {
+			var e *connect.Error
+			if !errors.As(err, &e) || !connect.IsWireError(err) || e.Message() != fault.Detail || problemgrpc.Code(e) != fault.Code || len(e.Details()) != 3 {
+				t.Errorf("%s: %v", text, err)
+			}
+			continue
+		}
+		if err != nil || string(got) != text || res.Header.Get("X-Meta") == "" {
+			t.Errorf("%d bytes, %v, %v", len(got), err, res.Header)
+		}
+	}
+}
+
+// TestWhatIsNoAnswer holds that an answer which is not whole, or not gRPC, is no
+// status of the server's.
+func TestWhatIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	grpc := http.Header{"Content-Type": {"application/grpc"}}
+	ok := http.Header{"Grpc-Status": {"0"}}
+	for name, res := range map[string]*http.Response{
+		"another status":  {StatusCode: http.StatusBadGateway, Header: grpc, Trailer: ok},
+		"JSON":            {StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Trailer: ok},
+		"no status":       {StatusCode: http.StatusOK, Header: grpc},
+		"no message":      {StatusCode: http.StatusOK, Header: grpc, Trailer: ok, Body: io.NopCloser(strings.NewReader(""))},
+		"half a message":  {StatusCode: http.StatusOK, Header: grpc, Trailer: ok, Body: io.NopCloser(bytes.NewReader(frame(0, []byte("message"))[:7]))},
+		"two messages":    {StatusCode: http.StatusOK, Header: grpc, Trailer: ok, Body: io.NopCloser(bytes.NewReader(append(frame(0, nil), frame(0, nil)...)))},
+		"a message of 2G": {StatusCode: http.StatusOK, Header: grpc, Trailer: ok, Body: io.NopCloser(bytes.NewReader([]byte{0, 127, 255, 255, 255}))},
+	} {
+		if res.Body == nil {
+			res.Body = io.NopCloser(bytes.NewReader(frame(0, []byte("message"))))
+		}
+		if m, err := Receive(res, 1<<20); err == nil || connect.IsWireError(err) || m != nil {
+			t.Errorf("%s: %q, %v", name, m, err)
+		}
+	}
+}
+
+// FuzzReceive holds that no body makes more of what it has, and that what is read is
+// what was sent.
+func FuzzReceive(f *testing.F) {
+	f.Add(frame(0, []byte("a message")), "")
+	f.Add(frame(1, []byte("a message")), "gzip")
+	f.Add([]byte{0, 0, 0, 1, 0, 7}, "deflate")
+	f.Fuzz(func(t *testing.T, body []byte, encoding string) {
+		const most = 1 << 16
+		r := httptest.NewRequestWithContext(context.Background(), http.MethodPost, "/", bytes.NewReader(body))
+		r.Header["Grpc-Encoding"] = []string{encoding}
+		s, err := Accept(httptest.NewRecorder(), r, most)
+		if err != nil {
+			return
+		}
+		m, err := s.ReceiveOnly()
+		if err != nil {
+			if code := problem.CodeOf(err); code != problem.MalformedBody && code != problem.PayloadTooLarge {
+				t.Fatalf("%v", err)
+			}
+			return
+		}
+		if len(m) > most || body[0] == 0 && !bytes.Equal(frame(0, m), body) {
+			t.Fatalf("%d bytes of %d", len(m), len(body))
+		}
+	})
+}

@@ -1,0 +1,137 @@
+package grpcwire
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/problem/problemgrpc"
+)
+
+// The encodings of messages that are taken. Answers are not compressed: tensors
+// are dense, and compressing them costs more than it saves.
+const (
+	gzipEncoding    = "gzip"
+	deflateEncoding = "deflate"
+	encodings       = gzipEncoding + "," + deflateEncoding
+)
+
+// Stream is the server's side of one call. One goroutine may send while another
+// receives.
+type Stream struct {
+	w        http.ResponseWriter
+	body     io.Reader
+	most     int64
+	encoding string // of messages that say they are compressed; "" for none
+}
+
+// Accept begins to answer a call whose messages have at most most bytes each. An
+// error (of an encoding that is not known) is for End all the same.
+func Accept(w http.ResponseWriter, r *http.Request, most int64) (*Stream, error) {
+	s := &Stream{w: w, body: r.Body, most: most}
+	h := w.Header()
+	h.Set("Content-Type", r.Header.Get("Content-Type"))
+	h.Set("Grpc-Accept-Encoding", encodings)
+	switch encoding := r.Header.Get("Grpc-Encoding"); encoding {
+	case "", "identity":
+	case gzipEncoding, deflateEncoding:
+		s.encoding = encoding
+	default:
+		return s, problem.New(problem.Unimplemented, "grpc-encoding: expected %s or none", strings.ReplaceAll(encodings, ",", ", "))
+	}
+	return s, nil
+}
+
+// Header is the metadata of the answer, until its first message is sent.
+func (s *Stream) Header() http.Header { return s.w.Header() }
+
+// Receive is the next message, io.EOF after the last.
+func (s *Stream) Receive() (Message, error) {
+	m, err := read(s.body, s.most, s.encoding)
+	if errors.Is(err, errEnd) {
+		return nil, io.EOF
+	}
+	return m, err
+}
+
+// ReceiveOnly is the message of a call that has one.
+func (s *Stream) ReceiveOnly() (Message, error) {
+	m, err := s.Receive()
+	if errors.Is(err, io.EOF) {
+		return nil, problem.New(problem.MalformedBody, "expected one message, got none")
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch n, err := s.body.Read(make([]byte, 1)); {
+	case n > 0:
+		return nil, problem.New(problem.MalformedBody, "expected one message, got more")
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, err //nolint:wrapcheck // the body's own problem
+	}
+	return m, nil
+}
+
+// Send sends a message, which is what the parts are one after the other.
+func (s *Stream) Send(parts ...[]byte) error {
+	length := 0
+	for _, part := range parts {
+		length += len(part)
+	}
+	if _, err := s.w.Write(header(length)); err != nil { //nolint:gosec // gRPC, no page
+		return err //nolint:wrapcheck // of a client that is gone
+	}
+	for _, part := range parts {
+		if _, err := s.w.Write(part); err != nil { //nolint:gosec // gRPC, no page
+			return err //nolint:wrapcheck // of a client that is gone
+		}
+	}
+	return nil
+}
+
+// Flush sends at once what Send has.
+func (s *Stream) Flush() {
+	_ = http.NewResponseController(s.w).Flush() // one that cannot has nothing to flush
+}
+
+// End ends the answer with an error's status, or with OK for nil. It returns what
+// the client gets; nil for OK.
+func (s *Stream) End(err error) *connect.Error {
+	defer s.Flush()
+	e := problemgrpc.Error(err)
+	if e != nil {
+		e = problemgrpc.WithCode(e)
+	}
+	problemgrpc.SetStatus(s.w.Header(), e)
+	return e
+}
+
+// Timeout is how long the client waits, by its headers; 0 where they do not say.
+func Timeout(h http.Header) (time.Duration, error) {
+	const name = "Grpc-Timeout"
+	text := h.Get(name)
+	if text == "" {
+		return 0, nil
+	}
+	units := map[byte]time.Duration{
+		'n': time.Nanosecond, 'u': time.Microsecond, 'm': time.Millisecond, 'S': time.Second, 'M': time.Minute, 'H': time.Hour,
+	}
+	unit, known := units[text[len(text)-1]]
+	number := text[:len(text)-1]
+	n, err := strconv.ParseUint(number, 10, 32)
+	if !known || err != nil || len(number) > 8 {
+		return 0, problem.Invalid("grpc-timeout", "expected up to 8 digits and one of H, M, S, m, u, n")
+	}
+	if unit == time.Hour && n > uint64(mostHours) {
+		return 0, nil // as good as none
+	}
+	return max(time.Duration(n)*unit, 1), nil
+}
+
+const mostHours = int64(1<<63-1) / int64(time.Hour)

@@ -1,0 +1,259 @@
+package v2
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"strings"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/call"
+	"github.com/modelserveai/modelserve/gateway/door"
+	"github.com/modelserveai/modelserve/gateway/forward"
+	"github.com/modelserveai/modelserve/gateway/internal/grpcwire"
+	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/internal/wellknown"
+	"github.com/modelserveai/modelserve/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/runtime/infer"
+	rpc "github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
+)
+
+// procedure answers a call of one procedure.
+type procedure func(ctx context.Context, c *call.Call, stream *grpcwire.Stream) error
+
+// newProcedures are the procedures of the inference service, by their path. Only
+// gRPC reaches them: connect-go's own protocol and gRPC-Web have other content
+// types.
+func (s *Service) newProcedures() map[string]procedure {
+	return map[string]procedure{
+		rpc.GRPCInferenceServiceModelInferProcedure:       s.modelInfer,
+		rpc.GRPCInferenceServiceModelStreamInferProcedure: s.modelStreamInfer,
+		rpc.GRPCInferenceServiceModelConfigProcedure:      s.modelConfigGRPC,
+
+		rpc.GRPCInferenceServiceServerLiveProcedure:            local(s.serverLive),
+		rpc.GRPCInferenceServiceServerReadyProcedure:           local(s.serverReady),
+		rpc.GRPCInferenceServiceServerMetadataProcedure:        local(s.serverMetadataGRPC),
+		rpc.GRPCInferenceServiceModelReadyProcedure:            local(s.modelReadyGRPC),
+		rpc.GRPCInferenceServiceModelMetadataProcedure:         local(s.modelMetadataGRPC),
+		rpc.GRPCInferenceServiceModelStatisticsProcedure:       local(s.modelStatistics),
+		rpc.GRPCInferenceServiceRepositoryIndexProcedure:       local(s.repositoryIndexGRPC),
+		rpc.GRPCInferenceServiceRepositoryModelLoadProcedure:   local(s.repositoryModelLoad),
+		rpc.GRPCInferenceServiceRepositoryModelUnloadProcedure: local(s.repositoryModelUnload),
+	}
+}
+
+// newWellknown are the services that every gRPC port has.
+func (s *Service) newWellknown() *wellknown.Services {
+	return wellknown.New(wellknown.Config{
+		Services: []string{rpc.GRPCInferenceServiceName},
+		Serving:  func(ctx context.Context) bool { return s.NotReady(ctx, nil) == nil },
+	}, connect.WithCompressMinBytes(math.MaxInt))
+}
+
+// Procedure is a procedure of gRPC.
+type Procedure struct {
+	Public bool // at the gateway's own host: probes ask for its health without a key
+	Stream bool // it goes on until its client or the server ends it
+	Up     bool // its client sends message after message
+	Serve  func(c *call.Call, w http.ResponseWriter, r *http.Request) error
+}
+
+// Procedure finds a procedure by its path.
+func (s *Service) Procedure(path string) (Procedure, bool) {
+	if wellknown.Is(path) {
+		stream := wellknown.IsStream(path)
+		return Procedure{Public: wellknown.IsHealth(path), Stream: stream, Up: stream && path != wellknown.Watch, Serve: s.serveWellknown}, true
+	}
+	answer, ok := s.procedures[path]
+	up := path == rpc.GRPCInferenceServiceModelStreamInferProcedure
+	return Procedure{Stream: up, Up: up, Serve: func(c *call.Call, w http.ResponseWriter, r *http.Request) error {
+		return s.serveProcedure(answer, c, w, r)
+	}}, ok
+}
+
+// serveProcedure answers a call of one of our procedures, errors and all.
+func (s *Service) serveProcedure(answer procedure, c *call.Call, w http.ResponseWriter, r *http.Request) error {
+	stream, err := grpcwire.Accept(w, r, s.MaxMessage)
+	ctx := r.Context()
+	if timeout, wrong := grpcwire.Timeout(r.Header); timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	} else if err == nil {
+		err = wrong
+	}
+	if err == nil {
+		err = answer(ctx, c, stream)
+	}
+	c.Log.Err, c.Log.GRPC = err, "ok"
+	if e := stream.End(err); e != nil {
+		c.Log.GRPC = e.Code().String()
+	}
+	return nil
+}
+
+// serveWellknown answers a call of the health service or of reflection.
+func (s *Service) serveWellknown(c *call.Call, w http.ResponseWriter, r *http.Request) error {
+	asker := wellknown.Asker{Serving: func(ctx context.Context) bool { return s.NotReady(ctx, c.Bound) == nil }}
+	p := c.Principal
+	if credential, err := auth.Credential(c.Header); p == nil && err == nil {
+		p, _ = s.Authenticator.Authenticate(r.Context(), credential) // a wrong one is none
+	}
+	if p != nil {
+		asker.Caller = p.ID
+	}
+	s.wellknown.Handler(r.URL.Path, asker).ServeHTTP(w, r)
+	c.Log.GRPC = "ok"
+	if e := problemgrpc.Complete(w.Header(), wellknown.MaxMessage); e != nil {
+		c.Log.Err, c.Log.GRPC = e, e.Code().String()
+	}
+	return nil
+}
+
+// local is a procedure that is answered here.
+func local[T any, In interface {
+	*T
+	proto.Message
+}, Out proto.Message](answer func(ctx context.Context, c *call.Call, in In) (Out, error)) procedure {
+	return func(ctx context.Context, c *call.Call, stream *grpcwire.Stream) error {
+		m, err := stream.ReceiveOnly()
+		if err != nil {
+			return err
+		}
+		in := In(new(T))
+		if proto.Unmarshal(m, in) != nil {
+			return malformed()
+		}
+		out, err := answer(ctx, c, in)
+		if err != nil {
+			return err
+		}
+		data, err := proto.Marshal(out)
+		if err != nil {
+			return err
+		}
+		return stream.Send(data)
+	}
+}
+
+// modelInfer hands an inference on, to the version it resolves to.
+func (s *Service) modelInfer(ctx context.Context, c *call.Call, stream *grpcwire.Stream) error {
+	m, err := stream.ReceiveOnly()
+	if err != nil {
+		return err
+	}
+	out, err := s.inferMessage(ctx, c, m)
+	return reply(stream, out, err)
+}
+
+// modelConfigGRPC hands on too: the configuration says where the model runs, which
+// only its function knows.
+func (s *Service) modelConfigGRPC(ctx context.Context, c *call.Call, stream *grpcwire.Stream) error {
+	m, err := stream.ReceiveOnly()
+	if err != nil {
+		return err
+	}
+	a, err := addressOf(m)
+	if err != nil {
+		return err
+	}
+	out, err := s.handMessage(ctx, c, rpc.GRPCInferenceServiceModelConfigProcedure, auth.DoRead, a, a.version, m)
+	return reply(stream, out, err)
+}
+
+// answer is a function's.
+type answer struct {
+	header  http.Header // that is meant for callers
+	message grpcwire.Message
+}
+
+func reply(stream *grpcwire.Stream, out *answer, err error) error {
+	if err != nil {
+		return err
+	}
+	for name, values := range out.header {
+		stream.Header()[name] = values
+	}
+	return stream.Send(out.message)
+}
+
+// inferMessage hands one inference on, whose metadata may name the version that
+// the message does not.
+func (s *Service) inferMessage(ctx context.Context, c *call.Call, m grpcwire.Message) (*answer, error) {
+	a, err := addressOf(m)
+	if err != nil {
+		return nil, err
+	}
+	version, err := infer.VersionOf(a.version, c.Header.Values(infer.VersionHeader))
+	if err != nil {
+		return nil, err
+	}
+	return s.handMessage(ctx, c, rpc.GRPCInferenceServiceModelInferProcedure, auth.DoInfer, a, version, m)
+}
+
+// handMessage sends a message, which is for a version, to the function that it
+// resolves to, and returns that one's answer.
+func (s *Service) handMessage(
+	ctx context.Context, c *call.Call, path string, verb auth.Verb, a address, version string, m grpcwire.Message,
+) (*answer, error) {
+	p, err := s.Door.Pass(ctx, c, door.Ask{Verb: verb, Model: a.name, Version: version})
+	if err != nil {
+		return nil, err
+	}
+	defer p.End()
+	if a.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, a.timeout+forward.Slack, forward.TimedOut(a.timeout))
+		defer cancel()
+	}
+	if p.Target.Version != a.version {
+		m = withVersion(m, p.Target.Version)
+	}
+	r, err := grpcwire.NewRequest(ctx, path, m)
+	if err != nil {
+		return nil, err
+	}
+	res, err := p.Send(ctx, r) //nolint:bodyclose // Receive closes it
+	if err != nil {
+		return nil, err
+	}
+	out, err := grpcwire.Receive(res, maxAnswer)
+	if err != nil {
+		return nil, s.functionError(ctx, p, err)
+	}
+	p.Answered(res.Header)
+	return &answer{forCallers(res.Header), out}, nil
+}
+
+// maxAnswer keeps answers, in bytes, within what gRPC libraries count with.
+const maxAnswer = int64(env.GiB)
+
+// forCallers are the headers of a function's answer that a caller gets.
+func forCallers(h http.Header) http.Header {
+	out := http.Header{}
+	for name, values := range h {
+		if name == "Server-Timing" || strings.HasPrefix(name, "Modelserve-") || strings.HasPrefix(name, "Ratelimit") {
+			out[name] = values
+		}
+	}
+	return out
+}
+
+// functionError is what a caller gets of a function's error, and notes what it
+// says of the model.
+func (*Service) functionError(ctx context.Context, p *door.Passage, err error) error {
+	var e *connect.Error
+	if !errors.As(err, &e) || !connect.IsWireError(err) {
+		return forward.Error(ctx, err) // the transport's, or a function that speaks no gRPC
+	}
+	own := connect.NewError(e.Code(), errors.New(e.Message()))
+	for _, d := range e.Details() {
+		own.AddDetail(d)
+	}
+	p.Failed(problemgrpc.Code(own), e.Message())
+	return problemgrpc.WithCode(own)
+}

@@ -1,0 +1,42 @@
+package v2
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/call"
+	"github.com/modelserveai/modelserve/gateway/door"
+	rpc "github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
+)
+
+// TestAStreamThatIsRefusedLeavesNothing holds that a stream which is refused at its
+// first message ends all that it began: what is left would hang the bubble.
+func TestAStreamThatIsRefusedLeavesNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		refused := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "refused", Help: "."}, []string{"code"})
+		s := New(Config{
+			MaxMessage: 1 << 10, StreamInFlight: 1,
+			Door: door.New(door.Config{Authenticator: auth.Chain{}, Authorizer: auth.Scopes{}, Refused: refused}),
+		})
+		p, ok := s.Procedure(rpc.GRPCInferenceServiceModelStreamInferProcedure)
+		if !ok || !p.Up {
+			t.Fatal("there is no stream")
+		}
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader("\x00\x00\x00\x00\x00")) // an empty message
+		r.Header.Set("Content-Type", "application/grpc")                                                                  // and no credential
+		rec := httptest.NewRecorder()
+		if err := p.Serve(&call.Call{Header: r.Header, Log: &call.Entry{}}, rec, r); err != nil {
+			t.Fatal(err)
+		}
+		if got := rec.Result().Trailer.Get("Grpc-Status"); got != "16" {
+			t.Errorf("status %q, want 16 (unauthenticated); %v", got, rec.Result().Header)
+		}
+	})
+}

@@ -1,0 +1,41 @@
+package infer
+
+// The headers between the gateway and functions, and of answers; in gRPC, the
+// metadata. No caller may set one: the gateway removes them on the way in.
+const (
+	// TenantHeader says whose a request is: who pays, and whose stored inputs its
+	// refs name.
+	TenantHeader = "Modelserve-Tenant"
+
+	// TimeoutHeader is what is left of the request's time, in milliseconds.
+	TimeoutHeader = "Modelserve-Timeout"
+
+	// ModelHeader says which version answered: "name@version;digest=sha256:…",
+	// where the digest is the sha256 of the version's model.json.
+	ModelHeader = "Modelserve-Model"
+
+	// AliasHeader says which alias decided on the version that answered; it is
+	// absent where none did.
+	AliasHeader = "Modelserve-Alias"
+
+	// DeviceHeader says where the model ran: "cpu" or "cuda:0".
+	DeviceHeader = "Modelserve-Device"
+
+	// WakeHeader is "never" on a request that is not to start a function at zero.
+	WakeHeader = "Modelserve-Wake"
+
+	// SecretHeader proves that a request comes from who started the function, as
+	// the local platform does for its processes.
+	SecretHeader = "Modelserve-Secret" //nolint:gosec // the name of one
+
+	// CostHeader is what a call took (Usage). It may be a trailer. The gateway
+	// charges it to the caller and removes it.
+	CostHeader = "Modelserve-Cost"
+)
+
+// WakeNever is the value of WakeHeader.
+const WakeNever = "never"
+
+// JSONLengthHeader is the length, in bytes, of the JSON that a V2 body with binary
+// tensors begins with (the binary tensor data extension).
+const JSONLengthHeader = "Inference-Header-Content-Length"

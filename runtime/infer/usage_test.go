@@ -1,0 +1,49 @@
+package infer
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestUsageOf holds a request's part of a run with others.
+func TestUsageOf(t *testing.T) {
+	t.Parallel()
+	inputs := []Tensor{{Shape: []int64{2, 3}}, {Shape: []int64{2}}}
+	for name, tc := range map[string]struct {
+		timing Timing
+		want   Usage
+	}{
+		"alone":            {Timing{Infer: time.Second, BatchSize: 2, Rows: 2}, Usage{2, 8, time.Second}},
+		"with three times": {Timing{Infer: time.Second, BatchSize: 8, Rows: 2}, Usage{2, 8, 250 * time.Millisecond}},
+		"nobody counted":   {Timing{Infer: time.Second}, Usage{1, 8, time.Second}},
+	} {
+		if diff := cmp.Diff(tc.want, UsageOf(inputs, tc.timing)); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", name, diff)
+		}
+	}
+}
+
+func TestParseUsage(t *testing.T) {
+	t.Parallel()
+	whole := Usage{Rows: 8, Elements: 6272, Compute: 12345 * time.Microsecond}
+	for text, want := range map[string]Usage{
+		whole.String():                           whole,
+		"rows=8,elements=6272,compute_ms=12.345": whole,
+		"compute_ms=1, tokens=7":                 {Compute: time.Millisecond}, // a member of later
+		"":                                       {},
+		"tokens=7":                               {},
+		"rows=-1":                                {},
+		"rows=1, rows=x":                         {},
+		"rows=9223372036854775808":               {},
+		"compute_ms=-1":                          {},
+		"compute_ms=NaN":                         {},
+		"compute_ms=1e300":                       {},
+	} {
+		got, ok := ParseUsage(text)
+		if ok != (want != Usage{}) || ok && got != want {
+			t.Errorf("%q: %v, %v; want %v", text, got, ok, want)
+		}
+	}
+}
