@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +22,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/knative"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/gateway/sqlite"
+	"github.com/modelserveai/modelserve/internal/build"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/telemetry"
@@ -111,7 +111,7 @@ func Main() {
 // run serves until ctx ends, and drains. listening, when set, is told the
 // address.
 func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) {
-	version := buildVersion()
+	version := build.Version()
 	cfg.Telemetry.Version, cfg.Gateway.Version = version, version
 	if cfg.Telemetry.Service == "" {
 		cfg.Telemetry.Service = "gateway"
@@ -234,18 +234,4 @@ func adopt(ctx context.Context, keys auth.KeyStore, text string) error {
 		return errors.New("MODELSERVE_ADMIN_KEY: its id is that of another key; make one with a new id")
 	}
 	return nil
-}
-
-// buildVersion is the module's version, or the commit it was built from.
-func buildVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "dev"
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return s.Value[:12]
-		}
-	}
-	return info.Main.Version
 }

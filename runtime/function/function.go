@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/eventing/emit"
+	"github.com/modelserveai/modelserve/internal/build"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/telemetry"
@@ -81,7 +82,7 @@ func run(ctx context.Context, spec Spec, cfg *config, log io.Writer) error {
 	if cfg.Telemetry.Service == "" {
 		cfg.Telemetry.Service = spec.Name
 	}
-	cfg.Telemetry.Version = telemetry.Version()
+	cfg.Telemetry.Version = build.Version()
 	tel, err := telemetry.New(ctx, cfg.Telemetry, log)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modelserveai/modelserve/internal/build"
 	"github.com/modelserveai/modelserve/local"
 )
 
@@ -22,7 +23,7 @@ idle. Ctrl-C stops everything; what was published, and the keys, stay in
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Out = a.Out
-			o.Version = readBuild().Version
+			o.Version = build.Version()
 			o.DataDir = firstOf(a.dataDir(), stateDir)
 			for _, path := range []*string{&o.DataDir, &o.Overlay, &o.Deps} {
 				*path = a.abs(*path)
