@@ -24,17 +24,17 @@ func TestLocalPlatform(t *testing.T) {
 	p := start(t, cli, dir)
 	t.Run("use", func(t *testing.T) {
 		for name, use := range map[string]func(*testing.T, *platform){
-			"printed commands work":    printedCommands,
-			"functions answer":         functionsAnswer,
-			"functions answer V2 too":  functionsAnswerV2,
-			"functions answer events":  functionsAnswerEvents,
-			"a pushed model answers":   pushedModelAnswers,
-			"a model refused":          modelsRefused,
-			"a deployed model answers": deployedModelAnswers,
-			"the Triton client":        tritonClient,
-			"keys":                     keys,
-			"hostile input":            hostileInput,
-			"slow and broken clients":  slowClients,
+			"printed commands work":   printedCommands,
+			"functions answer":        functionsAnswer,
+			"functions answer V2 too": functionsAnswerV2,
+			"functions answer events": functionsAnswerEvents,
+			"a pushed model answers":  pushedModelAnswers,
+			"a model refused":         modelsRefused,
+			"the example answers":     exampleAnswers,
+			"the Triton client":       tritonClient,
+			"keys":                    keys,
+			"hostile input":           hostileInput,
+			"slow and broken clients": slowClients,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -282,18 +282,41 @@ func modelsRefused(t *testing.T, p *platform) {
 	}
 }
 
-func deployedModelAnswers(t *testing.T, p *platform) {
-	path := save(t, "churn.onnx", echo(infer.FP32, "n", 2))
-	if out, err := p.Run(t, "models", "push", "churn", path); err != nil {
-		t.Fatalf("push: %v\n%s", err, out)
+// exampleAnswers pastes the README's push of examples/churn, from the repository's
+// root, and the line that it prints; and deploys it.
+func exampleAnswers(t *testing.T, p *platform) {
+	push := regexp.MustCompile(`(?m)^bin/(modelserve models push churn \S+)$`).FindStringSubmatch(string(testdata(t, "README.md")))
+	if push == nil {
+		t.Fatal("README.md does not push the example")
+	}
+	paste := func(line string) string {
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
+		cmd.Dir = platformtest.Root(t)
+		cmd.Env = append(os.Environ(), "MODELSERVE_DATA="+filepath.Join(p.Dir, ".modelserve"))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", line, err, out)
+		}
+		return string(out)
+	}
+	pushed := paste(filepath.Dir(p.CLI) + "/" + push[1])
+	for _, want := range []string{"published churn@1", "batches of"} {
+		if !strings.Contains(pushed, want) {
+			t.Errorf("no %q in:\n%s", want, pushed)
+		}
+	}
+	curl := regexp.MustCompile(`(?m)^curl .*$`).FindString(pushed)
+	if answer := paste(curl); !strings.Contains(answer, `"name":"probabilities"`) {
+		t.Errorf("the printed line:\n%s\nis answered by %s", curl, answer)
 	}
 	if out, err := p.Run(t, "deploy", "churn"); err != nil {
 		t.Fatalf("deploy: %v\n%s", err, out)
 	}
-	body := []byte(`{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}`)
-	res := p.must(t, request{host: p.Host("churn"), path: "/v2/models/churn/infer", body: body})
-	if res.status != http.StatusOK || !bytes.Contains(res.body, []byte(`"data":[1,2]`)) {
-		t.Errorf("%d %s", res.status, res.body)
+	for name, host := range map[string]string{"by the pool": "", "by its own service": p.Host("churn")} {
+		res := p.must(t, request{host: host, path: "/v2/models/churn/infer", body: testdata(t, "examples/churn/customers.json")})
+		if res.status != http.StatusOK || !bytes.Contains(res.body, []byte(`"shape":[2],"data":[1,0]`)) {
+			t.Errorf("%s: %d %s, want the first customer to leave and the second to stay", name, res.status, res.body)
+		}
 	}
 }
 
