@@ -22,8 +22,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/local/activator"
 	"github.com/modelserveai/modelserve/local/build"
 	"github.com/modelserveai/modelserve/local/instance"
@@ -57,12 +59,17 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// Environment is all that the local platform reads of its environment, its
+// gateway included, as pointers to structs that internal/env knows: for
+// documentation.
+func Environment() []any { return []any{&settings{}, &gateway.Config{}, &telemetry.Config{}} }
+
 // settings are what the platform itself reads of its environment.
 type settings struct {
-	Library        string `env:"MODELSERVE_ORT_LIBRARY"`
-	MetricsAddress string `env:"MODELSERVE_METRICS_ADDRESS"`
-	LogLevel       string `env:"MODELSERVE_LOG_LEVEL"`
-	NoColor        string `env:"NO_COLOR"` // https://no-color.org
+	Library        string `env:"MODELSERVE_ORT_LIBRARY"`     // the ONNX Runtime library that functions get, else that of --deps
+	MetricsAddress string `env:"MODELSERVE_METRICS_ADDRESS"` // where the gateway's /metrics are served, host:port; else on the first free port of 127.0.0.1 from 9464
+	LogLevel       string `env:"MODELSERVE_LOG_LEVEL"`       // the least level that is logged: debug, info, warn or error
+	NoColor        string `env:"NO_COLOR"`                   // set to anything, the output has no colours (https://no-color.org)
 }
 
 // stopGrace is how long functions may finish what they have when the platform

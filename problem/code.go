@@ -1,6 +1,10 @@
 package problem
 
-import "net/http"
+import (
+	"maps"
+	"net/http"
+	"slices"
+)
 
 // Code is the stable, lower_snake name of one kind of failure. Clients may
 // switch on it; the sentence beside it is for people and may change.
@@ -40,37 +44,127 @@ const StatusClientClosedRequest = 499
 // library (https://grpc.io/docs/guides/status-codes/).
 type GRPC uint32
 
-// Row is what a code means on each wire.
+// Row is what a code means on each wire and to people.
 type Row struct {
 	Status int    // HTTP
 	GRPC   GRPC   // gRPC
 	Title  string // RFC 9457 title
+	Cause  string // why it is answered; a sentence or two, with code in backquotes
+	Cure   string // what the caller, or else the operator, can do
 }
 
 //nolint:gochecknoglobals // The one error table: constant, but Go has no constant maps.
 var table = map[Code]Row{
-	InvalidArgument:  {http.StatusBadRequest, 3, "Invalid argument"},
-	MalformedBody:    {http.StatusBadRequest, 3, "Malformed body"},
-	UnsupportedMedia: {http.StatusUnsupportedMediaType, 3, "Unsupported media type"},
-	PayloadTooLarge:  {http.StatusRequestEntityTooLarge, 8, "Payload too large"},
-	HeadersTooLarge:  {http.StatusRequestHeaderFieldsTooLarge, 8, "Headers too large"},
-	Unauthenticated:  {http.StatusUnauthorized, 16, "Unauthenticated"},
-	PermissionDenied: {http.StatusForbidden, 7, "Permission denied"},
-	NotFound:         {http.StatusNotFound, 5, "Not found"},
-	ModelNotFound:    {http.StatusNotFound, 5, "Model not found"},
-	ModelUnavailable: {http.StatusServiceUnavailable, 14, "Model unavailable"},
-	ModelFailed:      {http.StatusInternalServerError, 13, "Model failed"},
-	MethodNotAllowed: {http.StatusMethodNotAllowed, 12, "Method not allowed"},
-	Conflict:         {http.StatusConflict, 10, "Conflict"},
-	VersionExists:    {http.StatusConflict, 6, "Version exists"},
-	Overloaded:       {http.StatusTooManyRequests, 8, "Overloaded"},
-	RequestTimeout:   {http.StatusRequestTimeout, 4, "Request timeout"},
-	DeadlineExceeded: {http.StatusGatewayTimeout, 4, "Deadline exceeded"},
-	Cancelled:        {StatusClientClosedRequest, 1, "Cancelled"},
-	Unavailable:      {http.StatusServiceUnavailable, 14, "Unavailable"},
-	BadGateway:       {http.StatusBadGateway, 14, "Bad gateway"},
-	Unimplemented:    {http.StatusNotImplemented, 12, "Unimplemented"},
-	Internal:         {http.StatusInternalServerError, 13, "Internal error"},
+	InvalidArgument: {
+		Status: http.StatusBadRequest, GRPC: 3, Title: "Invalid argument",
+		Cause: "A field of the request is missing, is unknown or has a value it may not have; `errors` names each.",
+		Cure:  "Correct the named fields. `GET /v2/models/NAME` has a model's inputs, their types and shapes.",
+	},
+	MalformedBody: {
+		Status: http.StatusBadRequest, GRPC: 3, Title: "Malformed body",
+		Cause: "The body is not what its content type says: JSON that does not parse, an image that is cut short, a compressed body that is not.",
+		Cure:  "Send the whole body, with the content type and the content encoding that it has.",
+	},
+	UnsupportedMedia: {
+		Status: http.StatusUnsupportedMediaType, GRPC: 3, Title: "Unsupported media type",
+		Cause: "Nothing here reads this content type or content encoding; forms are not read at all.",
+		Cure:  "Send one that `detail` lists. With curl: --data-binary, or --json, not -F.",
+	},
+	PayloadTooLarge: {
+		Status: http.StatusRequestEntityTooLarge, GRPC: 8, Title: "Payload too large",
+		Cause: "The body, what it decompresses or decodes to, or an input's elements are over a bound.",
+		Cure:  "Send less, or in several calls. The bounds are MODELSERVE_MAX_BODY, MODELSERVE_MAX_PIXELS, MODELSERVE_MAX_OUTPUT and a model's own --max-elements.",
+	},
+	HeadersTooLarge: {
+		Status: http.StatusRequestHeaderFieldsTooLarge, GRPC: 8, Title: "Headers too large",
+		Cause: "The request line and headers take more than MODELSERVE_MAX_HEADERS.",
+		Cure:  "Send fewer or shorter headers: cookies and baggage first.",
+	},
+	Unauthenticated: {
+		Status: http.StatusUnauthorized, GRPC: 16, Title: "Unauthenticated",
+		Cause: "There is no credential, or it is not known: misspelt, revoked, expired, or of another platform.",
+		Cure:  "Send `Authorization: Bearer KEY` or `X-API-Key: KEY`; `modelserve keys create` makes a key.",
+	},
+	PermissionDenied: {
+		Status: http.StatusForbidden, GRPC: 7, Title: "Permission denied",
+		Cause: "The credential is good and lacks the scope that `detail` names.",
+		Cure:  "Use another key, or have an admin create one with that scope.",
+	},
+	NotFound: {
+		Status: http.StatusNotFound, GRPC: 5, Title: "Not found",
+		Cause: "There is no such URL, host, key or object.",
+		Cure:  "Compare the path and the Host header with `GET /v1/functions` and `/openapi.json`.",
+	},
+	ModelNotFound: {
+		Status: http.StatusNotFound, GRPC: 5, Title: "Model not found",
+		Cause: "No model of this name, or no such version or alias of it, is published or served at this host.",
+		Cure:  "`modelserve models list` shows what is; a version of a moment ago takes two seconds to be seen.",
+	},
+	ModelUnavailable: {
+		Status: http.StatusServiceUnavailable, GRPC: 14, Title: "Model unavailable",
+		Cause: "The version is published and cannot be loaded; `detail` has the reason: a missing or changed file, a signature that does not hold, too little memory.",
+		Cure:  "Remedy the reason, or move the alias to a version that loads. A load is tried again by calls that come after Retry-After.",
+	},
+	ModelFailed: {
+		Status: http.StatusInternalServerError, GRPC: 13, Title: "Model failed",
+		Cause: "The model ran and failed, or its outputs are not what its signature says.",
+		Cure:  "The same input fails again: try it in ONNX Runtime, correct the model, publish a new version.",
+	},
+	MethodNotAllowed: {
+		Status: http.StatusMethodNotAllowed, GRPC: 12, Title: "Method not allowed",
+		Cause: "The URL exists, with other methods.",
+		Cure:  "Use one of those in the Allow header.",
+	},
+	Conflict: {
+		Status: http.StatusConflict, GRPC: 10, Title: "Conflict",
+		Cause: "The object has changed since it was read, exists already, or is in use.",
+		Cure:  "Read it again, and repeat the change if it still applies.",
+	},
+	VersionExists: {
+		Status: http.StatusConflict, GRPC: 6, Title: "Version exists",
+		Cause: "Other bytes are published under this version, or the version was deleted: versions are never written twice.",
+		Cure:  "Leave the version out, and the next free one is taken.",
+	},
+	Overloaded: {
+		Status: http.StatusTooManyRequests, GRPC: 8, Title: "Overloaded",
+		Cause: "A queue is full: of a model's runs, of loads, of the memory for requests, or of calls that wait for an instance.",
+		Cure:  "Call again after Retry-After, with growing pauses. If it lasts: more instances, a larger MODELSERVE_QUEUE, or fewer calls at once.",
+	},
+	RequestTimeout: {
+		Status: http.StatusRequestTimeout, GRPC: 4, Title: "Request timeout",
+		Cause: "The client sent its body too slowly or stopped.",
+		Cure:  "Send it at once. The bounds are MODELSERVE_BODY_TIMEOUT and MODELSERVE_BODY_RATE.",
+	},
+	DeadlineExceeded: {
+		Status: http.StatusGatewayTimeout, GRPC: 4, Title: "Deadline exceeded",
+		Cause: "The answer did not come, or would not have come, within the request's time: its own timeout, MODELSERVE_REQUEST_TIMEOUT or the Service's timeoutSeconds.",
+		Cure:  "Look at Server-Timing for the part that is long; allow more time, or keep an instance warm.",
+	},
+	Cancelled: {
+		Status: StatusClientClosedRequest, GRPC: 1, Title: "Cancelled",
+		Cause: "The client closed the connection or cancelled the call before its answer. Only logs and metrics show it.",
+		Cure:  "Raise the client's own timeout, if it did not mean to.",
+	},
+	Unavailable: {
+		Status: http.StatusServiceUnavailable, GRPC: 14, Title: "Unavailable",
+		Cause: "Something that is needed does not answer: the function cannot start or is stopping, S3 or the keys cannot be read.",
+		Cure:  "Call again after Retry-After. `modelserve functions list` and the function's log have the reason when it lasts.",
+	},
+	BadGateway: {
+		Status: http.StatusBadGateway, GRPC: 14, Title: "Bad gateway",
+		Cause: "The function's connection ended in the middle of an answer, or what stands before it answered something else: often it was killed for memory.",
+		Cure:  "Call again, if the call may run twice. Look at the function's log and at why its last instance ended.",
+	},
+	Unimplemented: {
+		Status: http.StatusNotImplemented, GRPC: 12, Title: "Unimplemented",
+		Cause: "The protocol has this call or parameter, and this server does not.",
+		Cure:  "Leave it out; `detail` names it.",
+	},
+	Internal: {
+		Status: http.StatusInternalServerError, GRPC: 13, Title: "Internal error",
+		Cause: "A fault of the platform. The caller sees no reason.",
+		Cure:  "Look for the request id in the logs of the gateway and of the function, and report it.",
+	},
 }
 
 // Row returns the code's row; an unknown code reads as Internal.
@@ -94,11 +188,6 @@ func (c Code) Known() bool {
 	return ok
 }
 
-// Codes lists every code, for tests and generated documentation.
-func Codes() []Code {
-	codes := make([]Code, 0, len(table))
-	for c := range table {
-		codes = append(codes, c)
-	}
-	return codes
-}
+// Codes lists every code in alphabetical order, for tests and generated
+// documentation.
+func Codes() []Code { return slices.Sorted(maps.Keys(table)) }

@@ -23,7 +23,7 @@ func TestTable(t *testing.T) {
 		if !lowerSnake.MatchString(string(code)) {
 			t.Errorf("code %q is not lower_snake", code)
 		}
-		if row.Status < 400 || row.Status > 599 || row.GRPC == 0 || row.GRPC > 16 || row.Title == "" {
+		if row.Status < 400 || row.Status > 599 || row.GRPC == 0 || row.GRPC > 16 || row.Title == "" || row.Cause == "" || row.Cure == "" {
 			t.Errorf("code %q has an impossible row %+v", code, row)
 		}
 	}

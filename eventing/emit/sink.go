@@ -27,10 +27,10 @@ import (
 // Config is what SinkBinding puts into a container's environment
 // (https://knative.dev/docs/eventing/custom-event-source/sinkbinding/).
 type Config struct {
-	URL       string        `env:"K_SINK"`                                   // "" is no sink
-	CACerts   string        `env:"K_CA_CERTS"`                               // PEM, beside the system's
+	URL       string        `env:"K_SINK"`                                   // where answers to events are sent, which a SinkBinding sets; "" is back to their senders
+	CACerts   string        `env:"K_CA_CERTS"`                               // certificates (PEM) that the sink's is signed by, beside the system's
 	Overrides string        `env:"K_CE_OVERRIDES"`                           // {"extensions": {"name": "value"}}, set on every event
-	Timeout   time.Duration `env:"MODELSERVE_SINK_TIMEOUT" envDefault:"30s"` // for the sink's answer
+	Timeout   time.Duration `env:"MODELSERVE_SINK_TIMEOUT" envDefault:"30s"` // how long the sink may take to answer
 }
 
 // Check implements env.Checker.

@@ -29,9 +29,13 @@ import (
 	"github.com/modelserveai/modelserve/runtime/artifact"
 )
 
+// Environment is all that the process reads of its environment, as pointers
+// to structs that internal/env knows: for documentation.
+func Environment() []any { return []any{&config{}} }
+
 // config is everything the process is told.
 type config struct {
-	Port int `env:"PORT" envDefault:"8080"`
+	Port int `env:"PORT" envDefault:"8080"` // the port to listen on, which Knative sets
 
 	// Grace is how long requests may take to end after SIGTERM.
 	Grace time.Duration `env:"MODELSERVE_GRACE" envDefault:"30s"`
@@ -43,10 +47,11 @@ type config struct {
 	// Routes is a file, reloaded on change, or "knative:NAMESPACE,…": then the
 	// Knative Services of these namespaces are followed.
 	Routes  string   `env:"MODELSERVE_ROUTES" envDefault:"/etc/modelserve/routes.yaml"`
+	// Domains are the forms of functions' own host names.
 	Domains []string `env:"MODELSERVE_HOST_TEMPLATES" envDefault:"{function}.{namespace}.models.test"`
 
-	Service    string `env:"K_SERVICE"`  // Knative's: the gateway's own
-	Kubeconfig string `env:"KUBECONFIG"` // for Knative's routes outside a cluster
+	Service    string `env:"K_SERVICE"`  // the gateway's own Service, which Knative sets: calls are not routed back to it
+	Kubeconfig string `env:"KUBECONFIG"` // the cluster whose Services are followed, where the process runs outside one
 
 	// AdminKey, when set, is a key that may do everything; it is stored (its
 	// hash) when its id is not there yet, so that an empty database has it again.

@@ -26,23 +26,22 @@ import (
 // Config says who is telling and where. Endpoints are OpenTelemetry's own
 // variables, so that what its documentation says holds.
 type Config struct {
-	Service string `env:"OTEL_SERVICE_NAME"` // the root sets it when the environment does not
+	Service string `env:"OTEL_SERVICE_NAME"` // the name of the process in logs and traces, else its function's
 	Version string
 
-	Level  slog.Level `env:"MODELSERVE_LOG_LEVEL" envDefault:"info"`  // debug, info, warn or error
-	Format string     `env:"MODELSERVE_LOG_FORMAT" envDefault:"json"` // json or text
+	Level  slog.Level `env:"MODELSERVE_LOG_LEVEL" envDefault:"info"`  // the least level that is logged
+	Format string     `env:"MODELSERVE_LOG_FORMAT" envDefault:"json"` // the log's format, json or text
 
-	// MetricsAddress is where /metrics is served, and MetricsTries how many
-	// ports from there on are tried: one machine may hold many processes.
-	MetricsAddress string `env:"MODELSERVE_METRICS_ADDRESS" envDefault:":9464"`
-	MetricsTries   int    `env:"MODELSERVE_METRICS_TRIES" envDefault:"1"`
+	// One machine may hold many processes, each with its metrics.
+	MetricsAddress string `env:"MODELSERVE_METRICS_ADDRESS" envDefault:":9464"` // where /metrics is served, host:port
+	MetricsTries   int    `env:"MODELSERVE_METRICS_TRIES" envDefault:"1"`       // how many ports from there on are tried
 
-	Endpoint       string `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`
-	TracesEndpoint string `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"`
-	Disabled       string `env:"OTEL_SDK_DISABLED"`
-	Exporters      string `env:"OTEL_TRACES_EXPORTER"`
-	Protocol       string `env:"OTEL_EXPORTER_OTLP_PROTOCOL"`
-	TracesProtocol string `env:"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"`
+	Endpoint       string `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`        // the URL of the collector that traces go to; without one there are none
+	TracesEndpoint string `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"` // the same for traces alone, whole, path included
+	Disabled       string `env:"OTEL_SDK_DISABLED"`                  // "true" sends no traces
+	Exporters      string `env:"OTEL_TRACES_EXPORTER"`               // the exporter of traces, otlp or none
+	Protocol       string `env:"OTEL_EXPORTER_OTLP_PROTOCOL"`        // how traces are sent, by http/protobuf or grpc; "" is the first
+	TracesProtocol string `env:"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"` // the same for traces alone
 }
 
 // Telemetry is a process's logger, registry and tracer.

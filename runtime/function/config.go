@@ -16,39 +16,43 @@ import (
 	"github.com/modelserveai/modelserve/runtime/ort"
 )
 
+// Environment is all that a function reads of its environment, as pointers to
+// structs that internal/env knows: for documentation.
+func Environment() []any { return []any{&config{}} }
+
 // config is everything a function reads from its environment.
 type config struct {
-	Host   string        `env:"MODELSERVE_HOST"`                   // to listen on; "" is every address
-	Port   int           `env:"PORT" envDefault:"8080"`            // Knative's
-	Socket int           `env:"MODELSERVE_LISTEN_FD"`              // an inherited file descriptor of a bound socket, to listen on instead (lifecycle.ListenVariable); 0 is none
-	Secret string        `env:"MODELSERVE_SECRET"`                 // that requests must bring (infer.SecretHeader); "" is none
-	Grace  time.Duration `env:"MODELSERVE_GRACE" envDefault:"25s"` // to finish what was begun, after SIGTERM
+	Host   string        `env:"MODELSERVE_HOST"`                   // the address to listen on; "" is every one
+	Port   int           `env:"PORT" envDefault:"8080"`            // the port to listen on, which Knative sets
+	Socket int           `env:"MODELSERVE_LISTEN_FD"`              // an inherited file descriptor of a bound socket, to listen on instead of PORT; 0 is none
+	Secret string        `env:"MODELSERVE_SECRET"`                 // what requests must bring in the header Modelserve-Secret; "" is nothing
+	Grace  time.Duration `env:"MODELSERVE_GRACE" envDefault:"25s"` // how long what was begun may take to finish after SIGTERM
 
-	TerminationLog string `env:"MODELSERVE_TERMINATION_LOG" envDefault:"/dev/termination-log"` // a Service's terminationMessagePath; nothing is made where there is none
+	TerminationLog string `env:"MODELSERVE_TERMINATION_LOG" envDefault:"/dev/termination-log"` // the file for the reason of a bad end, a Service's terminationMessagePath; it is not made where it is not there
 
-	Models []string `env:"MODELSERVE_MODELS,required"` // name@version, or * for every published one
+	Models []string `env:"MODELSERVE_MODELS,required"` // the models that are served, each as name@version, or * for every published one
 
 	S3          artifact.Config
 	Trust       artifact.Trust
-	CacheDir    string   `env:"MODELSERVE_CACHE_DIR"`                        // "" is a folder in the system's temporary one; none keeps files in memory, as long as they are used
+	CacheDir    string   `env:"MODELSERVE_CACHE_DIR"`                        // the folder of fetched model files; "" is one in the system's temporary folder, "none" keeps files in memory as long as they are used
 	CacheSize   env.Size `env:"MODELSERVE_CACHE_SIZE" envDefault:"4GiB"`     // bytes of model files kept on the node
 	CacheMemory env.Size `env:"MODELSERVE_CACHE_MEMORY" envDefault:"512MiB"` // the largest model file that is loaded from memory, when no folder takes it; 0 is never
 
-	Device      string   `env:"MODELSERVE_DEVICE" envDefault:"auto"`  // auto, cpu, cuda or cuda:N
+	Device      string   `env:"MODELSERVE_DEVICE" envDefault:"auto"`  // what models run on: auto (a GPU where there is one), cpu, cuda or cuda:N
 	GPUMemory   env.Size `env:"MODELSERVE_GPU_MEMORY" envDefault:"0"` // bytes that one model may take of a GPU; 0 is no bound
-	Threads     int      `env:"MODELSERVE_THREADS" envDefault:"1"`    // of one run
-	Concurrency int      `env:"MODELSERVE_CONCURRENCY"`               // runs at once; 0 is one for each processor, or 4 on a GPU
-	Queue       int      `env:"MODELSERVE_QUEUE" envDefault:"256"`    // requests waiting for a run
+	Threads     int      `env:"MODELSERVE_THREADS" envDefault:"1"`    // processor threads of one run
+	Concurrency int      `env:"MODELSERVE_CONCURRENCY"`               // runs of one model at once; 0 is one for each processor, or 4 on a GPU
+	Queue       int      `env:"MODELSERVE_QUEUE" envDefault:"256"`    // requests that may wait for a run of one model
 
 	Memory    env.Size `env:"MODELSERVE_MEMORY"`                     // bytes that models may take; 0 follows from the machine
-	MaxLoaded int      `env:"MODELSERVE_MAX_LOADED" envDefault:"64"` // versions in memory at once
+	MaxLoaded int      `env:"MODELSERVE_MAX_LOADED" envDefault:"64"` // model versions in memory at once
 
-	LoadTimeout time.Duration `env:"MODELSERVE_LOAD_TIMEOUT" envDefault:"5m"`
-	MaxBody     env.Size      `env:"MODELSERVE_MAX_BODY" envDefault:"32MiB"`
-	MaxOutput   env.Size      `env:"MODELSERVE_MAX_OUTPUT" envDefault:"256MiB"` // bytes of one answer
-	MaxPixels   int64         `env:"MODELSERVE_MAX_PIXELS" envDefault:"64000000"`
+	LoadTimeout time.Duration `env:"MODELSERVE_LOAD_TIMEOUT" envDefault:"5m"`     // for one model to be fetched, verified and loaded
+	MaxBody     env.Size      `env:"MODELSERVE_MAX_BODY" envDefault:"32MiB"`      // bytes of one body or gRPC message, decompressed
+	MaxOutput   env.Size      `env:"MODELSERVE_MAX_OUTPUT" envDefault:"256MiB"`   // bytes of one answer
+	MaxPixels   int64         `env:"MODELSERVE_MAX_PIXELS" envDefault:"64000000"` // pixels of one image
 	Inflight    env.Size      `env:"MODELSERVE_MAX_INFLIGHT" envDefault:"512MiB"` // bytes of bodies and decoded images at once
-	BodyTimeout time.Duration `env:"MODELSERVE_BODY_TIMEOUT" envDefault:"30s"`
+	BodyTimeout time.Duration `env:"MODELSERVE_BODY_TIMEOUT" envDefault:"30s"`    // for a client to send one body
 
 	Sink      emit.Config
 	Telemetry telemetry.Config

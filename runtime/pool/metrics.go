@@ -46,11 +46,13 @@ func newMetrics(registerer prometheus.Registerer, p *Pool) (*metrics, error) {
 	if registerer == nil {
 		return m, nil
 	}
-	memory := prometheus.GaugeOpts{Name: "modelserve_models_memory_bytes", Help: "Memory of models: the budget (0 is none), and what is in use."}
-	gauge := func(opts prometheus.GaugeOpts, kind string, value func() int64) prometheus.Collector {
-		if kind != "" {
-			opts.ConstLabels = prometheus.Labels{"kind": kind}
+	memory := func(kind string) prometheus.GaugeOpts {
+		return prometheus.GaugeOpts{
+			Name: "modelserve_models_memory_bytes", Help: "Memory of models: the budget (0 is none), and what is in use (used).",
+			ConstLabels: prometheus.Labels{"kind": kind},
 		}
+	}
+	gauge := func(opts prometheus.GaugeOpts, value func() int64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(opts, func() float64 {
 			p.mu.Lock()
 			defer p.mu.Unlock()
@@ -59,9 +61,9 @@ func newMetrics(registerer prometheus.Registerer, p *Pool) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.loads, m.parts, m.evictions, m.swaps,
-		gauge(memory, "budget", func() int64 { return p.memory.budget }),
-		gauge(memory, "used", func() int64 { return p.memory.used }),
-		gauge(prometheus.GaugeOpts{Name: "modelserve_models_loaded", Help: "Model versions in memory."}, "", p.countReady),
+		gauge(memory("budget"), func() int64 { return p.memory.budget }),
+		gauge(memory("used"), func() int64 { return p.memory.used }),
+		gauge(prometheus.GaugeOpts{Name: "modelserve_models_loaded", Help: "Model versions in memory."}, p.countReady),
 	} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register the pool's metrics: %w", err)

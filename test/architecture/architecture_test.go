@@ -102,6 +102,7 @@ func layers() []layer {
 		{"local", append(wire, "gateway", "runtime/artifact")},
 		{"cmd/gateway", []string{"gateway/standalone"}},
 		{"cmd/modelserve", everything},
+		{"docs", nil},
 		{"test", everything},
 	}
 }

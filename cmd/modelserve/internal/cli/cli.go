@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -34,8 +35,8 @@ func System() Env {
 	return Env{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		InTerminal: isTerminal(os.Stdin), ErrTerminal: isTerminal(os.Stderr),
-		Getenv: os.Getenv, //nolint:forbidigo // handed down from here, so that tests have their own
-		Dir:    dir,
+		Vars: env.Environ(),
+		Dir:  dir,
 	}
 }
 
@@ -47,8 +48,8 @@ type Env struct {
 	InTerminal  bool // In is a person's
 	ErrTerminal bool // Err is a person's: progress may overwrite its line
 
-	Getenv func(string) string
-	Dir    string // the working directory
+	Vars map[string]string // its variables
+	Dir  string            // the working directory
 }
 
 // isTerminal reports whether f is a character device, which a pipe or a file
@@ -76,8 +77,13 @@ func usagef(format string, args ...any) error {
 }
 
 // Run runs one command line and returns the exit code.
-func Run(ctx context.Context, args []string, env Env) int {
-	a := &app{Env: env}
+func Run(ctx context.Context, args []string, process Env) int {
+	vars, err := readVariables(process.Vars)
+	if err != nil {
+		_, _ = fmt.Fprintf(process.Err, "modelserve: %s\n", err)
+		return exitUsage
+	}
+	a := &app{Env: process, vars: vars}
 	root := a.root()
 	root.SetArgs(args)
 	cmd, err := within(ctx, func() (*cobra.Command, error) { return root.ExecuteContextC(ctx) })
@@ -86,10 +92,10 @@ func Run(ctx context.Context, args []string, env Env) int {
 	}
 	var usage *usageError
 	if errors.As(err, &usage) || isUnknownCommand(err) {
-		_, _ = fmt.Fprintf(env.Err, "modelserve: %s\nSee `%s --help`.\n", err, cmd.CommandPath())
+		_, _ = fmt.Fprintf(process.Err, "modelserve: %s\nSee `%s --help`.\n", err, cmd.CommandPath())
 		return exitUsage
 	}
-	_, _ = fmt.Fprintf(env.Err, "modelserve: %s\n", explain(err))
+	_, _ = fmt.Fprintf(process.Err, "modelserve: %s\n", explain(err))
 	return exitFailed
 }
 
@@ -145,8 +151,13 @@ func explain(err error) string {
 type app struct {
 	Env
 
+	vars variables
+
 	server, key, output, data string
 }
+
+// Command is the whole tree of commands, for documentation: it is not to be run.
+func Command() *cobra.Command { return new(app).root() }
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{

@@ -47,7 +47,7 @@ func TestHelp(t *testing.T) {
 			walk(sub)
 		}
 	}
-	walk((&app{Env: Env{Getenv: func(string) string { return "" }}}).root())
+	walk(Command())
 
 	s := newShell(t)
 	if out := s.must(); !strings.Contains(out, "Available Commands") {

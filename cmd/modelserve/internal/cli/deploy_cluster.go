@@ -13,12 +13,10 @@ import (
 	"github.com/modelserveai/modelserve/runtime/artifact"
 )
 
-// gatewayService and poolService are the names of the platform's own services,
-// and gatewayVariable the one that `make cluster` puts the gateway's address into.
+// gatewayService and poolService are the names of the platform's own services.
 const (
-	gatewayService  = "gateway"
-	poolService     = "pool"
-	gatewayVariable = "GATEWAY_URL"
+	gatewayService = "gateway"
+	poolService    = "pool"
 )
 
 // madeBy is the label of what deploy made, and madeByDeploy its value.
@@ -126,8 +124,8 @@ func (c *cluster) nameIsFree(ctx context.Context, name string) error {
 // say, else the gateway's own public URL. known is false when nothing says.
 func (a *app) gateway(ctx context.Context, c cluster) (addr address, known bool, err error) {
 	there := *a
-	if there.server == "" && a.Getenv("MODELSERVE_SERVER") == "" {
-		there.server = a.Getenv(gatewayVariable)
+	if there.server == "" && a.vars.Server == "" {
+		there.server = a.vars.Gateway
 		if there.server == "" {
 			if state, err := c.get(ctx, gatewayService); err == nil {
 				there.server = state.Status.URL

@@ -108,12 +108,12 @@ func TestDeployToACluster(t *testing.T) {
 	}
 
 	// Who says where the gateway is need not be asked.
-	s.vars[gatewayVariable] = "http://198.18.0.2:30080"
+	s.vars["GATEWAY_URL"] = "http://198.18.0.2:30080"
 	onPath(t, fakeKubectl(t, "", served))
 	if out := s.must(append(model, "kubectl", "--image", "localhost:5000/onnx")...); !strings.Contains(out, " http://198.18.0.2:30080/v2/models/churn/versions/1/infer\n") {
-		t.Errorf("with %s: %s", gatewayVariable, out)
+		t.Errorf("with %s: %s", "GATEWAY_URL", out)
 	}
-	delete(s.vars, gatewayVariable)
+	delete(s.vars, "GATEWAY_URL")
 	if out := s.must(append(model, "ko")...); !strings.Contains(out, "call it through the gateway") || strings.Contains(out, "curl") {
 		t.Errorf("without a gateway: %s", out)
 	}

@@ -42,7 +42,7 @@ func TestAQuestionIsInterrupted(t *testing.T) {
 	t.Cleanup(func() { _ = person.Close() })
 	var said bytes.Buffer
 	code := Run(ctx, []string{"models", "delete", "churn@1"}, Env{
-		In: in, Out: &said, InTerminal: true, Dir: s.dir, Getenv: func(string) string { return "" },
+		In: in, Out: &said, InTerminal: true, Dir: s.dir,
 		Err: writes(func(text []byte) {
 			_, _ = said.Write(text)
 			if strings.Contains(string(text), "for ever?") {

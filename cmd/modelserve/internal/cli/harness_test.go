@@ -40,7 +40,7 @@ func (s *shell) run(args ...string) result {
 	var out, err bytes.Buffer
 	code := Run(s.t.Context(), args, Env{
 		In: strings.NewReader(s.in), Out: &out, Err: &err, InTerminal: s.terminal,
-		Getenv: func(name string) string { return s.vars[name] }, Dir: s.dir,
+		Vars: s.vars, Dir: s.dir,
 	})
 	return result{code, out.String(), err.String()}
 }

@@ -290,9 +290,9 @@ func TestVerifyFindsWhatWasAltered(t *testing.T) {
 	if _, err := artifact.CreateKeys(filepath.Join(other, "k"), filepath.Join(other, "p")); err != nil {
 		t.Fatal(err)
 	}
-	s.vars[publicKeyVariable] = filepath.Join(other, "p")
+	s.vars["MODELSERVE_PUBLIC_KEY_FILE"] = filepath.Join(other, "p")
 	s.fails(exitFailed, "signature wrong", "models", "verify", "churn")
-	delete(s.vars, publicKeyVariable)
+	delete(s.vars, "MODELSERVE_PUBLIC_KEY_FILE")
 
 	altered := 0
 	err := filepath.WalkDir(filepath.Join(s.dir, stateDir, "s3"), func(path string, _ os.DirEntry, err error) error {
@@ -430,7 +430,7 @@ func TestDataElsewhere(t *testing.T) {
 	if !strings.Contains(out, "published churn@1") || strings.Contains(out, "not signed") || !strings.Contains(out, "$(cat '"+data+"/key')") {
 		t.Errorf("push:\n%s", out)
 	}
-	s.vars[dataVariable] = data
+	s.vars["MODELSERVE_DATA"] = data
 	if out := s.must("models", "list"); !strings.Contains(out, "churn") {
 		t.Errorf("list:\n%s", out)
 	}

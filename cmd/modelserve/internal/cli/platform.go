@@ -29,9 +29,6 @@ const maxManifest = 4 << 20
 
 const defaultServer = "http://localhost:8080"
 
-// keyVariable holds the key, where there is no file of it.
-const keyVariable = "MODELSERVE_KEY"
-
 // platform is .modelserve/platform.json, which `modelserve dev` writes: where
 // the local platform is, and how to reach its store. Paths are absolute or
 // relative to the folder that holds the one it is in.
@@ -55,12 +52,9 @@ type platformS3 struct {
 	SecretAccessKey string `json:"secret_access_key"`
 }
 
-// dataVariable names the folder that a platform keeps, where --data does not.
-const dataVariable = "MODELSERVE_DATA"
-
 // dataDir is the folder that --data or MODELSERVE_DATA names; "" is none.
 func (a *app) dataDir() string {
-	if said := firstOf(a.data, a.Getenv(dataVariable)); said != "" {
+	if said := firstOf(a.data, a.vars.Data); said != "" {
 		return a.abs(said)
 	}
 	return ""
@@ -153,7 +147,7 @@ func (a *app) address() (address, error) {
 	if err != nil {
 		return address{}, err
 	}
-	addr := address{server: firstOf(a.server, a.Getenv("MODELSERVE_SERVER"), p.Server, defaultServer)}
+	addr := address{server: firstOf(a.server, a.vars.Server, p.Server, defaultServer)}
 	u, err := url.Parse(addr.server)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return addr, usagef("--server: expected a URL such as %s, got %q", defaultServer, addr.server)
@@ -162,12 +156,12 @@ func (a *app) address() (address, error) {
 	switch {
 	case a.key != "":
 		addr.key, addr.keyText = a.key, "$"+keyVariable
-	case a.Getenv(keyVariable) != "":
-		addr.key, addr.keyText = a.Getenv(keyVariable), "$"+keyVariable
+	case a.vars.Key != "":
+		addr.key, addr.keyText = a.vars.Key, "$"+keyVariable
 	default:
 		addr.key, addr.keyText, err = p.localKey(a.Dir, addr.server, a.dataDir() != "")
 	}
-	set := a.Getenv(keyVariable)
+	set := a.vars.Key
 	addr.keyUnset = addr.keyText == "$"+keyVariable && (set == "" || set != addr.key)
 	return addr, err
 }

@@ -149,7 +149,7 @@ func (a *app) pushShipped(ctx context.Context, s *store, dir string) error {
 // nothing says that the models go elsewhere.
 func (a *app) prepareStore() error {
 	_, given, err := a.storeVariables()
-	if err != nil || given || firstOf(a.server, a.Getenv("MODELSERVE_SERVER")) != "" {
+	if err != nil || given || firstOf(a.server, a.vars.Server) != "" {
 		return err
 	}
 	p, err := a.findPlatform()

@@ -11,18 +11,11 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/local"
 	"github.com/modelserveai/modelserve/local/objectstore"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
-)
-
-// Variables of the CLI besides those of the store and the platform.
-const (
-	signingKeyVariable = "MODELSERVE_SIGNING_KEY_FILE"
-	publicKeyVariable  = "MODELSERVE_PUBLIC_KEY_FILE"
 )
 
 // store is the published models, and the keys that go with them.
@@ -68,8 +61,8 @@ func (a *app) openStore(ctx context.Context) (*store, func() error, error) {
 		return nil, nothing, err
 	}
 	s := &store{
-		signingKey: firstOf(a.Getenv(signingKeyVariable), p.existing(p.SigningKey, "signing.key")),
-		publicKey:  firstOf(a.Getenv(publicKeyVariable), p.existing(p.PublicKey, "signing.pub")),
+		signingKey: firstOf(a.vars.SigningKey, p.existing(p.SigningKey, "signing.key")),
+		publicKey:  firstOf(a.vars.PublicKey, p.existing(p.PublicKey, "signing.pub")),
 	}
 	cfg, given, err := a.storeVariables()
 	if err != nil {
@@ -77,7 +70,7 @@ func (a *app) openStore(ctx context.Context) (*store, func() error, error) {
 	}
 	if !given && !a.isLocal(p) {
 		return nil, nothing, fmt.Errorf("the models of %s are in its S3: say where with MODELSERVE_S3_BUCKET and the other MODELSERVE_S3_*",
-			firstOf(a.server, a.Getenv("MODELSERVE_SERVER")))
+			firstOf(a.server, a.vars.Server))
 	}
 	closeStore := nothing
 	switch {
@@ -102,7 +95,7 @@ func (a *app) openStore(ctx context.Context) (*store, func() error, error) {
 // isLocal reports whether the platform that is meant is the one here, whose
 // store we know: nothing of one platform may go into the store of another.
 func (a *app) isLocal(p *platform) bool {
-	said := strings.TrimRight(firstOf(a.server, a.Getenv("MODELSERVE_SERVER")), "/")
+	said := strings.TrimRight(firstOf(a.server, a.vars.Server), "/")
 	return said == "" || p.running() && sameServer(said, p.Server)
 }
 
@@ -128,23 +121,6 @@ func portOf(u *url.URL) string {
 		return firstOf(port, "80")
 	}
 	return "443"
-}
-
-// storeVariables reads MODELSERVE_S3_*; given says whether any is set.
-func (a *app) storeVariables() (cfg artifact.Config, given bool, err error) {
-	environment := map[string]string{}
-	for _, name := range []string{"BUCKET", "ENDPOINT", "REGION", "PATH_STYLE", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY"} {
-		if v := a.Getenv("MODELSERVE_S3_" + name); v != "" {
-			environment["MODELSERVE_S3_"+name] = v
-		}
-	}
-	if len(environment) == 0 {
-		return cfg, false, nil
-	}
-	if err := env.ParseFrom(&cfg, environment); err != nil {
-		return cfg, true, &usageError{err}
-	}
-	return cfg, true, nil
 }
 
 // openLocal opens the store of a platform that does not run.
