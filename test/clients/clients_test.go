@@ -45,6 +45,7 @@ func clients() map[string]client {
 		"CloudEvents Node":   {use: program(node, runtime, "events.mjs")},
 		"CloudEvents Go":     {use: cloudEvents},
 		"grpcurl":            {use: grpcurl},
+		"docs/models.md":     {use: callsOfThePage},
 		"Java": {
 			use:  program(".deps/clients/java", "java", "-cp", "classes:dependency/*", "dev.modelserve.clients.Main"),
 			slow: true,

@@ -31,6 +31,8 @@ func TestLocalPlatform(t *testing.T) {
 			"a pushed model answers":  pushedModelAnswers,
 			"a model refused":         modelsRefused,
 			"the example answers":     exampleAnswers,
+			"metrics":                 metricsAreThoseOfTheReference,
+			"log lines":               linesAreThoseOfThePage,
 			"the Triton client":       tritonClient,
 			"keys":                    keys,
 			"hostile input":           hostileInput,
