@@ -46,7 +46,7 @@ type config struct {
 
 	// Routes is a file, reloaded on change, or "knative:NAMESPACE,…": then the
 	// Knative Services of these namespaces are followed.
-	Routes  string   `env:"MODELSERVE_ROUTES" envDefault:"/etc/modelserve/routes.yaml"`
+	Routes string `env:"MODELSERVE_ROUTES" envDefault:"/etc/modelserve/routes.yaml"`
 	// Domains are the forms of functions' own host names.
 	Domains []string `env:"MODELSERVE_HOST_TEMPLATES" envDefault:"{function}.{namespace}.models.test"`
 

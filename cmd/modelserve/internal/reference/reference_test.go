@@ -64,7 +64,7 @@ func TestVariables(t *testing.T) {
 	}
 	for name, code := range map[string]string{
 		"a variable in no struct": `package p; const hidden = "MODELSERVE_HIDDEN"`,
-		"within a sentence":       `package p; const told = "set MODELSERVE_HIDDEN, please"`,
+		"within a sentence":       `package p; const words = "set MODELSERVE_HIDDEN, please"`,
 	} {
 		if err := parsed(t, code).checkVariables(rows); err == nil || !strings.Contains(err.Error(), "MODELSERVE_HIDDEN") {
 			t.Errorf("%s: %v", name, err)

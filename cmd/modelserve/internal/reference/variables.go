@@ -139,20 +139,20 @@ func otherwise(v env.Variable) string {
 // about is what a variable's field says of it: without the field's name at its
 // beginning, and with variables for the names of the others.
 func (s source) about(v env.Variable) (string, error) {
-	told, ok := instead()[v.Name]
+	words, ok := instead()[v.Name]
 	if !ok {
-		told = strings.TrimSpace(s.comments(v.Package, v.Struct)[v.Field])
+		words = strings.TrimSpace(s.comments(v.Package, v.Struct)[v.Field])
 	}
-	if told == "" {
+	if words == "" {
 		return "", fmt.Errorf("nothing is said of %s: comment the field %s of %s.%s", v.Name, v.Field, v.Package, v.Struct)
 	}
-	if rest, ok := strings.CutPrefix(told, v.Field); ok {
-		told = strings.TrimLeft(rest, ", ")
+	if rest, ok := strings.CutPrefix(words, v.Field); ok {
+		words = strings.TrimLeft(rest, ", ")
 		for _, verb := range []string{"is ", "are "} {
-			told = strings.TrimPrefix(told, verb)
+			words = strings.TrimPrefix(words, verb)
 		}
 	}
-	return sentence(fieldNames(v).Replace(strings.Join(strings.Fields(told), " "))), nil
+	return sentence(fieldNames(v).Replace(strings.Join(strings.Fields(words), " "))), nil
 }
 
 // fieldNames puts variables for those names of fields of v's struct that are no
