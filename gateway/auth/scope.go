@@ -84,7 +84,7 @@ type Scopes struct{}
 
 // Authorize implements Authorizer.
 func (Scopes) Authorize(_ context.Context, p *Principal, a Action) error {
-	needs := a.needs()
+	needs := a.Scopes()
 	if p != nil {
 		for _, held := range p.Scopes {
 			for _, need := range needs {
@@ -104,8 +104,8 @@ func (Scopes) Authorize(_ context.Context, p *Principal, a Action) error {
 	return problem.New(problem.PermissionDenied, "this credential may not %s: it needs the scope %s", what, needs[0])
 }
 
-// needs lists the scopes any one of which suffices.
-func (a Action) needs() []Scope {
+// Scopes lists the scopes any one of which suffices.
+func (a Action) Scopes() []Scope {
 	switch a.Verb {
 	case DoInfer:
 		return []Scope{Infer(a.On)}
