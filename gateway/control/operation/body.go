@@ -1,0 +1,141 @@
+package operation
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// ReadBody reads a body that the gateway itself answers, of at most so many
+// bytes. It may be empty, and is no form. An error that the body's reader returns
+// is returned as it is.
+func ReadBody(r *http.Request, most int64) ([]byte, error) {
+	media, err := infer.MediaType(r.Header.Values("Content-Type"))
+	if err != nil {
+		return nil, err
+	}
+	if err := infer.RefuseForm(media, nil, infer.InsteadOfForm); err != nil {
+		return nil, err
+	}
+	if encoding := strings.ToLower(strings.Join(r.Header.Values("Content-Encoding"), ", ")); encoding != "" && encoding != "identity" {
+		return nil, problem.New(problem.UnsupportedMedia, "expected a body without a Content-Encoding: it is small")
+	}
+	data, err := io.ReadAll(io.LimitReader(r.Body, most+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > most {
+		return nil, problem.New(problem.PayloadTooLarge, "the body is larger than %d bytes", most)
+	}
+	return data, infer.RefuseForm(media, data, infer.InsteadOfForm)
+}
+
+// decode reads strict JSON: no unknown or duplicate names, nothing after it. The
+// error names the field and no value.
+func decode(data []byte, into any) error {
+	if len(data) == 0 {
+		return problem.New(problem.MalformedBody, "the body is empty; expected a JSON object")
+	}
+	err := json.Unmarshal(data, into, json.RejectUnknownMembers(true))
+	var syntactic *jsontext.SyntacticError
+	var semantic *json.SemanticError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntactic):
+		return problem.Invalid(pathOf(syntactic.JSONPointer), "expected once, got twice")
+	case errors.As(err, &syntactic):
+		return problem.New(problem.MalformedBody, "the body is not JSON at byte %d", syntactic.ByteOffset)
+	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic):
+		return problem.Invalid(pathOf(semantic.JSONPointer), "there is no such field")
+	case errors.As(err, &semantic):
+		return problem.Invalid(pathOf(semantic.JSONPointer), "expected %s", wordFor(semantic.GoType))
+	default:
+		return problem.New(problem.MalformedBody, "the body cannot be read as JSON")
+	}
+}
+
+// wordFor is what JSON has to hold for a Go type.
+func wordFor(t reflect.Type) string {
+	for t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case t == nil:
+		return "another type"
+	case t == reflect.TypeFor[time.Time]():
+		return aTime
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return "a whole number within " + t.Kind().String()
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	default:
+		return "an object"
+	}
+}
+
+const aTime = "a time such as 2027-01-31T12:00:00Z"
+
+// pathOf writes a JSON pointer as problem.Field has it: "scopes[0]".
+func pathOf(pointer jsontext.Pointer) string {
+	var tokens []string
+	for token := range pointer.Tokens() {
+		tokens = append(tokens, token)
+	}
+	return fieldOf(tokens)
+}
+
+// maxField bounds a field's path in an error, in bytes: its names may be the
+// caller's.
+const maxField = 200
+
+// fieldOf writes the steps to a value as problem.Field has it.
+func fieldOf(tokens []string) string {
+	var path strings.Builder
+	for _, token := range tokens {
+		if _, err := strconv.Atoi(token); err == nil && path.Len() > 0 {
+			path.WriteString("[" + token + "]")
+			continue
+		}
+		if path.Len() > 0 {
+			path.WriteByte('.')
+		}
+		path.WriteString(token)
+	}
+	if path.Len() == 0 {
+		return "body"
+	}
+	return short(path.String())
+}
+
+// short cuts a name that is too long for an error, at a character's end.
+func short(name string) string {
+	if len(name) <= maxField {
+		return name
+	}
+	end := maxField
+	for end > 0 && !utf8.RuneStart(name[end]) {
+		end--
+	}
+	return name[:end] + "…"
+}
