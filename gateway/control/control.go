@@ -1,0 +1,113 @@
+// Package control is the gateway's control API (/v1): its endpoints as handlers
+// of Go types, and the OpenAPI document of every URL that the gateway answers, V2's
+// among them.
+//
+// It finds out nobody's identity, writes no errors and routes nothing: that is
+// done by who serves its endpoints. How types become endpoints is package
+// operation's.
+package control
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/call"
+	"github.com/modelserveai/modelserve/gateway/control/operation"
+	"github.com/modelserveai/modelserve/gateway/route"
+)
+
+// Deps are what the control API works with. All are required but the last.
+type Deps struct {
+	Keys   auth.KeyStore
+	Known  Forgetter // remembers keys, and is to forget those that are revoked here
+	Routes *route.Routes
+
+	// Authorizer decides; nil is auth.Scopes.
+	Authorizer auth.Authorizer
+}
+
+// Forgetter drops what is remembered of a key.
+type Forgetter interface {
+	Forget(id string)
+}
+
+// Endpoint is one URL of the control API, ready to serve.
+type Endpoint = operation.Endpoint
+
+// API is the control API.
+type API struct {
+	deps      Deps
+	endpoints []Endpoint
+	document  []byte
+}
+
+// New makes the control API.
+func New(deps Deps) (*API, error) {
+	if deps.Keys == nil || deps.Known == nil || deps.Routes == nil {
+		return nil, errors.New("control: expected Deps.Keys, Deps.Known and Deps.Routes")
+	}
+	if deps.Authorizer == nil {
+		deps.Authorizer = auth.Scopes{}
+	}
+	return build(deps)
+}
+
+// Describe makes the document of an API that is not to be served.
+func Describe() ([]byte, error) {
+	a, err := build(Deps{})
+	if err != nil {
+		return nil, err
+	}
+	return a.document, nil
+}
+
+// Endpoints are the URLs of the control API. The caller does not change them.
+func (a *API) Endpoints() []Endpoint { return a.endpoints }
+
+// Document is the description of every URL that the gateway answers: OpenAPI 3.1,
+// as JSON. The caller does not change it.
+func (a *API) Document() []byte { return a.document }
+
+func build(deps Deps) (a *API, err error) {
+	a = &API{deps: deps}
+	document := openAPI()
+	set := operation.NewSet(document, deps.Authorizer)
+	a.addHealth(set)
+	a.addKeys(set)
+	a.addFunctions(set)
+	describeV2(set, document.Components)
+	a.endpoints, a.document, err = set.Finish()
+	return a, err
+}
+
+// addHealth adds what needs no credential. The probes are the gateway's own.
+func (a *API) addHealth(set *operation.Set) {
+	for _, op := range []struct {
+		path, id, summary string
+		serve             func(*call.Call, http.ResponseWriter, *http.Request) error
+	}{
+		{"/healthz", "healthz", "The process is alive", nil},
+		{"/readyz", "readyz", "The gateway takes requests", nil},
+		{"/openapi.json", "openAPI", "This document", a.serveDocument},
+	} {
+		set.Describe(&huma.Operation{
+			Method: http.MethodGet, Path: op.path, OperationID: op.id, Summary: op.summary, Tags: []string{"health"},
+			Security: []map[string][]string{}, // public
+			Responses: map[string]*huma.Response{
+				"200":     {Description: op.summary, Content: operation.JSON(&huma.Schema{Type: huma.TypeObject})},
+				"default": {Ref: "#/components/responses/Problem"},
+			},
+		}, op.serve)
+	}
+}
+
+func (a *API) serveDocument(_ *call.Call, w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(a.document)))
+	_, _ = w.Write(a.document) // a caller that is gone needs no error
+	return nil
+}

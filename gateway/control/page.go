@@ -1,0 +1,34 @@
+package control
+
+import (
+	"encoding/base64"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/problem"
+)
+
+// page is what every list takes.
+type page struct {
+	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
+	Cursor string `query:"cursor" doc:"next_cursor of the page before, as it was"`
+}
+
+func (p *page) after() (auth.Cursor, error) {
+	if p.Cursor == "" {
+		return auth.Cursor{}, nil
+	}
+	data, err := base64.RawURLEncoding.DecodeString(p.Cursor)
+	at, id, ok := strings.Cut(string(data), "/")
+	ms, err2 := strconv.ParseInt(at, 10, 64)
+	if err != nil || err2 != nil || !ok || id == "" {
+		return auth.Cursor{}, problem.Invalid("cursor", "expected next_cursor of the page before, as it was")
+	}
+	return auth.Cursor{CreatedAt: time.UnixMilli(ms).UTC(), ID: id}, nil
+}
+
+func formatCursor(c auth.Cursor) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(c.CreatedAt.UnixMilli(), 10) + "/" + c.ID))
+}
