@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/control"
 	"github.com/modelserveai/modelserve/gateway/door"
 	"github.com/modelserveai/modelserve/gateway/forward"
 	"github.com/modelserveai/modelserve/gateway/internal/grpcwire"
@@ -76,6 +77,7 @@ type gateway struct {
 	keys       *auth.Keys
 	door       *door.Door
 	v2         *v2.Service
+	control    *control.API
 	proxy      *forward.Proxy
 	metrics    *metrics
 	lines      lines
@@ -135,12 +137,14 @@ func New(config Config, deps Deps) (*Gateway, error) {
 	if g.metrics, err = newMetrics(deps.Telemetry.Registry); err != nil {
 		return nil, err
 	}
-	g.wire()
+	if err := g.wire(); err != nil {
+		return nil, err
+	}
 	return &Gateway{handler: g.cleanHeaders(deps.Telemetry.Middleware(g)), keys: g.keys}, nil
 }
 
 // wire makes the way of a call from its parts.
-func (g *gateway) wire() {
+func (g *gateway) wire() (err error) {
 	authenticator := append(auth.Chain{g.keys}, g.deps.Authenticators...)
 	rerun := forward.Rerun(int64(g.config.MaxKept), int64(g.config.MaxBody), g.metrics.reruns)
 	forwarder := forward.New(g.deps.Transport, slices.Concat(g.deps.AroundCalls, []forward.Decorator{rerun}, g.deps.AroundTries)...)
@@ -158,6 +162,11 @@ func (g *gateway) wire() {
 		Door: g.door, Authenticator: authenticator, Resolver: resolver, Forwarder: forwarder, Proxy: g.proxy,
 		Routes: g.deps.Routes, Manifests: g.deps.Catalog, Ready: g.deps.Ready, Messages: g.metrics.messages,
 	})
+	g.control, err = control.New(control.Deps{Keys: g.deps.Keys, Known: g.keys, Routes: g.deps.Routes, Door: g.door})
+	if err != nil {
+		return err
+	}
 	own, functions := g.endpoints()
 	g.own, g.functions = newMux(own), newMux(functions)
+	return nil
 }

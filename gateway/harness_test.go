@@ -164,7 +164,11 @@ func (w *world) do(q request) answer {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return answer{res.StatusCode, res.Header, string(data)}
+	got := answer{res.StatusCode, res.Header, string(data)}
+	if q.host == "" {
+		documented(w.t, req.Method, path, got)
+	}
+	return got
 }
 
 // serve puts a function behind a host of the cluster.

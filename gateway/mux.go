@@ -15,18 +15,11 @@ import (
 // own hosts and at functions', by method and pattern.
 func (g *gateway) endpoints() (own, functions map[string]*endpoint) {
 	own = map[string]*endpoint{
-		"GET /healthz":      {public: true, serve: g.healthz},
-		"GET /readyz":       {public: true, serve: g.readyz},
-		"GET /openapi.json": {public: true, serve: g.openAPI},
-
-		"POST /v1/keys":        {serve: g.createKey},
-		"GET /v1/keys":         {serve: g.listKeys},
-		"GET /v1/keys/{id}":    {serve: g.getKey},
-		"DELETE /v1/keys/{id}": {serve: g.revokeKey},
-		"GET /v1/functions":    {serve: g.listFunctions},
+		"GET /healthz": {route: "/healthz", public: true, serve: g.healthz},
+		"GET /readyz":  {route: "/readyz", public: true, serve: g.readyz},
 	}
-	for pattern, e := range own {
-		_, e.route, _ = strings.Cut(pattern, " ")
+	for _, e := range g.control.Endpoints() {
+		own[e.Method+" "+e.Pattern] = &endpoint{route: e.Pattern, public: e.Public, serve: e.Serve}
 	}
 	functions = map[string]*endpoint{}
 	for _, e := range g.v2.Endpoints() {

@@ -8,6 +8,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -20,14 +21,21 @@ import (
 	"github.com/modelserveai/modelserve/gateway/route"
 )
 
-// Deps are what the control API works with. All are required but the last.
+// Deps are what the control API works with. All are required.
 type Deps struct {
 	Keys   auth.KeyStore
 	Known  Forgetter // remembers keys, and is to forget those that are revoked here
 	Routes *route.Routes
 
-	// Authorizer decides; nil is auth.Scopes.
-	Authorizer auth.Authorizer
+	Door Door // decides who may what
+}
+
+// Door decides what the caller of a call may do.
+type Door interface {
+	operation.Door
+
+	// May reports it of what is not refused, but left out.
+	May(ctx context.Context, c *call.Call, a auth.Action) bool
 }
 
 // Forgetter drops what is remembered of a key.
@@ -47,11 +55,8 @@ type API struct {
 
 // New makes the control API.
 func New(deps Deps) (*API, error) {
-	if deps.Keys == nil || deps.Known == nil || deps.Routes == nil {
-		return nil, errors.New("control: expected Deps.Keys, Deps.Known and Deps.Routes")
-	}
-	if deps.Authorizer == nil {
-		deps.Authorizer = auth.Scopes{}
+	if deps.Keys == nil || deps.Known == nil || deps.Routes == nil || deps.Door == nil {
+		return nil, errors.New("control: expected Deps.Keys, Deps.Known, Deps.Routes and Deps.Door")
 	}
 	return build(deps)
 }
@@ -75,7 +80,7 @@ func (a *API) Document() []byte { return a.document }
 func build(deps Deps) (a *API, err error) {
 	a = &API{deps: deps}
 	document := openAPI()
-	set := operation.NewSet(document, deps.Authorizer)
+	set := operation.NewSet(document, deps.Door)
 	a.addHealth(set)
 	a.addKeys(set)
 	a.addFunctions(set)

@@ -49,7 +49,7 @@ func (a *API) listFunctions(ctx context.Context, c *call.Call, _ *struct{}) (*li
 		if f.Pool {
 			on = "*" // for those who may call every model
 		}
-		if a.deps.Authorizer.Authorize(ctx, c.Principal, auth.Action{Verb: auth.DoInfer, On: on}) != nil {
+		if !a.deps.Door.May(ctx, c, auth.Action{Verb: auth.DoInfer, On: on}) {
 			continue
 		}
 		out.Body.Functions = append(out.Body.Functions, a.function(f, c.Host))

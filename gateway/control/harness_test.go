@@ -19,6 +19,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth/authtest"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/control"
+	"github.com/modelserveai/modelserve/gateway/door"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/problem"
 )
@@ -67,7 +68,7 @@ func newAPI(t testing.TB, options ...option) *api {
 		t: t, mux: http.NewServeMux(), keys: &authtest.Store{},
 		caller: &auth.Principal{ID: "key:boss", Tenant: "default", Scopes: []auth.Scope{auth.Admin}},
 	}
-	deps := control.Deps{Keys: a.keys, Known: a, Routes: routes}
+	deps := control.Deps{Keys: a.keys, Known: a, Routes: routes, Door: door.New(door.Config{Authorizer: auth.Scopes{}})}
 	for _, o := range options {
 		o(&deps)
 	}

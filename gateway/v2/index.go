@@ -10,6 +10,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
+	"github.com/modelserveai/modelserve/gateway/internal/body"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -27,11 +28,11 @@ type indexRow struct {
 const parallel = 8
 
 func (s *Service) index(c *call.Call, w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(r, infer.MaxControl)
+	data, err := body.Read(r, infer.MaxControl)
 	if err != nil {
 		return err
 	}
-	onlyReady, err := infer.DecodeIndexRequest(body)
+	onlyReady, err := infer.DecodeIndexRequest(data)
 	if err != nil {
 		return err
 	}

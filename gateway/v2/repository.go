@@ -13,6 +13,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/door"
 	"github.com/modelserveai/modelserve/gateway/forward"
+	"github.com/modelserveai/modelserve/gateway/internal/body"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -59,11 +60,11 @@ func loadPath(p *door.Passage) string {
 }
 
 func (s *Service) unload(c *call.Call, w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(r, infer.MaxControl)
+	data, err := body.Read(r, infer.MaxControl)
 	if err != nil {
 		return err
 	}
-	if err := infer.DecodeUnloadRequest(body); err != nil {
+	if err := infer.DecodeUnloadRequest(data); err != nil {
 		return err
 	}
 	if err := s.unloadModel(r.Context(), c, r.PathValue("model")); err != nil {

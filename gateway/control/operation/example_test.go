@@ -10,6 +10,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/control/operation"
+	"github.com/modelserveai/modelserve/gateway/door"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -34,7 +35,7 @@ type rotated struct {
 // An endpoint is a struct for what comes, one for what is answered, a handler, and
 // its registration.
 func Example() {
-	set := operation.NewSet(document(), auth.Scopes{})
+	set := operation.NewSet(document(), door.New(door.Config{Authorizer: auth.Scopes{}}))
 	operation.Add(set, operation.Operation{
 		Method: http.MethodPost, Pattern: "/v1/keys/{id}/rotate", ID: "rotateKey", Tag: "keys",
 		Summary: "Replace a key by one with the same rights",

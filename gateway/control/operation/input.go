@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/modelserveai/modelserve/gateway/internal/body"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -166,7 +167,7 @@ func (p *plan) noSuch() string {
 }
 
 func (p *plan) readBody(r *http.Request, into reflect.Value) error {
-	data, err := ReadBody(r, p.maxBody)
+	data, err := body.Read(r, p.maxBody)
 	if err != nil || p.optional && len(data) == 0 {
 		return err
 	}

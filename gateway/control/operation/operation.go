@@ -62,23 +62,29 @@ type Endpoint struct {
 // Set is the endpoints of an API. It is filled by Add and Describe, and then
 // closed by Finish.
 type Set struct {
-	authorizer auth.Authorizer
-	document   *huma.OpenAPI
-	endpoints  []Endpoint
-	plans      []*plan
-	faults     []error
+	door      Door
+	document  *huma.OpenAPI
+	endpoints []Endpoint
+	plans     []*plan
+	faults    []error
+}
+
+// Door decides what the caller of a call may do.
+type Door interface {
+	// Decide returns nil, or problem.PermissionDenied.
+	Decide(ctx context.Context, c *call.Call, a auth.Action) error
 }
 
 // NewSet makes an empty Set. The document has what is said of the whole API; its
 // components are added to.
-func NewSet(document *huma.OpenAPI, authorizer auth.Authorizer) *Set {
+func NewSet(document *huma.OpenAPI, door Door) *Set {
 	if document.Components.Schemas == nil {
 		document.Components.Schemas = huma.NewMapRegistry(schemasAt, huma.DefaultSchemaNamer)
 	}
 	if document.Components.Responses == nil {
 		document.Components.Responses = map[string]*huma.Response{}
 	}
-	return &Set{authorizer: authorizer, document: document}
+	return &Set{door: door, document: document}
 }
 
 // Add adds an operation of which everything follows from its types. In and Out
@@ -94,7 +100,7 @@ func Add[In, Out any](s *Set, op Operation, handle func(context.Context, *call.C
 	s.plans = append(s.plans, in)
 	s.endpoints = append(s.endpoints, Endpoint{Method: op.Method, Pattern: op.Pattern, Serve: func(c *call.Call, w http.ResponseWriter, r *http.Request) error {
 		if op.Needs != "" {
-			if err := s.authorizer.Authorize(r.Context(), c.Principal, auth.Action{Verb: op.Needs}); err != nil {
+			if err := s.door.Decide(r.Context(), c, auth.Action{Verb: op.Needs}); err != nil {
 				return err
 			}
 		}
