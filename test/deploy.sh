@@ -45,8 +45,12 @@ settings --dry-run=server >/dev/null || refuse "Knative's settings on $context a
 arch=${ARCH:-$(go env GOARCH)}
 if [ "$KO_DOCKER_REPO" != localhost:5000 ] && [ -z "${KO_CONFIG_PATH:-}" ]; then
   echo "deploy: make the images that ko builds on, for $KO_DOCKER_REPO"
-  go run ./cmd/images -push "$KO_DOCKER_REPO" -arch "$arch" $([ "$overlay" != config/overlays/gpu ] || echo -gpu)
-  export KO_CONFIG_PATH=$PWD/.deps/ko
+  gpu=$([ "$overlay" != config/overlays/gpu ] || echo -gpu)
+  go run ./cmd/images -push "$KO_DOCKER_REPO" -arch "$arch" $gpu
+  # .ko.yaml names those of `make cluster`.
+  sed "s|: localhost:5000/base-|: $KO_DOCKER_REPO/base-|${gpu:+
+    /^baseImageOverrides:/a\\  github.com/modelserveai/modelserve/functions/onnx: $KO_DOCKER_REPO/base-ort-cuda}" .ko.yaml >"$work/.ko.yaml"
+  export KO_CONFIG_PATH=$work
 fi
 label=org.opencontainers.image
 labels=$label.title=ModelServe

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 )
 
 // fakeTool stands in for everything that deploy.sh calls: it logs the call, fails
@@ -25,7 +26,7 @@ case $call in
 "go tool"*) cat "$FAKE/kustomized" ;;
 "git rev-parse"*) echo 0123abc ;;
 "git describe"*) echo v1-dirty ;;
-"ko resolve"*) echo "${KO_CONFIG_PATH:-.ko.yaml}" >"$FAKE/koconfig"; tee "$FAKE/built" | sed "s#ko://.*/#$KO_DOCKER_REPO/#; s#image:.*#&-0a@sha256:0123#" ;;
+"ko resolve"*) cat "${KO_CONFIG_PATH:-.}/.ko.yaml" >"$FAKE/koconfig"; tee "$FAKE/built" | sed "s#ko://.*/#$KO_DOCKER_REPO/#; s#image:.*#&-0a@sha256:0123#" ;;
 esac
 `
 
@@ -138,8 +139,8 @@ kubectl -n default wait --for=condition=Ready --timeout=300s ksvc/pool ksvc/gate
 	if err != nil || strings.Contains(string(built), "knative-serving") || strings.Contains(string(built), "ServiceAccount") || strings.Count(string(built), "\nkind: Service\n") != 2 {
 		t.Errorf("%v: what is ours is\n%s", err, built)
 	}
-	if used, _ := os.ReadFile(filepath.Join(dir, "koconfig")); string(used) != ".ko.yaml\n" {
-		t.Errorf("ko is configured by %s", used)
+	if used := koConfig(t, filepath.Join(dir, "koconfig")); used.DefaultBaseImage != "localhost:5000/base-ort" {
+		t.Errorf("ko is configured by %+v", used)
 	}
 }
 
@@ -173,18 +174,48 @@ func TestDeployRefuses(t *testing.T) {
 	}
 }
 
+// ko is what the test reads of ko's configuration.
+type ko struct {
+	DefaultBaseImage   string
+	BaseImageOverrides map[string]string
+	Builds             []any
+}
+
+func koConfig(t *testing.T, path string) (k ko) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = yaml.Unmarshal(text, &k)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
 // Elsewhere than on `make cluster`, ko's bases are not there yet.
 func TestDeployElsewhere(t *testing.T) {
 	t.Parallel()
-	const other = "KO_DOCKER_REPO=registry.example.com/somebody"
+	const (
+		registry = "registry.example.com/somebody"
+		module   = "github.com/modelserveai/modelserve/"
+	)
+	own := t.TempDir()
+	if err := os.WriteFile(filepath.Join(own, ".ko.yaml"), []byte("defaultBaseImage: own\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ours := ko{DefaultBaseImage: registry + "/base-ort", BaseImageOverrides: map[string]string{module + "cmd/gateway": registry + "/base-static"}, Builds: koConfig(t, "../.ko.yaml").Builds}
+	gpu := ours
+	gpu.BaseImageOverrides = map[string]string{module + "cmd/gateway": registry + "/base-static", module + "functions/onnx": registry + "/base-ort-cuda"}
 	for name, tc := range map[string]struct {
 		deployment
-		pushes, config string
+		pushes string
+		config ko
 	}{
-		"bases":                {deployment{args: []string{"staging"}, env: []string{other, "ARCH=amd64,arm64"}}, "-push registry.example.com/somebody -arch amd64,arm64\n", "/.deps/ko\n"},
-		"bases with a GPU's":   {deployment{args: []string{"gpu"}, env: []string{other, "ARCH=amd64"}}, "-arch amd64 -gpu\n", "/.deps/ko\n"},
-		"somebody's own bases": {deployment{args: []string{"staging"}, env: []string{other, "KO_CONFIG_PATH=elsewhere"}}, "", "elsewhere\n"},
-		"the secret is hidden": {deployment{args: []string{"dev"}, refuse: "get secret"}, "", ".ko.yaml\n"},
+		"bases":                {deployment{args: []string{"staging"}, env: []string{"KO_DOCKER_REPO=" + registry, "ARCH=amd64,arm64"}}, "-push registry.example.com/somebody -arch amd64,arm64\n", ours},
+		"bases with a GPU's":   {deployment{args: []string{"gpu"}, env: []string{"KO_DOCKER_REPO=" + registry, "ARCH=amd64"}}, "-arch amd64 -gpu\n", gpu},
+		"somebody's own bases": {deployment{args: []string{"staging"}, env: []string{"KO_DOCKER_REPO=" + registry, "KO_CONFIG_PATH=" + own}}, "", ko{DefaultBaseImage: "own"}},
+		"the secret is hidden": {deployment{args: []string{"dev"}, refuse: "get secret"}, "", koConfig(t, "../.ko.yaml")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -196,8 +227,8 @@ func TestDeployElsewhere(t *testing.T) {
 			if tc.pushes == "" && strings.Contains(calls, "-push") || !strings.Contains(calls, tc.pushes) {
 				t.Errorf("want %q pushed:\n%s", tc.pushes, calls)
 			}
-			if used, err := os.ReadFile(filepath.Join(dir, "koconfig")); err != nil || !strings.HasSuffix(string(used), tc.config) {
-				t.Errorf("ko is configured by %s, %v", used, err)
+			if diff := cmp.Diff(tc.config, koConfig(t, filepath.Join(dir, "koconfig"))); diff != "" {
+				t.Errorf("ko's configuration: %s", diff)
 			}
 			if strings.Contains(tc.pushes, "amd64,arm64") && !strings.Contains(calls, "--platform=linux/amd64,linux/arm64 ") {
 				t.Errorf("not built for both:\n%s", calls)

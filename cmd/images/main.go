@@ -1,7 +1,7 @@
-// Command images makes the images that functions and the gateway are built on,
-// out of pinned Debian packages and the pinned ONNX Runtime, and any other image
-// that a recipe describes (-spec). Without -push they lie in .deps/images as OCI
-// layouts.
+// Command images makes the images that functions and the gateway are built on, and
+// any other that a recipe describes (-spec): the pinned ONNX Runtime on an image of
+// distroless, or where that cannot be had, on whole Debian packages that are
+// pinned. Without -push they lie in .deps/images as OCI layouts.
 package main
 
 import (
@@ -21,6 +21,12 @@ import (
 // recipes is the folder of the base images' recipes.
 const recipes = "cmd/images/recipes"
 
+// What images are made on, as -base names it.
+const (
+	debianBase     = "debian"
+	distrolessBase = "gcr.io/distroless"
+)
+
 // options is what the command is asked for.
 type options struct {
 	architectures []string
@@ -29,8 +35,8 @@ type options struct {
 	push          string // a registry, or ""
 	dir           string // of fetched things
 	mirror        string
-	snapshots     string
-	list, pin     bool
+	base          string // debianBase, or where distroless' images are
+	pin           bool
 	check         []string // images
 	out           io.Writer
 }
@@ -43,10 +49,10 @@ func main() {
 		return
 	}
 	if err != nil {
-		os.Exit(2) //nolint:gocritic // stop only unhooks a signal; flag has told the error
+		os.Exit(2) //nolint:gocritic // stop only unhooks a signal; flag has printed the error
 	}
 	o.out = os.Stdout
-	if err := run(ctx, o); err != nil {
+	if err := do(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "images:", err)
 		os.Exit(1)
 	}
@@ -61,10 +67,9 @@ func parse(args []string, complain io.Writer) (*options, error) {
 	check := flags.String("check", "", "only check images in a registry, as IMAGE,IMAGE: their size, and that they have what their programs need")
 	flags.BoolVar(&o.gpu, "gpu", false, "make base-ort-cuda too: 2.6 GB")
 	flags.StringVar(&o.push, "push", "", "the registry to push to, such as localhost:5000 or registry.example.com/somebody")
-	flags.BoolVar(&o.list, "list", false, "only list the images and what they are made of")
 	flags.BoolVar(&o.pin, "pin", false, "only pin what Debian has now, for amd64 and arm64")
 	flags.StringVar(&o.mirror, "mirror", "", "where /debian and /debian-security are (where this machine's apt finds them)")
-	flags.StringVar(&o.snapshots, "snapshots", "", "where Debian's snapshots are kept, with debian/TIME and debian-security/TIME, for what Debian has replaced since it was pinned")
+	flags.StringVar(&o.base, "base", "", "what images are made on: debian, its packages, or where distroless' images are ("+distrolessBase+" where -push names a registry that is not this machine's, else debian)")
 	flags.StringVar(&o.dir, "dir", ".deps", "the folder of fetched things")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
@@ -73,6 +78,12 @@ func parse(args []string, complain io.Writer) (*options, error) {
 	if err := o.validate(flags); err != nil {
 		fmt.Fprintln(complain, "images:", err)
 		return nil, err
+	}
+	if o.base == "" {
+		o.base = distrolessBase
+		if o.push == "" || strings.HasPrefix(o.push, "localhost:") || strings.HasPrefix(o.push, "127.") {
+			o.base = debianBase
+		}
 	}
 	if len(o.specs) == 0 {
 		o.specs = []string{filepath.Join(recipes, "base-static.yaml"), filepath.Join(recipes, "base-ort.yaml")}
@@ -103,7 +114,7 @@ func list(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-func run(ctx context.Context, o *options) error {
+func do(ctx context.Context, o *options) error {
 	switch {
 	case len(o.check) > 0:
 		return checkImages(ctx, o)

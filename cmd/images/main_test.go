@@ -14,10 +14,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"sigs.k8s.io/yaml"
 
-	"github.com/modelserveai/modelserve/cmd/images/internal/recipe"
+	"github.com/modelserveai/modelserve/cmd/images/internal/image"
 )
 
 const root = "../.."
@@ -26,7 +29,7 @@ const root = "../.."
 func spec(t *testing.T, limit string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "little.yaml")
-	text := "name: little\ntitle: Little\nlicenses: MIT\nlimit_mb: " + limit + "\nuser: 65532\nfiles: [{path: etc/passwd, content: \"" + strings.Repeat("x", 2000) + "\"}]\n"
+	text := "name: little\ndistroless: static:nonroot\nconfig: {Labels: {dev.modelserve.image.limit-mb: \"" + limit + "\"}}\nfiles: [{path: etc/passwd, content: \"" + strings.Repeat("x", 2000) + "\"}]\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +44,7 @@ func runWith(t *testing.T, args ...string) (string, error) {
 	}
 	var out bytes.Buffer
 	o.out = &out
-	err = run(t.Context(), o)
+	err = do(t.Context(), o)
 	return out.String(), err
 }
 
@@ -81,15 +84,34 @@ func TestPushAndCheck(t *testing.T) {
 	}
 }
 
-func TestListWritesNothing(t *testing.T) {
+// TestOnDistroless takes its image for the architecture from where -base says.
+func TestOnDistroless(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	out, err := runWith(t, "-dir", dir, "-list", "-spec", spec(t, "1"))
-	if err != nil || !strings.Contains(out, "little@sha256:") {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	host, dir := strings.TrimPrefix(server.URL, "http://"), t.TempDir()
+	index, err := random.Index(1000, 2, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := name.ParseReference(host + "/distroless/static:nonroot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.WriteIndex(ref, index); err != nil {
+		t.Fatal(err)
+	}
+	out, err := runWith(t, "-dir", dir, "-arch", "amd64", "-base", host+"/distroless", "-push", host, "-spec", spec(t, "1"))
+	if err != nil || !strings.Contains(out, host+"/little@sha256:") {
 		t.Errorf("%s, %v", out, err)
 	}
-	if left, _ := os.ReadDir(dir); len(left) != 0 {
-		t.Errorf("left behind: %v", left)
+	for args, want := range map[string]string{"-push registry.example.com/somebody": distrolessBase, "-push localhost:5000/x": debianBase, "": debianBase, "-push registry.example.com -base debian": debianBase} {
+		if o, err := parse(strings.Fields(args), io.Discard); err != nil || o.base != want {
+			t.Errorf("%s: made on %s, want %s (%v)", args, o.base, want, err)
+		}
+	}
+	if _, err := runWith(t, "-dir", dir, "-base", host+"/none", "-spec", spec(t, "1")); err == nil || !strings.Contains(err.Error(), "-base debian") {
+		t.Errorf("images that are not there: %v", err)
 	}
 }
 
@@ -156,7 +178,7 @@ func TestKoBuildsWhatManifestsName(t *testing.T) {
 		path := "github.com/modelserveai/modelserve/" + strings.TrimPrefix(b.Main, "./")
 		listed[path] = true
 		cgo := "CGO_ENABLED=1"
-		if strings.HasPrefix(k.BaseImageOverrides[path], koRegistry+"/base-static") {
+		if strings.HasPrefix(k.BaseImageOverrides[path], "localhost:5000/base-static") {
 			cgo = "CGO_ENABLED=0"
 		}
 		if !slices.Contains(b.Env, cgo) || !slices.Equal(b.Flags, []string{"-trimpath"}) || !slices.Equal(b.Ldflags, []string{"-s", "-w"}) {
@@ -193,41 +215,13 @@ func TestKoBuildsWhatManifestsName(t *testing.T) {
 	}
 }
 
-func TestKoForAnotherRegistry(t *testing.T) {
-	t.Parallel()
-	const onnx = "github.com/modelserveai/modelserve/functions/onnx"
-	text, err := koFor(koYAML(t), "registry.example.com/somebody", true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, after := readKo(t, koYAML(t)), readKo(t, text)
-	if after.DefaultBaseImage != "registry.example.com/somebody/base-ort" || after.BaseImageOverrides[onnx] != "registry.example.com/somebody/base-ort-cuda" || len(after.BaseImageOverrides) != len(before.BaseImageOverrides)+1 {
-		t.Errorf("bases: %+v", after)
-	}
-	for path, base := range after.BaseImageOverrides {
-		if !strings.HasPrefix(base, "registry.example.com/somebody/base-") {
-			t.Errorf("%s is built on %s", path, base)
-		}
-	}
-	if len(after.Builds) != len(before.Builds) {
-		t.Error("builds were lost")
-	}
-	text, err = koFor(koYAML(t), "registry.example.com/somebody", false)
-	if err != nil || readKo(t, text).BaseImageOverrides[onnx] != "" {
-		t.Errorf("without a GPU: %v", err)
-	}
-	if _, err := koFor("defaultBaseImage: scratch\n", "registry.example.com/somebody", false); err == nil {
-		t.Error("a configuration that names none of the bases is accepted")
-	}
-}
-
 // TestBasesAreMade holds .ko.yaml to the recipes.
 func TestBasesAreMade(t *testing.T) {
 	t.Parallel()
 	k := readKo(t, koYAML(t))
 	for _, base := range append(slices.Collect(maps.Values(k.BaseImageOverrides)), k.DefaultBaseImage) {
-		name := strings.TrimPrefix(base, koRegistry+"/")
-		r, err := recipe.Load(filepath.Join(root, recipes, name+".yaml"))
+		name := strings.TrimPrefix(base, "localhost:5000/")
+		r, err := image.Load(filepath.Join(root, recipes, name+".yaml"))
 		if err != nil || r.Name != name {
 			t.Errorf("%s: %v", base, err)
 		}
@@ -243,7 +237,7 @@ func TestEveryPackageIsPinned(t *testing.T) {
 			t.Fatalf("no recipes in %s: %v", dir, err)
 		}
 		for _, file := range files {
-			r, err := recipe.Load(file)
+			r, err := image.Load(file)
 			if err != nil {
 				t.Error(err)
 				continue

@@ -11,10 +11,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"github.com/modelserveai/modelserve/cmd/images/internal/assemble"
+	"github.com/modelserveai/modelserve/cmd/images/internal/image"
 )
 
 // remoteOptions finds credentials where docker, podman and ko do.
@@ -23,14 +23,11 @@ func remoteOptions(ctx context.Context) []remote.Option {
 }
 
 // place pushes an image or lays it down, and says where it is then.
-func (o *options) place(ctx context.Context, image string, index v1.ImageIndex) (string, error) {
-	switch {
-	case o.list:
-		return image, nil
-	case o.push == "":
-		return o.lay(image, index)
+func (o *options) place(ctx context.Context, repository string, index v1.ImageIndex) (string, error) {
+	if o.push == "" {
+		return o.lay(repository, index)
 	}
-	ref, err := name.ParseReference(o.push + "/" + image)
+	ref, err := name.ParseReference(o.push + "/" + repository)
 	if err != nil {
 		return "", fmt.Errorf("-push: %w", err)
 	}
@@ -40,38 +37,49 @@ func (o *options) place(ctx context.Context, image string, index v1.ImageIndex) 
 	return ref.Context().String(), nil
 }
 
-// lay writes an OCI layout beside its place and moves it there.
-func (o *options) lay(image string, index v1.ImageIndex) (string, error) {
-	path := filepath.Join(o.dir, "images", image)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // the user names the folder
-		return "", fmt.Errorf("make the folder for images: %w", err)
-	}
-	part := path + ".part"
-	if err := errors.Join(os.RemoveAll(part), os.MkdirAll(part, 0o755)); err != nil { //nolint:gosec // the user names the folder
+// lay writes an OCI layout in place of the one of before.
+func (o *options) lay(repository string, index v1.ImageIndex) (string, error) {
+	path := filepath.Join(o.dir, "images", repository)
+	if err := errors.Join(os.RemoveAll(path), os.MkdirAll(path, 0o755)); err != nil { //nolint:gosec // the user names the folder
 		return "", fmt.Errorf("make the folder for an image: %w", err)
 	}
-	if _, err := layout.Write(part, index); err != nil {
+	if _, err := layout.Write(path, index); err != nil {
 		return "", fmt.Errorf("write the image: %w", err)
-	}
-	if err := errors.Join(os.RemoveAll(path), os.Rename(part, path)); err != nil { //nolint:gosec // the user names the folder
-		return "", fmt.Errorf("put the image in its place: %w", err)
 	}
 	return path, nil
 }
 
-// checkImages holds images in a registry to their limits.
+// distroless implements image.Distroless, at the place that -base names.
+func (o *options) distroless(ctx context.Context, repository, architecture string) (string, v1.Image, error) {
+	ref, err := name.ParseReference(o.base + "/" + repository)
+	if err != nil {
+		return "", nil, fmt.Errorf("-base: %w", err)
+	}
+	made, err := remote.Image(ref, append(remoteOptions(ctx), remote.WithPlatform(v1.Platform{OS: "linux", Architecture: architecture}))...)
+	if err != nil {
+		return "", nil, fmt.Errorf("fetch %s (-base debian makes its like of Debian's packages): %w", ref, err)
+	}
+	digest, err := made.Digest()
+	if err != nil {
+		return "", nil, fmt.Errorf("fetch %s: %w", ref, err)
+	}
+	return ref.Name() + "@" + digest.String(), made, nil
+}
+
+// checkImages holds images in a registry to their limits, and to having what
+// their programs need.
 func checkImages(ctx context.Context, o *options) error {
 	var faults []error
-	for _, image := range o.check {
-		if err := o.checkImage(ctx, image); err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", image, err))
+	for _, named := range o.check {
+		if err := o.checkImage(ctx, named); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", named, err))
 		}
 	}
 	return errors.Join(faults...)
 }
 
-func (o *options) checkImage(ctx context.Context, image string) error {
-	ref, err := name.ParseReference(image)
+func (o *options) checkImage(ctx context.Context, named string) error {
+	ref, err := name.ParseReference(named)
 	if err != nil {
 		return fmt.Errorf("-check: %w", err)
 	}
@@ -81,7 +89,10 @@ func (o *options) checkImage(ctx context.Context, image string) error {
 	}
 	var images []v1.Image
 	if found.MediaType.IsIndex() {
-		images, err = indexed(found)
+		var index v1.ImageIndex
+		if index, err = found.ImageIndex(); err == nil {
+			images, err = partial.FindImages(index, func(d v1.Descriptor) bool { return d.MediaType.IsImage() })
+		}
 	} else {
 		images = make([]v1.Image, 1)
 		images[0], err = found.Image()
@@ -91,37 +102,11 @@ func (o *options) checkImage(ctx context.Context, image string) error {
 	}
 	var faults []error
 	for _, one := range images {
-		size, err := assemble.Check(one)
-		if err != nil {
-			faults = append(faults, err)
-		}
+		size, err := image.Size(one)
+		faults = append(faults, err, image.CheckLibraries(one))
 		if cfg, err := one.ConfigFile(); err == nil {
-			o.print("%s linux/%s %.1f MB uncompressed", image, cfg.Architecture, float64(size)/1e6)
+			o.print("%s linux/%s %.1f MB uncompressed", named, cfg.Architecture, float64(size)/1e6)
 		}
 	}
 	return errors.Join(faults...)
-}
-
-// indexed are the images for every platform of an index.
-func indexed(found *remote.Descriptor) ([]v1.Image, error) {
-	index, err := found.ImageIndex()
-	if err != nil {
-		return nil, fmt.Errorf("its index: %w", err)
-	}
-	manifest, err := index.IndexManifest()
-	if err != nil {
-		return nil, fmt.Errorf("its index: %w", err)
-	}
-	var images []v1.Image
-	for _, m := range manifest.Manifests {
-		if m.MediaType != types.OCIManifestSchema1 && m.MediaType != types.DockerManifestSchema2 {
-			continue
-		}
-		image, err := index.Image(m.Digest)
-		if err != nil {
-			return nil, fmt.Errorf("its image for %v: %w", m.Platform, err)
-		}
-		images = append(images, image)
-	}
-	return images, nil
 }
