@@ -79,7 +79,12 @@ func (g *gateway) logAndCount(r *http.Request, rec *recorder, o *call.Entry, too
 	if o.Route != noRoute {
 		telemetry.SetRoute(r.Context(), o.Route)
 	}
-	telemetry.SetError(r.Context(), o.Err)
+	var code problem.Code
+	var text string
+	if o.Err != nil {
+		code, text = problemgrpc.CodeOf(o.Err), withoutCredentials(chain(o.Err))
+		telemetry.SetError(r.Context(), code, text)
+	}
 	g.metrics.requests.WithLabelValues(o.Route, o.Function, status).Inc()
 	g.metrics.seconds.WithLabelValues(o.Route, o.Function).Observe(took.Seconds())
 
@@ -111,7 +116,7 @@ func (g *gateway) logAndCount(r *http.Request, rec *recorder, o *call.Entry, too
 		attrs = append(attrs, slog.Int("left_out", leftOut)) // lines of this kind, before this one
 	}
 	if o.Err != nil {
-		attrs = append(attrs, slog.String("code", string(problemgrpc.CodeOf(o.Err))), slog.String("error", withoutCredentials(chain(o.Err))))
+		attrs = append(attrs, slog.String("code", string(code)), slog.String("error", text))
 	}
 	logger.LogAttrs(r.Context(), level, "request", attrs...)
 }

@@ -40,22 +40,21 @@ func saneRequestID(id string) bool {
 // a span, a child of the caller's trace, and puts both on the response before
 // next runs, so that every answer and error carries them. Probes have no span.
 func (t *Telemetry) Middleware(next http.Handler) http.Handler {
-	carry := propagator()
+	carry, traced := propagator(), t.traced(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(problem.RequestIDHeader)
 		if !saneRequestID(id) {
 			id = rand.Text()
 			r.Header.Set(problem.RequestIDHeader, id)
 		}
-		ctx := r.Context()
+		w.Header().Set(problem.RequestIDHeader, id)
+		ctx := WithRequestID(r.Context(), id)
+		if t.exports && !isProbe(r.URL.Path) {
+			traced.ServeHTTP(w, r.WithContext(ctx))
+			return
+		}
 		if len(r.Header[traceparent]) > 0 || len(r.Header[baggage]) > 0 {
 			ctx = carry.Extract(ctx, propagation.HeaderCarrier(r.Header))
-		}
-		ctx = WithRequestID(ctx, id)
-		w.Header().Set(problem.RequestIDHeader, id)
-		if t.exports && !isProbe(r.URL.Path) {
-			t.traced(ctx, w, r, id, next)
-			return
 		}
 		ctx = withNewSpan(ctx)
 		propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(w.Header()))

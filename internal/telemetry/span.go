@@ -3,36 +3,50 @@ package telemetry
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // outcome is what those who answer a request know of it for its span.
 type outcome struct {
+	url   *url.URL
 	route string
-	err   error
+	code  problem.Code // of the error; "" is none
+	text  string
 }
 
 type outcomeKey struct{}
 
+// outcomeOf is the request's outcome; one nobody reads where there is none.
+func outcomeOf(ctx context.Context) *outcome {
+	if o, ok := ctx.Value(outcomeKey{}).(*outcome); ok {
+		return o
+	}
+	return &outcome{}
+}
+
 // SetRoute names the endpoint that a request came to, by its pattern. Without
 // it the pattern is the ServeMux's; a handler of what is no endpoint empties it.
 func SetRoute(ctx context.Context, route string) {
-	if o, ok := ctx.Value(outcomeKey{}).(*outcome); ok {
-		o.route = route
-	}
+	outcomeOf(ctx).route = route
 }
 
-// SetError tells what a request was answered with.
-func SetError(ctx context.Context, err error) {
-	if o, ok := ctx.Value(outcomeKey{}).(*outcome); ok {
-		o.err = err
-	}
+// SetError notes the error that a request was answered with: its code, and a text
+// that may be exported.
+func SetError(ctx context.Context, code problem.Code, text string) {
+	o := outcomeOf(ctx)
+	o.code, o.text = code, text
 }
 
 // isProbe reports whether a path is asked over and over by what watches a
@@ -45,66 +59,72 @@ func isProbe(path string) bool {
 	return strings.HasPrefix(path, "/grpc.health.v1.Health/")
 }
 
-// traced runs next in a span with its route, its status and its error
-// (OpenTelemetry's semantic conventions for HTTP and RPC servers).
-func (t *Telemetry) traced(ctx context.Context, w http.ResponseWriter, r *http.Request, id string, next http.Handler) {
-	ctx, span := t.Tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
-	defer span.End()
-	o := &outcome{}
-	r = r.WithContext(context.WithValue(ctx, outcomeKey{}, o))
-	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(w.Header()))
-	if !span.IsRecording() {
+// traced runs next in the span that otelhttp makes of a request (OpenTelemetry's
+// semantic conventions for HTTP servers), and adds what that does not know: the
+// route, which is the span's name, the request's id, gRPC's status and the error.
+// The span has no path but the route: a caller's may hold a secret.
+func (t *Telemetry) traced(next http.Handler) http.Handler {
+	spans := otelhttp.NewHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		span := trace.SpanFromContext(r.Context())
+		propagation.TraceContext{}.Inject(r.Context(), propagation.HeaderCarrier(w.Header()))
+		o := outcomeOf(r.Context())
+		r.URL = o.url
+		defer func() {
+			cause := recover()
+			finish(span, r, w.Header(), o, cause != nil)
+			if cause != nil {
+				panic(cause) // whoever is above knows what to do
+			}
+		}()
 		next.ServeHTTP(w, r)
-		return
-	}
-	span.SetAttributes(
-		attribute.String("http.request.method", r.Method),
-		attribute.String("url.path", r.URL.Path),
-		attribute.String("modelserve.request_id", id))
-	recorder := &statusRecorder{ResponseWriter: w}
-	defer func() {
-		cause := recover()
-		finish(span, r, recorder, o, cause != nil)
-		if cause != nil {
-			panic(cause) // whoever is above knows what to do
-		}
-	}()
-	next.ServeHTTP(recorder, r)
+	}), "", otelhttp.WithTracerProvider(t.provider), otelhttp.WithMeterProvider(noop.NewMeterProvider()),
+		otelhttp.WithPropagators(propagator()), otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return spanName(r) }))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.WithContext(context.WithValue(r.Context(), outcomeKey{}, &outcome{url: r.URL}))
+		r.URL = &url.URL{}
+		spans.ServeHTTP(w, r)
+	})
 }
 
-// finish writes down how a request ended.
-func finish(span trace.Span, r *http.Request, w *statusRecorder, o *outcome, panicked bool) {
+// spanName is the method and the route, as far as it is known.
+func spanName(r *http.Request) string {
+	if route := outcomeOf(r.Context()).route; route != "" {
+		return r.Method + " " + route
+	}
+	return r.Method
+}
+
+// finish writes down how a request ended; its HTTP status otelhttp does.
+func finish(span trace.Span, r *http.Request, answer http.Header, o *outcome, panicked bool) {
+	if !span.IsRecording() {
+		return
+	}
+	span.SetAttributes(attribute.String("modelserve.request_id", RequestID(r.Context())))
 	if o.route == "" {
 		o.route = routeOf(r.Pattern)
 	}
 	if o.route != "" {
 		span.SetAttributes(attribute.String("http.route", o.route))
-		span.SetName(r.Method + " " + o.route)
+		span.SetName(spanName(r))
 	}
-	status := w.status
-	if status == 0 {
-		status = http.StatusOK
+	kind, failed := string(o.code), panicked
+	if o.code != "" {
+		span.AddEvent(semconv.ExceptionEventName, trace.WithAttributes(semconv.ExceptionType(kind), semconv.ExceptionMessage(o.text)))
 	}
-	refused, failed, kind := status >= http.StatusBadRequest, status >= http.StatusInternalServerError, strconv.Itoa(status)
-	if code, ok := grpcStatus(w.Header()); ok {
+	if code, ok := grpcStatus(answer); ok {
 		span.SetAttributes(attribute.String("rpc.system", "grpc"), attribute.Int("rpc.grpc.status_code", code))
-		refused, failed, kind = code != 0, serverFault(code), strconv.Itoa(code)
-	}
-	span.SetAttributes(attribute.Int("http.response.status_code", status))
-	// An answer of another process that is passed on has a status, and no error.
-	if !refused && !panicked && o.err == nil {
-		return
-	}
-	span.SetAttributes(attribute.String("error.type", kind))
-	if o.err != nil {
-		span.RecordError(o.err)
-	}
-	if failed || panicked { // a caller's own fault is no error of a server's span
-		description := ""
-		if o.err != nil {
-			description = o.err.Error()
+		if failed = failed || serverFault(code); code != 0 {
+			kind = strconv.Itoa(code)
 		}
-		span.SetStatus(codes.Error, description)
+	}
+	if panicked {
+		kind = "panic"
+	}
+	if kind != "" {
+		span.SetAttributes(attribute.String("error.type", kind))
+	}
+	if failed { // a caller's own fault is no error of a server's span
+		span.SetStatus(codes.Error, "")
 	}
 }
 
@@ -136,33 +156,3 @@ func serverFault(code int) bool {
 	}
 	return false
 }
-
-// statusRecorder remembers the status that was answered.
-type statusRecorder struct {
-	http.ResponseWriter
-	status int
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (w *statusRecorder) WriteHeader(status int) {
-	if w.status == 0 && status >= http.StatusOK {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Write implements http.ResponseWriter.
-func (w *statusRecorder) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	return w.ResponseWriter.Write(p)
-}
-
-// Flush passes on; those who stream look for it.
-func (w *statusRecorder) Flush() {
-	_ = http.NewResponseController(w.ResponseWriter).Flush() // one that cannot has nothing to flush
-}
-
-// Unwrap lets http.ResponseController find what is below.
-func (w *statusRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

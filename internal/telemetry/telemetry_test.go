@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -142,7 +142,6 @@ func spans(t *testing.T) (*telemetry.Telemetry, *tracetest.SpanRecorder) {
 // TestSpansSayHowARequestEnded holds what a span has besides its times.
 func TestSpansSayHowARequestEnded(t *testing.T) {
 	t.Parallel()
-	failure := errors.New("the model is gone")
 	for name, tc := range map[string]struct {
 		method, path string
 		answer       func(w http.ResponseWriter, r *http.Request)
@@ -167,17 +166,17 @@ func TestSpansSayHowARequestEnded(t *testing.T) {
 		},
 		"a caller's fault": {
 			"POST", "/v2/models/iris", func(w http.ResponseWriter, r *http.Request) {
-				telemetry.SetError(r.Context(), failure)
+				telemetry.SetError(r.Context(), problem.NotFound, "it is not there")
 				w.WriteHeader(http.StatusNotFound)
 			},
 			"POST /v2/models/{model}",
-			map[string]string{"http.response.status_code": "404", "error.type": "404"},
+			map[string]string{"http.response.status_code": "404", "error.type": "not_found"},
 			codes.Unset,
 		},
 		"a caller's fault, as another process says": {
 			"POST", "/v2/models/iris", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnprocessableEntity) },
 			"POST /v2/models/{model}",
-			map[string]string{"http.response.status_code": "422", "error.type": "422"},
+			map[string]string{"http.response.status_code": "422", "error.type": ""},
 			codes.Unset,
 		},
 		"a caller's by gRPC, as another process says": {"POST", "/a.B/C", func(w http.ResponseWriter, _ *http.Request) {
@@ -204,16 +203,16 @@ func TestSpansSayHowARequestEnded(t *testing.T) {
 				w.WriteHeader(http.StatusNotFound)
 			},
 			"GET",
-			map[string]string{"http.route": "", "error.type": "404"},
+			map[string]string{"http.route": "", "http.response.status_code": "404", "error.type": ""},
 			codes.Unset,
 		},
 		"ours": {
 			"POST", "/v2/models/iris", func(w http.ResponseWriter, r *http.Request) {
-				telemetry.SetError(r.Context(), failure)
+				telemetry.SetError(r.Context(), problem.Unavailable, "it is not there")
 				w.WriteHeader(http.StatusServiceUnavailable)
 			},
 			"POST /v2/models/{model}",
-			map[string]string{"http.response.status_code": "503", "error.type": "503"},
+			map[string]string{"http.response.status_code": "503", "error.type": "unavailable"},
 			codes.Error,
 		},
 		"ours by gRPC": {"POST", "/a.B/C", func(w http.ResponseWriter, r *http.Request) {
@@ -222,7 +221,7 @@ func TestSpansSayHowARequestEnded(t *testing.T) {
 			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "14")
 		}, "POST /a.B/C", map[string]string{"rpc.system": "grpc", "rpc.grpc.status_code": "14", "error.type": "14"}, codes.Error},
 		"a caller's by gRPC": {"POST", "/a.B/C", func(w http.ResponseWriter, r *http.Request) {
-			telemetry.SetError(r.Context(), failure)
+			telemetry.SetError(r.Context(), problem.NotFound, "it is not there")
 			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "5")
 		}, "POST /a.B/", map[string]string{"rpc.grpc.status_code": "5", "error.type": "5"}, codes.Unset},
 	} {
@@ -248,8 +247,15 @@ func TestSpansSayHowARequestEnded(t *testing.T) {
 					t.Errorf("%s: %q, want %q", key, have[key], want)
 				}
 			}
-			if tc.status == codes.Error && tc.want["error.type"] == "503" && ended[0].Status().Description != failure.Error() {
-				t.Errorf("described as %q", ended[0].Status().Description)
+			if _, ok := have["url.path"]; ok || have["modelserve.request_id"] == "" || have["server.address"] != "example.com" {
+				t.Errorf("attributes %v", have)
+			}
+			if strings.Contains(fmt.Sprint(ended[0]), "iris") {
+				t.Errorf("the span has the caller's path: %+v", ended[0])
+			}
+			events, isOurs := ended[0].Events(), strings.Contains(tc.want["error.type"], "_") || tc.want["error.type"] == "unavailable"
+			if isOurs && (len(events) != 1 || !strings.Contains(fmt.Sprint(events[0].Attributes), "it is not there")) {
+				t.Errorf("events %v", events)
 			}
 		})
 	}
@@ -349,7 +355,7 @@ func TestTracesAreExported(t *testing.T) {
 		t.Fatal(err)
 	}
 	handler := tel.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2", nil)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/secret", nil)
 	r.Header.Set(problem.RequestIDHeader, "order-17")
 	handler.ServeHTTP(httptest.NewRecorder(), r)
 	if err := tel.Stop(t.Context()); err != nil {
@@ -357,12 +363,61 @@ func TestTracesAreExported(t *testing.T) {
 	}
 	select {
 	case got := <-received:
-		for _, want := range []string{"/v1/traces ", "traced", "order-17", "url.path"} {
+		for _, want := range []string{"/v1/traces ", "traced", "order-17", "http.response.status_code"} {
 			if !strings.Contains(got, want) {
 				t.Errorf("the export lacks %q: %q", want, got)
 			}
 		}
+		if strings.Contains(got, "secret") {
+			t.Errorf("the export has the caller's path: %q", got)
+		}
 	default:
 		t.Error("nothing was exported")
+	}
+}
+
+// TestSpansLeaveAnswersAsTheyAre: in a span too, an answer can be flushed before its
+// request has come whole, deadlines can be set, and a panic reaches the server.
+func TestSpansLeaveAnswersAsTheyAre(t *testing.T) {
+	t.Parallel()
+	tel, recorder := spans(t)
+	server := httptest.NewServer(tel.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/panic" {
+			panic(http.ErrAbortHandler)
+		}
+		c := http.NewResponseController(w)
+		for _, err := range []error{c.EnableFullDuplex(), c.SetReadDeadline(time.Time{}), c.SetWriteDeadline(time.Time{}), c.Flush()} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		_, _ = io.Copy(w, r.Body)
+	})))
+	defer server.Close()
+	in, out := io.Pipe()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/echo", in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req) // answered before the body begins
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	go func() { _, _ = out.Write([]byte("late")); out.Close() }() // ends when the server has read it
+	if got, err := io.ReadAll(res.Body); err != nil || string(got) != "late" {
+		t.Errorf("%q, %v", got, err)
+	}
+	req, err = http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/panic", nil) // a POST is sent once
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res, err := http.DefaultClient.Do(req); err == nil {
+		res.Body.Close()
+		t.Error("a panic was answered")
+	}
+	server.Close()
+	if ended := recorder.Ended(); len(ended) != 2 || ended[0].Status().Code != codes.Unset || ended[1].Status().Code != codes.Error {
+		t.Errorf("spans %+v", ended)
 	}
 }

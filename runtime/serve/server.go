@@ -240,10 +240,10 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // logError logs what is our fault; what is the client's he is told himself.
 func (s *Server) logError(ctx context.Context, err error) {
-	telemetry.SetError(ctx, err)
 	level := slog.LevelDebug
 	var panicked *panicError
 	code := problemgrpc.CodeOf(err)
+	telemetry.SetError(ctx, code, err.Error())
 	switch {
 	case errors.As(err, &panicked): // has its stack in the log already
 	case code == problem.Internal:
