@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -68,17 +69,13 @@ func listenOne(ctx context.Context, host, port string, data dir) (net.Listener, 
 	return l, nil
 }
 
-// holder names the process that listens on address.
+// holder names who listens on address: this folder's platform, if it runs there.
 func holder(address string, data dir) string {
-	name := "another program"
-	pid, command := listening(address)
-	if pid > 0 {
-		name = fmt.Sprintf("process %d (%s)", pid, command)
+	_, port, _ := net.SplitHostPort(address) // it was listened on
+	if s, ok := data.readState(); ok && strings.HasSuffix(s.Server, ":"+port) && syscall.Kill(s.PID, 0) == nil {
+		return fmt.Sprintf("the platform that runs already: process %d, since %s", s.PID, s.StartedAt.Local().Format("15:04:05"))
 	}
-	if s, ok := data.readState(); ok && (pid == s.PID || pid == 0 && syscall.Kill(s.PID, 0) == nil) {
-		name = fmt.Sprintf("the platform that runs already: process %d, since %s", s.PID, s.StartedAt.Local().Format("15:04:05"))
-	}
-	return name
+	return "another program"
 }
 
 func (l *listeners) url() string {
