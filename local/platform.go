@@ -211,7 +211,7 @@ func (p *platform) openServices(ctx context.Context) error {
 // serve runs until ctx ends or the gateway does.
 func (p *platform) serve(ctx context.Context) error {
 	source := manifest.Source{Overlay: p.relative(p.options.Overlay), Folder: p.relative(p.dir.services())}
-	set, snapshot, skipped, err := manifest.LoadUsable(ctx, source, manifest.Set{})
+	set, snapshot, skipped, err := manifest.Load(ctx, source, manifest.Set{})
 	if err != nil {
 		return fmt.Errorf("the manifests cannot be followed:\n%w", err)
 	}
@@ -251,7 +251,7 @@ func (p *platform) watch(ctx context.Context, source manifest.Source, set manife
 		if !last.Changed() {
 			continue
 		}
-		now, snapshot, skipped, err := manifest.LoadUsable(ctx, source, set)
+		now, snapshot, skipped, err := manifest.Load(ctx, source, set)
 		last = snapshot
 		if err != nil {
 			p.screen.Problem(fmt.Errorf("the manifests as they are now cannot be followed; what ran before goes on:\n%w", err))

@@ -63,27 +63,11 @@ type Set struct {
 	Autoscaler *autoscalerconfig.Config
 }
 
-// Load reads and checks everything. The error joins every fault found, each
-// with its file, its Service and its field. The Snapshot, valid even with an
-// error, tells when to read again.
-func Load(ctx context.Context, source Source) (Set, Snapshot, error) {
-	files := newRecorder()
-	documents, err := files.overlay(source.Overlay)
-	faults := []error{err}
-	single, skipped, err := files.folder(source.Folder)
-	documents, faults = append(documents, single...), append(faults, joined(skipped), err)
-	snapshot := files.snapshot(source.Folder)
-	if err := errors.Join(faults...); err != nil {
-		return Set{}, snapshot, err
-	}
-	set, err := decode(ctx, documents)
-	return set, snapshot, err
-}
-
-// LoadUsable reads as Load does, for what runs: a single manifest with a fault is
-// left out as a whole, and skipped tells its faults; the Services that it had in
-// before stay as they were. A fault of the overlay is an error still.
-func LoadUsable(ctx context.Context, source Source, before Set) (set Set, snapshot Snapshot, skipped, err error) {
+// Load reads and checks everything. A single manifest with a fault is left out as a
+// whole: the Services that it had in before stay as they were, and skipped joins
+// its faults, each with its file, its Service and its field. A fault of the overlay
+// is an error. The Snapshot, valid even with an error, says when to read again.
+func Load(ctx context.Context, source Source, before Set) (set Set, snapshot Snapshot, skipped, err error) {
 	files := newRecorder()
 	overlay, overlayErr := files.overlay(source.Overlay)
 	single, faults, err := files.folder(source.Folder)
@@ -135,16 +119,6 @@ func joined(faults []fault) error {
 	return errors.Join(errs...)
 }
 
-// Decode checks the objects of one file by themselves, as `deploy` does before
-// it writes one.
-func Decode(ctx context.Context, file string, text []byte) (Set, error) {
-	documents, err := split(file, text)
-	if err != nil {
-		return Set{}, err
-	}
-	return decode(ctx, documents)
-}
-
 // document is one object as a file gave it.
 type document struct {
 	file string
@@ -162,12 +136,7 @@ type header struct {
 	} `json:"metadata"`
 }
 
-func decode(ctx context.Context, documents []document) (Set, error) {
-	set, faults := decodeAll(ctx, documents)
-	return set, joined(faults)
-}
-
-// decodeAll decodes what it can, and tells the rest file by file.
+// decodeAll decodes what it can, and returns the faults of the rest file by file.
 func decodeAll(ctx context.Context, documents []document) (Set, []fault) {
 	var services []document
 	var headers []header // of services

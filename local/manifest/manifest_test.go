@@ -1,6 +1,7 @@
 package manifest_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,6 +26,13 @@ func empty(t *testing.T) string {
 	return dir
 }
 
+// load has what is left out for an error.
+func load(t *testing.T, source manifest.Source) (manifest.Set, manifest.Snapshot, error) {
+	t.Helper()
+	set, snapshot, skipped, err := manifest.Load(t.Context(), source, manifest.Set{})
+	return set, snapshot, errors.Join(err, skipped)
+}
+
 func write(t *testing.T, dir, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -35,7 +43,7 @@ func write(t *testing.T, dir, name, text string) {
 // The files that ship can be followed, and say what the documentation says.
 func TestShippedLocalOverlay(t *testing.T) {
 	t.Parallel()
-	set, _, err := manifest.Load(t.Context(), manifest.Source{Overlay: filepath.Join(overlays, "local")})
+	set, _, err := load(t, manifest.Source{Overlay: filepath.Join(overlays, "local")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +85,7 @@ func TestShippedLocalOverlay(t *testing.T) {
 // What is only for clusters is refused by name.
 func TestClusterOverlaysAreForClusters(t *testing.T) {
 	t.Parallel()
-	_, _, err := manifest.Load(t.Context(), manifest.Source{Overlay: filepath.Join(overlays, "gpu")})
+	_, _, err := load(t, manifest.Source{Overlay: filepath.Join(overlays, "gpu")})
 	for _, want := range []string{
 		`resources.limits["nvidia.com/gpu"]: not supported`, "spec.template.spec.runtimeClassName: not supported",
 		"NetworkPolicy functions of networking.k8s.io/v1: not supported", "ResourceQuota modelserve of v1: not supported",
@@ -91,7 +99,7 @@ func TestClusterOverlaysAreForClusters(t *testing.T) {
 
 func TestGood(t *testing.T) {
 	t.Parallel()
-	set, _, err := manifest.Load(t.Context(), manifest.Source{Overlay: empty(t), Folder: "testdata/good"})
+	set, _, err := load(t, manifest.Source{Overlay: empty(t), Folder: "testdata/good"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +144,7 @@ func TestBad(t *testing.T) {
 			}
 			dir := t.TempDir()
 			write(t, dir, filepath.Base(file), string(text))
-			set, _, err := manifest.Load(t.Context(), manifest.Source{Overlay: empty(t), Folder: dir})
+			set, _, err := load(t, manifest.Source{Overlay: empty(t), Folder: dir})
 			if err == nil {
 				t.Fatalf("followed: %+v", set.Services)
 			}
@@ -154,7 +162,7 @@ func TestBad(t *testing.T) {
 }
 
 // A start leaves out what it cannot follow, by name, and runs the rest.
-func TestLoadUsable(t *testing.T) {
+func TestLoad(t *testing.T) {
 	t.Parallel()
 	minimal, err := os.ReadFile("testdata/good/minimal.yaml")
 	if err != nil {
@@ -169,7 +177,7 @@ func TestLoadUsable(t *testing.T) {
 	write(t, dir, "cut.yaml", "a: [")
 	write(t, dir, "twin.yaml", string(minimal))
 	write(t, dir, "volumes.yaml", string(volumes))
-	set, snapshot, skipped, err := manifest.LoadUsable(t.Context(), manifest.Source{Overlay: overlay, Folder: dir}, manifest.Set{})
+	set, snapshot, skipped, err := manifest.Load(t.Context(), manifest.Source{Overlay: overlay, Folder: dir}, manifest.Set{})
 	if err != nil || len(set.Services) != 1 || set.Services[0].File != filepath.Join(dir, "a.yaml") || snapshot.Changed() {
 		t.Fatalf("services %v, %v", set.Services, err)
 	}
@@ -179,7 +187,7 @@ func TestLoadUsable(t *testing.T) {
 		}
 	}
 	write(t, overlay, "settings.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: unused}\n")
-	if _, _, _, err := manifest.LoadUsable(t.Context(), manifest.Source{Overlay: overlay, Folder: dir}, manifest.Set{}); err == nil || !strings.Contains(err.Error(), "Pod unused") {
+	if _, _, _, err := manifest.Load(t.Context(), manifest.Source{Overlay: overlay, Folder: dir}, manifest.Set{}); err == nil || !strings.Contains(err.Error(), "Pod unused") {
 		t.Errorf("a fault of the overlay: %v", err)
 	}
 }
@@ -200,7 +208,7 @@ func TestFaultNamesTheFileBehindTheOverlay(t *testing.T) {
 	write(t, dir, "base/Kustomization", "resources: [wrong.yaml]\n")
 	write(t, dir, "base/wrong.yaml", string(text))
 	write(t, dir, "top/Kustomization", "resources: [../base]\nnamespace: default\n")
-	_, _, err = manifest.Load(t.Context(), manifest.Source{Overlay: filepath.Join(dir, "top")})
+	_, _, err = load(t, manifest.Source{Overlay: filepath.Join(dir, "top")})
 	if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "base", "wrong.yaml")+":9: Service bad: spec.template.spec.volumes") {
 		t.Errorf("error: %v", err)
 	}
@@ -209,8 +217,8 @@ func TestFaultNamesTheFileBehindTheOverlay(t *testing.T) {
 func TestSnapshot(t *testing.T) {
 	t.Parallel()
 	overlay, folder := empty(t), t.TempDir()
-	load := func() manifest.Snapshot {
-		_, snapshot, _ := manifest.Load(t.Context(), manifest.Source{Overlay: overlay, Folder: folder})
+	read := func() manifest.Snapshot {
+		_, snapshot, _ := load(t, manifest.Source{Overlay: overlay, Folder: folder})
 		return snapshot
 	}
 	expect := func(s manifest.Snapshot, changed bool, after string) {
@@ -219,28 +227,28 @@ func TestSnapshot(t *testing.T) {
 			t.Errorf("after %s: changed is %v", after, !changed)
 		}
 	}
-	s := load()
+	s := read()
 	expect(s, false, "nothing")
 	write(t, overlay, "settings.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: unused2}\n")
 	expect(s, true, "an edit in the overlay")
-	s = load()
+	s = read()
 	write(t, folder, "new.yaml", "a: [")
 	expect(s, true, "a new file")
-	s = load() // cannot be followed
+	s = read() // cannot be followed
 	expect(s, false, "nothing, with a bad file")
 	write(t, folder, "new.yaml", "")
 	expect(s, true, "mending the bad file")
-	s = load()
+	s = read()
 	if err := os.Remove(filepath.Join(folder, "new.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	expect(s, true, "removing a file")
-	s = load()
+	s = read()
 	if err := os.Remove(filepath.Join(overlay, "settings.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	expect(s, true, "removing a file of the overlay")
-	s = load() // cannot be built
+	s = read() // cannot be built
 	write(t, overlay, "settings.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: unused}\n")
 	expect(s, true, "putting it back")
 }

@@ -86,7 +86,7 @@ func (a *app) manifests(ctx context.Context) (manifest.Set, error) {
 			break
 		}
 	}
-	set, _, skipped, err := manifest.LoadUsable(ctx, source, manifest.Set{})
+	set, _, skipped, err := manifest.Load(ctx, source, manifest.Set{})
 	if err == nil {
 		err = skipped
 	}
