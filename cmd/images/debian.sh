@@ -30,8 +30,10 @@ update() {
   : >"$root/status"
   [ -n "$mirror" ] || mirror=$(apt-get indextargets --format '$(REPO_URI)' | sed -n 's|/debian/$||p' | sort -u | head -1)
   mirror=${mirror:-http://deb.debian.org}
+  local options="arch=$arch signed-by=/usr/share/keyrings/debian-archive-keyring.gpg"
+  [ "$what" = pin ] || options+=" check-valid-until=no" # a mirror of a day that is past; sha256 holds
   for suite in debian\ bookworm{,-updates} 'debian-security bookworm-security'; do
-    echo "deb [arch=$arch signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror%/}/$suite main"
+    echo "deb [$options] ${mirror%/}/$suite main"
   done >"$root/sources.list"
   { # The first lines switch off the machine's own configuration, which is read after.
     printf 'Dir::Etc::%s "/dev/null";\n' parts main sourceparts preferences preferencesparts

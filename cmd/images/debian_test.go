@@ -117,7 +117,7 @@ func TestAptHasARootOfItsOwn(t *testing.T) {
 	if strings.Contains(m.read("seen.conf"), "etc/apt") {
 		t.Error("more than proxies is taken from the machine's apt")
 	}
-	for _, want := range []string{"[arch=arm64 signed-by=/", "] http://one.test/some/debian bookworm main\n", "] http://one.test/some/debian bookworm-updates main\n", "] http://one.test/some/debian-security bookworm-security main\n"} {
+	for _, want := range []string{"[arch=arm64 signed-by=/", " check-valid-until=no] http://one.test/some/debian bookworm main\n", "] http://one.test/some/debian bookworm-updates main\n", "] http://one.test/some/debian-security bookworm-security main\n"} {
 		if !strings.Contains(m.read("seen.list"), want) {
 			t.Errorf("the sources lack %s:\n%s", want, m.read("seen.list"))
 		}
@@ -169,7 +169,7 @@ func TestPin(t *testing.T) {
 	if _, err := m.run("", "pin", "", "libc6"); err == nil {
 		t.Error("another number of packages than was asked for is taken")
 	}
-	if err != nil || !strings.HasSuffix(out, want) || !strings.Contains(m.read("calls"), "--print-uris -- libc6 redis-tools\n") {
+	if err != nil || !strings.HasSuffix(out, want) || !strings.Contains(m.read("calls"), "--print-uris -- libc6 redis-tools\n") || strings.Contains(m.read("seen.list"), "check-valid-until") {
 		t.Errorf("%s, %v; want %s", out, err, want)
 	}
 }
