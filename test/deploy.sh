@@ -48,8 +48,9 @@ if [ "$KO_DOCKER_REPO" != localhost:5000 ] && [ -z "${KO_CONFIG_PATH:-}" ]; then
   gpu=$([ "$overlay" != config/overlays/gpu ] || echo -gpu)
   go run ./cmd/images -push "$KO_DOCKER_REPO" -arch "$arch" $gpu
   # .ko.yaml names those of `make cluster`.
-  sed "s|: localhost:5000/base-|: $KO_DOCKER_REPO/base-|${gpu:+
-    /^baseImageOverrides:/a\\  github.com/modelserveai/modelserve/functions/onnx: $KO_DOCKER_REPO/base-ort-cuda}" .ko.yaml >"$work/.ko.yaml"
+  awk -v registry="$KO_DOCKER_REPO" -v gpu="$gpu" '
+    { sub(": localhost:5000/base-", ": " registry "/base-"); print }
+    /^baseImageOverrides:/ && gpu { print "  github.com/modelserveai/modelserve/functions/onnx: " registry "/base-ort-cuda" }' .ko.yaml >"$work/.ko.yaml"
   export KO_CONFIG_PATH=$work
 fi
 label=org.opencontainers.image
