@@ -24,7 +24,7 @@ func TestCacheEvictsTheLeastRecentlyUsed(t *testing.T) {
 	f := NewFetcher(store, cache, here, nil, quick)
 	fetch := func(name string) *Local {
 		t.Helper()
-		local, err := f.Fetch(t.Context(), Ref{name, 1})
+		local, err := f.Fetch(t.Context(), Ref{Name: name, Version: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +47,7 @@ func TestCacheEvictsTheLeastRecentlyUsed(t *testing.T) {
 		local.Release()
 	}
 	other := fetch("c")
-	_, err := f.Fetch(t.Context(), Ref{"b", 1})
+	_, err := f.Fetch(t.Context(), Ref{Name: "b", Version: 1})
 	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "are in use") {
 		t.Errorf("Fetch with all in use: %v", err)
 	}
@@ -60,7 +60,7 @@ func TestCacheSmallerThanTheFile(t *testing.T) {
 	t.Parallel()
 	store := newFakeS3(t).store(t)
 	publish(t, store, draft(t, "iris", noise(1, 1000)), Publishing{})
-	_, err := NewFetcher(store, newCache(t, 999), here, nil, quick).Fetch(t.Context(), Ref{"iris", 1})
+	_, err := NewFetcher(store, newCache(t, 999), here, nil, quick).Fetch(t.Context(), Ref{Name: "iris", Version: 1})
 	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "the file has 1000 bytes") {
 		t.Errorf("Fetch: %v", err)
 	}
@@ -107,14 +107,14 @@ func TestCacheChecksAgainWhatChanged(t *testing.T) {
 			publish(t, store, draft(t, "iris", model), Publishing{})
 			cache := newCache(t, 0)
 			f := NewFetcher(store, cache, here, nil, quick)
-			first, err := f.Fetch(t.Context(), Ref{"iris", 1})
+			first, err := f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
 			first.Release()
 			settled(t, cache)
 			tc.change(t, first.Path)
-			second, err := f.Fetch(t.Context(), Ref{"iris", 1})
+			second, err := f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -145,7 +145,7 @@ func TestCacheReadOnly(t *testing.T) {
 	publish(t, store, draft(t, "iris", noise(1, 1000)), Publishing{})
 	publish(t, store, draft(t, "rosa", noise(2, 1000)), Publishing{})
 	cache := newCache(t, 0)
-	local, err := NewFetcher(store, cache, here, nil, quick).Fetch(t.Context(), Ref{"iris", 1})
+	local, err := NewFetcher(store, cache, here, nil, quick).Fetch(t.Context(), Ref{Name: "iris", Version: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,12 +157,12 @@ func TestCacheReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := NewFetcher(store, frozen, here, nil, quick)
-	local, err = f.Fetch(t.Context(), Ref{"iris", 1})
+	local, err = f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	local.Release()
-	if _, err := f.Fetch(t.Context(), Ref{"rosa", 1}); problem.CodeOf(err) != problem.ModelUnavailable {
+	if _, err := f.Fetch(t.Context(), Ref{Name: "rosa", Version: 1}); problem.CodeOf(err) != problem.ModelUnavailable {
 		t.Errorf("Fetch: %v", err)
 	}
 	if after := contents(t, cache); !slices.Equal(before, after) {
@@ -207,7 +207,7 @@ func TestCacheUnderPressure(t *testing.T) {
 		wg.Go(func() {
 			for i := range 25 {
 				name := names[(worker*7+i*3)%len(names)]
-				local, err := f.Fetch(t.Context(), Ref{name, 1})
+				local, err := f.Fetch(t.Context(), Ref{Name: name, Version: 1})
 				if err != nil {
 					if !strings.Contains(err.Error(), "are in use") {
 						t.Error(err)

@@ -19,7 +19,7 @@ import (
 // model's last version goes in any case, and the policy with it. Its number is
 // written down before, and never used again.
 func (s *Store) Delete(ctx context.Context, ref Ref) error {
-	if err := ref.check(); err != nil {
+	if err := ref.Check(); err != nil {
 		return err
 	}
 	versions, err := s.versions(ctx, ref.Name)
@@ -76,7 +76,7 @@ func (s *Store) delete(ctx context.Context, refs []Ref, all bool) error {
 	var gone []string
 	var versions []int
 	for _, ref := range refs {
-		gone, versions = append(gone, ref.key(ManifestFile)), append(versions, ref.Version)
+		gone, versions = append(gone, keyOf(ref, ManifestFile)), append(versions, ref.Version)
 	}
 	if err := s.recordDeleted(ctx, refs[0].Name, versions); err != nil {
 		return err
@@ -91,7 +91,7 @@ func (s *Store) delete(ctx context.Context, refs []Ref, all bool) error {
 	}
 	for _, ref := range refs {
 		var objects []types.Object
-		err := s.list(ctx, ref.key(""), "", func(page *s3.ListObjectsV2Output) { objects = append(objects, page.Contents...) })
+		err := s.list(ctx, keyOf(ref, ""), "", func(page *s3.ListObjectsV2Output) { objects = append(objects, page.Contents...) })
 		if err == nil {
 			keys := make([]string, len(objects))
 			for i, o := range objects {

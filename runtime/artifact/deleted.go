@@ -14,6 +14,7 @@ import (
 
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // ErrDeleted is behind the refusal of a version number that was published and
@@ -85,23 +86,23 @@ func (d *deletedVersions) add(versions []int) bool {
 
 // check returns every rule that the record of a model's deleted versions breaks.
 func (d *deletedVersions) check(name string) error {
-	var c checker
-	c.require(d.Schema == Schema, "schema", "expected %d, got %d", Schema, d.Schema)
-	c.require(d.Name == name, "name", "it is that of %.100q", d.Name)
-	c.require(len(d.Spans) <= maxSpans, "deleted", "at most %d, got %d", maxSpans, len(d.Spans))
+	var c model.Checker
+	c.Require(d.Schema == model.Schema, "schema", "expected %d, got %d", model.Schema, d.Schema)
+	c.Require(d.Name == name, "name", "it is that of %.100q", d.Name)
+	c.Require(len(d.Spans) <= maxSpans, "deleted", "at most %d, got %d", maxSpans, len(d.Spans))
 	before := 0
 	for i, s := range d.Spans {
-		c.require(s[0] > before && s[1] >= s[0] && s[1] <= infer.MaxVersion, "deleted["+strconv.Itoa(i)+"]",
+		c.Require(s[0] > before && s[1] >= s[0] && s[1] <= infer.MaxVersion, "deleted["+strconv.Itoa(i)+"]",
 			"expected two numbers from %d to %d, rising; got %d and %d", before+1, infer.MaxVersion, s[0], s[1])
 		before = s[1]
 	}
-	return errors.Join(c.faults...)
+	return c.Err()
 }
 
 // deleted reads which versions of a model were deleted. A record that cannot be
 // read is an error: nobody knows then which numbers are free.
 func (s *Store) deleted(ctx context.Context, name string) (*deletedVersions, error) {
-	d := &deletedVersions{Schema: Schema, Name: name}
+	d := &deletedVersions{Schema: model.Schema, Name: name}
 	data, tag, err := s.readTagged(ctx, deletedKey(name), maxDeleted)
 	if errors.Is(err, errMissing) {
 		return d, nil
@@ -154,7 +155,7 @@ func (s *Store) recordDeleted(ctx context.Context, name string, versions []int) 
 // CheckNumber refuses a number that a deleted version had (ErrDeleted,
 // problem.VersionExists). It does not look whether one is published under it.
 func (s *Store) CheckNumber(ctx context.Context, ref Ref) error {
-	if err := ref.check(); err != nil {
+	if err := ref.Check(); err != nil {
 		return err
 	}
 	gone, err := s.deleted(ctx, ref.Name)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 func TestNumbersAreNeverUsedTwice(t *testing.T) {
@@ -41,7 +42,7 @@ func TestNumbersAreNeverUsedTwice(t *testing.T) {
 				publish(t, store, d, Publishing{})
 			}
 			for _, v := range tc.deleted {
-				if err := store.Delete(t.Context(), Ref{"re", v}); err != nil {
+				if err := store.Delete(t.Context(), Ref{Name: "re", Version: v}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -79,7 +80,7 @@ func TestNumberThatWasDeletedMeanwhile(t *testing.T) {
 			s3.inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 				if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "-"+ModelFile) && between.CompareAndSwap(false, true) {
 					publish(t, fast, draft(t, "re", noise(1, 100)), Publishing{})
-					if err := fast.Delete(t.Context(), Ref{"re", 1}); err != nil {
+					if err := fast.Delete(t.Context(), Ref{Name: "re", Version: 1}); err != nil {
 						t.Error(err)
 					}
 				}
@@ -166,7 +167,7 @@ func TestDeletedIsJoined(t *testing.T) {
 		{"apart", []span{{4, 5}}, []int{9, 1, 2}, []span{{1, 2}, {4, 5}, {9, 9}}},
 		{"there already", []span{{4, 5}}, []int{4}, []span{{4, 5}}},
 	} {
-		d := deletedVersions{Schema: Schema, Name: "re", Spans: slices.Clone(tc.have)}
+		d := deletedVersions{Schema: model.Schema, Name: "re", Spans: slices.Clone(tc.have)}
 		if added := d.add(tc.add); added == slices.Equal(tc.have, tc.want) {
 			t.Errorf("%s: added %v", tc.name, added)
 		}
@@ -174,7 +175,7 @@ func TestDeletedIsJoined(t *testing.T) {
 			t.Errorf("%s: %s", tc.name, diff)
 		}
 	}
-	d := deletedVersions{Schema: Schema, Name: "re"}
+	d := deletedVersions{Schema: model.Schema, Name: "re"}
 	for v := 1; v <= 2*maxSpans+9; v += 2 {
 		d.add([]int{v})
 	}

@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // Transfer bounds a download. The zero value takes the defaults.
@@ -180,11 +182,12 @@ func (f *Fetcher) buffer() *[]byte {
 // fetchRange gets a range, and goes on where an attempt broke off. It calls
 // nearly when less than an eighth of it is missing.
 func (f *Fetcher) fetchRange(ctx context.Context, key string, p *part, size int64, dst io.WriterAt, nearly func()) error {
-	got := int64(0)
+	got, unwritten := int64(0), error(nil) // the error of dst
 	put := func(c piece) error {
 		if _, err := dst.WriteAt((*c.buffer)[:c.n], p.first+got); err != nil {
 			f.buffers.Put(c.buffer)
-			return permanent{onDisk(err)}
+			unwritten = onDisk(err)
+			return unwritten
 		}
 		if got += int64(c.n); p.length-got < p.length/8 {
 			nearly()
@@ -206,7 +209,7 @@ func (f *Fetcher) fetchRange(ctx context.Context, key string, p *part, size int6
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !again(err) {
+		if unwritten != nil || !again(err) {
 			return err
 		}
 	}
@@ -220,7 +223,7 @@ func (f *Fetcher) attempt(ctx context.Context, key string, first, length, size i
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stall := time.AfterFunc(f.transfer.Stall, func() {
-		cancel(fmt.Errorf("%w: no byte in %v", errUnreachable, f.transfer.Stall))
+		cancel(fmt.Errorf("%w: no byte in %v", model.ErrUnreachable, f.transfer.Stall))
 	})
 	defer stall.Stop()
 	body, err := f.store.openRange(ctx, key, first, length, size)
@@ -266,7 +269,7 @@ func stalled(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	if cause := context.Cause(ctx); cause != nil && errors.Is(cause, errUnreachable) {
+	if cause := context.Cause(ctx); cause != nil && errors.Is(cause, model.ErrUnreachable) {
 		return cause
 	}
 	return err

@@ -13,54 +13,28 @@ import (
 	smithy "github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
-	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // The reasons why an object is not to be had. They are wrapped with what was
 // seen, and stand behind the problems that callers get.
 var (
-	errMissing     = errors.New("missing: S3 has no such object")
-	errUnreachable = errors.New("S3 unreachable")
-	errFails       = errors.New("S3 fails")
-	errDamaged     = errors.New("damaged: S3 has the object, and cannot read it")
+	errMissing = model.Permanent(errors.New("missing: S3 has no such object"))
+	errFails   = errors.New("S3 fails")
+	errDamaged = errors.New("damaged: S3 has the object, and cannot read it")
 )
 
 // objectDamaged is the code of the local platform's store for an object whose
 // file is not what it wrote.
 const objectDamaged = "ObjectDamaged"
 
-// permanent is a reason that another attempt does not change.
-type permanent struct{ error }
-
-func (p permanent) Unwrap() error { return p.error }
-
 // again reports whether another attempt may succeed.
 func again(err error) bool {
-	var p permanent
-	return !errors.As(err, &p) && !errors.Is(err, errMissing) &&
-		!errors.Is(err, context.Canceled) && !errors.Is(err, syscall.ENOSPC)
-}
-
-// Lasting reports whether a version that failed to load will fail again as long
-// as nobody publishes it anew or changes the configuration: it is not there, its
-// manifest or a file is not what it was, its signature is none of a trusted key,
-// or S3 refuses access to it. It is false where S3 cannot be reached, is slow or
-// breaks off, where the node's disk is at fault, and where nobody knows.
-func Lasting(err error) bool {
-	var p permanent
-	var large tooLarge
-	switch {
-	case diskTrouble(err):
-		return false
-	case errors.As(err, &p), errors.As(err, &large), errors.Is(err, errMissing), errors.Is(err, ErrUnsigned), errors.Is(err, ErrWrongSignature):
-		return true
-	default:
-		return problem.CodeOf(err) == problem.ModelNotFound
-	}
+	return !model.Lasting(err) && !errors.Is(err, context.Canceled)
 }
 
 // Unreachable reports whether an error came of an S3 that does not answer.
-func Unreachable(err error) bool { return errors.Is(err, errUnreachable) }
+func Unreachable(err error) bool { return errors.Is(err, model.ErrUnreachable) }
 
 // explain turns an error of the S3 client into a sentence of ours: the client's
 // own hold request ids, URLs and addresses, which help nobody who reads which
@@ -89,19 +63,19 @@ func (s *Store) explain(err error) error {
 	}
 	switch {
 	case errors.As(err, &api) && api.ErrorCode() == "NoSuchBucket":
-		return permanent{fmt.Errorf("missing: S3 has no bucket %s (MODELSERVE_S3_BUCKET)", s.bucket)}
+		return model.Permanent(fmt.Errorf("missing: S3 has no bucket %s (MODELSERVE_S3_BUCKET)", s.bucket))
 	case status == http.StatusNotFound:
 		return errMissing
 	case status == http.StatusForbidden || status == http.StatusUnauthorized:
-		return permanent{fmt.Errorf("S3 refuses access: it answers %s; check MODELSERVE_S3_ACCESS_KEY_ID, MODELSERVE_S3_SECRET_ACCESS_KEY, and what they may do in bucket %s", code(api, status), s.bucket)}
+		return model.Permanent(fmt.Errorf("S3 refuses access: it answers %s; check MODELSERVE_S3_ACCESS_KEY_ID, MODELSERVE_S3_SECRET_ACCESS_KEY, and what they may do in bucket %s", code(api, status), s.bucket))
 	case errors.As(err, &api) && api.ErrorCode() == objectDamaged:
-		return permanent{errDamaged}
+		return model.Permanent(errDamaged)
 	case status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout || status == http.StatusTooManyRequests:
-		return fmt.Errorf("%w: it answers %s", errUnreachable, code(api, status))
+		return fmt.Errorf("%w: it answers %s", model.ErrUnreachable, code(api, status))
 	case status >= http.StatusInternalServerError:
 		return fmt.Errorf("%w: it answers %s", errFails, code(api, status))
 	case status != 0:
-		return permanent{fmt.Errorf("S3 answers %s", code(api, status))}
+		return model.Permanent(fmt.Errorf("S3 answers %s", code(api, status)))
 	default:
 		return s.unreachable(err)
 	}
@@ -115,7 +89,7 @@ func ofAnother(err error) bool {
 }
 
 func (s *Store) unreachable(err error) error {
-	return fmt.Errorf("%w %s: %s", errUnreachable, s.where, plainly(err))
+	return fmt.Errorf("%w %s: %s", model.ErrUnreachable, s.where, plainly(err))
 }
 
 // whereIs tells where S3 is, by the variable that says so. An address, which is
@@ -196,13 +170,4 @@ func diskTrouble(err error) bool {
 		}
 	}
 	return false
-}
-
-// unavailable is a version that is published and cannot be loaded. Callers who
-// gave up see that instead.
-func unavailable(ref Ref, err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("load model %s: %w", ref, err)
-	}
-	return problem.New(problem.ModelUnavailable, "model %s: %w", ref, err)
 }

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // Fetcher brings published versions onto this node. It is safe for concurrent
@@ -66,7 +68,7 @@ func (s *Store) SignedManifest(ctx context.Context, ref Ref, v *Verifier) (*Mani
 	if err := s.checkSignature(ctx, ref, data, v); err != nil {
 		return nil, "", err
 	}
-	return m, DigestOf(data), nil
+	return m, model.DigestOf(data), nil
 }
 
 // checkSignature reads and checks the signature of a manifest's bytes.
@@ -74,15 +76,17 @@ func (s *Store) checkSignature(ctx context.Context, ref Ref, manifest []byte, v 
 	if v == nil {
 		return nil
 	}
-	signatures, err := s.read(ctx, ref.key(SignatureObject(manifest)), maxSignature)
+	signatures, err := s.read(ctx, keyOf(ref, SignatureObject(manifest)), maxSignature)
 	if errors.Is(err, errMissing) {
 		err, signatures = nil, nil
 	}
 	if err == nil {
-		err = v.Verify(manifest, signatures)
+		if err = v.Verify(manifest, signatures); err != nil {
+			err = model.Permanent(err)
+		}
 	}
 	if err != nil {
-		return unavailable(ref, fmt.Errorf("%s: %w", ManifestFile, err))
+		return model.Unavailable(ref, fmt.Errorf("%s: %w", ManifestFile, err))
 	}
 	return nil
 }
@@ -107,21 +111,21 @@ func (f *Fetcher) Fetch(ctx context.Context, ref Ref) (*Local, error) {
 		return nil, err
 	}
 	waited := time.Since(asked)
-	files, ort := m.choose(target)
+	files, ort := m.Choose(target)
 	if f.cache == nil && len(files) > 1 {
-		return nil, unavailable(ref, permanent{errors.New("it has external data, whose files have names that need a folder: set MODELSERVE_CACHE_DIR")})
+		return nil, model.Unavailable(ref, model.Permanent(errors.New("it has external data, whose files have names that need a folder: set MODELSERVE_CACHE_DIR")))
 	}
 	got, err := f.files(ctx, ref, data, files)
 	if err != nil {
 		return nil, err
 	}
-	local := &Local{Manifest: *m, Digest: DigestOf(data), ORT: ort, Path: got.leases[0].path, leases: got.leases}
+	local := &Local{Manifest: *m, Digest: model.DigestOf(data), ORT: ort, Path: got.leases[0].path, leases: got.leases}
 	release := got.release
 	if len(files) > 1 {
 		dir, remove, err := f.cache.link(files, got.leases)
 		if err != nil {
 			release()
-			return nil, unavailable(ref, err)
+			return nil, model.Unavailable(ref, err)
 		}
 		local.Path = filepath.Join(dir, files[0].Path)
 		release = func() { remove(); got.release() }
@@ -183,7 +187,7 @@ func (f *Fetcher) files(ctx context.Context, ref Ref, manifest []byte, files []F
 		return nil, t.err // whatever else it stopped
 	}
 	got.release()
-	return nil, unavailable(ref, err)
+	return nil, model.Unavailable(ref, err)
 }
 
 // trust is what is not known yet of a manifest: whether its signature holds.
@@ -224,7 +228,7 @@ func (f *Fetcher) file(ctx context.Context, ref Ref, file File, t *trust) (l *le
 		if err != nil && diskTrouble(err) && file.Size <= f.transfer.Memory {
 			f.cache.logger.WarnContext(ctx, "the cache takes no file: it is loaded from memory",
 				"model", ref.String(), "file", file.Path, "bytes", file.Size, "error", err)
-			l, n, arrived, err = f.intoMemory(ctx, ref.key(file.Object), file, t)
+			l, n, arrived, err = f.intoMemory(ctx, keyOf(ref, file.Object), file, t)
 			read += n
 		}
 		switch {
@@ -268,7 +272,7 @@ func (f *Fetcher) once(ctx context.Context, ref Ref, file File, t *trust) (int64
 		f.flights[key] = fl
 		go func() {
 			defer cancel()
-			fl.read, fl.arrived, fl.err = f.fill(flying, ref.key(file.Object), file, t)
+			fl.read, fl.arrived, fl.err = f.fill(flying, keyOf(ref, file.Object), file, t)
 			f.mu.Lock()
 			if f.flights[key] == fl {
 				delete(f.flights, key)
@@ -325,7 +329,7 @@ func (s *Store) Verify(ctx context.Context, ref Ref, v *Verifier) ([]FileFault, 
 	}
 	f := NewFetcher(s, nil, Target{}, v, Transfer{})
 	for _, file := range m.Files {
-		sum, _, err := f.download(ctx, ref.key(file.Object), file, nowhere{})
+		sum, _, err := f.download(ctx, keyOf(ref, file.Object), file, nowhere{})
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()

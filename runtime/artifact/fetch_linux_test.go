@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 func TestFetchFullDisk(t *testing.T) {
@@ -19,7 +20,7 @@ func TestFetchFullDisk(t *testing.T) {
 	store := newFakeS3(t).store(t)
 	publish(t, store, draft(t, "iris", noise(1, 200_000)), Publishing{})
 	cache := openCache(t, CacheConfig{Dir: dir})
-	_, err := NewFetcher(store, cache, here, nil, Transfer{}).Fetch(t.Context(), Ref{"iris", 1})
+	_, err := NewFetcher(store, cache, here, nil, Transfer{}).Fetch(t.Context(), Ref{Name: "iris", Version: 1})
 	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "model.onnx: disk full") {
 		t.Errorf("Fetch: %v", err)
 	}
@@ -50,7 +51,7 @@ func TestFetchReadOnlyDisk(t *testing.T) {
 	}
 	remount(syscall.MS_RDONLY)
 	holds(t, f, "iris", iris).Release() // what is there is used
-	_, err := f.Fetch(t.Context(), Ref{"rosa", 1})
+	_, err := f.Fetch(t.Context(), Ref{Name: "rosa", Version: 1})
 	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "model rosa@1: model.onnx: ") ||
 		!strings.Contains(err.Error(), "read-only file system") {
 		t.Errorf("Fetch: %v", err)
@@ -81,12 +82,12 @@ func TestFetchKeepsNothing(t *testing.T) {
 	if _, err := os.Stat(local.Path); err == nil {
 		t.Errorf("%s is there after the release", local.Path)
 	}
-	_, err := f.Fetch(t.Context(), Ref{"rosa", 1})
+	_, err := f.Fetch(t.Context(), Ref{Name: "rosa", Version: 1})
 	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "2000 bytes are more than the 1500") || !Lasting(err) {
 		t.Errorf("Fetch: %v", err)
 	}
 	publish(t, store, draft(t, "viola", iris, DraftFile{Path: "weights.bin", Source: write(t, rosa)}), Publishing{})
-	_, err = f.Fetch(t.Context(), Ref{"viola", 1})
+	_, err = f.Fetch(t.Context(), Ref{Name: "viola", Version: 1})
 	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "external data") || !Lasting(err) {
 		t.Errorf("Fetch of external data: %v", err)
 	}
@@ -119,7 +120,7 @@ func TestDiskTrouble(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]bool{
 		syscall.EROFS: true, syscall.EACCES: true, syscall.ENOSPC: true, syscall.EIO: true,
-		syscall.ENOTDIR: false, syscall.ENAMETOOLONG: false, errUnreachable: false,
+		syscall.ENOTDIR: false, syscall.ENAMETOOLONG: false, model.ErrUnreachable: false,
 	} {
 		if diskTrouble(&os.PathError{Op: "mkdir", Path: "/x", Err: err}) != want {
 			t.Errorf("%v: want %v", err, want)

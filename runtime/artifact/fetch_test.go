@@ -45,7 +45,7 @@ func TestFetch(t *testing.T) {
 			cache := newCache(t, 0)
 			f := NewFetcher(store, cache, tc.target, nil, quick)
 			for run := range 2 {
-				local, err := f.Fetch(t.Context(), Ref{"iris", 1})
+				local, err := f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -186,7 +186,7 @@ func TestFetchFaults(t *testing.T) {
 			if tc.writer != nil {
 				f.writer = tc.writer
 			}
-			local, err := f.Fetch(t.Context(), Ref{"iris", 1})
+			local, err := f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
 			if tc.code == "" {
 				if err != nil {
 					t.Fatal(err)
@@ -237,7 +237,7 @@ func drop(w http.ResponseWriter, r *http.Request, next http.Handler, n int) {
 }
 
 // keyOf finds the one object whose key ends so.
-func keyOf(t testing.TB, s3 *fakeS3, suffix string) string {
+func keyLike(t testing.TB, s3 *fakeS3, suffix string) string {
 	t.Helper()
 	list, err := s3.backend.ListBucket("models", nil, gofakes3Page())
 	if err != nil {
@@ -254,7 +254,7 @@ func keyOf(t testing.TB, s3 *fakeS3, suffix string) string {
 
 func object(t testing.TB, s3 *fakeS3, suffix string) []byte {
 	t.Helper()
-	o, err := s3.backend.GetObject("models", keyOf(t, s3, suffix), nil)
+	o, err := s3.backend.GetObject("models", keyLike(t, s3, suffix), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +268,7 @@ func object(t testing.TB, s3 *fakeS3, suffix string) []byte {
 
 func replace(t testing.TB, s3 *fakeS3, suffix string, data []byte) {
 	t.Helper()
-	_, err := s3.backend.PutObject("models", keyOf(t, s3, suffix), map[string]string{}, bytes.NewReader(data), int64(len(data)), nil)
+	_, err := s3.backend.PutObject("models", keyLike(t, s3, suffix), map[string]string{}, bytes.NewReader(data), int64(len(data)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +283,7 @@ func TestFetchUnreachable(t *testing.T) {
 	s3.url = server.URL
 	gone := s3.store(t)
 	_ = store
-	_, err := NewFetcher(gone, newCache(t, 0), here, nil, quick).Fetch(t.Context(), Ref{"iris", 1})
+	_, err := NewFetcher(gone, newCache(t, 0), here, nil, quick).Fetch(t.Context(), Ref{Name: "iris", Version: 1})
 	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "S3 unreachable") || Lasting(err) {
 		t.Errorf("Fetch: %v", err)
 	}
@@ -297,11 +297,11 @@ func TestFetchUnknown(t *testing.T) {
 		ref  Ref
 		want problem.Code
 	}{
-		"model":          {Ref{"iris", 1}, problem.ModelNotFound},
-		"a path":         {Ref{"../iris", 1}, problem.InvalidArgument},
-		"version":        {Ref{"iris", 0}, problem.InvalidArgument},
-		"negative":       {Ref{"iris", -1}, problem.InvalidArgument},
-		"a path's slash": {Ref{"iris/1", 1}, problem.InvalidArgument},
+		"model":          {Ref{Name: "iris", Version: 1}, problem.ModelNotFound},
+		"a path":         {Ref{Name: "../iris", Version: 1}, problem.InvalidArgument},
+		"version":        {Ref{Name: "iris", Version: 0}, problem.InvalidArgument},
+		"negative":       {Ref{Name: "iris", Version: -1}, problem.InvalidArgument},
+		"a path's slash": {Ref{Name: "iris/1", Version: 1}, problem.InvalidArgument},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -337,7 +337,7 @@ func TestFetchSigned(t *testing.T) {
 				replace(t, s3, "/"+ManifestFile, bytes.ReplaceAll(object(t, s3, "/"+ManifestFile), []byte("-1"), []byte("-1 ")))
 			}
 			f := NewFetcher(store, newCache(t, 0), here, tc.verifier, quick)
-			local, err := f.Fetch(t.Context(), Ref{"iris", 1})
+			local, err := f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
 			if !errors.Is(err, tc.want) || (tc.want != nil && (problem.CodeOf(err) != problem.ModelUnavailable || !Lasting(err))) {
 				t.Fatalf("Fetch: %v, want %v", err, tc.want)
 			}
@@ -373,7 +373,7 @@ func TestFetchManyAtOnceDownloadsOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
-			local, err := fetchers[i%2].Fetch(t.Context(), Ref{"iris", 1})
+			local, err := fetchers[i%2].Fetch(t.Context(), Ref{Name: "iris", Version: 1})
 			if err != nil {
 				t.Error(err)
 				return
@@ -405,7 +405,7 @@ func TestFetchCancelled(t *testing.T) {
 		next.ServeHTTP(w, r)
 	})
 	cache := newCache(t, 0)
-	_, err := NewFetcher(store, cache, here, nil, quick).Fetch(ctx, Ref{"iris", 1})
+	_, err := NewFetcher(store, cache, here, nil, quick).Fetch(ctx, Ref{Name: "iris", Version: 1})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("Fetch: %v", err)
 	}

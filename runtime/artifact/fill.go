@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // fill downloads a file into the cache. Another process that is at the same
@@ -71,7 +73,7 @@ func (f *Fetcher) verified(ctx context.Context, key string, file File, dst io.Wr
 		return arrived, err
 	}
 	if sum != file.SHA256 {
-		return arrived, permanent{fmt.Errorf("altered: sha256 %s, expected %s", sum, file.SHA256)}
+		return arrived, model.Permanent(fmt.Errorf("altered: sha256 %s, expected %s", sum, file.SHA256))
 	}
 	return arrived, t.wait(ctx)
 }
@@ -79,9 +81,9 @@ func (f *Fetcher) verified(ctx context.Context, key string, file File, dst io.Wr
 // unkept holds a file in memory because no folder keeps any.
 func (f *Fetcher) unkept(ctx context.Context, ref Ref, file File, t *trust) (l *lease, read int64, arrived time.Time, err error) {
 	if file.Size > f.transfer.Memory {
-		err = permanent{fmt.Errorf("%d bytes are more than the %d that are held in memory: set MODELSERVE_CACHE_DIR, or raise MODELSERVE_CACHE_MEMORY", file.Size, f.transfer.Memory)}
+		err = model.Permanent(fmt.Errorf("%d bytes are more than the %d that are held in memory: set MODELSERVE_CACHE_DIR, or raise MODELSERVE_CACHE_MEMORY", file.Size, f.transfer.Memory))
 	} else {
-		l, read, arrived, err = f.intoMemory(ctx, ref.key(file.Object), file, t)
+		l, read, arrived, err = f.intoMemory(ctx, keyOf(ref, file.Object), file, t)
 	}
 	if err != nil {
 		return nil, read, arrived, fmt.Errorf("%s: %w", file.Path, err)

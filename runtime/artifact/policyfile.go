@@ -7,53 +7,30 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
-
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
-// PolicyFile is the name of the object that holds a model's policy, beside its
-// versions.
-const PolicyFile = "policy.json"
-
-// Bounds on policy.json.
-const (
-	maxPolicy     = 64 << 10 // bytes
-	maxGeneration = 1 << 53  // what every reader of JSON can hold
-)
-
+// policyKey is the key of a model's policy.
 func policyKey(name string) string { return modelsPrefix + name + "/" + PolicyFile }
-
-// policyObject is policy.json: a policy, and the signatures of its bytes as
-// they stand there. Both are in one object, so that one conditional write
-// replaces both.
-type policyObject struct {
-	Policy     jsontext.Value `json:"policy"`
-	Signatures []string       `json:"signatures,omitempty"`
-}
-
-// policyBody is what is signed. It names its model, so that it is no other's,
-// and its generation, so that an older one is known for that.
-type policyBody struct {
-	Schema     int    `json:"schema"` // 1
-	Name       string `json:"name"`
-	Generation int64  `json:"generation"` // rises with each change; about the time of it, in ms since 1970
-
-	Policy
-}
 
 // policyVersion is one state of policy.json.
 type policyVersion struct {
-	body       policyBody
-	signed     []byte // what signatures are of
-	signatures []byte // as Verifier.Verify reads them
-	data       []byte // the whole object
-	tag        string // its ETag; "" where there is no object
+	model.SignedPolicy
+
+	data []byte // the whole object
+	tag  string // its ETag; "" where there is no object
+}
+
+// sign is what a signer does; nil where there is none.
+func sign(s *Signer) func([]byte) []byte {
+	if s == nil {
+		return nil
+	}
+	return s.Sign
 }
 
 // verify checks the signatures; a nil v accepts everything, and so is a policy
@@ -62,7 +39,7 @@ func (p *policyVersion) verify(v *Verifier) error {
 	if v == nil || p.tag == "" {
 		return nil
 	}
-	if err := v.Verify(p.signed, p.signatures); err != nil {
+	if err := v.Verify(p.Signed, p.Signatures); err != nil {
 		return fmt.Errorf("%s: %w", PolicyFile, err)
 	}
 	return nil
@@ -80,7 +57,7 @@ func (s *Store) Policy(ctx context.Context, name string) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &have.body.Policy, nil
+	return &have.Policy, nil
 }
 
 // SignedPolicy is Policy, and refuses what v does not accept; a nil v accepts
@@ -95,14 +72,14 @@ func (s *Store) SignedPolicy(ctx context.Context, name string, v *Verifier) (*Po
 	if err != nil {
 		return nil, err
 	}
-	return &have.body.Policy, nil
+	return &have.Policy, nil
 }
 
 func (s *Store) policy(ctx context.Context, name string) (*policyVersion, error) {
 	if _, err := infer.ParseName(name); err != nil {
 		return nil, err
 	}
-	data, tag, err := s.readTagged(ctx, policyKey(name), maxPolicy)
+	data, tag, err := s.readTagged(ctx, policyKey(name), model.MaxPolicy)
 	if errors.Is(err, errMissing) {
 		return &policyVersion{}, nil
 	}
@@ -118,7 +95,7 @@ func (s *Store) policy(ctx context.Context, name string) (*policyVersion, error)
 	return p, nil
 }
 
-// parseRead is parsePolicy of what readTagged returned; a fault of the object
+// parseRead is model.ParsePolicy of what readTagged returned; a fault of the object
 // itself is unreadable.
 func parseRead(name string, data []byte, err error) (*policyVersion, error) {
 	if large := (tooLarge{}); errors.As(err, &large) {
@@ -127,51 +104,11 @@ func parseRead(name string, data []byte, err error) (*policyVersion, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := parsePolicy(name, data)
+	p, err := model.ParsePolicy(name, data)
 	if err != nil {
 		return nil, unreadable{err}
 	}
-	return p, nil
-}
-
-// parsePolicy reads a policy.json. It is as strict as ParseManifest.
-func parsePolicy(name string, data []byte) (*policyVersion, error) {
-	p := policyVersion{data: data}
-	var object policyObject
-	err := json.Unmarshal(data, &object, json.RejectUnknownMembers(true))
-	if err == nil {
-		err = json.Unmarshal(object.Policy, &p.body, json.RejectUnknownMembers(true))
-	}
-	if err == nil {
-		var c checker
-		c.require(p.body.Schema == Schema, "schema", "expected %d, got %d", Schema, p.body.Schema)
-		c.require(p.body.Name == name, "name", "it is that of %.100q", p.body.Name)
-		c.require(p.body.Generation > 0 && p.body.Generation < maxGeneration, "generation", "expected 1 to %d, got %d", int64(maxGeneration), p.body.Generation)
-		err = errors.Join(errors.Join(c.faults...), p.body.Check())
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", PolicyFile, err)
-	}
-	p.signed = object.Policy
-	p.signatures = []byte(strings.Join(object.Signatures, "\n"))
-	return &p, nil
-}
-
-// marshal writes policy.json.
-func (b *policyBody) marshal(signer *Signer) ([]byte, error) {
-	signed, err := json.Marshal(b, json.Deterministic(true))
-	if err != nil {
-		return nil, fmt.Errorf("write %s: %w", PolicyFile, err)
-	}
-	object := policyObject{Policy: signed}
-	if signer != nil {
-		object.Signatures = []string{strings.TrimSpace(string(signer.Sign(signed)))}
-	}
-	data, err := json.Marshal(object)
-	if err != nil {
-		return nil, fmt.Errorf("write %s: %w", PolicyFile, err)
-	}
-	return append(data, '\n'), nil
+	return &policyVersion{SignedPolicy: *p, data: data}, nil
 }
 
 // Changing is how a policy is changed.
@@ -204,20 +141,20 @@ func (s *Store) ChangePolicy(ctx context.Context, name string, how Changing, cha
 		if err != nil {
 			return nil, err
 		}
-		next := policyBody{Schema: Schema, Name: name, Policy: have.body.Policy}
-		next.Generation = max(have.body.Generation+1, time.Now().UnixMilli())
+		next := model.PolicyState{Schema: model.Schema, Name: name, Policy: have.Policy}
+		next.Generation = max(have.Generation+1, time.Now().UnixMilli())
 		if err := change(&next.Policy); err != nil {
 			return nil, err
 		}
 		if err := s.checkPolicy(ctx, name, &next.Policy); err != nil {
 			return nil, err
 		}
-		if !slices.Equal(next.Split, have.body.Split) {
+		if !slices.Equal(next.Split, have.Split) {
 			if err := s.checkSplit(ctx, name, next.Split); err != nil {
 				return nil, err
 			}
 		}
-		data, err := next.marshal(how.Signer)
+		data, err := next.Marshal(sign(how.Signer))
 		if err != nil {
 			return nil, err
 		}
@@ -265,7 +202,7 @@ func (s *Store) policyToChange(ctx context.Context, name string, how Changing) (
 // discarded is the zero policy with the tag of what is there, and its
 // generation if that can be read.
 func (s *Store) discarded(ctx context.Context, name string) (*policyVersion, error) {
-	data, tag, err := s.readTagged(ctx, policyKey(name), maxPolicy)
+	data, tag, err := s.readTagged(ctx, policyKey(name), model.MaxPolicy)
 	if errors.Is(err, errDamaged) { // no tag says what would be replaced
 		if err := s.removeAll(ctx, []string{policyKey(name)}); err != nil {
 			return nil, problem.New(problem.Unavailable, "remove the damaged policy of model %s: %w", name, err)
@@ -281,7 +218,7 @@ func (s *Store) discarded(ctx context.Context, name string) (*policyVersion, err
 	}
 	p := &policyVersion{tag: tag}
 	if err == nil {
-		p.body.Generation = min(old.body.Generation, time.Now().Add(time.Hour).UnixMilli()) // or who altered it would have used them up
+		p.Generation = min(old.Generation, time.Now().Add(time.Hour).UnixMilli()) // or who altered it would have used them up
 	}
 	return p, nil
 }
@@ -295,15 +232,15 @@ func (s *Store) checkPolicy(ctx context.Context, name string, p *Policy) error {
 	if err != nil {
 		return err
 	}
-	var c checker
+	var c model.Checker
 	for alias, v := range p.Aliases {
-		c.require(slices.Contains(versions, v), "aliases["+alias+"]", "version %d is not published", v)
+		c.Require(slices.Contains(versions, v), "aliases["+alias+"]", "version %d is not published", v)
 	}
 	for _, share := range p.Split {
-		c.require(slices.Contains(versions, share.Version), "split", "version %d is not published", share.Version)
+		c.Require(slices.Contains(versions, share.Version), "split", "version %d is not published", share.Version)
 	}
-	if len(c.faults) > 0 {
-		return problem.New(problem.InvalidArgument, "the policy of model %s: %w; the newest version is %d", name, errors.Join(c.faults...), versions[0])
+	if err := c.Err(); err != nil {
+		return problem.New(problem.InvalidArgument, "the policy of model %s: %w; the newest version is %d", name, err, versions[0])
 	}
 	return nil
 }

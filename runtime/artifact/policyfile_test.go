@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // stable is a change that makes a version the stable one.
@@ -65,7 +66,7 @@ func TestPolicyIsChangedAndRead(t *testing.T) {
 	if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, stable(1)); err != nil {
 		t.Fatal(err)
 	}
-	want := &Policy{Aliases: map[string]int{"stable": 1}, Split: []Share{{2, 10}, {1, 90}}}
+	want := &Policy{Aliases: map[string]int{"stable": 1}, Split: []Share{{Version: 2, Weight: 10}, {Version: 1, Weight: 90}}}
 	got, err := s.ChangePolicy(t.Context(), "m", Changing{}, func(p *Policy) error {
 		p.Split = want.Split
 		return nil
@@ -100,7 +101,7 @@ func TestBadChangesAreRefused(t *testing.T) {
 	}{
 		"an alias of no version": {"m", stable(3), "version 3 is not published; the newest version is 2", problem.InvalidArgument},
 		"a share of no version": {"m", func(p *Policy) error {
-			p.Split = []Share{{7, 1}}
+			p.Split = []Share{{Version: 7, Weight: 1}}
 			return nil
 		}, "version 7 is not published", problem.InvalidArgument},
 		"a bad alias": {"m", func(p *Policy) error {
@@ -208,7 +209,7 @@ func TestAnAlteredPolicyIsNotFollowed(t *testing.T) {
 		"no policy": {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.setObject(t, key, "{}") }, PolicyFile},
 		"no JSON":   {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.setObject(t, key, "\x00") }, PolicyFile},
 		"too large": {func(t *testing.T, f *fakeS3, _ *Store, _ string) {
-			f.setObject(t, key, f.object(t, key)+strings.Repeat(" ", maxPolicy))
+			f.setObject(t, key, f.object(t, key)+strings.Repeat(" ", model.MaxPolicy))
 		}, "policy.json: it has more than 65536 bytes"},
 		"more in it": {func(t *testing.T, f *fakeS3, _ *Store, _ string) {
 			f.setObject(t, key, strings.Replace(f.object(t, key), `"schema"`, `"more":1,"schema"`, 1))
@@ -278,16 +279,16 @@ func TestAPolicyIsNoManifest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body := policyBody{Schema: 1, Name: "m", Generation: 1}
-	data, err := body.marshal(&Signer{key: key})
+	body := model.PolicyState{Schema: 1, Name: "m", Generation: 1}
+	data, err := body.Marshal((&Signer{key: key}).Sign)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := parsePolicy("m", data)
+	p, err := model.ParsePolicy("m", data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ParseManifest(p.signed); err == nil {
+	if _, err := model.ParseManifest(p.Signed); err == nil {
 		t.Error("a signed policy is a manifest too")
 	}
 }
@@ -308,27 +309,27 @@ func TestDeleteHeedsThePolicy(t *testing.T) {
 	if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, stable(1)); err != nil {
 		t.Fatal(err)
 	}
-	err := s.Delete(t.Context(), Ref{"m", 1})
+	err := s.Delete(t.Context(), Ref{Name: "m", Version: 1})
 	if problem.CodeOf(err) != problem.Conflict || !strings.Contains(err.Error(), `m@1 is what alias "stable" of its model names`) {
 		t.Errorf("error %v", err)
 	}
 	if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, func(p *Policy) error {
-		*p = Policy{Split: []Share{{1, 1}}}
+		*p = Policy{Split: []Share{{Version: 1, Weight: 1}}}
 		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Delete(t.Context(), Ref{"m", 1}); problem.CodeOf(err) != problem.Conflict || !strings.Contains(err.Error(), "the split") {
+	if err := s.Delete(t.Context(), Ref{Name: "m", Version: 1}); problem.CodeOf(err) != problem.Conflict || !strings.Contains(err.Error(), "the split") {
 		t.Errorf("error %v", err)
 	}
-	if err := s.Delete(t.Context(), Ref{"m", 3}); problem.CodeOf(err) != problem.ModelNotFound {
+	if err := s.Delete(t.Context(), Ref{Name: "m", Version: 3}); problem.CodeOf(err) != problem.ModelNotFound {
 		t.Errorf("error %v", err)
 	}
-	if err := s.Delete(t.Context(), Ref{"m", 2}); err != nil {
+	if err := s.Delete(t.Context(), Ref{Name: "m", Version: 2}); err != nil {
 		t.Fatal(err)
 	}
 	// The last goes, and the policy with it.
-	if err := s.Delete(t.Context(), Ref{"m", 1}); err != nil {
+	if err := s.Delete(t.Context(), Ref{Name: "m", Version: 1}); err != nil {
 		t.Fatal(err)
 	}
 	f.leaves(t, deletedKey("m"), generationKey)
@@ -341,7 +342,7 @@ func TestDeleteAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	refs, err := s.DeleteAll(t.Context(), "m")
-	if err != nil || !cmp.Equal(refs, []Ref{{"m", 2}, {"m", 1}}) {
+	if err != nil || !cmp.Equal(refs, []Ref{{Name: "m", Version: 2}, {Name: "m", Version: 1}}) {
 		t.Errorf("%v, %v", refs, err)
 	}
 	f.leaves(t, deletedKey("m"), generationKey)
@@ -380,7 +381,7 @@ func TestGenerationMovesWithEveryChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	moved("a policy", true)
-	if err := s.Delete(t.Context(), Ref{"m", 2}); err != nil {
+	if err := s.Delete(t.Context(), Ref{Name: "m", Version: 2}); err != nil {
 		t.Fatal(err)
 	}
 	moved("a version deleted", true)

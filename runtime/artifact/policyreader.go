@@ -76,7 +76,7 @@ func (r *PolicyReader) check(ctx context.Context, name string) (*policyVersion, 
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if known := r.known[name]; r.verifier != nil && known != nil && have.tag != "" && have.body.Generation < known.generation {
+	if known := r.known[name]; r.verifier != nil && known != nil && have.tag != "" && have.Generation < known.generation {
 		return nil, fmt.Errorf("%s: %w", PolicyFile, errOlder)
 	}
 	return have, nil
@@ -85,12 +85,12 @@ func (r *PolicyReader) check(ctx context.Context, name string) (*policyVersion, 
 // follow remembers a good policy. One that was deleted leaves its generation
 // behind, so that an older one does not come back by that way.
 func (r *PolicyReader) follow(name string, have *policyVersion) *Policy {
-	policy := &have.body.Policy
+	policy := &have.Policy
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	known := r.entry(name, have.tag != "")
 	if known != nil {
-		known.policy, known.generation, known.fault = policy, max(known.generation, have.body.Generation), ""
+		known.policy, known.generation, known.fault = policy, max(known.generation, have.Generation), ""
 	}
 	return policy
 }

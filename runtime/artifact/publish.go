@@ -22,6 +22,7 @@ import (
 
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // Draft is a version to publish.
@@ -145,17 +146,30 @@ func (s *Store) existing(ctx context.Context, m *Manifest, free bool, newest int
 		return nil, s.CheckNumber(ctx, ref)
 	}
 	switch {
-	case free && Lasting(err):
+	case free && model.Lasting(err):
 		return nil, nil // a new version
 	case err != nil:
 		return nil, err
-	case slices.Equal(have.sources(), m.sources()) && (!free || sameWords(have, m)):
+	case slices.Equal(pushed(have), pushed(m)) && (!free || sameWords(have, m)):
 		return &Published{Ref: ref, Digest: digest, Manifest: have, Unchanged: true}, nil
 	case free:
 		return nil, nil // a new version
 	}
 	return nil, problem.New(problem.VersionExists,
 		"model %s is published with other bytes (%s), and a version never changes: leave the version out to take the next", ref, digest)
+}
+
+// pushed lists what its publisher pushed: name and hash of the model and its external
+// data, sorted.
+func pushed(m *model.Manifest) []string {
+	var s []string
+	for _, f := range m.Files {
+		if f.Optimized == nil {
+			s = append(s, f.Path+" "+f.SHA256)
+		}
+	}
+	slices.Sort(s)
+	return s
 }
 
 // sameWords reports whether the publishers of two manifests of the same model
@@ -166,19 +180,6 @@ func sameWords(a, b *Manifest) bool {
 		slices.EqualFunc(a.Inputs, b.Inputs, func(x, y infer.TensorSpec) bool {
 			return slices.Equal(x.MinShape, y.MinShape) && slices.Equal(x.MaxShape, y.MaxShape) && sameRagged(x.Ragged, y.Ragged)
 		})
-}
-
-// Equal reports whether two words on batching mean the same; none, and one that
-// leaves everything to the server, do.
-func (b *Batching) Equal(other *Batching) bool {
-	var x, y Batching
-	if b != nil {
-		x = *b
-	}
-	if other != nil {
-		y = *other
-	}
-	return x == y
 }
 
 // sameRagged leaves out up to which length padding was proven, and of which rows,
@@ -211,21 +212,21 @@ func (s *Store) commit(ctx context.Context, m *Manifest, sources map[string]stri
 		}
 	}
 	for _, f := range m.Files {
-		if err := s.upload(ctx, ref.key(f.Object), sources[f.Path], f, told); err != nil {
+		if err := s.upload(ctx, keyOf(ref, f.Object), sources[f.Path], f, told); err != nil {
 			return nil, publishing(ref, fmt.Errorf("%s: %w", f.Path, err))
 		}
 	}
 	if how.Signer != nil {
-		key := ref.key(SignatureObject(data))
+		key := keyOf(ref, SignatureObject(data))
 		if err := s.put(ctx, key, bytes.NewReader(how.Signer.Sign(data)), condition{}); err != nil {
 			return nil, publishing(ref, fmt.Errorf("signature: %w", err))
 		}
 	}
-	err = s.put(ctx, ref.key(ManifestFile), bytes.NewReader(data), condition{new: true})
+	err = s.put(ctx, keyOf(ref, ManifestFile), bytes.NewReader(data), condition{new: true})
 	if errors.Is(err, errTaken) {
 		// An answer lost on the way makes the client try again, and find what
 		// it wrote itself.
-		if now, digest, err := s.Manifest(ctx, ref); err == nil && digest == DigestOf(data) {
+		if now, digest, err := s.Manifest(ctx, ref); err == nil && digest == model.DigestOf(data) {
 			s.announce(ctx)
 			return &Published{Ref: ref, Digest: digest, Manifest: now}, nil
 		}
@@ -243,11 +244,11 @@ func (s *Store) commit(ctx context.Context, m *Manifest, sources map[string]stri
 		return nil, publishing(ref, err)
 	}
 	s.announce(ctx)
-	return &Published{Ref: ref, Digest: DigestOf(data), Manifest: m}, nil
+	return &Published{Ref: ref, Digest: model.DigestOf(data), Manifest: m}, nil
 }
 
 func publishing(ref Ref, err error) error {
-	if errors.Is(err, errUnreachable) || errors.Is(err, errFails) {
+	if errors.Is(err, model.ErrUnreachable) || errors.Is(err, errFails) {
 		return problem.New(problem.Unavailable, "publish model %s: %w", ref, err)
 	}
 	return fmt.Errorf("publish model %s: %w", ref, err)
@@ -257,7 +258,7 @@ func publishing(ref Ref, err error) error {
 // each path is on disk.
 func (d *Draft) manifest() (m *Manifest, sources map[string]string, err error) {
 	m = &Manifest{
-		Schema: Schema, Name: d.Name, Version: d.Version, Platform: Platform,
+		Schema: model.Schema, Name: d.Name, Version: d.Version, Platform: model.Platform,
 		Signature: d.Signature, Batching: d.Batching, Cost: d.Cost, Metadata: d.Metadata,
 	}
 	if m.Inputs == nil {

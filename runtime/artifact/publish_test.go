@@ -54,10 +54,10 @@ func TestPublishVersions(t *testing.T) {
 		t.Errorf("%v %s", err, diff)
 	}
 	newest, err := store.Newest(t.Context(), "iris")
-	if err != nil || newest != (Ref{"iris", 8}) {
+	if err != nil || newest != (Ref{Name: "iris", Version: 8}) {
 		t.Errorf("newest %v, %v", newest, err)
 	}
-	m, digest, err := store.Manifest(t.Context(), Ref{"iris", 2})
+	m, digest, err := store.Manifest(t.Context(), Ref{Name: "iris", Version: 2})
 	if err != nil || m.Version != 2 || !strings.HasPrefix(digest, "sha256:") {
 		t.Errorf("%+v %s %v", m, digest, err)
 	}
@@ -136,7 +136,7 @@ func TestPublishRace(t *testing.T) {
 				t.Errorf("%v, %v", versions, err)
 			}
 			for _, v := range versions {
-				faults, err := store.Verify(t.Context(), Ref{"iris", v}, NewVerifier(signer.Public()))
+				faults, err := store.Verify(t.Context(), Ref{Name: "iris", Version: v}, NewVerifier(signer.Public()))
 				if err != nil || len(faults) > 0 {
 					t.Errorf("version %d: %v, %v", v, faults, err)
 				}
@@ -245,16 +245,16 @@ func TestDeleteAndNames(t *testing.T) {
 	if diff := cmp.Diff([]string{"a", "b", "c"}, names); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)
 	}
-	if err := store.Delete(t.Context(), Ref{"a", 1}); err != nil {
+	if err := store.Delete(t.Context(), Ref{Name: "a", Version: 1}); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Delete(t.Context(), Ref{"a", 1}); problem.CodeOf(err) != problem.ModelNotFound {
+	if err := store.Delete(t.Context(), Ref{Name: "a", Version: 1}); problem.CodeOf(err) != problem.ModelNotFound {
 		t.Errorf("Delete: %v", err)
 	}
 	if versions, err := store.Versions(t.Context(), "a"); err != nil || !slices.Equal(versions, []int{2}) {
 		t.Errorf("%v, %v", versions, err)
 	}
-	if err := store.Delete(t.Context(), Ref{"b", 1}); err != nil {
+	if err := store.Delete(t.Context(), Ref{Name: "b", Version: 1}); err != nil {
 		t.Fatal(err)
 	}
 	names, err = store.Names(t.Context())

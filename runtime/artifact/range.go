@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // openRange asks for length bytes of an object of size bytes, from first on. It
@@ -39,13 +41,13 @@ func checkRange(out *s3.GetObjectOutput, first, size int64) error {
 		begin, err1 := strconv.ParseInt(start, 10, 64)
 		have, err2 := strconv.ParseInt(n, 10, 64)
 		if !ok || err1 != nil || err2 != nil || begin != first {
-			return permanent{fmt.Errorf("S3 answers the range %.50q where byte %d was asked for", r, first)}
+			return model.Permanent(fmt.Errorf("S3 answers the range %.50q where byte %d was asked for", r, first))
 		}
 		total = have
 	} else {
 		// A server without ranges answers the whole object.
 		if first != 0 {
-			return permanent{errors.New("S3 answers without the range that was asked for")}
+			return model.Permanent(errors.New("S3 answers without the range that was asked for"))
 		}
 		total = aws.ToInt64(out.ContentLength)
 	}
@@ -56,9 +58,9 @@ func checkRange(out *s3.GetObjectOutput, first, size int64) error {
 func wrongSize(have, want int64) error {
 	switch {
 	case have < want:
-		return permanent{fmt.Errorf("truncated: got %d of %d bytes", have, want)}
+		return model.Permanent(fmt.Errorf("truncated: got %d of %d bytes", have, want))
 	case have > want:
-		return permanent{fmt.Errorf("altered: it has %d bytes, expected %d", have, want)}
+		return model.Permanent(fmt.Errorf("altered: it has %d bytes, expected %d", have, want))
 	}
 	return nil
 }
@@ -67,7 +69,7 @@ func wrongSize(have, want int64) error {
 func (s *Store) outOfRange(err error, first, size int64) error {
 	var response *smithyhttp.ResponseError
 	if errors.As(err, &response) && response.HTTPStatusCode() == http.StatusRequestedRangeNotSatisfiable {
-		return permanent{fmt.Errorf("truncated: it ends before byte %d of %d", first, size)}
+		return model.Permanent(fmt.Errorf("truncated: it ends before byte %d of %d", first, size))
 	}
 	return s.explain(err)
 }

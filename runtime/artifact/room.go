@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // The two ways in which a cache has no room: files would have to go, and those
@@ -30,7 +32,7 @@ func (c *Cache) reserve(ctx context.Context, tmp *os.File, need int64, evict boo
 		return allocate(tmp, need)
 	}
 	if need > c.maxBytes {
-		return permanent{fmt.Errorf("cache: the file has %d bytes, and the cache may hold %d in all", need, c.maxBytes)}
+		return model.Permanent(fmt.Errorf("cache: the file has %d bytes, and the cache may hold %d in all", need, c.maxBytes))
 	}
 	c.evicting.Lock()
 	defer c.evicting.Unlock()
@@ -131,7 +133,7 @@ func (c *Cache) usage() ([]cached, int64, error) {
 				continue
 			}
 			total -= downloads[e.Name()] // it has moved, and was counted
-			if !isHash(e.Name()) {
+			if !model.IsSHA256(e.Name()) {
 				continue
 			}
 			used := info.ModTime()
@@ -197,13 +199,13 @@ func (c *Cache) sweep() error {
 		return err
 	}
 	for _, e := range entries {
-		if isHash(e.Name()) {
+		if model.IsSHA256(e.Name()) {
 			continue
 		}
 		if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < abandoned {
 			continue
 		}
-		if sum, ok := strings.CutSuffix(e.Name(), ".ok"); ok && isHash(sum) {
+		if sum, ok := strings.CutSuffix(e.Name(), ".ok"); ok && model.IsSHA256(sum) {
 			if _, err := os.Stat(c.path(sum)); err == nil {
 				continue // that of a file that is there
 			}

@@ -12,13 +12,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // SignatureObject is the name of the object that holds the signatures of a
 // manifest. It is bound to the manifest's bytes, so publishers that race for
 // one version cannot put their signature beside another's manifest.
 func SignatureObject(manifest []byte) string {
-	return ManifestFile + "." + strings.TrimPrefix(DigestOf(manifest), "sha256:") + ".sig"
+	return ManifestFile + "." + strings.TrimPrefix(model.DigestOf(manifest), "sha256:") + ".sig"
 }
 
 // maxSignature bounds a signature object: one line of base64 per key that
@@ -48,7 +50,7 @@ func NewVerifier(keys ...ed25519.PublicKey) *Verifier { return &Verifier{keys: k
 func (v *Verifier) names() []string {
 	var names []string
 	for _, key := range v.keys {
-		names = append(names, strings.TrimPrefix(DigestOf(key), "sha256:")[:16])
+		names = append(names, strings.TrimPrefix(model.DigestOf(key), "sha256:")[:16])
 	}
 	return names
 }

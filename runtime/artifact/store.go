@@ -21,6 +21,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // Config says where published models are. Without keys the AWS SDK's own chain
@@ -110,22 +111,9 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-func (r Ref) String() string { return r.Name + "@" + strconv.Itoa(r.Version) }
-
-// check holds a ref to the rules, so that nothing else becomes part of a key.
-func (r Ref) check() error {
-	if _, err := infer.ParseName(r.Name); err != nil {
-		return err
-	}
-	if r.Version < 1 || r.Version > infer.MaxVersion {
-		return problem.Invalid("model_version", "expected an integer from 1 to %d; got %d", infer.MaxVersion, r.Version)
-	}
-	return nil
-}
-
-// key is the key of one of a version's objects.
-func (r Ref) key(object string) string {
-	return modelsPrefix + r.Name + "/" + strconv.Itoa(r.Version) + "/" + object
+// keyOf is the key of one of a version's objects.
+func keyOf(ref model.Ref, object string) string {
+	return modelsPrefix + ref.Name + "/" + strconv.Itoa(ref.Version) + "/" + object
 }
 
 // Manifest reads a version's manifest and its digest. An unknown version is
@@ -135,27 +123,27 @@ func (s *Store) Manifest(ctx context.Context, ref Ref) (*Manifest, string, error
 	if err != nil {
 		return nil, "", err
 	}
-	return m, DigestOf(data), nil
+	return m, model.DigestOf(data), nil
 }
 
 // manifest reads a manifest that names the version asked for, and its bytes.
 func (s *Store) manifest(ctx context.Context, ref Ref) (*Manifest, []byte, error) {
-	if err := ref.check(); err != nil {
+	if err := ref.Check(); err != nil {
 		return nil, nil, err
 	}
-	data, err := s.read(ctx, ref.key(ManifestFile), MaxManifest)
+	data, err := s.read(ctx, keyOf(ref, ManifestFile), model.MaxManifest)
 	if errors.Is(err, errMissing) {
 		return nil, nil, problem.New(problem.ModelNotFound, "model %q has no published version %d", ref.Name, ref.Version)
 	}
 	if err != nil {
-		return nil, nil, unavailable(ref, fmt.Errorf("%s: %w", ManifestFile, err))
+		return nil, nil, model.Unavailable(ref, fmt.Errorf("%s: %w", ManifestFile, err))
 	}
-	m, err := ParseManifest(data)
+	m, err := model.ParseManifest(data)
 	if err != nil {
-		return nil, nil, unavailable(ref, permanent{err})
+		return nil, nil, model.Unavailable(ref, model.Permanent(err))
 	}
 	if m.Name != ref.Name || m.Version != ref.Version {
-		return nil, nil, unavailable(ref, permanent{fmt.Errorf("%s: it is that of %s@%d", ManifestFile, m.Name, m.Version)})
+		return nil, nil, model.Unavailable(ref, model.Permanent(fmt.Errorf("%s: it is that of %s@%d", ManifestFile, m.Name, m.Version)))
 	}
 	return m, data, nil
 }
@@ -183,7 +171,7 @@ func (s *Store) readTagged(ctx context.Context, key string, most int64) (data []
 		return nil, "", fmt.Errorf("interrupted: %w", interrupted(err))
 	}
 	if int64(len(data)) > most {
-		return nil, aws.ToString(out.ETag), tooLarge{most}
+		return nil, aws.ToString(out.ETag), model.Permanent(tooLarge{most})
 	}
 	return data, aws.ToString(out.ETag), nil
 }
@@ -205,12 +193,6 @@ func (s *Store) Names(ctx context.Context) ([]string, error) {
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
-}
-
-// Version is a published version as a listing has it.
-type Version struct {
-	Number int
-	Tag    string // another one when other bytes are published under the number
 }
 
 // Versions lists a model's published versions, newest first; none at all is
@@ -244,7 +226,7 @@ func (s *Store) versions(ctx context.Context, name string) ([]int, error) {
 func numbers(listed []Version) []int {
 	var versions []int
 	for _, v := range listed {
-		versions = append(versions, v.Number)
+		versions = append(versions, v.Version)
 	}
 	return versions
 }
@@ -262,14 +244,14 @@ func (s *Store) tagged(ctx context.Context, name string) ([]Version, error) {
 				continue
 			}
 			if v, err := infer.ParseVersion(strings.TrimSuffix(number, "/")); err == nil {
-				listed = append(listed, Version{Number: v, Tag: aws.ToString(o.ETag)})
+				listed = append(listed, Version{Version: v, Tag: aws.ToString(o.ETag)})
 			}
 		}
 	})
 	if err != nil {
 		return nil, problem.New(problem.Unavailable, "list versions of model %s: %w", name, err)
 	}
-	slices.SortFunc(listed, func(a, b Version) int { return b.Number - a.Number })
+	slices.SortFunc(listed, func(a, b Version) int { return b.Version - a.Version })
 	return listed, nil
 }
 

@@ -16,7 +16,7 @@ func TestATagIsOfTheBytes(t *testing.T) {
 	tagged := func() []Version {
 		t.Helper()
 		listed, err := s.Tagged(t.Context(), "m")
-		if err != nil || len(listed) != 2 || listed[0].Number != 2 || listed[1].Number != 1 || listed[0].Tag == "" || listed[0].Tag == listed[1].Tag {
+		if err != nil || len(listed) != 2 || listed[0].Version != 2 || listed[1].Version != 1 || listed[0].Tag == "" || listed[0].Tag == listed[1].Tag {
 			t.Fatalf("%+v, %v", listed, err)
 		}
 		return listed
@@ -25,7 +25,7 @@ func TestATagIsOfTheBytes(t *testing.T) {
 	if diff := cmp.Diff(first, tagged()); diff != "" {
 		t.Errorf("nothing changed: -first +again\n%s", diff)
 	}
-	if err := s.Delete(t.Context(), Ref{"m", 1}); err != nil {
+	if err := s.Delete(t.Context(), Ref{Name: "m", Version: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.removeAll(t.Context(), []string{deletedKey("m")}); err != nil {

@@ -18,12 +18,13 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // holds fails unless a fetch gives these bytes; it returns what it gave.
 func holds(t *testing.T, f *Fetcher, name string, want []byte) *Local {
 	t.Helper()
-	local, err := f.Fetch(t.Context(), Ref{name, 1})
+	local, err := f.Fetch(t.Context(), Ref{Name: name, Version: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,7 @@ func TestFetchFromMemory(t *testing.T) {
 				}
 				return file
 			}
-			local, err := f.Fetch(t.Context(), Ref{"iris", 1})
+			local, err := f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
 			if tc.want != "" {
 				if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), tc.want) {
 					t.Errorf("Fetch: %v", err)
@@ -99,7 +100,7 @@ func TestFetchUnsignedMakesNothingGo(t *testing.T) {
 	holds(t, f, "iris", kept).Release()
 	settled(t, cache)
 	before := contents(t, cache)
-	if _, err := f.Fetch(t.Context(), Ref{"rosa", 1}); !errors.Is(err, ErrUnsigned) {
+	if _, err := f.Fetch(t.Context(), Ref{Name: "rosa", Version: 1}); !errors.Is(err, ErrUnsigned) {
 		t.Errorf("Fetch: %v", err)
 	}
 	if after := contents(t, cache); strings.Join(before, " ") != strings.Join(after, " ") {
@@ -134,14 +135,14 @@ func TestFetchGoesOnWhenTheFirstLeaves(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan error, 1)
 	go func() {
-		_, err := f.Fetch(ctx, Ref{"iris", 1})
+		_, err := f.Fetch(ctx, Ref{Name: "iris", Version: 1})
 		left <- err
 	}()
 	<-asked
 	joined := make(chan struct{})
 	go func() {
 		defer close(joined)
-		local, err := f.Fetch(t.Context(), Ref{"iris", 1})
+		local, err := f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
 		if err != nil {
 			t.Error(err)
 			return
@@ -250,7 +251,7 @@ func TestCacheRoomIsNotGivenTwice(t *testing.T) {
 			cache := openCache(t, CacheConfig{Dir: dir, MaxBytes: 1900})
 			f := NewFetcher(store, cache, here, nil, quick)
 			wg.Go(func() {
-				local, err := f.Fetch(t.Context(), Ref{name, 1})
+				local, err := f.Fetch(t.Context(), Ref{Name: name, Version: 1})
 				if err == nil {
 					locals[i] = local
 				} else if !strings.Contains(err.Error(), "are in use") {
@@ -347,7 +348,7 @@ func fetchForever(where string) {
 	if err != nil {
 		os.Exit(4)
 	}
-	if _, err := NewFetcher(store, cache, here, nil, Transfer{}).Fetch(ctx, Ref{"iris", 1}); err != nil {
+	if _, err := NewFetcher(store, cache, here, nil, Transfer{}).Fetch(ctx, Ref{Name: "iris", Version: 1}); err != nil {
 		os.Exit(5)
 	}
 	_, _ = os.Stdout.WriteString(".")
@@ -367,7 +368,7 @@ func TestFetchIsRefused(t *testing.T) {
 	if err := errors.Join(os.Remove(partial), os.WriteFile(partial, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := f.Fetch(t.Context(), Ref{"iris", 1})
+	_, err := f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
 	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "model.onnx: mkdir "+partial+": not a directory") {
 		t.Errorf("Fetch: %v", err)
 	}
@@ -386,12 +387,12 @@ func TestExplainDial(t *testing.T) {
 		t.Fatalf("%v: expected what Go makes of a dial that takes too long", err)
 	}
 	s := newFakeS3(t).store(t)
-	err = unavailable(Ref{"iris", 1}, s.explain(fmt.Errorf("the client's words: %w", err)))
+	err = model.Unavailable(Ref{Name: "iris", Version: 1}, s.explain(fmt.Errorf("the client's words: %w", err)))
 	if problem.CodeOf(err) != problem.ModelUnavailable || Lasting(err) || !again(err) ||
 		!strings.Contains(err.Error(), "model iris@1: S3 unreachable (MODELSERVE_S3_ENDPOINT): i/o timeout") {
 		t.Errorf("%v, of code %v", err, problem.CodeOf(err))
 	}
-	if err := s.explain(context.DeadlineExceeded); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errUnreachable) {
+	if err := s.explain(context.DeadlineExceeded); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, model.ErrUnreachable) {
 		t.Errorf("a caller who gave up: %v", err)
 	}
 }

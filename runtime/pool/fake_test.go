@@ -113,7 +113,7 @@ func (s *source) Versions(ctx context.Context, name string) ([]artifact.Version,
 	}
 	var listed []artifact.Version
 	for _, v := range s.versions[name] {
-		listed = append(listed, artifact.Version{Number: v, Tag: s.tags[artifact.Ref{Name: name, Version: v}]})
+		listed = append(listed, artifact.Version{Version: v, Tag: s.tags[artifact.Ref{Name: name, Version: v}]})
 	}
 	return listed, nil
 }

@@ -252,8 +252,8 @@ func (p *Pool) list(l *listing) error {
 		published, err := p.source.Versions(ctx, l.name)
 		l.tags = make(map[int]string, len(published))
 		for _, v := range published {
-			l.versions = append(l.versions, v.Number)
-			l.tags[v.Number] = v.Tag
+			l.versions = append(l.versions, v.Version)
+			l.tags[v.Version] = v.Tag
 		}
 		return err
 	})

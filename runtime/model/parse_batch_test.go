@@ -1,4 +1,4 @@
-package artifact
+package model
 
 import (
 	"bytes"
@@ -100,41 +100,6 @@ func TestManifestBatchesAreChecked(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 		})
-	}
-}
-
-// TestSameWords holds which differences make another version of a model.
-func TestSameWords(t *testing.T) {
-	t.Parallel()
-	for name, tc := range map[string]struct {
-		change func(*Manifest)
-		same   bool
-	}{
-		"nothing":             {func(*Manifest) {}, true},
-		"what was measured":   {func(m *Manifest) { m.Cost = &Cost{Memory: 5, Batches: []BatchCost{{1, 2, 3}}} }, true},
-		"nothing measured":    {func(m *Manifest) { m.Cost = nil }, true},
-		"another batch":       {func(m *Manifest) { m.Batching.MaxBatchSize = 8 }, false},
-		"another delay":       {func(m *Manifest) { m.Batching.MaxDelay = 1 }, false},
-		"no word on batches":  {func(m *Manifest) { m.Batching = nil }, false},
-		"another pad":         {func(m *Manifest) { m.Inputs[0].Ragged.Pad = 0 }, false},
-		"a proven length":     {func(m *Manifest) { m.Inputs[0].Ragged.Max = 512 }, false},
-		"no ragged axis":      {func(m *Manifest) { m.Inputs[1].Ragged = nil }, false},
-		"a least shape":       {func(m *Manifest) { m.Inputs[0].MinShape = []int64{1, 1} }, false},
-		"a bound on elements": {func(m *Manifest) { m.MaxElements = 9 }, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			a, b := batchManifest(), batchManifest()
-			tc.change(b)
-			if sameWords(a, b) != tc.same || sameWords(b, a) != tc.same {
-				t.Errorf("same is not %v", tc.same)
-			}
-		})
-	}
-	a, b := batchManifest(), batchManifest()
-	a.Batching, b.Batching = nil, &Batching{}
-	if !sameWords(a, b) {
-		t.Error("a word that says nothing is another than none")
 	}
 }
 

@@ -1,4 +1,4 @@
-package artifact
+package model
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
+
+var here = Target{ONNXRuntime: "1.31.1", Arch: "amd64", CPU: []string{"avx", "avx2"}}
 
 func manifest() *Manifest {
 	axis, least := 0, 0.0

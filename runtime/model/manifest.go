@@ -1,13 +1,15 @@
-// Package artifact keeps published models: immutable versions under a prefix
-// in S3, each with a manifest that names every file and its sha256, signed
-// with Ed25519, and fetched into a bounded cache on the node.
+// Package model is what is said of models: how one version is named, its
+// manifest, the policy that chooses between versions, and the rules that each
+// must keep.
 //
-// It does not run models and does not decide which to keep in memory.
-package artifact
+// It reads and writes these as bytes. It fetches, stores and signs nothing
+// (runtime/artifact, runtime/cache, runtime/sign), and runs no model.
+package model
 
 import (
-	"os"
-	"time"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -57,6 +59,19 @@ type Batching struct {
 	IndependentRows bool `json:"independent_rows,omitempty"`
 }
 
+// Equal reports whether two words on batching mean the same; none, and one that
+// leaves everything to the server, do.
+func (b *Batching) Equal(other *Batching) bool {
+	var x, y Batching
+	if b != nil {
+		x = *b
+	}
+	if other != nil {
+		y = *other
+	}
+	return x == y
+}
+
 // Cost is what a version takes.
 type Cost struct {
 	Memory  int64       `json:"memory_bytes"`      // resident, loaded and warm
@@ -94,46 +109,49 @@ type Target struct {
 	CPU         []string `json:"cpu"`         // features that ONNX Runtime's kernels choose by, sorted
 }
 
-// Ref names one version of a model.
-type Ref struct {
-	Name    string // a DNS label
-	Version int    // positive
+// DigestOf is the digest of a version whose model.json has these bytes.
+func DigestOf(manifest []byte) string {
+	sum := sha256.Sum256(manifest)
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// Local is a version on this node's disk, verified. Its files stay until
-// Release: a session that has them open or mapped needs them no longer.
-type Local struct {
-	Manifest Manifest
-	Digest   string // "sha256:…" of model.json's bytes
-	Path     string // the file to load
-	ORT      bool   // Path is an .ort that fits this library and CPU
-	Timing   Timing
-
-	leases  []*lease
-	release func()
+// Fits reports whether a file made for t runs well where have is.
+func (t *Target) Fits(have Target) bool {
+	return t.ONNXRuntime == have.ONNXRuntime && t.Arch == have.Arch && slices.Equal(t.CPU, have.CPU)
 }
 
-// Suspect makes the next Fetch hash the files again: they did not load, though
-// they look as they did when they were verified.
-func (l *Local) Suspect() {
-	for _, lease := range l.leases {
-		// Without a stamp a file is hashed before it is used. One that cannot
-		// be removed is in a cache that this process does not write to.
-		_ = os.Remove(lease.path + ".ok")
+// Choose lists the files that a node needs, the one to load first: the
+// optimised copy that fits it, or the model and its external data.
+func (m *Manifest) Choose(have Target) (files []File, ort bool) {
+	for _, f := range m.Files {
+		if f.Optimized != nil && f.Optimized.Fits(have) {
+			return []File{f}, true
+		}
 	}
-}
-
-// Release lets the cache evict the files. Releasing twice is safe.
-func (l *Local) Release() {
-	if l.release != nil {
-		l.release()
+	for _, f := range m.Files {
+		switch {
+		case f.Optimized != nil:
+		case f.Path == ModelFile:
+			files = slices.Insert(files, 0, f)
+		default:
+			files = append(files, f)
+		}
 	}
+	return files, false
 }
 
-// Timing is where fetching a version went. Hashing and the signature overlap the
-// download; Verify is only what was left of both once the last byte was there.
-type Timing struct {
-	Fetch, Verify time.Duration
-	Target        time.Duration // waited for what this node is, which is in neither
-	Bytes         int64         // read from S3; 0 when the cache had it all
+// Listed is a published version as a listing has it.
+type Listed struct {
+	Version int
+	Tag     string // another one when other bytes are published under the number; "" is not known
+}
+
+// Summary is what callers learn of a published version: its manifest without the
+// files.
+type Summary struct {
+	Ref
+
+	Platform  string
+	Digest    string // "sha256:…" of the version's model.json; "" if not known
+	Signature infer.Signature
 }

@@ -1,4 +1,4 @@
-package artifact
+package model
 
 import (
 	"maps"
@@ -120,20 +120,20 @@ func FuzzParsePolicy(f *testing.F) {
 	f.Add([]byte(`{"policy":{"schema":1,"name":"m","generation":5,"aliases":{"stable":1},"split":[{"version":1,"weight":2}]},"signatures":["AA=="]}`))
 	f.Add([]byte(`{"policy":{"schema":1,"name":"m","generation":0}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		p, err := parsePolicy("m", data)
+		p, err := ParsePolicy("m", data)
 		if err != nil {
 			return
 		}
-		again, err := p.body.marshal(nil)
+		again, err := p.Marshal(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		q, err := parsePolicy("m", again)
+		q, err := ParsePolicy("m", again)
 		if err != nil {
 			t.Fatalf("what was written cannot be read: %v", err)
 		}
-		if !maps.Equal(p.body.Aliases, q.body.Aliases) || !cmp.Equal(len(p.body.Split), len(q.body.Split)) {
-			t.Errorf("%+v became %+v", p.body, q.body)
+		if !maps.Equal(p.Aliases, q.Aliases) || !cmp.Equal(len(p.Split), len(q.Split)) {
+			t.Errorf("%+v became %+v", p, q)
 		}
 	})
 }

@@ -1,7 +1,6 @@
-package artifact
+package model
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -46,25 +45,25 @@ type Share struct {
 
 // Check returns every rule that the policy breaks.
 func (p *Policy) Check() error {
-	var c checker
-	c.require(len(p.Aliases) <= MaxAliases, "aliases", "at most %d, got %d", MaxAliases, len(p.Aliases))
+	var c Checker
+	c.Require(len(p.Aliases) <= MaxAliases, "aliases", "at most %d, got %d", MaxAliases, len(p.Aliases))
 	for _, alias := range slices.Sorted(maps.Keys(p.Aliases)) {
 		at := "aliases[" + strconv.Quote(alias[:min(len(alias), 80)]) + "]"
 		_, err := infer.ParseName(alias)
-		c.require(err == nil && !infer.IsNumber(alias), at, "expected a name of 1 to 63 of a-z, 0-9 and '-' that is no number")
-		c.require(alias != Latest, at, "is always the newest version, and cannot be set")
-		c.require(p.Aliases[alias] > 0 && p.Aliases[alias] <= infer.MaxVersion, at, "expected a version from 1 to %d, got %d", infer.MaxVersion, p.Aliases[alias])
+		c.Require(err == nil && !infer.IsNumber(alias), at, "expected a name of 1 to 63 of a-z, 0-9 and '-' that is no number")
+		c.Require(alias != Latest, at, "is always the newest version, and cannot be set")
+		c.Require(p.Aliases[alias] > 0 && p.Aliases[alias] <= infer.MaxVersion, at, "expected a version from 1 to %d, got %d", infer.MaxVersion, p.Aliases[alias])
 	}
-	c.require(len(p.Split) <= MaxShares, "split", "at most %d versions, got %d", MaxShares, len(p.Split))
+	c.Require(len(p.Split) <= MaxShares, "split", "at most %d versions, got %d", MaxShares, len(p.Split))
 	seen := map[int]bool{}
 	for i, share := range p.Split[:min(len(p.Split), MaxShares)] {
 		at := "split[" + strconv.Itoa(i) + "]"
-		c.require(share.Version > 0 && share.Version <= infer.MaxVersion, at+".version", "expected 1 to %d, got %d", infer.MaxVersion, share.Version)
-		c.require(!seen[share.Version], at+".version", "%d is there twice", share.Version)
-		c.require(share.Weight >= 1 && share.Weight <= MaxWeight, at+".weight", "expected 1 to %d, got %d", MaxWeight, share.Weight)
+		c.Require(share.Version > 0 && share.Version <= infer.MaxVersion, at+".version", "expected 1 to %d, got %d", infer.MaxVersion, share.Version)
+		c.Require(!seen[share.Version], at+".version", "%d is there twice", share.Version)
+		c.Require(share.Weight >= 1 && share.Weight <= MaxWeight, at+".weight", "expected 1 to %d, got %d", MaxWeight, share.Weight)
 		seen[share.Version] = true
 	}
-	return errors.Join(c.faults...)
+	return c.Err()
 }
 
 // Uses says what gives a version a part: its aliases, and the split. It is ""

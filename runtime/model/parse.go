@@ -1,11 +1,7 @@
-package artifact
+package model
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -63,69 +59,55 @@ func (m *Manifest) Marshal() ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-// DigestOf is the digest of a version whose model.json has these bytes.
-func DigestOf(manifest []byte) string {
-	sum := sha256.Sum256(manifest)
-	return "sha256:" + hex.EncodeToString(sum[:])
-}
-
 // Check returns every rule that the manifest breaks.
 func (m *Manifest) Check() error {
-	var c checker
-	c.require(m.Schema == Schema, "schema", "expected %d, got %d", Schema, m.Schema)
+	var c Checker
+	c.Require(m.Schema == Schema, "schema", "expected %d, got %d", Schema, m.Schema)
 	if _, err := infer.ParseName(m.Name); err != nil {
-		c.require(false, "name", "%v", err)
+		c.Require(false, "name", "%v", err)
 	}
-	c.require(m.Version > 0 && m.Version <= infer.MaxVersion, "version", "expected 1 to %d, got %d", infer.MaxVersion, m.Version)
-	c.require(m.Platform == Platform, "platform", "expected %q, got %.100q", Platform, m.Platform)
+	c.Require(m.Version > 0 && m.Version <= infer.MaxVersion, "version", "expected 1 to %d, got %d", infer.MaxVersion, m.Version)
+	c.Require(m.Platform == Platform, "platform", "expected %q, got %.100q", Platform, m.Platform)
 	c.ports("inputs", m.Inputs)
 	c.ports("outputs", m.Outputs)
-	c.require(len(m.Outputs) > 0, "outputs", "expected at least one")
-	c.require(m.MaxElements >= 0, "max_elements", "expected 0 or more, got %d", m.MaxElements)
+	c.Require(len(m.Outputs) > 0, "outputs", "expected at least one")
+	c.Require(m.MaxElements >= 0, "max_elements", "expected 0 or more, got %d", m.MaxElements)
 	c.batchAxis(m)
 	c.ragged(m)
 	c.batching(m.Batching)
 	c.cost(m.Cost)
 	c.files(m.Files)
-	c.require(len(m.Metadata) <= maxMetadata, "metadata", "at most %d entries", maxMetadata)
+	c.Require(len(m.Metadata) <= maxMetadata, "metadata", "at most %d entries", maxMetadata)
 	for key := range m.Metadata {
-		c.require(len(key) <= maxText, "metadata", "a key of %d bytes", len(key))
+		c.Require(len(key) <= maxText, "metadata", "a key of %d bytes", len(key))
 	}
-	return errors.Join(c.faults...)
+	return c.Err()
 }
 
-type checker struct{ faults []error }
-
-func (c *checker) require(ok bool, field, format string, args ...any) {
-	if !ok && len(c.faults) < 20 {
-		c.faults = append(c.faults, fmt.Errorf(field+": "+format, args...))
-	}
-}
-
-func (c *checker) ports(field string, specs []infer.TensorSpec) {
+func (c *Checker) ports(field string, specs []infer.TensorSpec) {
 	if len(specs) > maxPorts {
-		c.require(false, field, "at most %d", maxPorts)
+		c.Require(false, field, "at most %d", maxPorts)
 		return
 	}
 	seen := map[string]bool{}
 	for i, s := range specs {
 		at := field + "[" + strconv.Itoa(i) + "]"
-		c.require(s.Name != "" && len(s.Name) <= maxText, at+".name", "expected 1 to %d bytes, got %d", maxText, len(s.Name))
-		c.require(!seen[s.Name], at+".name", "%.100q is there twice", s.Name)
+		c.Require(s.Name != "" && len(s.Name) <= maxText, at+".name", "expected 1 to %d bytes, got %d", maxText, len(s.Name))
+		c.Require(!seen[s.Name], at+".name", "%.100q is there twice", s.Name)
 		seen[s.Name] = true
-		c.require(s.DataType.Valid(), at+".datatype", "%.100q is no data type", string(s.DataType))
-		c.require(len(s.Shape) <= maxRank, at+".shape", "%d dimensions, at most %d", len(s.Shape), maxRank)
+		c.Require(s.DataType.Valid(), at+".datatype", "%.100q is no data type", string(s.DataType))
+		c.Require(len(s.Shape) <= maxRank, at+".shape", "%d dimensions, at most %d", len(s.Shape), maxRank)
 		for j, d := range s.Shape {
-			c.require(d >= infer.Dynamic, at+".shape["+strconv.Itoa(j)+"]", "expected -1 or more, got %d", d)
+			c.Require(d >= infer.Dynamic, at+".shape["+strconv.Itoa(j)+"]", "expected -1 or more, got %d", d)
 		}
-		c.require(s.Example == nil || fitsExample(s), at+".example", "%v is no shape of a tensor of shape %v", s.Example, s.Shape)
+		c.Require(s.Example == nil || fitsExample(s), at+".example", "%v is no shape of a tensor of shape %v", s.Example, s.Shape)
 		if field == "inputs" {
-			c.require(isSmall(s.ExampleShape()), at+".example", "%v has more than %d elements", s.ExampleShape(), maxExample)
-			c.require(s.ExampleData == nil || fitsData(s), at+".example_data", "%d bytes are no %s of shape %v",
+			c.Require(isSmall(s.ExampleShape()), at+".example", "%v has more than %d elements", s.ExampleShape(), maxExample)
+			c.Require(s.ExampleData == nil || fitsData(s), at+".example_data", "%d bytes are no %s of shape %v",
 				len(s.ExampleData), s.DataType, s.ExampleShape())
 		}
-		c.require(fitsBounds(s), at+".min_shape", "%v and %v are no bounds of a tensor of shape %v", s.MinShape, s.MaxShape, s.Shape)
-		c.require(s.Min == nil || s.Max == nil || *s.Min <= *s.Max, at+".min", "is more than max")
+		c.Require(fitsBounds(s), at+".min_shape", "%v and %v are no bounds of a tensor of shape %v", s.MinShape, s.MaxShape, s.Shape)
+		c.Require(s.Min == nil || s.Max == nil || *s.Min <= *s.Max, at+".min", "is more than max")
 	}
 }
 
@@ -184,47 +166,47 @@ func fitsBounds(s infer.TensorSpec) bool {
 }
 
 // batchAxis holds that every batched input has the axis.
-func (c *checker) batchAxis(m *Manifest) {
+func (c *Checker) batchAxis(m *Manifest) {
 	if m.BatchAxis == nil {
 		return
 	}
 	axis := *m.BatchAxis
-	c.require(axis >= 0 && axis < maxRank, "batch_axis", "expected 0 to %d, got %d", maxRank-1, axis)
+	c.Require(axis >= 0 && axis < maxRank, "batch_axis", "expected 0 to %d, got %d", maxRank-1, axis)
 	batched := false
 	for i, s := range m.Inputs {
 		if s.Unbatched {
 			continue
 		}
 		batched = true
-		c.require(len(s.Shape) > axis, "inputs["+strconv.Itoa(i)+"]", "has no axis %d to batch along", axis)
+		c.Require(len(s.Shape) > axis, "inputs["+strconv.Itoa(i)+"]", "has no axis %d to batch along", axis)
 	}
-	c.require(batched, "batch_axis", "no input is batched")
+	c.Require(batched, "batch_axis", "no input is batched")
 }
 
-func (c *checker) files(files []File) {
+func (c *Checker) files(files []File) {
 	if len(files) > maxFiles {
-		c.require(false, "files", "at most %d", maxFiles)
+		c.Require(false, "files", "at most %d", maxFiles)
 		return
 	}
 	paths, model := map[string]bool{}, false
 	for i, f := range files {
 		at := "files[" + strconv.Itoa(i) + "]"
-		c.require(plainName(f.Path, maxFileName), at+".path", "expected one plain file name, got %.100q", f.Path)
-		c.require(!paths[f.Path], at+".path", "%.100q is there twice", f.Path)
+		c.Require(plainName(f.Path, maxFileName), at+".path", "expected one plain file name, got %.100q", f.Path)
+		c.Require(!paths[f.Path], at+".path", "%.100q is there twice", f.Path)
 		paths[f.Path] = true
-		c.require(plainName(f.Object, maxFileName+50) && f.Object != ManifestFile, at+".object",
+		c.Require(plainName(f.Object, maxFileName+50) && f.Object != ManifestFile, at+".object",
 			"expected one plain file name, got %.100q", f.Object)
-		c.require(f.Size > 0 && f.Size <= maxFileSize, at+".size", "expected 1 to %d, got %d", int64(maxFileSize), f.Size)
-		c.require(isHash(f.SHA256), at+".sha256", "expected 64 lower-case hexadecimal digits")
+		c.Require(f.Size > 0 && f.Size <= maxFileSize, at+".size", "expected 1 to %d, got %d", int64(maxFileSize), f.Size)
+		c.Require(IsSHA256(f.SHA256), at+".sha256", "expected 64 lower-case hexadecimal digits")
 		if f.Optimized != nil {
-			c.require(f.Optimized.ONNXRuntime != "" && len(f.Optimized.ONNXRuntime) <= maxText &&
+			c.Require(f.Optimized.ONNXRuntime != "" && len(f.Optimized.ONNXRuntime) <= maxText &&
 				f.Optimized.Arch != "" && len(f.Optimized.Arch) <= maxText &&
 				len(f.Optimized.CPU) <= maxFeatures, at+".optimized", "expected a version, an architecture and at most %d features", maxFeatures)
 		} else if f.Path == ModelFile {
 			model = true
 		}
 	}
-	c.require(model, "files", "expected %s among them", ModelFile)
+	c.Require(model, "files", "expected %s among them", ModelFile)
 }
 
 // plainName reports whether s is one element of a path and nothing else.
@@ -234,46 +216,10 @@ func plainName(s string, most int) bool {
 	})
 }
 
-func isHash(s string) bool {
+// IsSHA256 reports whether s is a sha256 as manifests have it: 64 lower-case
+// hexadecimal digits.
+func IsSHA256(s string) bool {
 	return len(s) == 64 && !strings.ContainsFunc(s, func(r rune) bool {
 		return (r < '0' || r > '9') && (r < 'a' || r > 'f')
 	})
-}
-
-// Fits reports whether a file made for t runs well where have is.
-func (t *Target) Fits(have Target) bool {
-	return t.ONNXRuntime == have.ONNXRuntime && t.Arch == have.Arch && slices.Equal(t.CPU, have.CPU)
-}
-
-// choose lists the files that a node needs, the one to load first: the
-// optimised copy that fits it, or the model and its external data.
-func (m *Manifest) choose(have Target) (files []File, ort bool) {
-	for _, f := range m.Files {
-		if f.Optimized != nil && f.Optimized.Fits(have) {
-			return []File{f}, true
-		}
-	}
-	for _, f := range m.Files {
-		switch {
-		case f.Optimized != nil:
-		case f.Path == ModelFile:
-			files = slices.Insert(files, 0, f)
-		default:
-			files = append(files, f)
-		}
-	}
-	return files, false
-}
-
-// sources lists what was pushed: name and hash of the model and its external
-// data, sorted.
-func (m *Manifest) sources() []string {
-	var s []string
-	for _, f := range m.Files {
-		if f.Optimized == nil {
-			s = append(s, f.Path+" "+f.SHA256)
-		}
-	}
-	slices.Sort(s)
-	return s
 }
