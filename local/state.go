@@ -1,19 +1,15 @@
 package local
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/modelserveai/modelserve/internal/regular"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // maxStateFile bounds the files of the data folder that are read whole.
@@ -90,18 +86,9 @@ func writeJSON(path string, v any) error {
 	return writeFile(path, append(text, '\n'), 0o600)
 }
 
+// writeFile replaces a file in one step.
 func writeFile(path string, text []byte, mode fs.FileMode) error {
-	temporary, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	_, err = temporary.Write(text)
-	err = errors.Join(err, temporary.Chmod(mode), temporary.Sync(), temporary.Close())
-	if err == nil {
-		err = os.Rename(temporary.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(temporary.Name()) // the error is told already
+	if err := regular.Replace(path, text, mode); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
@@ -110,38 +97,14 @@ func writeFile(path string, text []byte, mode fs.FileMode) error {
 // ensureSigningKey makes the key that versions are signed with, once, and
 // writes its public half beside it.
 func (d dir) ensureSigningKey() error {
-	if text, err := regular.Read(d.signing(), maxStateFile); err == nil {
-		block, _ := pem.Decode(text)
-		if block == nil {
-			return fmt.Errorf("signing key %s: not PEM; remove it to make a new one, which refuses models signed before", d.signing())
-		}
-		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-		private, ok := key.(ed25519.PrivateKey)
-		if err != nil || !ok {
-			return fmt.Errorf("signing key %s: not an Ed25519 key in PKCS #8", d.signing())
-		}
-		return d.writePublicKey(private.Public())
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("read signing key: %w", err)
+	signer, err := sign.ReadSigner(d.signing())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		_, err = sign.CreateKeys(d.signing(), d.public())
+	case err == nil:
+		err = signer.WritePublic(d.public())
+	default:
+		err = fmt.Errorf("%w; remove the file to make a new key, which refuses models signed before", err)
 	}
-	public, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return fmt.Errorf("make signing key: %w", err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return fmt.Errorf("make signing key: %w", err)
-	}
-	if err := writeFile(d.signing(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
-		return err
-	}
-	return d.writePublicKey(public)
-}
-
-func (d dir) writePublicKey(public any) error {
-	der, err := x509.MarshalPKIXPublicKey(public)
-	if err != nil {
-		return fmt.Errorf("write public key: %w", err)
-	}
-	return writeFile(d.public(), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o644)
+	return err
 }

@@ -1,6 +1,6 @@
-// Package regular opens and reads regular files, and refuses whatever else may
-// have a file's name: opening a FIFO waits for somebody who writes to it, and
-// reading a device need not end.
+// Package regular opens, reads and writes regular files. It refuses to read
+// whatever else may have a file's name: opening a FIFO waits for somebody who
+// writes to it, and reading a device need not end. What it writes appears whole.
 //
 // It is not for files whose writers are waited for.
 package regular

@@ -5,7 +5,10 @@
 // It does not run models and does not decide which to keep in memory.
 package artifact
 
-import "github.com/modelserveai/modelserve/runtime/model"
+import (
+	"github.com/modelserveai/modelserve/runtime/model"
+	"github.com/modelserveai/modelserve/runtime/sign"
+)
 
 // Names that have moved.
 //
@@ -21,6 +24,10 @@ type (
 	Policy    = model.Policy
 	Share     = model.Share
 	Version   = model.Listed
+
+	Signer   = sign.Signer
+	Verifier = sign.Verifier
+	Trust    = sign.Trust
 )
 
 // Names that have moved.
@@ -34,6 +41,16 @@ const (
 	MaxBatch       = model.MaxBatch
 	MaxDelay       = model.MaxDelay
 	MaxRaggedBytes = model.MaxRaggedBytes
+)
+
+// Names that have moved.
+var (
+	CreateKeys        = sign.CreateKeys
+	NewVerifier       = sign.NewVerifier
+	ReadSigner        = sign.ReadSigner
+	ReadVerifier      = sign.ReadVerifier
+	ErrUnsigned       = sign.ErrUnsigned
+	ErrWrongSignature = sign.ErrWrongSignature
 )
 
 // Lasting is model.Lasting.

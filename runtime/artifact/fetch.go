@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/modelserveai/modelserve/runtime/model"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // Fetcher brings published versions onto this node. It is safe for concurrent
@@ -76,7 +77,7 @@ func (s *Store) checkSignature(ctx context.Context, ref Ref, manifest []byte, v 
 	if v == nil {
 		return nil
 	}
-	signatures, err := s.read(ctx, keyOf(ref, SignatureObject(manifest)), maxSignature)
+	signatures, err := s.read(ctx, keyOf(ref, signatureObject(manifest)), sign.MaxSignatures)
 	if errors.Is(err, errMissing) {
 		err, signatures = nil, nil
 	}

@@ -25,8 +25,8 @@ type policyVersion struct {
 	tag  string // its ETag; "" where there is no object
 }
 
-// sign is what a signer does; nil where there is none.
-func sign(s *Signer) func([]byte) []byte {
+// signing is what a signer does; nil where there is none.
+func signing(s *Signer) func([]byte) []byte {
 	if s == nil {
 		return nil
 	}
@@ -154,7 +154,7 @@ func (s *Store) ChangePolicy(ctx context.Context, name string, how Changing, cha
 				return nil, err
 			}
 		}
-		data, err := next.Marshal(sign(how.Signer))
+		data, err := next.Marshal(signing(how.Signer))
 		if err != nil {
 			return nil, err
 		}

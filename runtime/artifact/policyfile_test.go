@@ -2,7 +2,6 @@ package artifact
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"errors"
 	"io"
 	"log/slog"
@@ -275,12 +274,8 @@ func TestAChangeDoesNotSignWhatOthersWrote(t *testing.T) {
 // of the other.
 func TestAPolicyIsNoManifest(t *testing.T) {
 	t.Parallel()
-	_, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	body := model.PolicyState{Schema: 1, Name: "m", Generation: 1}
-	data, err := body.Marshal((&Signer{key: key}).Sign)
+	data, err := body.Marshal(newSigner(t).Sign)
 	if err != nil {
 		t.Fatal(err)
 	}

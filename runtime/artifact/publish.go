@@ -217,7 +217,7 @@ func (s *Store) commit(ctx context.Context, m *Manifest, sources map[string]stri
 		}
 	}
 	if how.Signer != nil {
-		key := keyOf(ref, SignatureObject(data))
+		key := keyOf(ref, signatureObject(data))
 		if err := s.put(ctx, key, bytes.NewReader(how.Signer.Sign(data)), condition{}); err != nil {
 			return nil, publishing(ref, fmt.Errorf("signature: %w", err))
 		}

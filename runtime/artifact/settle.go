@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/modelserveai/modelserve/internal/regular"
 )
 
 // maxSettling is how many verified files may wait for the disk at once. The
@@ -95,7 +97,7 @@ func stamp(path string, v verified) error {
 	if err != nil {
 		return err
 	}
-	return writeNew(path+".ok", data, true)
+	return regular.Replace(path+".ok", data, 0o600)
 }
 
 func (c *Cache) remember(sum string, v verified) {

@@ -116,6 +116,13 @@ func keyOf(ref model.Ref, object string) string {
 	return modelsPrefix + ref.Name + "/" + strconv.Itoa(ref.Version) + "/" + object
 }
 
+// signatureObject is the name of the object that holds the signatures of a
+// manifest. It is bound to the manifest's bytes, so publishers that race for
+// one version cannot put their signature beside another's manifest.
+func signatureObject(manifest []byte) string {
+	return model.ManifestFile + "." + strings.TrimPrefix(model.DigestOf(manifest), "sha256:") + ".sig"
+}
+
 // Manifest reads a version's manifest and its digest. An unknown version is
 // problem.ModelNotFound. The signature is not looked at: see SignedManifest.
 func (s *Store) Manifest(ctx context.Context, ref Ref) (*Manifest, string, error) {

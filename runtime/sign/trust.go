@@ -1,4 +1,4 @@
-package artifact
+package sign
 
 import (
 	"context"
