@@ -15,6 +15,7 @@ import (
 	"github.com/modelserveai/modelserve/local/objectstore"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/cache"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
@@ -244,7 +245,7 @@ func TestPublish(t *testing.T) {
 	if first.Ref.Version != 1 || first.Unchanged || m.BatchAxis == nil || len(m.Files) != 2 || len(first.Notes) != 0 {
 		t.Errorf("published %+v of %+v", first, m)
 	}
-	faults, err := p.Store.Verify(t.Context(), first.Ref, artifact.NewVerifier(p.Signer.Public()))
+	faults, err := cache.Verify(t.Context(), p.Store, first.Ref, artifact.NewVerifier(p.Signer.Public()))
 	if err != nil || len(faults) != 0 {
 		t.Errorf("verify: %v, %v", faults, err)
 	}
@@ -369,10 +370,10 @@ func TestPublishSignsAndOptimizes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := p.Store.SignedManifest(t.Context(), done.Ref, artifact.NewVerifier(p.Signer.Public())); err != nil {
+	if _, _, err := cache.SignedManifest(t.Context(), p.Store, done.Ref, artifact.NewVerifier(p.Signer.Public())); err != nil {
 		t.Errorf("the signature: %v", err)
 	}
-	if _, _, err := p.Store.SignedManifest(t.Context(), done.Ref, artifact.NewVerifier(other.Public())); err == nil {
+	if _, _, err := cache.SignedManifest(t.Context(), p.Store, done.Ref, artifact.NewVerifier(other.Public())); err == nil {
 		t.Error("another key's signature holds")
 	}
 	lib, err := library()

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/artifact/s3test"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/model"
 )
@@ -37,7 +38,7 @@ func TestNumbersAreNeverUsedTwice(t *testing.T) {
 			t.Parallel()
 			store := newFakeS3(t).store(t)
 			for _, v := range tc.published {
-				d := draft(t, "re", noise(uint64(v), 100))
+				d := draft(t, "re", s3test.Noise(uint64(v), 100))
 				d.Version = v
 				publish(t, store, d, Publishing{})
 			}
@@ -51,7 +52,7 @@ func TestNumbersAreNeverUsedTwice(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			d := draft(t, "re", noise(100, 100))
+			d := draft(t, "re", s3test.Noise(100, 100))
 			d.Version = tc.named
 			p, err := store.Publish(t.Context(), d, Publishing{})
 			if tc.want == 0 {
@@ -77,16 +78,16 @@ func TestNumberThatWasDeletedMeanwhile(t *testing.T) {
 			s3 := newFakeS3(t)
 			fast, slow := s3.store(t), s3.store(t)
 			var between atomic.Bool
-			s3.inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			s3.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 				if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "-"+ModelFile) && between.CompareAndSwap(false, true) {
-					publish(t, fast, draft(t, "re", noise(1, 100)), Publishing{})
+					publish(t, fast, draft(t, "re", s3test.Noise(1, 100)), Publishing{})
 					if err := fast.Delete(t.Context(), Ref{Name: "re", Version: 1}); err != nil {
 						t.Error(err)
 					}
 				}
 				next.ServeHTTP(w, r)
 			})
-			d := draft(t, "re", noise(2, 100))
+			d := draft(t, "re", s3test.Noise(2, 100))
 			d.Version = tc.named
 			p, err := slow.Publish(t.Context(), d, Publishing{})
 			versions, _ := slow.versions(t.Context(), "re")
@@ -106,21 +107,21 @@ func TestNumberThatWasDeletedMeanwhile(t *testing.T) {
 func TestVersionsHaveAnUpperBound(t *testing.T) {
 	t.Parallel()
 	store := newFakeS3(t).store(t)
-	d := draft(t, "race", noise(1, 100))
+	d := draft(t, "race", s3test.Noise(1, 100))
 	d.Version = infer.MaxVersion + 1
 	if _, err := store.Publish(t.Context(), d, Publishing{}); problem.CodeOf(err) != problem.InvalidArgument {
 		t.Errorf("above the bound: %v", err)
 	}
 	d.Version = infer.MaxVersion
 	publish(t, store, d, Publishing{})
-	_, err := store.Publish(t.Context(), draft(t, "race", noise(2, 100)), Publishing{})
+	_, err := store.Publish(t.Context(), draft(t, "race", s3test.Noise(2, 100)), Publishing{})
 	if problem.CodeOf(err) != problem.Conflict || !strings.Contains(err.Error(), "no next version") {
 		t.Errorf("after the highest: %v", err)
 	}
-	if p := publish(t, store, draft(t, "race", noise(1, 100)), Publishing{}); !p.Unchanged {
+	if p := publish(t, store, draft(t, "race", s3test.Noise(1, 100)), Publishing{}); !p.Unchanged {
 		t.Errorf("the highest again: %+v", p)
 	}
-	low := draft(t, "race", noise(2, 100))
+	low := draft(t, "race", s3test.Noise(2, 100))
 	low.Version = 3
 	publish(t, store, low, Publishing{})
 }
@@ -142,7 +143,7 @@ func TestDeletedThatCannotBeRead(t *testing.T) {
 			if err := store.put(t.Context(), deletedKey("re"), strings.NewReader(text), condition{}); err != nil {
 				t.Fatal(err)
 			}
-			_, err := store.Publish(t.Context(), draft(t, "re", noise(1, 100)), Publishing{})
+			_, err := store.Publish(t.Context(), draft(t, "re", s3test.Noise(1, 100)), Publishing{})
 			if problem.CodeOf(err) != problem.Unavailable || !strings.Contains(err.Error(), deletedKey("re")) {
 				t.Errorf("Publish: %v", err)
 			}

@@ -14,8 +14,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	smithy "github.com/aws/smithy-go"
+
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // TestExplain holds what is told of an error of the S3 client: what was wrong and
@@ -123,5 +127,24 @@ func TestAnInterruptionHasNoAddress(t *testing.T) {
 		if got := interrupted(err); !errors.Is(got, err) {
 			t.Errorf("%v of %v", got, err)
 		}
+	}
+}
+
+// TestExplainDial holds that S3 which takes too long to accept a connection is
+// unreachable, and not a caller who gave up, though Go has one error for both.
+func TestExplainDial(t *testing.T) {
+	t.Parallel()
+	_, err := (&net.Dialer{Timeout: time.Nanosecond}).DialContext(t.Context(), "tcp", "127.0.0.1:9")
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("%v: expected what Go makes of a dial that takes too long", err)
+	}
+	s := newFakeS3(t).store(t)
+	err = model.Unavailable(Ref{Name: "iris", Version: 1}, s.explain(fmt.Errorf("the client's words: %w", err)))
+	if problem.CodeOf(err) != problem.ModelUnavailable || Lasting(err) ||
+		!strings.Contains(err.Error(), "model iris@1: S3 unreachable (MODELSERVE_S3_ENDPOINT): i/o timeout") {
+		t.Errorf("%v, of code %v", err, problem.CodeOf(err))
+	}
+	if err := s.explain(context.DeadlineExceeded); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, model.ErrUnreachable) {
+		t.Errorf("a caller who gave up: %v", err)
 	}
 }

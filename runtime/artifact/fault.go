@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"syscall"
 
 	smithy "github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -27,11 +26,6 @@ var (
 // objectDamaged is the code of the local platform's store for an object whose
 // file is not what it wrote.
 const objectDamaged = "ObjectDamaged"
-
-// again reports whether another attempt may succeed.
-func again(err error) bool {
-	return !model.Lasting(err) && !errors.Is(err, context.Canceled)
-}
 
 // Unreachable reports whether an error came of an S3 that does not answer.
 func Unreachable(err error) bool { return errors.Is(err, model.ErrUnreachable) }
@@ -148,26 +142,4 @@ func code(api smithy.APIError, status int) string {
 		return fmt.Sprintf("%d %s", status, api.ErrorCode())
 	}
 	return fmt.Sprintf("%d %s", status, http.StatusText(status))
-}
-
-// onDisk says so when a disk is full; the system's own words hide it among
-// paths.
-func onDisk(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("disk full: %w", err)
-	}
-	return err
-}
-
-// diskTrouble reports whether the cache's disk is why a file could not be kept,
-// and not S3, the file, or the bound that the cache was given.
-func diskTrouble(err error) bool {
-	for _, reason := range []error{
-		syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EPERM, syscall.EIO,
-	} {
-		if errors.Is(err, reason) {
-			return true
-		}
-	}
-	return false
 }

@@ -15,9 +15,7 @@ import (
 func put(t testing.TB, s3 *fakeS3, keys ...string) {
 	t.Helper()
 	for _, key := range keys {
-		if _, err := s3.backend.PutObject("models", key, map[string]string{"Content-Type": "image/png"}, strings.NewReader("12345"), 5, nil); err != nil {
-			t.Fatal(err)
-		}
+		s3.Put(t, key, "image/png", []byte("12345"))
 	}
 }
 
@@ -93,7 +91,7 @@ func TestWhatIsAnothersIsAsIfNotThere(t *testing.T) {
 	put(t, s3, "inputs/a/page.png", "inputs/b/"+notYours)
 	var asked atomic.Int64
 	var status atomic.Int64
-	s3.inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	s3.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		asked.Add(1)
 		if r.Method != http.MethodHead || !strings.HasPrefix(r.URL.Path, "/models/inputs/b/") {
 			t.Errorf("for tenant b S3 is asked %s %s", r.Method, r.URL.Path)

@@ -3,9 +3,9 @@ package artifact
 import (
 	"bytes"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/artifact/s3test"
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
@@ -31,29 +32,15 @@ func twoVersions(t *testing.T) (*fakeS3, *Store) {
 	t.Helper()
 	f := newFakeS3(t)
 	s := f.store(t)
-	publish(t, s, draft(t, "m", noise(1, 100)), Publishing{})
-	publish(t, s, draft(t, "m", noise(2, 100)), Publishing{})
+	publish(t, s, draft(t, "m", s3test.Noise(1, 100)), Publishing{})
+	publish(t, s, draft(t, "m", s3test.Noise(2, 100)), Publishing{})
 	return f, s
 }
 
-func (f *fakeS3) object(t *testing.T, key string) string {
+// set is what an attacker writes in place of m's policy.
+func (f *fakeS3) set(t *testing.T, text string) {
 	t.Helper()
-	o, err := f.backend.GetObject("models", key, nil)
-	if err != nil {
-		return ""
-	}
-	data, err := io.ReadAll(o.Contents)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
-}
-
-func (f *fakeS3) setObject(t *testing.T, key, data string) {
-	t.Helper()
-	if _, err := f.backend.PutObject("models", key, map[string]string{}, strings.NewReader(data), int64(len(data)), nil); err != nil {
-		t.Fatal(err)
-	}
+	f.Put(t, "models/m/policy.json", "", []byte(text))
 }
 
 func TestPolicyIsChangedAndRead(t *testing.T) {
@@ -83,7 +70,7 @@ func TestPolicyIsChangedAndRead(t *testing.T) {
 	if n, err := s.Names(t.Context()); err != nil || !cmp.Equal(n, []string{"m"}) {
 		t.Errorf("names %v, %v", n, err)
 	}
-	if text := f.object(t, "models/m/policy.json"); !strings.HasPrefix(text, `{"policy":{"schema":1,"name":"m","generation":`) || strings.Contains(text, "signatures") {
+	if text := string(f.Object(t, "models/m/policy.json")); !strings.HasPrefix(text, `{"policy":{"schema":1,"name":"m","generation":`) || strings.Contains(text, "signatures") {
 		t.Error(text)
 	}
 }
@@ -120,8 +107,8 @@ func TestBadChangesAreRefused(t *testing.T) {
 		})
 	}
 	t.Cleanup(func() {
-		if text := f.object(t, "models/m/policy.json"); text != "" {
-			t.Errorf("something was written: %s", text)
+		if keys := f.Keys(t); slices.ContainsFunc(keys, func(key string) bool { return strings.HasSuffix(key, PolicyFile) }) {
+			t.Errorf("something was written: %v", keys)
 		}
 	})
 }
@@ -154,7 +141,7 @@ func TestAChangeWhoseAnswerIsLostIsMadeOnce(t *testing.T) {
 	t.Parallel()
 	f, s := twoVersions(t)
 	var lost atomic.Bool
-	f.inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	f.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, PolicyFile) && !lost.Swap(true) {
 			next.ServeHTTP(discard{http.Header{}}, r)
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -183,7 +170,7 @@ func TestAnAlteredPolicyIsNotFollowed(t *testing.T) {
 		want   string // in the log
 	}{
 		"altered": {func(t *testing.T, f *fakeS3, _ *Store, _ string) {
-			f.setObject(t, key, strings.Replace(f.object(t, key), `"stable":2`, `"stable":1`, 1))
+			f.set(t, strings.Replace(string(f.Object(t, key)), `"stable":2`, `"stable":1`, 1))
 		}, "signature wrong"},
 		"unsigned": {func(t *testing.T, _ *fakeS3, s *Store, _ string) {
 			if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, stable(1)); err != nil {
@@ -196,22 +183,22 @@ func TestAnAlteredPolicyIsNotFollowed(t *testing.T) {
 			}
 		}, "signature wrong"},
 		"an older one put back": {func(t *testing.T, f *fakeS3, _ *Store, first string) {
-			f.setObject(t, key, first)
+			f.set(t, first)
 		}, "somebody put it back"},
 		"another model's": {func(t *testing.T, f *fakeS3, s *Store, _ string) {
-			publish(t, s, draft(t, "n", noise(1, 100)), Publishing{})
+			publish(t, s, draft(t, "n", s3test.Noise(1, 100)), Publishing{})
 			if _, err := s.ChangePolicy(t.Context(), "n", Changing{Signer: signer}, stable(1)); err != nil {
 				t.Fatal(err)
 			}
-			f.setObject(t, key, f.object(t, "models/n/policy.json"))
+			f.set(t, string(f.Object(t, "models/n/policy.json")))
 		}, "it is that of"},
-		"no policy": {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.setObject(t, key, "{}") }, PolicyFile},
-		"no JSON":   {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.setObject(t, key, "\x00") }, PolicyFile},
+		"no policy": {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.set(t, "{}") }, PolicyFile},
+		"no JSON":   {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.set(t, "\x00") }, PolicyFile},
 		"too large": {func(t *testing.T, f *fakeS3, _ *Store, _ string) {
-			f.setObject(t, key, f.object(t, key)+strings.Repeat(" ", model.MaxPolicy))
+			f.set(t, string(f.Object(t, key))+strings.Repeat(" ", model.MaxPolicy))
 		}, "policy.json: it has more than 65536 bytes"},
 		"more in it": {func(t *testing.T, f *fakeS3, _ *Store, _ string) {
-			f.setObject(t, key, strings.Replace(f.object(t, key), `"schema"`, `"more":1,"schema"`, 1))
+			f.set(t, strings.Replace(string(f.Object(t, key)), `"schema"`, `"more":1,"schema"`, 1))
 		}, "more"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -220,7 +207,7 @@ func TestAnAlteredPolicyIsNotFollowed(t *testing.T) {
 			if _, err := s.ChangePolicy(t.Context(), "m", Changing{Signer: signer}, stable(1)); err != nil {
 				t.Fatal(err)
 			}
-			first := f.object(t, key)
+			first := string(f.Object(t, key))
 			if _, err := s.ChangePolicy(t.Context(), "m", Changing{Signer: signer}, stable(2)); err != nil {
 				t.Fatal(err)
 			}
@@ -292,7 +279,7 @@ func TestAReaderTellsOfS3(t *testing.T) {
 	t.Parallel()
 	f, s := twoVersions(t)
 	r := NewPolicyReader(s, nil, slog.New(slog.DiscardHandler))
-	f.inject(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { w.WriteHeader(http.StatusForbidden) })
+	f.Inject(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { w.WriteHeader(http.StatusForbidden) })
 	if _, err := r.Policy(t.Context(), "m"); problem.CodeOf(err) != problem.Unavailable {
 		t.Errorf("error %v", err)
 	}
@@ -345,7 +332,7 @@ func TestDeleteAll(t *testing.T) {
 		t.Errorf("again: %v", err)
 	}
 	// A model published anew begins anew, also for those who remember.
-	publish(t, s, draft(t, "m", noise(1, 100)), Publishing{})
+	publish(t, s, draft(t, "m", s3test.Noise(1, 100)), Publishing{})
 	if p, err := s.Policy(t.Context(), "m"); err != nil || !cmp.Equal(p, &Policy{}) {
 		t.Errorf("%+v, %v", p, err)
 	}
@@ -365,12 +352,12 @@ func TestGenerationMovesWithEveryChange(t *testing.T) {
 		at = now
 	}
 	moved("nothing there", false)
-	publish(t, s, draft(t, "m", noise(1, 100)), Publishing{})
+	publish(t, s, draft(t, "m", s3test.Noise(1, 100)), Publishing{})
 	moved("published", true)
 	moved("asked again", false)
-	publish(t, s, draft(t, "m", noise(1, 100)), Publishing{})
+	publish(t, s, draft(t, "m", s3test.Noise(1, 100)), Publishing{})
 	moved("the same bytes", false)
-	publish(t, s, draft(t, "m", noise(2, 100)), Publishing{})
+	publish(t, s, draft(t, "m", s3test.Noise(2, 100)), Publishing{})
 	moved("a second version", true)
 	if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, stable(1)); err != nil {
 		t.Fatal(err)
@@ -386,7 +373,7 @@ func TestGenerationMovesWithEveryChange(t *testing.T) {
 
 	// Asking costs a conditional GET and no body.
 	var answers sync.Map
-	f.inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	f.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		rec := &recorder{ResponseWriter: w}
 		next.ServeHTTP(rec, r)
 		answers.Store(r.Method+" "+r.Header.Get("If-None-Match"), rec.status)
@@ -395,7 +382,7 @@ func TestGenerationMovesWithEveryChange(t *testing.T) {
 	if status, ok := answers.Load("GET " + at); !ok || status != http.StatusNotModified {
 		t.Errorf("status %v", status)
 	}
-	f.inject(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { w.WriteHeader(http.StatusForbidden) })
+	f.Inject(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { w.WriteHeader(http.StatusForbidden) })
 	if _, err := s.Generation(t.Context(), at); problem.CodeOf(err) != problem.Unavailable {
 		t.Errorf("error %v", err)
 	}
@@ -416,7 +403,7 @@ func TestANoticeThatFailsUndoesNothing(t *testing.T) {
 	t.Parallel()
 	f := newFakeS3(t)
 	s := f.store(t)
-	f.inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	f.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if strings.HasSuffix(r.URL.Path, generationKey) {
 			w.WriteHeader(http.StatusForbidden)
 			return
@@ -424,7 +411,7 @@ func TestANoticeThatFailsUndoesNothing(t *testing.T) {
 		next.ServeHTTP(w, r)
 	})
 	began := time.Now()
-	publish(t, s, draft(t, "m", noise(1, 100)), Publishing{})
+	publish(t, s, draft(t, "m", s3test.Noise(1, 100)), Publishing{})
 	if took := time.Since(began); took > announceTime {
 		t.Errorf("took %v", took)
 	}

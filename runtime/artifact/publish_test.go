@@ -1,13 +1,11 @@
 package artifact
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,12 +15,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/artifact/s3test"
+	"github.com/modelserveai/modelserve/runtime/cache"
 )
 
 func TestPublishVersions(t *testing.T) {
 	t.Parallel()
 	store := newFakeS3(t).store(t)
-	one, two := draft(t, "iris", noise(1, 100)), draft(t, "iris", noise(2, 100))
+	one, two := draft(t, "iris", s3test.Noise(1, 100)), draft(t, "iris", s3test.Noise(2, 100))
 	explicit := func(d Draft, version int) Draft { d.Version = version; return d }
 	for _, tc := range []struct {
 		name      string
@@ -78,7 +78,7 @@ func TestPublishRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := draft(t, "iris", noise(1, 100))
+			d := draft(t, "iris", s3test.Noise(1, 100))
 			change(&d)
 			if _, err := store.Publish(t.Context(), d, Publishing{}); problem.CodeOf(err) != problem.InvalidArgument {
 				t.Errorf("Publish: %v", err)
@@ -87,7 +87,7 @@ func TestPublishRefuses(t *testing.T) {
 	}
 	t.Run("a file that is not there", func(t *testing.T) {
 		t.Parallel()
-		d := draft(t, "iris", noise(1, 100))
+		d := draft(t, "iris", s3test.Noise(1, 100))
 		d.Files[0].Source += ".gone"
 		if _, err := store.Publish(t.Context(), d, Publishing{}); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Publish: %v", err)
@@ -106,7 +106,7 @@ func TestPublishRace(t *testing.T) {
 			var won, lost atomic.Int64
 			var wg sync.WaitGroup
 			for i := range racers {
-				d := draft(t, "iris", noise(uint64(i), 1000))
+				d := draft(t, "iris", s3test.Noise(uint64(i), 1000))
 				d.Version = version
 				store := s3.store(t)
 				wg.Go(func() {
@@ -135,7 +135,7 @@ func TestPublishRace(t *testing.T) {
 				t.Errorf("%v, %v", versions, err)
 			}
 			for _, v := range versions {
-				faults, err := store.Verify(t.Context(), Ref{Name: "iris", Version: v}, NewVerifier(signer.Public()))
+				faults, err := cache.Verify(t.Context(), store, Ref{Name: "iris", Version: v}, NewVerifier(signer.Public()))
 				if err != nil || len(faults) > 0 {
 					t.Errorf("version %d: %v, %v", v, faults, err)
 				}
@@ -147,7 +147,7 @@ func TestPublishRace(t *testing.T) {
 func TestPublishLarge(t *testing.T) {
 	t.Parallel()
 	store := newFakeS3(t).store(t)
-	model := noise(1, 2*partSize+12345)
+	model := s3test.Noise(1, 2*partSize+12345)
 	var last, total int64
 	var mu sync.Mutex
 	p := publish(t, store, draft(t, "big", model), Publishing{Progress: func(done, all int64) {
@@ -158,13 +158,8 @@ func TestPublishLarge(t *testing.T) {
 	if last != int64(len(model)) || total != last {
 		t.Errorf("progress ended at %d of %d", last, total)
 	}
-	local, err := NewFetcher(store, newCache(t, 0), here, nil, Transfer{RangeBytes: 3 << 20}).Fetch(t.Context(), p.Ref)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer local.Release()
-	if got, err := os.ReadFile(local.Path); err != nil || !bytes.Equal(got, model) {
-		t.Errorf("%d bytes, %v", len(got), err)
+	if faults, err := cache.Verify(t.Context(), store, p.Ref, nil); err != nil || len(faults) > 0 {
+		t.Errorf("what was published: %v, %v", faults, err)
 	}
 }
 
@@ -190,15 +185,15 @@ func TestPublishInterrupted(t *testing.T) {
 			t.Parallel()
 			s3 := newFakeS3(t)
 			store := s3.store(t)
-			d := draft(t, "iris", noise(1, 2*partSize))
-			s3.inject(fault)
+			d := draft(t, "iris", s3test.Noise(1, 2*partSize))
+			s3.Inject(fault)
 			if _, err := store.Publish(t.Context(), d, Publishing{}); err == nil {
 				t.Fatal("it was published")
 			}
 			if _, err := store.Versions(t.Context(), "iris"); problem.CodeOf(err) != problem.ModelNotFound {
 				t.Errorf("Versions: %v", err)
 			}
-			s3.inject(nil)
+			s3.Inject(nil)
 			if p := publish(t, store, d, Publishing{}); p.Ref.Version != 1 || p.Unchanged {
 				t.Errorf("the second attempt: %+v", p)
 			}
@@ -212,14 +207,14 @@ func TestPublishAnswerLost(t *testing.T) {
 	t.Parallel()
 	s3 := newFakeS3(t)
 	var lost atomic.Bool
-	s3.inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	s3.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/"+ManifestFile) && lost.CompareAndSwap(false, true) {
 			next.ServeHTTP(discard{http.Header{}}, r)
 			panic(http.ErrAbortHandler)
 		}
 		next.ServeHTTP(w, r)
 	})
-	p := publish(t, s3.store(t), draft(t, "iris", noise(1, 100)), Publishing{})
+	p := publish(t, s3.store(t), draft(t, "iris", s3test.Noise(1, 100)), Publishing{})
 	if !lost.Load() || p.Ref.Version != 1 {
 		t.Errorf("lost %v, published %+v", lost.Load(), p.Ref)
 	}
@@ -237,9 +232,9 @@ func TestDeleteAndNames(t *testing.T) {
 	store := s3.store(t)
 	signer := newSigner(t)
 	for _, name := range []string{"b", "a", "c"} {
-		publish(t, store, draft(t, name, noise(1, 100)), Publishing{Signer: signer})
+		publish(t, store, draft(t, name, s3test.Noise(1, 100)), Publishing{Signer: signer})
 	}
-	publish(t, store, draft(t, "a", noise(2, 100)), Publishing{Signer: signer})
+	publish(t, store, draft(t, "a", s3test.Noise(2, 100)), Publishing{Signer: signer})
 	names, err := store.Names(t.Context())
 	if diff := cmp.Diff([]string{"a", "b", "c"}, names); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)
@@ -267,27 +262,11 @@ func TestNamesOfManyPages(t *testing.T) {
 	s3 := newFakeS3(t)
 	for i := range 2345 {
 		key := fmt.Sprintf("models/m%05d/1/model.json", i)
-		if _, err := s3.backend.PutObject("models", key, map[string]string{}, strings.NewReader("{}"), 2, nil); err != nil {
-			t.Fatal(err)
-		}
+		s3.Put(t, key, "", []byte("{}"))
 	}
 	names, err := s3.store(t).Names(t.Context())
 	if err != nil || len(names) != 2345 {
 		t.Errorf("%d names, %v", len(names), err)
-	}
-}
-
-func TestVerify(t *testing.T) {
-	t.Parallel()
-	s3 := newFakeS3(t)
-	store := s3.store(t)
-	signer := newSigner(t)
-	ref := publish(t, store, draft(t, "iris", noise(1, 5000)), Publishing{Signer: signer}).Ref
-	replace(t, s3, "-"+ModelFile, noise(2, 5000))
-	faults, err := store.Verify(t.Context(), ref, NewVerifier(newSigner(t).Public()))
-	if err != nil || len(faults) != 2 || faults[0].Path != ManifestFile || faults[1].Path != ModelFile ||
-		!strings.Contains(faults[1].Reason.Error(), "altered: sha256") {
-		t.Errorf("%v, %v", faults, err)
 	}
 }
 

@@ -16,20 +16,33 @@ import (
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
-// openRange asks for length bytes of an object of size bytes, from first on. It
-// asks once: who downloads goes on where it broke off.
-func (s *Store) openRange(ctx context.Context, key string, first, length, size int64) (io.ReadCloser, error) {
+// OpenFile opens length bytes of a file, from first on. It asks once: whoever
+// downloads goes on where it broke off.
+func (s *Store) OpenFile(ctx context.Context, ref model.Ref, file model.File, first, length int64) (io.ReadCloser, error) {
+	if err := ref.Check(); err != nil {
+		return nil, err
+	}
+	key := keyOf(ref, file.Object)
 	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{
 		Bucket: &s.bucket, Key: &key,
 		Range: aws.String(fmt.Sprintf("bytes=%d-%d", first, first+length-1)),
 	}, func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
 	if err != nil {
-		return nil, s.outOfRange(err, first, size)
+		return nil, s.outOfRange(err, first, file.Size)
 	}
-	if err := checkRange(out, first, size); err != nil {
+	if err := checkRange(out, first, file.Size); err != nil {
 		return nil, errors.Join(err, out.Body.Close())
 	}
-	return out.Body, nil
+	return &body{out.Body}, nil
+}
+
+// body is an answer of S3, whose errors name no address.
+type body struct{ io.ReadCloser }
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	return n, interrupted(err)
 }
 
 // checkRange compares what S3 says of an object with the manifest.

@@ -22,6 +22,7 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/model"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // Config says where published models are. Without keys the AWS SDK's own chain
@@ -124,17 +125,17 @@ func signatureObject(manifest []byte) string {
 }
 
 // Manifest reads a version's manifest and its digest. An unknown version is
-// problem.ModelNotFound. The signature is not looked at: see SignedManifest.
+// problem.ModelNotFound. The signature is not looked at: see cache.SignedManifest.
 func (s *Store) Manifest(ctx context.Context, ref Ref) (*Manifest, string, error) {
-	m, data, err := s.manifest(ctx, ref)
+	m, data, err := s.ReadManifest(ctx, ref)
 	if err != nil {
 		return nil, "", err
 	}
 	return m, model.DigestOf(data), nil
 }
 
-// manifest reads a manifest that names the version asked for, and its bytes.
-func (s *Store) manifest(ctx context.Context, ref Ref) (*Manifest, []byte, error) {
+// ReadManifest is Manifest, with the bytes instead of their digest.
+func (s *Store) ReadManifest(ctx context.Context, ref Ref) (*Manifest, []byte, error) {
 	if err := ref.Check(); err != nil {
 		return nil, nil, err
 	}
@@ -153,6 +154,19 @@ func (s *Store) manifest(ctx context.Context, ref Ref) (*Manifest, []byte, error
 		return nil, nil, model.Unavailable(ref, model.Permanent(fmt.Errorf("%s: it is that of %s@%d", ManifestFile, m.Name, m.Version)))
 	}
 	return m, data, nil
+}
+
+// ReadSignatures reads the signatures of a manifest's bytes, one a line; none where
+// nobody signed them.
+func (s *Store) ReadSignatures(ctx context.Context, ref model.Ref, manifest []byte) ([]byte, error) {
+	if err := ref.Check(); err != nil {
+		return nil, err
+	}
+	signatures, err := s.read(ctx, keyOf(ref, signatureObject(manifest)), sign.MaxSignatures)
+	if errors.Is(err, errMissing) {
+		return nil, nil
+	}
+	return signatures, err
 }
 
 // read gets a whole small object.

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/modelserveai/modelserve/runtime/artifact/s3test"
 )
 
 // TestATagIsOfTheBytes holds that a listing tells a version from another that
@@ -11,8 +13,8 @@ import (
 func TestATagIsOfTheBytes(t *testing.T) {
 	t.Parallel()
 	s := newFakeS3(t).store(t)
-	publish(t, s, draft(t, "m", noise(1, 100)), Publishing{})
-	publish(t, s, draft(t, "m", noise(2, 100)), Publishing{})
+	publish(t, s, draft(t, "m", s3test.Noise(1, 100)), Publishing{})
+	publish(t, s, draft(t, "m", s3test.Noise(2, 100)), Publishing{})
 	tagged := func() []Version {
 		t.Helper()
 		listed, err := s.Tagged(t.Context(), "m")
@@ -31,7 +33,7 @@ func TestATagIsOfTheBytes(t *testing.T) {
 	if err := s.removeAll(t.Context(), []string{deletedKey("m")}); err != nil {
 		t.Fatal(err)
 	}
-	other := draft(t, "m", noise(3, 100))
+	other := draft(t, "m", s3test.Noise(3, 100))
 	other.Version = 1
 	publish(t, s, other, Publishing{})
 	second := tagged()

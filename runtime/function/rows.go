@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/cache"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/rows"
 )
@@ -21,7 +22,7 @@ import (
 // believes shapes that a file declares, and folds them into the graph. So where
 // no optimised copy fits this machine, one is made here. done removes it, once
 // the file is loaded.
-func (s *source) ready(l *ort.Library, local *artifact.Local) (path string, done func(), err error) {
+func (s *source) ready(l *ort.Library, local *cache.Local) (path string, done func(), err error) {
 	m := &local.Manifest
 	if m.BatchAxis == nil || m.Batching != nil && m.Batching.IndependentRows {
 		return local.Path, func() {}, nil
@@ -57,7 +58,7 @@ func independent(path string, m *artifact.Manifest) error {
 
 // optimised is the version's optimised file, made here where none came with it.
 // Without one the file that came is loaded all the same.
-func (s *source) optimised(l *ort.Library, local *artifact.Local) (path string, done func(), err error) {
+func (s *source) optimised(l *ort.Library, local *cache.Local) (path string, done func(), err error) {
 	if local.ORT {
 		return local.Path, func() {}, nil
 	}

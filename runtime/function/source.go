@@ -12,6 +12,7 @@ import (
 
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/cache"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/pool"
@@ -25,8 +26,8 @@ type source struct {
 	verifier *artifact.Verifier           // nil when no key is configured
 	library  func() (*ort.Library, error) // started once, in the background
 	device   *device
-	cache    *artifact.Cache // nil when no files are kept
-	fetcher  *artifact.Fetcher
+	cache    *cache.Cache // nil when no files are kept
+	fetcher  *cache.Fetcher
 	logger   *slog.Logger
 }
 
@@ -41,15 +42,15 @@ func newSource(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (*sou
 	if err != nil {
 		return nil, err
 	}
-	var cache *artifact.Cache
+	var files *cache.Cache
 	if cfg.CacheDir != noCache {
-		cache, err = artifact.OpenCache(artifact.CacheConfig{Dir: cfg.CacheDir, MaxBytes: int64(cfg.CacheSize), Logger: tel.Logger})
+		files, err = cache.Open(cache.Config{Dir: cfg.CacheDir, MaxBytes: int64(cfg.CacheSize), Logger: tel.Logger})
 		if err != nil {
 			return nil, fmt.Errorf("MODELSERVE_CACHE_DIR: %w", err)
 		}
 	}
 	s := &source{
-		cfg: cfg, store: store, verifier: verifier, cache: cache, library: sync.OnceValues(func() (*ort.Library, error) { return openLibrary(tel.Logger) }),
+		cfg: cfg, store: store, verifier: verifier, cache: files, library: sync.OnceValues(func() (*ort.Library, error) { return openLibrary(tel.Logger) }),
 		policies: artifact.NewPolicyReader(store, verifier, tel.Logger), logger: tel.Logger,
 	}
 	s.device = newDevice(cfg, s.library, tel.Registry, tel.Logger)
@@ -67,7 +68,7 @@ func newSource(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (*sou
 		}
 		return artifact.Target{ONNXRuntime: library.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()}, nil
 	}
-	s.fetcher = artifact.NewFetcherFor(store, cache, target, verifier, artifact.Transfer{Memory: int64(cfg.CacheMemory)})
+	s.fetcher = cache.NewFetcherFor(store, files, target, verifier, cache.Transfer{Memory: int64(cfg.CacheMemory)})
 	go func() { _, _ = s.library() }() // close waits for it, and whoever needs it is told
 	return s, nil
 }
@@ -129,7 +130,7 @@ func (s *source) Generation(ctx context.Context, since string) (string, error) {
 
 // Describe implements pool.Source.
 func (s *source) Describe(ctx context.Context, ref artifact.Ref) (*artifact.Manifest, string, error) {
-	return s.store.SignedManifest(ctx, ref, s.verifier)
+	return s.fetcher.Manifest(ctx, ref)
 }
 
 // Load implements pool.Source.

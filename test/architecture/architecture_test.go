@@ -90,6 +90,7 @@ func layers() []layer {
 		{"runtime/ort", wire},
 		{"runtime/model", wire},
 		{"runtime/sign", nil},
+		{"runtime/cache", []string{"runtime/model", "runtime/sign"}},
 		{"runtime/artifact", append(wire, "runtime/model", "runtime/sign")},
 		{"runtime/serve", wire},
 		{"runtime/batch", wire},

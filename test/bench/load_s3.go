@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/cache"
 	"github.com/modelserveai/modelserve/runtime/ort"
 )
 
@@ -96,17 +97,17 @@ func (l *loader) store(ctx context.Context) (*artifact.Store, error) {
 }
 
 // fetcher is one with an empty cache and no connection.
-func (l *loader) fetcher(ctx context.Context) (*artifact.Fetcher, *artifact.Cache, error) {
+func (l *loader) fetcher(ctx context.Context) (*cache.Fetcher, *cache.Cache, error) {
 	l.rounds++
 	store, err := l.store(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	cache, err := artifact.OpenCache(artifact.CacheConfig{Dir: filepath.Join(l.dir, "load", strconv.Itoa(l.rounds))})
+	kept, err := cache.Open(cache.Config{Dir: filepath.Join(l.dir, "load", strconv.Itoa(l.rounds))})
 	if err != nil {
 		return nil, nil, err
 	}
-	return artifact.NewFetcher(store, cache, l.target, l.verifier, artifact.Transfer{}), cache, nil
+	return cache.NewFetcher(store, kept, l.target, l.verifier, cache.Transfer{}), kept, nil
 }
 
 // prepare brings the file that fits this machine onto the disk.
@@ -115,11 +116,11 @@ func (l *loader) prepare(ctx context.Context) (err error) {
 	if l.verifier, err = artifact.ReadVerifier(l.p.s3["MODELSERVE_PUBLIC_KEY_FILE"]); err != nil {
 		return err
 	}
-	f, cache, err := l.fetcher(ctx)
+	f, kept, err := l.fetcher(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, cache.Close(ctx)) }()
+	defer func() { err = errors.Join(err, kept.Close(ctx)) }()
 	local, err := f.Fetch(ctx, l.ref)
 	if err != nil {
 		return err
@@ -178,12 +179,12 @@ func (l *loader) bare(ctx context.Context) (get, create time.Duration, err error
 
 // ours fetches into an empty cache and makes a session from it. The next round
 // waits until the disk has what this one fetched.
-func (l *loader) ours(ctx context.Context) (timing artifact.Timing, create time.Duration, err error) {
-	f, cache, err := l.fetcher(ctx)
+func (l *loader) ours(ctx context.Context) (timing cache.Timing, create time.Duration, err error) {
+	f, kept, err := l.fetcher(ctx)
 	if err != nil {
 		return timing, 0, err
 	}
-	defer func() { err = errors.Join(err, cache.Close(ctx)) }()
+	defer func() { err = errors.Join(err, kept.Close(ctx)) }()
 	local, err := f.Fetch(ctx, l.ref)
 	if err != nil {
 		return timing, 0, err

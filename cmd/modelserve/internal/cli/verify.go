@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/modelserveai/modelserve/runtime/cache"
 )
 
 // verify reads a published version whole; what it finds wrong is the error,
@@ -21,7 +23,7 @@ func (s *store) verify(ctx context.Context, text string) (*verified, error) {
 	if err != nil {
 		return nil, notPublished(err)
 	}
-	faults, err := s.Verify(ctx, ref, verifier)
+	faults, err := cache.Verify(ctx, s.Store, ref, verifier)
 	if err != nil {
 		return nil, fmt.Errorf("verify %s: %w", ref, err)
 	}

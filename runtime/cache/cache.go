@@ -1,4 +1,9 @@
-package artifact
+// Package cache has the files of published versions on the node: a bounded folder
+// that its processes share, and the fetcher that fills it and verifies what comes.
+//
+// It reads a Store and publishes nothing. Which versions are to be in memory is
+// not its affair.
+package cache
 
 import (
 	"context"
@@ -17,6 +22,8 @@ import (
 
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
+
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // Cache is a folder of files under their sha256, shared by the processes of a
@@ -44,17 +51,17 @@ type Cache struct {
 	unsynced map[string]verified // the same, by sha256: this process need not hash them again
 }
 
-// CacheConfig says where a cache is and how large it may grow.
-type CacheConfig struct {
+// Config says where a cache is and how large it may grow.
+type Config struct {
 	Dir      string
 	MaxBytes int64        // 0 is no bound
 	ReadOnly bool         // use what is there, write nothing
-	Logger   *slog.Logger // told what goes wrong behind a load that succeeds; nil is nobody
+	Logger   *slog.Logger // of what goes wrong behind a load that succeeds; nil is none
 }
 
-// OpenCache makes the folder when it is missing, and removes what a process
+// Open makes the folder when it is missing, and removes what a process
 // that died left half-written.
-func OpenCache(cfg CacheConfig) (*Cache, error) {
+func Open(cfg Config) (*Cache, error) {
 	c := &Cache{
 		dir: cfg.Dir, maxBytes: cfg.MaxBytes, readOnly: cfg.ReadOnly, logger: cfg.Logger,
 		settling: semaphore.NewWeighted(maxSettling), unsynced: map[string]verified{},
@@ -118,7 +125,7 @@ type verified struct {
 // acquire leases a file that is in the cache; nil means that it is not. A file
 // whose size or time is not what it was verified with is hashed again, and
 // removed when it has changed.
-func (c *Cache) acquire(ctx context.Context, f File) (*lease, error) {
+func (c *Cache) acquire(ctx context.Context, f model.File) (*lease, error) {
 	path := c.path(f.SHA256)
 	for {
 		file, err := os.Open(path)
@@ -162,7 +169,7 @@ func (c *Cache) acquire(ctx context.Context, f File) (*lease, error) {
 }
 
 // check reports whether a file still is what was verified, and marks its use.
-func (c *Cache) check(file *os.File, f File) (bool, error) {
+func (c *Cache) check(file *os.File, f model.File) (bool, error) {
 	info, err := file.Stat()
 	if err != nil {
 		return false, fmt.Errorf("cache: %w", err)
@@ -206,7 +213,7 @@ func (c *Cache) known(path, sum string, now verified) bool {
 
 // link puts leased files under their own names into a folder of their own,
 // where a model finds its external data. remove deletes it.
-func (c *Cache) link(files []File, leases []*lease) (dir string, remove func(), err error) {
+func (c *Cache) link(files []model.File, leases []*lease) (dir string, remove func(), err error) {
 	held, err := c.newSet()
 	if err != nil {
 		return "", nil, fmt.Errorf("cache: %w", onDisk(err))

@@ -1,4 +1,4 @@
-package artifact
+package cache
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 
 // fill downloads a file into the cache. Another process that is at the same
 // file is waited for.
-func (f *Fetcher) fill(ctx context.Context, key string, file File, t *trust) (read int64, arrived time.Time, err error) {
+func (f *Fetcher) fill(ctx context.Context, ref model.Ref, file model.File, t *trust) (read int64, arrived time.Time, err error) {
 	c := f.cache
 	if c.readOnly {
 		return 0, arrived, errors.New("it is not in the cache, and the cache is read-only")
@@ -34,7 +34,7 @@ func (f *Fetcher) fill(ctx context.Context, key string, file File, t *trust) (re
 	if err = f.room(ctx, tmp, file.Size, t); err != nil {
 		return 0, arrived, err
 	}
-	arrived, err = f.verified(ctx, key, file, f.writer(tmp), t)
+	arrived, err = f.verified(ctx, ref, file, f.writer(tmp), t)
 	if err != nil {
 		return 0, arrived, err
 	}
@@ -67,8 +67,8 @@ func (f *Fetcher) room(ctx context.Context, tmp *os.File, size int64, t *trust) 
 
 // verified downloads a file and returns once its hash and the manifest's
 // signature hold.
-func (f *Fetcher) verified(ctx context.Context, key string, file File, dst io.WriterAt, t *trust) (arrived time.Time, err error) {
-	sum, arrived, err := f.download(ctx, key, file, dst)
+func (f *Fetcher) verified(ctx context.Context, ref model.Ref, file model.File, dst io.WriterAt, t *trust) (arrived time.Time, err error) {
+	sum, arrived, err := f.download(ctx, ref, file, dst)
 	if err != nil {
 		return arrived, err
 	}
@@ -79,11 +79,11 @@ func (f *Fetcher) verified(ctx context.Context, key string, file File, dst io.Wr
 }
 
 // unkept holds a file in memory because no folder keeps any.
-func (f *Fetcher) unkept(ctx context.Context, ref Ref, file File, t *trust) (l *lease, read int64, arrived time.Time, err error) {
+func (f *Fetcher) unkept(ctx context.Context, ref model.Ref, file model.File, t *trust) (l *lease, read int64, arrived time.Time, err error) {
 	if file.Size > f.transfer.Memory {
 		err = model.Permanent(fmt.Errorf("%d bytes are more than the %d that are held in memory: set MODELSERVE_CACHE_DIR, or raise MODELSERVE_CACHE_MEMORY", file.Size, f.transfer.Memory))
 	} else {
-		l, read, arrived, err = f.intoMemory(ctx, keyOf(ref, file.Object), file, t)
+		l, read, arrived, err = f.intoMemory(ctx, ref, file, t)
 	}
 	if err != nil {
 		return nil, read, arrived, fmt.Errorf("%s: %w", file.Path, err)
@@ -93,7 +93,7 @@ func (f *Fetcher) unkept(ctx context.Context, ref Ref, file File, t *trust) (l *
 
 // intoMemory downloads a file into memory that has a path while the lease is
 // held, and stays for as long as somebody maps it.
-func (f *Fetcher) intoMemory(ctx context.Context, key string, file File, t *trust) (l *lease, read int64, arrived time.Time, err error) {
+func (f *Fetcher) intoMemory(ctx context.Context, ref model.Ref, file model.File, t *trust) (l *lease, read int64, arrived time.Time, err error) {
 	fd, err := unix.MemfdCreate("model", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, 0, arrived, fmt.Errorf("memory for it: %w", err)
@@ -101,7 +101,7 @@ func (f *Fetcher) intoMemory(ctx context.Context, key string, file File, t *trus
 	path := fmt.Sprintf("/proc/self/fd/%d", fd)
 	tmp := os.NewFile(uintptr(fd), path)
 	if err = tmp.Truncate(file.Size); err == nil {
-		arrived, err = f.verified(ctx, key, file, f.writer(tmp), t)
+		arrived, err = f.verified(ctx, ref, file, f.writer(tmp), t)
 	}
 	if err != nil {
 		return nil, 0, arrived, errors.Join(fmt.Errorf("into memory: %w", err), tmp.Close())

@@ -1,4 +1,4 @@
-package artifact
+package cache
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/modelserveai/modelserve/internal/regular"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // maxSettling is how many verified files may wait for the disk at once. The
@@ -19,7 +20,7 @@ const maxSettling = 4
 
 // begin makes a download's file and locks it. Nil means that another process
 // had it, and has finished or given up.
-func (c *Cache) begin(ctx context.Context, f File) (*os.File, error) {
+func (c *Cache) begin(ctx context.Context, f model.File) (*os.File, error) {
 	if err := c.make(); err != nil {
 		return nil, err
 	}
@@ -43,7 +44,7 @@ func (c *Cache) begin(ctx context.Context, f File) (*os.File, error) {
 // commit moves a whole, verified download into place, where it may be used at
 // once, and begins to bring it onto the disk. The file is the cache's from here
 // on, unless commit fails.
-func (c *Cache) commit(ctx context.Context, tmp *os.File, f File) error {
+func (c *Cache) commit(ctx context.Context, tmp *os.File, f model.File) error {
 	path := c.path(f.SHA256)
 	if err := errors.Join(tmp.Chmod(0o440), removeThere(path+".ok")); err != nil {
 		return onDisk(err)

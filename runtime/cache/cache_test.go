@@ -1,4 +1,4 @@
-package artifact
+package cache
 
 import (
 	"bytes"
@@ -11,20 +11,23 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/artifact/s3test"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 func TestCacheEvictsTheLeastRecentlyUsed(t *testing.T) {
 	t.Parallel()
-	store := newFakeS3(t).store(t)
+	store := storeIn(t, s3test.New(t))
 	names := []string{"a", "b", "c"}
 	for i, name := range names {
-		publish(t, store, draft(t, name, noise(uint64(i), 1000)), Publishing{})
+		publish(t, store, draft(t, name, s3test.Noise(uint64(i), 1000)), artifact.Publishing{})
 	}
 	cache := newCache(t, 2500)
 	f := NewFetcher(store, cache, here, nil, quick)
 	fetch := func(name string) *Local {
 		t.Helper()
-		local, err := f.Fetch(t.Context(), Ref{Name: name, Version: 1})
+		local, err := f.Fetch(t.Context(), model.Ref{Name: name, Version: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +50,7 @@ func TestCacheEvictsTheLeastRecentlyUsed(t *testing.T) {
 		local.Release()
 	}
 	other := fetch("c")
-	_, err := f.Fetch(t.Context(), Ref{Name: "b", Version: 1})
+	_, err := f.Fetch(t.Context(), model.Ref{Name: "b", Version: 1})
 	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "are in use") {
 		t.Errorf("Fetch with all in use: %v", err)
 	}
@@ -58,9 +61,9 @@ func TestCacheEvictsTheLeastRecentlyUsed(t *testing.T) {
 
 func TestCacheSmallerThanTheFile(t *testing.T) {
 	t.Parallel()
-	store := newFakeS3(t).store(t)
-	publish(t, store, draft(t, "iris", noise(1, 1000)), Publishing{})
-	_, err := NewFetcher(store, newCache(t, 999), here, nil, quick).Fetch(t.Context(), Ref{Name: "iris", Version: 1})
+	store := storeIn(t, s3test.New(t))
+	publish(t, store, draft(t, "iris", s3test.Noise(1, 1000)), artifact.Publishing{})
+	_, err := NewFetcher(store, newCache(t, 999), here, nil, quick).Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
 	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "the file has 1000 bytes") {
 		t.Errorf("Fetch: %v", err)
 	}
@@ -77,7 +80,7 @@ func age(t *testing.T, path string, by time.Duration) {
 
 func TestCacheChecksAgainWhatChanged(t *testing.T) {
 	t.Parallel()
-	model := noise(1, 1000)
+	content := s3test.Noise(1, 1000)
 	for name, tc := range map[string]struct {
 		change   func(t *testing.T, path string)
 		download bool
@@ -93,8 +96,8 @@ func TestCacheChecksAgainWhatChanged(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, false},
-		"its bytes": {func(t *testing.T, path string) { rewrite(t, path, noise(2, 1000)) }, true},
-		"its size":  {func(t *testing.T, path string) { rewrite(t, path, model[:999]) }, true},
+		"its bytes": {func(t *testing.T, path string) { rewrite(t, path, s3test.Noise(2, 1000)) }, true},
+		"its size":  {func(t *testing.T, path string) { rewrite(t, path, content[:999]) }, true},
 		"all of it": {func(t *testing.T, path string) {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
@@ -103,23 +106,23 @@ func TestCacheChecksAgainWhatChanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			store := newFakeS3(t).store(t)
-			publish(t, store, draft(t, "iris", model), Publishing{})
+			store := storeIn(t, s3test.New(t))
+			publish(t, store, draft(t, "iris", content), artifact.Publishing{})
 			cache := newCache(t, 0)
 			f := NewFetcher(store, cache, here, nil, quick)
-			first, err := f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
+			first, err := f.Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
 			first.Release()
 			settled(t, cache)
 			tc.change(t, first.Path)
-			second, err := f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
+			second, err := f.Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer second.Release()
-			if got, err := os.ReadFile(second.Path); err != nil || !bytes.Equal(got, model) {
+			if got, err := os.ReadFile(second.Path); err != nil || !bytes.Equal(got, content) {
 				t.Errorf("%d bytes, %v", len(got), err)
 			}
 			if (second.Timing.Bytes > 0) != tc.download {
@@ -141,28 +144,28 @@ func rewrite(t *testing.T, path string, data []byte) {
 
 func TestCacheReadOnly(t *testing.T) {
 	t.Parallel()
-	store := newFakeS3(t).store(t)
-	publish(t, store, draft(t, "iris", noise(1, 1000)), Publishing{})
-	publish(t, store, draft(t, "rosa", noise(2, 1000)), Publishing{})
+	store := storeIn(t, s3test.New(t))
+	publish(t, store, draft(t, "iris", s3test.Noise(1, 1000)), artifact.Publishing{})
+	publish(t, store, draft(t, "rosa", s3test.Noise(2, 1000)), artifact.Publishing{})
 	cache := newCache(t, 0)
-	local, err := NewFetcher(store, cache, here, nil, quick).Fetch(t.Context(), Ref{Name: "iris", Version: 1})
+	local, err := NewFetcher(store, cache, here, nil, quick).Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	local.Release()
 	settled(t, cache)
 	before := contents(t, cache)
-	frozen, err := OpenCache(CacheConfig{Dir: cache.dir, ReadOnly: true})
+	frozen, err := Open(Config{Dir: cache.dir, ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := NewFetcher(store, frozen, here, nil, quick)
-	local, err = f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
+	local, err = f.Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	local.Release()
-	if _, err := f.Fetch(t.Context(), Ref{Name: "rosa", Version: 1}); problem.CodeOf(err) != problem.ModelUnavailable {
+	if _, err := f.Fetch(t.Context(), model.Ref{Name: "rosa", Version: 1}); problem.CodeOf(err) != problem.ModelUnavailable {
 		t.Errorf("Fetch: %v", err)
 	}
 	if after := contents(t, cache); !slices.Equal(before, after) {
@@ -179,7 +182,7 @@ func TestCacheSweepsWhatADeadProcessLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := OpenCache(CacheConfig{Dir: cache.dir}); err != nil {
+	if _, err := Open(Config{Dir: cache.dir}); err != nil {
 		t.Fatal(err)
 	}
 	if left := contents(t, cache); len(left) > 0 {
@@ -192,22 +195,22 @@ func TestCacheSweepsWhatADeadProcessLeft(t *testing.T) {
 // it returns is whole while it is held.
 func TestCacheUnderPressure(t *testing.T) {
 	t.Parallel()
-	store := newFakeS3(t).store(t)
+	store := storeIn(t, s3test.New(t))
 	names := []string{"a", "b", "c", "d", "e"}
 	models := map[string][]byte{}
 	for i, name := range names {
-		models[name] = noise(uint64(i), 4000)
-		publish(t, store, draft(t, name, models[name]), Publishing{})
+		models[name] = s3test.Noise(uint64(i), 4000)
+		publish(t, store, draft(t, name, models[name]), artifact.Publishing{})
 	}
 	dir := t.TempDir()
 	var wg sync.WaitGroup
 	for worker := range 4 {
-		cache := openCache(t, CacheConfig{Dir: dir, MaxBytes: 17_000})
+		cache := openCache(t, Config{Dir: dir, MaxBytes: 17_000})
 		f := NewFetcher(store, cache, here, nil, quick)
 		wg.Go(func() {
 			for i := range 25 {
 				name := names[(worker*7+i*3)%len(names)]
-				local, err := f.Fetch(t.Context(), Ref{Name: name, Version: 1})
+				local, err := f.Fetch(t.Context(), model.Ref{Name: name, Version: 1})
 				if err != nil {
 					if !strings.Contains(err.Error(), "are in use") {
 						t.Error(err)

@@ -1,4 +1,4 @@
-package artifact
+package cache
 
 import (
 	"context"
@@ -17,13 +17,29 @@ import (
 	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
+// Store has what is published: artifact.Store has it in S3.
+type Store interface {
+	// ReadManifest reads a version's manifest, and its bytes. An unknown version is
+	// problem.ModelNotFound.
+	ReadManifest(ctx context.Context, ref model.Ref) (*model.Manifest, []byte, error)
+
+	// ReadSignatures reads the signatures of a manifest's bytes, one a line; none
+	// where nobody signed them.
+	ReadSignatures(ctx context.Context, ref model.Ref, manifest []byte) ([]byte, error)
+
+	// OpenFile opens length bytes of a file, from first on. It asks once, as whoever
+	// downloads goes on where an attempt broke off; an error that another attempt
+	// does not change is model.Permanent.
+	OpenFile(ctx context.Context, ref model.Ref, file model.File, first, length int64) (io.ReadCloser, error)
+}
+
 // Fetcher brings published versions onto this node. It is safe for concurrent
 // use; a file that several ask for is downloaded once.
 type Fetcher struct {
-	store    *Store
+	store    Store
 	cache    *Cache
-	verifier *Verifier
-	target   func() (Target, error)
+	verifier *sign.Verifier
+	target   func() (model.Target, error)
 	transfer Transfer
 	ranges   *semaphore.Weighted
 	buffers  sync.Pool // of *[]byte, pieceBytes long
@@ -35,15 +51,16 @@ type Fetcher struct {
 }
 
 // NewFetcher makes a fetcher. Without a cache it keeps no file: each is held in
-// memory for as long as it is used, up to transfer.Memory bytes. target is this node's ONNX Runtime and CPU. With
-// a verifier, unsigned and altered manifests are refused; nil checks none.
-func NewFetcher(store *Store, cache *Cache, target Target, verifier *Verifier, transfer Transfer) *Fetcher {
-	return NewFetcherFor(store, cache, func() (Target, error) { return target, nil }, verifier, transfer)
+// memory for as long as it is used, up to transfer.Memory bytes. target is this
+// node's ONNX Runtime and CPU. With a verifier, unsigned and altered manifests are
+// refused; nil checks none.
+func NewFetcher(store Store, cache *Cache, target model.Target, verifier *sign.Verifier, transfer Transfer) *Fetcher {
+	return NewFetcherFor(store, cache, func() (model.Target, error) { return target, nil }, verifier, transfer)
 }
 
 // NewFetcherFor is NewFetcher for a node whose ONNX Runtime is still starting:
 // target is asked, and may be waited for, while a manifest is on its way.
-func NewFetcherFor(store *Store, cache *Cache, target func() (Target, error), verifier *Verifier, transfer Transfer) *Fetcher {
+func NewFetcherFor(store Store, cache *Cache, target func() (model.Target, error), verifier *sign.Verifier, transfer Transfer) *Fetcher {
 	transfer = transfer.withDefaults()
 	return &Fetcher{
 		store: store, cache: cache, target: target, verifier: verifier, transfer: transfer,
@@ -51,45 +68,6 @@ func NewFetcherFor(store *Store, cache *Cache, target func() (Target, error), ve
 		flights: map[flightKey]*flight{},
 		writer:  func(f *os.File) io.WriterAt { return f },
 	}
-}
-
-// Manifest reads a version's manifest and digest, and checks its signature
-// where the fetcher has a verifier.
-func (f *Fetcher) Manifest(ctx context.Context, ref Ref) (*Manifest, string, error) {
-	return f.store.SignedManifest(ctx, ref, f.verifier)
-}
-
-// SignedManifest is Manifest, and refuses what v does not accept; a nil v
-// accepts everything.
-func (s *Store) SignedManifest(ctx context.Context, ref Ref, v *Verifier) (*Manifest, string, error) {
-	m, data, err := s.manifest(ctx, ref)
-	if err != nil {
-		return nil, "", err
-	}
-	if err := s.checkSignature(ctx, ref, data, v); err != nil {
-		return nil, "", err
-	}
-	return m, model.DigestOf(data), nil
-}
-
-// checkSignature reads and checks the signature of a manifest's bytes.
-func (s *Store) checkSignature(ctx context.Context, ref Ref, manifest []byte, v *Verifier) error {
-	if v == nil {
-		return nil
-	}
-	signatures, err := s.read(ctx, keyOf(ref, signatureObject(manifest)), sign.MaxSignatures)
-	if errors.Is(err, errMissing) {
-		err, signatures = nil, nil
-	}
-	if err == nil {
-		if err = v.Verify(manifest, signatures); err != nil {
-			err = model.Permanent(err)
-		}
-	}
-	if err != nil {
-		return model.Unavailable(ref, fmt.Errorf("%s: %w", ManifestFile, err))
-	}
-	return nil
 }
 
 // Fetch brings a version's files onto this node and holds them there until the
@@ -100,9 +78,9 @@ func (s *Store) checkSignature(ctx context.Context, ref Ref, manifest []byte, v 
 //
 // An unknown version is problem.ModelNotFound; one that cannot be had whole is
 // problem.ModelUnavailable with file and reason, and leaves nothing behind.
-func (f *Fetcher) Fetch(ctx context.Context, ref Ref) (*Local, error) {
+func (f *Fetcher) Fetch(ctx context.Context, ref model.Ref) (*Local, error) {
 	start := time.Now()
-	m, data, err := f.store.manifest(ctx, ref)
+	m, data, err := f.store.ReadManifest(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +132,7 @@ func (g *fetched) release() {
 }
 
 // files leases every file while the signature is checked.
-func (f *Fetcher) files(ctx context.Context, ref Ref, manifest []byte, files []File) (*fetched, error) {
+func (f *Fetcher) files(ctx context.Context, ref model.Ref, manifest []byte, files []model.File) (*fetched, error) {
 	got := &fetched{leases: make([]*lease, len(files))}
 	arrivals, reads := make([]time.Time, len(files)), make([]int64, len(files))
 	g, gctx := errgroup.WithContext(ctx)
@@ -162,7 +140,7 @@ func (f *Fetcher) files(ctx context.Context, ref Ref, manifest []byte, files []F
 	t := &trust{done: make(chan struct{})}
 	g.Go(func() error {
 		defer close(t.done)
-		t.err = f.store.checkSignature(gctx, ref, manifest, f.verifier)
+		t.err = checkSignature(gctx, f.store, ref, manifest, f.verifier)
 		return t.err
 	})
 	for i, file := range files {
@@ -191,25 +169,9 @@ func (f *Fetcher) files(ctx context.Context, ref Ref, manifest []byte, files []F
 	return nil, model.Unavailable(ref, err)
 }
 
-// trust is what is not known yet of a manifest: whether its signature holds.
-type trust struct {
-	done chan struct{}
-	err  error // set before done is closed
-}
-
-// wait returns nil once the signature holds.
-func (t *trust) wait(ctx context.Context) error {
-	select {
-	case <-t.done:
-		return t.err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // file leases one file, downloading it when it is not there. Where the disk
 // takes none, it is held in memory.
-func (f *Fetcher) file(ctx context.Context, ref Ref, file File, t *trust) (l *lease, read int64, arrived time.Time, err error) {
+func (f *Fetcher) file(ctx context.Context, ref model.Ref, file model.File, t *trust) (l *lease, read int64, arrived time.Time, err error) {
 	if f.cache == nil {
 		return f.unkept(ctx, ref, file, t)
 	}
@@ -229,7 +191,7 @@ func (f *Fetcher) file(ctx context.Context, ref Ref, file File, t *trust) (l *le
 		if err != nil && diskTrouble(err) && file.Size <= f.transfer.Memory {
 			f.cache.logger.WarnContext(ctx, "the cache takes no file: it is loaded from memory",
 				"model", ref.String(), "file", file.Path, "bytes", file.Size, "error", err)
-			l, n, arrived, err = f.intoMemory(ctx, keyOf(ref, file.Object), file, t)
+			l, n, arrived, err = f.intoMemory(ctx, ref, file, t)
 			read += n
 		}
 		switch {
@@ -247,7 +209,7 @@ func (f *Fetcher) file(ctx context.Context, ref Ref, file File, t *trust) (l *le
 // flightKey names a download: of one file, under one manifest, so that all who
 // wait for it wait for the same signature.
 type flightKey struct {
-	ref Ref
+	ref model.Ref
 	sum string
 }
 
@@ -263,7 +225,7 @@ type flight struct {
 
 // once joins the download of a file, or starts it. The download ends when
 // nobody waits for it any more, and not with the first who asked.
-func (f *Fetcher) once(ctx context.Context, ref Ref, file File, t *trust) (int64, time.Time, error) {
+func (f *Fetcher) once(ctx context.Context, ref model.Ref, file model.File, t *trust) (int64, time.Time, error) {
 	key := flightKey{ref, file.SHA256}
 	f.mu.Lock()
 	fl := f.flights[key]
@@ -273,7 +235,7 @@ func (f *Fetcher) once(ctx context.Context, ref Ref, file File, t *trust) (int64
 		f.flights[key] = fl
 		go func() {
 			defer cancel()
-			fl.read, fl.arrived, fl.err = f.fill(flying, keyOf(ref, file.Object), file, t)
+			fl.read, fl.arrived, fl.err = f.fill(flying, ref, file, t)
 			f.mu.Lock()
 			if f.flights[key] == fl {
 				delete(f.flights, key)
@@ -302,45 +264,4 @@ func (f *Fetcher) once(ctx context.Context, ref Ref, file File, t *trust) (int64
 		}
 		return 0, time.Time{}, ctx.Err()
 	}
-}
-
-// nowhere is where bytes go that are only to be hashed.
-type nowhere struct{}
-
-// WriteAt implements io.WriterAt.
-func (nowhere) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
-
-// FileFault is what Verify found wrong with one file.
-type FileFault struct {
-	Path   string
-	Reason error
-}
-
-// Verify reads every file of a version from S3 and compares it with the
-// manifest, whose signature it checks with v unless that is nil. An empty list
-// means that all is as it was published.
-func (s *Store) Verify(ctx context.Context, ref Ref, v *Verifier) ([]FileFault, error) {
-	m, data, err := s.manifest(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	var faults []FileFault
-	if err := s.checkSignature(ctx, ref, data, v); err != nil {
-		faults = append(faults, FileFault{Path: ManifestFile, Reason: err})
-	}
-	f := NewFetcher(s, nil, Target{}, v, Transfer{})
-	for _, file := range m.Files {
-		sum, _, err := f.download(ctx, keyOf(ref, file.Object), file, nowhere{})
-		switch {
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case err != nil:
-			faults = append(faults, FileFault{Path: file.Path, Reason: err})
-		case sum != file.SHA256:
-			faults = append(faults, FileFault{
-				Path: file.Path, Reason: fmt.Errorf("altered: sha256 %s, expected %s", sum, file.SHA256),
-			})
-		}
-	}
-	return faults, nil
 }

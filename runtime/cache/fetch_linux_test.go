@@ -1,4 +1,4 @@
-package artifact
+package cache
 
 import (
 	"os"
@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/artifact/s3test"
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
@@ -17,10 +19,10 @@ func TestFetchFullDisk(t *testing.T) {
 	if !ok {
 		return // the writer above stands for it
 	}
-	store := newFakeS3(t).store(t)
-	publish(t, store, draft(t, "iris", noise(1, 200_000)), Publishing{})
-	cache := openCache(t, CacheConfig{Dir: dir})
-	_, err := NewFetcher(store, cache, here, nil, Transfer{}).Fetch(t.Context(), Ref{Name: "iris", Version: 1})
+	store := storeIn(t, s3test.New(t))
+	publish(t, store, draft(t, "iris", s3test.Noise(1, 200_000)), artifact.Publishing{})
+	cache := openCache(t, Config{Dir: dir})
+	_, err := NewFetcher(store, cache, here, nil, Transfer{}).Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
 	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "model.onnx: disk full") {
 		t.Errorf("Fetch: %v", err)
 	}
@@ -35,11 +37,11 @@ func TestFetchReadOnlyDisk(t *testing.T) {
 	if !ok {
 		return
 	}
-	store := newFakeS3(t).store(t)
-	iris, rosa := noise(1, 1000), noise(2, 1000)
-	publish(t, store, draft(t, "iris", iris), Publishing{})
-	publish(t, store, draft(t, "rosa", rosa), Publishing{})
-	cache := openCache(t, CacheConfig{Dir: dir})
+	store := storeIn(t, s3test.New(t))
+	iris, rosa := s3test.Noise(1, 1000), s3test.Noise(2, 1000)
+	publish(t, store, draft(t, "iris", iris), artifact.Publishing{})
+	publish(t, store, draft(t, "rosa", rosa), artifact.Publishing{})
+	cache := openCache(t, Config{Dir: dir})
 	f := NewFetcher(store, cache, here, nil, quick)
 	holds(t, f, "iris", iris).Release()
 	settled(t, cache)
@@ -51,7 +53,7 @@ func TestFetchReadOnlyDisk(t *testing.T) {
 	}
 	remount(syscall.MS_RDONLY)
 	holds(t, f, "iris", iris).Release() // what is there is used
-	_, err := f.Fetch(t.Context(), Ref{Name: "rosa", Version: 1})
+	_, err := f.Fetch(t.Context(), model.Ref{Name: "rosa", Version: 1})
 	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "model rosa@1: model.onnx: ") ||
 		!strings.Contains(err.Error(), "read-only file system") {
 		t.Errorf("Fetch: %v", err)
@@ -67,10 +69,10 @@ func TestFetchReadOnlyDisk(t *testing.T) {
 // memory, to the bound.
 func TestFetchKeepsNothing(t *testing.T) {
 	t.Parallel()
-	store := newFakeS3(t).store(t)
-	iris, rosa := noise(1, 1000), noise(2, 2000)
-	publish(t, store, draft(t, "iris", iris), Publishing{})
-	publish(t, store, draft(t, "rosa", rosa), Publishing{})
+	store := storeIn(t, s3test.New(t))
+	iris, rosa := s3test.Noise(1, 1000), s3test.Noise(2, 2000)
+	publish(t, store, draft(t, "iris", iris), artifact.Publishing{})
+	publish(t, store, draft(t, "rosa", rosa), artifact.Publishing{})
 	transfer := quick
 	transfer.Memory = 1500
 	f := NewFetcher(store, nil, here, nil, transfer)
@@ -82,20 +84,20 @@ func TestFetchKeepsNothing(t *testing.T) {
 	if _, err := os.Stat(local.Path); err == nil {
 		t.Errorf("%s is there after the release", local.Path)
 	}
-	_, err := f.Fetch(t.Context(), Ref{Name: "rosa", Version: 1})
-	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "2000 bytes are more than the 1500") || !Lasting(err) {
+	_, err := f.Fetch(t.Context(), model.Ref{Name: "rosa", Version: 1})
+	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "2000 bytes are more than the 1500") || !model.Lasting(err) {
 		t.Errorf("Fetch: %v", err)
 	}
-	publish(t, store, draft(t, "viola", iris, DraftFile{Path: "weights.bin", Source: write(t, rosa)}), Publishing{})
-	_, err = f.Fetch(t.Context(), Ref{Name: "viola", Version: 1})
-	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "external data") || !Lasting(err) {
+	publish(t, store, draft(t, "viola", iris, artifact.DraftFile{Path: "weights.bin", Source: write(t, rosa)}), artifact.Publishing{})
+	_, err = f.Fetch(t.Context(), model.Ref{Name: "viola", Version: 1})
+	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "external data") || !model.Lasting(err) {
 		t.Errorf("Fetch of external data: %v", err)
 	}
 }
 
-// TestOpenCacheOnAReadOnlyDisk holds that a folder that takes no files from the
+// TestOpenOnAReadOnlyDisk holds that a folder that takes no files from the
 // beginning keeps nobody from serving.
-func TestOpenCacheOnAReadOnlyDisk(t *testing.T) {
+func TestOpenOnAReadOnlyDisk(t *testing.T) {
 	t.Parallel()
 	dir, ok := smallDisk(t)
 	if !ok {
@@ -104,14 +106,14 @@ func TestOpenCacheOnAReadOnlyDisk(t *testing.T) {
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
-	cache, err := OpenCache(CacheConfig{Dir: filepath.Join(dir, "cache")})
+	cache, err := Open(Config{Dir: filepath.Join(dir, "cache")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := cache.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if _, err := OpenCache(CacheConfig{Dir: filepath.Join(os.Args[0], "cache")}); err == nil {
+	if _, err := Open(Config{Dir: filepath.Join(os.Args[0], "cache")}); err == nil {
 		t.Error("a path through a file is a folder")
 	}
 }

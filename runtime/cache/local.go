@@ -1,14 +1,16 @@
-package artifact
+package cache
 
 import (
 	"os"
 	"time"
+
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // Local is a version on this node's disk, verified. Its files stay until
 // Release: a session that has them open or mapped needs them no longer.
 type Local struct {
-	Manifest Manifest
+	Manifest model.Manifest
 	Digest   string // "sha256:…" of model.json's bytes
 	Path     string // the file to load
 	ORT      bool   // Path is an .ort that fits this library and CPU

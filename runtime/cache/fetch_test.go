@@ -1,4 +1,4 @@
-package artifact
+package cache
 
 import (
 	"bytes"
@@ -19,33 +19,37 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/artifact/s3test"
+	"github.com/modelserveai/modelserve/runtime/model"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 func TestFetch(t *testing.T) {
 	t.Parallel()
-	s3 := newFakeS3(t)
-	store := s3.store(t)
-	model, weights, optimised := noise(1, 10_000), noise(2, 5_000), noise(3, 20_000)
-	d := draft(t, "iris", model,
-		DraftFile{Path: "weights.bin", Source: write(t, weights)},
-		DraftFile{Path: "model.ort", Source: write(t, optimised), Optimized: &here})
-	publish(t, store, d, Publishing{})
-	other := Target{ONNXRuntime: "1.32.0", Arch: "amd64", CPU: here.CPU}
+	s3 := s3test.New(t)
+	store := storeIn(t, s3)
+	content, weights, optimised := s3test.Noise(1, 10_000), s3test.Noise(2, 5_000), s3test.Noise(3, 20_000)
+	d := draft(t, "iris", content,
+		artifact.DraftFile{Path: "weights.bin", Source: write(t, weights)},
+		artifact.DraftFile{Path: "model.ort", Source: write(t, optimised), Optimized: &here})
+	publish(t, store, d, artifact.Publishing{})
+	other := model.Target{ONNXRuntime: "1.32.0", Arch: "amd64", CPU: here.CPU}
 
 	for name, tc := range map[string]struct {
-		target Target
+		target model.Target
 		ort    bool
 		want   map[string][]byte
 	}{
 		"optimised for this node":    {here, true, map[string][]byte{"": optimised}},
-		"optimised for another node": {other, false, map[string][]byte{ModelFile: model, "weights.bin": weights}},
+		"optimised for another node": {other, false, map[string][]byte{model.ModelFile: content, "weights.bin": weights}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cache := newCache(t, 0)
 			f := NewFetcher(store, cache, tc.target, nil, quick)
 			for run := range 2 {
-				local, err := f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
+				local, err := f.Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -76,23 +80,23 @@ func TestFetch(t *testing.T) {
 
 func TestFetchFaults(t *testing.T) {
 	t.Parallel()
-	model := noise(1, 10_000)
+	content := s3test.Noise(1, 10_000)
 	onModel := func(fault func(w http.ResponseWriter, r *http.Request, next http.Handler)) func(http.ResponseWriter, *http.Request, http.Handler) {
 		return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-			if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "-"+ModelFile) {
+			if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "-"+model.ModelFile) {
 				fault(w, r, next)
 				return
 			}
 			next.ServeHTTP(w, r)
 		}
 	}
-	change := func(edit func([]byte) []byte) func(*testing.T, *fakeS3) {
-		return func(t *testing.T, s3 *fakeS3) {
-			replace(t, s3, "-"+ModelFile, edit(bytes.Clone(model)))
+	change := func(edit func([]byte) []byte) func(*testing.T, *s3test.S3) {
+		return func(t *testing.T, s3 *s3test.S3) {
+			s3.Replace(t, "-"+model.ModelFile, edit(bytes.Clone(content)))
 		}
 	}
 	for name, tc := range map[string]struct {
-		prepare func(t *testing.T, s3 *fakeS3)
+		prepare func(t *testing.T, s3 *s3test.S3)
 		fault   func(w http.ResponseWriter, r *http.Request, next http.Handler)
 		writer  func(*os.File) io.WriterAt
 		stall   time.Duration // 0 is long
@@ -152,14 +156,14 @@ func TestFetchFaults(t *testing.T) {
 			}(),
 		},
 		"manifest of another model": {
-			prepare: func(t *testing.T, s3 *fakeS3) {
-				m := bytes.ReplaceAll(object(t, s3, "/"+ManifestFile), []byte(`"iris"`), []byte(`"rosa"`))
-				replace(t, s3, "/"+ManifestFile, m)
+			prepare: func(t *testing.T, s3 *s3test.S3) {
+				m := bytes.ReplaceAll(s3.Object(t, "/"+model.ManifestFile), []byte(`"iris"`), []byte(`"rosa"`))
+				s3.Replace(t, "/"+model.ManifestFile, m)
 			},
 			code: problem.ModelUnavailable, want: "model iris@1: model.json: it is that of rosa@1",
 		},
 		"manifest that is none": {
-			prepare: func(t *testing.T, s3 *fakeS3) { replace(t, s3, "/"+ManifestFile, []byte("{}")) },
+			prepare: func(t *testing.T, s3 *s3test.S3) { s3.Replace(t, "/"+model.ManifestFile, []byte("{}")) },
 			code:    problem.ModelUnavailable, want: "model iris@1: model.json: schema: expected 1, got 0",
 		},
 		"disk full": {
@@ -170,13 +174,13 @@ func TestFetchFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s3 := newFakeS3(t)
-			store := s3.store(t)
-			publish(t, store, draft(t, "iris", model), Publishing{})
+			s3 := s3test.New(t)
+			store := storeIn(t, s3)
+			publish(t, store, draft(t, "iris", content), artifact.Publishing{})
 			if tc.prepare != nil {
 				tc.prepare(t, s3)
 			}
-			s3.inject(tc.fault)
+			s3.Inject(tc.fault)
 			cache := newCache(t, 0)
 			transfer := quick
 			if tc.stall != 0 {
@@ -186,13 +190,13 @@ func TestFetchFaults(t *testing.T) {
 			if tc.writer != nil {
 				f.writer = tc.writer
 			}
-			local, err := f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
+			local, err := f.Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
 			if tc.code == "" {
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer local.Release()
-				if got, err := os.ReadFile(local.Path); err != nil || !bytes.Equal(got, model) {
+				if got, err := os.ReadFile(local.Path); err != nil || !bytes.Equal(got, content) {
 					t.Errorf("%d bytes, %v", len(got), err)
 				}
 				return
@@ -200,7 +204,7 @@ func TestFetchFaults(t *testing.T) {
 			if problem.CodeOf(err) != tc.code || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("Fetch: %v, want %s: %s", err, tc.code, tc.want)
 			}
-			if Lasting(err) == tc.again {
+			if model.Lasting(err) == tc.again {
 				t.Errorf("%v: lasting %v", err, !tc.again)
 			}
 			if left := contents(t, cache); len(left) > 0 {
@@ -236,72 +240,34 @@ func drop(w http.ResponseWriter, r *http.Request, next http.Handler, n int) {
 	panic(http.ErrAbortHandler)
 }
 
-// keyOf finds the one object whose key ends so.
-func keyLike(t testing.TB, s3 *fakeS3, suffix string) string {
-	t.Helper()
-	list, err := s3.backend.ListBucket("models", nil, gofakes3Page())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, o := range list.Contents {
-		if strings.HasSuffix(o.Key, suffix) {
-			return o.Key
-		}
-	}
-	t.Fatalf("no object ends with %s", suffix)
-	return ""
-}
-
-func object(t testing.TB, s3 *fakeS3, suffix string) []byte {
-	t.Helper()
-	o, err := s3.backend.GetObject("models", keyLike(t, s3, suffix), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer o.Contents.Close()
-	data, err := io.ReadAll(o.Contents)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
-func replace(t testing.TB, s3 *fakeS3, suffix string, data []byte) {
-	t.Helper()
-	_, err := s3.backend.PutObject("models", keyLike(t, s3, suffix), map[string]string{}, bytes.NewReader(data), int64(len(data)), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestFetchUnreachable(t *testing.T) {
 	t.Parallel()
-	s3 := newFakeS3(t)
-	store := s3.store(t)
+	s3 := s3test.New(t)
+	store := storeIn(t, s3)
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
-	s3.url = server.URL
-	gone := s3.store(t)
+	s3.URL = server.URL
+	gone := storeIn(t, s3)
 	_ = store
-	_, err := NewFetcher(gone, newCache(t, 0), here, nil, quick).Fetch(t.Context(), Ref{Name: "iris", Version: 1})
-	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "S3 unreachable") || Lasting(err) {
+	_, err := NewFetcher(gone, newCache(t, 0), here, nil, quick).Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
+	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "S3 unreachable") || model.Lasting(err) {
 		t.Errorf("Fetch: %v", err)
 	}
 }
 
 func TestFetchUnknown(t *testing.T) {
 	t.Parallel()
-	store := newFakeS3(t).store(t)
+	store := storeIn(t, s3test.New(t))
 	f := NewFetcher(store, newCache(t, 0), here, nil, quick)
 	for name, tc := range map[string]struct {
-		ref  Ref
+		ref  model.Ref
 		want problem.Code
 	}{
-		"model":          {Ref{Name: "iris", Version: 1}, problem.ModelNotFound},
-		"a path":         {Ref{Name: "../iris", Version: 1}, problem.InvalidArgument},
-		"version":        {Ref{Name: "iris", Version: 0}, problem.InvalidArgument},
-		"negative":       {Ref{Name: "iris", Version: -1}, problem.InvalidArgument},
-		"a path's slash": {Ref{Name: "iris/1", Version: 1}, problem.InvalidArgument},
+		"model":          {model.Ref{Name: "iris", Version: 1}, problem.ModelNotFound},
+		"a path":         {model.Ref{Name: "../iris", Version: 1}, problem.InvalidArgument},
+		"version":        {model.Ref{Name: "iris", Version: 0}, problem.InvalidArgument},
+		"negative":       {model.Ref{Name: "iris", Version: -1}, problem.InvalidArgument},
+		"a path's slash": {model.Ref{Name: "iris/1", Version: 1}, problem.InvalidArgument},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -316,29 +282,29 @@ func TestFetchSigned(t *testing.T) {
 	t.Parallel()
 	signer := newSigner(t)
 	for name, tc := range map[string]struct {
-		signer   *Signer
-		verifier *Verifier
+		signer   *sign.Signer
+		verifier *sign.Verifier
 		tamper   bool
 		want     error
 	}{
-		"signed":                  {signer: signer, verifier: NewVerifier(signer.Public())},
-		"signed by one of two":    {signer: signer, verifier: NewVerifier(newSigner(t).Public(), signer.Public())},
+		"signed":                  {signer: signer, verifier: sign.NewVerifier(signer.Public())},
+		"signed by one of two":    {signer: signer, verifier: sign.NewVerifier(newSigner(t).Public(), signer.Public())},
 		"signed, and not checked": {signer: signer},
-		"unsigned":                {verifier: NewVerifier(signer.Public()), want: ErrUnsigned},
-		"by another key":          {signer: newSigner(t), verifier: NewVerifier(signer.Public()), want: ErrWrongSignature},
-		"altered":                 {signer: signer, verifier: NewVerifier(signer.Public()), tamper: true, want: ErrUnsigned},
+		"unsigned":                {verifier: sign.NewVerifier(signer.Public()), want: sign.ErrUnsigned},
+		"by another key":          {signer: newSigner(t), verifier: sign.NewVerifier(signer.Public()), want: sign.ErrWrongSignature},
+		"altered":                 {signer: signer, verifier: sign.NewVerifier(signer.Public()), tamper: true, want: sign.ErrUnsigned},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s3 := newFakeS3(t)
-			store := s3.store(t)
-			publish(t, store, draft(t, "iris", noise(1, 100)), Publishing{Signer: tc.signer})
+			s3 := s3test.New(t)
+			store := storeIn(t, s3)
+			publish(t, store, draft(t, "iris", s3test.Noise(1, 100)), artifact.Publishing{Signer: tc.signer})
 			if tc.tamper {
-				replace(t, s3, "/"+ManifestFile, bytes.ReplaceAll(object(t, s3, "/"+ManifestFile), []byte("-1"), []byte("-1 ")))
+				s3.Replace(t, "/"+model.ManifestFile, bytes.ReplaceAll(s3.Object(t, "/"+model.ManifestFile), []byte("-1"), []byte("-1 ")))
 			}
 			f := NewFetcher(store, newCache(t, 0), here, tc.verifier, quick)
-			local, err := f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
-			if !errors.Is(err, tc.want) || (tc.want != nil && (problem.CodeOf(err) != problem.ModelUnavailable || !Lasting(err))) {
+			local, err := f.Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
+			if !errors.Is(err, tc.want) || (tc.want != nil && (problem.CodeOf(err) != problem.ModelUnavailable || !model.Lasting(err))) {
 				t.Fatalf("Fetch: %v, want %v", err, tc.want)
 			}
 			if err == nil {
@@ -348,24 +314,14 @@ func TestFetchSigned(t *testing.T) {
 	}
 }
 
-func newSigner(t testing.TB) *Signer {
-	t.Helper()
-	dir := t.TempDir()
-	s, err := CreateKeys(filepath.Join(dir, "key"), filepath.Join(dir, "pub"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
 func TestFetchManyAtOnceDownloadsOnce(t *testing.T) {
 	t.Parallel()
-	s3 := newFakeS3(t)
-	store := s3.store(t)
-	model := noise(1, 10_000)
-	publish(t, store, draft(t, "iris", model), Publishing{})
+	s3 := s3test.New(t)
+	store := storeIn(t, s3)
+	content := s3test.Noise(1, 10_000)
+	publish(t, store, draft(t, "iris", content), artifact.Publishing{})
 	cache := newCache(t, 0)
-	other := openCache(t, CacheConfig{Dir: cache.dir}) // as another process would
+	other := openCache(t, Config{Dir: cache.dir}) // as another process would
 	fetchers := []*Fetcher{
 		NewFetcher(store, cache, here, nil, quick),
 		NewFetcher(store, other, here, nil, quick),
@@ -373,31 +329,31 @@ func TestFetchManyAtOnceDownloadsOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
-			local, err := fetchers[i%2].Fetch(t.Context(), Ref{Name: "iris", Version: 1})
+			local, err := fetchers[i%2].Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			defer local.Release()
-			if got, err := os.ReadFile(local.Path); err != nil || !bytes.Equal(got, model) {
+			if got, err := os.ReadFile(local.Path); err != nil || !bytes.Equal(got, content) {
 				t.Errorf("%d bytes, %v", len(got), err)
 			}
 		})
 	}
 	wg.Wait()
-	if n := s3.count("-" + ModelFile); n != 10 {
+	if n := s3.Gets("-" + model.ModelFile); n != 10 {
 		t.Errorf("%d ranges were read, want 10", n)
 	}
 }
 
 func TestFetchCancelled(t *testing.T) {
 	t.Parallel()
-	s3 := newFakeS3(t)
-	store := s3.store(t)
-	publish(t, store, draft(t, "iris", noise(1, 10_000)), Publishing{})
+	s3 := s3test.New(t)
+	store := storeIn(t, s3)
+	publish(t, store, draft(t, "iris", s3test.Noise(1, 10_000)), artifact.Publishing{})
 	ctx, cancel := context.WithCancel(t.Context())
-	s3.inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		if strings.HasSuffix(r.URL.Path, "-"+ModelFile) {
+	s3.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if strings.HasSuffix(r.URL.Path, "-"+model.ModelFile) {
 			cancel()
 			<-r.Context().Done()
 			return
@@ -405,11 +361,25 @@ func TestFetchCancelled(t *testing.T) {
 		next.ServeHTTP(w, r)
 	})
 	cache := newCache(t, 0)
-	_, err := NewFetcher(store, cache, here, nil, quick).Fetch(ctx, Ref{Name: "iris", Version: 1})
+	_, err := NewFetcher(store, cache, here, nil, quick).Fetch(ctx, model.Ref{Name: "iris", Version: 1})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("Fetch: %v", err)
 	}
 	if diff := cmp.Diff([]string(nil), contents(t, cache)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	s3 := s3test.New(t)
+	store := storeIn(t, s3)
+	signer := newSigner(t)
+	ref := publish(t, store, draft(t, "iris", s3test.Noise(1, 5000)), artifact.Publishing{Signer: signer}).Ref
+	s3.Replace(t, "-"+model.ModelFile, s3test.Noise(2, 5000))
+	faults, err := Verify(t.Context(), store, ref, sign.NewVerifier(newSigner(t).Public()))
+	if err != nil || len(faults) != 2 || faults[0].Path != model.ManifestFile || faults[1].Path != model.ModelFile ||
+		!strings.Contains(faults[1].Reason.Error(), "altered: sha256") {
+		t.Errorf("%v, %v", faults, err)
 	}
 }

@@ -1,4 +1,4 @@
-package artifact
+package cache
 
 import (
 	"context"
@@ -84,7 +84,7 @@ type piece struct {
 // faster, and hashes them in order while the rest arrives. A range keeps its
 // turn until it is hashed, so that no more than Ranges of them are in memory.
 // arrived is when the last byte was there.
-func (f *Fetcher) download(ctx context.Context, key string, file File, dst io.WriterAt) (sum string, arrived time.Time, err error) {
+func (f *Fetcher) download(ctx context.Context, ref model.Ref, file model.File, dst io.WriterAt) (sum string, arrived time.Time, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	parts := make(chan *part, f.transfer.Ranges)
@@ -93,7 +93,7 @@ func (f *Fetcher) download(ctx context.Context, key string, file File, dst io.Wr
 	go func() {
 		defer close(begun)
 		defer close(parts)
-		f.begin(ctx, key, file, dst, parts, more)
+		f.begin(ctx, ref, file, dst, parts, more)
 	}()
 	h := sha256.New()
 	for p := range parts {
@@ -119,7 +119,7 @@ func (f *Fetcher) download(ctx context.Context, key string, file File, dst io.Wr
 
 // begin begins a file's ranges in order: the next one when the last is nearly
 // there, or when more says that the hash has nothing to do.
-func (f *Fetcher) begin(ctx context.Context, key string, file File, dst io.WriterAt, parts chan<- *part, more <-chan struct{}) {
+func (f *Fetcher) begin(ctx context.Context, ref model.Ref, file model.File, dst io.WriterAt, parts chan<- *part, more <-chan struct{}) {
 	span := f.transfer.span(file.Size)
 	for first := int64(0); first < file.Size; first += span {
 		if f.ranges.Acquire(ctx, 1) != nil {
@@ -135,7 +135,7 @@ func (f *Fetcher) begin(ctx context.Context, key string, file File, dst io.Write
 			defer close(p.pieces)
 			end := sync.OnceFunc(func() { close(p.nearly) })
 			defer end()
-			p.err = f.fetchRange(ctx, key, p, file.Size, dst, end)
+			p.err = f.fetchRange(ctx, ref, file, p, dst, end)
 		}()
 		parts <- p // as many as there are turns have room
 		select {
@@ -181,7 +181,7 @@ func (f *Fetcher) buffer() *[]byte {
 
 // fetchRange gets a range, and goes on where an attempt broke off. It calls
 // nearly when less than an eighth of it is missing.
-func (f *Fetcher) fetchRange(ctx context.Context, key string, p *part, size int64, dst io.WriterAt, nearly func()) error {
+func (f *Fetcher) fetchRange(ctx context.Context, ref model.Ref, file model.File, p *part, dst io.WriterAt, nearly func()) error {
 	got, unwritten := int64(0), error(nil) // the error of dst
 	put := func(c piece) error {
 		if _, err := dst.WriteAt((*c.buffer)[:c.n], p.first+got); err != nil {
@@ -202,7 +202,7 @@ func (f *Fetcher) fetchRange(ctx context.Context, key string, p *part, size int6
 				return err
 			}
 		}
-		err = f.attempt(ctx, key, p.first+got, p.length-got, size, put)
+		err = f.attempt(ctx, ref, file, p.first+got, p.length-got, put)
 		if got == p.length {
 			return nil
 		}
@@ -219,14 +219,14 @@ func (f *Fetcher) fetchRange(ctx context.Context, key string, p *part, size int6
 
 // attempt reads length bytes from first on until an error or the end; a body
 // that stalls is an error.
-func (f *Fetcher) attempt(ctx context.Context, key string, first, length, size int64, put func(piece) error) error {
+func (f *Fetcher) attempt(ctx context.Context, ref model.Ref, file model.File, first, length int64, put func(piece) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stall := time.AfterFunc(f.transfer.Stall, func() {
 		cancel(fmt.Errorf("%w: no byte in %v", model.ErrUnreachable, f.transfer.Stall))
 	})
 	defer stall.Stop()
-	body, err := f.store.openRange(ctx, key, first, length, size)
+	body, err := f.store.OpenFile(ctx, ref, file, first, length)
 	if err != nil {
 		return stalled(ctx, err)
 	}
@@ -243,7 +243,7 @@ func (f *Fetcher) attempt(ctx context.Context, key string, first, length, size i
 			return err
 		}
 	}
-	return stalled(ctx, interrupted(err))
+	return stalled(ctx, err)
 }
 
 // readPiece fills b, or as much of it as there is before an error.
@@ -290,3 +290,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return ctx.Err()
 	}
 }
+
+// again reports whether another attempt may succeed.
+func again(err error) bool { return !model.Lasting(err) && !errors.Is(err, context.Canceled) }

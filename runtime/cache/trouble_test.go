@@ -1,13 +1,11 @@
-package artifact
+package cache
 
 import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,16 +13,18 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/artifact/s3test"
 	"github.com/modelserveai/modelserve/runtime/model"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // holds fails unless a fetch gives these bytes; it returns what it gave.
 func holds(t *testing.T, f *Fetcher, name string, want []byte) *Local {
 	t.Helper()
-	local, err := f.Fetch(t.Context(), Ref{Name: name, Version: 1})
+	local, err := f.Fetch(t.Context(), model.Ref{Name: name, Version: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,11 +49,11 @@ func TestFetchFromMemory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			store := newFakeS3(t).store(t)
-			model := noise(1, 10_000)
-			publish(t, store, draft(t, "iris", model), Publishing{})
+			store := storeIn(t, s3test.New(t))
+			content := s3test.Noise(1, 10_000)
+			publish(t, store, draft(t, "iris", content), artifact.Publishing{})
 			var log bytes.Buffer
-			cache := openCache(t, CacheConfig{Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			cache := openCache(t, Config{Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			transfer := quick
 			transfer.Memory = tc.memory
 			f := NewFetcher(store, cache, here, nil, transfer)
@@ -63,7 +63,7 @@ func TestFetchFromMemory(t *testing.T) {
 				}
 				return file
 			}
-			local, err := f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
+			local, err := f.Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
 			if tc.want != "" {
 				if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), tc.want) {
 					t.Errorf("Fetch: %v", err)
@@ -73,7 +73,7 @@ func TestFetchFromMemory(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, err := os.ReadFile(local.Path); err != nil || !bytes.Equal(got, model) || local.Timing.Bytes < 10_000 {
+			if got, err := os.ReadFile(local.Path); err != nil || !bytes.Equal(got, content) || local.Timing.Bytes < 10_000 {
 				t.Errorf("%d bytes, %v, %+v", len(got), err, local.Timing)
 			}
 			if left := contents(t, cache); len(left) > 0 || !strings.Contains(log.String(), "loaded from memory") {
@@ -81,7 +81,7 @@ func TestFetchFromMemory(t *testing.T) {
 			}
 			local.Release()
 			f.writer = func(file *os.File) io.WriterAt { return file }
-			if local := holds(t, f, "iris", model); !strings.HasPrefix(local.Path, cache.dir) {
+			if local := holds(t, f, "iris", content); !strings.HasPrefix(local.Path, cache.dir) {
 				t.Errorf("with room again it is at %s", local.Path)
 			}
 		})
@@ -91,16 +91,16 @@ func TestFetchFromMemory(t *testing.T) {
 func TestFetchUnsignedMakesNothingGo(t *testing.T) {
 	t.Parallel()
 	signer := newSigner(t)
-	store := newFakeS3(t).store(t)
-	kept := noise(1, 1000)
-	publish(t, store, draft(t, "iris", kept), Publishing{Signer: signer})
-	publish(t, store, draft(t, "rosa", noise(2, 1000)), Publishing{})
+	store := storeIn(t, s3test.New(t))
+	kept := s3test.Noise(1, 1000)
+	publish(t, store, draft(t, "iris", kept), artifact.Publishing{Signer: signer})
+	publish(t, store, draft(t, "rosa", s3test.Noise(2, 1000)), artifact.Publishing{})
 	cache := newCache(t, 1500)
-	f := NewFetcher(store, cache, here, NewVerifier(signer.Public()), quick)
+	f := NewFetcher(store, cache, here, sign.NewVerifier(signer.Public()), quick)
 	holds(t, f, "iris", kept).Release()
 	settled(t, cache)
 	before := contents(t, cache)
-	if _, err := f.Fetch(t.Context(), Ref{Name: "rosa", Version: 1}); !errors.Is(err, ErrUnsigned) {
+	if _, err := f.Fetch(t.Context(), model.Ref{Name: "rosa", Version: 1}); !errors.Is(err, sign.ErrUnsigned) {
 		t.Errorf("Fetch: %v", err)
 	}
 	if after := contents(t, cache); strings.Join(before, " ") != strings.Join(after, " ") {
@@ -113,13 +113,13 @@ func TestFetchUnsignedMakesNothingGo(t *testing.T) {
 func TestFetchGoesOnWhenTheFirstLeaves(t *testing.T) {
 	t.Parallel()
 	signer := newSigner(t)
-	s3 := newFakeS3(t)
-	store := s3.store(t)
-	model := noise(1, 1000)
-	publish(t, store, draft(t, "iris", model), Publishing{Signer: signer})
+	s3 := s3test.New(t)
+	store := storeIn(t, s3)
+	content := s3test.Noise(1, 1000)
+	publish(t, store, draft(t, "iris", content), artifact.Publishing{Signer: signer})
 	asked := make(chan struct{}, 2)
 	var once sync.Once
-	s3.inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	s3.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if strings.HasSuffix(r.URL.Path, ".sig") {
 			first := false
 			once.Do(func() { first = true })
@@ -131,18 +131,18 @@ func TestFetchGoesOnWhenTheFirstLeaves(t *testing.T) {
 		}
 		next.ServeHTTP(w, r)
 	})
-	f := NewFetcher(store, newCache(t, 0), here, NewVerifier(signer.Public()), quick)
+	f := NewFetcher(store, newCache(t, 0), here, sign.NewVerifier(signer.Public()), quick)
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan error, 1)
 	go func() {
-		_, err := f.Fetch(ctx, Ref{Name: "iris", Version: 1})
+		_, err := f.Fetch(ctx, model.Ref{Name: "iris", Version: 1})
 		left <- err
 	}()
 	<-asked
 	joined := make(chan struct{})
 	go func() {
 		defer close(joined)
-		local, err := f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
+		local, err := f.Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
 		if err != nil {
 			t.Error(err)
 			return
@@ -159,17 +159,17 @@ func TestFetchGoesOnWhenTheFirstLeaves(t *testing.T) {
 
 func TestCacheFolderRemovedWhileRunning(t *testing.T) {
 	t.Parallel()
-	store := newFakeS3(t).store(t)
-	model := noise(1, 1000)
-	publish(t, store, draft(t, "iris", model), Publishing{})
+	store := storeIn(t, s3test.New(t))
+	content := s3test.Noise(1, 1000)
+	publish(t, store, draft(t, "iris", content), artifact.Publishing{})
 	cache := newCache(t, 10_000)
 	f := NewFetcher(store, cache, here, nil, quick)
-	holds(t, f, "iris", model)
+	holds(t, f, "iris", content)
 	settled(t, cache)
 	if err := os.RemoveAll(cache.dir); err != nil {
 		t.Fatal(err)
 	}
-	if local := holds(t, f, "iris", model); local.Timing.Bytes != 1000 {
+	if local := holds(t, f, "iris", content); local.Timing.Bytes != 1000 {
 		t.Errorf("%d bytes were read", local.Timing.Bytes)
 	}
 }
@@ -178,37 +178,37 @@ func TestCacheFolderRemovedWhileRunning(t *testing.T) {
 // stamp had not been written.
 func TestCacheAfterACrash(t *testing.T) {
 	t.Parallel()
-	store := newFakeS3(t).store(t)
-	model := noise(1, 1000)
-	publish(t, store, draft(t, "iris", model), Publishing{})
+	store := storeIn(t, s3test.New(t))
+	content := s3test.Noise(1, 1000)
+	publish(t, store, draft(t, "iris", content), artifact.Publishing{})
 	cache := newCache(t, 0)
-	first := holds(t, NewFetcher(store, cache, here, nil, quick), "iris", model)
+	first := holds(t, NewFetcher(store, cache, here, nil, quick), "iris", content)
 	settled(t, cache)
 	if err := os.Remove(first.Path + ".ok"); err != nil {
 		t.Fatal(err)
 	}
 	rewrite(t, first.Path, make([]byte, 1000))
 	first.Release()
-	next := openCache(t, CacheConfig{Dir: cache.dir})
-	holds(t, NewFetcher(store, next, here, nil, quick), "iris", model)
+	next := openCache(t, Config{Dir: cache.dir})
+	holds(t, NewFetcher(store, next, here, nil, quick), "iris", content)
 }
 
 // TestCacheSuspect flips a bit and leaves size and time as they were: that is
 // seen once somebody says that the file does not load.
 func TestCacheSuspect(t *testing.T) {
 	t.Parallel()
-	store := newFakeS3(t).store(t)
-	model := noise(1, 1000)
-	publish(t, store, draft(t, "iris", model), Publishing{})
+	store := storeIn(t, s3test.New(t))
+	content := s3test.Noise(1, 1000)
+	publish(t, store, draft(t, "iris", content), artifact.Publishing{})
 	cache := newCache(t, 0)
 	f := NewFetcher(store, cache, here, nil, quick)
-	first := holds(t, f, "iris", model)
+	first := holds(t, f, "iris", content)
 	settled(t, cache)
 	info, err := os.Stat(first.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	altered := bytes.Clone(model)
+	altered := bytes.Clone(content)
 	altered[500] ^= 1
 	rewrite(t, first.Path, altered)
 	if err := os.Chtimes(first.Path, info.ModTime(), info.ModTime()); err != nil {
@@ -218,19 +218,19 @@ func TestCacheSuspect(t *testing.T) {
 	second.Suspect()
 	second.Release()
 	first.Release()
-	holds(t, f, "iris", model)
+	holds(t, f, "iris", content)
 }
 
 // TestCacheWaitsForTheDisk needs the room of a file that nobody holds but the
 // disk, which does not have it yet.
 func TestCacheWaitsForTheDisk(t *testing.T) {
 	t.Parallel()
-	store := newFakeS3(t).store(t)
+	store := storeIn(t, s3test.New(t))
 	f := NewFetcher(store, newCache(t, 1500), here, nil, quick)
 	for i, name := range []string{"a", "b", "c", "d"} {
-		model := noise(uint64(i), 1000)
-		publish(t, store, draft(t, name, model), Publishing{})
-		holds(t, f, name, model).Release()
+		content := s3test.Noise(uint64(i), 1000)
+		publish(t, store, draft(t, name, content), artifact.Publishing{})
+		holds(t, f, name, content).Release()
 	}
 }
 
@@ -238,20 +238,20 @@ func TestCacheWaitsForTheDisk(t *testing.T) {
 // one: what is held never has more bytes than the bound.
 func TestCacheRoomIsNotGivenTwice(t *testing.T) {
 	t.Parallel()
-	store := newFakeS3(t).store(t)
+	store := storeIn(t, s3test.New(t))
 	names := []string{"iris", "rosa"}
 	for i, name := range names {
-		publish(t, store, draft(t, name, noise(uint64(i), 1000)), Publishing{})
+		publish(t, store, draft(t, name, s3test.Noise(uint64(i), 1000)), artifact.Publishing{})
 	}
 	dir := t.TempDir()
 	for range 20 {
 		locals := make([]*Local, len(names))
 		var wg sync.WaitGroup
 		for i, name := range names {
-			cache := openCache(t, CacheConfig{Dir: dir, MaxBytes: 1900})
+			cache := openCache(t, Config{Dir: dir, MaxBytes: 1900})
 			f := NewFetcher(store, cache, here, nil, quick)
 			wg.Go(func() {
-				local, err := f.Fetch(t.Context(), Ref{Name: name, Version: 1})
+				local, err := f.Fetch(t.Context(), model.Ref{Name: name, Version: 1})
 				if err == nil {
 					locals[i] = local
 				} else if !strings.Contains(err.Error(), "are in use") {
@@ -273,7 +273,7 @@ func TestCacheRoomIsNotGivenTwice(t *testing.T) {
 
 // killed is the environment variable that makes this binary a process that
 // fetches and never ends.
-const killed = "ARTIFACT_TEST_FETCHES_FROM"
+const killed = "CACHE_TEST_FETCHES_FROM"
 
 // TestFetchKilled kills a process in the middle of a download, and one right
 // after it fetched: the next has the model, and nothing is left of the first.
@@ -289,14 +289,14 @@ func TestFetchKilled(t *testing.T) {
 	for name, hang := range map[string]bool{"in the middle": true, "after the commit": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s3 := newFakeS3(t)
-			store := s3.store(t)
-			model := noise(1, 3<<20)
-			publish(t, store, draft(t, "iris", model), Publishing{})
+			s3 := s3test.New(t)
+			store := storeIn(t, s3)
+			content := s3test.Noise(1, 3<<20)
+			publish(t, store, draft(t, "iris", content), artifact.Publishing{})
 			hung := make(chan struct{}, 100)
 			if hang {
-				s3.inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-					if strings.HasSuffix(r.URL.Path, "-"+ModelFile) && !strings.HasPrefix(r.Header.Get("Range"), "bytes=0-") {
+				s3.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+					if strings.HasSuffix(r.URL.Path, "-"+model.ModelFile) && !strings.HasPrefix(r.Header.Get("Range"), "bytes=0-") {
 						hung <- struct{}{}
 						<-r.Context().Done()
 						return
@@ -306,7 +306,7 @@ func TestFetchKilled(t *testing.T) {
 			}
 			dir := t.TempDir()
 			child := exec.CommandContext(t.Context(), self, "-test.run", "^TestFetchKilled$")
-			child.Env = append(os.Environ(), killed+"="+s3.url+" "+dir)
+			child.Env = append(os.Environ(), killed+"="+s3.URL+" "+dir)
 			out, err := child.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)
@@ -323,9 +323,9 @@ func TestFetchKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = child.Wait() // it was killed
-			s3.inject(nil)
-			cache := openCache(t, CacheConfig{Dir: dir, MaxBytes: 4 << 20})
-			local := holds(t, NewFetcher(store, cache, here, nil, Transfer{}), "iris", model)
+			s3.Inject(nil)
+			cache := openCache(t, Config{Dir: dir, MaxBytes: 4 << 20})
+			local := holds(t, NewFetcher(store, cache, here, nil, Transfer{}), "iris", content)
 			if !hang && local.Timing.Bytes != 0 {
 				t.Error("what was there was fetched again")
 			}
@@ -340,15 +340,15 @@ func TestFetchKilled(t *testing.T) {
 func fetchForever(where string) {
 	url, dir, _ := strings.Cut(where, " ")
 	ctx := context.Background()
-	store, err := NewStore(ctx, Config{Bucket: "models", Endpoint: url, Region: "us-east-1", PathStyle: true, AccessKey: "key", SecretKey: "secret"})
+	store, err := artifact.NewStore(ctx, artifact.Config{Bucket: "models", Endpoint: url, Region: "us-east-1", PathStyle: true, AccessKey: "key", SecretKey: "secret"})
 	if err != nil {
 		os.Exit(3)
 	}
-	cache, err := OpenCache(CacheConfig{Dir: dir})
+	cache, err := Open(Config{Dir: dir})
 	if err != nil {
 		os.Exit(4)
 	}
-	if _, err := NewFetcher(store, cache, here, nil, Transfer{}).Fetch(ctx, Ref{Name: "iris", Version: 1}); err != nil {
+	if _, err := NewFetcher(store, cache, here, nil, Transfer{}).Fetch(ctx, model.Ref{Name: "iris", Version: 1}); err != nil {
 		os.Exit(5)
 	}
 	_, _ = os.Stdout.WriteString(".")
@@ -359,40 +359,21 @@ func fetchForever(where string) {
 // fetch says why, and the next one after it works.
 func TestFetchIsRefused(t *testing.T) {
 	t.Parallel()
-	store := newFakeS3(t).store(t)
-	model := noise(1, 1000)
-	publish(t, store, draft(t, "iris", model), Publishing{})
+	store := storeIn(t, s3test.New(t))
+	content := s3test.Noise(1, 1000)
+	publish(t, store, draft(t, "iris", content), artifact.Publishing{})
 	cache := newCache(t, 0)
 	f := NewFetcher(store, cache, here, nil, quick)
 	partial := filepath.Join(cache.dir, "partial")
 	if err := errors.Join(os.Remove(partial), os.WriteFile(partial, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := f.Fetch(t.Context(), Ref{Name: "iris", Version: 1})
+	_, err := f.Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
 	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "model.onnx: mkdir "+partial+": not a directory") {
 		t.Errorf("Fetch: %v", err)
 	}
 	if err := os.Remove(partial); err != nil {
 		t.Fatal(err)
 	}
-	holds(t, f, "iris", model)
-}
-
-// TestExplainDial holds that S3 which takes too long to accept a connection is
-// unreachable, and not a caller who gave up, though Go has one error for both.
-func TestExplainDial(t *testing.T) {
-	t.Parallel()
-	_, err := (&net.Dialer{Timeout: time.Nanosecond}).DialContext(t.Context(), "tcp", "127.0.0.1:9")
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("%v: expected what Go makes of a dial that takes too long", err)
-	}
-	s := newFakeS3(t).store(t)
-	err = model.Unavailable(Ref{Name: "iris", Version: 1}, s.explain(fmt.Errorf("the client's words: %w", err)))
-	if problem.CodeOf(err) != problem.ModelUnavailable || Lasting(err) || !again(err) ||
-		!strings.Contains(err.Error(), "model iris@1: S3 unreachable (MODELSERVE_S3_ENDPOINT): i/o timeout") {
-		t.Errorf("%v, of code %v", err, problem.CodeOf(err))
-	}
-	if err := s.explain(context.DeadlineExceeded); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, model.ErrUnreachable) {
-		t.Errorf("a caller who gave up: %v", err)
-	}
+	holds(t, f, "iris", content)
 }
