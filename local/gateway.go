@@ -23,7 +23,8 @@ import (
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/local/activator"
 	"github.com/modelserveai/modelserve/runtime/artifact"
-	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // hostTemplate is where functions have their own URLs.
@@ -58,7 +59,7 @@ func (f *front) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reach the objects: %w", err)
 	}
-	trust := artifact.Trust{PublicKeyFile: p.dir.public()}
+	trust := sign.Trust{PublicKeyFile: p.dir.public()}
 	verifier, err := trust.Verifier(ctx, told.Logger)
 	if err != nil {
 		return fmt.Errorf("reach the objects: %w", err)
@@ -135,7 +136,7 @@ func functions(status []FunctionStatus) []route.Function {
 	for _, s := range status {
 		f := route.Function{
 			Name: s.Name, Namespace: "default", URL: "http://" + s.Name + activator.Domain,
-			Models: pins(s.Models), Mixed: pins(s.Mixed), Tags: s.Tags, Tagged: map[string][]route.Pin{},
+			Models: pins(s.Models), Mixed: pins(s.Mixed), Tags: s.Tags, Tagged: map[string][]model.Ref{},
 			Pool: s.pool(), State: s.State, Reason: s.Reason,
 		}
 		if s.State == route.StateFailed && s.Serving != "" {
@@ -157,14 +158,11 @@ func (s FunctionStatus) pool() bool { return slices.Contains(s.Models, "*") }
 
 // pins reads MODELSERVE_MODELS. What is no name@version is for the function to
 // complain of, when it starts.
-func pins(models []string) []route.Pin {
-	var list []route.Pin
-	for _, ref := range models {
-		name, version, _ := strings.Cut(ref, "@")
-		n, err := infer.ParseName(name)
-		v, err2 := infer.ParseVersion(version)
-		if err == nil && err2 == nil {
-			list = append(list, route.Pin{Name: n, Version: v})
+func pins(models []string) []model.Ref {
+	var list []model.Ref
+	for _, text := range models {
+		if ref, err := model.ParsePinned(text); err == nil {
+			list = append(list, ref)
 		}
 	}
 	return list

@@ -8,13 +8,14 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // TestFunctions holds what the gateway is told of a function: a failed newest
 // revision beside one that answers is a reason and no state.
 func TestFunctions(t *testing.T) {
 	t.Parallel()
-	base := route.Function{Namespace: "default", Tagged: map[string][]route.Pin{}}
+	base := route.Function{Namespace: "default", Tagged: map[string][]model.Ref{}}
 	for name, tc := range map[string]struct {
 		status FunctionStatus
 		want   func(*route.Function)
@@ -25,9 +26,9 @@ func TestFunctions(t *testing.T) {
 				Tags: []string{"canary"}, Tagged: map[string][]string{"canary": {"rec@1", "rec@2"}},
 			},
 			func(f *route.Function) {
-				one, two := route.Pin{Name: "rec", Version: 1}, route.Pin{Name: "rec", Version: 2}
-				f.State, f.Models, f.Mixed = "ready", []route.Pin{one}, []route.Pin{two}
-				f.Tags, f.Tagged = []string{"canary"}, map[string][]route.Pin{"canary": {one, two}}
+				one, two := model.Ref{Name: "rec", Version: 1}, model.Ref{Name: "rec", Version: 2}
+				f.State, f.Models, f.Mixed = "ready", []model.Ref{one}, []model.Ref{two}
+				f.Tags, f.Tagged = []string{"canary"}, map[string][]model.Ref{"canary": {one, two}}
 			},
 		},
 		"the newest failed beside a good one": {

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/modelserveai/modelserve/local/manifest"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
-	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // tellUnpublished looks, once the shipped models are there, whether every
@@ -40,9 +39,9 @@ func (p *platform) unpublished(ctx context.Context, set manifest.Set) error {
 	var faults []error
 	for i := range set.Services {
 		s := &set.Services[i]
-		for _, model := range s.Models() {
-			if why := missing(ctx, store, model); why != nil {
-				faults = append(faults, fmt.Errorf("%s: Service %s: %s names %s: %w", s.File, s.Name, manifest.ModelsVariable, model, why))
+		for _, text := range s.Models() {
+			if why := missing(ctx, store, text); why != nil {
+				faults = append(faults, fmt.Errorf("%s: Service %s: %s names %s: %w", s.File, s.Name, manifest.ModelsVariable, text, why))
 			}
 		}
 	}
@@ -50,25 +49,21 @@ func (p *platform) unpublished(ctx context.Context, set manifest.Set) error {
 }
 
 // missing says why a function would not find what it names.
-func missing(ctx context.Context, store *artifact.Store, model string) error {
-	if model == manifest.AllModels {
+func missing(ctx context.Context, store *artifact.Store, text string) error {
+	if text == manifest.AllModels {
 		return nil
 	}
-	name, number, _ := strings.Cut(model, "@")
-	version, err := infer.ParseVersion(number)
-	if err == nil {
-		_, err = infer.ParseName(name)
-	}
+	ref, err := model.ParsePinned(text)
 	if err != nil {
 		return fmt.Errorf("expected %s or name@version: %w", manifest.AllModels, err)
 	}
-	versions, err := store.Versions(ctx, name)
+	versions, err := store.Versions(ctx, ref.Name)
 	switch {
 	case problem.CodeOf(err) == problem.ModelNotFound:
-		return fmt.Errorf("%w; `modelserve models push %s FILE.onnx` publishes it", err, name)
+		return fmt.Errorf("%w; `modelserve models push %s FILE.onnx` publishes it", err, ref.Name)
 	case err != nil:
 		return err //nolint:wrapcheck // it says what was asked
-	case !slices.Contains(versions, version):
+	case !slices.Contains(versions, ref.Version):
 		return fmt.Errorf("that version is not published; the newest is %d", versions[0])
 	}
 	return nil

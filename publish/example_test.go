@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )
 
@@ -136,7 +136,7 @@ func TestPublishWithAnExample(t *testing.T) {
 	if _, err := p.Publish(t.Context(), req); err != nil {
 		t.Fatal(err)
 	}
-	m, _, err := p.Store.Manifest(t.Context(), artifact.Ref{Name: "reshape", Version: 1})
+	m, _, err := p.Store.Manifest(t.Context(), model.Ref{Name: "reshape", Version: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

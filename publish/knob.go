@@ -8,16 +8,16 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/batch"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // Bounds on the values of knobs that padding is proven with.
 const (
-	mostWays  = 8                                  // of all knobs to be set
-	mostTexts = 4                                  // of a row's strings
-	mostKnob  = artifact.MaxRaggedBytes / mostWays // of one value
+	mostWays  = 8                               // of all knobs to be set
+	mostTexts = 4                               // of a row's strings
+	mostKnob  = model.MaxRaggedBytes / mostWays // of one value
 )
 
 // knob is an input whose values may say what the model does with the others: one

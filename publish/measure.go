@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // measureTime is how long a model is measured where a request does not say.
@@ -58,7 +58,7 @@ func wallTime() time.Duration { return time.Duration(time.Now().UnixNano()) }
 // any case. Other programs make runs
 // slower and never faster, so the sizes take turns, and the best turn of each
 // counts.
-func measure(ctx context.Context, model runner, sig *infer.Signature, fill byte, budget time.Duration) ([]artifact.BatchCost, error) {
+func measure(ctx context.Context, model runner, sig *infer.Signature, fill byte, budget time.Duration) ([]model.BatchCost, error) {
 	return newMeasurement(model, sig, fill, threadTime, budget).run(ctx)
 }
 
@@ -70,7 +70,7 @@ func newMeasurement(model runner, sig *infer.Signature, fill byte, clock func() 
 	}
 }
 
-func (m *measurement) run(ctx context.Context) ([]artifact.BatchCost, error) {
+func (m *measurement) run(ctx context.Context) ([]model.BatchCost, error) {
 	trials, err := m.choose(ctx)
 	if err != nil {
 		return nil, err
@@ -89,10 +89,10 @@ func (m *measurement) run(ctx context.Context) ([]artifact.BatchCost, error) {
 			}
 		}
 	}
-	costs := make([]artifact.BatchCost, len(trials))
+	costs := make([]model.BatchCost, len(trials))
 	for i, t := range trials {
 		// No run is faster for company: where it seems so, that is noise.
-		costs[i] = artifact.BatchCost{Size: t.size, Alone: int64(t.alone), Busy: int64(max(t.busy, t.alone))}
+		costs[i] = model.BatchCost{Size: t.size, Alone: int64(t.alone), Busy: int64(max(t.busy, t.alone))}
 	}
 	return costs, nil
 }

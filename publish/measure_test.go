@@ -12,8 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )
 
@@ -176,25 +176,25 @@ func TestPublishMeasures(t *testing.T) {
 	t.Parallel()
 	p := newPublisher(t)
 	path := onnxtest.Identity(onnxtest.Float, "n", "t", 4).Write(t)
-	words := artifact.Batching{MaxBatchSize: 16, MaxDelay: 2000}
+	words := model.Batching{MaxBatchSize: 16, MaxDelay: 2000}
 	ragged := []Ragged{{"x", 1, 0}}
 	for _, tc := range []struct {
 		name      string
 		version   int
-		batching  artifact.Batching
+		batching  model.Batching
 		ragged    []Ragged
 		want      int
 		unchanged bool
 	}{
-		{"first", 0, artifact.Batching{}, nil, 1, false},
-		{"again", 0, artifact.Batching{}, nil, 1, true},
+		{"first", 0, model.Batching{}, nil, 1, false},
+		{"again", 0, model.Batching{}, nil, 1, true},
 		{"with a word on batches", 0, words, nil, 2, false},
 		{"again, with it", 0, words, nil, 2, true},
-		{"again, without", 0, artifact.Batching{}, nil, 2, true},
-		{"another word", 0, artifact.Batching{MaxBatchSize: 1}, nil, 3, false},
-		{"a ragged axis", 0, artifact.Batching{}, ragged, 4, false},
-		{"again, with that", 0, artifact.Batching{}, ragged, 4, true},
-		{"another pad", 0, artifact.Batching{}, []Ragged{{"x", 1, 1}}, 5, false},
+		{"again, without", 0, model.Batching{}, nil, 2, true},
+		{"another word", 0, model.Batching{MaxBatchSize: 1}, nil, 3, false},
+		{"a ragged axis", 0, model.Batching{}, ragged, 4, false},
+		{"again, with that", 0, model.Batching{}, ragged, 4, true},
+		{"another pad", 0, model.Batching{}, []Ragged{{"x", 1, 1}}, 5, false},
 		{"words for a version that is there", 1, words, ragged, 1, true},
 	} {
 		done, err := p.Publish(t.Context(), Request{
@@ -246,8 +246,8 @@ func TestWordsOnBatchesNeedAnAxis(t *testing.T) {
 	p := newPublisher(t)
 	path := onnxtest.Mean(3).Write(t)
 	for name, req := range map[string]Request{
-		"a size":  {Batching: artifact.Batching{MaxBatchSize: 2}},
-		"a delay": {Batching: artifact.Batching{MaxDelay: 5}},
+		"a size":  {Batching: model.Batching{MaxBatchSize: 2}},
+		"a delay": {Batching: model.Batching{MaxDelay: 5}},
 		"an axis": {Ragged: []Ragged{{"x", 1, 0}}},
 	} {
 		req.Name, req.File = "mean", path
@@ -255,7 +255,7 @@ func TestWordsOnBatchesNeedAnAxis(t *testing.T) {
 			t.Errorf("%s was published", name)
 		}
 	}
-	if done, err := p.Publish(t.Context(), Request{Name: "mean", File: path, Batching: artifact.Batching{MaxBatchSize: 1}, Measure: time.Millisecond}); err != nil || done.Manifest.Batching == nil {
+	if done, err := p.Publish(t.Context(), Request{Name: "mean", File: path, Batching: model.Batching{MaxBatchSize: 1}, Measure: time.Millisecond}); err != nil || done.Manifest.Batching == nil {
 		t.Errorf("no batches of a model that has none: %+v, %v", done, err)
 	}
 }

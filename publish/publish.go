@@ -23,7 +23,9 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/ort"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // Request asks to publish a file.
@@ -46,7 +48,7 @@ type Request struct {
 
 	// Batching is what the server shall do in place of what it would learn; the
 	// zero value leaves it everything.
-	Batching artifact.Batching
+	Batching model.Batching
 
 	// IndependentRows is the publisher's word that rows of the first axis do not
 	// depend on each other, where the graph does not show it.
@@ -76,7 +78,7 @@ type Result struct {
 // Publisher publishes to one store.
 type Publisher struct {
 	Store  *artifact.Store
-	Signer *artifact.Signer // nil leaves versions unsigned
+	Signer *sign.Signer // nil leaves versions unsigned
 
 	// Library opens ONNX Runtime. It is called only for what is not published.
 	Library func() (*ort.Library, error)
@@ -185,7 +187,7 @@ func learn(ctx context.Context, req *Request, lib *ort.Library, draft *artifact.
 		served = optimized
 		draft.Files = append(draft.Files, artifact.DraftFile{
 			Path: "model.ort", Source: optimized,
-			Optimized: &artifact.Target{ONNXRuntime: lib.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()},
+			Optimized: &model.Target{ONNXRuntime: lib.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()},
 		})
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -201,9 +203,9 @@ func learn(ctx context.Context, req *Request, lib *ort.Library, draft *artifact.
 
 // join finds out whether requests may be joined and padded, and writes the
 // signature and the publisher's words into the draft.
-func join(ctx context.Context, req *Request, served string, model runner, sig infer.Signature, draft *artifact.Draft) (notes []string, err error) {
+func join(ctx context.Context, req *Request, served string, run runner, sig infer.Signature, draft *artifact.Draft) (notes []string, err error) {
 	req.Stage("joining rows")
-	found, err := findBatchAxis(ctx, served, model, sig, req.IndependentRows)
+	found, err := findBatchAxis(ctx, served, run, sig, req.IndependentRows)
 	if err != nil {
 		return nil, fmt.Errorf("look for a batch axis: %w", err)
 	}
@@ -222,13 +224,13 @@ func join(ctx context.Context, req *Request, served string, model runner, sig in
 		return nil, refuse("%w", err)
 	}
 	batching := req.Batching
-	if batching.IndependentRows = found.word; batching != (artifact.Batching{}) {
+	if batching.IndependentRows = found.word; batching != (model.Batching{}) {
 		draft.Batching = &batching
 	}
 	if len(req.Ragged) > 0 {
 		req.Stage("padding")
 		var note string
-		if sig, note, err = proveRagged(ctx, model, sig, req.Ragged, known{served, req.Example}); err != nil {
+		if sig, note, err = proveRagged(ctx, run, sig, req.Ragged, known{served, req.Example}); err != nil {
 			return nil, err
 		}
 		notes = append(notes, note)
@@ -238,7 +240,7 @@ func join(ctx context.Context, req *Request, served string, model runner, sig in
 }
 
 // costOf measures the file that will be served.
-func costOf(ctx context.Context, lib *ort.Library, file string, sig *infer.Signature, budget time.Duration) (cost *artifact.Cost, err error) {
+func costOf(ctx context.Context, lib *ort.Library, file string, sig *infer.Signature, budget time.Duration) (cost *model.Cost, err error) {
 	if budget == 0 {
 		budget = measureTime
 	}
@@ -259,7 +261,7 @@ func costOf(ctx context.Context, lib *ort.Library, file string, sig *infer.Signa
 	if err != nil {
 		return nil, err
 	}
-	return &artifact.Cost{Memory: memory, Batches: batches, WarmExample: whole}, nil
+	return &model.Cost{Memory: memory, Batches: batches, WarmExample: whole}, nil
 }
 
 // runExample runs the model with the example shapes, and with the integers that
@@ -311,7 +313,7 @@ func sourcesOf(file string) (map[string]string, error) {
 	if err != nil {
 		return nil, refuse("%s: %w", file, err)
 	}
-	sources := map[string]string{artifact.ModelFile: file}
+	sources := map[string]string{model.ModelFile: file}
 	for _, name := range external {
 		path := filepath.Join(filepath.Dir(file), name)
 		info, err := os.Lstat(path)
@@ -322,7 +324,7 @@ func sourcesOf(file string) (map[string]string, error) {
 			return nil, fmt.Errorf("read the model's external data: %w", err)
 		case !info.Mode().IsRegular():
 			return nil, refuse("its external data %s is not a file of its own", path)
-		case name == artifact.ModelFile:
+		case name == model.ModelFile:
 			return nil, refuse("its external data is called %s, as the model itself will be: rename it in the export", name)
 		}
 		sources[name] = path
@@ -333,12 +335,12 @@ func sourcesOf(file string) (map[string]string, error) {
 // unchanged looks whether the version asked for, or else the newest, holds
 // these bytes; nil when there is something to publish.
 func (p *Publisher) unchanged(ctx context.Context, req *Request, sources map[string]string) (*Result, error) {
-	ref := artifact.Ref{Name: req.Name, Version: req.Version}
+	ref := model.Ref{Name: req.Name, Version: req.Version}
 	var err error
 	if ref.Version == 0 {
 		ref, err = p.Store.Newest(ctx, req.Name)
 	}
-	var have *artifact.Manifest
+	var have *model.Manifest
 	var digest string
 	if err == nil {
 		have, digest, err = p.Store.Manifest(ctx, ref)
@@ -350,7 +352,7 @@ func (p *Publisher) unchanged(ctx context.Context, req *Request, sources map[str
 			}
 			return nil, p.Store.CheckNumber(ctx, ref)
 		}
-		if req.Version == 0 && artifact.Lasting(err) {
+		if req.Version == 0 && model.Lasting(err) {
 			return nil, nil //nolint:nilnil // the newest cannot be read any more: a new version
 		}
 		return nil, err
@@ -377,11 +379,11 @@ func (p *Publisher) unchanged(ctx context.Context, req *Request, sources map[str
 
 // heldBy reports whether a manifest has what the request says of the model.
 // What it does not say is in any.
-func (r *Request) heldBy(m *artifact.Manifest) bool {
+func (r *Request) heldBy(m *model.Manifest) bool {
 	if !r.Bounds.heldBy(&m.Signature) || r.IndependentRows && m.BatchAxis == nil {
 		return false
 	}
-	if r.Batching != (artifact.Batching{}) {
+	if r.Batching != (model.Batching{}) {
 		asked := r.Batching
 		asked.IndependentRows = m.Batching != nil && m.Batching.IndependentRows
 		if !m.Batching.Equal(&asked) {
@@ -409,7 +411,7 @@ func (r *Request) heldBy(m *artifact.Manifest) bool {
 }
 
 // holds reports whether a manifest is of exactly these files.
-func holds(m *artifact.Manifest, sources map[string]string) (bool, error) {
+func holds(m *model.Manifest, sources map[string]string) (bool, error) {
 	count := 0
 	for _, f := range m.Files {
 		if f.Optimized != nil {

@@ -17,8 +17,10 @@ import (
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/cache"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 func library() (*ort.Library, error) {
@@ -217,7 +219,7 @@ func newPublisher(t *testing.T) *Publisher {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	signer, err := artifact.CreateKeys(filepath.Join(dir, "signing.key"), filepath.Join(dir, "signing.pub"))
+	signer, err := sign.CreateKeys(filepath.Join(dir, "signing.key"), filepath.Join(dir, "signing.pub"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +247,7 @@ func TestPublish(t *testing.T) {
 	if first.Ref.Version != 1 || first.Unchanged || m.BatchAxis == nil || len(m.Files) != 2 || len(first.Notes) != 0 {
 		t.Errorf("published %+v of %+v", first, m)
 	}
-	faults, err := cache.Verify(t.Context(), p.Store, first.Ref, artifact.NewVerifier(p.Signer.Public()))
+	faults, err := cache.Verify(t.Context(), p.Store, first.Ref, sign.NewVerifier(p.Signer.Public()))
 	if err != nil || len(faults) != 0 {
 		t.Errorf("verify: %v, %v", faults, err)
 	}
@@ -366,14 +368,14 @@ func TestPublishSignsAndOptimizes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := artifact.CreateKeys(filepath.Join(t.TempDir(), "k"), filepath.Join(t.TempDir(), "p"))
+	other, err := sign.CreateKeys(filepath.Join(t.TempDir(), "k"), filepath.Join(t.TempDir(), "p"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := cache.SignedManifest(t.Context(), p.Store, done.Ref, artifact.NewVerifier(p.Signer.Public())); err != nil {
+	if _, _, err := cache.SignedManifest(t.Context(), p.Store, done.Ref, sign.NewVerifier(p.Signer.Public())); err != nil {
 		t.Errorf("the signature: %v", err)
 	}
-	if _, _, err := cache.SignedManifest(t.Context(), p.Store, done.Ref, artifact.NewVerifier(other.Public())); err == nil {
+	if _, _, err := cache.SignedManifest(t.Context(), p.Store, done.Ref, sign.NewVerifier(other.Public())); err == nil {
 		t.Error("another key's signature holds")
 	}
 	lib, err := library()
@@ -385,7 +387,7 @@ func TestPublishSignsAndOptimizes(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	want := artifact.Target{ONNXRuntime: lib.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()}
+	want := model.Target{ONNXRuntime: lib.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()}
 	found := false
 	for _, f := range done.Manifest.Files {
 		if f.Optimized == nil {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // poolName is the name of the function that may be the pool.
@@ -26,7 +27,7 @@ type standing struct {
 
 // function makes a route of a Service and the Revisions of its namespace.
 func function(namespace, name string, s service, revisions map[string]revision) route.Function {
-	f := route.Function{Namespace: namespace, Name: name, URL: s.url, Tagged: map[string][]route.Pin{}}
+	f := route.Function{Namespace: namespace, Name: name, URL: s.url, Tagged: map[string][]model.Ref{}}
 	if f.URL == "" { // the one that it will have
 		f.URL = "http://" + name + "." + namespace + ".svc.cluster.local"
 	}
@@ -68,15 +69,15 @@ func (s service) serving() []string {
 
 // models are the versions that each of some revisions serves, and those that
 // only some do. A revision that is not known yet serves none.
-func models(names []string, revisions map[string]revision) (common, mixed []route.Pin) {
-	var all []route.Pin
+func models(names []string, revisions map[string]revision) (common, mixed []model.Ref) {
+	var all []model.Ref
 	for i, name := range names {
 		pins := revisions[name].models
 		all = append(all, pins...)
 		if i == 0 {
 			common = slices.Clone(pins)
 		}
-		common = slices.DeleteFunc(common, func(p route.Pin) bool { return !slices.Contains(pins, p) })
+		common = slices.DeleteFunc(common, func(p model.Ref) bool { return !slices.Contains(pins, p) })
 	}
 	for _, p := range all {
 		if !slices.Contains(common, p) && !slices.Contains(mixed, p) {

@@ -12,12 +12,13 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/knative"
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // TestFunctions holds which route each Service becomes.
 func TestFunctions(t *testing.T) {
 	t.Parallel()
-	pin := func(name string, version int) route.Pin { return route.Pin{Name: name, Version: version} }
+	pin := func(name string, version int) model.Ref { return model.Ref{Name: name, Version: version} }
 	broken := func(r *servingv1.Revision, message string) *servingv1.Revision {
 		r.Status.Conditions = condition(corev1.ConditionFalse, message)
 		return r
@@ -59,12 +60,12 @@ func TestFunctions(t *testing.T) {
 		"one revision": {
 			aService("default/rec", share("rec-1", 100, "")),
 			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1, det@2", 2)},
-			route.Function{Models: []route.Pin{pin("rec", 1), pin("det", 2)}, State: "ready"},
+			route.Function{Models: []model.Ref{pin("rec", 1), pin("det", 2)}, State: "ready"},
 		},
 		"at zero": {
 			aService("default/rec", share("rec-1", 100, "")),
 			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 0)},
-			route.Function{Models: []route.Pin{pin("rec", 1)}, State: "idle"},
+			route.Function{Models: []model.Ref{pin("rec", 1)}, State: "idle"},
 		},
 		"a canary": {
 			aService("default/rec", share("rec-1", 90, "stable"), share("rec-2", 10, ""), share("rec-2", 0, "canary"), share("rec-3", 0, "next")),
@@ -72,9 +73,9 @@ func TestFunctions(t *testing.T) {
 				aRevision("default/rec-1", "det@1,rec@1", 1), aRevision("default/rec-2", "rec@2,det@1", 0), aRevision("default/rec-3", "rec@3", 0),
 			},
 			route.Function{
-				Models: []route.Pin{pin("det", 1)}, Mixed: []route.Pin{pin("rec", 1), pin("rec", 2)}, State: "ready",
+				Models: []model.Ref{pin("det", 1)}, Mixed: []model.Ref{pin("rec", 1), pin("rec", 2)}, State: "ready",
 				Tags: []string{"stable", "canary", "next"},
-				Tagged: map[string][]route.Pin{
+				Tagged: map[string][]model.Ref{
 					"stable": {pin("det", 1), pin("rec", 1)}, "canary": {pin("rec", 2), pin("det", 1)}, "next": {pin("rec", 3)},
 				},
 			},
@@ -84,45 +85,45 @@ func TestFunctions(t *testing.T) {
 				"Revision \"rec-2\" failed with message:\n Container failed with: rec: model rec@2: absent"),
 			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 0), broken(aRevision("default/rec-2", "rec@2", 0), "absent")},
 			route.Function{
-				Models: []route.Pin{pin("rec", 1)}, State: "idle",
+				Models: []model.Ref{pin("rec", 1)}, State: "idle",
 				Reason: `Revision "rec-2" failed with message: Container failed with: rec: model rec@2: absent`,
 			},
 		},
 		"one of two with traffic cannot serve": {
 			unready(aService("default/rec", share("rec-1", 50, ""), share("rec-2", 50, "")), corev1.ConditionFalse, "rec-2 is broken"),
 			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 0), broken(aRevision("default/rec-2", "rec@2", 0), "broken")},
-			route.Function{Mixed: []route.Pin{pin("rec", 1), pin("rec", 2)}, State: "idle", Reason: "rec-2 is broken"},
+			route.Function{Mixed: []model.Ref{pin("rec", 1), pin("rec", 2)}, State: "idle", Reason: "rec-2 is broken"},
 		},
 		"none with traffic can serve": {
 			aService("default/rec", share("rec-1", 50, ""), share("rec-2", 50, "")),
 			[]*servingv1.Revision{broken(aRevision("default/rec-1", "rec@1", 0), "one"), broken(aRevision("default/rec-2", "rec@1", 0), "two")},
-			route.Function{Models: []route.Pin{pin("rec", 1)}, State: route.StateFailed, Reason: "one"},
+			route.Function{Models: []model.Ref{pin("rec", 1)}, State: route.StateFailed, Reason: "one"},
 		},
 		"it cannot, Knative says, and its pods do": {
 			aService("default/rec", share("rec-1", 100, "")),
 			[]*servingv1.Revision{broken(aRevision("default/rec-1", "rec@1", 1), "one restarted")},
-			route.Function{Models: []route.Pin{pin("rec", 1)}, State: "ready", Reason: "one restarted"},
+			route.Function{Models: []model.Ref{pin("rec", 1)}, State: "ready", Reason: "one restarted"},
 		},
 		"the first revision failed": {
 			unready(created(nowhere(aService("default/rec")), "rec-1"), corev1.ConditionFalse, "no such image"),
 			[]*servingv1.Revision{broken(aRevision("default/rec-1", "rec@1", 0), "no such image")},
-			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: route.StateFailed, Reason: "no such image"},
+			route.Function{Mixed: []model.Ref{pin("rec", 1)}, State: route.StateFailed, Reason: "no such image"},
 		},
 		"the first revision failed, and only its configuration says why": {
 			because(unready(created(nowhere(aService("default/rec")), "rec-1"), corev1.ConditionFalse, `Configuration "rec" does not have any ready Revision.`), "unsigned"),
 			[]*servingv1.Revision{broken(aRevision("default/rec-1", "rec@1", 0), "unsigned")},
-			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: route.StateFailed, Reason: "unsigned"},
+			route.Function{Mixed: []model.Ref{pin("rec", 1)}, State: route.StateFailed, Reason: "unsigned"},
 		},
 		"the first revision starts": {
 			unready(created(nowhere(aService("default/rec")), "rec-1"), corev1.ConditionUnknown, ""),
 			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 0)},
-			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: "starting", Starting: "the function is starting"},
+			route.Function{Mixed: []model.Ref{pin("rec", 1)}, State: "starting", Starting: "the function is starting"},
 		},
 		"the first revision starts, and Knative says what it waits for": {
 			unready(created(nowhere(aService("default/rec")), "rec-1"), corev1.ConditionUnknown, "it waits\nfor a node"),
 			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 0)},
 			route.Function{
-				Mixed: []route.Pin{pin("rec", 1)}, State: "starting", Reason: "it waits for a node",
+				Mixed: []model.Ref{pin("rec", 1)}, State: "starting", Reason: "it waits for a node",
 				Starting: "the function is starting: it waits for a node",
 			},
 		},
@@ -134,27 +135,27 @@ func TestFunctions(t *testing.T) {
 		"Knative decides anew on one that serves": {
 			unready(aService("default/rec", share("rec-1", 100, "")), corev1.ConditionUnknown, "a revision is being made"),
 			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 0)},
-			route.Function{Models: []route.Pin{pin("rec", 1)}, State: "idle"},
+			route.Function{Models: []model.Ref{pin("rec", 1)}, State: "idle"},
 		},
 		"a revision that is not known yet": {
 			aService("default/rec", share("rec-1", 50, ""), share("rec-2", 50, "")),
 			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 0)},
-			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: "idle"},
+			route.Function{Mixed: []model.Ref{pin("rec", 1)}, State: "idle"},
 		},
 		"one that starts, and one that cannot": {
 			aService("default/rec", share("rec-1", 50, ""), share("rec-2", 50, "")),
 			[]*servingv1.Revision{broken(aRevision("default/rec-1", "rec@1", 0), "one")},
-			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: "starting", Reason: "one"},
+			route.Function{Mixed: []model.Ref{pin("rec", 1)}, State: "starting", Reason: "one"},
 		},
 		"the way to it is not there yet": {
 			unrouted(aService("default/rec", share("rec-1", 100, ""))),
 			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 1)},
-			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: "ready", Starting: "the function is starting"},
+			route.Function{Mixed: []model.Ref{pin("rec", 1)}, State: "ready", Starting: "the function is starting"},
 		},
 		"Knative finds no way for some of its traffic": {
 			noWay(aService("default/rec", share("rec-1", 100, ""))),
 			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 1)},
-			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: "ready", Reason: "no such revision"},
+			route.Function{Mixed: []model.Ref{pin("rec", 1)}, State: "ready", Reason: "no such revision"},
 		},
 		"its route is still that of one deleted a moment ago": {
 			notOwned(nowhere(aService("default/rec"))), nil,
@@ -171,7 +172,7 @@ func TestFunctions(t *testing.T) {
 		"what is no version of a model": {
 			aService("default/rec", share("rec-1", 100, "")),
 			[]*servingv1.Revision{aRevision("default/rec-1", "rec,$(X),../y@1,rec@0,rec@4,rec@4", 1)},
-			route.Function{Models: []route.Pin{pin("rec", 4)}, State: "ready"},
+			route.Function{Models: []model.Ref{pin("rec", 4)}, State: "ready"},
 		},
 		"every model, and not the pool": {
 			aService("default/rec", share("rec-1", 100, "")),
@@ -186,7 +187,7 @@ func TestFunctions(t *testing.T) {
 		"the pool, and half of it is not": {
 			aService("default/pool", share("pool-1", 50, ""), share("pool-2", 50, "")),
 			[]*servingv1.Revision{aRevision("default/pool-1", "*", 1), aRevision("default/pool-2", "rec@1", 0)},
-			route.Function{Mixed: []route.Pin{pin("rec", 1)}, State: "ready"},
+			route.Function{Mixed: []model.Ref{pin("rec", 1)}, State: "ready"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"knative.dev/pkg/apis"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
-	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // modelsVariable says which models a revision serves, when its value is written
@@ -44,7 +44,7 @@ type target struct {
 // revision is what is needed of a Knative Revision.
 type revision struct {
 	uid      types.UID
-	models   []route.Pin
+	models   []model.Ref
 	every    bool // it serves every published model
 	ready    verdict
 	replicas int32 // that are ready; 0 where nobody said
@@ -137,7 +137,7 @@ func readRevision(o *unstructured.Unstructured, before revision) (revision, erro
 
 // readModels reads modelsVariable of the container that has it. What is no
 // name@version is for the function to complain of.
-func readModels(containers []corev1.Container) (pins []route.Pin, every bool) {
+func readModels(containers []corev1.Container) (pins []model.Ref, every bool) {
 	for _, c := range containers {
 		for _, e := range c.Env {
 			if e.Name != modelsVariable {
@@ -147,7 +147,7 @@ func readModels(containers []corev1.Container) (pins []route.Pin, every bool) {
 				return nil, true
 			}
 			for text := range strings.SplitSeq(e.Value, ",") {
-				pin, err := route.ParsePin(strings.TrimSpace(text))
+				pin, err := model.ParsePinned(strings.TrimSpace(text))
 				if err == nil && !slices.Contains(pins, pin) {
 					pins = append(pins, pin)
 				}

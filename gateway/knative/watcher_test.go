@@ -22,6 +22,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/knative"
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 func TestNamespaces(t *testing.T) {
@@ -77,7 +78,7 @@ func TestChangesAreFollowed(t *testing.T) {
 		c.apply(aRevision("default/rec-2", "rec@2", 0), aService("default/rec", share("rec-1", 50, ""), share("rec-2", 50, "new")))
 		synctest.Wait()
 		got := c.find("default", "rec")
-		if diff := cmp.Diff([]route.Pin{{Name: "rec", Version: 1}, {Name: "rec", Version: 2}}, got.Mixed); diff != "" || len(got.Models) > 0 {
+		if diff := cmp.Diff([]model.Ref{{Name: "rec", Version: 1}, {Name: "rec", Version: 2}}, got.Mixed); diff != "" || len(got.Models) > 0 {
 			t.Errorf("a split: %v, -want +got:\n%s", got.Models, diff)
 		}
 		if bound, _ := c.routes.Host("new-rec.default.models.test"); bound == nil || bound.URL.Host != "new-rec.default.svc.cluster.local" {
@@ -112,7 +113,7 @@ func TestAServiceIsRoutedOnceAndForAll(t *testing.T) {
 		} {
 			step.change()
 			synctest.Wait()
-			if at := c.routes.Model(route.Pin{Name: "rec", Version: 1}); (at != nil) != step.routed {
+			if at := c.routes.Model(model.Ref{Name: "rec", Version: 1}); (at != nil) != step.routed {
 				t.Errorf("%s: calls by path go to %v", step.what, at)
 			}
 		}
@@ -202,7 +203,7 @@ func TestAWrongServiceIsLeftOutAlone(t *testing.T) {
 		if got := c.names(); got != "default/pool default/rec" {
 			t.Errorf("in force: %s", got)
 		}
-		if at := c.routes.Model(route.Pin{Name: "rec", Version: 1}); at == nil || at.Function.Namespace != "default" {
+		if at := c.routes.Model(model.Ref{Name: "rec", Version: 1}); at == nil || at.Function.Namespace != "default" {
 			t.Errorf("calls by path go to %v", at)
 		}
 		for _, once := range []string{

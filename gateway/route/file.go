@@ -8,12 +8,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"strings"
 	"time"
 
 	"sigs.k8s.io/yaml"
 
-	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // maxFile bounds a routes file: a ConfigMap has no more.
@@ -74,30 +73,13 @@ func (ff *fileFunction) function() (Function, error) {
 		fn.URL = "http://" + fn.Name + "." + fn.Namespace + ".svc.cluster.local"
 	}
 	for i, text := range ff.Models {
-		pin, err := ParsePin(text)
+		ref, err := model.ParsePinned(text)
 		if err != nil {
 			return fn, fmt.Errorf("models[%d]: %w", i, err)
 		}
-		fn.Models = append(fn.Models, pin)
+		fn.Models = append(fn.Models, ref)
 	}
 	return fn, nil
-}
-
-// ParsePin reads "name@version".
-func ParsePin(text string) (Pin, error) {
-	name, version, ok := strings.Cut(text, "@")
-	if !ok {
-		return Pin{}, fmt.Errorf("expected name@version, got %q", text)
-	}
-	name, err := infer.ParseName(name)
-	if err != nil {
-		return Pin{}, err
-	}
-	number, err := infer.ParseVersion(version)
-	if err != nil {
-		return Pin{}, err
-	}
-	return Pin{Name: name, Version: number}, nil
 }
 
 // Load puts the functions of a file in force.

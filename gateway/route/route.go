@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // ErrAsleep is what a transport returns for a request that may wake nothing
@@ -39,19 +40,19 @@ type Function struct {
 
 	// Models are the versions that every revision with a share of its traffic
 	// serves. Calls by path to one of these go to the function.
-	Models []Pin
+	Models []model.Ref
 
 	// Mixed are the versions that only some of those revisions serve, as in a
 	// canary. Calls at its host may be for them too: the split decides which
 	// revision answers.
-	Mixed []Pin
+	Mixed []model.Ref
 
 	// Tags are the revisions with names of their own.
 	Tags []string
 
 	// Tagged are the versions that the revisions behind tags serve. Of a tag that
 	// is not in it nothing is known but what is known of the function.
-	Tagged map[string][]Pin
+	Tagged map[string][]model.Ref
 
 	// Pool marks the function that takes every published model that no function
 	// pins. It has no host: its models are called by path.
@@ -66,27 +67,21 @@ type Function struct {
 	Starting string
 }
 
-// Pin is one version of a model.
-type Pin struct {
-	Name    string
-	Version int
-}
-
-// String is "name@version".
-func (p Pin) String() string { return fmt.Sprintf("%s@%d", p.Name, p.Version) }
+// Pin is model.Ref.
+type Pin = model.Ref
 
 // Bound is what a host name leads to.
 type Bound struct {
 	Function *Function
 	URL      *url.URL // of the function, or of its tag
 
-	pins []Pin    // that a call at this host may be for
-	tags []*Bound // of a function: those whose versions are known
+	pins []model.Ref // that a call at this host may be for
+	tags []*Bound    // of a function: those whose versions are known
 }
 
 // Pins lists the versions of every model that a call at this host may be for.
 // The caller does not change it.
-func (b *Bound) Pins() []Pin { return b.pins }
+func (b *Bound) Pins() []model.Ref { return b.pins }
 
 // Versions lists those of one model, newest first; none when the function has
 // no model of its own by that name.
@@ -104,7 +99,7 @@ func (b *Bound) Versions(model string) []int {
 // Holding is where a call goes that names a version: to a tag whose revision
 // serves it where not every one of the function's does, else to the function,
 // whose split may choose one that does not.
-func (b *Bound) Holding(pin Pin) *Bound {
+func (b *Bound) Holding(pin model.Ref) *Bound {
 	if slices.Contains(b.Function.Models, pin) {
 		return b
 	}
@@ -126,7 +121,7 @@ type table struct {
 	functions []Function // by namespace and name
 	bounds    []*Bound   // of functions, in the order they came in
 	hosts     map[string]*Bound
-	models    map[Pin]*Bound
+	models    map[model.Ref]*Bound
 	pool      *Bound
 }
 
@@ -180,7 +175,7 @@ func (r *Routes) replaceAll(functions []Function) error {
 }
 
 func (r *Routes) build(functions []Function) (*table, Faults) {
-	t := &table{hosts: map[string]*Bound{}, models: map[Pin]*Bound{}}
+	t := &table{hosts: map[string]*Bound{}, models: map[model.Ref]*Bound{}}
 	var faults Faults
 	for i := range functions {
 		f := functions[i]
@@ -240,8 +235,8 @@ func (f *Function) check() (*url.URL, error) {
 		}
 	}
 	for _, pin := range slices.Concat(f.Models, f.Mixed) {
-		if _, err := infer.ParseName(pin.Name); err != nil || pin.Version < 1 {
-			return nil, fmt.Errorf("%q is not a model and a version", pin)
+		if err := pin.Check(); err != nil {
+			return nil, fmt.Errorf("%q is not a model and a version: %w", pin, err)
 		}
 	}
 	return parseURL(f.URL)
@@ -286,7 +281,7 @@ func (r *Routes) Host(host string) (bound *Bound, mine bool) {
 
 // Model finds the function that a version of a model goes to: the one that
 // pins it, else the pool; nil without either.
-func (r *Routes) Model(pin Pin) *Bound {
+func (r *Routes) Model(pin model.Ref) *Bound {
 	t := r.table.Load()
 	if b := t.models[pin]; b != nil {
 		return b
@@ -297,11 +292,11 @@ func (r *Routes) Model(pin Pin) *Bound {
 // Holders lists every function that may hold some version of a model in
 // memory: those with a revision that serves one, then the pool. An empty name
 // is any model.
-func (r *Routes) Holders(model string) []*Bound {
+func (r *Routes) Holders(name string) []*Bound {
 	t := r.table.Load()
 	var found []*Bound
 	for _, b := range t.bounds {
-		if slices.ContainsFunc(b.pins, func(pin Pin) bool { return model == "" || pin.Name == model }) {
+		if slices.ContainsFunc(b.pins, func(pin model.Ref) bool { return name == "" || pin.Name == name }) {
 			found = append(found, b)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 func routes(t *testing.T) *route.Routes {
@@ -26,7 +27,7 @@ func routes(t *testing.T) *route.Routes {
 	return r
 }
 
-func function(name string, pins ...route.Pin) route.Function {
+func function(name string, pins ...model.Ref) route.Function {
 	return route.Function{Name: name, Namespace: "default", URL: "http://" + name + ".default.svc.cluster.local", Models: pins}
 }
 
@@ -80,14 +81,14 @@ func TestModel(t *testing.T) {
 	t.Parallel()
 	r := routes(t)
 	if err := r.Replace([]route.Function{
-		function("a", route.Pin{Name: "m", Version: 1}),
-		function("m", route.Pin{Name: "m", Version: 1}, route.Pin{Name: "m", Version: 2}),
-		function("z", route.Pin{Name: "m", Version: 2}),
+		function("a", model.Ref{Name: "m", Version: 1}),
+		function("m", model.Ref{Name: "m", Version: 1}, model.Ref{Name: "m", Version: 2}),
+		function("z", model.Ref{Name: "m", Version: 2}),
 		{Name: "pool", Namespace: "default", URL: "http://pool", Pool: true},
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for pin, want := range map[route.Pin]string{{Name: "m", Version: 1}: "m", {Name: "m", Version: 2}: "m", {Name: "m", Version: 3}: "pool", {Name: "n", Version: 1}: "pool"} {
+	for pin, want := range map[model.Ref]string{{Name: "m", Version: 1}: "m", {Name: "m", Version: 2}: "m", {Name: "m", Version: 3}: "pool", {Name: "n", Version: 1}: "pool"} {
 		if got := r.Model(pin).Function.Name; got != want {
 			t.Errorf("%v goes to %s, want %s", pin, got, want)
 		}
@@ -110,7 +111,7 @@ func TestAWrongFunctionIsLeftOutAlone(t *testing.T) {
 		change(&f)
 		return []route.Function{f}
 	}
-	elsewhere := function("good", route.Pin{Name: "good", Version: 1})
+	elsewhere := function("good", model.Ref{Name: "good", Version: 1})
 	elsewhere.Namespace = "a" // its host by the template without a namespace is taken
 	for name, wrong := range map[string][]route.Function{
 		"name":      changed(func(f *route.Function) { f.Name = "B_" }),
@@ -120,8 +121,8 @@ func TestAWrongFunctionIsLeftOutAlone(t *testing.T) {
 		"scheme":    changed(func(f *route.Function) { f.URL = "file:///etc" }),
 		"a path":    changed(func(f *route.Function) { f.URL = "http://x/y" }),
 		"a user":    changed(func(f *route.Function) { f.URL = "http://u:p@x" }),
-		"version":   changed(func(f *route.Function) { f.Models = []route.Pin{{Name: "m"}} }),
-		"mixed":     changed(func(f *route.Function) { f.Mixed = []route.Pin{{Name: "m"}} }),
+		"version":   changed(func(f *route.Function) { f.Models = []model.Ref{{Name: "m"}} }),
+		"mixed":     changed(func(f *route.Function) { f.Mixed = []model.Ref{{Name: "m"}} }),
 		"twice":     {function("good")},
 		"its host":  {elsewhere},
 		"two pools": {{Name: "q", Namespace: "d", URL: "http://q", Pool: true}},
@@ -131,7 +132,7 @@ func TestAWrongFunctionIsLeftOutAlone(t *testing.T) {
 			r := routes(t)
 			pool := function("pool")
 			pool.Pool = true
-			all := append([]route.Function{function("good", route.Pin{Name: "good", Version: 1}), pool}, wrong...)
+			all := append([]route.Function{function("good", model.Ref{Name: "good", Version: 1}), pool}, wrong...)
 			err := r.Replace(append(all, function("z")))
 			var faults route.Faults
 			if !errors.As(err, &faults) || len(faults) != 1 || !strings.Contains(err.Error(), wrong[0].Namespace+"/"+wrong[0].Name) {
@@ -144,7 +145,7 @@ func TestAWrongFunctionIsLeftOutAlone(t *testing.T) {
 			if diff := cmp.Diff([]string{"default/good", "default/pool", "default/z"}, names); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
-			at := r.Model(route.Pin{Name: "good", Version: 1})
+			at := r.Model(model.Ref{Name: "good", Version: 1})
 			if bound, _ := r.Host("good.models.test"); bound == nil || bound != at || bound.Function.Namespace != "default" {
 				t.Errorf("host and path lead to %v and %v", bound, at)
 			}
@@ -177,10 +178,10 @@ func TestAFileIsFollowedAsAWhole(t *testing.T) {
 func TestCanary(t *testing.T) {
 	t.Parallel()
 	r := routes(t)
-	pin := func(version int) route.Pin { return route.Pin{Name: "rec", Version: version} }
+	pin := func(version int) model.Ref { return model.Ref{Name: "rec", Version: version} }
 	f := function("rec", pin(1))
-	f.Mixed, f.Tags = []route.Pin{pin(3), pin(2)}, []string{"canary", "old", "unknown"}
-	f.Tagged = map[string][]route.Pin{"canary": {pin(1), pin(3)}, "old": {pin(7)}}
+	f.Mixed, f.Tags = []model.Ref{pin(3), pin(2)}, []string{"canary", "old", "unknown"}
+	f.Tagged = map[string][]model.Ref{"canary": {pin(1), pin(3)}, "old": {pin(7)}}
 	pool := function("pool")
 	pool.Pool = true
 	if err := r.Replace([]route.Function{f, pool}); err != nil {
@@ -230,7 +231,7 @@ func TestTheFirstOfTwoNamespacesIsCalledByPath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pin := route.Pin{Name: "rec", Version: 1}
+	pin := model.Ref{Name: "rec", Version: 1}
 	first, second := function("rec", pin), function("rec", pin)
 	second.Namespace = "a-tenant"
 	if err := r.Replace([]route.Function{function("x", pin), first, second}); err != nil {
@@ -253,7 +254,7 @@ func TestParse(t *testing.T) {
 	want := []route.Function{
 		{
 			Name: "text-detect", Namespace: "default", URL: "http://text-detect.default.svc.cluster.local",
-			Models: []route.Pin{{Name: "text-detect", Version: 1}}, Tags: []string{"canary"},
+			Models: []model.Ref{{Name: "text-detect", Version: 1}}, Tags: []string{"canary"},
 		},
 		{Name: "pool", Namespace: "ml", URL: "http://10.0.0.1:8080", Pool: true},
 	}

@@ -21,6 +21,8 @@ import (
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // TestChangesAreFollowed holds, over a real S3 protocol, that a push and a move
@@ -47,7 +49,7 @@ func TestChangesAreFollowed(t *testing.T) {
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, r.URL.Path) }))
 	t.Cleanup(service.Close)
 	keys := t.TempDir()
-	signer, err := artifact.CreateKeys(filepath.Join(keys, "key"), filepath.Join(keys, "pub"))
+	signer, err := sign.CreateKeys(filepath.Join(keys, "key"), filepath.Join(keys, "pub"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,8 +95,8 @@ func TestChangesAreFollowed(t *testing.T) {
 	publish(t, store, "two")
 	within("a second version", "", `"version":"2"`)
 
-	stable := func(version int) func(*artifact.Policy) error {
-		return func(p *artifact.Policy) error {
+	stable := func(version int) func(*model.Policy) error {
+		return func(p *model.Policy) error {
 			p.Aliases = map[string]int{"stable": version}
 			return nil
 		}
@@ -135,7 +137,7 @@ func TestAKeyIsFollowedHoweverItIsSet(t *testing.T) {
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, r.URL.Path) }))
 	t.Cleanup(service.Close)
 	dir := t.TempDir()
-	if _, err := artifact.CreateKeys(filepath.Join(dir, "key"), filepath.Join(dir, "pub")); err != nil {
+	if _, err := sign.CreateKeys(filepath.Join(dir, "key"), filepath.Join(dir, "pub")); err != nil {
 		t.Fatal(err)
 	}
 	public, err := os.ReadFile(filepath.Join(dir, "pub"))
@@ -163,7 +165,7 @@ func TestAKeyIsFollowedHoweverItIsSet(t *testing.T) {
 	}
 	publish(t, store, "one")
 	publish(t, store, "two")
-	_, err = store.ChangePolicy(t.Context(), "iris", artifact.Changing{}, func(p *artifact.Policy) error {
+	_, err = store.ChangePolicy(t.Context(), "iris", artifact.Changing{}, func(p *model.Policy) error {
 		p.Aliases = map[string]int{"stable": 1}
 		return nil
 	})
@@ -218,10 +220,10 @@ func startGateway(t *testing.T, cfg config) (address string) {
 }
 
 // publish publishes the next version of iris.
-func publish(t *testing.T, store *artifact.Store, model string) {
+func publish(t *testing.T, store *artifact.Store, content string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), artifact.ModelFile)
-	if err := os.WriteFile(path, []byte(model), 0o600); err != nil {
+	path := filepath.Join(t.TempDir(), model.ModelFile)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	spec := func(name string) []infer.TensorSpec {
@@ -229,7 +231,7 @@ func publish(t *testing.T, store *artifact.Store, model string) {
 	}
 	if _, err := store.Publish(t.Context(), artifact.Draft{
 		Name: "iris", Signature: infer.Signature{Inputs: spec("x"), Outputs: spec("y")},
-		Files: []artifact.DraftFile{{Path: artifact.ModelFile, Source: path}},
+		Files: []artifact.DraftFile{{Path: model.ModelFile, Source: path}},
 	}, artifact.Publishing{}); err != nil {
 		t.Fatal(err)
 	}

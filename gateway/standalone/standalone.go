@@ -27,6 +27,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // Environment is all that the process reads of its environment, as pointers
@@ -59,7 +60,7 @@ type config struct {
 
 	Gateway   gateway.Config
 	Storage   artifact.Config
-	Trust     artifact.Trust // policies that it did not sign are not followed
+	Trust     sign.Trust // policies that it did not sign are not followed
 	Telemetry telemetry.Config
 }
 

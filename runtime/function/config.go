@@ -12,8 +12,9 @@ import (
 	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/artifact"
-	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/ort"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // Environment is all that a function reads of its environment, as pointers to
@@ -33,7 +34,7 @@ type config struct {
 	Models []string `env:"MODELSERVE_MODELS,required"` // the models that are served, each as name@version, or * for every published one
 
 	S3          artifact.Config
-	Trust       artifact.Trust
+	Trust       sign.Trust
 	CacheDir    string   `env:"MODELSERVE_CACHE_DIR"`                        // the folder of fetched model files; "" is one in the system's temporary folder, "none" keeps files in memory as long as they are used
 	CacheSize   env.Size `env:"MODELSERVE_CACHE_SIZE" envDefault:"4GiB"`     // bytes of model files kept on the node
 	CacheMemory env.Size `env:"MODELSERVE_CACHE_MEMORY" envDefault:"512MiB"` // the largest model file that is loaded from memory, when no folder takes it; 0 is never
@@ -57,8 +58,8 @@ type config struct {
 	Sink      emit.Config
 	Telemetry telemetry.Config
 
-	refs   []artifact.Ref // Models, parsed; nil is every one
-	device ort.Device     // Device, parsed
+	refs   []model.Ref // Models, parsed; nil is every one
+	device ort.Device  // Device, parsed
 }
 
 // noCache is the CacheDir of a function that keeps no files.
@@ -114,7 +115,7 @@ func (c *config) Check() []error {
 	}
 	if !slices.Equal(c.Models, []string{"*"}) {
 		for _, text := range c.Models {
-			ref, err := parseRef(text)
+			ref, err := model.ParsePinned(strings.TrimSpace(text))
 			if err != nil {
 				fault("MODELSERVE_MODELS", "expected * or a list of name@version: %q: %v", text, err)
 				continue
@@ -131,17 +132,4 @@ func (c *config) fill() {
 	if c.CacheDir == "" {
 		c.CacheDir = filepath.Join(os.TempDir(), "modelserve-cache")
 	}
-}
-
-func parseRef(text string) (artifact.Ref, error) {
-	name, version, _ := strings.Cut(strings.TrimSpace(text), "@")
-	name, err := infer.ParseName(name)
-	if err != nil {
-		return artifact.Ref{}, err
-	}
-	v, err := infer.ParseVersion(version)
-	if err != nil {
-		return artifact.Ref{}, err
-	}
-	return artifact.Ref{Name: name, Version: v}, nil
 }

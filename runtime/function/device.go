@@ -11,8 +11,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/bucket"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/pool"
 )
@@ -133,7 +133,7 @@ func (d *device) slots(cfg *config) int {
 
 // open loads a model where it is to run. Where the GPU was this program's own
 // choice and cannot take the model, the CPU does, and the reason is returned.
-func (d *device) open(l *ort.Library, path string, man *artifact.Manifest, threads int) (model session, reason string, err error) {
+func (d *device) open(l *ort.Library, path string, man *model.Manifest, threads int) (model session, reason string, err error) {
 	choice, err := d.choose()
 	if err != nil {
 		return nil, "", err
@@ -160,7 +160,7 @@ func (d *device) open(l *ort.Library, path string, man *artifact.Manifest, threa
 // openGPU loads a model on a GPU, with a session for each of its usual shapes.
 // A model whose memory there is bounded has one, which has all of it; so has one
 // whose weights are in other files, which need not outlive the load.
-func (d *device) openGPU(l *ort.Library, path string, man *artifact.Manifest, options ort.Options) (session, error) {
+func (d *device) openGPU(l *ort.Library, path string, man *model.Manifest, options ort.Options) (session, error) {
 	first, err := l.Open(path, options)
 	if err != nil {
 		return nil, err

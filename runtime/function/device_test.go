@@ -12,8 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )
@@ -177,7 +177,7 @@ func TestSessionsOfAFileThatIsGone(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			model, err := (&device{memory: tc.bound}).openGPU(library, file, &artifact.Manifest{Signature: *sig}, ort.Options{})
+			model, err := (&device{memory: tc.bound}).openGPU(library, file, &model.Manifest{Signature: *sig}, ort.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/internal/env"
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/pool"
 )
 
@@ -40,7 +40,7 @@ func hopeless(err error, tries int, waited time.Duration) bool {
 	switch {
 	case waited >= patience:
 		return true
-	case artifact.Lasting(err), errors.Is(err, pool.ErrTooLarge), errors.Is(err, errStart):
+	case model.Lasting(err), errors.Is(err, pool.ErrTooLarge), errors.Is(err, errStart):
 		return true
 	case errors.Is(err, errSession), errors.Is(err, pool.ErrWarmUp):
 		return tries >= sessionTries

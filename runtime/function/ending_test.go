@@ -15,8 +15,9 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"github.com/modelserveai/modelserve/internal/env"
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/pool"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // objects reads the objects whose keys end so, by key.
@@ -67,7 +68,7 @@ func TestFunctionEndsForAModelThatNeverLoads(t *testing.T) {
 		"altered": {
 			func(t *testing.T, environment map[string]string, backend *s3mem.Backend) {
 				publish(t, environment)
-				for key, data := range objects(t, backend, artifact.ModelFile) {
+				for key, data := range objects(t, backend, model.ModelFile) {
 					data[len(data)-1] ^= 1
 					put(t, backend, key, data)
 				}
@@ -79,7 +80,7 @@ func TestFunctionEndsForAModelThatNeverLoads(t *testing.T) {
 				publish(t, environment)
 				keys := t.TempDir()
 				environment["MODELSERVE_PUBLIC_KEY_FILE"] = filepath.Join(keys, "pub")
-				if _, err := artifact.CreateKeys(filepath.Join(keys, "key"), filepath.Join(keys, "pub")); err != nil {
+				if _, err := sign.CreateKeys(filepath.Join(keys, "key"), filepath.Join(keys, "pub")); err != nil {
 					t.Fatal(err)
 				}
 			},
@@ -88,7 +89,7 @@ func TestFunctionEndsForAModelThatNeverLoads(t *testing.T) {
 		"of another name": {
 			func(t *testing.T, environment map[string]string, backend *s3mem.Backend) {
 				publish(t, environment)
-				for key, data := range objects(t, backend, artifact.ManifestFile) {
+				for key, data := range objects(t, backend, model.ManifestFile) {
 					put(t, backend, strings.Replace(key, "double", "treble", 1), data)
 				}
 				environment["MODELSERVE_MODELS"] = "treble@1"

@@ -184,7 +184,7 @@ func newPool(cfg *config, src *source, tel *telemetry.Telemetry) (*pool.Pool, er
 		MaxOutput:  int64(cfg.MaxOutput),
 		Device:     src.device.would(),
 		Registerer: tel.Registry,
-	}, src, tel.Logger)
+	}, src, src, tel.Logger)
 }
 
 // serveMetrics answers /metrics on its own port, at address, until stopped.

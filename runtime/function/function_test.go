@@ -24,6 +24,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
@@ -79,7 +80,7 @@ func publish(t *testing.T, environment map[string]string) {
 }
 
 // publishBytes publishes bytes that are said to be such a model.
-func publishBytes(t *testing.T, environment map[string]string, model []byte) {
+func publishBytes(t *testing.T, environment map[string]string, content []byte) {
 	t.Helper()
 	var cfg config
 	if err := env.ParseFrom(&cfg, environment); err != nil {
@@ -89,8 +90,8 @@ func publishBytes(t *testing.T, environment map[string]string, model []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), artifact.ModelFile)
-	if err := os.WriteFile(path, model, 0o600); err != nil {
+	path := filepath.Join(t.TempDir(), model.ModelFile)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	axis, spec := 0, func(name string) []infer.TensorSpec {
@@ -98,7 +99,7 @@ func publishBytes(t *testing.T, environment map[string]string, model []byte) {
 	}
 	if _, err := store.Publish(t.Context(), artifact.Draft{
 		Name: "double", Version: 1, Signature: infer.Signature{Inputs: spec("x"), Outputs: spec("y"), BatchAxis: &axis},
-		Files: []artifact.DraftFile{{Path: artifact.ModelFile, Source: path}},
+		Files: []artifact.DraftFile{{Path: model.ModelFile, Source: path}},
 	}, artifact.Publishing{}); err != nil {
 		t.Fatal(err)
 	}

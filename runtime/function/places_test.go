@@ -13,6 +13,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )
@@ -141,7 +142,7 @@ func publishFiles(t *testing.T, environment map[string]string, files map[string]
 		}
 		file := artifact.DraftFile{Path: name, Source: path}
 		if strings.HasSuffix(name, ".ort") {
-			file.Optimized = &artifact.Target{ONNXRuntime: deps.ONNXRuntime, Arch: runtime.GOARCH, CPU: ort.CPUFeatures()}
+			file.Optimized = &model.Target{ONNXRuntime: deps.ONNXRuntime, Arch: runtime.GOARCH, CPU: ort.CPUFeatures()}
 		}
 		draft.Files = append(draft.Files, file)
 	}

@@ -7,8 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/cache"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/rows"
 )
@@ -45,7 +45,7 @@ func (s *source) ready(l *ort.Library, local *cache.Local) (path string, done fu
 
 // independent reports why rows are not shown to be independent; nil is that
 // they are.
-func independent(path string, m *artifact.Manifest) error {
+func independent(path string, m *model.Manifest) error {
 	shown, err := rows.ProveFile(path, &m.Signature, nil)
 	switch {
 	case err != nil:

@@ -14,16 +14,18 @@ import (
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/cache"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/pool"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
-// source implements pool.Source over S3 and ONNX Runtime.
+// source implements pool.Catalog and pool.Loader over S3 and ONNX Runtime.
 type source struct {
 	cfg      *config
 	store    *artifact.Store
 	policies *artifact.PolicyReader
-	verifier *artifact.Verifier           // nil when no key is configured
+	verifier *sign.Verifier               // nil when no key is configured
 	library  func() (*ort.Library, error) // started once, in the background
 	device   *device
 	cache    *cache.Cache // nil when no files are kept
@@ -54,19 +56,19 @@ func newSource(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (*sou
 		policies: artifact.NewPolicyReader(store, verifier, tel.Logger), logger: tel.Logger,
 	}
 	s.device = newDevice(cfg, s.library, tel.Registry, tel.Logger)
-	target := func() (artifact.Target, error) {
+	target := func() (model.Target, error) {
 		library, err := s.library()
 		if err != nil {
-			return artifact.Target{}, err
+			return model.Target{}, err
 		}
 		choice, err := s.device.choose()
 		if err != nil {
-			return artifact.Target{}, err
+			return model.Target{}, err
 		}
 		if choice.Device.IsGPU() {
-			return artifact.Target{}, nil // no .ort file fits: each was optimised for a CPU
+			return model.Target{}, nil // no .ort file fits: each was optimised for a CPU
 		}
-		return artifact.Target{ONNXRuntime: library.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()}, nil
+		return model.Target{ONNXRuntime: library.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()}, nil
 	}
 	s.fetcher = cache.NewFetcherFor(store, files, target, verifier, cache.Transfer{Memory: int64(cfg.CacheMemory)})
 	go func() { _, _ = s.library() }() // close waits for it, and whoever needs it is told
@@ -107,18 +109,18 @@ func (s *source) close() error {
 	return errors.Join(unsettled, library.Close())
 }
 
-// Names implements pool.Source.
+// Names implements pool.Catalog.
 func (s *source) Names(ctx context.Context) ([]string, error) { return s.store.Names(ctx) }
 
-// Versions implements pool.Source.
-func (s *source) Versions(ctx context.Context, name string) ([]artifact.Version, error) {
+// Versions implements pool.Catalog.
+func (s *source) Versions(ctx context.Context, name string) ([]model.Listed, error) {
 	return s.store.Tagged(ctx, name)
 }
 
 // Policy says which version of a model a call is for that names none by its
 // number. One that was altered is not followed, and the last good one stays in
 // force.
-func (s *source) Policy(ctx context.Context, name string) (*artifact.Policy, error) {
+func (s *source) Policy(ctx context.Context, name string) (*model.Policy, error) {
 	return s.policies.Policy(ctx, name)
 }
 
@@ -128,13 +130,13 @@ func (s *source) Generation(ctx context.Context, since string) (string, error) {
 	return s.store.Generation(ctx, since)
 }
 
-// Describe implements pool.Source.
-func (s *source) Describe(ctx context.Context, ref artifact.Ref) (*artifact.Manifest, string, error) {
+// Describe implements pool.Catalog.
+func (s *source) Describe(ctx context.Context, ref model.Ref) (*model.Manifest, string, error) {
 	return s.fetcher.Manifest(ctx, ref)
 }
 
-// Load implements pool.Source.
-func (s *source) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (*pool.Loaded, error) {
+// Load implements pool.Loader.
+func (s *source) Load(ctx context.Context, ref model.Ref, admit pool.Admit) (*pool.Loaded, error) {
 	local, err := s.fetcher.Fetch(ctx, ref)
 	if err != nil {
 		return nil, err
@@ -208,7 +210,7 @@ func (s *source) started() error {
 }
 
 // loadOne loads a model. It returns nil once that is there or ctx has ended.
-func (s *source) loadOne(ctx context.Context, ref artifact.Ref, models *pool.Pool, waiting func(error)) error {
+func (s *source) loadOne(ctx context.Context, ref model.Ref, models *pool.Pool, waiting func(error)) error {
 	began := time.Now()
 	for tries := 1; ; tries++ {
 		lease, err := models.Acquire(ctx, ref.Name, fmt.Sprint(ref.Version))

@@ -10,6 +10,8 @@ import (
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // TestSourceFollowsSignedPoliciesOnly holds that the pool is told what the key
@@ -18,7 +20,7 @@ func TestSourceFollowsSignedPoliciesOnly(t *testing.T) {
 	t.Parallel()
 	environment := storage(t)
 	keys := t.TempDir()
-	signer, err := artifact.CreateKeys(filepath.Join(keys, "key"), filepath.Join(keys, "pub"))
+	signer, err := sign.CreateKeys(filepath.Join(keys, "key"), filepath.Join(keys, "pub"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,8 +39,8 @@ func TestSourceFollowsSignedPoliciesOnly(t *testing.T) {
 	if err != nil || before == "" {
 		t.Fatalf("%q, %v", before, err)
 	}
-	stable := func(p *artifact.Policy) error {
-		p.Aliases = map[string]int{artifact.Stable: 1}
+	stable := func(p *model.Policy) error {
+		p.Aliases = map[string]int{model.Stable: 1}
 		return nil
 	}
 	wants := func(aliases int) {

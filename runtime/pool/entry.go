@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/batch"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
@@ -17,7 +17,7 @@ import (
 // are under Pool.mu; loaded, info and err do not change once done is closed,
 // as long as anyone holds it.
 type entry struct {
-	ref    artifact.Ref
+	ref    model.Ref
 	tag    string        // of what was published when the load began; "" is not known
 	done   chan struct{} // closed when the load has ended
 	loaded *Loaded

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/pool"
 )
 
@@ -24,20 +24,20 @@ var errGone = errors.New("S3 unreachable")
 type source struct {
 	mu         sync.Mutex
 	versions   map[string][]int
-	tags       map[artifact.Ref]string // of versions; "" where nothing is
-	policies   map[string]*artifact.Policy
+	tags       map[model.Ref]string // of versions; "" where nothing is
+	policies   map[string]*model.Policy
 	generation int  // 0 is a catalog that cannot tell
 	gone       bool // no call is answered
-	fail       map[artifact.Ref]error
-	breaks     map[artifact.Ref]error // what runs after the first give; errShape gives a wrong shape
-	sizes      map[artifact.Ref]int64 // what manifests say; 1 where nothing is
-	grown      map[artifact.Ref]int64 // what sessions take, where that is another figure
-	loads      map[artifact.Ref]int
+	fail       map[model.Ref]error
+	breaks     map[model.Ref]error // what runs after the first give; errShape gives a wrong shape
+	sizes      map[model.Ref]int64 // what manifests say; 1 where nothing is
+	grown      map[model.Ref]int64 // what sessions take, where that is another figure
+	loads      map[model.Ref]int
 	listed     int
 	asked      int
 	resident   int64 // estimates of what is between admission and close
 	peak       int64
-	closed     []artifact.Ref // in order
+	closed     []model.Ref // in order
 
 	open    atomic.Int64
 	delay   time.Duration // of a load, half before it is admitted
@@ -49,14 +49,14 @@ var errShape = errors.New("a wrong shape")
 func newSource() *source {
 	return &source{
 		versions:   map[string][]int{"a": {2, 1}, "b": {1}, "c": {1}},
-		tags:       map[artifact.Ref]string{},
-		policies:   map[string]*artifact.Policy{},
+		tags:       map[model.Ref]string{},
+		policies:   map[string]*model.Policy{},
 		generation: 1,
-		fail:       map[artifact.Ref]error{},
-		breaks:     map[artifact.Ref]error{},
-		sizes:      map[artifact.Ref]int64{},
-		grown:      map[artifact.Ref]int64{},
-		loads:      map[artifact.Ref]int{},
+		fail:       map[model.Ref]error{},
+		breaks:     map[model.Ref]error{},
+		sizes:      map[model.Ref]int64{},
+		grown:      map[model.Ref]int64{},
+		loads:      map[model.Ref]int{},
 		delay:      time.Second,
 		runTime:    10 * time.Millisecond,
 	}
@@ -101,7 +101,7 @@ func (s *source) Names(ctx context.Context) ([]string, error) {
 	return []string{"a", "b", "c"}, nil
 }
 
-func (s *source) Versions(ctx context.Context, name string) ([]artifact.Version, error) {
+func (s *source) Versions(ctx context.Context, name string) ([]model.Listed, error) {
 	if err := s.answers(ctx); err != nil {
 		return nil, err
 	}
@@ -111,14 +111,14 @@ func (s *source) Versions(ctx context.Context, name string) ([]artifact.Version,
 	if len(s.versions[name]) == 0 {
 		return nil, problem.New(problem.ModelNotFound, "model %q is not published", name)
 	}
-	var listed []artifact.Version
+	var listed []model.Listed
 	for _, v := range s.versions[name] {
-		listed = append(listed, artifact.Version{Version: v, Tag: s.tags[artifact.Ref{Name: name, Version: v}]})
+		listed = append(listed, model.Listed{Version: v, Tag: s.tags[model.Ref{Name: name, Version: v}]})
 	}
 	return listed, nil
 }
 
-func (s *source) Policy(ctx context.Context, name string) (*artifact.Policy, error) {
+func (s *source) Policy(ctx context.Context, name string) (*model.Policy, error) {
 	if err := s.answers(ctx); err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (s *source) Policy(ctx context.Context, name string) (*artifact.Policy, err
 	if p := s.policies[name]; p != nil {
 		return p, nil
 	}
-	return new(artifact.Policy), nil
+	return new(model.Policy), nil
 }
 
 func (s *source) Generation(ctx context.Context, _ string) (string, error) {
@@ -143,7 +143,7 @@ func (s *source) Generation(ctx context.Context, _ string) (string, error) {
 	return strconv.Itoa(s.generation), nil
 }
 
-func (s *source) Describe(_ context.Context, ref artifact.Ref) (*artifact.Manifest, string, error) {
+func (s *source) Describe(_ context.Context, ref model.Ref) (*model.Manifest, string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	axis := 0
@@ -152,17 +152,17 @@ func (s *source) Describe(_ context.Context, ref artifact.Ref) (*artifact.Manife
 	if !ok {
 		size = 1
 	}
-	return &artifact.Manifest{
+	return &model.Manifest{
 		Name: ref.Name, Version: ref.Version, Platform: "onnxruntime_onnx",
 		Signature: infer.Signature{Inputs: spec, Outputs: []infer.TensorSpec{{Name: "y", DataType: infer.FP32, Shape: []int64{infer.Dynamic, 1}}}, BatchAxis: &axis},
-		Files: []artifact.File{
+		Files: []model.File{
 			{Path: "model.onnx", Size: size},
-			{Path: "model.ort", Size: 1 << 40, Optimized: &artifact.Target{}},
+			{Path: "model.ort", Size: 1 << 40, Optimized: &model.Target{}},
 		},
 	}, "sha256:" + ref.Name + strconv.Itoa(ref.Version) + s.tags[ref], nil
 }
 
-func (s *source) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (*pool.Loaded, error) {
+func (s *source) Load(ctx context.Context, ref model.Ref, admit pool.Admit) (*pool.Loaded, error) {
 	s.mu.Lock()
 	s.loads[ref]++
 	err := s.fail[ref]
@@ -202,7 +202,7 @@ func (s *source) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (
 	}, nil
 }
 
-func (s *source) loadsOf(ref artifact.Ref) int {
+func (s *source) loadsOf(ref model.Ref) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.loads[ref]
@@ -210,7 +210,7 @@ func (s *source) loadsOf(ref artifact.Ref) int {
 
 type session struct {
 	source *source
-	ref    artifact.Ref
+	ref    model.Ref
 	size   int64
 	closed atomic.Bool
 	runs   atomic.Int64
@@ -273,13 +273,16 @@ func newPool(t *testing.T, src *source, change func(*pool.Config)) *pool.Pool {
 	return newPoolOf(t, src, change)
 }
 
-func newPoolOf(t *testing.T, src pool.Source, change func(*pool.Config)) *pool.Pool {
+func newPoolOf(t *testing.T, src interface {
+	pool.Catalog
+	pool.Loader
+}, change func(*pool.Config)) *pool.Pool {
 	t.Helper()
 	cfg := pool.Config{MaxLoaded: 2, Slots: 2, Queue: 4, LoadLimit: time.Minute, Device: "cpu"}
 	if change != nil {
 		change(&cfg)
 	}
-	p, err := pool.New(cfg, src, slog.New(failing{slog.DiscardHandler, t}))
+	p, err := pool.New(cfg, src, src, slog.New(failing{slog.DiscardHandler, t}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/pool"
 )
 
@@ -26,7 +26,7 @@ func TestAFailedRunIsOneRequests(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				src := newSource()
-				ref := artifact.Ref{Name: "a", Version: 2}
+				ref := model.Ref{Name: "a", Version: 2}
 				src.breaks[ref] = failure
 				p := newPool(t, src, nil)
 				for range 20 { // more than there are slots
@@ -135,7 +135,7 @@ func TestMetrics(t *testing.T) {
 				t.Errorf("%s is %v, want %v", key, got[key], want)
 			}
 		}
-		if _, err := pool.New(pool.Config{MaxLoaded: 1, Slots: 1, Registerer: registry}, src, nil); err == nil {
+		if _, err := pool.New(pool.Config{MaxLoaded: 1, Slots: 1, Registerer: registry}, src, src, nil); err == nil {
 			t.Error("metrics registered twice")
 		}
 	})
@@ -147,7 +147,7 @@ func TestWarmUpChecksOutputs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		src := newSource()
-		src.breaks[artifact.Ref{Name: "b", Version: 1}] = errShape
+		src.breaks[model.Ref{Name: "b", Version: 1}] = errShape
 		p := newPool(t, src, nil)
 		defer p.Close()
 		_, err := call(t.Context(), p, "b", "")

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/pool"
 )
 
@@ -17,9 +17,9 @@ import (
 // newest's next tries, and by the newest as soon as that is mended.
 func TestAFreshPoolFallsBack(t *testing.T) {
 	t.Parallel()
-	for name, breaks := range map[string]func(*source, artifact.Ref){
-		"load":    func(s *source, ref artifact.Ref) { s.fail[ref] = errors.New("byte 17 altered") },
-		"warm-up": func(s *source, ref artifact.Ref) { s.breaks[ref] = errShape },
+	for name, breaks := range map[string]func(*source, model.Ref){
+		"load":    func(s *source, ref model.Ref) { s.fail[ref] = errors.New("byte 17 altered") },
+		"warm-up": func(s *source, ref model.Ref) { s.breaks[ref] = errShape },
 	} {
 		for broken, want := range map[int]string{1: "3", 2: "2"} {
 			t.Run(name+" of "+strconv.Itoa(broken), func(t *testing.T) {
@@ -28,7 +28,7 @@ func TestAFreshPoolFallsBack(t *testing.T) {
 					src := newSource()
 					src.versions["a"] = []int{4, 3, 2, 1}
 					for i := range broken {
-						breaks(src, artifact.Ref{Name: "a", Version: 4 - i})
+						breaks(src, model.Ref{Name: "a", Version: 4 - i})
 					}
 					p := newPool(t, src, nil)
 					defer p.Close()
@@ -45,7 +45,7 @@ func TestAFreshPoolFallsBack(t *testing.T) {
 						}
 						time.Sleep(100*time.Millisecond - src.runTime)
 					}
-					if n := src.loadsOf(artifact.Ref{Name: "a", Version: 4}); n < 3 || n > 10 {
+					if n := src.loadsOf(model.Ref{Name: "a", Version: 4}); n < 3 || n > 10 {
 						t.Errorf("the newest was tried %d times in a minute", n)
 					}
 					if info, err := p.Model(t.Context(), "a", ""); err != nil || info.Version != want || info.State != "READY" {
@@ -75,12 +75,12 @@ func TestAFreshPoolFallsBackOnlySoFar(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		fail   []int
-		policy artifact.Policy
+		policy model.Policy
 		want   string
 	}{
 		"three broken":      {fail: []int{4, 3, 2}},
-		"an alias decided":  {fail: []int{4}, policy: artifact.Policy{Aliases: map[string]int{"stable": 4}}},
-		"a split decided":   {fail: []int{4}, policy: artifact.Policy{Split: []artifact.Share{{Version: 4, Weight: 1}}}},
+		"an alias decided":  {fail: []int{4}, policy: model.Policy{Aliases: map[string]int{"stable": 4}}},
+		"a split decided":   {fail: []int{4}, policy: model.Policy{Split: []model.Share{{Version: 4, Weight: 1}}}},
 		"a number is named": {fail: []int{4}, want: "4"},
 		"latest is named":   {fail: []int{4}, want: "latest"},
 	} {
@@ -91,7 +91,7 @@ func TestAFreshPoolFallsBackOnlySoFar(t *testing.T) {
 				src.versions["a"] = []int{4, 3, 2, 1}
 				src.policies["a"] = &tc.policy
 				for _, v := range tc.fail {
-					src.fail[artifact.Ref{Name: "a", Version: v}] = errors.New("byte 17 altered")
+					src.fail[model.Ref{Name: "a", Version: v}] = errors.New("byte 17 altered")
 				}
 				p := newPool(t, src, func(c *pool.Config) { c.MaxLoaded = 4 })
 				defer p.Close()
@@ -100,7 +100,7 @@ func TestAFreshPoolFallsBackOnlySoFar(t *testing.T) {
 						t.Errorf("%+v, %v", res, err)
 					}
 				}
-				if n := src.loadsOf(artifact.Ref{Name: "a", Version: 1}); n != 0 {
+				if n := src.loadsOf(model.Ref{Name: "a", Version: 1}); n != 0 {
 					t.Error("the oldest was loaded")
 				}
 			})

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // The waits between attempts to load what failed to load.
@@ -17,7 +17,7 @@ const (
 
 // begin finds the entry of ref, or begins its load. beside says that another
 // version answers until it is loaded.
-func (p *Pool) begin(ref artifact.Ref, beside bool) (*entry, error) {
+func (p *Pool) begin(ref model.Ref, beside bool) (*entry, error) {
 	failures := 0
 	if e := p.entries[ref]; e != nil {
 		if e.loading() || e.ready() {
@@ -51,7 +51,7 @@ func (p *Pool) begin(ref artifact.Ref, beside bool) (*entry, error) {
 func (p *Pool) load(e *entry) {
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.LoadLimit)
 	defer cancel()
-	loaded, err := p.source.Load(ctx, e.ref, func(m *artifact.Manifest) error { return p.admit(ctx, e, m) })
+	loaded, err := p.loader.Load(ctx, e.ref, func(m *model.Manifest) error { return p.admit(ctx, e, m) })
 	var bytes int64
 	if err == nil {
 		if bytes, err = p.prepare(ctx, e, loaded); err != nil {

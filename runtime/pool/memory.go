@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 const (
@@ -112,7 +112,7 @@ func (n need) String() string { return size(n.bytes) + " of memory" + n.by }
 // took when it was loaded here, what it took when it was published, or what its
 // files have. The last two may be wrong. They are believed because the other
 // error, more models than there is memory for, ends the process under all.
-func (p *Pool) needOf(e *entry, m *artifact.Manifest) need {
+func (p *Pool) needOf(e *entry, m *model.Manifest) need {
 	if seen := p.statsOf(e.ref).took; seen.bytes > 0 && seen.tag == e.tag {
 		return need{seen.bytes, ""}
 	}
@@ -131,7 +131,7 @@ func (p *Pool) needOf(e *entry, m *artifact.Manifest) need {
 // admit reserves memory for e: it lets go of the least recently used that nobody
 // holds, waits a short while for a lease to end where that is not enough, and
 // returns when what had to go is gone.
-func (p *Pool) admit(ctx context.Context, e *entry, m *artifact.Manifest) error {
+func (p *Pool) admit(ctx context.Context, e *entry, m *model.Manifest) error {
 	patience, stop := context.WithTimeout(ctx, roomWait)
 	defer stop()
 	p.mu.Lock()

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/pool"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
@@ -24,7 +24,7 @@ func sized(t *testing.T, memory int64, sizes map[string]int64, change func(*pool
 	src.versions = map[string][]int{}
 	for name, n := range sizes {
 		src.versions[name] = []int{1}
-		src.sizes[artifact.Ref{Name: name, Version: 1}] = n
+		src.sizes[model.Ref{Name: name, Version: 1}] = n
 	}
 	return src, newPool(t, src, func(c *pool.Config) {
 		c.Memory, c.MaxLoaded, c.Queue = memory, 64, 1000
@@ -73,7 +73,7 @@ func TestPinnedStay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		src, p := sized(t, 100, map[string]int64{"a": 60, "b": 30, "c": 30}, func(c *pool.Config) {
-			c.Models = []artifact.Ref{{Name: "a", Version: 1}, {Name: "b", Version: 1}, {Name: "c", Version: 1}}
+			c.Models = []model.Ref{{Name: "a", Version: 1}, {Name: "b", Version: 1}, {Name: "c", Version: 1}}
 		})
 		defer p.Close()
 		answered(t, p, "a", "")
@@ -89,7 +89,7 @@ func TestPinnedStay(t *testing.T) {
 			t.Errorf("let go of %s", got)
 		}
 		few := newPool(t, src, func(c *pool.Config) {
-			c.MaxLoaded, c.Models = 1, []artifact.Ref{{Name: "a", Version: 1}, {Name: "b", Version: 1}}
+			c.MaxLoaded, c.Models = 1, []model.Ref{{Name: "a", Version: 1}, {Name: "b", Version: 1}}
 		})
 		defer few.Close()
 		answered(t, few, "a", "")
@@ -114,7 +114,7 @@ func TestModelLargerThanAllMemory(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				src, p := sized(t, 100, map[string]int64{"a": tc.estimate, "b": 50}, nil)
 				defer p.Close()
-				src.grown[artifact.Ref{Name: "a", Version: 1}] = tc.grown
+				src.grown[model.Ref{Name: "a", Version: 1}] = tc.grown
 				answered(t, p, "b", "")
 				began := time.Now()
 				_, err := call(t.Context(), p, "a", "")
@@ -125,7 +125,7 @@ func TestModelLargerThanAllMemory(t *testing.T) {
 					t.Error("it waited for what cannot come")
 				}
 				answered(t, p, "b", "")
-				if n := src.loadsOf(artifact.Ref{Name: "b", Version: 1}); n != 1 {
+				if n := src.loadsOf(model.Ref{Name: "b", Version: 1}); n != 1 {
 					t.Errorf("b was let go for nothing")
 				}
 			})
@@ -151,7 +151,7 @@ func TestWhatALoadTookIsKnown(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				src, p := sized(t, 100, map[string]int64{"a": tc.estimate, "b": 50}, nil)
 				defer p.Close()
-				a := artifact.Ref{Name: "a", Version: 1}
+				a := model.Ref{Name: "a", Version: 1}
 				src.grown[a] = tc.took
 				answered(t, p, "b", "")
 				_, _ = call(t.Context(), p, "a", "")
@@ -235,7 +235,7 @@ func TestGrowthIsSeen(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		src.mu.Lock()
-		src.grown[artifact.Ref{Name: "c", Version: 1}] = 65 // its arenas grew
+		src.grown[model.Ref{Name: "c", Version: 1}] = 65 // its arenas grew
 		src.mu.Unlock()
 		answered(t, p, "c", "")
 		synctest.Wait()
@@ -243,7 +243,7 @@ func TestGrowthIsSeen(t *testing.T) {
 			t.Errorf("let go of %q, want a, the oldest", got)
 		}
 		src.mu.Lock()
-		src.grown[artifact.Ref{Name: "c", Version: 1}] = 200 // alone too large now
+		src.grown[model.Ref{Name: "c", Version: 1}] = 200 // alone too large now
 		src.mu.Unlock()
 		time.Sleep(time.Minute)
 		for range 3 {

@@ -105,7 +105,7 @@ func (p *Pool) ask() (generation string, renew []string, err error) {
 	p.mu.Unlock()
 	ctx, cancel := context.WithTimeout(p.ctx, checkLimit)
 	defer cancel()
-	generation, err = p.source.Generation(ctx, since)
+	generation, err = p.catalog.Generation(ctx, since)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := &p.notice

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/pool"
 )
 
@@ -93,7 +93,7 @@ func TestWhatIsNotInMemoryIsSeenToo(t *testing.T) {
 				t.Errorf("after %s: %+v, %v", pause, info, err)
 			}
 		}
-		if n := src.loadsOf(artifact.Ref{Name: "b", Version: 2}); n != 0 {
+		if n := src.loadsOf(model.Ref{Name: "b", Version: 2}); n != 0 {
 			t.Error("telling of a model loaded it")
 		}
 	})
@@ -192,7 +192,7 @@ func TestNewestIsDeleted(t *testing.T) {
 		if err := p.Unload(t.Context(), "a"); err != nil {
 			t.Fatal(err)
 		}
-		ref := artifact.Ref{Name: "b", Version: 2}
+		ref := model.Ref{Name: "b", Version: 2}
 		src.mu.Lock()
 		src.fail[ref] = problem.New(problem.ModelNotFound, "model b has no published version 2")
 		src.mu.Unlock()
@@ -208,7 +208,7 @@ func TestNewestIsDeleted(t *testing.T) {
 
 func TestStorageGone(t *testing.T) {
 	t.Parallel()
-	for name, models := range map[string][]artifact.Ref{"published": nil, "static": {{Name: "a", Version: 2}}} {
+	for name, models := range map[string][]model.Ref{"published": nil, "static": {{Name: "a", Version: 2}}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {

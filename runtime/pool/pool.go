@@ -8,7 +8,7 @@
 // load never does.
 //
 // It implements serve.Backend and serve.Repository. It knows neither S3 nor
-// ONNX Runtime: a Source loads, and hands it Sessions.
+// ONNX Runtime: a Loader hands it Sessions.
 package pool
 
 import (
@@ -21,9 +21,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/batch"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // Catalog tells what is published.
@@ -34,11 +34,14 @@ type Catalog interface {
 	// Versions lists a model's published versions, newest first; none is
 	// problem.ModelNotFound. What is in memory under another tag than the listed
 	// one goes; no tag is one that nobody knows.
-	Versions(ctx context.Context, name string) ([]artifact.Version, error)
+	Versions(ctx context.Context, name string) ([]model.Listed, error)
 
 	// Policy says which of them answers a call that names none; a model without
 	// one has the zero Policy.
-	Policy(ctx context.Context, name string) (*artifact.Policy, error)
+	Policy(ctx context.Context, name string) (*model.Policy, error)
+
+	// Describe reads a version's manifest and its digest.
+	Describe(ctx context.Context, ref model.Ref) (*model.Manifest, string, error)
 
 	// Generation names the catalog's present state: it is another one after
 	// every change of a version or a policy, and since when there was none. It
@@ -46,21 +49,16 @@ type Catalog interface {
 	Generation(ctx context.Context, since string) (now string, err error)
 }
 
-// Source is where models come from.
-type Source interface {
-	Catalog
-
-	// Describe reads a version's manifest and its digest.
-	Describe(ctx context.Context, ref artifact.Ref) (*artifact.Manifest, string, error)
-
+// Loader brings versions into memory.
+type Loader interface {
 	// Load fetches a version and makes it ready to run. It calls admit once, when
 	// the files are there and before they take memory; admit waits for room, and
 	// its error ends the load.
-	Load(ctx context.Context, ref artifact.Ref, admit Admit) (*Loaded, error)
+	Load(ctx context.Context, ref model.Ref, admit Admit) (*Loaded, error)
 }
 
 // Admit makes room in memory for the version that a manifest describes.
-type Admit func(*artifact.Manifest) error
+type Admit func(*model.Manifest) error
 
 // Session runs one loaded model. Run may be called from many goroutines; the
 // outputs are valid until release is called.
@@ -74,7 +72,7 @@ type Session interface {
 // Loaded is a version ready to run.
 type Loaded struct {
 	Session  Session
-	Manifest artifact.Manifest
+	Manifest model.Manifest
 	Digest   string
 	Device   string
 	Timing   infer.Timing // Fetch, Verify and Load
@@ -86,7 +84,7 @@ type Loaded struct {
 type Config struct {
 	// Models are the versions to serve, which stay in memory once loaded; empty
 	// serves whatever is published.
-	Models []artifact.Ref
+	Models []model.Ref
 
 	Memory    int64         // bytes that all versions in memory may take; 0 is no bound
 	MaxLoaded int           // versions in memory at once, and loads at once
@@ -102,8 +100,9 @@ type Config struct {
 // Pool is the models of one process.
 type Pool struct {
 	cfg     Config
-	pinned  map[artifact.Ref]bool // Config.Models
-	source  Source
+	pinned  map[model.Ref]bool // Config.Models
+	catalog Catalog
+	loader  Loader
 	logger  *slog.Logger
 	runs    *batch.Scheduler
 	metrics *metrics
@@ -114,17 +113,17 @@ type Pool struct {
 
 	mu      sync.Mutex
 	closed  bool
-	entries map[artifact.Ref]*entry
+	entries map[model.Ref]*entry
 	loads   int // under way
 	memory  ledger
-	models  map[string]*model
+	models  map[string]*served
 	flights map[string]*flight // listings under way, by name
 	notice  notice
-	stats   map[artifact.Ref]*modelStats
+	stats   map[model.Ref]*modelStats
 }
 
 // New makes an empty pool.
-func New(cfg Config, source Source, logger *slog.Logger) (*Pool, error) {
+func New(cfg Config, catalog Catalog, loader Loader, logger *slog.Logger) (*Pool, error) {
 	switch {
 	case cfg.MaxLoaded < 1:
 		return nil, errors.New("pool: MaxLoaded must be at least 1")
@@ -140,16 +139,17 @@ func New(cfg Config, source Source, logger *slog.Logger) (*Pool, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Pool{
 		cfg:     cfg,
-		pinned:  map[artifact.Ref]bool{},
-		source:  source,
+		pinned:  map[model.Ref]bool{},
+		catalog: catalog,
+		loader:  loader,
 		logger:  logger,
 		ctx:     ctx,
 		cancel:  cancel,
-		entries: map[artifact.Ref]*entry{},
+		entries: map[model.Ref]*entry{},
 		memory:  ledger{budget: cfg.Memory, most: cfg.MaxLoaded, changed: make(chan struct{})},
-		models:  map[string]*model{},
+		models:  map[string]*served{},
 		flights: map[string]*flight{},
-		stats:   map[artifact.Ref]*modelStats{},
+		stats:   map[model.Ref]*modelStats{},
 	}
 	for _, ref := range cfg.Models {
 		p.pinned[ref] = true

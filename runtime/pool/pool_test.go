@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/pool"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
@@ -44,7 +44,7 @@ func TestManyCallersLoadOnce(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if n := src.loadsOf(artifact.Ref{Name: "a", Version: 2}); n != 1 {
+		if n := src.loadsOf(model.Ref{Name: "a", Version: 2}); n != 1 {
 			t.Errorf("loaded %d times", n)
 		}
 		if cold.Load() != 1 {
@@ -63,7 +63,7 @@ func TestFailedLoadIsRememberedThenTriedAgain(t *testing.T) {
 		src := newSource()
 		p := newPool(t, src, nil)
 		defer p.Close()
-		ref := artifact.Ref{Name: "b", Version: 1}
+		ref := model.Ref{Name: "b", Version: 1}
 		src.fail[ref] = errors.New("model.onnx: byte 17 altered")
 		for range 3 {
 			_, err := call(t.Context(), p, "b", "")
@@ -201,7 +201,7 @@ func TestCallerGoesAwayLoadGoesOn(t *testing.T) {
 		if _, err := call(t.Context(), p, "a", ""); err != nil {
 			t.Error(err)
 		}
-		if n := src.loadsOf(artifact.Ref{Name: "a", Version: 2}); n != 1 {
+		if n := src.loadsOf(model.Ref{Name: "a", Version: 2}); n != 1 {
 			t.Errorf("loaded %d times: the first caller's going away ended the load", n)
 		}
 	})
@@ -211,7 +211,7 @@ func TestResolve(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		src := newSource()
-		fixed := newPool(t, src, func(c *pool.Config) { c.Models = []artifact.Ref{{Name: "a", Version: 1}} })
+		fixed := newPool(t, src, func(c *pool.Config) { c.Models = []model.Ref{{Name: "a", Version: 1}} })
 		open := newPool(t, src, nil)
 		defer fixed.Close()
 		defer open.Close()

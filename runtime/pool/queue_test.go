@@ -15,19 +15,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/pool"
 )
 
 // wording is a source whose manifests say how to batch.
 type wording struct {
 	*source
-	word *artifact.Batching
-	cost *artifact.Cost
+	word *model.Batching
+	cost *model.Cost
 }
 
-func (w *wording) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (*pool.Loaded, error) {
+func (w *wording) Load(ctx context.Context, ref model.Ref, admit pool.Admit) (*pool.Loaded, error) {
 	l, err := w.source.Load(ctx, ref, admit)
 	if err == nil {
 		l.Manifest.Batching, l.Manifest.Cost = w.word, w.cost
@@ -36,10 +36,10 @@ func (w *wording) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) 
 }
 
 // sameTime is the cost of a model whose runs take as long for any rows.
-func sameTime() *artifact.Cost {
-	c := &artifact.Cost{Memory: 1}
+func sameTime() *model.Cost {
+	c := &model.Cost{Memory: 1}
 	for _, size := range []int{1, 2, 4, 8, 16} {
-		c.Batches = append(c.Batches, artifact.BatchCost{Size: size, Alone: int64(10 * time.Millisecond), Busy: int64(10 * time.Millisecond)})
+		c.Batches = append(c.Batches, model.BatchCost{Size: size, Alone: int64(10 * time.Millisecond), Busy: int64(10 * time.Millisecond)})
 	}
 	return c
 }
@@ -49,13 +49,13 @@ func sameTime() *artifact.Cost {
 func TestRequestsAreJoined(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		word *artifact.Batching
+		word *model.Batching
 		runs []uint64 // rows of each size of run
 	}{
 		"as it pays":             {nil, []uint64{1, 9}},
-		"not at all":             {&artifact.Batching{MaxBatchSize: 1}, []uint64{1}},
-		"in threes":              {&artifact.Batching{MaxBatchSize: 3}, []uint64{1, 3}},
-		"whoever comes in 20 ms": {&artifact.Batching{MaxBatchSize: 16, MaxDelay: 20_000}, []uint64{10}},
+		"not at all":             {&model.Batching{MaxBatchSize: 1}, []uint64{1}},
+		"in threes":              {&model.Batching{MaxBatchSize: 3}, []uint64{1, 3}},
+		"whoever comes in 20 ms": {&model.Batching{MaxBatchSize: 16, MaxDelay: 20_000}, []uint64{10}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -132,7 +132,7 @@ func TestASharedRunHoldsItsModel(t *testing.T) {
 // cancelled.
 type stubborn struct{ *wording }
 
-func (s *stubborn) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (*pool.Loaded, error) {
+func (s *stubborn) Load(ctx context.Context, ref model.Ref, admit pool.Admit) (*pool.Loaded, error) {
 	l, err := s.wording.Load(ctx, ref, admit)
 	if err == nil {
 		l.Session = deaf{l.Session}
@@ -150,7 +150,7 @@ func (d deaf) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) 
 // more than answers may have, alone or in a shared run, and holds nothing then.
 func TestAnAnswerIsBounded(t *testing.T) {
 	t.Parallel()
-	for name, word := range map[string]*artifact.Batching{"alone": {MaxBatchSize: 1}, "joined": nil} {
+	for name, word := range map[string]*model.Batching{"alone": {MaxBatchSize: 1}, "joined": nil} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -201,7 +201,7 @@ func callWith(ctx context.Context, p *pool.Pool, x float32) (*infer.Response, er
 // say, which nobody knows before.
 type swelling struct{ *wording }
 
-func (s *swelling) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (*pool.Loaded, error) {
+func (s *swelling) Load(ctx context.Context, ref model.Ref, admit pool.Admit) (*pool.Loaded, error) {
 	l, err := s.wording.Load(ctx, ref, admit)
 	if err == nil {
 		l.Session = texts{l.Session}
@@ -233,7 +233,7 @@ type mixing struct {
 	joined atomic.Int64
 }
 
-func (s *mixing) Load(ctx context.Context, ref artifact.Ref, admit pool.Admit) (*pool.Loaded, error) {
+func (s *mixing) Load(ctx context.Context, ref model.Ref, admit pool.Admit) (*pool.Loaded, error) {
 	l, err := s.wording.Load(ctx, ref, admit)
 	if err == nil {
 		l.Session = oneRow{l.Session, &s.joined}

@@ -5,7 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/pool"
 )
 
@@ -25,15 +25,15 @@ func digestOf(t *testing.T, p *pool.Pool, version string) string {
 // requests inside the old bytes end as they began.
 func TestAReplacedVersionIsLoadedAgain(t *testing.T) {
 	t.Parallel()
-	ref := artifact.Ref{Name: "a", Version: 2}
+	ref := model.Ref{Name: "a", Version: 2}
 	for name, tc := range map[string]struct {
 		want   string
-		models []artifact.Ref
+		models []model.Ref
 		digest string
 	}{
 		"without a version": {"", nil, "sha256:a2second"},
 		"by its number":     {"2", nil, "sha256:a2second"},
-		"pinned":            {"2", []artifact.Ref{ref}, "sha256:a2first"},
+		"pinned":            {"2", []model.Ref{ref}, "sha256:a2first"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -80,7 +80,7 @@ func TestAVersionIsReplacedWhileItLoads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newSource()
 		src.delay = 10 * time.Second
-		ref := artifact.Ref{Name: "a", Version: 2}
+		ref := model.Ref{Name: "a", Version: 2}
 		src.tags[ref] = "first"
 		p := newPool(t, src, nil)
 		defer p.Close()

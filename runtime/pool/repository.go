@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
@@ -28,7 +28,7 @@ func (p *Pool) Model(ctx context.Context, name, version string) (*serve.ModelInf
 	if held != nil {
 		info = *held
 	} else {
-		manifest, digest, err := p.source.Describe(ctx, ref)
+		manifest, digest, err := p.catalog.Describe(ctx, ref)
 		if err != nil {
 			return nil, fmt.Errorf("describe model %s: %w", ref, err)
 		}
@@ -43,7 +43,7 @@ func (p *Pool) Model(ctx context.Context, name, version string) (*serve.ModelInf
 }
 
 // told is the version that a call would get, with what is known of it in memory.
-func (p *Pool) told(c choice) (artifact.Ref, *serve.ModelInfo) {
+func (p *Pool) told(c choice) (model.Ref, *serve.ModelInfo) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e := p.entries[c.ref]; e.ready() {
@@ -64,7 +64,7 @@ func (p *Pool) Index(ctx context.Context) ([]serve.ModelStatus, error) {
 			return nil, err
 		}
 	}
-	slices.SortFunc(refs, func(a, b artifact.Ref) int {
+	slices.SortFunc(refs, func(a, b model.Ref) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), b.Version-a.Version)
 	})
 	out := make([]serve.ModelStatus, len(refs))
@@ -75,8 +75,8 @@ func (p *Pool) Index(ctx context.Context) ([]serve.ModelStatus, error) {
 }
 
 // published lists every version there is.
-func (p *Pool) published(ctx context.Context) ([]artifact.Ref, error) {
-	models, err := p.source.Names(ctx)
+func (p *Pool) published(ctx context.Context) ([]model.Ref, error) {
+	models, err := p.catalog.Names(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list models: %w", err)
 	}
@@ -98,10 +98,10 @@ func (p *Pool) published(ctx context.Context) ([]artifact.Ref, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	var refs []artifact.Ref
+	var refs []model.Ref
 	for i, name := range models {
 		for _, v := range versions[i] {
-			refs = append(refs, artifact.Ref{Name: name, Version: v})
+			refs = append(refs, model.Ref{Name: name, Version: v})
 		}
 	}
 	return refs, nil
@@ -179,7 +179,7 @@ func (p *Pool) Stats(ctx context.Context, name, version string) ([]serve.ModelSt
 const maxStats = 4096
 
 // statsOf is what counts a version's runs. It is called under Pool.mu.
-func (p *Pool) statsOf(ref artifact.Ref) *modelStats {
+func (p *Pool) statsOf(ref model.Ref) *modelStats {
 	if s := p.stats[ref]; s != nil {
 		return s
 	}
@@ -200,7 +200,7 @@ func (p *Pool) statsOf(ref artifact.Ref) *modelStats {
 
 // status tells whether a call would be answered: a version that is not loaded
 // is ready, one whose last load failed is not until its next try.
-func (p *Pool) status(ref artifact.Ref) serve.ModelStatus {
+func (p *Pool) status(ref model.Ref) serve.ModelStatus {
 	s := serve.ModelStatus{Name: ref.Name, Version: strconv.Itoa(ref.Version), State: serve.Ready}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -215,7 +215,7 @@ func (p *Pool) status(ref artifact.Ref) serve.ModelStatus {
 }
 
 // describe is a manifest as the server tells it.
-func describe(m *artifact.Manifest, digest, device string) *serve.ModelInfo {
+func describe(m *model.Manifest, digest, device string) *serve.ModelInfo {
 	version := strconv.Itoa(m.Version)
 	return &serve.ModelInfo{
 		ModelStatus: serve.ModelStatus{Name: m.Name, Version: version, State: serve.Ready},

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 const (
@@ -28,9 +28,9 @@ const (
 	blindlyBelieved = longestPoll + 100*time.Millisecond
 )
 
-// model is what the pool knows of a name. It is under Pool.mu; the listing
+// served is what the pool knows of a name. It is under Pool.mu; the listing
 // itself does not change.
-type model struct {
+type served struct {
 	listing *listing
 
 	// serving are the versions that last answered calls without a version (""),
@@ -44,7 +44,7 @@ type listing struct {
 	name       string
 	versions   []int
 	tags       map[int]string // of versions; none of Config.Models
-	policy     *artifact.Policy
+	policy     *model.Policy
 	generation string    // of the catalog, before it was read
 	read       time.Time // zero is doubted
 	until      time.Time // believed until then in any case
@@ -52,7 +52,7 @@ type listing struct {
 
 // choice is the version that a call is for.
 type choice struct {
-	ref   artifact.Ref
+	ref   model.Ref
 	want  string // as the call has it
 	alias string // that decided
 	named bool   // want is the version's number
@@ -94,7 +94,7 @@ func (p *Pool) resolve(ctx context.Context, name, want string, fresh bool) (choi
 // resolveFixed finds a version of Config.Models by its number, which waits for
 // nothing: a function loads its own so. The policy comes meanwhile.
 func (p *Pool) resolveFixed(name, want string) (choice, error) {
-	l := &listing{name: name, versions: p.fixed(name), policy: new(artifact.Policy)}
+	l := &listing{name: name, versions: p.fixed(name), policy: new(model.Policy)}
 	if len(l.versions) == 0 {
 		return choice{}, notServed(name)
 	}
@@ -117,7 +117,7 @@ func (l *listing) pick(want string, roll func(n int) int) (choice, error) {
 		return choice{}, err
 	}
 	return choice{
-		ref:   artifact.Ref{Name: l.name, Version: version},
+		ref:   model.Ref{Name: l.name, Version: version},
 		want:  want,
 		alias: alias,
 		named: want != "" && alias == "",
@@ -128,7 +128,7 @@ func (l *listing) pick(want string, roll func(n int) int) (choice, error) {
 
 // splits reports whether a version has a part of a split.
 func (l *listing) splits(version int) bool {
-	return slices.ContainsFunc(l.policy.Split, func(s artifact.Share) bool { return s.Version == version })
+	return slices.ContainsFunc(l.policy.Split, func(s model.Share) bool { return s.Version == version })
 }
 
 // reach are the versions that calls for want may get; none when it means
@@ -249,7 +249,7 @@ func (p *Pool) list(l *listing) error {
 		if l.versions = p.fixed(l.name); l.versions != nil {
 			return nil
 		}
-		published, err := p.source.Versions(ctx, l.name)
+		published, err := p.catalog.Versions(ctx, l.name)
 		l.tags = make(map[int]string, len(published))
 		for _, v := range published {
 			l.versions = append(l.versions, v.Version)
@@ -258,7 +258,7 @@ func (p *Pool) list(l *listing) error {
 		return err
 	})
 	g.Go(func() (err error) {
-		l.policy, err = p.source.Policy(ctx, l.name)
+		l.policy, err = p.catalog.Policy(ctx, l.name)
 		return err
 	})
 	if err := g.Wait(); err != nil {
@@ -276,7 +276,7 @@ func (p *Pool) learn(l *listing, err error) (*listing, error) {
 	m := p.models[l.name]
 	if err != nil && m == nil && p.static() {
 		p.logger.Warn("cannot read a model's policy: its newest version answers", "model", l.name, "error", err)
-		l.policy, err = new(artifact.Policy), nil
+		l.policy, err = new(model.Policy), nil
 	}
 	if l.generation == "" {
 		l.until = time.Now().Add(blindlyBelieved) // the catalog is being asked
@@ -297,7 +297,7 @@ func (p *Pool) learn(l *listing, err error) (*listing, error) {
 		return nil, err
 	case m == nil:
 		p.forgetSome()
-		p.models[l.name] = &model{listing: l, serving: map[string]int{}}
+		p.models[l.name] = &served{listing: l, serving: map[string]int{}}
 	default:
 		m.listing = l
 		p.follow(m)
@@ -319,7 +319,7 @@ func (p *Pool) forgetSome() {
 
 // hasFixed reports whether Config.Models has a version of a name.
 func (p *Pool) hasFixed(name string) bool {
-	return slices.ContainsFunc(p.cfg.Models, func(ref artifact.Ref) bool { return ref.Name == name })
+	return slices.ContainsFunc(p.cfg.Models, func(ref model.Ref) bool { return ref.Name == name })
 }
 
 // fixed are the versions of Config.Models of one name, newest first.

@@ -13,8 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/pool"
 )
 
@@ -51,7 +51,7 @@ func stress(t *testing.T, seed uint64, workers, calls int, step, pause time.Dura
 	for i := range models {
 		src.versions[name(i)] = []int{1}
 		for v := range 200 {
-			src.sizes[artifact.Ref{Name: name(i), Version: v + 1}] = int64(40 + (i+v)%5*10)
+			src.sizes[model.Ref{Name: name(i), Version: v + 1}] = int64(40 + (i+v)%5*10)
 		}
 	}
 	registry := prometheus.NewRegistry()
@@ -122,28 +122,28 @@ func churn(t *testing.T, src *source, p *pool.Pool, seed uint64, name func(int) 
 		case <-stop:
 			return
 		}
-		model := name(rng.IntN(models))
+		called := name(rng.IntN(models))
 		if rng.IntN(5) == 0 {
-			if err := p.Unload(t.Context(), model); err != nil && problem.CodeOf(err) != problem.Overloaded {
+			if err := p.Unload(t.Context(), called); err != nil && problem.CodeOf(err) != problem.Overloaded {
 				t.Error(err)
 			}
 			continue
 		}
 		src.change(func() {
-			versions := src.versions[model]
+			versions := src.versions[called]
 			switch rng.IntN(4) {
 			case 0: // a split between the newest two
 				if len(versions) > 1 {
-					src.policies[model] = &artifact.Policy{Split: []artifact.Share{{Version: versions[0], Weight: 1}, {Version: versions[1], Weight: 2}}}
+					src.policies[called] = &model.Policy{Split: []model.Share{{Version: versions[0], Weight: 1}, {Version: versions[1], Weight: 2}}}
 				}
 			case 1: // all to the oldest
-				src.policies[model] = &artifact.Policy{Aliases: map[string]int{"stable": versions[len(versions)-1]}}
+				src.policies[called] = &model.Policy{Aliases: map[string]int{"stable": versions[len(versions)-1]}}
 			case 2: // the oldest of three is deleted
 				if len(versions) > 2 {
-					src.versions[model] = versions[:len(versions)-1]
+					src.versions[called] = versions[:len(versions)-1]
 				}
 			default:
-				src.versions[model] = append([]int{versions[0] + 1}, versions...)
+				src.versions[called] = append([]int{versions[0] + 1}, versions...)
 			}
 		})
 	}

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // numberKept is how long a version that another took over from stays for calls
@@ -18,31 +18,31 @@ const maxOlder = 2
 // before is the version that calls like c got before the one that they are for,
 // if it is another and still published. It stands in. Calls that name a number
 // get no other.
-func (p *Pool) before(c choice) (artifact.Ref, bool) {
+func (p *Pool) before(c choice) (model.Ref, bool) {
 	m := p.models[c.ref.Name]
 	if m == nil || c.named || c.wait {
-		return artifact.Ref{}, false
+		return model.Ref{}, false
 	}
 	v := m.serving[c.want]
 	if v == c.ref.Version || !slices.Contains(m.listing.versions, v) {
 		return p.older(c)
 	}
-	return artifact.Ref{Name: c.ref.Name, Version: v}, true
+	return model.Ref{Name: c.ref.Name, Version: v}, true
 }
 
 // older is the version before a newest one that failed to load, for a pool that
 // had none before: one of a few that did not fail too.
-func (p *Pool) older(c choice) (artifact.Ref, bool) {
+func (p *Pool) older(c choice) (model.Ref, bool) {
 	if !c.first || !p.entries[c.ref].broken() {
-		return artifact.Ref{}, false
+		return model.Ref{}, false
 	}
 	rest := c.from.versions[slices.Index(c.from.versions, c.ref.Version)+1:]
 	for _, v := range rest[:min(maxOlder, len(rest))] {
-		if ref := (artifact.Ref{Name: c.ref.Name, Version: v}); !p.entries[ref].broken() {
+		if ref := (model.Ref{Name: c.ref.Name, Version: v}); !p.entries[ref].broken() {
 			return ref, true
 		}
 	}
-	return artifact.Ref{}, false
+	return model.Ref{}, false
 }
 
 // answers remembers that e answers a call, and returns what counts its runs. A
@@ -68,7 +68,7 @@ func (p *Pool) answers(c choice, e *entry) *modelStats {
 
 // serves reports whether calls that leave the version to the policy get this
 // one.
-func (p *Pool) serves(ref artifact.Ref) bool {
+func (p *Pool) serves(ref model.Ref) bool {
 	m := p.models[ref.Name]
 	if m == nil {
 		return false
@@ -84,7 +84,7 @@ func (p *Pool) serves(ref artifact.Ref) bool {
 // follow brings what is loaded of a model in line with a new listing: versions
 // that calls will now get begin to load beside those that they got, and what is
 // of no use any more goes.
-func (p *Pool) follow(m *model) {
+func (p *Pool) follow(m *served) {
 	name := m.listing.name
 	p.dropOthers(name, m.listing)
 	if !p.inMemory(name) {
@@ -96,7 +96,7 @@ func (p *Pool) follow(m *model) {
 			delete(m.serving, want)
 		}
 		for _, v := range reached {
-			_, _ = p.begin(artifact.Ref{Name: name, Version: v}, true) // a call that needs it is told
+			_, _ = p.begin(model.Ref{Name: name, Version: v}, true) // a call that needs it is told
 		}
 	}
 	p.retire(m)
@@ -104,7 +104,7 @@ func (p *Pool) follow(m *model) {
 
 // retire lets go of versions from which another took over, when the last request
 // inside has its answer.
-func (p *Pool) retire(m *model) {
+func (p *Pool) retire(m *served) {
 	for ref, e := range p.entries {
 		if ref.Name != m.listing.name || !e.ready() || !e.byPolicy || time.Since(e.byNumber) < numberKept || p.pinned[ref] || p.needed(m, ref.Version) {
 			continue
@@ -119,10 +119,10 @@ func (p *Pool) retire(m *model) {
 
 // needed reports whether calls that leave the version to the policy may get
 // this one, or it stands in for one that is not loaded.
-func (p *Pool) needed(m *model, version int) bool {
+func (p *Pool) needed(m *served, version int) bool {
 	for want, last := range m.serving {
 		for _, v := range m.listing.reach(want) {
-			if v == version || last == version && !p.entries[artifact.Ref{Name: m.listing.name, Version: v}].ready() {
+			if v == version || last == version && !p.entries[model.Ref{Name: m.listing.name, Version: v}].ready() {
 				return true
 			}
 		}

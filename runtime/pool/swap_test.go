@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/pool"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
@@ -31,7 +31,7 @@ func TestPolicyChoosesTheVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newSource()
 		src.versions["a"] = []int{4, 3, 2, 1}
-		src.policies["a"] = &artifact.Policy{Aliases: map[string]int{"stable": 3, "canary": 4, "gone": 7}}
+		src.policies["a"] = &model.Policy{Aliases: map[string]int{"stable": 3, "canary": 4, "gone": 7}}
 		p := newPool(t, src, func(c *pool.Config) { c.MaxLoaded = 8 })
 		defer p.Close()
 		for _, tc := range []struct{ want, version, alias string }{
@@ -49,7 +49,7 @@ func TestPolicyChoosesTheVersion(t *testing.T) {
 
 func TestSplitSharesCalls(t *testing.T) {
 	t.Parallel()
-	for name, models := range map[string][]artifact.Ref{
+	for name, models := range map[string][]model.Ref{
 		"published": nil,
 		"static":    {{Name: "a", Version: 1}, {Name: "a", Version: 2}},
 	} {
@@ -57,7 +57,7 @@ func TestSplitSharesCalls(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				src := newSource()
-				src.policies["a"] = &artifact.Policy{Split: []artifact.Share{{Version: 1, Weight: 3}, {Version: 2, Weight: 1}}}
+				src.policies["a"] = &model.Policy{Split: []model.Share{{Version: 1, Weight: 3}, {Version: 2, Weight: 1}}}
 				p := newPool(t, src, func(c *pool.Config) { c.Models, c.Queue = models, 100 })
 				defer p.Close()
 				if err := p.Load(t.Context(), "a"); err != nil {
@@ -120,7 +120,7 @@ func TestSwap(t *testing.T) {
 		if n := src.open.Load(); n != 1 {
 			t.Errorf("%d versions in memory after the old one has drained, want 1", n)
 		}
-		if n := src.loadsOf(artifact.Ref{Name: "a", Version: 3}); n != 1 {
+		if n := src.loadsOf(model.Ref{Name: "a", Version: 3}); n != 1 {
 			t.Errorf("loaded %d times", n)
 		}
 	})
@@ -151,7 +151,7 @@ func TestSwapAfterAPause(t *testing.T) {
 
 func TestAFailedSwapNeverTakesOver(t *testing.T) {
 	t.Parallel()
-	ref := artifact.Ref{Name: "a", Version: 3}
+	ref := model.Ref{Name: "a", Version: 3}
 	for name, tc := range map[string]struct {
 		breaks func(*source)
 		mends  func(*source)
@@ -187,7 +187,7 @@ func TestAFailedSwapNeverTakesOver(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				src := newSource()
-				src.sizes[artifact.Ref{Name: "a", Version: 2}] = 50
+				src.sizes[model.Ref{Name: "a", Version: 2}] = 50
 				p := newPool(t, src, func(c *pool.Config) { c.Memory = 100 })
 				defer p.Close()
 				answered(t, p, "a", "")
@@ -240,7 +240,7 @@ func TestTheOldVersionComesBackWhileTheNewOneFails(t *testing.T) {
 		answered(t, p, "a", "")
 		src.change(func() {
 			src.versions["a"] = []int{3, 2, 1}
-			src.fail[artifact.Ref{Name: "a", Version: 3}] = errGone
+			src.fail[model.Ref{Name: "a", Version: 3}] = errGone
 		})
 		for range 5 { // in backoff, and after it
 			if err := p.Unload(t.Context(), "a"); err != nil {
@@ -261,8 +261,8 @@ func TestSplitsChosenBeforeAreFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newSource()
 		src.versions["a"] = []int{3, 2, 1}
-		split := func(a, b int) *artifact.Policy {
-			return &artifact.Policy{Split: []artifact.Share{{Version: a, Weight: 1}, {Version: b, Weight: 1}}}
+		split := func(a, b int) *model.Policy {
+			return &model.Policy{Split: []model.Share{{Version: a, Weight: 1}, {Version: b, Weight: 1}}}
 		}
 		src.policies["a"] = split(1, 2)
 		p := newPool(t, src, func(c *pool.Config) { c.MaxLoaded = 8 })
@@ -297,7 +297,7 @@ func TestRollbackIsASwapToo(t *testing.T) {
 		p := newPool(t, src, nil)
 		defer p.Close()
 		answered(t, p, "a", "")
-		src.change(func() { src.policies["a"] = &artifact.Policy{Aliases: map[string]int{"stable": 1}} })
+		src.change(func() { src.policies["a"] = &model.Policy{Aliases: map[string]int{"stable": 1}} })
 		began := time.Now()
 		for {
 			asked := time.Now()
@@ -351,7 +351,7 @@ func TestVersionsCalledByNumberStay(t *testing.T) {
 		held.Release()
 		answered(t, p, "a", "3")
 		for version, want := range map[int]int{1: 1, 2: 1, 3: 1, 4: 1} {
-			if n := src.loadsOf(artifact.Ref{Name: "a", Version: version}); n != want {
+			if n := src.loadsOf(model.Ref{Name: "a", Version: version}); n != want {
 				t.Errorf("version %d loaded %d times", version, n)
 			}
 		}
@@ -383,7 +383,7 @@ func TestColdCallsLoadOnceUnderASwap(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if n := src.loadsOf(artifact.Ref{Name: "a", Version: 3}); n != 1 {
+		if n := src.loadsOf(model.Ref{Name: "a", Version: 3}); n != 1 {
 			t.Errorf("loaded %d times", n)
 		}
 		if byNumber.Load() != 33 || old.Load() == 0 {

@@ -7,8 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // choosy runs with one input only.
@@ -27,7 +27,7 @@ func TestWarmUpRunsWhatItWasPublishedWith(t *testing.T) {
 	t.Parallel()
 	spec := infer.TensorSpec{Name: "shape", DataType: infer.Int64, Shape: []int64{1}}
 	l := &Loaded{Session: choosy{[]infer.Tensor{infer.NewTensor("shape", []int64{1}, []int64{6})}}}
-	l.Manifest = artifact.Manifest{Signature: infer.Signature{Inputs: []infer.TensorSpec{spec}}}
+	l.Manifest = model.Manifest{Signature: infer.Signature{Inputs: []infer.TensorSpec{spec}}}
 	if err := warmUp(t.Context(), l); err == nil {
 		t.Error("it warmed up with zeros")
 	}
@@ -69,7 +69,7 @@ func TestWarmUpIsSmall(t *testing.T) {
 		{"the smallest does not run", nil, 10000, [][]int64{stride, page}},
 		{"no bound says what is small", func(l *Loaded) { l.Manifest.Inputs[0].MinShape = nil }, 0, [][]int64{page}},
 		{"the small is about as large", func(l *Loaded) { l.Manifest.Inputs[0].MinShape = []int64{-1, 3, 640, 640} }, 0, [][]int64{page}},
-		{"more was measured to pay", func(l *Loaded) { l.Manifest.Cost = &artifact.Cost{WarmExample: true} }, 0, [][]int64{page}},
+		{"more was measured to pay", func(l *Loaded) { l.Manifest.Cost = &model.Cost{WarmExample: true} }, 0, [][]int64{page}},
 		{"on a GPU", func(l *Loaded) { l.Device = "cuda:0" }, 0, [][]int64{page}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestWarmUpIsSmall(t *testing.T) {
 // What a push measured on its CPU is believed of CPUs only.
 func TestPointsAreOfTheCPU(t *testing.T) {
 	t.Parallel()
-	l := &Loaded{Manifest: artifact.Manifest{Cost: &artifact.Cost{Batches: []artifact.BatchCost{{Size: 2, Alone: 10, Busy: 20}}}}}
+	l := &Loaded{Manifest: model.Manifest{Cost: &model.Cost{Batches: []model.BatchCost{{Size: 2, Alone: 10, Busy: 20}}}}}
 	for device, want := range map[string]int{"cpu": 1, "": 1, "cuda:0": 0} {
 		if l.Device = device; len(pointsOf(l)) != want {
 			t.Errorf("on %q: %v", device, pointsOf(l))

@@ -19,7 +19,9 @@ import (
 
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/cache"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/ort"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // loadRounds is the least number of rounds of a load: each takes milliseconds.
@@ -40,7 +42,7 @@ func (o *options) loading(ctx context.Context, p *platform, dir string) (rows []
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, library.Close()) }()
-	l := &loader{p: p, dir: dir, library: library, ref: artifact.Ref{Name: "text-recognize", Version: 1}}
+	l := &loader{p: p, dir: dir, library: library, ref: model.Ref{Name: "text-recognize", Version: 1}}
 	if err := l.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -75,11 +77,11 @@ type loader struct {
 	p       *platform
 	dir     string
 	library *ort.Library
-	ref     artifact.Ref
+	ref     model.Ref
 	rounds  int
 
-	verifier *artifact.Verifier
-	target   artifact.Target
+	verifier *sign.Verifier
+	target   model.Target
 	path     string // the file to load, on disk
 	key      string // the same file in S3
 	buffer   []byte
@@ -112,8 +114,8 @@ func (l *loader) fetcher(ctx context.Context) (*cache.Fetcher, *cache.Cache, err
 
 // prepare brings the file that fits this machine onto the disk.
 func (l *loader) prepare(ctx context.Context) (err error) {
-	l.target = artifact.Target{ONNXRuntime: l.library.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()}
-	if l.verifier, err = artifact.ReadVerifier(l.p.s3["MODELSERVE_PUBLIC_KEY_FILE"]); err != nil {
+	l.target = model.Target{ONNXRuntime: l.library.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()}
+	if l.verifier, err = sign.ReadVerifier(l.p.s3["MODELSERVE_PUBLIC_KEY_FILE"]); err != nil {
 		return err
 	}
 	f, kept, err := l.fetcher(ctx)

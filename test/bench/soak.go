@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // soak calls, publishes, swaps, evicts and unloads for a turn, all at once, on a
@@ -224,7 +224,7 @@ func (s *soaking) callers(ctx context.Context, wg *sync.WaitGroup) {
 		for _, line := range []struct {
 			of   *lineage
 			want string
-		}{{s.newest, ""}, {s.stable, ""}, {s.stable, artifact.Stable}, {s.split, artifact.Latest}} {
+		}{{s.newest, ""}, {s.stable, ""}, {s.stable, model.Stable}, {s.split, model.Latest}} {
 			var last int
 			start(call, 60*time.Millisecond, func() question { return line.of.ask(line.want, &last) })
 		}

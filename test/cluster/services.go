@@ -21,7 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 //go:embed manifest
@@ -147,10 +147,10 @@ func (c *cluster) signingKeys() (private, public string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", "", err
 	}
-	signer, err := artifact.ReadSigner(private)
+	signer, err := sign.ReadSigner(private)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		_, err = artifact.CreateKeys(private, public)
+		_, err = sign.CreateKeys(private, public)
 	case err == nil:
 		err = signer.WritePublic(public) // whoever was interrupted between the two has one
 	}

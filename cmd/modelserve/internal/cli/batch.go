@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/modelserveai/modelserve/publish"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // batchFlags are the publisher's words on batches.
@@ -30,10 +30,10 @@ func (f *batchFlags) add(cmd *cobra.Command) {
 
 // apply reads the flags into the request.
 func (f *batchFlags) apply(cmd *cobra.Command, req *publish.Request) (err error) {
-	if cmd.Flags().Changed("max-batch-size") && (f.size < 1 || f.size > artifact.MaxBatch) {
-		return usagef("--max-batch-size: expected 1 to %d, got %d", artifact.MaxBatch, f.size)
+	if cmd.Flags().Changed("max-batch-size") && (f.size < 1 || f.size > model.MaxBatch) {
+		return usagef("--max-batch-size: expected 1 to %d, got %d", model.MaxBatch, f.size)
 	}
-	most := artifact.MaxDelay * time.Microsecond
+	most := model.MaxDelay * time.Microsecond
 	if f.delay < 0 || f.delay > most || f.delay%time.Microsecond != 0 {
 		return usagef("--max-delay: expected whole microseconds up to %s, such as 2ms, got %s", most, f.delay)
 	}
@@ -46,7 +46,7 @@ func (f *batchFlags) apply(cmd *cobra.Command, req *publish.Request) (err error)
 	if req.IndependentRows = cmd.Flags().Changed("batch-axis"); req.IndependentRows && f.size == 1 {
 		return usagef("--batch-axis: nothing is joined with --max-batch-size 1")
 	}
-	req.Batching = artifact.Batching{MaxBatchSize: f.size, MaxDelay: f.delay.Microseconds()}
+	req.Batching = model.Batching{MaxBatchSize: f.size, MaxDelay: f.delay.Microseconds()}
 	req.Ragged, err = parseRagged(f.ragged)
 	return err
 }
@@ -77,13 +77,13 @@ const pays = 1.05
 
 // gain is how many times as many rows a second a batch answers as single ones
 // do, with every processor busy.
-func gain(batches []artifact.BatchCost, i int) float64 {
+func gain(batches []model.BatchCost, i int) float64 {
 	one := float64(batches[0].Busy) / float64(batches[0].Size)
 	return one / (float64(batches[i].Busy) / float64(batches[i].Size))
 }
 
 // measuredText says in a line what was measured; "" where nothing was.
-func measuredText(m *artifact.Manifest) string {
+func measuredText(m *model.Manifest) string {
 	if m.Cost == nil || len(m.Cost.Batches) == 0 {
 		return ""
 	}
@@ -106,7 +106,7 @@ func measuredText(m *artifact.Manifest) string {
 
 // costTable is the curve: times of a run, and rows a second of one processor
 // when all are busy.
-func costTable(batches []artifact.BatchCost) string {
+func costTable(batches []model.BatchCost) string {
 	t := table{head: []string{"ROWS", "ALONE", "BUSY", "ROWS/S", "GAIN"}}
 	for i, b := range batches {
 		t.add(strconv.Itoa(b.Size), shortTime(b.Alone), shortTime(b.Busy),
@@ -138,7 +138,7 @@ func shortTime(ns int64) string {
 }
 
 // batchesText says whether and how requests are joined.
-func batchesText(m *artifact.Manifest) string {
+func batchesText(m *model.Manifest) string {
 	if m.BatchAxis == nil {
 		return "no: requests run one by one"
 	}

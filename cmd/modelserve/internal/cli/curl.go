@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // Bounds on the call that is printed: how many elements are written out, how
@@ -18,7 +18,7 @@ const (
 
 // inferURL is where the model answers: the version named, or with 0 whichever
 // is the newest.
-func inferURL(ref artifact.Ref, addr address) string {
+func inferURL(ref model.Ref, addr address) string {
 	url := addr.server + "/v2/models/" + ref.Name
 	if ref.Version != 0 {
 		url += "/versions/" + strconv.Itoa(ref.Version)
@@ -38,7 +38,7 @@ func callText(line string, addr address) string {
 // curlLine is a shell line that calls the model at the URL with inputs that it
 // runs with: written out when they are few; else zeros go in the protocol's
 // binary form, from /dev/zero.
-func curlLine(m *artifact.Manifest, url string, addr address) string {
+func curlLine(m *model.Manifest, url string, addr address) string {
 	curl := `curl -fsS -H "X-API-Key: ` + addr.keyText + `" `
 	url = shellQuote(url)
 	req := infer.Request{}

@@ -16,8 +16,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/modelserveai/modelserve/internal/regular"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // defaultNamespace is the one that config/ deploys to and the gateway watches.
@@ -53,7 +53,7 @@ type destination struct {
 }
 
 // fit fills in what follows from the model.
-func (s *service) fit(m *artifact.Manifest) {
+func (s *service) fit(m *model.Manifest) {
 	if s.Concurrency == 0 {
 		fitting := scaleOf(m, 1)
 		s.Concurrency, s.Target = fitting.concurrency, fitting.target
@@ -67,9 +67,9 @@ const heldInMemory = 256 << 20
 
 // needsDisk tells whether a model is too large to be held in memory, or in files
 // that have to be side by side.
-func needsDisk(m *artifact.Manifest) bool {
-	return slices.ContainsFunc(m.Files, func(f artifact.File) bool {
-		return f.Size > heldInMemory || f.Optimized == nil && f.Path != artifact.ModelFile
+func needsDisk(m *model.Manifest) bool {
+	return slices.ContainsFunc(m.Files, func(f model.File) bool {
+		return f.Size > heldInMemory || f.Optimized == nil && f.Path != model.ModelFile
 	})
 }
 
@@ -179,7 +179,7 @@ starts, follow from what was measured when the model was pushed.`,
 
 // published reads the manifest of the model, which must be published, and
 // fills in its name and version.
-func (a *app) published(ctx context.Context, ref string, s *service) (m *artifact.Manifest, err error) {
+func (a *app) published(ctx context.Context, ref string, s *service) (m *model.Manifest, err error) {
 	err = a.withStore(ctx, func(store *store) error {
 		m, err = store.find(ctx, ref)
 		return err
@@ -199,7 +199,7 @@ func (a *app) published(ctx context.Context, ref string, s *service) (m *artifac
 
 // deployHere writes the manifest to where the local platform watches, and
 // waits until it is served.
-func (a *app) deployHere(ctx context.Context, s *service, m *artifact.Manifest, text string, wait time.Duration) error {
+func (a *app) deployHere(ctx context.Context, s *service, m *model.Manifest, text string, wait time.Duration) error {
 	p, err := a.findPlatform()
 	if err != nil {
 		return err
@@ -242,7 +242,7 @@ func (a *app) deployHere(ctx context.Context, s *service, m *artifact.Manifest, 
 	its := c.address
 	its.server = strings.TrimSuffix(f.URL, "/")
 	result.URL = f.URL
-	result.Curl = curlLine(m, inferURL(artifact.Ref{Name: s.Name}, its), its)
+	result.Curl = curlLine(m, inferURL(model.Ref{Name: s.Name}, its), its)
 	return a.printDeploy(result, callText(result.Curl, its))
 }
 

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // gatewayService and poolService are the names of the platform's own services.
@@ -47,7 +47,7 @@ func (a *app) cluster(namespace string) cluster {
 
 // deployCluster writes the manifest for a cluster, or applies it and waits until
 // the service is ready, or both.
-func (a *app) deployCluster(ctx context.Context, s *service, m *artifact.Manifest, text string, to destination) error {
+func (a *app) deployCluster(ctx context.Context, s *service, m *model.Manifest, text string, to destination) error {
 	c := a.cluster(s.Namespace)
 	if to.apply != "" {
 		if err := c.nameIsFree(ctx, s.Name); err != nil {
@@ -85,7 +85,7 @@ func (a *app) deployCluster(ctx context.Context, s *service, m *artifact.Manifes
 		return a.printDeploy(result, "call it through the gateway, whose URL --server gives\n")
 	}
 	// By its version: without one a call by path is for the newest, elsewhere perhaps.
-	result.Curl = curlLine(m, inferURL(artifact.Ref{Name: s.Name, Version: s.Version}, gateway), gateway)
+	result.Curl = curlLine(m, inferURL(model.Ref{Name: s.Name, Version: s.Version}, gateway), gateway)
 	return a.printDeploy(result, callText(result.Curl, gateway))
 }
 

@@ -14,8 +14,8 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )
 
@@ -243,18 +243,18 @@ func TestReadyTellsTheCause(t *testing.T) {
 // volumes and port.
 func TestDeployConfinesAsWeDo(t *testing.T) {
 	t.Parallel()
-	model := artifact.File{Path: artifact.ModelFile, Size: heldInMemory}
+	whole := model.File{Path: model.ModelFile, Size: heldInMemory}
 	for name, tc := range map[string]struct {
-		files []artifact.File
+		files []model.File
 		ships string
 	}{
-		"held in memory":     {[]artifact.File{model, {Path: "model.ort", Size: 1, Optimized: &artifact.Target{}}}, "text-detect"},
-		"too large for that": {[]artifact.File{{Path: artifact.ModelFile, Size: heldInMemory + 1}}, "pool"},
-		"with external data": {[]artifact.File{model, {Path: "weights.bin", Size: 1}}, "pool"},
+		"held in memory":     {[]model.File{whole, {Path: "model.ort", Size: 1, Optimized: &model.Target{}}}, "text-detect"},
+		"too large for that": {[]model.File{{Path: model.ModelFile, Size: heldInMemory + 1}}, "pool"},
+		"with external data": {[]model.File{whole, {Path: "weights.bin", Size: 1}}, "pool"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := &artifact.Manifest{Name: "churn", Version: 1, Signature: infer.Signature{}, Files: tc.files, Cost: &artifact.Cost{Memory: 100 << 20}}
+			m := &model.Manifest{Name: "churn", Version: 1, Signature: infer.Signature{}, Files: tc.files, Cost: &model.Cost{Memory: 100 << 20}}
 			s := service{Name: "churn", Namespace: defaultNamespace, Version: 1, Image: onnxImage}
 			s.fit(m)
 			text, err := s.manifest()

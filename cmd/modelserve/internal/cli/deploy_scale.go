@@ -4,7 +4,7 @@ import (
 	"math"
 	"time"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // What the scale of a service follows from, beside its model's cost curve.
@@ -34,7 +34,7 @@ type scale struct {
 // another gathering behind it, or 100 ms of work where that is more: what is over
 // it would only wait. An instance takes four times that, so that a burst waits in
 // it, and not at the door, while more instances start.
-func scaleOf(m *artifact.Manifest, rows int) scale {
+func scaleOf(m *model.Manifest, rows int) scale {
 	size, busy := paying(m)
 	if size == 0 {
 		return scale{concurrency: unmeasured}
@@ -49,12 +49,12 @@ func scaleOf(m *artifact.Manifest, rows int) scale {
 // paying is the smallest measured size of a run that answers about as many rows a
 // second as any does, and its time; 0 when nobody measured. It is what
 // runtime/batch begins with.
-func paying(m *artifact.Manifest) (size int, busy time.Duration) {
+func paying(m *model.Manifest) (size int, busy time.Duration) {
 	if m.Cost == nil {
 		return 0, 0
 	}
-	rate := func(b artifact.BatchCost) float64 { return float64(b.Size) / float64(b.Busy) }
-	allowed := func(b artifact.BatchCost) bool {
+	rate := func(b model.BatchCost) float64 { return float64(b.Size) / float64(b.Busy) }
+	allowed := func(b model.BatchCost) bool {
 		return b.Size == 1 || m.BatchAxis != nil && (m.Batching == nil || m.Batching.MaxBatchSize == 0 || b.Size <= m.Batching.MaxBatchSize)
 	}
 	var best float64
@@ -80,14 +80,14 @@ const (
 
 // deadlineOf is the progress deadline of a model's service, in whole seconds as
 // Knative wants it.
-func deadlineOf(m *artifact.Manifest) time.Duration {
+func deadlineOf(m *model.Manifest) time.Duration {
 	load := time.Duration(pushedSize(m)/leastRate) * time.Second
 	return max(leastDeadline, leastDeadline/2+load)
 }
 
 // memoryOf is what a service requests of memory, in MiB: what the model was
 // measured to take, and the process around it. 0 when nobody measured.
-func memoryOf(m *artifact.Manifest) int64 {
+func memoryOf(m *model.Manifest) int64 {
 	const process, step = 64, 32 // MiB
 	if m.Cost == nil || m.Cost.Memory == 0 {
 		return 0

@@ -11,20 +11,20 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // costing makes a manifest whose runs take so many ms with every processor busy,
 // by 1, 2, 4, … rows.
-func costing(axis bool, ms ...float64) *artifact.Manifest {
-	m := &artifact.Manifest{Cost: &artifact.Cost{}}
+func costing(axis bool, ms ...float64) *model.Manifest {
+	m := &model.Manifest{Cost: &model.Cost{}}
 	if axis {
 		m.BatchAxis = new(int)
 	}
 	for i, t := range ms {
 		ns := int64(t * float64(time.Millisecond))
-		m.Cost.Batches = append(m.Cost.Batches, artifact.BatchCost{Size: 1 << i, Alone: ns, Busy: ns})
+		m.Cost.Batches = append(m.Cost.Batches, model.BatchCost{Size: 1 << i, Alone: ns, Busy: ns})
 	}
 	return m
 }
@@ -32,13 +32,13 @@ func costing(axis bool, ms ...float64) *artifact.Manifest {
 func TestScale(t *testing.T) {
 	t.Parallel()
 	bounded := costing(true, 10, 10, 10, 10)
-	bounded.Batching = &artifact.Batching{MaxBatchSize: 2}
+	bounded.Batching = &model.Batching{MaxBatchSize: 2}
 	for name, tc := range map[string]struct {
-		of   *artifact.Manifest
+		of   *model.Manifest
 		rows int
 		want scale
 	}{
-		"nobody measured":                {&artifact.Manifest{}, 1, scale{32, 0}},
+		"nobody measured":                {&model.Manifest{}, 1, scale{32, 0}},
 		"no sizes":                       {costing(true), 1, scale{32, 0}},
 		"slow, and batches are no use":   {costing(true, 200, 400, 800), 1, scale{16, 4}},
 		"fast, and batches are no use":   {costing(true, 10, 20, 40), 1, scale{80, 20}},
@@ -81,11 +81,11 @@ func TestShippedScale(t *testing.T) {
 		"speech-detect":  {1, 1, 12.9},
 		"content-detect": {1, 1, 14.2},
 	} {
-		m := &artifact.Manifest{Signature: infer.Signature{BatchAxis: new(int)}}
+		m := &model.Manifest{Signature: infer.Signature{BatchAxis: new(int)}}
 		busy := int64(tc.ms * float64(time.Millisecond))
-		m.Cost = &artifact.Cost{Batches: []artifact.BatchCost{{Size: 1, Alone: busy, Busy: busy}}}
+		m.Cost = &model.Cost{Batches: []model.BatchCost{{Size: 1, Alone: busy, Busy: busy}}}
 		if tc.size > 1 {
-			m.Cost.Batches = append(m.Cost.Batches, artifact.BatchCost{Size: tc.size, Alone: busy, Busy: busy})
+			m.Cost.Batches = append(m.Cost.Batches, model.BatchCost{Size: tc.size, Alone: busy, Busy: busy})
 		}
 		want := scaleOf(m, tc.rows)
 		text, err := os.ReadFile("../../../../config/base/" + name + ".yaml")
@@ -120,11 +120,11 @@ func TestDeadlineAndMemory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := &artifact.Manifest{
-				Cost: &artifact.Cost{Memory: tc.memory},
-				Files: []artifact.File{
+			m := &model.Manifest{
+				Cost: &model.Cost{Memory: tc.memory},
+				Files: []model.File{
 					{Path: "model.onnx", Size: tc.size},
-					{Path: "model.ort", Size: 100 << 30, Optimized: &artifact.Target{}}, // only one of the two is fetched
+					{Path: "model.ort", Size: 100 << 30, Optimized: &model.Target{}}, // only one of the two is fetched
 				},
 			}
 			if got := deadlineOf(m); got != tc.deadline {
@@ -135,7 +135,7 @@ func TestDeadlineAndMemory(t *testing.T) {
 			}
 		})
 	}
-	if got := memoryOf(&artifact.Manifest{}); got != 0 {
+	if got := memoryOf(&model.Manifest{}); got != 0 {
 		t.Errorf("not measured: %d MiB", got)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/local"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // shell runs commands in a folder of its own.
@@ -79,7 +79,7 @@ func (s *shell) withPlatform() *shell {
 	if err := opened.Close(); err != nil {
 		s.t.Fatal(err)
 	}
-	if _, err := artifact.CreateKeys(filepath.Join(data, "signing.key"), filepath.Join(data, "signing.pub")); err != nil {
+	if _, err := sign.CreateKeys(filepath.Join(data, "signing.key"), filepath.Join(data, "signing.pub")); err != nil {
 		s.t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(data, keyFile), []byte("ms_local_secret\n"), 0o600); err != nil {

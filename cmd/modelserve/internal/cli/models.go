@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 func (a *app) modelsCommand() *cobra.Command {
@@ -39,7 +39,7 @@ type modelSummary struct {
 	Digest   string `json:"digest"`
 	Fault    string `json:"fault,omitempty"` // why its manifest cannot be read
 
-	artifact.Policy
+	model.Policy
 
 	PolicyFault string `json:"policy_fault,omitempty"` // why its policy is not followed
 }
@@ -77,7 +77,7 @@ func (s *store) summaries(ctx context.Context) ([]modelSummary, error) {
 			return nil, err
 		}
 		row := modelSummary{Name: name, Version: versions[0], Versions: versions}
-		m, digest, err := s.Manifest(ctx, artifact.Ref{Name: name, Version: versions[0]})
+		m, digest, err := s.Manifest(ctx, model.Ref{Name: name, Version: versions[0]})
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
@@ -96,7 +96,7 @@ func (s *store) summaries(ctx context.Context) ([]modelSummary, error) {
 }
 
 // pushedSize is what was pushed: without the optimised copies.
-func pushedSize(m *artifact.Manifest) int64 {
+func pushedSize(m *model.Manifest) int64 {
 	var n int64
 	for _, f := range m.Files {
 		if f.Optimized == nil {
@@ -143,8 +143,8 @@ type modelDetails struct {
 	Digest   string `json:"digest"`
 	Versions []int  `json:"versions"`
 
-	artifact.Policy
-	*artifact.Manifest
+	model.Policy
+	*model.Manifest
 }
 
 func (a *app) showCommand() *cobra.Command {
@@ -301,7 +301,7 @@ that pins it answers with it until it stops. Its number is never used again.`,
 }
 
 // delete deletes what a ref means: one version, or the model.
-func (s *store) delete(ctx context.Context, text string, refs []artifact.Ref) ([]artifact.Ref, error) {
+func (s *store) delete(ctx context.Context, text string, refs []model.Ref) ([]model.Ref, error) {
 	if strings.Contains(text, "@") {
 		return refs, inUse(refs[0].Name, s.Delete(ctx, refs[0]))
 	}
@@ -310,7 +310,7 @@ func (s *store) delete(ctx context.Context, text string, refs []artifact.Ref) ([
 }
 
 // versionsOf lists the versions that a ref means: one, or all.
-func (s *store) versionsOf(ctx context.Context, text string) ([]artifact.Ref, error) {
+func (s *store) versionsOf(ctx context.Context, text string) ([]model.Ref, error) {
 	ref, err := parseRef(text)
 	if err != nil {
 		return nil, err
@@ -320,20 +320,20 @@ func (s *store) versionsOf(ctx context.Context, text string) ([]artifact.Ref, er
 		return nil, notPublished(err)
 	}
 	if ref.Version == 0 {
-		refs := make([]artifact.Ref, 0, len(versions))
+		refs := make([]model.Ref, 0, len(versions))
 		for _, v := range versions {
-			refs = append(refs, artifact.Ref{Name: ref.Name, Version: v})
+			refs = append(refs, model.Ref{Name: ref.Name, Version: v})
 		}
 		return refs, nil
 	}
 	if _, _, err := s.Manifest(ctx, ref); problem.CodeOf(err) == problem.ModelNotFound && err != nil {
 		return nil, notPublished(err)
 	}
-	return []artifact.Ref{ref}, nil
+	return []model.Ref{ref}, nil
 }
 
 // confirm asks whether to delete. Who interrupts it need not answer.
-func (a *app) confirm(ctx context.Context, refs []artifact.Ref) error {
+func (a *app) confirm(ctx context.Context, refs []model.Ref) error {
 	names := make([]string, len(refs))
 	for i, ref := range refs {
 		names[i] = ref.String()

@@ -20,8 +20,8 @@ import (
 	"github.com/modelserveai/modelserve/local"
 	"github.com/modelserveai/modelserve/local/objectstore"
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 const scaleCurl = `curl -fsS -H "X-API-Key: $(cat .modelserve/key)" -H 'Content-Type: application/json' ` +
@@ -287,7 +287,7 @@ func TestVerifyFindsWhatWasAltered(t *testing.T) {
 
 	// Someone else's key signs nothing of ours.
 	other := t.TempDir()
-	if _, err := artifact.CreateKeys(filepath.Join(other, "k"), filepath.Join(other, "p")); err != nil {
+	if _, err := sign.CreateKeys(filepath.Join(other, "k"), filepath.Join(other, "p")); err != nil {
 		t.Fatal(err)
 	}
 	s.vars["MODELSERVE_PUBLIC_KEY_FILE"] = filepath.Join(other, "p")

@@ -8,7 +8,7 @@ import (
 
 	"github.com/modelserveai/modelserve/local"
 	"github.com/modelserveai/modelserve/local/manifest"
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // localOverlay is what a platform runs that does not say.
@@ -17,7 +17,7 @@ const localOverlay = "config/overlays/local"
 // pins are sentences on who would be left without its model when these versions
 // are deleted: the manifests of the platform here, and the functions of the one
 // that is asked, which may be in a cluster.
-func (a *app) pins(ctx context.Context, refs []artifact.Ref) []string {
+func (a *app) pins(ctx context.Context, refs []model.Ref) []string {
 	var notes []string
 	reported := map[string]bool{}
 	set, err := a.manifests(ctx)

@@ -14,17 +14,19 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // policyAnswer is what `models alias` and `models split` answer: which version
 // calls are for that name none by its number.
 type policyAnswer struct {
-	Name    string           `json:"name"`
-	Latest  int              `json:"latest"`  // the newest version, what the alias latest is
-	Default int              `json:"default"` // what calls without a version reach; 0 in a split
-	Aliases map[string]int   `json:"aliases"`
-	Split   []artifact.Share `json:"split"`
-	Signed  bool             `json:"signed"` // by this change
+	Name    string         `json:"name"`
+	Latest  int            `json:"latest"`  // the newest version, what the alias latest is
+	Default int            `json:"default"` // what calls without a version reach; 0 in a split
+	Aliases map[string]int `json:"aliases"`
+	Split   []model.Share  `json:"split"`
+	Signed  bool           `json:"signed"` // by this change
 }
 
 func (a *app) aliasCommand() *cobra.Command {
@@ -48,9 +50,9 @@ begins from an empty one.`,
 			if err != nil {
 				return err
 			}
-			var change func(*artifact.Policy) error
+			var change func(*model.Policy) error
 			if len(edits) > 0 || reset {
-				change = func(p *artifact.Policy) error { return applyAliases(args[0], p, edits) }
+				change = func(p *model.Policy) error { return applyAliases(args[0], p, edits) }
 			}
 			return a.policy(cmd.Context(), args[0], reset, change, aliasText)
 		},
@@ -80,9 +82,9 @@ cannot be loaded fails its part of the calls: no other answers them.`,
 			if remove && len(shares) > 0 {
 				return usagef("--clear ends the split: expected no weights beside it")
 			}
-			var change func(*artifact.Policy) error
+			var change func(*model.Policy) error
 			if remove || len(shares) > 0 {
-				change = func(p *artifact.Policy) error {
+				change = func(p *model.Policy) error {
 					p.Split = shares
 					return nil
 				}
@@ -95,7 +97,7 @@ cannot be loaded fails its part of the calls: no other answers them.`,
 }
 
 // policy changes a model's policy, unless change is nil, and prints it.
-func (a *app) policy(ctx context.Context, name string, reset bool, change func(*artifact.Policy) error, text func(*policyAnswer) string) error {
+func (a *app) policy(ctx context.Context, name string, reset bool, change func(*model.Policy) error, text func(*policyAnswer) string) error {
 	if _, err := infer.ParseName(name); err != nil {
 		return &usageError{err}
 	}
@@ -108,14 +110,14 @@ func (a *app) policy(ctx context.Context, name string, reset bool, change func(*
 		if err != nil {
 			return err
 		}
-		var policy *artifact.Policy
+		var policy *model.Policy
 		if change == nil {
 			policy, err = s.SignedPolicy(ctx, name, how.Verifier)
 		} else {
 			policy, err = s.ChangePolicy(ctx, name, how, change)
 		}
 		switch {
-		case err != nil && (errors.Is(err, artifact.ErrUnsigned) || errors.Is(err, artifact.ErrWrongSignature)):
+		case err != nil && (errors.Is(err, sign.ErrUnsigned) || errors.Is(err, sign.ErrWrongSignature)):
 			return fmt.Errorf("%w; `modelserve models alias %s --reset` begins anew", err, name)
 		case err != nil:
 			return err
@@ -137,10 +139,10 @@ func (a *app) policy(ctx context.Context, name string, reset bool, change func(*
 // unevenSplit says of a split between versions of which one takes requests that
 // another refuses: those are answered in turns. "" is none, or one that nobody
 // can look at.
-func (s *store) unevenSplit(ctx context.Context, name string, shares []artifact.Share) string {
-	var first *artifact.Manifest
+func (s *store) unevenSplit(ctx context.Context, name string, shares []model.Share) string {
+	var first *model.Manifest
 	for _, share := range shares {
-		m, _, err := s.Manifest(ctx, artifact.Ref{Name: name, Version: share.Version})
+		m, _, err := s.Manifest(ctx, model.Ref{Name: name, Version: share.Version})
 		if err != nil {
 			return ""
 		}
@@ -170,9 +172,9 @@ func (s *store) changing(reset bool) (how artifact.Changing, err error) {
 	return how, err
 }
 
-func answerOf(name string, versions []int, p *artifact.Policy) *policyAnswer {
+func answerOf(name string, versions []int, p *model.Policy) *policyAnswer {
 	answer := &policyAnswer{
-		Name: name, Latest: versions[0], Aliases: map[string]int{}, Split: append([]artifact.Share{}, p.Split...),
+		Name: name, Latest: versions[0], Aliases: map[string]int{}, Split: append([]model.Share{}, p.Split...),
 	}
 	maps.Copy(answer.Aliases, p.Aliases)
 	if !p.Splits(versions) {
@@ -183,7 +185,7 @@ func answerOf(name string, versions []int, p *artifact.Policy) *policyAnswer {
 
 // defaultOf is what calls without a version reach where there is no split, and
 // the alias that says so, if one does.
-func defaultOf(name string, versions []int, p *artifact.Policy) (version int, alias string) {
+func defaultOf(name string, versions []int, p *model.Policy) (version int, alias string) {
 	version, alias, err := p.Pick(name, versions, "", func(int) int { return 0 })
 	if err != nil {
 		return versions[0], "" // no version was asked for, so none is missing
@@ -214,7 +216,7 @@ func parseAliases(words []string) ([]aliasEdit, error) {
 				return nil, usagef("expected ALIAS=VERSION to set a name or ALIAS- to take it away, got %q", word)
 			}
 		}
-		if _, err := infer.ParseName(e.alias); err != nil || infer.IsNumber(e.alias) || e.alias == artifact.Latest {
+		if _, err := infer.ParseName(e.alias); err != nil || infer.IsNumber(e.alias) || e.alias == model.Latest {
 			return nil, usagef("%q: expected a name of a-z, 0-9 and '-' that is no number and not latest, which is always the newest version", e.alias)
 		}
 		if slices.ContainsFunc(edits, func(other aliasEdit) bool { return other.alias == e.alias }) {
@@ -225,7 +227,7 @@ func parseAliases(words []string) ([]aliasEdit, error) {
 	return edits, nil
 }
 
-func applyAliases(name string, p *artifact.Policy, edits []aliasEdit) error {
+func applyAliases(name string, p *model.Policy, edits []aliasEdit) error {
 	for _, e := range edits {
 		if e.version > 0 {
 			if p.Aliases == nil {
@@ -242,19 +244,19 @@ func applyAliases(name string, p *artifact.Policy, edits []aliasEdit) error {
 	return nil
 }
 
-func parseShares(words []string) ([]artifact.Share, error) {
-	var shares []artifact.Share
+func parseShares(words []string) ([]model.Share, error) {
+	var shares []model.Share
 	for _, word := range words {
 		number, weight, _ := strings.Cut(word, "=")
 		v, err := infer.ParseVersion(number)
 		w, errWeight := strconv.Atoi(weight)
-		if err != nil || errWeight != nil || w < 1 || w > artifact.MaxWeight {
-			return nil, usagef("expected VERSION=WEIGHT with a weight from 1 to %d, such as 3=90; got %q", artifact.MaxWeight, word)
+		if err != nil || errWeight != nil || w < 1 || w > model.MaxWeight {
+			return nil, usagef("expected VERSION=WEIGHT with a weight from 1 to %d, such as 3=90; got %q", model.MaxWeight, word)
 		}
-		if slices.ContainsFunc(shares, func(other artifact.Share) bool { return other.Version == v }) {
+		if slices.ContainsFunc(shares, func(other model.Share) bool { return other.Version == v }) {
 			return nil, usagef("version %d is named twice", v)
 		}
-		shares = append(shares, artifact.Share{Version: v, Weight: w})
+		shares = append(shares, model.Share{Version: v, Weight: w})
 	}
 	return shares, nil
 }
@@ -263,12 +265,12 @@ func aliasText(p *policyAnswer) string {
 	t := table{head: []string{"ALIAS", "VERSION", ""}}
 	row := func(alias string, version int) {
 		remark := ""
-		if p.Default == version && (alias == artifact.Stable || alias == artifact.Latest && p.Aliases[artifact.Stable] != version) {
+		if p.Default == version && (alias == model.Stable || alias == model.Latest && p.Aliases[model.Stable] != version) {
 			remark = "calls without a version"
 		}
 		t.add(alias, strconv.Itoa(version), remark)
 	}
-	row(artifact.Latest, p.Latest)
+	row(model.Latest, p.Latest)
 	for _, alias := range slices.Sorted(maps.Keys(p.Aliases)) {
 		row(alias, p.Aliases[alias])
 	}
@@ -303,7 +305,7 @@ func aliasList(aliases map[string]int) string {
 	return strings.Join(words, " ")
 }
 
-func shareList(split []artifact.Share) string {
+func shareList(split []model.Share) string {
 	words := make([]string, len(split))
 	for i, s := range split {
 		words[i] = strconv.Itoa(s.Version) + "=" + strconv.Itoa(s.Weight)
@@ -313,14 +315,14 @@ func shareList(split []artifact.Share) string {
 
 // policyInForce is a model's policy as platforms with our key follow it, and
 // what is wrong with the one that is there.
-func (s *store) policyInForce(ctx context.Context, name string) (*artifact.Policy, error) {
+func (s *store) policyInForce(ctx context.Context, name string) (*model.Policy, error) {
 	v, err := s.verifier()
 	if err != nil {
-		return &artifact.Policy{}, err
+		return &model.Policy{}, err
 	}
 	p, err := s.SignedPolicy(ctx, name, v)
 	if err != nil {
-		return &artifact.Policy{}, err
+		return &model.Policy{}, err
 	}
 	return p, nil
 }

@@ -15,8 +15,8 @@ import (
 
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/publish"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/ort"
 )
 
@@ -192,7 +192,7 @@ func (a *app) pushedOf(ctx context.Context, s *store, done *publish.Result, addr
 	if err != nil {
 		return p, fmt.Errorf("%s is published, but not to be read again: %w", done.Ref, err)
 	}
-	called := artifact.Ref{Name: done.Ref.Name}
+	called := model.Ref{Name: done.Ref.Name}
 	if note := s.passedBy(ctx, done.Ref, versions); note != "" {
 		called = done.Ref
 		p.Notes = append(p.Notes, note)
@@ -206,7 +206,7 @@ func (a *app) pushedOf(ctx context.Context, s *store, done *publish.Result, addr
 
 // passedBy says where calls without a version go if not all to this one; "" if
 // they do.
-func (s *store) passedBy(ctx context.Context, ref artifact.Ref, versions []int) string {
+func (s *store) passedBy(ctx context.Context, ref model.Ref, versions []int) string {
 	policy, err := s.policyInForce(ctx, ref.Name)
 	if err != nil {
 		return fmt.Sprintf("the policy is not followed: %s", explain(err))
@@ -215,7 +215,7 @@ func (s *store) passedBy(ctx context.Context, ref artifact.Ref, versions []int) 
 		return fmt.Sprintf("calls without a version are split (%s): `modelserve models split %s` changes that", shareList(policy.Split), ref.Name)
 	}
 	version, alias := defaultOf(ref.Name, versions, policy)
-	reached := artifact.Ref{Name: ref.Name, Version: version}
+	reached := model.Ref{Name: ref.Name, Version: version}
 	switch {
 	case reached == ref:
 		return ""
@@ -237,7 +237,7 @@ const (
 // where another did so before, and returns what is to be said of it. Without it
 // the platform would do so within two seconds and the time that loading takes.
 // Where no platform answers there is nothing to do or say.
-func (a *app) bring(ctx context.Context, ref artifact.Ref, addr address, takesOver bool) (notes []string) {
+func (a *app) bring(ctx context.Context, ref model.Ref, addr address, takesOver bool) (notes []string) {
 	asking, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	c := newClient(addr)
@@ -262,7 +262,7 @@ func (a *app) bring(ctx context.Context, ref artifact.Ref, addr address, takesOv
 
 // asleep reports whether what answers calls without a version is at zero, or
 // cannot start: nothing has an older version in memory then.
-func asleep(ref artifact.Ref, functions []function) bool {
+func asleep(ref model.Ref, functions []function) bool {
 	for _, f := range functions {
 		if slices.Contains(f.serving(), ref.String()) {
 			return f.State == stateIdle || f.State == stateFailed
@@ -274,7 +274,7 @@ func asleep(ref artifact.Ref, functions []function) bool {
 
 // pinNote says that the model's own service serves other versions, which calls
 // without a version now pass by; "" where none does.
-func (a *app) pinNote(ref artifact.Ref, functions []function) string {
+func (a *app) pinNote(ref model.Ref, functions []function) string {
 	for _, f := range functions {
 		others := slices.DeleteFunc(slices.Clone(f.Models), func(m string) bool { return !strings.HasPrefix(m, ref.Name+"@") })
 		if len(others) == 0 || slices.Contains(others, ref.String()) {

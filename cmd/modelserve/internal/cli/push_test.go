@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )
 
@@ -112,11 +112,11 @@ func TestPushBatches(t *testing.T) {
 		t.Errorf("show tells\n%s", out)
 	}
 	var shown struct {
-		Batching artifact.Batching `json:"batching"`
-		Cost     artifact.Cost     `json:"cost"`
+		Batching model.Batching `json:"batching"`
+		Cost     model.Cost     `json:"cost"`
 	}
 	if err := json.Unmarshal([]byte(s.must("models", "show", "text@1", "-o", "json")), &shown); err != nil ||
-		shown.Batching != (artifact.Batching{MaxBatchSize: 16, MaxDelay: 2000}) || shown.Cost.Memory == 0 || len(shown.Cost.Batches) == 0 {
+		shown.Batching != (model.Batching{MaxBatchSize: 16, MaxDelay: 2000}) || shown.Cost.Memory == 0 || len(shown.Cost.Batches) == 0 {
 		t.Errorf("as JSON: %+v, %v", shown, err)
 	}
 	if out := s.must("models", "show", "text@1", "-o", "yaml"); !strings.Contains(out, "max_delay_us: 2000") || !strings.Contains(out, "alone_ns: ") {
@@ -125,10 +125,10 @@ func TestPushBatches(t *testing.T) {
 }
 
 // curve is a cost of 1, 2, 4 … rows, each with its time alone and busy.
-func curve(times ...int64) []artifact.BatchCost {
-	var batches []artifact.BatchCost
+func curve(times ...int64) []model.BatchCost {
+	var batches []model.BatchCost
 	for i, pair := range slices.Collect(slices.Chunk(times, 2)) {
-		batches = append(batches, artifact.BatchCost{Size: 1 << i, Alone: pair[0], Busy: pair[1]})
+		batches = append(batches, model.BatchCost{Size: 1 << i, Alone: pair[0], Busy: pair[1]})
 	}
 	return batches
 }
@@ -136,19 +136,19 @@ func curve(times ...int64) []artifact.BatchCost {
 func TestMeasuredText(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		cost *artifact.Cost
+		cost *model.Cost
 		want string
 	}{
 		"nothing":          {nil, ""},
-		"no batches":       {&artifact.Cost{}, ""},
-		"one size":         {&artifact.Cost{Batches: curve(1234567, 2e6)}, "a run takes 1.23 ms"},
-		"batches that pay": {&artifact.Cost{Batches: curve(90e3, 100e3, 150e3, 170e3, 200e3, 220e3, 300e3, 364e3, 700e3, 800e3)}, "a run takes 90.0 µs, and batches of 8 answer 2.2 times as many rows a second as single ones"},
+		"no batches":       {&model.Cost{}, ""},
+		"one size":         {&model.Cost{Batches: curve(1234567, 2e6)}, "a run takes 1.23 ms"},
+		"batches that pay": {&model.Cost{Batches: curve(90e3, 100e3, 150e3, 170e3, 200e3, 220e3, 300e3, 364e3, 700e3, 800e3)}, "a run takes 90.0 µs, and batches of 8 answer 2.2 times as many rows a second as single ones"},
 		"batches that do not": {
-			&artifact.Cost{Batches: curve(2e9, 2e9, 39e8, 39e8)},
+			&model.Cost{Batches: curve(2e9, 2e9, 39e8, 39e8)},
 			"a run takes 2.00 s, and batches answer no more rows a second than single ones",
 		},
 	} {
-		if got := measuredText(&artifact.Manifest{Cost: tc.cost}); got != tc.want {
+		if got := measuredText(&model.Manifest{Cost: tc.cost}); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
 	}

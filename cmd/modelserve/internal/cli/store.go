@@ -15,7 +15,8 @@ import (
 	"github.com/modelserveai/modelserve/local/objectstore"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact"
-	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // store is the published models, and the keys that go with them.
@@ -165,40 +166,33 @@ func (p *platform) existing(said, name string) string {
 }
 
 // signer reads the key that signs what is pushed; nil when there is none.
-func (s *store) signer() (*artifact.Signer, error) {
+func (s *store) signer() (*sign.Signer, error) {
 	if s.signingKey == "" {
 		return nil, nil //nolint:nilnil // unsigned, which Publisher knows
 	}
-	return artifact.ReadSigner(s.signingKey)
+	return sign.ReadSigner(s.signingKey)
 }
 
 // verifier reads the keys that published models must be signed with; nil when
 // there is none.
-func (s *store) verifier() (*artifact.Verifier, error) {
+func (s *store) verifier() (*sign.Verifier, error) {
 	if s.publicKey == "" {
 		return nil, nil //nolint:nilnil // nothing to hold signatures to
 	}
-	return artifact.ReadVerifier(s.publicKey)
+	return sign.ReadVerifier(s.publicKey)
 }
 
 // parseRef reads NAME or NAME@VERSION; version 0 is none.
-func parseRef(text string) (artifact.Ref, error) {
-	name, number, versioned := strings.Cut(text, "@")
-	if _, err := infer.ParseName(name); err != nil {
-		return artifact.Ref{}, &usageError{err}
-	}
-	if !versioned {
-		return artifact.Ref{Name: name}, nil
-	}
-	version, err := infer.ParseVersion(number)
+func parseRef(text string) (model.Ref, error) {
+	ref, err := model.ParseRef(text)
 	if err != nil {
-		return artifact.Ref{}, &usageError{err}
+		return ref, &usageError{err}
 	}
-	return artifact.Ref{Name: name, Version: version}, nil
+	return ref, nil
 }
 
 // resolve reads a ref and takes the newest version where it has none.
-func (s *store) resolve(ctx context.Context, text string) (artifact.Ref, error) {
+func (s *store) resolve(ctx context.Context, text string) (model.Ref, error) {
 	ref, err := parseRef(text)
 	if err == nil && ref.Version == 0 {
 		ref, err = s.Newest(ctx, ref.Name)
@@ -207,7 +201,7 @@ func (s *store) resolve(ctx context.Context, text string) (artifact.Ref, error) 
 }
 
 // find reads the manifest that a ref names.
-func (s *store) find(ctx context.Context, text string) (*artifact.Manifest, error) {
+func (s *store) find(ctx context.Context, text string) (*model.Manifest, error) {
 	ref, err := s.resolve(ctx, text)
 	if err != nil {
 		return nil, err
