@@ -13,6 +13,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // Ways in that were open once.
@@ -138,7 +139,7 @@ func TestAFunctionThatCannotStartIsNotReady(t *testing.T) {
 	w := newWorld(t)
 	if err := w.routes.Replace([]route.Function{{
 		Name: "text-detect", Namespace: "default", URL: "http://text-detect.default.svc.cluster.local",
-		Models: []route.Pin{{Name: "text-detect", Version: 2}}, State: route.StateFailed, Reason: "model.ort: altered",
+		Models: []model.Ref{{Name: "text-detect", Version: 2}}, State: route.StateFailed, Reason: "model.ort: altered",
 	}}); err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +159,7 @@ func TestAFunctionThatStartsIsNotReady(t *testing.T) {
 	const host = "text-detect.default.localhost"
 	young := route.Function{
 		Name: "text-detect", Namespace: "default", URL: "http://text-detect.default.svc.cluster.local",
-		Mixed: []route.Pin{{Name: "text-detect", Version: 2}}, State: "starting", Starting: "the function is starting: it waits for a node",
+		Mixed: []model.Ref{{Name: "text-detect", Version: 2}}, State: "starting", Starting: "the function is starting: it waits for a node",
 	}
 	pool := route.Function{Name: "pool", Namespace: "default", URL: "http://pool.default.svc.cluster.local", Pool: true}
 	put := func(functions ...route.Function) {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/route"
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // canary is a world where text-recognize's revisions serve versions 1 and 2 of
@@ -17,12 +17,12 @@ import (
 func canary(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
-	pin := func(name string, version int) route.Pin { return route.Pin{Name: name, Version: version} }
+	pin := func(name string, version int) model.Ref { return model.Ref{Name: name, Version: version} }
 	if err := w.routes.Replace([]route.Function{
 		{
 			Name: "text-recognize", Namespace: "default", URL: "http://text-recognize.default.svc.cluster.local",
-			Models: []route.Pin{pin("iris", 3)}, Mixed: []route.Pin{pin("text-recognize", 1), pin("text-recognize", 2)},
-			Tags: []string{"canary"}, Tagged: map[string][]route.Pin{"canary": {pin("text-recognize", 2), pin("iris", 3)}},
+			Models: []model.Ref{pin("iris", 3)}, Mixed: []model.Ref{pin("text-recognize", 1), pin("text-recognize", 2)},
+			Tags: []string{"canary"}, Tagged: map[string][]model.Ref{"canary": {pin("text-recognize", 2), pin("iris", 3)}},
 		},
 		{Name: "pool", Namespace: "default", URL: "http://pool.default.svc.cluster.local", Pool: true},
 	}); err != nil {
@@ -39,7 +39,7 @@ func canary(t *testing.T) *world {
 func TestCanary(t *testing.T) {
 	t.Parallel()
 	w := canary(t)
-	w.catalog.policies = map[string]artifact.Policy{"text-recognize": {Aliases: map[string]int{"next": 2, "last": 1}}}
+	w.catalog.policies = map[string]model.Policy{"text-recognize": {Aliases: map[string]int{"next": 2, "last": 1}}}
 	const own, tagged = "text-recognize.default.localhost", "canary-text-recognize.default.localhost"
 	for name, tc := range map[string]struct{ host, path, want string }{
 		"the split decides":                      {own, "/v2/models/text-recognize/infer", "text-recognize POST /v2/models/text-recognize/infer"},

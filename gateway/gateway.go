@@ -67,9 +67,6 @@ type Catalog interface {
 	v2.Manifests
 }
 
-// Model is one published version, as its manifest describes it.
-type Model = v2.Model
-
 // gateway is what is behind a Gateway.
 type gateway struct {
 	config     Config

@@ -24,8 +24,8 @@ import (
 	"github.com/modelserveai/modelserve/internal/logtest"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // world is a gateway on a port, with functions behind it.
@@ -59,11 +59,11 @@ func newWorld(t testing.TB, options ...option) *world {
 	if err := w.routes.Replace([]route.Function{
 		{
 			Name: "text-detect", Namespace: "default", URL: "http://text-detect.default.svc.cluster.local",
-			Models: []route.Pin{{Name: "text-detect", Version: 1}}, Tags: []string{"canary"}, State: "idle",
+			Models: []model.Ref{{Name: "text-detect", Version: 1}}, Tags: []string{"canary"}, State: "idle",
 		},
 		{
 			Name: "ocr", Namespace: "default", URL: "http://ocr.default.svc.cluster.local",
-			Models: []route.Pin{{Name: "text-recognize", Version: 2}},
+			Models: []model.Ref{{Name: "text-recognize", Version: 2}},
 		},
 		{Name: "pool", Namespace: "default", URL: "http://pool.default.svc.cluster.local", Pool: true},
 	}); err != nil {
@@ -263,7 +263,7 @@ func (n *network) sleep(names ...string) {
 type fakeCatalog struct {
 	mu       sync.Mutex
 	models   map[string][]int
-	policies map[string]artifact.Policy
+	policies map[string]model.Policy
 	coming   map[string][]int // what Renew finds published
 	err      error
 	fault    error
@@ -281,7 +281,7 @@ func (c *fakeCatalog) Renew(context.Context) {
 	maps.Copy(c.models, c.coming)
 }
 
-func (c *fakeCatalog) Policy(_ context.Context, name string) (*artifact.Policy, error) {
+func (c *fakeCatalog) Policy(_ context.Context, name string) (*model.Policy, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.policies[name]
@@ -300,14 +300,14 @@ func (c *fakeCatalog) Versions(_ context.Context, name string) ([]int, error) {
 	return c.models[name], c.err
 }
 
-func (c *fakeCatalog) Model(_ context.Context, name string, version int) (*gateway.Model, error) {
+func (c *fakeCatalog) Model(_ context.Context, name string, version int) (*model.Summary, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !slices.Contains(c.models[name], version) {
 		return nil, problem.New(problem.ModelNotFound, "no such version")
 	}
-	return &gateway.Model{
-		Name: name, Version: version, Platform: "onnxruntime_onnx",
+	return &model.Summary{
+		Ref: model.Ref{Name: name, Version: version}, Platform: "onnxruntime_onnx",
 		Signature: infer.Signature{
 			Inputs:  []infer.TensorSpec{{Name: "x", DataType: infer.FP32, Shape: []int64{-1, 4}}},
 			Outputs: []infer.TensorSpec{{Name: "y", DataType: infer.Int64, Shape: []int64{-1}}},

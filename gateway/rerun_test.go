@@ -16,6 +16,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // How a function that is killed looks from here.
@@ -124,7 +125,7 @@ func TestAnInferenceThatBrokeOffIsRunAgainOnce(t *testing.T) {
 			if err := w.routes.Replace([]route.Function{
 				{
 					Name: "text-detect", Namespace: "default", URL: "http://text-detect.default.svc.cluster.local",
-					Models: []route.Pin{{Name: "text-detect", Version: 1}},
+					Models: []model.Ref{{Name: "text-detect", Version: 1}},
 				},
 				{Name: "hello", Namespace: "default", URL: "http://hello.default.svc.cluster.local"},
 				{Name: "pool", Namespace: "default", URL: "http://pool.default.svc.cluster.local", Pool: true},

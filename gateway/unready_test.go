@@ -12,6 +12,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // ocrIs replaces every function with one.
@@ -33,13 +34,13 @@ func TestAFunctionWithoutARevisionYetIsStarting(t *testing.T) {
 	w.ocrIs(route.Function{State: "starting", Starting: "the function is starting"})
 	// An activator that has not heard of the revision either.
 	w.serve("ocr", plain("Error getting active endpoint: revision default/ocr-00001 not found", 404))
-	const model = "/models/text-recognize"
+	const path = "/models/text-recognize"
 	for _, tc := range []struct{ method, path, code string }{
 		{http.MethodPost, "/", "unavailable"},
-		{http.MethodGet, "/v2" + model, "unavailable"},
-		{http.MethodPost, "/v2" + model + "/infer", "unavailable"},
-		{http.MethodGet, "/v2" + model + "/ready", "model_unavailable"},
-		{http.MethodPost, "/v2/repository" + model + "/load", "unavailable"},
+		{http.MethodGet, "/v2" + path, "unavailable"},
+		{http.MethodPost, "/v2" + path + "/infer", "unavailable"},
+		{http.MethodGet, "/v2" + path + "/ready", "model_unavailable"},
+		{http.MethodPost, "/v2/repository" + path + "/load", "unavailable"},
 	} {
 		got := w.do(request{method: tc.method, host: ocrHost, path: tc.path, key: w.admin})
 		if got.status != http.StatusServiceUnavailable || got.code() != tc.code || got.header.Get("Retry-After") != "1" {
@@ -55,7 +56,7 @@ func TestAFunctionWithoutARevisionYetIsStarting(t *testing.T) {
 		t.Errorf("ready by gRPC: %v, %v", &ready, err)
 	}
 	// Of what it is known to serve, other models are none.
-	w.ocrIs(route.Function{State: "starting", Starting: "the function is starting", Mixed: []route.Pin{{Name: "text-recognize", Version: 2}}})
+	w.ocrIs(route.Function{State: "starting", Starting: "the function is starting", Mixed: []model.Ref{{Name: "text-recognize", Version: 2}}})
 	if got := w.do(request{method: http.MethodPost, host: ocrHost, path: "/v2/models/iris/infer", key: w.admin, body: "{}"}); got.code() != "model_not_found" {
 		t.Errorf("another model: %d %s", got.status, got.body)
 	}
@@ -101,7 +102,7 @@ func TestAFunctionsHostIsReadyAsItIs(t *testing.T) {
 // to be fetched, and cannot be, is not told as ready.
 func TestAFunctionAtZeroWithoutAStoreIsNotReady(t *testing.T) {
 	t.Parallel()
-	pins := []route.Pin{{Name: "text-recognize", Version: 2}}
+	pins := []model.Ref{{Name: "text-recognize", Version: 2}}
 	away := errors.New("S3 unreachable: connection refused")
 	for name, tc := range map[string]struct {
 		state string

@@ -11,15 +11,15 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // withPolicies gives the world's models aliases: iris is in the pool, and
 // text-detect@1 and text-recognize@2 have services of their own.
 func withPolicies(_ *gateway.Config, d *gateway.Deps) {
 	c, _ := d.Catalog.(*fakeCatalog)
-	c.policies = map[string]artifact.Policy{
+	c.policies = map[string]model.Policy{
 		"iris":        {Aliases: map[string]int{"stable": 2, "first": 1, "gone": 9}},
 		"text-detect": {Aliases: map[string]int{"stable": 1, "next": 2}},
 	}
@@ -178,9 +178,9 @@ func TestWhichVersionAnswersGRPC(t *testing.T) {
 func TestASplit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.catalog.policies = map[string]artifact.Policy{"text-recognize": {
+	w.catalog.policies = map[string]model.Policy{"text-recognize": {
 		Aliases: map[string]int{"stable": 1},
-		Split:   []artifact.Share{{Version: 2, Weight: 3}, {Version: 1, Weight: 1}, {Version: 7, Weight: 1000}}, // 7 was deleted
+		Split:   []model.Share{{Version: 2, Weight: 3}, {Version: 1, Weight: 1}, {Version: 7, Weight: 1000}}, // 7 was deleted
 	}}
 	w.echo("ocr")
 	w.echo("pool")

@@ -3,7 +3,7 @@ package call
 import (
 	"net/url"
 
-	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // Target is where a call goes, as it was resolved. It does not change.
@@ -13,7 +13,7 @@ type Target struct {
 
 	// Ref is the version of a model that the call is for; zero where a function is
 	// called that has none, or several models.
-	Ref   route.Pin
+	Ref   model.Ref
 	Alias string // that decided on the version; "" when none did
 
 	// Version is what the function is to be asked for; "" leaves the choice to it.

@@ -12,19 +12,18 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/gateway/internal/detach"
 	"github.com/modelserveai/modelserve/gateway/internal/memo"
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // Store is what the catalog needs of an artifact.PolicyReader.
 type Store interface {
 	Names(ctx context.Context) ([]string, error)
 	Versions(ctx context.Context, name string) ([]int, error)
-	Policy(ctx context.Context, name string) (*artifact.Policy, error)
-	Manifest(ctx context.Context, ref artifact.Ref) (*artifact.Manifest, string, error)
+	Policy(ctx context.Context, name string) (*model.Policy, error)
+	Manifest(ctx context.Context, ref model.Ref) (*model.Manifest, string, error)
 	Generation(ctx context.Context, since string) (string, error)
 }
 
@@ -46,11 +45,9 @@ type Catalog struct {
 	watch    *watch
 	names    *memo.Cache[struct{}, []string]
 	versions *memo.Cache[string, []int]
-	policies *memo.Cache[string, *artifact.Policy]
-	models   *memo.Cache[artifact.Ref, *gateway.Model]
+	policies *memo.Cache[string, *model.Policy]
+	models   *memo.Cache[model.Ref, *model.Summary]
 }
-
-var _ gateway.Catalog = (*Catalog)(nil)
 
 // New makes the catalog of a store. It asks nothing as long as nobody does. Its
 // owner closes it.
@@ -69,13 +66,13 @@ func New(store Store) *Catalog {
 			return versions, err
 		}),
 		policies: memo.New(bounds(maxModels), store.Policy),
-		models: memo.New(bounds(maxVersions), func(ctx context.Context, ref artifact.Ref) (*gateway.Model, error) {
+		models: memo.New(bounds(maxVersions), func(ctx context.Context, ref model.Ref) (*model.Summary, error) {
 			manifest, digest, err := store.Manifest(ctx, ref)
 			if err != nil {
 				return nil, err
 			}
-			return &gateway.Model{
-				Name: ref.Name, Version: ref.Version, Platform: manifest.Platform, Digest: digest, Signature: manifest.Signature,
+			return &model.Summary{
+				Ref: ref, Platform: manifest.Platform, Digest: digest, Signature: manifest.Signature,
 			}, nil
 		}),
 	}
@@ -127,7 +124,7 @@ func (c *Catalog) Versions(ctx context.Context, name string) ([]int, error) {
 }
 
 // Policy implements gateway.Catalog.
-func (c *Catalog) Policy(ctx context.Context, name string) (*artifact.Policy, error) {
+func (c *Catalog) Policy(ctx context.Context, name string) (*model.Policy, error) {
 	policy, err := get(ctx, c, c.policies, name)
 	if err != nil {
 		return nil, fmt.Errorf("read the policy of model %s: %w", name, err)
@@ -136,8 +133,8 @@ func (c *Catalog) Policy(ctx context.Context, name string) (*artifact.Policy, er
 }
 
 // Model implements gateway.Catalog.
-func (c *Catalog) Model(ctx context.Context, name string, version int) (*gateway.Model, error) {
-	ref := artifact.Ref{Name: name, Version: version}
+func (c *Catalog) Model(ctx context.Context, name string, version int) (*model.Summary, error) {
+	ref := model.Ref{Name: name, Version: version}
 	model, err := get(ctx, c, c.models, ref)
 	if err != nil {
 		return nil, fmt.Errorf("read the manifest of %s: %w", ref, err)

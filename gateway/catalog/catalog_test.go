@@ -13,7 +13,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/catalog"
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // store is slow, and counts. Every model but "nope" is published.
@@ -67,14 +67,14 @@ func (s *store) Versions(_ context.Context, name string) ([]int, error) {
 	return now.versions, err
 }
 
-func (s *store) Policy(context.Context, string) (*artifact.Policy, error) {
+func (s *store) Policy(context.Context, string) (*model.Policy, error) {
 	now, err := s.count("policy")
-	return &artifact.Policy{Aliases: map[string]int{"stable": now.stable}}, err
+	return &model.Policy{Aliases: map[string]int{"stable": now.stable}}, err
 }
 
-func (s *store) Manifest(_ context.Context, ref artifact.Ref) (*artifact.Manifest, string, error) {
+func (s *store) Manifest(_ context.Context, ref model.Ref) (*model.Manifest, string, error) {
 	_, err := s.count("manifest")
-	return &artifact.Manifest{Name: ref.Name, Version: ref.Version, Platform: "onnxruntime_onnx"}, "sha256:00", err
+	return &model.Manifest{Name: ref.Name, Version: ref.Version, Platform: "onnxruntime_onnx"}, "sha256:00", err
 }
 
 func (s *store) Generation(ctx context.Context, _ string) (string, error) {

@@ -7,15 +7,15 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/call"
-	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // failures are the models known not to load: what functions said of them, for
 // a while or until they answer.
 type failures struct {
 	mu      sync.Mutex
-	reasons map[route.Pin]failure
+	reasons map[model.Ref]failure
 }
 
 // failure is why a version does not load; under version 0, which one the pool
@@ -32,11 +32,11 @@ const (
 	failureMax = 1000
 )
 
-func newFailures() *failures { return &failures{reasons: map[route.Pin]failure{}} }
+func newFailures() *failures { return &failures{reasons: map[model.Ref]failure{}} }
 
-func (f *failures) remember(pin route.Pin, reason string) { f.put(pin, failure{reason: reason}) }
+func (f *failures) remember(pin model.Ref, reason string) { f.put(pin, failure{reason: reason}) }
 
-func (f *failures) put(pin route.Pin, known failure) {
+func (f *failures) put(pin model.Ref, known failure) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := time.Now()
@@ -53,7 +53,7 @@ func (f *failures) put(pin route.Pin, known failure) {
 	}
 }
 
-func (f *failures) forget(pin route.Pin) {
+func (f *failures) forget(pin model.Ref) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.reasons, pin)
@@ -62,7 +62,7 @@ func (f *failures) forget(pin route.Pin) {
 // failed remembers that a call to t had no answer since a version does not load.
 func (f *failures) failed(t *call.Target, reason string) {
 	if t.Open {
-		f.forget(route.Pin{Name: t.Ref.Name})
+		f.forget(model.Ref{Name: t.Ref.Name})
 	}
 	f.remember(t.Ref, reason)
 }
@@ -72,7 +72,7 @@ func (f *failures) failed(t *call.Target, reason string) {
 // nothing better is known then.
 func (f *failures) answered(t *call.Target, h http.Header) {
 	by := servedVersion(t.Ref, h)
-	switch whole := (route.Pin{Name: t.Ref.Name}); {
+	switch whole := (model.Ref{Name: t.Ref.Name}); {
 	case !t.Open:
 	case by == t.Ref:
 		f.forget(whole)
@@ -84,27 +84,27 @@ func (f *failures) answered(t *call.Target, h http.Header) {
 
 // servedVersion is the version of a pin's model that an answer says it is of, else the
 // pin.
-func servedVersion(pin route.Pin, h http.Header) route.Pin {
+func servedVersion(pin model.Ref, h http.Header) model.Ref {
 	ref, _, _ := strings.Cut(h.Get(infer.ModelHeader), ";")
 	name, version, _ := strings.Cut(ref, "@")
 	if number, err := infer.ParseVersion(version); err == nil && name == pin.Name {
-		return route.Pin{Name: name, Version: number}
+		return model.Ref{Name: name, Version: number}
 	}
 	return pin
 }
 
 // answering is the version that answers calls without one, which pin is due for.
-func (f *failures) answering(pin route.Pin) route.Pin {
+func (f *failures) answering(pin model.Ref) model.Ref {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if known, ok := f.reasons[route.Pin{Name: pin.Name}]; ok && time.Now().Before(known.until) {
-		return route.Pin{Name: pin.Name, Version: known.standIn}
+	if known, ok := f.reasons[model.Ref{Name: pin.Name}]; ok && time.Now().Before(known.until) {
+		return model.Ref{Name: pin.Name, Version: known.standIn}
 	}
 	return pin
 }
 
 // reason is why a model would not answer; "" if nothing is known against it.
-func (f *failures) reason(pin route.Pin) string {
+func (f *failures) reason(pin model.Ref) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if known, ok := f.reasons[pin]; ok && time.Now().Before(known.until) {

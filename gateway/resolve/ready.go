@@ -8,18 +8,19 @@ import (
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // Answered notes that a target answered, with these headers.
 func (r *Resolver) Answered(t *call.Target, h http.Header) {
-	if t.Ref != (route.Pin{}) {
+	if t.Ref != (model.Ref{}) {
 		r.failures.answered(t, h)
 	}
 }
 
 // Failed notes that a target did not answer, since its version does not load.
 func (r *Resolver) Failed(t *call.Target, reason string) {
-	if t.Ref != (route.Pin{}) {
+	if t.Ref != (model.Ref{}) {
 		r.failures.failed(t, reason)
 	}
 }
@@ -38,7 +39,7 @@ func (r *Resolver) Ready(ctx context.Context, bound *route.Bound, v Version) *pr
 
 // Unavailable is why a call for a version would fail at the function it goes to,
 // as far as is known; nil if nothing speaks against it.
-func (r *Resolver) Unavailable(ctx context.Context, at *route.Bound, ref route.Pin) *problem.Error {
+func (r *Resolver) Unavailable(ctx context.Context, at *route.Bound, ref model.Ref) *problem.Error {
 	switch {
 	case at == nil:
 		return problem.New(problem.ModelUnavailable, "no function serves it and there is no pool")

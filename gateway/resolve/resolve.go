@@ -15,8 +15,8 @@ import (
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // Catalog is what is published. A change is seen within two seconds.
@@ -27,7 +27,7 @@ type Catalog interface {
 
 	// Policy says which version a call is for that names none by its number; the
 	// zero one where nobody said. It is shared: the caller does not change it.
-	Policy(ctx context.Context, name string) (*artifact.Policy, error)
+	Policy(ctx context.Context, name string) (*model.Policy, error)
 
 	// Fault is why the store of what is published had no answer when it was last
 	// asked, a second or two ago; nil when it had. What the others return is
@@ -53,7 +53,7 @@ func New(catalog Catalog, routes *route.Routes) *Resolver {
 
 // Version is the version of a model that a call is for.
 type Version struct {
-	Ref    route.Pin
+	Ref    model.Ref
 	Alias  string // that decided; "" when none did
 	Chosen bool   // by the caller or by a split; else the policy's word for all calls
 }
@@ -90,7 +90,7 @@ func (r *Resolver) Native(bound *route.Bound) *call.Target {
 		case t.Ref.Name == "":
 			t.Ref = ref
 		case t.Ref.Name != ref.Name: // which one it calls is the codec's affair
-			t.Ref = route.Pin{}
+			t.Ref = model.Ref{}
 			return t
 		}
 	}
@@ -130,8 +130,8 @@ func (r *Resolver) published(ctx context.Context, verb auth.Verb, model, version
 
 // ofFunction resolves a version at a function's own host. A number may be that
 // of a revision we know nothing of; an alias is of the versions that we know.
-func (r *Resolver) ofFunction(ctx context.Context, bound *route.Bound, model, version string) (Version, error) {
-	versions, f := bound.Versions(model), bound.Function
+func (r *Resolver) ofFunction(ctx context.Context, bound *route.Bound, name, version string) (Version, error) {
+	versions, f := bound.Versions(name), bound.Function
 	switch {
 	case len(versions) > 0:
 	case f.State == route.StateFailed:
@@ -139,32 +139,32 @@ func (r *Resolver) ofFunction(ctx context.Context, bound *route.Bound, model, ve
 	case f.Starting != "" && len(bound.Pins()) == 0: // it has no revision yet that would say what it serves
 		return Version{}, problem.New(problem.Unavailable, "%s", f.Starting).WithRetryAfter(time.Second)
 	default:
-		return Version{}, problem.New(problem.ModelNotFound, "model %q is not one of function %s; call it by the gateway's own host", model, f.Name)
+		return Version{}, problem.New(problem.ModelNotFound, "model %q is not one of function %s; call it by the gateway's own host", name, f.Name)
 	}
 	switch {
 	case version == "":
-		return Version{Ref: route.Pin{Name: model, Version: versions[0]}}, nil
+		return Version{Ref: model.Ref{Name: name, Version: versions[0]}}, nil
 	case infer.IsNumber(version):
 		number, err := infer.ParseVersion(version)
-		return Version{Ref: route.Pin{Name: model, Version: number}, Chosen: true}, err
+		return Version{Ref: model.Ref{Name: name, Version: number}, Chosen: true}, err
 	}
-	policy, err := r.catalog.Policy(ctx, model)
+	policy, err := r.catalog.Policy(ctx, name)
 	if err != nil {
 		return Version{}, err
 	}
-	return pick(policy, versions, auth.DoInfer, model, version)
+	return pick(policy, versions, auth.DoInfer, name, version)
 }
 
 // pick asks a policy. Only inferences are shared in a split: what is said of
 // a model is always of the same version.
-func pick(policy *artifact.Policy, versions []int, verb auth.Verb, model, version string) (Version, error) {
+func pick(policy *model.Policy, versions []int, verb auth.Verb, name, version string) (Version, error) {
 	roll := rand.IntN
 	if verb != auth.DoInfer {
 		roll = func(int) int { return 0 }
 	}
-	number, alias, err := policy.Pick(model, versions, version, roll)
+	number, alias, err := policy.Pick(name, versions, version, roll)
 	return Version{
-		Ref: route.Pin{Name: model, Version: number}, Alias: alias, Chosen: version != "" || policy.Splits(versions),
+		Ref: model.Ref{Name: name, Version: number}, Alias: alias, Chosen: version != "" || policy.Splits(versions),
 	}, err
 }
 

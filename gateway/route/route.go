@@ -67,9 +67,6 @@ type Function struct {
 	Starting string
 }
 
-// Pin is model.Ref.
-type Pin = model.Ref
-
 // Bound is what a host name leads to.
 type Bound struct {
 	Function *Function

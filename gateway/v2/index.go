@@ -13,6 +13,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/internal/body"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // indexRow is one row of the repository index.
@@ -65,7 +66,7 @@ func (s *Service) repositoryIndex(ctx context.Context, c *call.Call, onlyReady b
 	rows := []indexRow{}
 	for i, name := range names {
 		for _, version := range found[i] {
-			row := s.indexRow(ctx, c.Bound, route.Pin{Name: name, Version: version})
+			row := s.indexRow(ctx, c.Bound, model.Ref{Name: name, Version: version})
 			if !onlyReady || row.State == "READY" {
 				rows = append(rows, row)
 			}
@@ -74,7 +75,7 @@ func (s *Service) repositoryIndex(ctx context.Context, c *call.Call, onlyReady b
 	return rows, nil
 }
 
-func (s *Service) indexRow(ctx context.Context, at *route.Bound, ref route.Pin) indexRow {
+func (s *Service) indexRow(ctx context.Context, at *route.Bound, ref model.Ref) indexRow {
 	row := indexRow{Name: ref.Name, Version: strconv.Itoa(ref.Version), State: "READY"}
 	if at == nil {
 		at = s.Routes.Model(ref)

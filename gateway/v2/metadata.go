@@ -14,6 +14,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // serverName and extensions are the server's metadata.
@@ -51,7 +52,7 @@ func (s *Service) NotReady(ctx context.Context, bound *route.Bound) error {
 	if bound == nil {
 		return nil
 	}
-	switch why := s.Resolver.Unavailable(ctx, bound, route.Pin{}); {
+	switch why := s.Resolver.Unavailable(ctx, bound, model.Ref{}); {
 	case why == nil:
 		return nil
 	case bound.Function.State == route.StateFailed:

@@ -20,6 +20,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/wellknown"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // Config is what a Service works with.
@@ -51,16 +52,7 @@ type Manifests interface {
 
 	// Model returns one version, or problem.ModelNotFound. It is shared: the
 	// caller does not change it.
-	Model(ctx context.Context, name string, version int) (*Model, error)
-}
-
-// Model is one published version, as its manifest describes it.
-type Model struct {
-	Name      string
-	Version   int
-	Platform  string
-	Digest    string // "sha256:…" of the version's model.json; "" if not known
-	Signature infer.Signature
+	Model(ctx context.Context, name string, version int) (*model.Summary, error)
 }
 
 // Service answers the protocol.

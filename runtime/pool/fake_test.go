@@ -276,7 +276,8 @@ func newPool(t *testing.T, src *source, change func(*pool.Config)) *pool.Pool {
 func newPoolOf(t *testing.T, src interface {
 	pool.Catalog
 	pool.Loader
-}, change func(*pool.Config)) *pool.Pool {
+}, change func(*pool.Config),
+) *pool.Pool {
 	t.Helper()
 	cfg := pool.Config{MaxLoaded: 2, Slots: 2, Queue: 4, LoadLimit: time.Minute, Device: "cpu"}
 	if change != nil {

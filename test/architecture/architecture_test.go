@@ -101,7 +101,7 @@ func layers() []layer {
 		{"functions", []string{"runtime"}},
 		{"publish", append(wire, "runtime/model", "runtime/sign", "runtime/artifact", "runtime/ort", "runtime/rows", "runtime/batch", "runtime/graph")},
 		{"gateway/standalone", everything},
-		{"gateway", append(wire, "runtime/model", "runtime/artifact")},
+		{"gateway", append(wire, "runtime/model")},
 		{"local", append(wire, "gateway", "runtime/artifact", "runtime/model", "runtime/sign")},
 		{"cmd/gateway", []string{"gateway/standalone"}},
 		{"cmd/modelserve", everything},
