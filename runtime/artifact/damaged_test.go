@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/modelserveai/modelserve/runtime/artifact/s3test"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // damaged has the store answer for objects of this suffix as the local one does
@@ -29,7 +30,7 @@ func TestPublishingPastADamagedVersion(t *testing.T) {
 	s3 := newFakeS3(t)
 	store := s3.store(t)
 	publish(t, store, draft(t, "re", s3test.Noise(1, 100)), Publishing{})
-	s3.damaged("/1/" + ManifestFile)
+	s3.damaged("/1/" + model.ManifestFile)
 	if p := publish(t, store, draft(t, "re", s3test.Noise(1, 100)), Publishing{}); p.Ref.Version != 2 || p.Unchanged {
 		t.Errorf("published %+v", p)
 	}

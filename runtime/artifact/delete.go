@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // Delete removes a version: its manifest first, so that from then on it is not
@@ -18,7 +19,7 @@ import (
 // problem.Conflict: calls would go elsewhere without anyone having said so. The
 // model's last version goes in any case, and the policy with it. Its number is
 // written down before, and never used again.
-func (s *Store) Delete(ctx context.Context, ref Ref) error {
+func (s *Store) Delete(ctx context.Context, ref model.Ref) error {
 	if err := ref.Check(); err != nil {
 		return err
 	}
@@ -35,26 +36,26 @@ func (s *Store) Delete(ctx context.Context, ref Ref) error {
 			return err
 		}
 	}
-	return s.delete(ctx, []Ref{ref}, last)
+	return s.delete(ctx, []model.Ref{ref}, last)
 }
 
 // DeleteAll removes every version of a model, and its policy. What remains is
 // the record of the numbers that it had.
-func (s *Store) DeleteAll(ctx context.Context, name string) ([]Ref, error) {
+func (s *Store) DeleteAll(ctx context.Context, name string) ([]model.Ref, error) {
 	versions, err := s.Versions(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	refs := make([]Ref, len(versions))
+	refs := make([]model.Ref, len(versions))
 	for i, v := range versions {
-		refs[i] = Ref{Name: name, Version: v}
+		refs[i] = model.Ref{Name: name, Version: v}
 	}
 	return refs, s.delete(ctx, refs, true)
 }
 
 // unused refuses a version that the policy names. A policy that cannot be read
 // names none: nobody follows it.
-func (s *Store) unused(ctx context.Context, ref Ref) error {
+func (s *Store) unused(ctx context.Context, ref model.Ref) error {
 	p, err := s.Policy(ctx, ref.Name)
 	var bad unreadable
 	switch {
@@ -72,11 +73,11 @@ func (s *Store) unused(ctx context.Context, ref Ref) error {
 // delete removes versions of one model; all says that no other is left, so
 // that the policy goes too. Their numbers are recorded first; then the manifests
 // go, and readers are told.
-func (s *Store) delete(ctx context.Context, refs []Ref, all bool) error {
+func (s *Store) delete(ctx context.Context, refs []model.Ref, all bool) error {
 	var gone []string
 	var versions []int
 	for _, ref := range refs {
-		gone, versions = append(gone, keyOf(ref, ManifestFile)), append(versions, ref.Version)
+		gone, versions = append(gone, keyOf(ref, model.ManifestFile)), append(versions, ref.Version)
 	}
 	if err := s.recordDeleted(ctx, refs[0].Name, versions); err != nil {
 		return err

@@ -154,7 +154,7 @@ func (s *Store) recordDeleted(ctx context.Context, name string, versions []int) 
 
 // CheckNumber refuses a number that a deleted version had (ErrDeleted,
 // problem.VersionExists). It does not look whether one is published under it.
-func (s *Store) CheckNumber(ctx context.Context, ref Ref) error {
+func (s *Store) CheckNumber(ctx context.Context, ref model.Ref) error {
 	if err := ref.Check(); err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func TestNumbersAreNeverUsedTwice(t *testing.T) {
 				publish(t, store, d, Publishing{})
 			}
 			for _, v := range tc.deleted {
-				if err := store.Delete(t.Context(), Ref{Name: "re", Version: v}); err != nil {
+				if err := store.Delete(t.Context(), model.Ref{Name: "re", Version: v}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -79,9 +79,9 @@ func TestNumberThatWasDeletedMeanwhile(t *testing.T) {
 			fast, slow := s3.store(t), s3.store(t)
 			var between atomic.Bool
 			s3.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-				if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "-"+ModelFile) && between.CompareAndSwap(false, true) {
+				if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "-"+model.ModelFile) && between.CompareAndSwap(false, true) {
 					publish(t, fast, draft(t, "re", s3test.Noise(1, 100)), Publishing{})
-					if err := fast.Delete(t.Context(), Ref{Name: "re", Version: 1}); err != nil {
+					if err := fast.Delete(t.Context(), model.Ref{Name: "re", Version: 1}); err != nil {
 						t.Error(err)
 					}
 				}

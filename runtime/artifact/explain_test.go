@@ -64,7 +64,7 @@ func TestExplain(t *testing.T) {
 				t.Fatal(err)
 			}
 			sent := &url.Error{Op: "Get", URL: named + "/models/m", Err: tc.err}
-			if got := s.explain(&smithy.OperationError{ServiceID: "S3", OperationName: "GetObject", Err: sent}); got.Error() != tc.want || Lasting(got) {
+			if got := s.explain(&smithy.OperationError{ServiceID: "S3", OperationName: "GetObject", Err: sent}); got.Error() != tc.want || model.Lasting(got) {
 				t.Errorf("%v, want %s", got, tc.want)
 			}
 		})
@@ -139,8 +139,8 @@ func TestExplainDial(t *testing.T) {
 		t.Fatalf("%v: expected what Go makes of a dial that takes too long", err)
 	}
 	s := newFakeS3(t).store(t)
-	err = model.Unavailable(Ref{Name: "iris", Version: 1}, s.explain(fmt.Errorf("the client's words: %w", err)))
-	if problem.CodeOf(err) != problem.ModelUnavailable || Lasting(err) ||
+	err = model.Unavailable(model.Ref{Name: "iris", Version: 1}, s.explain(fmt.Errorf("the client's words: %w", err)))
+	if problem.CodeOf(err) != problem.ModelUnavailable || model.Lasting(err) ||
 		!strings.Contains(err.Error(), "model iris@1: S3 unreachable (MODELSERVE_S3_ENDPOINT): i/o timeout") {
 		t.Errorf("%v, of code %v", err, problem.CodeOf(err))
 	}

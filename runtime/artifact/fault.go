@@ -27,9 +27,6 @@ var (
 // file is not what it wrote.
 const objectDamaged = "ObjectDamaged"
 
-// Unreachable reports whether an error came of an S3 that does not answer.
-func Unreachable(err error) bool { return errors.Is(err, model.ErrUnreachable) }
-
 // explain turns an error of the S3 client into a sentence of ours: the client's
 // own hold request ids, URLs and addresses, which help nobody who reads which
 // model did not load. It names the variable to look at, and no secret.

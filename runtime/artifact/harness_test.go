@@ -9,6 +9,7 @@ import (
 
 	"github.com/modelserveai/modelserve/runtime/artifact/s3test"
 	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
@@ -38,7 +39,7 @@ func write(t testing.TB, data []byte) string {
 }
 
 // draft is a model of these bytes.
-func draft(t testing.TB, name string, model []byte, files ...DraftFile) Draft {
+func draft(t testing.TB, name string, content []byte, files ...DraftFile) Draft {
 	t.Helper()
 	axis := 0
 	return Draft{
@@ -49,7 +50,7 @@ func draft(t testing.TB, name string, model []byte, files ...DraftFile) Draft {
 			BatchAxis: &axis,
 		},
 		Metadata: map[string]string{"producer": "test"},
-		Files:    append([]DraftFile{{Path: ModelFile, Source: write(t, model)}}, files...),
+		Files:    append([]DraftFile{{Path: model.ModelFile, Source: write(t, content)}}, files...),
 	}
 }
 

@@ -12,10 +12,11 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/model"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // policyKey is the key of a model's policy.
-func policyKey(name string) string { return modelsPrefix + name + "/" + PolicyFile }
+func policyKey(name string) string { return modelsPrefix + name + "/" + model.PolicyFile }
 
 // policyVersion is one state of policy.json.
 type policyVersion struct {
@@ -26,7 +27,7 @@ type policyVersion struct {
 }
 
 // signing is what a signer does; nil where there is none.
-func signing(s *Signer) func([]byte) []byte {
+func signing(s *sign.Signer) func([]byte) []byte {
 	if s == nil {
 		return nil
 	}
@@ -35,12 +36,12 @@ func signing(s *Signer) func([]byte) []byte {
 
 // verify checks the signatures; a nil v accepts everything, and so is a policy
 // that is not there.
-func (p *policyVersion) verify(v *Verifier) error {
+func (p *policyVersion) verify(v *sign.Verifier) error {
 	if v == nil || p.tag == "" {
 		return nil
 	}
 	if err := v.Verify(p.Signed, p.Signatures); err != nil {
-		return fmt.Errorf("%s: %w", PolicyFile, err)
+		return fmt.Errorf("%s: %w", model.PolicyFile, err)
 	}
 	return nil
 }
@@ -52,7 +53,7 @@ func (u unreadable) Unwrap() error { return u.error }
 
 // Policy reads a model's policy; a model without one has the zero policy. Its
 // signature is not looked at: see SignedPolicy and PolicyReader.
-func (s *Store) Policy(ctx context.Context, name string) (*Policy, error) {
+func (s *Store) Policy(ctx context.Context, name string) (*model.Policy, error) {
 	have, err := s.policy(ctx, name)
 	if err != nil {
 		return nil, err
@@ -62,7 +63,7 @@ func (s *Store) Policy(ctx context.Context, name string) (*Policy, error) {
 
 // SignedPolicy is Policy, and refuses what v does not accept; a nil v accepts
 // everything.
-func (s *Store) SignedPolicy(ctx context.Context, name string, v *Verifier) (*Policy, error) {
+func (s *Store) SignedPolicy(ctx context.Context, name string, v *sign.Verifier) (*model.Policy, error) {
 	have, err := s.policy(ctx, name)
 	if err == nil {
 		if wrong := have.verify(v); wrong != nil {
@@ -99,7 +100,7 @@ func (s *Store) policy(ctx context.Context, name string) (*policyVersion, error)
 // itself is unreadable.
 func parseRead(name string, data []byte, err error) (*policyVersion, error) {
 	if large := (tooLarge{}); errors.As(err, &large) {
-		return nil, unreadable{fmt.Errorf("%s: it %w", PolicyFile, large)}
+		return nil, unreadable{fmt.Errorf("%s: it %w", model.PolicyFile, large)}
 	}
 	if err != nil {
 		return nil, err
@@ -113,11 +114,11 @@ func parseRead(name string, data []byte, err error) (*policyVersion, error) {
 
 // Changing is how a policy is changed.
 type Changing struct {
-	Signer *Signer // nil leaves it unsigned
+	Signer *sign.Signer // nil leaves it unsigned
 
 	// Verifier refuses to build on a policy that somebody else altered; nil takes
 	// what is there.
-	Verifier *Verifier
+	Verifier *sign.Verifier
 
 	// Afresh begins from the zero policy, whatever is there.
 	Afresh bool
@@ -135,7 +136,7 @@ const (
 // again with what he wrote. Aliases and shares must be of published versions;
 // a bad policy, and a new split between versions of different signatures, is
 // problem.InvalidArgument.
-func (s *Store) ChangePolicy(ctx context.Context, name string, how Changing, change func(*Policy) error) (*Policy, error) {
+func (s *Store) ChangePolicy(ctx context.Context, name string, how Changing, change func(*model.Policy) error) (*model.Policy, error) {
 	for range policyTries {
 		have, err := s.policyToChange(ctx, name, how)
 		if err != nil {
@@ -224,7 +225,7 @@ func (s *Store) discarded(ctx context.Context, name string) (*policyVersion, err
 }
 
 // checkPolicy holds a policy to its rules and to what is published.
-func (s *Store) checkPolicy(ctx context.Context, name string, p *Policy) error {
+func (s *Store) checkPolicy(ctx context.Context, name string, p *model.Policy) error {
 	if err := p.Check(); err != nil {
 		return problem.New(problem.InvalidArgument, "the policy of model %s: %w", name, err)
 	}
@@ -247,10 +248,10 @@ func (s *Store) checkPolicy(ctx context.Context, name string, p *Policy) error {
 
 // checkSplit refuses to share calls between versions that take or give
 // different tensors: what one answers, the other would refuse.
-func (s *Store) checkSplit(ctx context.Context, name string, shares []Share) error {
-	var first *Manifest
+func (s *Store) checkSplit(ctx context.Context, name string, shares []model.Share) error {
+	var first *model.Manifest
 	for _, share := range shares {
-		m, _, err := s.Manifest(ctx, Ref{Name: name, Version: share.Version})
+		m, _, err := s.Manifest(ctx, model.Ref{Name: name, Version: share.Version})
 		if err != nil {
 			return err
 		}

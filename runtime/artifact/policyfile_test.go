@@ -17,12 +17,13 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact/s3test"
 	"github.com/modelserveai/modelserve/runtime/model"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // stable is a change that makes a version the stable one.
-func stable(version int) func(*Policy) error {
-	return func(p *Policy) error {
-		p.Aliases = map[string]int{Stable: version}
+func stable(version int) func(*model.Policy) error {
+	return func(p *model.Policy) error {
+		p.Aliases = map[string]int{model.Stable: version}
 		return nil
 	}
 }
@@ -46,14 +47,14 @@ func (f *fakeS3) set(t *testing.T, text string) {
 func TestPolicyIsChangedAndRead(t *testing.T) {
 	t.Parallel()
 	f, s := twoVersions(t)
-	if p, err := s.Policy(t.Context(), "m"); err != nil || !cmp.Equal(p, &Policy{}) {
+	if p, err := s.Policy(t.Context(), "m"); err != nil || !cmp.Equal(p, &model.Policy{}) {
 		t.Fatalf("before any: %+v, %v", p, err)
 	}
 	if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, stable(1)); err != nil {
 		t.Fatal(err)
 	}
-	want := &Policy{Aliases: map[string]int{"stable": 1}, Split: []Share{{Version: 2, Weight: 10}, {Version: 1, Weight: 90}}}
-	got, err := s.ChangePolicy(t.Context(), "m", Changing{}, func(p *Policy) error {
+	want := &model.Policy{Aliases: map[string]int{"stable": 1}, Split: []model.Share{{Version: 2, Weight: 10}, {Version: 1, Weight: 90}}}
+	got, err := s.ChangePolicy(t.Context(), "m", Changing{}, func(p *model.Policy) error {
 		p.Split = want.Split
 		return nil
 	})
@@ -81,22 +82,22 @@ func TestBadChangesAreRefused(t *testing.T) {
 	mine := errors.New("the change's own")
 	for name, tc := range map[string]struct {
 		model  string
-		change func(*Policy) error
+		change func(*model.Policy) error
 		want   string
 		code   problem.Code
 	}{
 		"an alias of no version": {"m", stable(3), "version 3 is not published; the newest version is 2", problem.InvalidArgument},
-		"a share of no version": {"m", func(p *Policy) error {
-			p.Split = []Share{{Version: 7, Weight: 1}}
+		"a share of no version": {"m", func(p *model.Policy) error {
+			p.Split = []model.Share{{Version: 7, Weight: 1}}
 			return nil
 		}, "version 7 is not published", problem.InvalidArgument},
-		"a bad alias": {"m", func(p *Policy) error {
+		"a bad alias": {"m", func(p *model.Policy) error {
 			p.Aliases = map[string]int{"latest": 1}
 			return nil
 		}, "cannot be set", problem.InvalidArgument},
 		"no model":          {"other", stable(1), "not published", problem.ModelNotFound},
 		"no name":           {"../m", stable(1), "expected 1 to 63", problem.InvalidArgument},
-		"the change's word": {"m", func(*Policy) error { return mine }, mine.Error(), problem.Internal},
+		"the change's word": {"m", func(*model.Policy) error { return mine }, mine.Error(), problem.Internal},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -107,7 +108,7 @@ func TestBadChangesAreRefused(t *testing.T) {
 		})
 	}
 	t.Cleanup(func() {
-		if keys := f.Keys(t); slices.ContainsFunc(keys, func(key string) bool { return strings.HasSuffix(key, PolicyFile) }) {
+		if keys := f.Keys(t); slices.ContainsFunc(keys, func(key string) bool { return strings.HasSuffix(key, model.PolicyFile) }) {
 			t.Errorf("something was written: %v", keys)
 		}
 	})
@@ -119,7 +120,7 @@ func TestChangesAtOnceAllCount(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range 8 {
 		group.Go(func() {
-			_, err := s.ChangePolicy(t.Context(), "m", Changing{}, func(p *Policy) error {
+			_, err := s.ChangePolicy(t.Context(), "m", Changing{}, func(p *model.Policy) error {
 				if p.Aliases == nil {
 					p.Aliases = map[string]int{}
 				}
@@ -142,7 +143,7 @@ func TestAChangeWhoseAnswerIsLostIsMadeOnce(t *testing.T) {
 	f, s := twoVersions(t)
 	var lost atomic.Bool
 	f.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, PolicyFile) && !lost.Swap(true) {
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, model.PolicyFile) && !lost.Swap(true) {
 			next.ServeHTTP(discard{http.Header{}}, r)
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
@@ -150,7 +151,7 @@ func TestAChangeWhoseAnswerIsLostIsMadeOnce(t *testing.T) {
 		next.ServeHTTP(w, r)
 	})
 	calls := 0
-	_, err := s.ChangePolicy(t.Context(), "m", Changing{}, func(p *Policy) error {
+	_, err := s.ChangePolicy(t.Context(), "m", Changing{}, func(p *model.Policy) error {
 		calls++
 		return stable(1)(p)
 	})
@@ -192,8 +193,8 @@ func TestAnAlteredPolicyIsNotFollowed(t *testing.T) {
 			}
 			f.set(t, string(f.Object(t, "models/n/policy.json")))
 		}, "it is that of"},
-		"no policy": {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.set(t, "{}") }, PolicyFile},
-		"no JSON":   {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.set(t, "\x00") }, PolicyFile},
+		"no policy": {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.set(t, "{}") }, model.PolicyFile},
+		"no JSON":   {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.set(t, "\x00") }, model.PolicyFile},
 		"too large": {func(t *testing.T, f *fakeS3, _ *Store, _ string) {
 			f.set(t, string(f.Object(t, key))+strings.Repeat(" ", model.MaxPolicy))
 		}, "policy.json: it has more than 65536 bytes"},
@@ -212,10 +213,10 @@ func TestAnAlteredPolicyIsNotFollowed(t *testing.T) {
 				t.Fatal(err)
 			}
 			var log bytes.Buffer
-			r := NewPolicyReader(s, NewVerifier(signer.Public()), slog.New(slog.NewTextHandler(&log, nil)))
+			r := NewPolicyReader(s, sign.NewVerifier(signer.Public()), slog.New(slog.NewTextHandler(&log, nil)))
 			wants := func(version int) {
 				t.Helper()
-				if p, err := r.Policy(t.Context(), "m"); err != nil || p.Aliases[Stable] != version {
+				if p, err := r.Policy(t.Context(), "m"); err != nil || p.Aliases[model.Stable] != version {
 					t.Fatalf("%+v, %v, want %d", p, err, version)
 				}
 			}
@@ -227,7 +228,7 @@ func TestAnAlteredPolicyIsNotFollowed(t *testing.T) {
 				t.Errorf("told %d times, want %q: %s", n, tc.want, log.String())
 			}
 			if name != "an older one put back" { // which is good for one who knows no better
-				if p, err := NewPolicyReader(s, NewVerifier(signer.Public()), slog.New(slog.DiscardHandler)).Policy(t.Context(), "m"); err != nil || !cmp.Equal(p, &Policy{}) {
+				if p, err := NewPolicyReader(s, sign.NewVerifier(signer.Public()), slog.New(slog.DiscardHandler)).Policy(t.Context(), "m"); err != nil || !cmp.Equal(p, &model.Policy{}) {
 					t.Errorf("a reader that knew none: %+v, %v", p, err)
 				}
 			}
@@ -247,12 +248,12 @@ func TestAChangeDoesNotSignWhatOthersWrote(t *testing.T) {
 	if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, stable(1)); err != nil {
 		t.Fatal(err)
 	}
-	how := Changing{Signer: signer, Verifier: NewVerifier(signer.Public())}
-	if _, err := s.ChangePolicy(t.Context(), "m", how, func(*Policy) error { return nil }); problem.CodeOf(err) != problem.Conflict || !errors.Is(err, ErrUnsigned) {
+	how := Changing{Signer: signer, Verifier: sign.NewVerifier(signer.Public())}
+	if _, err := s.ChangePolicy(t.Context(), "m", how, func(*model.Policy) error { return nil }); problem.CodeOf(err) != problem.Conflict || !errors.Is(err, sign.ErrUnsigned) {
 		t.Errorf("error %v", err)
 	}
 	how.Afresh = true
-	if p, err := s.ChangePolicy(t.Context(), "m", how, func(*Policy) error { return nil }); err != nil || !cmp.Equal(p, &Policy{}) {
+	if p, err := s.ChangePolicy(t.Context(), "m", how, func(*model.Policy) error { return nil }); err != nil || !cmp.Equal(p, &model.Policy{}) {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
@@ -291,27 +292,27 @@ func TestDeleteHeedsThePolicy(t *testing.T) {
 	if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, stable(1)); err != nil {
 		t.Fatal(err)
 	}
-	err := s.Delete(t.Context(), Ref{Name: "m", Version: 1})
+	err := s.Delete(t.Context(), model.Ref{Name: "m", Version: 1})
 	if problem.CodeOf(err) != problem.Conflict || !strings.Contains(err.Error(), `m@1 is what alias "stable" of its model names`) {
 		t.Errorf("error %v", err)
 	}
-	if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, func(p *Policy) error {
-		*p = Policy{Split: []Share{{Version: 1, Weight: 1}}}
+	if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, func(p *model.Policy) error {
+		*p = model.Policy{Split: []model.Share{{Version: 1, Weight: 1}}}
 		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Delete(t.Context(), Ref{Name: "m", Version: 1}); problem.CodeOf(err) != problem.Conflict || !strings.Contains(err.Error(), "the split") {
+	if err := s.Delete(t.Context(), model.Ref{Name: "m", Version: 1}); problem.CodeOf(err) != problem.Conflict || !strings.Contains(err.Error(), "the split") {
 		t.Errorf("error %v", err)
 	}
-	if err := s.Delete(t.Context(), Ref{Name: "m", Version: 3}); problem.CodeOf(err) != problem.ModelNotFound {
+	if err := s.Delete(t.Context(), model.Ref{Name: "m", Version: 3}); problem.CodeOf(err) != problem.ModelNotFound {
 		t.Errorf("error %v", err)
 	}
-	if err := s.Delete(t.Context(), Ref{Name: "m", Version: 2}); err != nil {
+	if err := s.Delete(t.Context(), model.Ref{Name: "m", Version: 2}); err != nil {
 		t.Fatal(err)
 	}
 	// The last goes, and the policy with it.
-	if err := s.Delete(t.Context(), Ref{Name: "m", Version: 1}); err != nil {
+	if err := s.Delete(t.Context(), model.Ref{Name: "m", Version: 1}); err != nil {
 		t.Fatal(err)
 	}
 	f.leaves(t, deletedKey("m"), generationKey)
@@ -324,7 +325,7 @@ func TestDeleteAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	refs, err := s.DeleteAll(t.Context(), "m")
-	if err != nil || !cmp.Equal(refs, []Ref{{Name: "m", Version: 2}, {Name: "m", Version: 1}}) {
+	if err != nil || !cmp.Equal(refs, []model.Ref{{Name: "m", Version: 2}, {Name: "m", Version: 1}}) {
 		t.Errorf("%v, %v", refs, err)
 	}
 	f.leaves(t, deletedKey("m"), generationKey)
@@ -333,7 +334,7 @@ func TestDeleteAll(t *testing.T) {
 	}
 	// A model published anew begins anew, also for those who remember.
 	publish(t, s, draft(t, "m", s3test.Noise(1, 100)), Publishing{})
-	if p, err := s.Policy(t.Context(), "m"); err != nil || !cmp.Equal(p, &Policy{}) {
+	if p, err := s.Policy(t.Context(), "m"); err != nil || !cmp.Equal(p, &model.Policy{}) {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
@@ -363,7 +364,7 @@ func TestGenerationMovesWithEveryChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	moved("a policy", true)
-	if err := s.Delete(t.Context(), Ref{Name: "m", Version: 2}); err != nil {
+	if err := s.Delete(t.Context(), model.Ref{Name: "m", Version: 2}); err != nil {
 		t.Fatal(err)
 	}
 	moved("a version deleted", true)

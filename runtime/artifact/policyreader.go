@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+
+	"github.com/modelserveai/modelserve/runtime/model"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // PolicyReader is a Store whose policies are held to a key: one that was
@@ -14,7 +17,7 @@ import (
 type PolicyReader struct {
 	*Store
 
-	verifier *Verifier
+	verifier *sign.Verifier
 	logger   *slog.Logger
 
 	mu    sync.Mutex
@@ -23,7 +26,7 @@ type PolicyReader struct {
 
 // knownPolicy is the last good policy of a model.
 type knownPolicy struct {
-	policy     *Policy
+	policy     *model.Policy
 	generation int64
 	fault      string // of what was there last, as it was told; "" is none
 }
@@ -33,13 +36,13 @@ const maxKnown = 10_000
 
 // NewPolicyReader reads policies of store. A nil verifier follows every policy
 // that can be read.
-func NewPolicyReader(store *Store, verifier *Verifier, logger *slog.Logger) *PolicyReader {
+func NewPolicyReader(store *Store, verifier *sign.Verifier, logger *slog.Logger) *PolicyReader {
 	return &PolicyReader{Store: store, verifier: verifier, logger: logger, known: map[string]*knownPolicy{}}
 }
 
 // Policy reads a model's policy; without one, or with none that was ever good,
 // it is the zero policy. An error is one of S3 alone.
-func (r *PolicyReader) Policy(ctx context.Context, name string) (*Policy, error) {
+func (r *PolicyReader) Policy(ctx context.Context, name string) (*model.Policy, error) {
 	have, err := r.check(ctx, name)
 	if errors.Is(err, errOlder) {
 		have, err = r.check(ctx, name) // two read at once, and the later was the faster
@@ -59,7 +62,7 @@ func (r *PolicyReader) Policy(ctx context.Context, name string) (*Policy, error)
 // notToFollow reports whether the fault is the policy's own.
 func notToFollow(err error) bool {
 	var bad unreadable
-	return errors.As(err, &bad) || errors.Is(err, errOlder) || errors.Is(err, ErrUnsigned) || errors.Is(err, ErrWrongSignature)
+	return errors.As(err, &bad) || errors.Is(err, errOlder) || errors.Is(err, sign.ErrUnsigned) || errors.Is(err, sign.ErrWrongSignature)
 }
 
 // errOlder is a good policy that is older than one seen before.
@@ -77,14 +80,14 @@ func (r *PolicyReader) check(ctx context.Context, name string) (*policyVersion, 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if known := r.known[name]; r.verifier != nil && known != nil && have.tag != "" && have.Generation < known.generation {
-		return nil, fmt.Errorf("%s: %w", PolicyFile, errOlder)
+		return nil, fmt.Errorf("%s: %w", model.PolicyFile, errOlder)
 	}
 	return have, nil
 }
 
 // follow remembers a good policy. One that was deleted leaves its generation
 // behind, so that an older one does not come back by that way.
-func (r *PolicyReader) follow(name string, have *policyVersion) *Policy {
+func (r *PolicyReader) follow(name string, have *policyVersion) *model.Policy {
 	policy := &have.Policy
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -96,7 +99,7 @@ func (r *PolicyReader) follow(name string, have *policyVersion) *Policy {
 }
 
 // refuse is the last good policy, in place of one that is not to be followed.
-func (r *PolicyReader) refuse(ctx context.Context, name string, err error) *Policy {
+func (r *PolicyReader) refuse(ctx context.Context, name string, err error) *model.Policy {
 	r.mu.Lock()
 	known := r.entry(name, true)
 	policy, told := known.policy, known.fault == err.Error()
@@ -121,7 +124,7 @@ func (r *PolicyReader) entry(name string, add bool) *knownPolicy {
 			break
 		}
 	}
-	known = &knownPolicy{policy: &Policy{}}
+	known = &knownPolicy{policy: &model.Policy{}}
 	r.known[name] = known
 	return known
 }

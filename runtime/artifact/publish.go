@@ -23,6 +23,7 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/model"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // Draft is a version to publish.
@@ -32,30 +33,30 @@ type Draft struct {
 
 	infer.Signature
 
-	Batching *Batching // the publisher's word; nil leaves batches to the server
-	Cost     *Cost     // what was measured; it differs from push to push, and makes no other version
+	Batching *model.Batching // the publisher's word; nil leaves batches to the server
+	Cost     *model.Cost     // what was measured; it differs from push to push, and makes no other version
 	Metadata map[string]string
 	Files    []DraftFile
 }
 
 // DraftFile is one file of a draft.
 type DraftFile struct {
-	Path      string  // its name in the version; the model's is ModelFile
-	Source    string  // where it is on this disk
-	Optimized *Target // what an .ort file was made for
+	Path      string        // its name in the version; the model's is ModelFile
+	Source    string        // where it is on this disk
+	Optimized *model.Target // what an .ort file was made for
 }
 
 // Published is what Publish did.
 type Published struct {
-	Ref       Ref
+	Ref       model.Ref
 	Digest    string
-	Manifest  *Manifest
+	Manifest  *model.Manifest
 	Unchanged bool // the version was there already, with these bytes
 }
 
 // Publishing is how a draft is published.
 type Publishing struct {
-	Signer   *Signer                 // nil leaves it unsigned
+	Signer   *sign.Signer            // nil leaves it unsigned
 	Progress func(done, total int64) // bytes uploaded; nil is not told. It is called from several goroutines
 }
 
@@ -130,8 +131,8 @@ func (s *Store) next(ctx context.Context, name string) (newest, next int, err er
 // existing compares the draft with the version it would be, or, where the
 // number is free, with the newest; a number that was deleted is refused. A
 // newest one that cannot be read any more is like no other, and keeps its number.
-func (s *Store) existing(ctx context.Context, m *Manifest, free bool, newest int) (*Published, error) {
-	ref := Ref{Name: m.Name, Version: m.Version}
+func (s *Store) existing(ctx context.Context, m *model.Manifest, free bool, newest int) (*Published, error) {
+	ref := model.Ref{Name: m.Name, Version: m.Version}
 	if free {
 		ref.Version = newest
 	}
@@ -175,7 +176,7 @@ func pushed(m *model.Manifest) []string {
 // sameWords reports whether the publishers of two manifests of the same model
 // said the same of it: what requests may ask, and how they are batched. What
 // was measured is no word of theirs.
-func sameWords(a, b *Manifest) bool {
+func sameWords(a, b *model.Manifest) bool {
 	return a.MaxElements == b.MaxElements && a.Batching.Equal(b.Batching) &&
 		slices.EqualFunc(a.Inputs, b.Inputs, func(x, y infer.TensorSpec) bool {
 			return slices.Equal(x.MinShape, y.MinShape) && slices.Equal(x.MaxShape, y.MaxShape) && sameRagged(x.Ragged, y.Ragged)
@@ -196,8 +197,8 @@ func sameRagged(a, b *infer.Ragged) bool {
 
 // commit uploads everything; it returns nil, nil when the version was taken
 // meanwhile.
-func (s *Store) commit(ctx context.Context, m *Manifest, sources map[string]string, how Publishing) (*Published, error) {
-	ref := Ref{Name: m.Name, Version: m.Version}
+func (s *Store) commit(ctx context.Context, m *model.Manifest, sources map[string]string, how Publishing) (*Published, error) {
+	ref := model.Ref{Name: m.Name, Version: m.Version}
 	data, err := m.Marshal()
 	if err != nil {
 		return nil, err
@@ -222,7 +223,7 @@ func (s *Store) commit(ctx context.Context, m *Manifest, sources map[string]stri
 			return nil, publishing(ref, fmt.Errorf("signature: %w", err))
 		}
 	}
-	err = s.put(ctx, keyOf(ref, ManifestFile), bytes.NewReader(data), condition{new: true})
+	err = s.put(ctx, keyOf(ref, model.ManifestFile), bytes.NewReader(data), condition{new: true})
 	if errors.Is(err, errTaken) {
 		// An answer lost on the way makes the client try again, and find what
 		// it wrote itself.
@@ -233,13 +234,13 @@ func (s *Store) commit(ctx context.Context, m *Manifest, sources map[string]stri
 		return nil, nil // taken
 	}
 	if err != nil {
-		return nil, publishing(ref, fmt.Errorf("%s: %w", ManifestFile, err))
+		return nil, publishing(ref, fmt.Errorf("%s: %w", model.ManifestFile, err))
 	}
 	// While the files went up, others may have published this number and deleted
 	// it again.
 	switch err := s.CheckNumber(ctx, ref); {
 	case errors.Is(err, ErrDeleted):
-		return nil, s.delete(ctx, []Ref{ref}, false) // taken
+		return nil, s.delete(ctx, []model.Ref{ref}, false) // taken
 	case err != nil:
 		return nil, publishing(ref, err)
 	}
@@ -247,7 +248,7 @@ func (s *Store) commit(ctx context.Context, m *Manifest, sources map[string]stri
 	return &Published{Ref: ref, Digest: model.DigestOf(data), Manifest: m}, nil
 }
 
-func publishing(ref Ref, err error) error {
+func publishing(ref model.Ref, err error) error {
 	if errors.Is(err, model.ErrUnreachable) || errors.Is(err, errFails) {
 		return problem.New(problem.Unavailable, "publish model %s: %w", ref, err)
 	}
@@ -256,8 +257,8 @@ func publishing(ref Ref, err error) error {
 
 // manifest hashes the files and makes the manifest of them. sources says where
 // each path is on disk.
-func (d *Draft) manifest() (m *Manifest, sources map[string]string, err error) {
-	m = &Manifest{
+func (d *Draft) manifest() (m *model.Manifest, sources map[string]string, err error) {
+	m = &model.Manifest{
 		Schema: model.Schema, Name: d.Name, Version: d.Version, Platform: model.Platform,
 		Signature: d.Signature, Batching: d.Batching, Cost: d.Cost, Metadata: d.Metadata,
 	}
@@ -270,7 +271,7 @@ func (d *Draft) manifest() (m *Manifest, sources map[string]string, err error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("publish model %s: %s: %w", d.Name, f.Path, err)
 		}
-		m.Files = append(m.Files, File{
+		m.Files = append(m.Files, model.File{
 			Path: f.Path, Object: sum[:32] + "-" + f.Path, Size: size, SHA256: sum, Optimized: f.Optimized,
 		})
 		sources[f.Path] = f.Source
@@ -301,7 +302,7 @@ const (
 
 // upload puts one file. What was hashed is what must arrive: a file that
 // changes meanwhile fails.
-func (s *Store) upload(ctx context.Context, key, source string, f File, told func(int64)) error {
+func (s *Store) upload(ctx context.Context, key, source string, f model.File, told func(int64)) error {
 	file, err := os.Open(source)
 	if err != nil {
 		return err

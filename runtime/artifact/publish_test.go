@@ -17,6 +17,8 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/artifact/s3test"
 	"github.com/modelserveai/modelserve/runtime/cache"
+	"github.com/modelserveai/modelserve/runtime/model"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 func TestPublishVersions(t *testing.T) {
@@ -53,10 +55,10 @@ func TestPublishVersions(t *testing.T) {
 		t.Errorf("%v %s", err, diff)
 	}
 	newest, err := store.Newest(t.Context(), "iris")
-	if err != nil || newest != (Ref{Name: "iris", Version: 8}) {
+	if err != nil || newest != (model.Ref{Name: "iris", Version: 8}) {
 		t.Errorf("newest %v, %v", newest, err)
 	}
-	m, digest, err := store.Manifest(t.Context(), Ref{Name: "iris", Version: 2})
+	m, digest, err := store.Manifest(t.Context(), model.Ref{Name: "iris", Version: 2})
 	if err != nil || m.Version != 2 || !strings.HasPrefix(digest, "sha256:") {
 		t.Errorf("%+v %s %v", m, digest, err)
 	}
@@ -135,7 +137,7 @@ func TestPublishRace(t *testing.T) {
 				t.Errorf("%v, %v", versions, err)
 			}
 			for _, v := range versions {
-				faults, err := cache.Verify(t.Context(), store, Ref{Name: "iris", Version: v}, NewVerifier(signer.Public()))
+				faults, err := cache.Verify(t.Context(), store, model.Ref{Name: "iris", Version: v}, sign.NewVerifier(signer.Public()))
 				if err != nil || len(faults) > 0 {
 					t.Errorf("version %d: %v, %v", v, faults, err)
 				}
@@ -147,15 +149,15 @@ func TestPublishRace(t *testing.T) {
 func TestPublishLarge(t *testing.T) {
 	t.Parallel()
 	store := newFakeS3(t).store(t)
-	model := s3test.Noise(1, 2*partSize+12345)
+	content := s3test.Noise(1, 2*partSize+12345)
 	var last, total int64
 	var mu sync.Mutex
-	p := publish(t, store, draft(t, "big", model), Publishing{Progress: func(done, all int64) {
+	p := publish(t, store, draft(t, "big", content), Publishing{Progress: func(done, all int64) {
 		mu.Lock()
 		defer mu.Unlock()
 		last, total = max(last, done), all
 	}})
-	if last != int64(len(model)) || total != last {
+	if last != int64(len(content)) || total != last {
 		t.Errorf("progress ended at %d of %d", last, total)
 	}
 	if faults, err := cache.Verify(t.Context(), store, p.Ref, nil); err != nil || len(faults) > 0 {
@@ -174,7 +176,7 @@ func TestPublishInterrupted(t *testing.T) {
 			next.ServeHTTP(w, r)
 		},
 		"at the manifest": func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/"+ManifestFile) {
+			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/"+model.ManifestFile) {
 				http.Error(w, "", http.StatusForbidden)
 				return
 			}
@@ -208,7 +210,7 @@ func TestPublishAnswerLost(t *testing.T) {
 	s3 := newFakeS3(t)
 	var lost atomic.Bool
 	s3.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/"+ManifestFile) && lost.CompareAndSwap(false, true) {
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/"+model.ManifestFile) && lost.CompareAndSwap(false, true) {
 			next.ServeHTTP(discard{http.Header{}}, r)
 			panic(http.ErrAbortHandler)
 		}
@@ -239,16 +241,16 @@ func TestDeleteAndNames(t *testing.T) {
 	if diff := cmp.Diff([]string{"a", "b", "c"}, names); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)
 	}
-	if err := store.Delete(t.Context(), Ref{Name: "a", Version: 1}); err != nil {
+	if err := store.Delete(t.Context(), model.Ref{Name: "a", Version: 1}); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Delete(t.Context(), Ref{Name: "a", Version: 1}); problem.CodeOf(err) != problem.ModelNotFound {
+	if err := store.Delete(t.Context(), model.Ref{Name: "a", Version: 1}); problem.CodeOf(err) != problem.ModelNotFound {
 		t.Errorf("Delete: %v", err)
 	}
 	if versions, err := store.Versions(t.Context(), "a"); err != nil || !slices.Equal(versions, []int{2}) {
 		t.Errorf("%v, %v", versions, err)
 	}
-	if err := store.Delete(t.Context(), Ref{Name: "b", Version: 1}); err != nil {
+	if err := store.Delete(t.Context(), model.Ref{Name: "b", Version: 1}); err != nil {
 		t.Fatal(err)
 	}
 	names, err = store.Names(t.Context())

@@ -1,3 +1,9 @@
+// Package artifact keeps published models in S3: immutable versions under a
+// prefix, each with its files, its manifest and the manifest's signature; beside
+// them a model's policy, the numbers that were deleted, and the notice of a change.
+//
+// What these say is runtime/model's, and how they are signed runtime/sign's. It
+// keeps no file on a node (runtime/cache) and runs no model.
 package artifact
 
 import (
@@ -126,7 +132,7 @@ func signatureObject(manifest []byte) string {
 
 // Manifest reads a version's manifest and its digest. An unknown version is
 // problem.ModelNotFound. The signature is not looked at: see cache.SignedManifest.
-func (s *Store) Manifest(ctx context.Context, ref Ref) (*Manifest, string, error) {
+func (s *Store) Manifest(ctx context.Context, ref model.Ref) (*model.Manifest, string, error) {
 	m, data, err := s.ReadManifest(ctx, ref)
 	if err != nil {
 		return nil, "", err
@@ -135,23 +141,23 @@ func (s *Store) Manifest(ctx context.Context, ref Ref) (*Manifest, string, error
 }
 
 // ReadManifest is Manifest, with the bytes instead of their digest.
-func (s *Store) ReadManifest(ctx context.Context, ref Ref) (*Manifest, []byte, error) {
+func (s *Store) ReadManifest(ctx context.Context, ref model.Ref) (*model.Manifest, []byte, error) {
 	if err := ref.Check(); err != nil {
 		return nil, nil, err
 	}
-	data, err := s.read(ctx, keyOf(ref, ManifestFile), model.MaxManifest)
+	data, err := s.read(ctx, keyOf(ref, model.ManifestFile), model.MaxManifest)
 	if errors.Is(err, errMissing) {
 		return nil, nil, problem.New(problem.ModelNotFound, "model %q has no published version %d", ref.Name, ref.Version)
 	}
 	if err != nil {
-		return nil, nil, model.Unavailable(ref, fmt.Errorf("%s: %w", ManifestFile, err))
+		return nil, nil, model.Unavailable(ref, fmt.Errorf("%s: %w", model.ManifestFile, err))
 	}
 	m, err := model.ParseManifest(data)
 	if err != nil {
 		return nil, nil, model.Unavailable(ref, model.Permanent(err))
 	}
 	if m.Name != ref.Name || m.Version != ref.Version {
-		return nil, nil, model.Unavailable(ref, model.Permanent(fmt.Errorf("%s: it is that of %s@%d", ManifestFile, m.Name, m.Version)))
+		return nil, nil, model.Unavailable(ref, model.Permanent(fmt.Errorf("%s: it is that of %s@%d", model.ManifestFile, m.Name, m.Version)))
 	}
 	return m, data, nil
 }
@@ -228,7 +234,7 @@ func (s *Store) Versions(ctx context.Context, name string) ([]int, error) {
 
 // Tagged is Versions, with what tells a version from another that had its
 // number before: the ETag of its manifest.
-func (s *Store) Tagged(ctx context.Context, name string) ([]Version, error) {
+func (s *Store) Tagged(ctx context.Context, name string) ([]model.Listed, error) {
 	listed, err := s.tagged(ctx, name)
 	if err != nil {
 		return nil, err
@@ -244,7 +250,7 @@ func (s *Store) versions(ctx context.Context, name string) ([]int, error) {
 	return numbers(listed), err
 }
 
-func numbers(listed []Version) []int {
+func numbers(listed []model.Listed) []int {
 	var versions []int
 	for _, v := range listed {
 		versions = append(versions, v.Version)
@@ -252,37 +258,37 @@ func numbers(listed []Version) []int {
 	return versions
 }
 
-func (s *Store) tagged(ctx context.Context, name string) ([]Version, error) {
+func (s *Store) tagged(ctx context.Context, name string) ([]model.Listed, error) {
 	if _, err := infer.ParseName(name); err != nil {
 		return nil, err
 	}
 	prefix := modelsPrefix + name + "/"
-	var listed []Version
+	var listed []model.Listed
 	err := s.list(ctx, prefix, "", func(page *s3.ListObjectsV2Output) {
 		for _, o := range page.Contents {
 			number, file := path.Split(strings.TrimPrefix(aws.ToString(o.Key), prefix))
-			if file != ManifestFile {
+			if file != model.ManifestFile {
 				continue
 			}
 			if v, err := infer.ParseVersion(strings.TrimSuffix(number, "/")); err == nil {
-				listed = append(listed, Version{Version: v, Tag: aws.ToString(o.ETag)})
+				listed = append(listed, model.Listed{Version: v, Tag: aws.ToString(o.ETag)})
 			}
 		}
 	})
 	if err != nil {
 		return nil, problem.New(problem.Unavailable, "list versions of model %s: %w", name, err)
 	}
-	slices.SortFunc(listed, func(a, b Version) int { return b.Version - a.Version })
+	slices.SortFunc(listed, func(a, b model.Listed) int { return b.Version - a.Version })
 	return listed, nil
 }
 
 // Newest is the newest published version of a model.
-func (s *Store) Newest(ctx context.Context, name string) (Ref, error) {
+func (s *Store) Newest(ctx context.Context, name string) (model.Ref, error) {
 	versions, err := s.Versions(ctx, name)
 	if err != nil {
-		return Ref{}, err
+		return model.Ref{}, err
 	}
-	return Ref{Name: name, Version: versions[0]}, nil
+	return model.Ref{Name: name, Version: versions[0]}, nil
 }
 
 // list walks the pages of a listing.

@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/runtime/artifact/s3test"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // TestATagIsOfTheBytes holds that a listing tells a version from another that
@@ -15,7 +16,7 @@ func TestATagIsOfTheBytes(t *testing.T) {
 	s := newFakeS3(t).store(t)
 	publish(t, s, draft(t, "m", s3test.Noise(1, 100)), Publishing{})
 	publish(t, s, draft(t, "m", s3test.Noise(2, 100)), Publishing{})
-	tagged := func() []Version {
+	tagged := func() []model.Listed {
 		t.Helper()
 		listed, err := s.Tagged(t.Context(), "m")
 		if err != nil || len(listed) != 2 || listed[0].Version != 2 || listed[1].Version != 1 || listed[0].Tag == "" || listed[0].Tag == listed[1].Tag {
@@ -27,7 +28,7 @@ func TestATagIsOfTheBytes(t *testing.T) {
 	if diff := cmp.Diff(first, tagged()); diff != "" {
 		t.Errorf("nothing changed: -first +again\n%s", diff)
 	}
-	if err := s.Delete(t.Context(), Ref{Name: "m", Version: 1}); err != nil {
+	if err := s.Delete(t.Context(), model.Ref{Name: "m", Version: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.removeAll(t.Context(), []string{deletedKey("m")}); err != nil {

@@ -68,17 +68,16 @@ func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 	}
 }
 
-// layer says what of our own a tree may import, itself and the leaves aside.
+// layer says what of our own the packages of a tree may import, each other and
+// the leaves aside.
 type layer struct {
 	tree string
-	may  []string
+	may  []string // a package, or with "/..." its tree
 }
 
 // layers are in the order of docs/architecture.md: a package belongs to the
 // first tree that holds it.
 func layers() []layer {
-	wire := []string{"runtime/infer"}
-	everything := []string{""}
 	return []layer{
 		{"internal", nil},
 		{"problem", nil},
@@ -86,34 +85,81 @@ func layers() []layer {
 		{"cmd/images", nil},
 		{"runtime/infer", nil},
 		{"runtime/graph", nil},
-		{"runtime/rows", append(wire, "runtime/graph")},
-		{"runtime/ort", wire},
-		{"runtime/model", wire},
+		{"runtime/rows", []string{"runtime/infer", "runtime/graph"}},
+		{"runtime/ort", []string{"runtime/infer"}},
+		{"runtime/model", []string{"runtime/infer"}},
 		{"runtime/sign", nil},
 		{"runtime/cache", []string{"runtime/model", "runtime/sign"}},
-		{"runtime/artifact", append(wire, "runtime/model", "runtime/sign")},
-		{"runtime/serve", wire},
-		{"runtime/batch", wire},
-		{"runtime/bucket", wire},
-		{"runtime/pool", append(wire, "runtime/serve", "runtime/model", "runtime/batch")},
+		{"runtime/artifact", []string{"runtime/infer", "runtime/model", "runtime/sign"}},
+		{"runtime/serve", []string{"runtime/infer/..."}},
+		{"runtime/batch", []string{"runtime/infer"}},
+		{"runtime/bucket", []string{"runtime/infer"}},
+		{"runtime/pool", []string{"runtime/infer", "runtime/model", "runtime/serve", "runtime/batch"}},
 		{"eventing", nil},
-		{"runtime/function", []string{"runtime", "eventing"}},
-		{"functions", []string{"runtime"}},
-		{"publish", append(wire, "runtime/model", "runtime/sign", "runtime/artifact", "runtime/ort", "runtime/rows", "runtime/batch", "runtime/graph")},
-		{"gateway/standalone", everything},
-		{"gateway", append(wire, "runtime/model")},
-		{"local", append(wire, "gateway", "runtime/artifact", "runtime/model", "runtime/sign")},
+		{"runtime/function", []string{
+			"runtime/infer", "runtime/model", "runtime/sign", "runtime/cache", "runtime/artifact", "runtime/rows", "runtime/ort",
+			"runtime/serve", "runtime/bucket", "runtime/pool", "eventing/emit",
+		}},
+		{"functions/internal/modeltest", []string{"runtime/infer", "runtime/ort", "runtime/serve"}},
+		{"functions/internal", []string{"runtime/infer", "runtime/serve"}},
+		{"functions", []string{"functions/internal/...", "runtime/infer", "runtime/serve", "runtime/function"}},
+		{"publish", []string{
+			"runtime/infer", "runtime/model", "runtime/sign", "runtime/artifact", "runtime/graph", "runtime/rows", "runtime/ort", "runtime/batch",
+		}},
+		{"gateway/internal", nil},
+		{"gateway/auth", []string{"gateway/internal/memo"}},
+		{"gateway/route", []string{"runtime/infer", "runtime/model"}},
+		{"gateway/catalog", []string{"gateway/internal/...", "runtime/model"}},
+		{"gateway/sqlite", []string{"gateway/auth"}},
+		{"gateway/knative", []string{"gateway/route", "runtime/infer", "runtime/model"}},
+		{"gateway/standalone", []string{
+			"gateway", "gateway/auth", "gateway/catalog", "gateway/forward", "gateway/knative", "gateway/route", "gateway/sqlite",
+			"runtime/artifact", "runtime/sign",
+		}},
+		{"gateway/call", []string{"gateway/auth", "gateway/route", "runtime/model"}},
+		{"gateway/resolve", []string{"gateway/auth", "gateway/call", "gateway/route", "runtime/infer", "runtime/model"}},
+		{"gateway/forward", []string{"gateway/auth", "gateway/call", "gateway/route", "runtime/infer"}},
+		{"gateway/door", []string{"gateway/auth", "gateway/call", "gateway/forward", "gateway/resolve", "runtime/infer"}},
+		{"gateway/v2", []string{
+			"gateway/auth", "gateway/call", "gateway/door", "gateway/forward", "gateway/internal/grpcwire", "gateway/resolve", "gateway/route",
+			"runtime/infer/...", "runtime/model",
+		}},
+		{"gateway", []string{
+			"gateway/auth", "gateway/call", "gateway/door", "gateway/forward", "gateway/internal/grpcwire", "gateway/resolve", "gateway/route", "gateway/v2",
+			"runtime/infer",
+		}},
+		{"local", []string{
+			"gateway", "gateway/auth", "gateway/catalog", "gateway/route", "gateway/sqlite",
+			"runtime/infer", "runtime/model", "runtime/sign", "runtime/artifact",
+		}},
 		{"cmd/gateway", []string{"gateway/standalone"}},
-		{"cmd/modelserve", everything},
+		{"cmd/modelserve", []string{
+			"gateway/auth", "local/...", "publish",
+			"runtime/infer", "runtime/model", "runtime/sign", "runtime/cache", "runtime/artifact", "runtime/ort",
+		}},
 		{"docs", nil},
-		{"test", everything},
+		{"test", []string{"..."}},
 	}
+}
+
+// layerOf is the index of the layer that a package is in; -1 is none.
+func layerOf(path string) int {
+	return slices.IndexFunc(layers(), func(l layer) bool { return under(path, l.tree) })
+}
+
+// matches reports whether a layer's word is of a package.
+func matches(pattern, path string) bool {
+	if tree, all := strings.CutSuffix(pattern, "..."); all {
+		return under(path, strings.TrimSuffix(tree, "/"))
+	}
+	return path == pattern
 }
 
 func TestImportsPointOneWay(t *testing.T) {
 	t.Parallel()
+	used := map[string]bool{}
 	for _, p := range packages(t) {
-		at := slices.IndexFunc(layers(), func(l layer) bool { return under(p.path(), l.tree) })
+		at := layerOf(p.path())
 		if at < 0 {
 			t.Errorf("%s is in no layer: add it to the map", p.path())
 			continue
@@ -121,11 +167,21 @@ func TestImportsPointOneWay(t *testing.T) {
 		l := layers()[at]
 		for _, imported := range p.Imports {
 			own, ok := strings.CutPrefix(imported, module)
-			if !ok || under(own, "internal") || under(own, "problem") || under(own, l.tree) {
+			if !ok || under(own, "internal") || under(own, "problem") || layerOf(own) == at {
 				continue
 			}
-			if !slices.ContainsFunc(l.may, func(tree string) bool { return under(own, tree) }) {
+			allowed := slices.IndexFunc(l.may, func(pattern string) bool { return matches(pattern, own) })
+			if allowed < 0 {
 				t.Errorf("%s imports %s, which %s may not", p.path(), own, l.tree)
+				continue
+			}
+			used[l.tree+" "+l.may[allowed]] = true
+		}
+	}
+	for _, l := range layers() {
+		for _, pattern := range l.may {
+			if l.tree != "test" && !used[l.tree+" "+pattern] {
+				t.Errorf("%s may import %s, and does not: take it out of the map", l.tree, pattern)
 			}
 		}
 	}
@@ -171,6 +227,39 @@ func TestOnlyTheAdapterKnowsTheCluster(t *testing.T) {
 	}
 	if !found {
 		t.Error("gateway/knative uses no client: this test looks for the wrong thing")
+	}
+}
+
+// TestOnlyS3NeedsAWS keeps the client of S3 out of what works without: whoever
+// embeds the gateway, or a pool of models, brings a store of their own.
+func TestOnlyS3NeedsAWS(t *testing.T) {
+	t.Parallel()
+	free := map[string]bool{ // what it stands for is seen
+		"gateway": false, "gateway/catalog": false, "gateway/route": false,
+		"runtime/pool": false, "runtime/cache": false, "runtime/model": false, "runtime/sign": false,
+	}
+	linked := func(p *listed) []string {
+		return slices.DeleteFunc(slices.Clone(p.Deps), func(dep string) bool {
+			return !under(dep, "github.com/aws") && dep != module+"runtime/artifact"
+		})
+	}
+	for _, p := range packages(t) {
+		found := linked(&p)
+		if p.path() == "runtime/artifact" && len(found) == 0 {
+			t.Error("runtime/artifact links no client of S3: this test looks for the wrong thing")
+		}
+		if _, held := free[p.path()]; !held {
+			continue
+		}
+		free[p.path()] = true
+		if len(found) > 0 {
+			t.Errorf("%s links %s, and %d more of S3", p.path(), found[0], len(found)-1)
+		}
+	}
+	for path, seen := range free {
+		if !seen {
+			t.Errorf("there is no %s: the rule holds of nothing", path)
+		}
 	}
 }
 

@@ -46,7 +46,7 @@ func answers(ctx context.Context, endpoint string) bool {
 
 // explain says of a store that no longer answers whose it is.
 func (s *store) explain(err error) error {
-	if s.of == nil || !artifact.Unreachable(err) || answers(context.Background(), s.of.S3.Endpoint) {
+	if s.of == nil || !errors.Is(err, model.ErrUnreachable) || answers(context.Background(), s.of.S3.Endpoint) {
 		return err
 	}
 	return fmt.Errorf("the platform at %s (process %d) has ended meanwhile: start it again with `make run`, and repeat this", s.of.Server, s.of.PID)
