@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
 )
@@ -80,16 +79,20 @@ func costInto(ctx context.Context, model, dir string) (err error) {
 	if filepath.Base(model) == "silero_vad.onnx" {
 		req.Shapes = map[string][]int64{"input": {1, 288}, "state": {2, 1, 128}}
 	}
-	draft := &artifact.Draft{}
-	served := filepath.Join(dir, "model.ort")
-	if _, err := learn(ctx, req, lib, draft, served); err != nil {
+	w := newWork(req, nil, dir)
+	w.library = lib
+	defer func() { err = errors.Join(err, w.unload()) }()
+	if err := w.do(ctx, w.learning()); err != nil {
 		return err
 	}
-	cost, err := costOf(ctx, lib, served, &draft.Signature, time.Millisecond)
+	if err := w.unload(); err != nil {
+		return err
+	}
+	cost, err := costOf(ctx, lib, w.optimized, &w.signature, time.Millisecond)
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(published{draft.Signature, cost.Memory})
+	data, err := json.Marshal(published{w.signature, cost.Memory})
 	if err != nil {
 		return err
 	}

@@ -109,57 +109,28 @@ func inputNames(sig *infer.Signature) string {
 // axis is a dynamic one: the input and the position in its shape.
 type axis struct{ input, at int }
 
-// candidates lists what to try, one shape for each required input.
+// candidates lists what to try, one shape for each required input: all free axes
+// but the first large, all of them, and each set of the inner ones.
 func candidates(sig *infer.Signature, fixed map[string][]int64) [][][]int64 {
-	base := make([][]int64, len(sig.Inputs))
-	var free, inner []axis
-	for i := range sig.Inputs {
-		spec := &sig.Inputs[i]
-		if shape, ok := fixed[spec.Name]; ok {
-			base[i] = shape
-			continue
-		}
-		base[i] = slices.Clone(spec.Shape)
-		for d, size := range spec.Shape {
-			if size != infer.Dynamic {
-				continue
-			}
-			free = append(free, axis{i, d})
-			if d > 0 {
-				inner = append(inner, axis{i, d})
-			}
-		}
-	}
-	var found [][][]int64
-	add := func(large []axis, size int64) {
-		shapes := make([][]int64, len(base))
-		for i := range base {
-			shapes[i] = slices.Clone(base[i])
-		}
-		for _, a := range free {
-			shapes[a.input][a.at] = 1
-		}
-		for _, a := range large {
-			shapes[a.input][a.at] = size
-		}
-		if len(found) < maxTries {
-			found = append(found, shapes)
-		}
-	}
+	base, free := bases(sig, fixed)
 	if len(free) == 0 {
-		add(nil, 1)
-		return found
+		return [][][]int64{sized(base, nil, nil, 0)}
 	}
+	inner := slices.DeleteFunc(slices.Clone(free), func(a axis) bool { return a.at == 0 })
 	order := sizes()
 	if looksLikeImages(sig) {
 		order = append(order[3:], order[:3]...) // an image of one pixel says little
 	}
-	for _, size := range order {
-		add(inner, size)
+	var found [][][]int64
+	add := func(large []axis, sizes []int64) {
+		for _, size := range sizes {
+			if len(found) < maxTries {
+				found = append(found, sized(base, free, large, size))
+			}
+		}
 	}
-	for _, size := range order[1:] {
-		add(free, size)
-	}
+	add(inner, order)
+	add(free, order[1:])
 	if len(inner) > 1 && len(inner) <= 6 {
 		for mask := 1; mask < 1<<len(inner)-1; mask++ {
 			var large []axis
@@ -168,12 +139,45 @@ func candidates(sig *infer.Signature, fixed map[string][]int64) [][][]int64 {
 					large = append(large, a)
 				}
 			}
-			for _, size := range order {
-				add(large, size)
-			}
+			add(large, order)
 		}
 	}
 	return found
+}
+
+// bases are the inputs' shapes, and those of their axes that nobody fixed.
+func bases(sig *infer.Signature, fixed map[string][]int64) (base [][]int64, free []axis) {
+	base = make([][]int64, len(sig.Inputs))
+	for i := range sig.Inputs {
+		spec := &sig.Inputs[i]
+		if shape, ok := fixed[spec.Name]; ok {
+			base[i] = shape
+			continue
+		}
+		base[i] = slices.Clone(spec.Shape)
+		for d, size := range spec.Shape {
+			if size == infer.Dynamic {
+				free = append(free, axis{i, d})
+			}
+		}
+	}
+	return base, free
+}
+
+// sized are the shapes with size along the large axes, and 1 along the other free
+// ones.
+func sized(base [][]int64, free, large []axis, size int64) [][]int64 {
+	shapes := make([][]int64, len(base))
+	for i := range base {
+		shapes[i] = slices.Clone(base[i])
+	}
+	for _, a := range free {
+		shapes[a.input][a.at] = 1
+	}
+	for _, a := range large {
+		shapes[a.input][a.at] = size
+	}
+	return shapes
 }
 
 // looksLikeImages tells inputs of four axes of which one is for color.

@@ -33,16 +33,9 @@ type pushed struct {
 	Notes     []string `json:"notes,omitempty"`
 }
 
-func (a *app) pushCommand() *cobra.Command {
-	var version string
-	var shapes []string
-	var example string
-	var maxElements int64
-	var words batchFlags
-	cmd := &cobra.Command{
-		Use:   "push NAME FILE.onnx",
-		Short: "Publish a model, once it has run",
-		Long: `Load the model in ONNX Runtime, run it, find out whether requests may be joined
+// What `models push` says of itself.
+const (
+	pushLong = `Load the model in ONNX Runtime, run it, find out whether requests may be joined
 in batches, optimise it for this machine, measure what batches cost, sign it and
 upload it. From then on every Open Inference Protocol client can call it.
 
@@ -75,44 +68,27 @@ each. One of these with "mask" in its name is padded with what leaves out: with 
 holds ones where something is, with any other pad zeros (mask=1:1). What an input
 without rows, or text, has decides with which others padding was tried: requests
 with other values share batches of equal sizes. Those of --example are tried, and
-numbers between its smallest and largest.`,
-		Example: `  modelserve models push churn churn.onnx
+numbers between its smallest and largest.`
+
+	pushExample = `  modelserve models push churn churn.onnx
   modelserve models push churn churn.onnx --version 7
   modelserve models push vision vision.onnx --shape image=1,3,224,224
   modelserve models push vision vision.onnx --max-elements 2408448
   modelserve models push resize resize.onnx --example request.json
   modelserve models push churn churn.onnx --max-batch-size 16 --max-delay 2ms
   modelserve models push forest forest.onnx --batch-axis 0
-  modelserve models push bert bert.onnx --ragged input_ids=1 --ragged attention_mask=1`,
+  modelserve models push bert bert.onnx --ragged input_ids=1 --ragged attention_mask=1`
+)
+
+func (a *app) pushCommand() *cobra.Command {
+	var flags pushFlags
+	cmd := &cobra.Command{
+		Use: "push NAME FILE.onnx", Short: "Publish a model, once it has run", Long: pushLong, Example: pushExample,
 		Args: args(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			req := publish.Request{Name: args[0], File: a.abs(args[1])}
-			if _, err := infer.NewName(req.Name); err != nil {
-				return &usageError{err}
-			}
-			var err error
-			if cmd.Flags().Changed("version") {
-				if req.Version, err = infer.ParseVersion(version); err != nil {
-					return usagef("--version: expected a positive integer up to %d, got %q", infer.MaxVersion, version)
-				}
-			}
-			if cmd.Flags().Changed("max-elements") && maxElements < 1 {
-				return usagef("--max-elements: expected a positive integer, got %d", maxElements)
-			}
-			req.Bounds.MaxElements = maxElements
-			if req.Shapes, err = parseShapes(shapes); err != nil {
+			req, err := flags.request(a, cmd, args)
+			if err != nil {
 				return err
-			}
-			if err := words.apply(cmd, &req); err != nil {
-				return err
-			}
-			if example != "" {
-				if len(shapes) > 0 {
-					return usagef("--example has shapes of its own: leave --shape out")
-				}
-				if req.Example, err = publish.ReadExample(a.abs(example)); err != nil {
-					return err
-				}
 			}
 			addr, err := a.address()
 			if err != nil {
@@ -131,12 +107,56 @@ numbers between its smallest and largest.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&version, "version", "", "the version `N` (the next free one)")
-	cmd.Flags().StringArrayVar(&shapes, "shape", nil, "a shape to try the model with, as `INPUT=1,3,224,224` (repeatable)")
-	cmd.Flags().StringVar(&example, "example", "", "a `FILE` with an inference request in JSON that the model answers")
-	cmd.Flags().Int64Var(&maxElements, "max-elements", 0, "the most elements `N` of each input that a request may hold (as many as its body)")
-	words.add(cmd)
+	flags.add(cmd)
 	return cmd
+}
+
+// pushFlags are what a publisher says beside the name and the file.
+type pushFlags struct {
+	version     string
+	shapes      []string
+	example     string
+	maxElements int64
+	batch       batchFlags
+}
+
+func (f *pushFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.version, "version", "", "the version `N` (the next free one)")
+	cmd.Flags().StringArrayVar(&f.shapes, "shape", nil, "a shape to try the model with, as `INPUT=1,3,224,224` (repeatable)")
+	cmd.Flags().StringVar(&f.example, "example", "", "a `FILE` with an inference request in JSON that the model answers")
+	cmd.Flags().Int64Var(&f.maxElements, "max-elements", 0, "the most elements `N` of each input that a request may hold (as many as its body)")
+	f.batch.add(cmd)
+}
+
+// request reads the arguments and the flags.
+func (f *pushFlags) request(a *app, cmd *cobra.Command, args []string) (req publish.Request, err error) {
+	req = publish.Request{Name: args[0], File: a.abs(args[1])}
+	if _, err := infer.NewName(req.Name); err != nil {
+		return req, &usageError{err}
+	}
+	if cmd.Flags().Changed("version") {
+		if req.Version, err = infer.ParseVersion(f.version); err != nil {
+			return req, usagef("--version: expected a positive integer up to %d, got %q", infer.MaxVersion, f.version)
+		}
+	}
+	if cmd.Flags().Changed("max-elements") && f.maxElements < 1 {
+		return req, usagef("--max-elements: expected a positive integer, got %d", f.maxElements)
+	}
+	req.Bounds.MaxElements = f.maxElements
+	if req.Shapes, err = parseShapes(f.shapes); err != nil {
+		return req, err
+	}
+	if err := f.batch.apply(cmd, &req); err != nil {
+		return req, err
+	}
+	switch {
+	case f.example == "":
+	case len(f.shapes) > 0:
+		return req, usagef("--example has shapes of its own: leave --shape out")
+	default:
+		req.Example, err = publish.ReadExample(a.abs(f.example))
+	}
+	return req, err
 }
 
 // abs makes a path of the command line usable from anywhere.
