@@ -72,7 +72,7 @@ func (s *Store) unused(ctx context.Context, ref model.Ref) error {
 
 // delete removes versions of one model; all says that no other is left, so
 // that the policy goes too. Their numbers are recorded first; then the manifests
-// go, and readers are told.
+// go, and readers are notified.
 func (s *Store) delete(ctx context.Context, refs []model.Ref, all bool) error {
 	var gone []string
 	var versions []int

@@ -32,7 +32,7 @@ const objectDamaged = "ObjectDamaged"
 // model did not load. It names the variable to look at, and no secret.
 func (s *Store) explain(err error) error {
 	// Go takes a dial that took too long for a deadline, and ours is nobody's who
-	// asked: of theirs the client tells no dial.
+	// asked: of theirs the client reports no dial.
 	var op *net.OpError
 	switch {
 	case err == nil:
@@ -83,7 +83,7 @@ func (s *Store) unreachable(err error) error {
 	return fmt.Errorf("%w %s: %s", model.ErrUnreachable, s.where, plainly(err))
 }
 
-// whereIs tells where S3 is, by the variable that says so. An address, which is
+// whereIs says where S3 is, by the variable that says so. An address, which is
 // within a cluster or on this machine, it leaves out.
 func whereIs(cfg Config) string {
 	if cfg.Endpoint == "" {

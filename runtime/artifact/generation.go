@@ -54,7 +54,7 @@ func (s *Store) Generation(ctx context.Context, since string) (string, error) {
 	return "", problem.New(problem.Unavailable, "ask whether models changed: %w", err)
 }
 
-// announce tells readers of a change that was just made. A notice that fails
+// announce notifies readers of a change that was just made. A notice that fails
 // undoes nothing and is no error: it costs readers the rest of the minute after
 // which they look by themselves. It goes out even when ctx has ended meanwhile.
 func (s *Store) announce(ctx context.Context) {

@@ -28,7 +28,7 @@ type PolicyReader struct {
 type knownPolicy struct {
 	policy     *model.Policy
 	generation int64
-	fault      string // of what was there last, as it was told; "" is none
+	fault      string // of what was there last, as it was logged; "" is none
 }
 
 // maxKnown bounds the policies that are remembered.
@@ -102,10 +102,10 @@ func (r *PolicyReader) follow(name string, have *policyVersion) *model.Policy {
 func (r *PolicyReader) refuse(ctx context.Context, name string, err error) *model.Policy {
 	r.mu.Lock()
 	known := r.entry(name, true)
-	policy, told := known.policy, known.fault == err.Error()
+	policy, logged := known.policy, known.fault == err.Error()
 	known.fault = err.Error()
 	r.mu.Unlock()
-	if !told {
+	if !logged {
 		r.logger.ErrorContext(ctx, "a model's policy is not followed; the last good one stays in force", "model", name, "error", err)
 	}
 	return policy

@@ -57,7 +57,7 @@ type Published struct {
 // Publishing is how a draft is published.
 type Publishing struct {
 	Signer   *sign.Signer            // nil leaves it unsigned
-	Progress func(done, total int64) // bytes uploaded; nil is not told. It is called from several goroutines
+	Progress func(done, total int64) // bytes uploaded; nil is none. It is called from several goroutines
 }
 
 // maxClaims bounds the free versions that a publisher tries for when others
@@ -207,13 +207,13 @@ func (s *Store) commit(ctx context.Context, m *model.Manifest, sources map[strin
 	for _, f := range m.Files {
 		total.Add(f.Size)
 	}
-	told := func(n int64) {
+	report := func(n int64) {
 		if how.Progress != nil {
 			how.Progress(done.Add(n), total.Load())
 		}
 	}
 	for _, f := range m.Files {
-		if err := s.upload(ctx, keyOf(ref, f.Object), sources[f.Path], f, told); err != nil {
+		if err := s.upload(ctx, keyOf(ref, f.Object), sources[f.Path], f, report); err != nil {
 			return nil, publishing(ref, fmt.Errorf("%s: %w", f.Path, err))
 		}
 	}
@@ -302,7 +302,7 @@ const (
 
 // upload puts one file. What was hashed is what must arrive: a file that
 // changes meanwhile fails.
-func (s *Store) upload(ctx context.Context, key, source string, f model.File, told func(int64)) error {
+func (s *Store) upload(ctx context.Context, key, source string, f model.File, report func(int64)) error {
 	file, err := os.Open(source)
 	if err != nil {
 		return err
@@ -314,9 +314,9 @@ func (s *Store) upload(ctx context.Context, key, source string, f model.File, to
 	}
 	if f.Size <= partSize {
 		err = s.put(ctx, key, io.NewSectionReader(file, 0, f.Size), condition{})
-		told(f.Size)
+		report(f.Size)
 	} else {
-		err = s.multipart(ctx, key, file, f.Size, told)
+		err = s.multipart(ctx, key, file, f.Size, report)
 	}
 	if err != nil {
 		return err
@@ -361,12 +361,12 @@ func (s *Store) put(ctx context.Context, key string, body io.ReadSeeker, only co
 	return s.explain(err)
 }
 
-func (s *Store) multipart(ctx context.Context, key string, file io.ReaderAt, size int64, told func(int64)) error {
+func (s *Store) multipart(ctx context.Context, key string, file io.ReaderAt, size int64, report func(int64)) error {
 	created, err := s.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &s.bucket, Key: &key})
 	if err != nil {
 		return s.explain(err)
 	}
-	parts, err := s.parts(ctx, key, created.UploadId, file, size, told)
+	parts, err := s.parts(ctx, key, created.UploadId, file, size, report)
 	if err == nil {
 		_, err = s.client.CompleteMultipartUpload(ctx, completion(s.bucket, key, created.UploadId, parts))
 		if err == nil {
@@ -382,7 +382,7 @@ func (s *Store) multipart(ctx context.Context, key string, file io.ReaderAt, siz
 }
 
 // parts uploads a file's parts, several at once, and returns their tags.
-func (s *Store) parts(ctx context.Context, key string, id *string, file io.ReaderAt, size int64, told func(int64)) ([]*string, error) {
+func (s *Store) parts(ctx context.Context, key string, id *string, file io.ReaderAt, size int64, report func(int64)) ([]*string, error) {
 	part := max(partSize, (size+maxParts-1)/maxParts)
 	tags := make([]*string, (size+part-1)/part)
 	g, gctx := errgroup.WithContext(ctx)
@@ -399,7 +399,7 @@ func (s *Store) parts(ctx context.Context, key string, id *string, file io.Reade
 				return s.explain(err)
 			}
 			tags[i] = out.ETag
-			told(length)
+			report(length)
 			return nil
 		})
 	}

@@ -186,7 +186,7 @@ type tooLarge struct{ most int64 }
 
 func (t tooLarge) Error() string { return fmt.Sprintf("has more than %d bytes", t.most) }
 
-// readTagged is read, and tells the object's ETag, of one that is tooLarge too.
+// readTagged is read, and returns the object's ETag, of one that is tooLarge too.
 func (s *Store) readTagged(ctx context.Context, key string, most int64) (data []byte, tag string, err error) {
 	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: &key})
 	if err != nil {
@@ -232,7 +232,7 @@ func (s *Store) Versions(ctx context.Context, name string) ([]int, error) {
 	return numbers(listed), nil
 }
 
-// Tagged is Versions, with what tells a version from another that had its
+// Tagged is Versions, with what distinguishes a version from another that had its
 // number before: the ETag of its manifest.
 func (s *Store) Tagged(ctx context.Context, name string) ([]model.Listed, error) {
 	listed, err := s.tagged(ctx, name)

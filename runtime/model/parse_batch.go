@@ -11,7 +11,7 @@ import (
 const (
 	MaxBatch  = 4096       // rows of a batch
 	MaxDelay  = 10_000_000 // µs that a request may be made to wait for others
-	maxCosts  = 32         // sizes whose time is told
+	maxCosts  = 32         // sizes whose time is given
 	maxRun    = 3600 * 1_000_000_000
 	maxMemory = 1 << 50
 
