@@ -22,6 +22,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/door"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // api is a control API as a gateway would serve it, whose every answer is held to
@@ -58,7 +59,7 @@ func newAPI(t testing.TB, options ...option) *api {
 	if err := routes.Replace([]route.Function{
 		{
 			Name: "ocr", Namespace: "default", URL: "http://ocr.default.svc", State: "idle", Tags: []string{"canary"},
-			Models: []route.Pin{{Name: "text-recognize", Version: 2}}, Mixed: []route.Pin{{Name: "text-recognize", Version: 3}},
+			Models: []model.Ref{{Name: "text-recognize", Version: 2}}, Mixed: []model.Ref{{Name: "text-recognize", Version: 3}},
 		},
 		{Name: "pool", Namespace: "default", URL: "http://pool.default.svc", Pool: true},
 	}); err != nil {

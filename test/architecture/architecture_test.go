@@ -106,6 +106,7 @@ func layers() []layer {
 		{"publish", []string{
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/artifact", "runtime/graph", "runtime/rows", "runtime/ort", "runtime/batch",
 		}},
+		{"gateway/internal/body", []string{"runtime/infer"}},
 		{"gateway/internal", nil},
 		{"gateway/auth", []string{"gateway/internal/memo"}},
 		{"gateway/route", []string{"runtime/infer", "runtime/model"}},
@@ -121,11 +122,14 @@ func layers() []layer {
 		{"gateway/forward", []string{"gateway/auth", "gateway/call", "gateway/route", "runtime/infer"}},
 		{"gateway/door", []string{"gateway/auth", "gateway/call", "gateway/forward", "gateway/resolve", "runtime/infer"}},
 		{"gateway/v2", []string{
-			"gateway/auth", "gateway/call", "gateway/door", "gateway/forward", "gateway/internal/grpcwire", "gateway/resolve", "gateway/route",
+			"gateway/auth", "gateway/call", "gateway/door", "gateway/forward", "gateway/internal/body", "gateway/internal/grpcwire", "gateway/resolve", "gateway/route",
 			"runtime/infer/...", "runtime/model",
 		}},
+		{"gateway/control", []string{
+			"gateway/auth", "gateway/call", "gateway/internal/body", "gateway/route", "runtime/infer",
+		}},
 		{"gateway", []string{
-			"gateway/auth", "gateway/call", "gateway/door", "gateway/forward", "gateway/internal/grpcwire", "gateway/resolve", "gateway/route", "gateway/v2",
+			"gateway/auth", "gateway/call", "gateway/control", "gateway/door", "gateway/forward", "gateway/internal/grpcwire", "gateway/resolve", "gateway/route", "gateway/v2",
 			"runtime/infer",
 		}},
 		{"local", []string{
@@ -133,6 +137,7 @@ func layers() []layer {
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/artifact",
 		}},
 		{"cmd/gateway", []string{"gateway/standalone"}},
+		{"cmd/modelserve/internal/reference", []string{"..."}},
 		{"cmd/modelserve", []string{
 			"gateway/auth", "local/...", "publish",
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/cache", "runtime/artifact", "runtime/ort",
