@@ -100,9 +100,10 @@ func layers() []layer {
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/cache", "runtime/artifact", "runtime/rows", "runtime/ort",
 			"runtime/serve", "runtime/bucket", "runtime/pool", "eventing/emit",
 		}},
-		{"functions/internal/modeltest", []string{"runtime/infer", "runtime/ort", "runtime/serve"}},
-		{"functions/internal", []string{"runtime/infer", "runtime/serve"}},
-		{"functions", []string{"functions/internal/...", "runtime/infer", "runtime/serve", "runtime/function"}},
+		{"codec/codectest", []string{"runtime/infer", "runtime/ort", "runtime/serve"}},
+		{"codec", []string{"runtime/infer", "runtime/serve"}},
+		{"functions/internal", []string{"codec/...", "runtime/infer", "runtime/serve"}},
+		{"functions", []string{"codec/...", "functions/internal/...", "runtime/infer", "runtime/serve", "runtime/function"}},
 		{"publish", []string{
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/artifact", "runtime/graph", "runtime/rows", "runtime/ort", "runtime/batch",
 		}},

@@ -60,5 +60,5 @@ for of in text speech content odd_images odd_audio; do
   if [ "$of" = content ]; then set --; else set -- $answers; fi
   "$env/bin/python" "test/golden/$of.py" "$@" >"$env/log" || { cat "$env/log" >&2; exit 1; }
 done
-changed=$(git status --short -- functions)
+changed=$(git status --short -- functions codec)
 echo "golden: ${changed:-nothing has changed}"

@@ -6,7 +6,7 @@
 
     test/golden/make.sh --inputs
 
-It writes functions/speech-detect/testdata/odd/: short recordings by the
+It writes codec/audio/testdata/odd/: short recordings by the
 programs that people use (SoX, arecord, FFmpeg, libsndfile, Python), and the
 same ones bent in the ways that public bug reports tell of. golden.json says
 for each the reading, libsndfile's: its rate, its frames, and every so many of
@@ -27,7 +27,7 @@ import wave
 import numpy as np
 import soundfile
 
-HERE = pathlib.Path(__file__).resolve().parents[2] / "functions/speech-detect/testdata/odd"
+HERE = pathlib.Path(__file__).resolve().parents[2] / "codec/audio/testdata/odd"
 RATE, FRAMES, SHOWN = 8000, 601, 40
 
 made: dict[str, bytes] = {}

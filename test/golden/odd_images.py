@@ -6,7 +6,7 @@
 
     test/golden/make.sh --inputs
 
-It writes functions/internal/imaging/testdata/odd/: small files by the programs
+It writes codec/imaging/testdata/odd/: small files by the programs
 that people use (libpng's and libjpeg's, ImageMagick, ExifTool, libtiff's,
 libwebp's, FFmpeg, gifsicle, netpbm), and the same ones bent in the ways that
 public bug reports tell of. golden.json says for each file either the reading,
@@ -32,7 +32,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFile, ImageOps
 
-HERE = pathlib.Path(__file__).resolve().parents[2] / "functions/internal/imaging/testdata/odd"
+HERE = pathlib.Path(__file__).resolve().parents[2] / "codec/imaging/testdata/odd"
 CONVERT = "/usr/bin/convert"
 W, H = 40, 28
 

@@ -41,7 +41,7 @@ from rapidocr.utils.process_img import (
 
 ROOT = pathlib.Path(__file__).resolve().parents[2] / "functions"
 DETECT, ORIENT, RECOGNIZE = (ROOT / f"text-{n}" / "testdata" for n in ("detect", "orient", "recognize"))
-IMAGING = ROOT / "internal/imaging/testdata"
+IMAGING = ROOT.parent / "codec/imaging/testdata"
 DEJAVU = "/usr/share/fonts/truetype/dejavu/"
 NOTO = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
 

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/modelserveai/modelserve/functions/internal/modeltest"
+	"github.com/modelserveai/modelserve/codec/codectest"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
@@ -40,7 +40,7 @@ func TestGolden(t *testing.T) {
 	if len(files) != len(golden) || len(files) < 100 {
 		t.Fatalf("%d files and %d answers", len(files), len(golden))
 	}
-	model, codec := modeltest.Open(t, "content-detect", "model.onnx"), New()
+	model, codec := codectest.Open(t, "../../../.deps/models/content-detect/model.onnx"), New()
 	for name, want := range golden {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -4,8 +4,9 @@ import (
 	"context"
 	"strconv"
 
-	"github.com/modelserveai/modelserve/functions/internal/imaging"
-	"github.com/modelserveai/modelserve/functions/internal/payload"
+	"github.com/modelserveai/modelserve/codec/imaging"
+	"github.com/modelserveai/modelserve/codec/payload"
+	"github.com/modelserveai/modelserve/functions/internal/warp"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -23,12 +24,12 @@ const (
 // Lines are the lines of one image, cut out one at a time.
 type Lines struct {
 	image  *imaging.Image
-	warper *imaging.Warper
+	warper *warp.Warper
 	lines  []line
 }
 
 type line struct {
-	quad   imaging.Quad
+	quad   warp.Quad
 	w, h   int // of the crop, before it is turned
 	whole  bool
 	turned bool // upside down
@@ -37,7 +38,7 @@ type line struct {
 // Cut checks the polygons and orientations against the image and makes ready
 // to cut the lines out. Without polygons the whole image is one line. Errors
 // are problems that name "polygons[3]" or "orientations[3]".
-func Cut(ctx context.Context, budget *Budget, image *imaging.Image, warper *imaging.Warper, polygons Polygons, orientations payload.List[int]) (*Lines, error) {
+func Cut(ctx context.Context, budget *Budget, image *imaging.Image, warper *warp.Warper, polygons Polygons, orientations payload.List[int]) (*Lines, error) {
 	l := &Lines{image: image, warper: warper}
 	if polygons == nil {
 		if err := checkOrientations(orientations, 1); err != nil {
@@ -62,9 +63,9 @@ func Cut(ctx context.Context, budget *Budget, image *imaging.Image, warper *imag
 func (l *Lines) add(polygons Polygons) error {
 	left := maxCover*int64(l.image.Width)*int64(l.image.Height) + freeCover
 	for i, corners := range polygons {
-		var q imaging.Quad
+		var q warp.Quad
 		for k, c := range corners {
-			q[k] = imaging.Point{X: c[0], Y: c[1]}
+			q[k] = warp.Point{X: c[0], Y: c[1]}
 			if !near(c[0], l.image.Width) || !near(c[1], l.image.Height) {
 				return problem.Invalid(element("polygons", i), "corner (%g, %g) is far outside the image; expected pixels of its %d×%d", c[0], c[1], l.image.Width, l.image.Height)
 			}

@@ -1,6 +1,10 @@
 package textimage
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/modelserveai/modelserve/codec/imaging"
+)
 
 // Tensors lends memory for the inputs of a model, and takes it back. The zero
 // value is ready.
@@ -20,3 +24,8 @@ func (t *Tensors) Get(n int) *[]float32 {
 // Put takes memory back. Not after a run that failed, which may not have let go
 // of it.
 func (t *Tensors) Put(b *[]float32) { t.pool.Put(b) }
+
+// Normalization is what the text models were trained behind: −1 to 1.
+func Normalization() imaging.Normalization {
+	return imaging.Normalization{Mean: [3]float32{0.5, 0.5, 0.5}, Std: [3]float32{0.5, 0.5, 0.5}}
+}

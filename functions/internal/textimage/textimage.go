@@ -9,8 +9,8 @@ import (
 	"context"
 	"math"
 
-	"github.com/modelserveai/modelserve/functions/internal/imaging"
-	"github.com/modelserveai/modelserve/functions/internal/payload"
+	"github.com/modelserveai/modelserve/codec/imaging"
+	"github.com/modelserveai/modelserve/codec/payload"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"

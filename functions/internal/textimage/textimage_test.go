@@ -9,8 +9,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/modelserveai/modelserve/functions/internal/imaging"
+	"github.com/modelserveai/modelserve/codec/imaging"
 	"github.com/modelserveai/modelserve/functions/internal/textimage"
+	"github.com/modelserveai/modelserve/functions/internal/warp"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
@@ -66,7 +67,7 @@ func TestCut(t *testing.T) {
 	}
 	cut := func(polygons textimage.Polygons, orientations []int) *textimage.Lines {
 		t.Helper()
-		lines, err := textimage.Cut(t.Context(), textimage.NewBudget(serve.Payload{}), m, imaging.NewWarper(), polygons, orientations)
+		lines, err := textimage.Cut(t.Context(), textimage.NewBudget(serve.Payload{}), m, warp.NewWarper(), polygons, orientations)
 		if err != nil {
 			t.Fatal(err)
 		}

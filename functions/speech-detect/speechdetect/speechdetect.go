@@ -8,11 +8,10 @@ package speechdetect
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 
-	"github.com/modelserveai/modelserve/functions/internal/payload"
+	"github.com/modelserveai/modelserve/codec/audio"
+	"github.com/modelserveai/modelserve/codec/payload"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
@@ -66,7 +65,7 @@ func (*Codec) Answer(ctx context.Context, in serve.Payload, model serve.Runner) 
 			return nil, err
 		}
 	}
-	w, err := parseWAV(file)
+	w, err := audio.ParseWAV("audio", file)
 	if err != nil {
 		return nil, err
 	}
@@ -78,26 +77,26 @@ func (*Codec) Answer(ctx context.Context, in serve.Payload, model serve.Runner) 
 	if err != nil {
 		return nil, err
 	}
-	return answer(w.duration(), length, probabilities), nil
+	return answer(w.Seconds(), length, probabilities), nil
 }
 
 // at16kHz gives the WAV as 16 kHz mono, and how many samples that is.
-func at16kHz(ctx context.Context, w *wav, in serve.Payload) (samples, int64, error) {
-	if w.rate == rate {
-		return w, w.frames, nil
+func at16kHz(ctx context.Context, w *audio.WAV, in serve.Payload) (audio.Samples, int64, error) {
+	if w.Rate == rate {
+		return w, w.Frames, nil
 	}
 	if in.Reserve != nil {
-		if err := in.Reserve(ctx, resamplerBytes(w.rate)); err != nil {
+		if err := in.Reserve(ctx, audio.ResamplerBytes(w.Rate, rate)); err != nil {
 			return nil, 0, err
 		}
 	}
-	r := newResampler(w, w.rate, w.frames)
-	return r, r.total, nil
+	r := audio.NewResampler(w, w.Rate, rate, w.Frames)
+	return r, r.Frames(), nil
 }
 
 // listen runs the model over the stream and returns each window's probability
 // of speech. The last window is filled up with silence.
-func listen(ctx context.Context, src samples, model serve.Runner) ([]float32, error) {
+func listen(ctx context.Context, src audio.Samples, model serve.Runner) ([]float32, error) {
 	var (
 		// A row is the end of the window before it, and its own window.
 		tail   = make([]float32, contextSamples)
@@ -107,7 +106,7 @@ func listen(ctx context.Context, src samples, model serve.Runner) ([]float32, er
 		found  []float32
 	)
 	for {
-		n, err := readFull(src, pcm)
+		n, err := audio.ReadFull(src, pcm)
 		if n == 0 {
 			return found, err
 		}
@@ -165,22 +164,6 @@ func take(found []float32, windows int, out []infer.Tensor, hidden, cell *[]floa
 		return nil, problem.New(problem.ModelUnavailable, "the model of speech-detect is not silero-vad's sequence model: expected the outputs speech_probs, hn and cn")
 	}
 	return found, nil
-}
-
-// readFull reads until dst is full or the stream ends; the end is no error.
-func readFull(src samples, dst []float32) (int, error) {
-	n := 0
-	for n < len(dst) {
-		m, err := src.Read(dst[n:])
-		n += m
-		if errors.Is(err, io.EOF) {
-			return n, nil
-		}
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
 }
 
 // answer puts the decisions in seconds. The last sample at 16 kHz may lie just

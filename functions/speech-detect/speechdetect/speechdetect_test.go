@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"io"
 	"math"
@@ -14,7 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/modelserveai/modelserve/functions/internal/modeltest"
+	"github.com/modelserveai/modelserve/codec/audio"
+	"github.com/modelserveai/modelserve/codec/codectest"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
@@ -52,7 +54,7 @@ func TestGolden(t *testing.T) {
 	if n := len(golden["speech.wav"].Probabilities); n <= windowsPerRun {
 		t.Fatalf("no recording needs two runs: %d windows", n)
 	}
-	model := modeltest.Open(t, "speech-detect", "silero_vad_16k_sequence.onnx")
+	model := codectest.Open(t, "../../../.deps/models/speech-detect/silero_vad_16k_sequence.onnx")
 	for name, want := range golden {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -60,7 +62,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w, err := parseWAV(file)
+			w, err := audio.ParseWAV("audio", file)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -139,13 +141,25 @@ func (l *listener) Run(_ context.Context, in []infer.Tensor) ([]infer.Tensor, er
 	}, nil
 }
 
+// wav8 is a WAV of one channel of 8 bits.
+func wav8(rate uint32, samples []byte) []byte {
+	le := binary.LittleEndian
+	b := append([]byte("RIFF"), 0, 0, 0, 0)
+	b = append(b, "WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00"...)
+	b = le.AppendUint32(le.AppendUint32(b, rate), rate)
+	b = append(b, "\x01\x00\x08\x00data"...)
+	b = append(le.AppendUint32(b, uint32(len(samples))), samples...)
+	le.PutUint32(b[4:], uint32(len(b)-8))
+	return b
+}
+
 // halfSecond is silence with half a second of full scale after the first.
 func halfSecond() []byte {
 	data := bytes.Repeat([]byte{128}, 3*rate)
 	for i := rate; i < rate*3/2; i++ {
 		data[i] = 0
 	}
-	return header{tag: 1, channels: 1, bits: 8, rate: rate, data: data}.bytes()
+	return wav8(rate, data)
 }
 
 func TestAnswerForms(t *testing.T) {
@@ -162,7 +176,7 @@ func TestAnswerForms(t *testing.T) {
 		"untyped":     {in: serve.Payload{Body: halfSecond()}, want: heard},
 		"base64":      {in: form(`{"audio": "` + sound + `"}`), want: heard},
 		"a reference": {in: form(`{"audio": {"ref": "s3://b/inputs/x"}}`), want: heard},
-		"no samples":  {in: serve.Payload{Body: header{tag: 1, channels: 1, bits: 8, rate: 8000}.bytes()}, want: &Answer{Segments: []Segment{}}},
+		"no samples":  {in: serve.Payload{Body: wav8(8000, nil)}, want: &Answer{Segments: []Segment{}}},
 		"nothing":     {in: serve.Payload{}, code: problem.InvalidArgument, field: "audio"},
 		"no audio":    {in: form(`{}`), code: problem.InvalidArgument, field: "audio"},
 		"not base64":  {in: form(`{"audio": "*"}`), code: problem.InvalidArgument, field: "audio"},
@@ -198,7 +212,7 @@ func TestMemoryIsReserved(t *testing.T) {
 	t.Parallel()
 	full := problem.New(problem.Overloaded, "no memory left")
 	in := serve.Payload{
-		Body:    header{tag: 1, channels: 1, bits: 8, rate: maxRate - 1, data: make([]byte, 100)}.bytes(),
+		Body:    wav8(383_999, make([]byte, 100)),
 		Reserve: func(context.Context, int64) error { return full },
 	}
 	if _, err := New().Answer(t.Context(), in, &listener{}); problem.CodeOf(err) != problem.Overloaded {

@@ -7,7 +7,7 @@ import (
 	"image/png"
 	"testing"
 
-	"github.com/modelserveai/modelserve/functions/internal/modeltest"
+	"github.com/modelserveai/modelserve/codec/codectest"
 	"github.com/modelserveai/modelserve/functions/text-detect/textdetect"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
@@ -16,7 +16,7 @@ import (
 // them, also in the shapes on which the network sees text.
 func TestImagesWithoutTextHaveNoBoxes(t *testing.T) {
 	t.Parallel()
-	model := modeltest.Open(t, "text-detect", "PP-OCRv6_det_small.onnx")
+	model := codectest.Open(t, "../../../.deps/models/text-detect/PP-OCRv6_det_small.onnx")
 	codec := textdetect.New(textdetect.Options{})
 	for _, tc := range []struct {
 		size image.Point

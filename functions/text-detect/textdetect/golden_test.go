@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/modelserveai/modelserve/functions/internal/modeltest"
+	"github.com/modelserveai/modelserve/codec/codectest"
 	"github.com/modelserveai/modelserve/functions/text-detect/textdetect"
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
@@ -38,7 +38,7 @@ func golden(t testing.TB) map[string]textdetect.Answer {
 // test/golden/text.py makes.
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	model := modeltest.Open(t, "text-detect", "PP-OCRv6_det_small.onnx")
+	model := codectest.Open(t, "../../../.deps/models/text-detect/PP-OCRv6_det_small.onnx")
 	codec := textdetect.New(textdetect.Options{})
 	for name, want := range golden(t) {
 		t.Run(name, func(t *testing.T) {

@@ -3,7 +3,7 @@ package textdetect
 import (
 	"math"
 
-	"github.com/modelserveai/modelserve/functions/internal/imaging"
+	"github.com/modelserveai/modelserve/codec/imaging"
 	"github.com/modelserveai/modelserve/functions/internal/textimage"
 )
 
@@ -90,9 +90,18 @@ func (p plan) prepare(image *imaging.Image, tensor []float32) {
 		image = image.Resize(p.imageW, p.imageH)
 	}
 	if p.band > 0 {
-		image = image.PadVertical(p.band)
+		image = padVertical(image, p.band)
 	}
-	image.Normalize(tensor, p.netW, p.netH, p.netW, p.netW*p.netH)
+	image.Normalize(tensor, p.netW, p.netH, p.netW, p.netW*p.netH, textimage.Normalization())
+}
+
+// padVertical puts black bands of n rows above and below.
+func padVertical(m *imaging.Image, n int) *imaging.Image {
+	out := imaging.New(m.Width, m.Height+2*n)
+	for y := range m.Height {
+		copy(out.Row(y+n), m.Row(y))
+	}
+	return out
 }
 
 // box brings a region of the page back to the original's pixels, w×h of them.

@@ -13,8 +13,8 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/modelserveai/modelserve/functions/internal/imaging"
-	"github.com/modelserveai/modelserve/functions/internal/payload"
+	"github.com/modelserveai/modelserve/codec/imaging"
+	"github.com/modelserveai/modelserve/codec/payload"
 	"github.com/modelserveai/modelserve/functions/internal/textimage"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -108,7 +108,33 @@ func blank(image *imaging.Image, box *Box) bool {
 	for _, c := range box.Polygon {
 		x0, y0, x1, y1 = min(x0, c[0]), min(y0, c[1]), max(x1, c[0]), max(y1, c[1])
 	}
-	return image.Flat(int(math.Floor(x0)), int(math.Floor(y0)), int(math.Ceil(x1)), int(math.Ceil(y1)), contrast)
+	return flat(image, int(math.Floor(x0)), int(math.Floor(y0)), int(math.Ceil(x1)), int(math.Ceil(y1)), contrast)
+}
+
+// flat reports whether the pixels from (x0, y0) up to (x1, y1), which is outside,
+// are of one colour: none differs from the first by more than tolerance in any
+// of its three bytes. What lies outside the image does not count.
+func flat(m *imaging.Image, x0, y0, x1, y1 int, tolerance uint8) bool {
+	x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, m.Width), min(y1, m.Height)
+	if x0 >= x1 || y0 >= y1 {
+		return true
+	}
+	first := m.Row(y0)[3*x0 : 3*x0+3]
+	var least, most [3]uint8
+	for c, v := range first {
+		least[c], most[c] = v-min(v, tolerance), v+min(255-v, tolerance)
+	}
+	for y := y0; y < y1; y++ {
+		row := m.Row(y)[3*x0 : 3*x1]
+		for i := 0; i < len(row); i += 3 {
+			for c, v := range row[i : i+3] {
+				if v < least[c] || v > most[c] {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }
 
 // probabilities checks the model's answer: one map as large as its input.

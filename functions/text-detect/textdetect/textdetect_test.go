@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/modelserveai/modelserve/functions/internal/modeltest"
+	"github.com/modelserveai/modelserve/codec/codectest"
 	"github.com/modelserveai/modelserve/functions/text-detect/textdetect"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -39,7 +39,7 @@ func (mapOf) Info() *serve.ModelInfo { return &serve.ModelInfo{} }
 // reused for pages of other sizes is written.
 func TestInputsHoldNothingFromBefore(t *testing.T) {
 	t.Parallel()
-	model := &modeltest.Spoiler{Runner: mapOf(0)}
+	model := &codectest.Poisoner{Runner: mapOf(0)}
 	c := textdetect.New(textdetect.Options{})
 	for range 4 { // a pool may forget what it was given
 		for _, name := range []string{"large.png", "thin.png", "wide.png", "column.png", "small.bmp", "transparent.png"} {
@@ -140,7 +140,7 @@ func FuzzAnswerJSON(f *testing.F) {
 // BenchmarkAnswer measures a page with the model and with none: the second is
 // what the codec itself costs.
 func BenchmarkAnswer(b *testing.B) {
-	model := modeltest.Open(b, "text-detect", "PP-OCRv6_det_small.onnx")
+	model := codectest.Open(b, "../../../.deps/models/text-detect/PP-OCRv6_det_small.onnx")
 	in := serve.Payload{Body: page(b, "page.png")}
 	codec := textdetect.New(textdetect.Options{})
 	for name, m := range map[string]serve.Runner{"model": model, "codec alone": mapOf(0)} {

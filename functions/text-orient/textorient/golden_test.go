@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/modelserveai/modelserve/functions/internal/modeltest"
+	"github.com/modelserveai/modelserve/codec/codectest"
 	"github.com/modelserveai/modelserve/functions/internal/textimage"
 	"github.com/modelserveai/modelserve/functions/text-orient/textorient"
 	"github.com/modelserveai/modelserve/runtime/serve"
@@ -40,7 +40,7 @@ type goldenFile struct {
 // test/golden/text.py makes.
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	model := modeltest.Open(t, "text-orient", "ch_ppocr_mobile_v2.0_cls_mobile.onnx")
+	model := codectest.Open(t, "../../../.deps/models/text-orient/ch_ppocr_mobile_v2.0_cls_mobile.onnx")
 	codec := textorient.New(textorient.Options{})
 	var want goldenFile
 	if err := json.Unmarshal(read(t, testdata, "golden.json"), &want); err != nil {

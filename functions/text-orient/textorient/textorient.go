@@ -10,9 +10,9 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/modelserveai/modelserve/functions/internal/imaging"
-	"github.com/modelserveai/modelserve/functions/internal/payload"
+	"github.com/modelserveai/modelserve/codec/payload"
 	"github.com/modelserveai/modelserve/functions/internal/textimage"
+	"github.com/modelserveai/modelserve/functions/internal/warp"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
@@ -42,11 +42,11 @@ type Line struct {
 // Codec tells how lines of text stand. It is safe for many goroutines.
 type Codec struct {
 	opts   Options
-	warper *imaging.Warper
+	warper *warp.Warper
 }
 
 // New makes the codec.
-func New(opts Options) *Codec { return &Codec{opts: opts, warper: imaging.NewWarper()} }
+func New(opts Options) *Codec { return &Codec{opts: opts, warper: warp.NewWarper()} }
 
 // Answer implements serve.Codec: the payload is the image of one line, or
 // {"image": SOURCE, "polygons": […]}.
@@ -93,7 +93,7 @@ func classify(ctx context.Context, out []Line, lines *textimage.Lines, begin, en
 		image := lines.Image(begin + i)
 		ratio := float64(image.Width) / float64(image.Height)
 		w := int(min(math.Ceil(height*ratio), width))
-		image.Normalize(tensor[i*3*plane:], w, height, width, plane)
+		image.Normalize(tensor[i*3*plane:], w, height, width, plane, textimage.Normalization())
 	}
 	outputs, err := model.Run(ctx, []infer.Tensor{
 		infer.NewTensor(textimage.InputName(model), []int64{int64(n), 3, height, width}, tensor),

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/modelserveai/modelserve/functions/internal/modeltest"
-	"github.com/modelserveai/modelserve/functions/internal/payload"
+	"github.com/modelserveai/modelserve/codec/codectest"
+	"github.com/modelserveai/modelserve/codec/payload"
 	"github.com/modelserveai/modelserve/functions/internal/textimage"
 	"github.com/modelserveai/modelserve/functions/text-recognize/textrecognize"
 	"github.com/modelserveai/modelserve/runtime/serve"
@@ -56,7 +56,7 @@ func golden(t testing.TB) goldenFile {
 // test/golden/text.py makes: every character.
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	model := modeltest.Open(t, "text-recognize", modelFile)
+	model := codectest.Open(t, "../../../.deps/models/text-recognize/"+modelFile)
 	codec := textrecognize.New(textrecognize.Options{})
 	want := golden(t)
 	for name, page := range want.Pages {
@@ -79,7 +79,7 @@ func TestGolden(t *testing.T) {
 // the README's figure.
 func TestCharacterErrorRate(t *testing.T) {
 	t.Parallel()
-	model := modeltest.Open(t, "text-recognize", modelFile)
+	model := codectest.Open(t, "../../../.deps/models/text-recognize/"+modelFile)
 	codec := textrecognize.New(textrecognize.Options{})
 	wrong, reference, all := 0, 0, 0
 	for name, page := range golden(t).Pages {

@@ -18,9 +18,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/modelserveai/modelserve/functions/internal/imaging"
-	"github.com/modelserveai/modelserve/functions/internal/payload"
+	"github.com/modelserveai/modelserve/codec/payload"
 	"github.com/modelserveai/modelserve/functions/internal/textimage"
+	"github.com/modelserveai/modelserve/functions/internal/warp"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/serve"
@@ -45,13 +45,13 @@ type Line struct {
 // Codec reads lines of text. It is safe for many goroutines.
 type Codec struct {
 	opts     Options
-	warper   *imaging.Warper
+	warper   *warp.Warper
 	alphabet atomic.Pointer[alphabet] // of the model seen last
 	tensors  textimage.Tensors
 }
 
 // New makes the codec.
-func New(opts Options) *Codec { return &Codec{opts: opts, warper: imaging.NewWarper()} }
+func New(opts Options) *Codec { return &Codec{opts: opts, warper: warp.NewWarper()} }
 
 // Answer implements serve.Codec: the payload is the image of one line, or
 // {"image": SOURCE, "polygons": […], "orientations": […]}.
@@ -127,7 +127,7 @@ func (c *Codec) read(ctx context.Context, out []Line, lines *textimage.Lines, b 
 		w := min(scaledWidth(image.Width, image.Height), b.width)
 		into := (*tensor)[i*3*plane : (i+1)*3*plane]
 		clearRight(into, w, b.width)
-		image.Normalize(into, w, height, b.width, plane)
+		image.Normalize(into, w, height, b.width, plane, textimage.Normalization())
 	}
 	outputs, err := model.Run(ctx, []infer.Tensor{
 		infer.NewTensor(textimage.InputName(model), []int64{int64(n), 3, height, int64(b.width)}, *tensor),

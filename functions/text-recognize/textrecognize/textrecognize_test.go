@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/modelserveai/modelserve/functions/internal/modeltest"
+	"github.com/modelserveai/modelserve/codec/codectest"
 	"github.com/modelserveai/modelserve/functions/text-recognize/textrecognize"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -179,7 +179,7 @@ func (s still) Run(_ context.Context, inputs []infer.Tensor) ([]infer.Tensor, er
 // BenchmarkAnswer measures a page's lines with the model and with none: the
 // second is what the codec itself costs.
 func BenchmarkAnswer(b *testing.B) {
-	model := modeltest.Open(b, "text-recognize", modelFile)
+	model := codectest.Open(b, "../../../.deps/models/text-recognize/"+modelFile)
 	in := form(b, "page.png", golden(b).Pages["page.png"])
 	codec := textrecognize.New(textrecognize.Options{})
 	for name, m := range map[string]serve.Runner{"model": model, "codec alone": still{model, 18710}} {
@@ -196,7 +196,7 @@ func BenchmarkAnswer(b *testing.B) {
 // reused for lines of other widths is written.
 func TestInputsHoldNothingFromBefore(t *testing.T) {
 	t.Parallel()
-	model := &modeltest.Spoiler{Runner: &scribe{classes: 4}}
+	model := &codectest.Poisoner{Runner: &scribe{classes: 4}}
 	c := textrecognize.New(textrecognize.Options{})
 	for range 8 { // a pool may forget what it was given
 		for _, name := range []string{"long.png", "short.png", "thin.png", "line.png"} {

@@ -1,4 +1,4 @@
-package speechdetect
+package audio
 
 import (
 	"encoding/json"
@@ -12,7 +12,7 @@ import (
 )
 
 // odd are WAVs as programs write them; test/golden/odd_audio.py makes them.
-const odd = "../testdata/odd"
+const odd = "testdata/odd"
 
 // oddFile says how one of them is to be read: every so many of its samples, or
 // not, in words that hold these.
@@ -47,7 +47,7 @@ func TestOddFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w, err := parseWAV(file)
+			w, err := ParseWAV("audio", file)
 			if want.Refused != "" {
 				p := problem.From(err)
 				if p == nil || p.Code != problem.InvalidArgument || !strings.Contains(p.Detail, want.Refused) {
@@ -58,11 +58,11 @@ func TestOddFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if w.rate != want.Rate || w.frames != int64(want.Frames) {
-				t.Fatalf("%d frames at %d Hz, want %d at %d", w.frames, w.rate, want.Frames, want.Rate)
+			if w.Rate != want.Rate || w.Frames != int64(want.Frames) {
+				t.Fatalf("%d frames at %d Hz, want %d at %d", w.Frames, w.Rate, want.Frames, want.Rate)
 			}
-			got := make([]float32, w.frames)
-			if _, err := readFull(w, got); err != nil {
+			got := make([]float32, w.Frames)
+			if _, err := ReadFull(w, got); err != nil {
 				t.Fatal(err)
 			}
 			for i, sample := range want.Samples {

@@ -1,4 +1,9 @@
-package speechdetect
+// Package audio reads recordings for a model: WAV files, as a stream of mono
+// samples whose memory does not grow with the recording, and the change of their
+// rate.
+//
+// It knows no container but WAV, no compressed coding, and writes nothing.
+package audio
 
 import (
 	"bytes"
@@ -27,16 +32,17 @@ const (
 	formatExtensible = 0xFFFE
 )
 
-// wav is the layout of a WAVE file's samples and the samples still to be read.
-type wav struct {
-	rate     int // frames per second
-	channels int
-	bits     int // per sample and channel, as stored: whole bytes
-	float    bool
+// WAV is a WAVE file's samples, read as a stream of mono: it is Samples.
+type WAV struct {
+	Rate     int   // frames per second, Hz
+	Channels int   // as stored; Read gives their mean
+	Frames   int64 // in all: samples of each channel
 
-	frames int64  // in all
-	data   []byte // whole frames not read yet
-	read   int64  // frames read
+	field field
+	bits  int // per sample and channel, as stored: whole bytes
+	float bool
+	data  []byte // whole frames not read yet
+	read  int64  // frames read
 }
 
 // coding names the formats that people meet, in parentheses (RFC 2361).
@@ -98,9 +104,12 @@ func behindID3(file []byte) []byte {
 	return file
 }
 
+// field is what errors call the file.
+type field string
+
 // refuse makes the error of a WAV that is not what it should be.
-func refuse(format string, args ...any) error {
-	return problem.Invalid("audio", format, args...)
+func (f field) refuse(format string, args ...any) error {
+	return problem.Invalid(string(f), format, args...)
 }
 
 // unknownSize is from where on a size of 32 bits says nothing but "not known
@@ -110,10 +119,14 @@ func refuse(format string, args ...any) error {
 // taken off.
 const unknownSize = 0x7FFFE000
 
-// parseWAV reads the chunks of a RIFF/WAVE file: linear PCM of 8 to 32 bits and
+// ParseWAV reads the chunks of a RIFF/WAVE file: linear PCM of 8 to 32 bits and
 // IEEE float of 32 and 64 bits, plain or WAVE_FORMAT_EXTENSIBLE; and of its
 // forms for large files, RF64 and BW64. It keeps pointing into file and copies
 // nothing.
+//
+// Errors are problems that name the field: problem.InvalidArgument for a file
+// that is not such a WAV or has more than 64 channels or 384 kHz,
+// problem.PayloadTooLarge for more than an hour.
 //
 // The samples are those that the data chunk announces, all of which have to be
 // there. A size that no body can have, and a zero with samples behind it, mean
@@ -124,21 +137,22 @@ const unknownSize = 0x7FFFE000
 // Multimedia Programming Interface and Data Specifications 1.0 (IBM and
 // Microsoft, 1991), Microsoft's "Multiple Channel Audio Data and WAVE Files"
 // (2007) for the extensible form, and EBU Tech 3306 (2009) for RF64.
-func parseWAV(file []byte) (*wav, error) {
+func ParseWAV(name string, file []byte) (*WAV, error) {
+	field := field(name)
 	file = behindID3(file)
 	switch {
 	case len(file) == 0:
-		return nil, refuse("is empty; expected a WAV file")
+		return nil, field.refuse("is empty; expected a WAV file")
 	case bytes.HasPrefix(file, []byte("RIFX")):
-		return nil, refuse("is a big-endian WAV file (RIFX); expected RIFF/WAVE")
+		return nil, field.refuse("is a big-endian WAV file (RIFX); expected RIFF/WAVE")
 	case !bytes.HasPrefix(file, []byte("RIFF")) && !isLarge(file):
-		return nil, refuse("is no WAV file: it %s", otherAudio(file))
+		return nil, field.refuse("is no WAV file: it %s", otherAudio(file))
 	case len(file) < riffHeader:
-		return nil, refuse("is cut off within its RIFF header, after %d bytes", len(file))
+		return nil, field.refuse("is cut off within its RIFF header, after %d bytes", len(file))
 	case !bytes.Equal(file[8:riffHeader], []byte("WAVE")):
-		return nil, refuse("is a RIFF file of type %q; expected WAVE", file[8:riffHeader])
+		return nil, field.refuse("is a RIFF file of type %q; expected WAVE", file[8:riffHeader])
 	}
-	p := parser{rest: file[riffHeader:], riffEnd: int64(binary.LittleEndian.Uint32(file[4:])) + 8, length: int64(len(file))}
+	p := parser{field: field, rest: file[riffHeader:], riffEnd: int64(binary.LittleEndian.Uint32(file[4:])) + 8, length: int64(len(file))}
 	return p.chunks()
 }
 
@@ -152,18 +166,19 @@ func isLarge(file []byte) bool {
 
 // parser walks a file's chunks.
 type parser struct {
+	field   field
 	rest    []byte
 	length  int64 // of the file
 	riffEnd int64 // where the RIFF header says that it ends
 	data64  int64 // of the data chunk, from a ds64 chunk; 0 if there is none
-	w       *wav  // once there was a fmt chunk
+	w       *WAV  // once there was a fmt chunk
 }
 
 // at is how far the file has been read.
 func (p *parser) at() int64 { return p.length - int64(len(p.rest)) }
 
 // chunks walks the chunks until the data chunk.
-func (p *parser) chunks() (*wav, error) {
+func (p *parser) chunks() (*WAV, error) {
 	for {
 		if len(p.rest) < chunkHeader {
 			return nil, p.missing()
@@ -172,12 +187,12 @@ func (p *parser) chunks() (*wav, error) {
 		p.rest = p.rest[chunkHeader:]
 		if id == "data" {
 			if p.w == nil {
-				return nil, refuse("has its data chunk before its fmt chunk")
+				return nil, p.field.refuse("has its data chunk before its fmt chunk")
 			}
 			return p.w, p.data(size)
 		}
 		if int64(size) > int64(len(p.rest)) {
-			return nil, refuse("announces %d bytes in its %q chunk, but %d follow", size, id, len(p.rest))
+			return nil, p.field.refuse("announces %d bytes in its %q chunk, but %d follow", size, id, len(p.rest))
 		}
 		if err := p.take(id, p.rest[:size]); err != nil {
 			return nil, err
@@ -202,7 +217,7 @@ func (p *parser) data(size uint32) error {
 		case !found:
 			return p.w.setData(samples)
 		case len(samples) > 0:
-			return refuse("has its samples in several data chunks; expected one")
+			return p.field.refuse("has its samples in several data chunks; expected one")
 		}
 		size = next
 	}
@@ -232,9 +247,9 @@ func (p *parser) take(id string, c []byte) (err error) {
 	switch id {
 	case "fmt ":
 		if p.w != nil {
-			return refuse("has two fmt chunks")
+			return p.field.refuse("has two fmt chunks")
 		}
-		p.w, err = parseFormat(c)
+		p.w, err = p.format(c)
 		return err
 	case "ds64":
 		if len(c) >= 16 {
@@ -265,9 +280,9 @@ func (p *parser) missing() error {
 		what = "fmt"
 	}
 	if p.riffEnd > p.length && p.riffEnd < unknownSize {
-		return refuse("is cut off before its %s chunk: its RIFF header announces %d bytes, but it is %d long", what, p.riffEnd, p.length)
+		return p.field.refuse("is cut off before its %s chunk: its RIFF header announces %d bytes, but it is %d long", what, p.riffEnd, p.length)
 	}
-	return refuse("has no %s chunk", what)
+	return p.field.refuse("has no %s chunk", what)
 }
 
 // samples is what belongs to a data chunk that announces size bytes and at
@@ -289,7 +304,7 @@ func (p *parser) samples(size uint32) ([]byte, error) {
 	case announced == have+1 && have&1 == 1 && p.w.frameBytes()&1 == 1:
 		return p.rest, nil // the pad byte was counted, but not written
 	case announced > have:
-		return nil, refuse("is cut off: it announces %d bytes of samples, but %d follow", announced, have)
+		return nil, p.field.refuse("is cut off: it announces %d bytes of samples, but %d follow", announced, have)
 	default:
 		return p.rest[:announced], nil
 	}
@@ -334,107 +349,109 @@ func isChunks(rest []byte) bool {
 	return len(bytes.Trim(rest, "\x00")) == 0
 }
 
-// parseFormat reads a fmt chunk.
-func parseFormat(c []byte) (*wav, error) {
+// format reads a fmt chunk.
+func (p *parser) format(c []byte) (*WAV, error) {
 	if len(c) < 16 {
-		return nil, refuse("has a fmt chunk of %d bytes; expected 16 or more", len(c))
+		return nil, p.field.refuse("has a fmt chunk of %d bytes; expected 16 or more", len(c))
 	}
 	tag := binary.LittleEndian.Uint16(c)
-	w := &wav{
-		channels: int(binary.LittleEndian.Uint16(c[2:])),
+	w := &WAV{
+		field:    p.field,
+		Channels: int(binary.LittleEndian.Uint16(c[2:])),
 		bits:     int(binary.LittleEndian.Uint16(c[14:])),
 	}
 	rate := binary.LittleEndian.Uint32(c[4:])
 	align := int(binary.LittleEndian.Uint16(c[12:]))
 	if tag == formatExtensible {
 		if len(c) < 40 {
-			return nil, refuse("has an extensible fmt chunk of %d bytes; expected 40", len(c))
+			return nil, p.field.refuse("has an extensible fmt chunk of %d bytes; expected 40", len(c))
 		}
 		// KSDATAFORMAT_SUBTYPE_*: the format tag, then a fixed tail.
 		switch tail := string(c[26:40]); tail {
 		case "\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71":
 		case "\x00\x00\x21\x07\xd3\x11\x86\x44\xc8\xc1\xca\x00\x00\x00":
-			return nil, refuse("has channels of Ambisonic B-format; expected one channel, or those of loudspeakers")
+			return nil, p.field.refuse("has channels of Ambisonic B-format; expected one channel, or those of loudspeakers")
 		default:
-			return nil, refuse("has the unknown sub-format %x; expected PCM or IEEE float", c[24:40])
+			return nil, p.field.refuse("has the unknown sub-format %x; expected PCM or IEEE float", c[24:40])
 		}
 		tag = binary.LittleEndian.Uint16(c[24:])
 	}
 	switch {
 	case tag != formatPCM && tag != formatFloat:
-		return nil, refuse("has samples of format %#04x%s; expected PCM (1) or IEEE float (3)", tag, coding(tag))
+		return nil, p.field.refuse("has samples of format %#04x%s; expected PCM (1) or IEEE float (3)", tag, coding(tag))
 	case tag == formatPCM && (w.bits < 8 || w.bits > 32):
-		return nil, refuse("has PCM samples of %d bits; expected 8 to 32", w.bits)
+		return nil, p.field.refuse("has PCM samples of %d bits; expected 8 to 32", w.bits)
 	case tag == formatFloat && w.bits != 32 && w.bits != 64:
-		return nil, refuse("has float samples of %d bits; expected 32 or 64", w.bits)
-	case w.channels < 1 || w.channels > maxChannels:
-		return nil, refuse("has %d channels; expected 1 to %d", w.channels, maxChannels)
+		return nil, p.field.refuse("has float samples of %d bits; expected 32 or 64", w.bits)
+	case w.Channels < 1 || w.Channels > maxChannels:
+		return nil, p.field.refuse("has %d channels; expected 1 to %d", w.Channels, maxChannels)
 	case rate < 1 || rate > maxRate:
-		return nil, refuse("has a sample rate of %d Hz; expected 1 to %d", rate, maxRate)
+		return nil, p.field.refuse("has a sample rate of %d Hz; expected 1 to %d", rate, maxRate)
 	}
-	w.rate, w.float = int(rate), tag == formatFloat
+	w.Rate, w.float = int(rate), tag == formatFloat
 	return w, w.container(align)
 }
 
 // container makes whole bytes of the bits of a sample, which stand at the top of
 // them. A frame of align bytes holds no more, but that 24 bits may stand in 32.
 // Some writers leave align out.
-func (w *wav) container(align int) error {
+func (w *WAV) container(align int) error {
 	bits := w.bits
 	w.bits = (bits + 7) / 8 * 8
-	if bits == 24 && align == 4*w.channels {
+	if bits == 24 && align == 4*w.Channels {
 		w.bits = 32
 	}
 	if align != 0 && align != w.frameBytes() {
-		return refuse("has frames of %d bytes by its header; %d channels of %d bits take %d", align, w.channels, bits, w.frameBytes())
+		return w.field.refuse("has frames of %d bytes by its header; %d channels of %d bits take %d", align, w.Channels, bits, w.frameBytes())
 	}
 	return nil
 }
 
 // setData takes the samples. Half a frame at their end is none: a pad byte that
 // was counted, or where a writer was stopped.
-func (w *wav) setData(samples []byte) error {
+func (w *WAV) setData(samples []byte) error {
 	frame := w.frameBytes()
-	w.frames = int64(len(samples) / frame)
-	w.data = samples[:w.frames*int64(frame)]
+	w.Frames = int64(len(samples) / frame)
+	w.data = samples[:w.Frames*int64(frame)]
 	switch {
-	case w.frames == 0 && len(samples) > 0:
-		return refuse("has %d bytes of samples, less than one frame of %d bytes", len(samples), frame)
-	case w.frames > maxSeconds*int64(w.rate):
+	case w.Frames == 0 && len(samples) > 0:
+		return w.field.refuse("has %d bytes of samples, less than one frame of %d bytes", len(samples), frame)
+	case w.Frames > maxSeconds*int64(w.Rate):
 		return &problem.Error{
 			Code:   problem.PayloadTooLarge,
-			Detail: "audio: is longer than an hour; split it",
-			Fields: []problem.Field{{Field: "audio", Detail: "expected at most 3600 seconds"}},
+			Detail: string(w.field) + ": is longer than an hour; split it",
+			Fields: []problem.Field{{Field: string(w.field), Detail: "expected at most 3600 seconds"}},
 		}
 	}
 	return nil
 }
 
 // frameBytes is how long a frame is.
-func (w *wav) frameBytes() int { return w.channels * w.bits / 8 }
+func (w *WAV) frameBytes() int { return w.Channels * w.bits / 8 }
 
-// duration is the length of the audio in seconds.
-func (w *wav) duration() float64 { return float64(w.frames) / float64(w.rate) }
+// Seconds is the length of the audio.
+func (w *WAV) Seconds() float64 { return float64(w.Frames) / float64(w.Rate) }
 
 // Read fills dst with the next frames, each the mean of its channels, in
-// [-1, 1] at full scale. At the end it returns 0 and io.EOF.
-func (w *wav) Read(dst []float32) (int, error) {
+// [-1, 1] at full scale. At the end it returns 0 and io.EOF. A sample that is
+// not finite is problem.InvalidArgument, which names its frame.
+func (w *WAV) Read(dst []float32) (int, error) {
 	width := w.bits / 8
-	frame := width * w.channels
+	frame := width * w.Channels
 	n := min(len(dst), len(w.data)/frame)
 	if n == 0 {
 		return 0, io.EOF
 	}
 	for i := range n {
 		var sum float64
-		for c := range w.channels {
+		for c := range w.Channels {
 			sum += sample(w.data[i*frame+c*width:][:width], w.float)
 		}
 		// NaN fails the comparison, too.
-		if !(math.Abs(sum) <= maxSample*float64(w.channels)) {
-			return 0, refuse("has a sample that is not finite or far out of range in frame %d; expected floats between -1 and 1", w.read+int64(i))
+		if !(math.Abs(sum) <= maxSample*float64(w.Channels)) {
+			return 0, w.field.refuse("has a sample that is not finite or far out of range in frame %d; expected floats between -1 and 1", w.read+int64(i))
 		}
-		dst[i] = float32(sum / float64(w.channels))
+		dst[i] = float32(sum / float64(w.Channels))
 	}
 	w.data = w.data[n*frame:]
 	w.read += int64(n)

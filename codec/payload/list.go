@@ -33,7 +33,7 @@ func (l *List[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	}
 	*l = List[T]{}
 	for kind := dec.PeekKind(); kind != ']'; kind = dec.PeekKind() {
-		if kind == 0 { // the next read tells what is wrong
+		if kind == 0 { // the next read returns what is wrong
 			_, err := dec.ReadToken()
 			return err
 		}

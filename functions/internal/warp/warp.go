@@ -1,6 +1,13 @@
-package imaging
+// Package warp cuts quadrilaterals out of images and straightens them, as
+// OpenCV's warpPerspective does, rounding included: lines of text for the models
+// that read them. It finds none.
+package warp
 
-import "math"
+import (
+	"math"
+
+	"github.com/modelserveai/modelserve/codec/imaging"
+)
 
 // The fixed point of OpenCV's remap: places in 1/32 pixel, weights in 1/32768.
 const (
@@ -106,9 +113,9 @@ func fixed(vy, vx [4]float32) [16]int32 {
 // Crop cuts q out of m and straightens it to w×h, bicubic, with the image's
 // edge repeated outside it: cv2.warpPerspective with INTER_CUBIC and
 // BORDER_REPLICATE. q must be Valid.
-func (t *Warper) Crop(m *Image, q Quad, w, h int) *Image {
+func (t *Warper) Crop(m *imaging.Image, q Quad, w, h int) *imaging.Image {
 	p := q.projection(float64(w), float64(h))
-	out := New(w, h)
+	out := imaging.New(w, h)
 	for y := range h {
 		row := out.Row(y)
 		for x := range w {
@@ -156,7 +163,7 @@ func saturate(v float64) int {
 	return int(math.RoundToEven(math.Max(-far, math.Min(far, v))))
 }
 
-func (t *Warper) sample(dst []uint8, m *Image, sx, sy int) {
+func (t *Warper) sample(dst []uint8, m *imaging.Image, sx, sy int) {
 	weights := &t.weights[(sy&(warpTab-1))*warpTab+sx&(warpTab-1)]
 	x, y := sx>>warpBits-1, sy>>warpBits-1
 	var b, g, r int32
@@ -181,4 +188,4 @@ func (t *Warper) sample(dst []uint8, m *Image, sx, sy int) {
 	dst[0], dst[1], dst[2] = rounded(b), rounded(g), rounded(r)
 }
 
-func rounded(v int32) uint8 { return clamp(int((v + 1<<(weightBits-1)) >> weightBits)) }
+func rounded(v int32) uint8 { return uint8(min(max((v+1<<(weightBits-1))>>weightBits, 0), 255)) }

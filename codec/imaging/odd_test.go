@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/modelserveai/modelserve/functions/internal/imaging"
+	"github.com/modelserveai/modelserve/codec/imaging"
 	"github.com/modelserveai/modelserve/problem"
 )
 

@@ -366,7 +366,7 @@ func paletteTIFF(values []int) color.Palette {
 // a pixel.
 type packed struct {
 	width, height, depth           int
-	differences                    int // over how many pixels samples are told by their differences; 0 if they are not
+	differences                    int // over how many pixels samples are stored as differences; 0 if they are not
 	palette                        color.Palette
 	inverted, alpha, premultiplied bool
 }

@@ -19,12 +19,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/modelserveai/modelserve/functions/internal/imaging"
+	"github.com/modelserveai/modelserve/codec/imaging"
 	"github.com/modelserveai/modelserve/problem"
 )
 
 // pages are the files that test/golden/text.py draws.
-const pages = "../../text-detect/testdata"
+const pages = "../../functions/text-detect/testdata"
 
 func decode(t testing.TB, data []byte) *imaging.Image {
 	t.Helper()

@@ -1,4 +1,4 @@
-package speechdetect
+package audio
 
 import (
 	"fmt"
@@ -6,6 +6,9 @@ import (
 	"math"
 	"testing"
 )
+
+// to is the rate that the tests resample to, in Hz.
+const to = 16000
 
 // sine is a stream of n samples of a sine; it reads in odd portions.
 type sine struct {
@@ -31,14 +34,14 @@ func TestResampleSine(t *testing.T) {
 		t.Run(fmt.Sprint(from), func(t *testing.T) {
 			t.Parallel()
 			frames := from / 2 // half a second
-			r := newResampler(&sine{hz: 440, rate: float64(from), n: frames}, from, int64(frames))
-			got := make([]float32, rate)
-			n, err := readFull(r, got)
-			if want := (frames*rate + from - 1) / from; err != nil || n != want {
+			r := NewResampler(&sine{hz: 440, rate: float64(from), n: frames}, from, to, int64(frames))
+			got := make([]float32, to)
+			n, err := ReadFull(r, got)
+			if want := (frames*to + from - 1) / from; err != nil || n != want {
 				t.Fatalf("%d samples, want %d: %v", n, want, err)
 			}
 			for i := 100; i < n-100; i++ { // the ends meet silence
-				want := math.Sin(2 * math.Pi * 440 * float64(i) / rate)
+				want := math.Sin(2 * math.Pi * 440 * float64(i) / to)
 				if d := math.Abs(float64(got[i]) - want); d > 5e-3 {
 					t.Fatalf("sample %d is %v, want %v", i, got[i], want)
 				}
@@ -50,9 +53,9 @@ func TestResampleSine(t *testing.T) {
 func TestResampleKeepsOutAliases(t *testing.T) {
 	t.Parallel()
 	// 11 kHz at 44.1 kHz would come back as 5 kHz at 16 kHz.
-	r := newResampler(&sine{hz: 11000, rate: 44100, n: 44100}, 44100, 44100)
-	got := make([]float32, rate)
-	n, err := readFull(r, got)
+	r := NewResampler(&sine{hz: 11000, rate: 44100, n: 44100}, 44100, to, 44100)
+	got := make([]float32, to)
+	n, err := ReadFull(r, got)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +75,7 @@ func TestResampleBySmallSteps(t *testing.T) {
 		dst  []float32
 		step int
 	}{{whole, 5000}, {steps, 7}} {
-		r := newResampler(&sine{hz: 300, rate: 44100, n: 9999}, 44100, 9999)
+		r := NewResampler(&sine{hz: 300, rate: 44100, n: 9999}, 44100, to, 9999)
 		for at := 0; at < len(tc.dst); {
 			n, err := r.Read(tc.dst[at:min(at+tc.step, len(tc.dst))])
 			at += n
@@ -91,7 +94,7 @@ func TestResampleBySmallSteps(t *testing.T) {
 func TestResamplerBytes(t *testing.T) {
 	t.Parallel()
 	for from, want := range map[int]int64{44100: 160 * (34*4 + 8), 8000: 2 * (13*4 + 8), maxRate - 1: 16000 * (291*4 + 8)} {
-		if got := resamplerBytes(from); got != want {
+		if got := ResamplerBytes(from, to); got != want {
 			t.Errorf("%d Hz: %d bytes, want %d", from, got, want)
 		}
 	}
@@ -99,11 +102,11 @@ func TestResamplerBytes(t *testing.T) {
 
 func BenchmarkResample(b *testing.B) {
 	in := make([]float32, 44100)
-	out := make([]float32, rate)
+	out := make([]float32, to)
 	b.SetBytes(int64(4 * len(in)))
 	for b.Loop() {
-		r := newResampler(&constant{in}, 44100, int64(len(in)))
-		if _, err := readFull(r, out); err != nil {
+		r := NewResampler(&constant{in}, 44100, to, int64(len(in)))
+		if _, err := ReadFull(r, out); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -52,22 +52,39 @@ func (m *Image) Resize(w, h int) *Image {
 	return out
 }
 
+// Normalization is how a model's numbers are made of a pixel's bytes: v becomes
+// (v/255 − Mean) / Std, each with values for blue, green and red. Std is not 0.
+type Normalization struct {
+	Mean, Std [3]float32
+	RGB       bool // planes are red, green, blue, in place of blue, green, red
+}
+
+// levels are the numbers of every byte, for blue, green and red.
+func (n *Normalization) levels() (levels [3][256]float32) {
+	for c := range levels {
+		for v := range levels[c] {
+			levels[c][v] = (float32(v)/255 - n.Mean[c]) / n.Std[c]
+		}
+	}
+	return levels
+}
+
 // Normalize scales the image to w×h as Resize does and writes it as three
-// planes of float32 (blue, green, red), each value v as (v/255 − 0.5) / 0.5,
-// into planes: rows of stride values, planes of plane values. What lies beside
-// the image is left as it is.
-func (m *Image) Normalize(planes []float32, w, h, stride, plane int) {
-	var level [256]float32
-	for v := range level {
-		level[v] = (float32(v)/255 - 0.5) / 0.5
+// planes of float32 by n into planes: rows of stride values, planes of plane
+// values. What lies beside the image is left as it is.
+func (m *Image) Normalize(planes []float32, w, h, stride, plane int, n Normalization) {
+	levels := n.levels()
+	first, last := 0, 2*plane
+	if n.RGB {
+		first, last = last, first
 	}
 	m.resizeRows(w, h, func(y int, row []uint8) {
-		b := planes[y*stride:][:w]
+		b := planes[first+y*stride:][:w]
 		g := planes[plane+y*stride:][:w]
-		r := planes[2*plane+y*stride:][:w]
+		r := planes[last+y*stride:][:w]
 		for x := range b {
 			px := row[3*x : 3*x+3 : 3*x+3]
-			b[x], g[x], r[x] = level[px[0]], level[px[1]], level[px[2]]
+			b[x], g[x], r[x] = levels[0][px[0]], levels[1][px[1]], levels[2][px[2]]
 		}
 	})
 }

@@ -1,13 +1,14 @@
-package speechdetect
+package audio
 
 import (
+	"errors"
 	"io"
 	"math"
 )
 
-// samples is a stream of mono samples. Read fills what it can of dst and
+// Samples is a stream of mono samples. Read fills what it can of dst and
 // returns how much; 0 and io.EOF at the end.
-type samples interface {
+type Samples interface {
 	Read(dst []float32) (int, error)
 }
 
@@ -20,13 +21,13 @@ const (
 	rolloff       = 0.99
 )
 
-// resampler changes the rate of a stream by band-limited interpolation: each
+// Resampler changes the rate of a stream by band-limited interpolation: each
 // output is the input convolved with a windowed sinc at that output's instant
 // (J. O. Smith, "Digital Audio Resampling", https://ccrma.stanford.edu/~jos/resample/).
 // The ratio is rational, so the filters repeat and are computed once, one for
 // each of the `to` phases. Its memory does not grow with the stream.
-type resampler struct {
-	src      samples
+type Resampler struct {
+	src      Samples
 	from, to int64 // the rates, without their common divisor
 	total    int64 // samples that will come out
 
@@ -39,9 +40,10 @@ type resampler struct {
 	base   int64     // which input window[0] is; before 0 and past the end are zeros
 }
 
-// resamplerBytes is the memory a resampler from a rate takes.
-func resamplerBytes(from int) int64 {
-	f, t := reduce(from, rate)
+// ResamplerBytes is the memory that a Resampler between two rates takes, for a
+// codec to reserve before it makes one.
+func ResamplerBytes(from, to int) int64 {
+	f, t := reduce(from, to)
 	return t * (int64(tapCount(f, t))*4 + 8)
 }
 
@@ -60,11 +62,11 @@ func halfWidth(from, to int64) float64 {
 
 func tapCount(from, to int64) int { return int(2*halfWidth(from, to)) + 1 }
 
-// newResampler makes a stream of 16 kHz out of one of from Hz that holds
-// frames samples. It gives ⌈frames·16000/from⌉.
-func newResampler(src samples, from int, frames int64) *resampler {
-	f, t := reduce(from, rate)
-	r := &resampler{src: src, from: f, to: t, total: (frames*t + f - 1) / f, taps: tapCount(f, t)}
+// NewResampler makes a stream of to Hz out of one of from Hz that holds frames
+// samples. It gives ⌈frames·to/from⌉.
+func NewResampler(src Samples, from, to int, frames int64) *Resampler {
+	f, t := reduce(from, to)
+	r := &Resampler{src: src, from: f, to: t, total: (frames*t + f - 1) / f, taps: tapCount(f, t)}
 	r.weights = make([]float32, int(t)*r.taps)
 	r.first = make([]int64, t)
 	reach := halfWidth(f, t)
@@ -90,8 +92,11 @@ func newResampler(src samples, from int, frames int64) *resampler {
 	return r
 }
 
-// Read implements samples.
-func (r *resampler) Read(dst []float32) (int, error) {
+// Frames is how many samples come out in all.
+func (r *Resampler) Frames() int64 { return r.total }
+
+// Read implements Samples.
+func (r *Resampler) Read(dst []float32) (int, error) {
 	n := int(min(int64(len(dst)), r.total-r.out))
 	if n == 0 {
 		return 0, io.EOF
@@ -117,7 +122,7 @@ func (r *resampler) Read(dst []float32) (int, error) {
 
 // fill drops the inputs before start and reads until a filter's length is at
 // hand, with zeros past the end.
-func (r *resampler) fill(start int64) error {
+func (r *Resampler) fill(start int64) error {
 	for skip := start - r.base; ; skip = start - r.base {
 		skip = min(skip, int64(len(r.window)))
 		r.window = r.window[:copy(r.window, r.window[skip:])]
@@ -127,7 +132,7 @@ func (r *resampler) fill(start int64) error {
 		}
 		n, err := r.src.Read(r.window[len(r.window):cap(r.window)])
 		r.window = r.window[:len(r.window)+n]
-		if err == io.EOF { //nolint:errorlint // samples return it bare, as io.Reader does
+		if err == io.EOF { //nolint:errorlint // Samples return it bare, as io.Reader does
 			held := len(r.window)
 			r.window = r.window[:cap(r.window)]
 			clear(r.window[held:])
@@ -137,4 +142,21 @@ func (r *resampler) fill(start int64) error {
 			return err
 		}
 	}
+}
+
+// ReadFull reads until dst is full or the stream ends, and returns how much it
+// read; the end is no error.
+func ReadFull(src Samples, dst []float32) (int, error) {
+	n := 0
+	for n < len(dst) {
+		m, err := src.Read(dst[n:])
+		n += m
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }

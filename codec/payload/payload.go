@@ -108,7 +108,7 @@ func decodeProblem(body []byte, err error) error {
 	}
 }
 
-// malformed tells where the body stops being JSON, and within which field.
+// malformed says where the body stops being JSON, and within which field.
 func malformed(e *jsontext.SyntacticError) *problem.Error {
 	reason := "invalid JSON"
 	if e.Err != nil {

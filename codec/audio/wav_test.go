@@ -1,4 +1,4 @@
-package speechdetect
+package audio
 
 import (
 	"bytes"
@@ -133,14 +133,14 @@ func TestSamples(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, err := parseWAV(tc.h.bytes())
+			w, err := ParseWAV("audio", tc.h.bytes())
 			if err != nil {
 				t.Fatal(err)
 			}
 			got := make([]float32, 16)
-			n, err := readFull(w, got)
-			if err != nil || n != len(tc.want) || int64(n) != w.frames {
-				t.Fatalf("read %d of %d samples: %v", n, w.frames, err)
+			n, err := ReadFull(w, got)
+			if err != nil || n != len(tc.want) || int64(n) != w.Frames {
+				t.Fatalf("read %d of %d samples: %v", n, w.Frames, err)
 			}
 			for i, want := range tc.want {
 				if got[i] != want {
@@ -203,7 +203,7 @@ func TestBadWAV(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := parseWAV(tc.file)
+			_, err := ParseWAV("audio", tc.file)
 			p := problem.From(err)
 			if err == nil || p.Code != problem.InvalidArgument || len(p.Fields) != 1 || p.Fields[0].Field != "audio" {
 				t.Fatalf("got %#v, want a problem with audio", p)
@@ -218,11 +218,11 @@ func TestBadWAV(t *testing.T) {
 func TestTooLong(t *testing.T) {
 	t.Parallel()
 	h := header{tag: 1, channels: 1, bits: 8, rate: 1, data: make([]byte, 3601)}
-	if _, err := parseWAV(h.bytes()); problem.CodeOf(err) != problem.PayloadTooLarge {
+	if _, err := ParseWAV("audio", h.bytes()); problem.CodeOf(err) != problem.PayloadTooLarge {
 		t.Errorf("more than an hour: %v", err)
 	}
 	h.data = h.data[:3600]
-	if _, err := parseWAV(h.bytes()); err != nil {
+	if _, err := ParseWAV("audio", h.bytes()); err != nil {
 		t.Errorf("an hour: %v", err)
 	}
 }
@@ -233,7 +233,7 @@ func TestSamplesOutOfRange(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			data := binary.LittleEndian.AppendUint64(make([]byte, 16), math.Float64bits(v))
-			w, err := parseWAV(header{tag: 3, channels: 1, bits: 64, rate: 8000, data: data}.bytes())
+			w, err := ParseWAV("audio", header{tag: 3, channels: 1, bits: 64, rate: 8000, data: data}.bytes())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -245,7 +245,7 @@ func TestSamplesOutOfRange(t *testing.T) {
 }
 
 func FuzzWAV(f *testing.F) {
-	files, err := filepath.Glob("../testdata/*.wav")
+	files, err := filepath.Glob("../../functions/speech-detect/testdata/*.wav")
 	if err != nil || len(files) == 0 {
 		f.Fatal("no recordings: ", err)
 	}
@@ -265,7 +265,7 @@ func FuzzWAV(f *testing.F) {
 	}
 	f.Add(header{tag: 3, channels: 2, bits: 64, rate: 44099, data: bytes.Repeat([]byte{0, 1}, 80), extensible: true}.bytes())
 	f.Fuzz(func(t *testing.T, file []byte) {
-		w, err := parseWAV(file)
+		w, err := ParseWAV("audio", file)
 		if err != nil {
 			if code := problem.CodeOf(err); code != problem.InvalidArgument && code != problem.PayloadTooLarge {
 				t.Fatalf("a bad file is not the caller's fault: %v", err)
@@ -284,8 +284,8 @@ func FuzzWAV(f *testing.F) {
 				return
 			}
 		}
-		if read != w.frames || read > int64(len(file)) {
-			t.Fatalf("%d frames announced, %d read out of %d bytes", w.frames, read, len(file))
+		if read != w.Frames || read > int64(len(file)) {
+			t.Fatalf("%d frames announced, %d read out of %d bytes", w.Frames, read, len(file))
 		}
 	})
 }

@@ -76,10 +76,12 @@ type refusal string
 func (r refusal) Error() string { return string(r) + ", which is not read here" }
 
 // Decode reads the first picture of an image file, upright by its EXIF
-// orientation, with transparency laid over the background that the text stands
-// out from. What a file has beside its picture cannot fail it. Pixels are
+// orientation, with transparency laid over the background that what is drawn
+// stands out from: white behind dark pixels, black behind light ones. What a file has beside its picture cannot fail it. Pixels are
 // counted, and memory taken from the budget, before anything is allocated for
-// them. Errors are problems that name opts.Field.
+// them. Errors are problems that name opts.Field: problem.InvalidArgument for a
+// file that is no such picture, problem.PayloadTooLarge for too many pixels, and
+// whatever opts.Reserve returns.
 func Decode(ctx context.Context, data []byte, opts Options) (*Image, error) {
 	if len(data) == 0 {
 		return nil, problem.Invalid(opts.Field, "empty; expected %s", expectedFormats)

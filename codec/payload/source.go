@@ -23,7 +23,8 @@ import (
 const firstRead = 64 << 10
 
 // Source is an input inside a JSON form: a base64 string (RFC 4648, padded) or
-// {"ref": "s3://…"}, which may tell content_type and size too. Decoding a form only checks its shape; Bytes reads it.
+// {"ref": "s3://…"}, which may also have content_type and size. Decoding a
+// form only checks its shape; Bytes reads it.
 // The zero Source is an absent one.
 type Source struct {
 	field      string
@@ -91,7 +92,9 @@ func (s *Source) Field() string { return s.field }
 
 // Bytes returns the input: the decoded base64, or what the reference names.
 // in is the payload the source was decoded from. Its memory is taken from the
-// process's budget as it grows.
+// process's budget as it grows. Errors are problems that name the field:
+// problem.InvalidArgument for what is no base64 or no reference of the tenant's,
+// problem.NotFound, problem.PayloadTooLarge, and whatever in.Reserve returns.
 func (s *Source) Bytes(ctx context.Context, in serve.Payload) ([]byte, error) {
 	switch {
 	case !s.Present():
