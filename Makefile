@@ -21,10 +21,10 @@ build: ## Build the CLI into bin/.
 	@$(GO) build -trimpath -o bin/modelserve ./cmd/modelserve
 
 .PHONY: run
-run: ## Run the whole platform here, on http://localhost:8080.
+run: ## Run the whole platform here, on http://localhost:8080 (FUNCTIONS=examples/function adds another module's).
 	@# The fetch waits for the network and the build for the processor: together.
 	@$(MAKE) --no-print-directory -j2 deps build
-	@exec bin/modelserve dev
+	@exec bin/modelserve dev $(addprefix --functions ,$(FUNCTIONS))
 
 .PHONY: models
 models: deps build ## Publish the shipped models into the platform's S3, as version 1.
@@ -85,6 +85,7 @@ test-deps:
 lint: ## Check the code, the manifests and the module files.
 	@$(tool) golangci-lint run --build-tags e2e ./...
 	@$(GO) mod tidy -diff
+	@cd examples/function && $(GO) tool -modfile=../../tools/go.mod golangci-lint run ./... && $(GO) mod tidy -diff
 	@for overlay in config/overlays/*; do $(tool) kustomize build $$overlay >/dev/null; done
 
 .PHONY: fmt

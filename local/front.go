@@ -132,7 +132,7 @@ func (p *platform) view() screen.View {
 		Metrics:   p.front.metrics,
 		Commands: commands{
 			here: here, program: program, data: string(p.dir), deps: absoluteOf(p.options.Deps),
-			server: p.listeners.url(), detect: p.listeners.function("text-detect"),
+			server: p.listeners.url(), detect: p.listeners.function("text-detect"), shipped: p.options.Overlay != "",
 		}.lines(),
 	}
 }
@@ -147,6 +147,7 @@ type commands struct {
 	deps          string // absolute
 	server        string // the gateway's URL
 	detect        string // that of text-detect
+	shipped       bool   // the shipped functions and models are there
 }
 
 // lines are the commands, in pairs of a line that says what and the command. A
@@ -162,6 +163,12 @@ func (c commands) lines() []string {
 			return shellQuote(p)
 		}
 		program, data = "bin/modelserve", ""
+		if !c.shipped {
+			program = "modelserve"
+		}
+	}
+	if !c.shipped {
+		return []string{"publish a model: any ONNX file", program + " models push my-model FILE.onnx" + data}
 	}
 	key := "-H " + `"X-API-Key: $(cat ` + path(filepath.Join(c.data, "key")) + `)"`
 	return []string{

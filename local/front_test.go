@@ -34,11 +34,26 @@ func TestPrintedCommands(t *testing.T) {
 			t.Parallel()
 			lines := commands{
 				here: "/src", program: "/opt/modelserve", data: tc.data, deps: "/src/.deps",
-				server: "http://localhost:1", detect: "http://text-detect.default.localhost:1/",
+				server: "http://localhost:1", detect: "http://text-detect.default.localhost:1/", shipped: true,
 			}.lines()
 			if diff := cmp.Diff(tc.want, []string{lines[1], lines[3], lines[5]}); diff != "" {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestPrintedCommandsWithoutShippedModels holds that a platform in a module of
+// others names nothing that is not there.
+func TestPrintedCommandsWithoutShippedModels(t *testing.T) {
+	t.Parallel()
+	for data, want := range map[string]string{
+		"/src/.modelserve": "modelserve models push my-model FILE.onnx",
+		"/tmp/data":        "/opt/modelserve models push my-model FILE.onnx --data /tmp/data",
+	} {
+		lines := commands{here: "/src", program: "/opt/modelserve", data: data}.lines()
+		if diff := cmp.Diff([]string{"publish a model: any ONNX file", want}, lines); diff != "" {
+			t.Error(diff)
+		}
 	}
 }

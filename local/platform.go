@@ -39,10 +39,16 @@ import (
 type Options struct {
 	Address string // where the gateway listens: "127.0.0.1:8080", which means [::1] too
 	DataDir string // ".modelserve"
-	Overlay string // "config/overlays/local"
 	Deps    string // ".deps", what `make deps` fetched
 	Version string
 	Plain   bool // never redraw, as when the output is no terminal
+
+	// Overlay is the folder of the manifests that run, of which some are of the
+	// shipped functions. "" is the pool alone, without the shipped models.
+	Overlay   string
+	Functions []string // folders of Go modules, each with its service.yaml
+	Module    string   // folder of the Go module that has all other programs: "."
+	Library   string   // ONNX Runtime's, where none is in Deps
 
 	Out io.Writer // os.Stdout
 }
@@ -50,8 +56,8 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	setDefault(&o.Address, "127.0.0.1:8080")
 	setDefault(&o.DataDir, ".modelserve")
-	setDefault(&o.Overlay, filepath.Join("config", "overlays", "local"))
 	setDefault(&o.Deps, ".deps")
+	setDefault(&o.Module, ".")
 	setDefault(&o.Version, "dev")
 	if o.Out == nil {
 		o.Out = os.Stdout
@@ -176,7 +182,13 @@ func (p *platform) open(ctx context.Context) error {
 			Endpoint: p.store.Endpoint, Bucket: objectstore.Bucket, Region: objectstore.Region, PathStyle: true,
 			AccessKeyID: p.store.AccessKeyID, SecretAccessKey: p.store.SecretAccessKey,
 		},
-		SigningKey: p.dir.signing(), PublicKey: p.dir.public(), Services: p.dir.services(), Overlay: absoluteOf(p.options.Overlay), Library: p.library(),
+		SigningKey: p.dir.signing(), PublicKey: p.dir.public(), Services: p.dir.services(), Library: p.library(),
+	}
+	if p.options.Overlay != "" {
+		p.state.Overlay = absoluteOf(p.options.Overlay)
+	}
+	for _, folder := range p.options.Functions {
+		p.state.Functions = append(p.state.Functions, absoluteOf(folder))
 	}
 	if err := writeJSON(p.dir.state(), p.state); err != nil {
 		return fmt.Errorf("tell the commands where the platform is: %w", err)
@@ -194,7 +206,7 @@ func (p *platform) openServices(ctx context.Context) error {
 	p.services = &services{
 		ctx:     alive,
 		cancel:  stop,
-		builder: build.New(p.spawner, p.dir.programs(), ".", os.Environ(), p.screen.Say),
+		builder: build.New(p.spawner, p.dir.programs(), p.options.Module, os.Environ(), p.screen.Say),
 		launcher: instance.NewLauncher(p.spawner, p.dir.terminations(), append(inherited(os.Environ()), hugePages), p.given(),
 			p.screen.Line, p.logger),
 		table:   activator.New(route.ErrAsleep, p.screen.Cold),
@@ -210,7 +222,13 @@ func (p *platform) openServices(ctx context.Context) error {
 
 // serve runs until ctx ends or the gateway does.
 func (p *platform) serve(ctx context.Context) error {
-	source := manifest.Source{Overlay: p.relative(p.options.Overlay), Folder: p.relative(p.dir.services())}
+	source := manifest.Source{Folder: p.relative(p.dir.services())}
+	if p.options.Overlay != "" {
+		source.Overlay = p.relative(p.options.Overlay)
+	}
+	for _, folder := range p.options.Functions {
+		source.Functions = append(source.Functions, p.relative(folder))
+	}
 	set, snapshot, skipped, err := manifest.Load(ctx, source, manifest.Set{})
 	if err != nil {
 		return fmt.Errorf("the manifests cannot be followed:\n%w", err)
@@ -378,7 +396,8 @@ func (p *platform) given() []string {
 	return env
 }
 
-// library is ONNX Runtime's, as `make deps` put it, or as the environment says.
+// library is ONNX Runtime's: as the environment says, as `make deps` put it, or
+// as the options say.
 func (p *platform) library() string {
 	if p.settings.Library != "" {
 		return p.settings.Library
@@ -389,7 +408,7 @@ func (p *platform) library() string {
 			return absolute
 		}
 	}
-	return ""
+	return p.options.Library
 }
 
 // absoluteOf is a path that means the same in every folder, where one can be

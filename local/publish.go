@@ -14,6 +14,9 @@ import (
 // process that idles should not hold.
 func (p *platform) publish(ctx context.Context) {
 	defer close(p.published)
+	if p.options.Overlay == "" {
+		return // nor are the shipped functions there
+	}
 	if err := p.publishShipped(ctx); err != nil && ctx.Err() == nil {
 		p.screen.Problem(fmt.Errorf("the shipped models are not published, so their functions cannot start: %w", err))
 	}

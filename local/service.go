@@ -251,7 +251,7 @@ func (s *services) run(service string, record record, scaling *autoscalerconfig.
 		Timeout:              timeout, StartTimeout: startTimeout, MaxWaiting: maxWaiting, MaxWait: min(maxWait, timeout),
 		Build: func(ctx context.Context) (err error) {
 			publishing.Store(false)
-			if program, err = s.builder.Build(ctx, strings.TrimPrefix(container.Image, manifest.Scheme)); err != nil {
+			if program, err = s.builder.Build(ctx, strings.TrimPrefix(container.Image, manifest.Scheme), record.Template.Annotations[manifest.ModuleAnnotation]); err != nil {
 				return err //nolint:wrapcheck // it says what was built
 			}
 			publishing.Store(true)

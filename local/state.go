@@ -24,9 +24,10 @@ type State struct {
 	S3         S3        `json:"s3"`
 	SigningKey string    `json:"signing_key"`
 	PublicKey  string    `json:"public_key"`
-	Services   string    `json:"services"` // folder of manifests that the platform watches
-	Overlay    string    `json:"overlay"`  // folder of the kustomization that it runs
-	Library    string    `json:"library"`  // ONNX Runtime's; "" leaves finding it to whoever needs it
+	Services   string    `json:"services"`            // folder of manifests that the platform watches
+	Overlay    string    `json:"overlay"`             // folder of the kustomization that it runs; "" is the pool alone
+	Functions  []string  `json:"functions,omitempty"` // folders of Go modules whose service.yaml it runs
+	Library    string    `json:"library"`             // ONNX Runtime's; "" leaves finding it to whoever needs it
 }
 
 // S3 says where objects are.

@@ -17,13 +17,15 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/mod/module"
+
 	"github.com/modelserveai/modelserve/local/process"
 )
 
 // Builder builds one program at a time: the compiler uses every core by itself.
 type Builder struct {
 	dir     string // where programs go
-	module  string // where go runs
+	module  string // where go runs for those that no folder is named for
 	env     []string
 	spawner *process.Spawner
 	say     func(format string, args ...any)
@@ -33,8 +35,8 @@ type Builder struct {
 	inUse map[string]bool // programs given out since the start
 }
 
-// New makes a Builder that runs go in module with the environment env and puts
-// programs below dir.
+// New makes a Builder that runs go with the environment env, in module where
+// nothing else is said, and puts programs below dir.
 func New(spawner *process.Spawner, dir, module string, env []string, say func(format string, args ...any)) *Builder {
 	return &Builder{
 		dir: dir, module: module, env: env, spawner: spawner, say: say,
@@ -43,9 +45,13 @@ func New(spawner *process.Spawner, dir, module string, env []string, say func(fo
 }
 
 // Build returns the path of the program that the package at importPath makes
-// now. The path is of its content: a later build of changed source gets another
+// now, as the Go module of the folder in has it, its go.mod in there or above; ""
+// is the Builder's own. The path is of its content: a later build of changed source gets another
 // one, and a program that runs is never written over.
-func (b *Builder) Build(ctx context.Context, importPath string) (string, error) {
+func (b *Builder) Build(ctx context.Context, importPath, in string) (string, error) {
+	if in == "" {
+		in = b.module
+	}
 	select {
 	case b.mu <- struct{}{}:
 		defer func() { <-b.mu }()
@@ -53,21 +59,29 @@ func (b *Builder) Build(ctx context.Context, importPath string) (string, error) 
 		return "", fmt.Errorf("build %s: %w", importPath, ctx.Err())
 	}
 	// go leaves a program alone that is up to date, so each import path has a
-	// place of its own; and -o with a folder writes programs only.
-	place := sha256.Sum256([]byte(importPath))
+	// place of its own in each module; and -o with a folder writes programs only.
+	place := sha256.Sum256([]byte(importPath + "\x00" + in))
 	latest := filepath.Join(b.dir, "latest", hex.EncodeToString(place[:4]))
 	if err := os.MkdirAll(latest, 0o700); err != nil {
 		return "", fmt.Errorf("build %s: %w", importPath, err)
 	}
-	if err := b.compile(ctx, importPath, latest); err != nil {
+	if err := b.compile(ctx, importPath, in, latest); err != nil {
 		return "", err
 	}
-	program := filepath.Join(latest, path.Base(importPath))
-	kept, err := b.keep(program)
+	kept, err := b.keep(filepath.Join(latest, programName(importPath)))
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", importPath, err)
 	}
 	return kept, nil
+}
+
+// programName is what go names the program of a package: the last element of its
+// import path that is not a major version.
+func programName(importPath string) string {
+	if prefix, version, ok := module.SplitPathVersion(importPath); ok && version != "" {
+		importPath = prefix
+	}
+	return path.Base(importPath)
 }
 
 // lifelineScript runs its arguments as one process group with whatever they
@@ -75,14 +89,14 @@ func (b *Builder) Build(ctx context.Context, importPath string) (string, error) 
 // that no death signal of ours reaches.
 const lifelineScript = `(read -r _ <&3; kill -KILL 0) & watch=$!; "$@" 3<&-; status=$?; kill -KILL $watch 2>/dev/null; exit $status`
 
-func (b *Builder) compile(ctx context.Context, importPath, out string) error {
+func (b *Builder) compile(ctx context.Context, importPath, in, out string) error {
 	var said []string
 	begun := time.Now()
 	p, err := b.spawner.Start(process.Command{
 		Path: "/bin/sh",
 		Args: []string{"-c", lifelineScript, "build", "go", "build", "-trimpath", "-buildvcs=false", "-o", out + string(filepath.Separator), importPath},
 		Env:  b.env,
-		Dir:  b.module,
+		Dir:  in,
 		Line: func(line []byte) {
 			if len(said) < 50 {
 				said = append(said, string(line))
@@ -102,7 +116,7 @@ func (b *Builder) compile(ctx context.Context, importPath, out string) error {
 		return fmt.Errorf("build %s: %w", importPath, ctx.Err())
 	}
 	if p.Err() != nil {
-		return fmt.Errorf("build %s:\n%s", importPath, strings.Join(said, "\n"))
+		return fmt.Errorf("build %s in %s:\n%s", importPath, in, strings.Join(said, "\n"))
 	}
 	if took := time.Since(begun); took > time.Second {
 		b.say("built %s in %.1f s", importPath, took.Seconds())

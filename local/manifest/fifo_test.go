@@ -26,7 +26,7 @@ func TestAFIFOHoldsUpNobody(t *testing.T) {
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	set, snapshot, skipped, err := manifest.Load(t.Context(), manifest.Source{Folder: dir}, manifest.Set{})
+	set, snapshot, skipped, err := manifest.Load(t.Context(), manifest.Source{Overlay: empty(t), Folder: dir}, manifest.Set{})
 	if err != nil || len(set.Services) != 1 {
 		t.Fatalf("%d services, %v", len(set.Services), err)
 	}

@@ -37,10 +37,18 @@ const Scheme = "ko://"
 // FUNCTION.default.localhost.
 const Namespace = "default"
 
+// FunctionFile is the manifest that a folder of a function's Go module has.
+const FunctionFile = "service.yaml"
+
+// ModuleAnnotation names, in a template of a Service, the folder of the Go module
+// that has the image's import path, where that is not the platform's own.
+const ModuleAnnotation = "modelserve.dev/module"
+
 // Source is where manifests are.
 type Source struct {
-	Overlay string // a folder with a kustomization; "" is none
-	Folder  string // single manifests, *.yaml; need not exist
+	Overlay   string   // a folder with a kustomization; "" is the pool alone
+	Folder    string   // single manifests, *.yaml; need not exist
+	Functions []string // folders of Go modules, each with a FunctionFile
 }
 
 // Service is one Knative Service that can run here, with its defaults filled in.
@@ -70,7 +78,7 @@ type Set struct {
 func Load(ctx context.Context, source Source, before Set) (set Set, snapshot Snapshot, skipped, err error) {
 	files := newRecorder()
 	overlay, overlayErr := files.overlay(source.Overlay)
-	single, faults, err := files.folder(source.Folder)
+	single, faults, err := files.single(source)
 	snapshot = files.snapshot(source.Folder)
 	if err := errors.Join(overlayErr, err); err != nil {
 		return Set{}, snapshot, nil, err
@@ -124,6 +132,8 @@ type document struct {
 	file string
 	json []byte
 	text []byte // of the whole file; nil where it is to be read again
+
+	module string // folder of the Go module that it is of; "" is the platform's own
 }
 
 // header is what every Kubernetes object has.
@@ -218,6 +228,12 @@ func service(ctx context.Context, d document, h header, values settings) (Servic
 	if object.Namespace != Namespace {
 		return Service{}, fault(fmt.Errorf("metadata.namespace: %q: the local platform has only %q", object.Namespace, Namespace))
 	}
+	if d.module != "" {
+		if object.Spec.Template.Annotations == nil {
+			object.Spec.Template.Annotations = map[string]string{}
+		}
+		object.Spec.Template.Annotations[ModuleAnnotation] = d.module
+	}
 	object.SetDefaults(ctx)
 	s := Service{Name: object.Name, File: d.file, Object: object}
 	if len(object.Spec.Template.Spec.Containers) == 1 {
@@ -267,7 +283,37 @@ func validation(err *apis.FieldError) []error {
 	return faults
 }
 
-// folder reads single manifests, and tells those that it cannot read.
+// single reads the manifests that are no part of the overlay.
+func (r *recorder) single(source Source) (documents []document, faults []fault, err error) {
+	documents, faults, err = r.folder(source.Folder)
+	for _, module := range source.Functions {
+		path := filepath.Join(module, FunctionFile)
+		found, err := r.file(path)
+		if err != nil {
+			faults = append(faults, fault{path, err})
+		}
+		absolute, err := filepath.Abs(module)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		for i := range found {
+			found[i].module = absolute
+		}
+		documents = append(documents, found...)
+	}
+	return documents, faults, err
+}
+
+// file reads a file of manifests.
+func (r *recorder) file(path string) ([]document, error) {
+	text, err := r.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return split(path, text)
+}
+
+// folder reads single manifests, and reports those that it cannot read.
 func (r *recorder) folder(dir string) (documents []document, faults []fault, err error) {
 	if dir == "" {
 		return nil, nil, nil
@@ -283,12 +329,7 @@ func (r *recorder) folder(dir string) (documents []document, faults []fault, err
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
-		text, err := r.ReadFile(path)
-		if err != nil {
-			faults = append(faults, fault{path, fmt.Errorf("read %s: %w", path, err)})
-			continue
-		}
-		found, err := split(path, text)
+		found, err := r.file(path)
 		if err != nil {
 			faults = append(faults, fault{path, err})
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +84,75 @@ func TestShippedLocalOverlay(t *testing.T) {
 }
 
 // What is only for clusters is refused by name.
+// TestThePoolAloneIsTheOverlays holds what runs where there is no overlay to
+// config/overlays/local.
+func TestThePoolAloneIsTheOverlays(t *testing.T) {
+	t.Parallel()
+	whole, _, _, err := manifest.Load(t.Context(), manifest.Source{Overlay: filepath.Join(overlays, "local")}, manifest.Set{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone, _, _, err := manifest.Load(t.Context(), manifest.Source{}, manifest.Set{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(whole.Services, func(s manifest.Service) bool { return s.Name == "pool" })
+	if at < 0 || len(alone.Services) != 1 {
+		t.Fatalf("%d services, and the pool at %d of the overlay's", len(alone.Services), at)
+	}
+	want, got := whole.Services[at], alone.Services[0]
+	if diff := cmp.Diff(want.Object.Spec, got.Object.Spec); diff != "" {
+		t.Errorf("spec (-overlay +alone):\n%s", diff)
+	}
+	if diff := cmp.Diff(want.Env, got.Env); diff != "" {
+		t.Errorf("environment (-overlay +alone):\n%s", diff)
+	}
+	if diff := cmp.Diff(whole.Autoscaler, alone.Autoscaler); diff != "" {
+		t.Errorf("autoscaler (-overlay +alone):\n%s", diff)
+	}
+}
+
+// TestFunctionsOfOtherModules holds that a folder's service.yaml is run beside the
+// rest, built by that folder's module, and watched; that one with a fault leaves
+// the others alone.
+func TestFunctionsOfOtherModules(t *testing.T) {
+	t.Parallel()
+	good, bad := t.TempDir(), t.TempDir()
+	text, err := os.ReadFile("../../examples/function/service.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir, text := range map[string][]byte{good: text, bad: []byte("kind: Nothing\n")} {
+		if err := os.WriteFile(filepath.Join(dir, manifest.FunctionFile), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	source := manifest.Source{Functions: []string{good, bad}}
+	set, snapshot, skipped, err := manifest.Load(t.Context(), source, manifest.Set{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if skipped == nil || !strings.Contains(skipped.Error(), bad) || strings.Contains(skipped.Error(), good) {
+		t.Errorf("skipped %v, want it to name only %s", skipped, bad)
+	}
+	if len(set.Services) != 2 || set.Services[0].Name != "language-detect" {
+		t.Fatalf("got %+v, want language-detect and the pool", set.Services)
+	}
+	function := set.Services[0]
+	if got := function.Object.Spec.Template.Annotations[manifest.ModuleAnnotation]; got != good || function.Import != "example.com/language-detect" {
+		t.Errorf("%s is built in %q, want %s", function.Import, got, good)
+	}
+	if snapshot.Changed() {
+		t.Error("nothing has changed")
+	}
+	if err := os.WriteFile(filepath.Join(bad, manifest.FunctionFile), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if !snapshot.Changed() {
+		t.Error("a change is not noticed")
+	}
+}
+
 func TestClusterOverlaysAreForClusters(t *testing.T) {
 	t.Parallel()
 	_, _, err := load(t, manifest.Source{Overlay: filepath.Join(overlays, "gpu")})

@@ -3,6 +3,7 @@ package manifest
 import (
 	"bytes"
 	"crypto/sha256"
+	_ "embed" // the manifest of the pool
 	"errors"
 	"fmt"
 	"io"
@@ -90,10 +91,16 @@ func kustomize(files filesys.FileSystem, dir string) (resmap.ResMap, error) {
 	return built, nil
 }
 
-// overlay builds a kustomization; "" is none.
+// poolAlone is what runs where there is no overlay: the pool, and the settings
+// of config/overlays/local. A test holds it to them.
+//
+//go:embed pool.yaml
+var poolAlone []byte
+
+// overlay builds a kustomization; "" is the pool alone.
 func (r *recorder) overlay(dir string) ([]document, error) {
 	if dir == "" {
-		return nil, nil
+		return split("(built in)", poolAlone)
 	}
 	absolute, err := filepath.Abs(dir)
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/modelserveai/modelserve/internal/deps"
 )
 
 // LibraryVariable names the environment variable that says where the ONNX
@@ -18,8 +20,9 @@ const LibraryVariable = "MODELSERVE_ORT_LIBRARY"
 // FindLibrary finds ONNX Runtime's shared library: where the variable
 // MODELSERVE_ORT_LIBRARY says, in the system's library folders, or in
 // .deps/onnxruntime of the working directory, of the executable's, or of any
-// folder above them (what `make deps` fetched). Of several versions in one
-// place it takes the newest.
+// folder above them (what `make deps` fetched), or in the user's cache, where the
+// modules of others have it (deps.UserDir). Of several versions in one place it
+// takes the newest.
 func FindLibrary() (string, error) {
 	var starts []string
 	if wd, err := os.Getwd(); err == nil {
@@ -28,11 +31,15 @@ func FindLibrary() (string, error) {
 	if exe, err := os.Executable(); err == nil {
 		starts = append(starts, filepath.Dir(exe))
 	}
+	var cache string
+	if dir, err := deps.UserDir(); err == nil {
+		cache = filepath.Join(dir, "onnxruntime")
+	}
 	//nolint:forbidigo // every binary and every test finds the library in this one place
-	return findLibrary(os.Getenv(LibraryVariable), systemFolders(), starts)
+	return findLibrary(os.Getenv(LibraryVariable), systemFolders(), starts, cache)
 }
 
-func findLibrary(configured string, system, starts []string) (string, error) {
+func findLibrary(configured string, system, starts []string, cache string) (string, error) {
 	if configured != "" {
 		if _, err := os.Stat(configured); err != nil { //nolint:gosec // the operator names it
 			return "", fmt.Errorf("%s: %w", LibraryVariable, err)
@@ -55,6 +62,9 @@ func findLibrary(configured string, system, starts []string) (string, error) {
 			}
 			dir = parent
 		}
+	}
+	if path := newestLibrary(cache); cache != "" && path != "" {
+		return path, nil
 	}
 	return "", errors.New("the ONNX Runtime library was not found: run `make deps`, or name it in " + LibraryVariable)
 }

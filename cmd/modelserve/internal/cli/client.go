@@ -97,7 +97,7 @@ func (c *client) unreachable(err error) error {
 	}
 	var dial *net.OpError
 	if errors.As(err, &dial) && dial.Op == "dial" {
-		return fmt.Errorf("no platform answers at %s (%w); start it with `make run`, or say where it is with --server", c.server, err)
+		return fmt.Errorf("no platform answers at %s (%w); start it with `make run` or `modelserve dev`, or say where it is with --server", c.server, err)
 	}
 	return fmt.Errorf("call %s: %w", c.server, err)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -37,6 +38,7 @@ type service struct {
 	Namespace   string
 	Version     int
 	Image       string
+	Module      string // folder of the Go module that has the image's package; "" is the platform's own
 	MinScale    int
 	MaxScale    int   // 0 is the platform's own bound
 	Concurrency int   // 0 until it is derived
@@ -136,10 +138,15 @@ service is ready, or says why it is not. A service that deploy did not make it
 does not replace.
 
 How many requests an instance takes at once, and from how many another one
-starts, follow from what was measured when the model was pushed.`,
+starts, follow from what was measured when the model was pushed.
+
+--image names a function of your own: an image, or ko://IMPORT/PATH of its main
+package, which the local platform builds in the Go module of the folder that
+deploy is run in.`,
 		Example: `  modelserve deploy churn                       # here
   modelserve deploy churn@3 --min-scale 1       # one instance always ready
   modelserve deploy churn --dry-run             # only show the manifest
+  modelserve deploy churn --image ko://example.com/churn # by a codec of your own
   modelserve deploy churn --apply ko            # in the current cluster
   modelserve deploy churn --output-dir deploy/  # for a cluster, written to a file`,
 		Args: args(cobra.ExactArgs(1)),
@@ -152,6 +159,12 @@ starts, follow from what was measured when the model was pushed.`,
 				return err
 			}
 			s.fit(m)
+			here := to.dir == "" && to.apply == ""
+			if here {
+				if s.Module, err = a.moduleOf(cmd.Context(), s.Image); err != nil {
+					return err
+				}
+			}
 			text, err := s.manifest()
 			if err != nil {
 				return err
@@ -159,7 +172,7 @@ starts, follow from what was measured when the model was pushed.`,
 			if dryRun {
 				return a.print(map[string]any{"manifest": text}, func() string { return text })
 			}
-			if to.dir == "" && to.apply == "" {
+			if here {
 				return a.deployHere(cmd.Context(), &s, m, text, to.wait)
 			}
 			return a.deployCluster(cmd.Context(), &s, m, text, to)
@@ -169,7 +182,7 @@ starts, follow from what was measured when the model was pushed.`,
 	cmd.Flags().IntVar(&s.MinScale, "min-scale", 0, "instances that are always there")
 	cmd.Flags().IntVar(&s.MaxScale, "max-scale", 0, "instances at most (0: the platform's own bound)")
 	cmd.Flags().IntVar(&s.Concurrency, "concurrency", 0, "requests at once in one instance (0: what follows from the model's measurements)")
-	cmd.Flags().StringVar(&s.Image, "image", onnxImage, "what serves it")
+	cmd.Flags().StringVar(&s.Image, "image", onnxImage, "what serves it: an image, or `ko://IMPORT/PATH` of a main package")
 	cmd.Flags().StringVar(&s.Namespace, "namespace", defaultNamespace, "a cluster's namespace; its gateway must watch it")
 	cmd.Flags().StringVar(&to.dir, "output-dir", "", "write the manifest to this folder, for a cluster")
 	cmd.Flags().StringVar(&to.apply, "apply", "", "apply the manifest with ko or kubectl, and wait until the service is ready")
@@ -197,6 +210,35 @@ func (a *app) published(ctx context.Context, ref string, s *service) (m *model.M
 	return m, nil
 }
 
+// ownModule is ModelServe's; the platform knows where to build what it has.
+const ownModule = "github.com/modelserveai/modelserve"
+
+// moduleOf is the folder of the Go module that has an image's main package: the
+// one deploy runs in, which must have it. It is "" of what the platform has itself
+// and of images that are not built.
+func (a *app) moduleOf(ctx context.Context, image string) (string, error) {
+	path, built := strings.CutPrefix(image, "ko://")
+	if !built || strings.HasPrefix(path, ownModule+"/") {
+		return "", nil
+	}
+	dir, err := filepath.Abs(a.Dir)
+	if err != nil {
+		return "", fmt.Errorf("find the module of %s: %w", image, err)
+	}
+	cmd := exec.CommandContext(ctx, "go", "list", "-f", "{{.Name}}", "--", path) //nolint:gosec // what the caller wants built, and no option
+	cmd.Dir = dir
+	var said strings.Builder
+	cmd.Stderr = &said
+	name, err := cmd.Output()
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("--image: the Go module of %s does not have %s; run deploy in the folder of the module that has it: %w\n%s", dir, path, err, strings.TrimSpace(said.String()))
+	case strings.TrimSpace(string(name)) != "main":
+		return "", usagef("--image: %s is package %s; expected a main package", path, strings.TrimSpace(string(name)))
+	}
+	return dir, nil
+}
+
 // deployHere writes the manifest to where the local platform watches, and
 // waits until it is served.
 func (a *app) deployHere(ctx context.Context, s *service, m *model.Manifest, text string, wait time.Duration) error {
@@ -205,7 +247,7 @@ func (a *app) deployHere(ctx context.Context, s *service, m *model.Manifest, tex
 		return err
 	}
 	if p.dir == "" {
-		return errors.New("there is no local platform here or above (no .modelserve): start one with `make run`, name its folder with --data, or write the manifest for a cluster with --output-dir")
+		return errors.New("there is no local platform here or above (no .modelserve): start one with `make run` or `modelserve dev`, name its folder with --data, or write the manifest for a cluster with --output-dir")
 	}
 	if !strings.HasPrefix(s.Image, "ko://") {
 		return usagef("--image: the platform here builds what it runs, so it takes only ko://IMPORT/PATH; --output-dir writes the manifest for a cluster")
@@ -230,7 +272,7 @@ func (a *app) deployHere(ctx context.Context, s *service, m *model.Manifest, tex
 	}
 	result := deployResult{Name: s.Name, Version: s.Version, File: path}
 	if !p.running() {
-		return a.printDeploy(result, "the platform is not running; `make run` will serve it\n")
+		return a.printDeploy(result, "the platform is not running; `make run`, or `modelserve dev` where that ran before, will serve it\n")
 	}
 	shown := a.progress(s.Name + ": ")
 	shown.stage("waiting for the platform")
@@ -322,7 +364,7 @@ func (c *client) nameIsFree(ctx context.Context, name, path string) (*function, 
 		return nil, nil //nolint:nilnil // free
 	}
 	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("%s is a function already, whose manifest is in config/: change it there, or publish the model under another name", name)
+		return nil, fmt.Errorf("%s is a function already, whose manifest is in config/ or a function's service.yaml: change it there, or publish the model under another name", name)
 	}
 	return &functions[i], nil
 }
@@ -362,7 +404,7 @@ func (c *client) waitFor(ctx context.Context, s *service, before *function, wait
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return function{}, ctx.Err()
 			}
-			return function{}, fmt.Errorf("%s after %s; its log, where `make run` runs, says why", last, wait)
+			return function{}, fmt.Errorf("%s after %s; its log, where it runs, says why", last, wait)
 		}
 	}
 }

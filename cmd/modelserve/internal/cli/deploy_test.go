@@ -58,7 +58,7 @@ func TestDeploy(t *testing.T) {
 	s.fails(exitUsage, "--apply=ko builds", "deploy", "churn", "--apply", "kubectl")
 
 	out = s.steady(s.must("deploy", "churn"))
-	if !strings.Contains(out, "churn@2\n  manifest  DIR/.modelserve/services/churn.yaml\n") || !strings.Contains(out, "`make run` will serve it") {
+	if !strings.Contains(out, "churn@2\n  manifest  DIR/.modelserve/services/churn.yaml\n") || !strings.Contains(out, "`make run`, or `modelserve dev` where that ran before, will serve it") {
 		t.Errorf("without a platform: %s", out)
 	}
 	s.wants("churn@2\n  manifest  DIR/out/churn.yaml\n\napply it with: ko apply -f DIR/out/churn.yaml\n", "deploy", "churn", "--output-dir", "out")

@@ -103,7 +103,7 @@ func TestPushTellsOfServices(t *testing.T) {
 		want      string // "" is no note
 	}{
 		"deployed":              {`{"name":"churn","models":["churn@1"]}`, true, "the service churn still serves churn@1, and calls to churn@2 reach the shared pool: `modelserve deploy churn@2` moves it"},
-		"shipped":               {`{"name":"churn","models":["churn@1"]}`, false, "its manifest in config/ names the version"},
+		"shipped":               {`{"name":"churn","models":["churn@1"]}`, false, "its manifest, in config/ or a service.yaml, names the version"},
 		"of another name":       {`{"name":"risk","models":["churn@1","other@2"]}`, false, "the service risk still serves churn@1,"},
 		"at this version":       {`{"name":"churn","models":["churn@2"]}`, true, ""},
 		"of other models":       {`{"name":"churn2","models":["churn2@1"]},{"name":"pool","models":[]}`, false, ""},

@@ -79,7 +79,7 @@ func (a *app) manifests(ctx context.Context) (manifest.Set, error) {
 	if err != nil || p.dir == "" {
 		return manifest.Set{}, err
 	}
-	source := manifest.Source{Folder: filepath.Join(p.dir, servicesDir)}
+	source := manifest.Source{Folder: filepath.Join(p.dir, servicesDir), Functions: p.Functions}
 	for _, overlay := range []string{p.Overlay, p.path(localOverlay), a.abs(localOverlay)} {
 		if overlay != "" && isDir(overlay) {
 			source.Overlay = overlay

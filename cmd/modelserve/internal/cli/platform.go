@@ -38,8 +38,9 @@ type platform struct {
 	SigningKey string     `json:"signing_key"`
 	PublicKey  string     `json:"public_key"`
 	PID        int        `json:"pid"`
-	Overlay    string     `json:"overlay"` // folder of the kustomization that it runs
-	Library    string     `json:"library"` // ONNX Runtime's
+	Overlay    string     `json:"overlay"`   // folder of the kustomization that it runs
+	Functions  []string   `json:"functions"` // folders of Go modules whose service.yaml it runs
+	Library    string     `json:"library"`   // ONNX Runtime's
 
 	dir string // the folder that it keeps, .modelserve or as --data says; "" when there is none
 }

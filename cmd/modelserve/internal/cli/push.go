@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modelserveai/modelserve/internal/deps"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/publish"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -175,7 +176,7 @@ func (a *app) push(ctx context.Context, s *store, req publish.Request) (*publish
 	}
 	shown := a.progress(fmt.Sprintf("%s: ", req.Name))
 	req.Stage, req.Progress = shown.stage, shown.bytes
-	p := publish.Publisher{Store: s.Store, Signer: signer, Library: a.openLibrary}
+	p := publish.Publisher{Store: s.Store, Signer: signer, Library: func() (*ort.Library, error) { return a.openLibrary(ctx) }}
 	done, err := p.Publish(ctx, req)
 	shown.clear()
 	if err != nil {
@@ -185,15 +186,15 @@ func (a *app) push(ctx context.Context, s *store, req publish.Request) (*publish
 }
 
 // openLibrary finds and loads ONNX Runtime: as everywhere, or else the one that
-// the platform here runs with.
-func (a *app) openLibrary() (*ort.Library, error) {
+// the platform here runs with, or else as codectest does.
+func (a *app) openLibrary(ctx context.Context) (*ort.Library, error) {
 	path, err := ort.FindLibrary()
 	if err != nil {
-		p, known := a.findPlatform()
-		if known != nil || p.Library == "" {
+		if p, known := a.findPlatform(); known == nil && p.Library != "" {
+			path = p.Library
+		} else if path, err = deps.Library(ctx, a.Dir, a.Err); err != nil {
 			return nil, err
 		}
-		path = p.Library
 	}
 	return ort.Open(path)
 }
@@ -300,7 +301,7 @@ func (a *app) pinNote(ref model.Ref, functions []function) string {
 		if len(others) == 0 || slices.Contains(others, ref.String()) {
 			continue
 		}
-		move := "its manifest in config/ names the version"
+		move := "its manifest, in config/ or a service.yaml, names the version"
 		if p, err := a.findPlatform(); err == nil && p.deployed(f.Name) != "" {
 			move = fmt.Sprintf("`modelserve deploy %s` moves it", ref)
 		}

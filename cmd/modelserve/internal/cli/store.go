@@ -49,7 +49,7 @@ func (s *store) explain(err error) error {
 	if s.of == nil || !errors.Is(err, model.ErrUnreachable) || answers(context.Background(), s.of.S3.Endpoint) {
 		return err
 	}
-	return fmt.Errorf("the platform at %s (process %d) has ended meanwhile: start it again with `make run`, and repeat this", s.of.Server, s.of.PID)
+	return fmt.Errorf("the platform at %s (process %d) has ended meanwhile: start it again with `make run` or `modelserve dev`, and repeat this", s.of.Server, s.of.PID)
 }
 
 // openStore finds the published models: where MODELSERVE_S3_* say, else in the
@@ -129,7 +129,7 @@ func (a *app) openLocal(ctx context.Context, p *platform) (artifact.Config, func
 	dir := p.dir
 	if dir == "" || !isDir(filepath.Join(dir, "s3")) {
 		return artifact.Config{}, nil, errors.New("there are no published models here: no local platform here or above has run (.modelserve), " +
-			"and MODELSERVE_S3_BUCKET is not set; start a platform with `make run`, name its folder with --data, or say where the models are with MODELSERVE_S3_*")
+			"and MODELSERVE_S3_BUCKET is not set; start a platform with `make run` or `modelserve dev`, name its folder with --data, or say where the models are with MODELSERVE_S3_*")
 	}
 	opened, err := local.OpenStore(ctx, dir)
 	if errors.Is(err, objectstore.ErrInUse) {

@@ -79,7 +79,7 @@ func (a *app) undeployHere(ctx context.Context, name string, wait time.Duration)
 	path := filepath.Join(p.dir, servicesDir, name+".yaml")
 	err = madeHere(path, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("deploy made no service %s here (there is no %s); a function of config/ is removed there", name, path)
+		return fmt.Errorf("deploy made no service %s here (there is no %s); a function whose manifest is in config/ or a service.yaml is removed there", name, path)
 	}
 	if err == nil {
 		err = os.Remove(path)

@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
+)
+
+// module writes a Go module of a main package and another one into the folder of s.
+func (s *shell) module() {
+	s.t.Helper()
+	for name, text := range map[string]string{
+		"go.mod":         "module example.com/own\n\ngo 1.26\n",
+		"main.go":        "package main\n\nfunc main() {}\n",
+		"codec/codec.go": "package codec\n",
+	} {
+		path := filepath.Join(s.dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+			s.t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// TestDeployAFunctionOfAnotherModule holds that a manifest for the platform here
+// names the module that has the function, that one for a cluster does not, and that
+// a package which the module does not have is refused before anything is written.
+func TestDeployAFunctionOfAnotherModule(t *testing.T) {
+	t.Parallel()
+	s := newShell(t).withPlatform()
+	s.model("a.onnx", onnxtest.Scale(3, 2))
+	s.must("models", "push", "churn", "a.onnx")
+	s.fails(exitFailed, "run deploy in the folder of the module that has it", "deploy", "churn", "--image", "ko://example.com/own")
+	s.module()
+	annotation := `modelserve.dev/module: "` + s.dir + `"`
+	if out := s.must("deploy", "churn", "--image", "ko://example.com/own", "--dry-run"); !strings.Contains(out, annotation) {
+		t.Errorf("want %s in:\n%s", annotation, out)
+	}
+	s.must("deploy", "churn", "--image", "ko://example.com/own")
+	written, err := os.ReadFile(filepath.Join(s.dir, stateDir, servicesDir, "churn.yaml"))
+	if err != nil || !strings.Contains(string(written), annotation) {
+		t.Errorf("%v, want %s in:\n%s", err, annotation, written)
+	}
+	for name, args := range map[string][]string{
+		"for a cluster":           {"--image", "ko://example.com/own", "--output-dir", "out"},
+		"what ModelServe has":     {"--dry-run"},
+		"what ModelServe has too": {"--image", "ko://github.com/modelserveai/modelserve/functions/text-detect", "--dry-run"},
+	} {
+		out := s.must(append([]string{"deploy", "churn"}, args...)...)
+		if text, err := os.ReadFile(filepath.Join(s.dir, "out", "churn.yaml")); err == nil {
+			out += string(text)
+		}
+		if strings.Contains(out, "modelserve.dev/module") {
+			t.Errorf("%s: names a module:\n%s", name, out)
+		}
+	}
+	s.fails(exitUsage, "is package codec; expected a main package", "deploy", "churn", "--image", "ko://example.com/own/codec")
+	s.fails(exitFailed, "does not have example.com/none; run deploy in the folder of the module", "deploy", "churn", "--image", "ko://example.com/none")
+}
+
+// TestDevNeedsManifestsOrAModule holds what is said where there is nothing to run.
+func TestDevNeedsManifestsOrAModule(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.fails(exitFailed, "start this in ModelServe's checkout, or in a module whose go.mod requires it", "dev")
+	s.module()
+	s.fails(exitFailed, "no Go module that needs github.com/modelserveai/modelserve", "dev")
+	s.fails(exitUsage, "expected the folder of a Go module with a service.yaml", "dev", "--functions", "codec")
+}
