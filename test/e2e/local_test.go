@@ -33,6 +33,7 @@ func TestLocalPlatform(t *testing.T) {
 			"the example answers":     exampleAnswers,
 			"metrics":                 metricsAreThoseOfTheReference,
 			"log lines":               linesAreThoseOfThePage,
+			"the example function":    exampleFunction,
 			"the Triton client":       tritonClient,
 			"keys":                    keys,
 			"hostile input":           hostileInput,

@@ -1,0 +1,16 @@
+// Language-detect says which language a text is in.
+package main
+
+import (
+	"example.com/language-detect/languagedetect"
+
+	"github.com/modelserveai/modelserve/runtime/function"
+	"github.com/modelserveai/modelserve/runtime/serve"
+)
+
+func main() {
+	function.Main(function.Spec{
+		Name:  "language-detect",
+		Codec: func(function.Limits) serve.Codec { return languagedetect.Codec{} },
+	})
+}
