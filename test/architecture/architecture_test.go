@@ -7,7 +7,10 @@ package architecture
 import (
 	"encoding/json"
 	"io"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +33,9 @@ type listed struct {
 func (p *listed) path() string { return strings.TrimPrefix(p.ImportPath, module) }
 
 var list = sync.OnceValues(func() ([]listed, error) {
+	if err := readAll("../.."); err != nil {
+		return nil, err
+	}
 	out, err := exec.Command("go", "list", "-json=ImportPath,Name,Doc,GoFiles,Imports,CgoFiles,Deps", module+"...").Output()
 	if err != nil {
 		return nil, err
@@ -46,6 +52,22 @@ var list = sync.OnceValues(func() ([]listed, error) {
 		all = append(all, p)
 	}
 })
+
+// readAll looks at every Go file: what go list reads, the cache of test results does
+// not know of, and what a test looks at itself it does.
+func readAll(root string) error {
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && path != root && strings.HasPrefix(entry.Name(), "."):
+			return filepath.SkipDir
+		case strings.HasSuffix(path, ".go") || entry.Name() == "go.mod":
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+}
 
 func packages(t *testing.T) []listed {
 	t.Helper()
