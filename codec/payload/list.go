@@ -16,7 +16,7 @@ type List[T any] []T
 
 // UnmarshalJSONFrom reads the array.
 func (l *List[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	field := Path(dec.StackPointer())
+	field := problem.Path(dec.StackPointer().Tokens())
 	switch kind := dec.PeekKind(); kind {
 	case 'n':
 		*l = nil

@@ -94,15 +94,15 @@ func decodeProblem(body []byte, err error) error {
 	case len(body) == 0:
 		return problem.New(problem.MalformedBody, "the body is empty; expected a JSON object")
 	case errors.As(err, &syntactic) && errors.Is(err, jsontext.ErrDuplicateName):
-		return problem.Invalid(Path(syntactic.JSONPointer), "named twice; expected each name once")
+		return problem.Invalid(problem.Path(syntactic.JSONPointer.Tokens()), "named twice; expected each name once")
 	case errors.As(err, &syntactic):
 		return malformed(syntactic)
 	case errors.As(err, &semantic) && errors.Is(err, json.ErrUnknownName):
-		return problem.Invalid(Path(semantic.JSONPointer), "no such field")
+		return problem.Invalid(problem.Path(semantic.JSONPointer.Tokens()), "no such field")
 	case errors.As(err, &semantic) && semantic.JSONPointer == "":
 		return problem.New(problem.MalformedBody, "the body is a JSON %s; expected an object", semantic.JSONKind)
 	case errors.As(err, &semantic):
-		return problem.Invalid(Path(semantic.JSONPointer), "got %s; expected %s", got(semantic), expected(semantic.GoType))
+		return problem.Invalid(problem.Path(semantic.JSONPointer.Tokens()), "got %s; expected %s", got(semantic), expected(semantic.GoType))
 	default:
 		return problem.New(problem.MalformedBody, "the body is not a JSON object: %w", err)
 	}
@@ -116,7 +116,7 @@ func malformed(e *jsontext.SyntacticError) *problem.Error {
 	}
 	p := problem.New(problem.MalformedBody, "the body is not the JSON object it should be: %s at byte %d", reason, e.ByteOffset)
 	if e.JSONPointer != "" {
-		field := Path(e.JSONPointer)
+		field := problem.Path(e.JSONPointer.Tokens())
 		p.Detail += " in " + field
 		p.Fields = []problem.Field{{Field: field, Detail: reason}}
 	}
@@ -157,32 +157,4 @@ func expected(t reflect.Type) string {
 	default:
 		return "an integer"
 	}
-}
-
-// Path writes a JSON pointer as the path users know: "polygons[3][0]".
-func Path(p jsontext.Pointer) string {
-	var b strings.Builder
-	for token := range p.Tokens() {
-		if _, err := strconv.ParseUint(token, 10, 32); err == nil && b.Len() > 0 {
-			b.WriteString("[" + token + "]")
-			continue
-		}
-		if b.Len() > 0 {
-			b.WriteByte('.')
-		}
-		b.WriteString(clip(token))
-	}
-	if b.Len() == 0 {
-		return "body"
-	}
-	return b.String()
-}
-
-// clip bounds a name that the caller chose.
-func clip(token string) string {
-	const most = 64
-	if len(token) > most {
-		return strings.ToValidUTF8(token[:most], "") + "…"
-	}
-	return token
 }

@@ -46,7 +46,7 @@ func (s *Source) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		}
 		s.end = dec.InputOffset()
 		s.start = s.end - int64(len(value))
-		s.field = Path(dec.StackPointer())
+		s.field = problem.Path(dec.StackPointer().Tokens())
 		return nil
 	case '{':
 		var form struct {
@@ -57,7 +57,7 @@ func (s *Source) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		if err := json.UnmarshalDecode(dec, &form, json.RejectUnknownMembers(true)); err != nil {
 			return err
 		}
-		s.field = Path(dec.StackPointer())
+		s.field = problem.Path(dec.StackPointer().Tokens())
 		if form.Ref == nil || !strings.HasPrefix(*form.Ref, "s3://") {
 			return problem.Invalid(s.field+".ref", `expected the "s3://…" address of an input`)
 		}
@@ -67,7 +67,7 @@ func (s *Source) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		if err := dec.SkipValue(); err != nil {
 			return err
 		}
-		return problem.Invalid(Path(dec.StackPointer()), `got a JSON %s; expected a base64 string or {"ref": "s3://…"}`, kind)
+		return problem.Invalid(problem.Path(dec.StackPointer().Tokens()), `got a JSON %s; expected a base64 string or {"ref": "s3://…"}`, kind)
 	}
 }
 

@@ -349,11 +349,11 @@ func (d *decoder) skip() error {
 			return d.syntax(err)
 		}
 		if d.json.StackDepth() > MaxDepth {
-			return problem.Invalid(fieldPath(d.json.StackPointer()), "nested deeper than %d", MaxDepth)
+			return problem.Invalid(problem.Path(d.json.StackPointer().Tokens()), "nested deeper than %d", MaxDepth)
 		}
 		if token.Kind() == '0' {
 			if _, err := strconv.ParseFloat(token.String(), 64); err != nil {
-				return problem.Invalid(fieldPath(d.json.StackPointer()), "%s is out of range", quote(token.String()))
+				return problem.Invalid(problem.Path(d.json.StackPointer().Tokens()), "%s is out of range", quote(token.String()))
 			}
 		}
 		if d.json.StackDepth() == depth {
@@ -378,33 +378,8 @@ func (d *decoder) syntax(err error) error {
 	if errors.Is(at.Err, io.ErrUnexpectedEOF) {
 		detail = "the JSON ends too early"
 	}
-	path := fieldPath(at.JSONPointer)
+	path := problem.Path(at.JSONPointer.Tokens())
 	e := problem.New(problem.MalformedBody, "%s: %s (at byte %d)", path, detail, at.ByteOffset)
 	e.Fields = []problem.Field{{Field: path, Detail: detail}}
 	return e
-}
-
-// fieldPath words a JSON pointer as the paths of errors are: inputs[0].shape.
-func fieldPath(pointer jsontext.Pointer) string {
-	var b strings.Builder
-	const most = 8 // levels; nothing of ours lies deeper
-	levels := 0
-	for token := range pointer.Tokens() {
-		if levels++; levels > most {
-			b.WriteString("…")
-			break
-		}
-		if _, err := strconv.ParseUint(token, 10, 32); err == nil {
-			b.WriteString("[" + token + "]")
-			continue
-		}
-		if b.Len() > 0 {
-			b.WriteByte('.')
-		}
-		if len(token) > maxName {
-			token = strings.ToValidUTF8(token[:maxName], "") + "…"
-		}
-		b.WriteString(token)
-	}
-	return at(b.String()).String()
 }

@@ -83,7 +83,7 @@ func decodeControl(body []byte, member string, read func(*decoder) error) error 
 	}
 	return d.document(func(name string) error {
 		if name != member {
-			return problem.Invalid(fieldPath(d.json.StackPointer()), "there is no such member; expected %s alone", member)
+			return problem.Invalid(problem.Path(d.json.StackPointer().Tokens()), "there is no such member; expected %s alone", member)
 		}
 		if absent, err := d.absent(true); absent || err != nil {
 			return err

@@ -3,8 +3,6 @@ package operation
 import (
 	"errors"
 	"reflect"
-	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -27,13 +25,13 @@ func decode(data []byte, into any) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntactic):
-		return problem.Invalid(pathOf(syntactic.JSONPointer), "expected once, got twice")
+		return problem.Invalid(problem.Path(syntactic.JSONPointer.Tokens()), "expected once, got twice")
 	case errors.As(err, &syntactic):
 		return problem.New(problem.MalformedBody, "the body is not JSON at byte %d", syntactic.ByteOffset)
 	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic):
-		return problem.Invalid(pathOf(semantic.JSONPointer), "there is no such field")
+		return problem.Invalid(problem.Path(semantic.JSONPointer.Tokens()), "there is no such field")
 	case errors.As(err, &semantic):
-		return problem.Invalid(pathOf(semantic.JSONPointer), "expected %s", wordFor(semantic.GoType))
+		return problem.Invalid(problem.Path(semantic.JSONPointer.Tokens()), "expected %s", wordFor(semantic.GoType))
 	default:
 		return problem.New(problem.MalformedBody, "the body cannot be read as JSON")
 	}
@@ -69,37 +67,9 @@ func wordFor(t reflect.Type) string {
 
 const aTime = "a time such as 2027-01-31T12:00:00Z"
 
-// pathOf writes a JSON pointer as problem.Field has it: "scopes[0]".
-func pathOf(pointer jsontext.Pointer) string {
-	var tokens []string
-	for token := range pointer.Tokens() {
-		tokens = append(tokens, token)
-	}
-	return fieldOf(tokens)
-}
-
 // maxField bounds a field's path in an error, in bytes: its names may be the
 // caller's.
 const maxField = 200
-
-// fieldOf writes the steps to a value as problem.Field has it.
-func fieldOf(tokens []string) string {
-	var path strings.Builder
-	for _, token := range tokens {
-		if _, err := strconv.Atoi(token); err == nil && path.Len() > 0 {
-			path.WriteString("[" + token + "]")
-			continue
-		}
-		if path.Len() > 0 {
-			path.WriteByte('.')
-		}
-		path.WriteString(token)
-	}
-	if path.Len() == 0 {
-		return "body"
-	}
-	return short(path.String())
-}
 
 // short cuts a name that is too long for an error, at a character's end.
 func short(name string) string {

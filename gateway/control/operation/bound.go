@@ -63,7 +63,7 @@ func oversized(s *jsonschema.Schema, value any, at []string) (faults []problem.F
 	switch v := value.(type) {
 	case []any:
 		if s.MaxItems != nil && len(v) > *s.MaxItems {
-			return []problem.Field{{Field: fieldOf(at), Detail: "expected at most " + plural(*s.MaxItems, "value")}}
+			return []problem.Field{{Field: problem.Path(slices.Values(at)), Detail: "expected at most " + plural(*s.MaxItems, "value")}}
 		}
 		for i, item := range v {
 			if s.Items2020 != nil {
@@ -72,7 +72,7 @@ func oversized(s *jsonschema.Schema, value any, at []string) (faults []problem.F
 		}
 	case map[string]any:
 		if s.MaxProperties != nil && len(v) > *s.MaxProperties {
-			return []problem.Field{{Field: fieldOf(at), Detail: "expected at most " + plural(*s.MaxProperties, "field")}}
+			return []problem.Field{{Field: problem.Path(slices.Values(at)), Detail: "expected at most " + plural(*s.MaxProperties, "field")}}
 		}
 		others, _ := s.AdditionalProperties.(*jsonschema.Schema)
 		for name, field := range v {

@@ -71,7 +71,7 @@ func (c *check) of(value any, tokens ...string) []problem.Field {
 	}
 	var invalid *jsonschema.ValidationError
 	if !errors.As(err, &invalid) {
-		return []problem.Field{{Field: fieldOf(tokens), Detail: "expected another value"}}
+		return []problem.Field{{Field: problem.Path(slices.Values(tokens)), Detail: "expected another value"}}
 	}
 	return c.leaves(invalid, tokens)
 }
@@ -81,7 +81,7 @@ func (c *check) of(value any, tokens ...string) []problem.Field {
 func (c *check) leaves(e *jsonschema.ValidationError, tokens []string) (faults []problem.Field) {
 	at := slices.Concat(tokens, e.InstanceLocation)
 	add := func(at []string, detail string) {
-		faults = append(faults, problem.Field{Field: fieldOf(at), Detail: detail})
+		faults = append(faults, problem.Field{Field: problem.Path(slices.Values(at)), Detail: detail})
 	}
 	switch k := e.ErrorKind.(type) {
 	case *kind.Required:
