@@ -105,7 +105,7 @@ func TestAFunctionAtZeroWithoutAStoreIsNotReady(t *testing.T) {
 	pins := []model.Ref{{Name: "text-recognize", Version: 2}}
 	away := errors.New("S3 unreachable: connection refused")
 	for name, tc := range map[string]struct {
-		state string
+		state route.State
 		fault error
 		ready bool
 	}{

@@ -143,7 +143,7 @@ func functions(status []FunctionStatus) []route.Function {
 			f.State = s.Serving // calls are answered, and the reason stays
 		}
 		if f.State == route.StateIdle && s.Instances > 0 {
-			f.State = "ready" // another revision's, which has traffic
+			f.State = route.StateReady // another revision's, which has traffic
 		}
 		for tag, models := range s.Tagged {
 			f.Tagged[tag] = pins(models)

@@ -21,6 +21,7 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	"knative.dev/serving/pkg/autoscaler/config/autoscalerconfig"
 
+	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/local/activator"
 	"github.com/modelserveai/modelserve/local/build"
 	"github.com/modelserveai/modelserve/local/instance"
@@ -311,8 +312,8 @@ type FunctionStatus struct {
 	Mixed     []string // those that only some of them serve
 	Tags      []string
 	Tagged    map[string][]string // by tag, those that its revision serves
-	State     string              // building, idle, starting, ready or failed: of the latest revision
-	Serving   string              // the state of a revision with traffic that has not failed; "" without one
+	State     route.State         // of the latest revision
+	Serving   route.State         // the state of a revision with traffic that has not failed; "" without one
 	Reason    string              // of failed; also what is wrong with its manifest
 	Revision  string              // the latest
 	Instances int                 // that take requests
@@ -326,7 +327,7 @@ func (s *services) status() []FunctionStatus {
 	var list []FunctionStatus
 	for _, name := range slices.Sorted(maps.Keys(s.byName)) {
 		one := s.byName[name]
-		f := FunctionStatus{Name: name, Revision: one.latest, State: "failed", Tagged: map[string][]string{}}
+		f := FunctionStatus{Name: name, Revision: one.latest, State: route.StateFailed, Tagged: map[string][]string{}}
 		f.Models, f.Mixed = s.models(one)
 		for _, t := range one.targets() {
 			if t.tag != "" {
@@ -341,7 +342,7 @@ func (s *services) status() []FunctionStatus {
 			if revisionName == one.latest {
 				f.State, f.Reason = st.State, st.Reason
 			}
-			if st.State != "failed" && one.sends(revisionName) {
+			if st.State != route.StateFailed && one.sends(revisionName) {
 				f.Serving = st.State
 			}
 		}
@@ -356,25 +357,13 @@ func (s *services) status() []FunctionStatus {
 // models are those that a call finds whichever revision it comes to, and those
 // that only some revisions with traffic have. Called with mu held.
 func (s *services) models(one *service) (common, mixed []string) {
-	first := true
-	var all []string
+	var lists [][]string
 	for _, t := range one.targets() {
-		if t.percent == 0 || s.history.find(one.name, t.name) == nil {
-			continue
-		}
-		list := s.modelsOf(one, t)
-		all = append(all, list...)
-		if first {
-			common, first = slices.Clone(list), false
-		}
-		common = slices.DeleteFunc(common, func(ref string) bool { return !slices.Contains(list, ref) })
-	}
-	for _, ref := range all {
-		if !slices.Contains(common, ref) && !slices.Contains(mixed, ref) {
-			mixed = append(mixed, ref)
+		if t.percent > 0 && s.history.find(one.name, t.name) != nil {
+			lists = append(lists, s.modelsOf(one, t))
 		}
 	}
-	return common, mixed
+	return route.Shared(lists)
 }
 
 // modelsOf are those of one line of traffic. Called with mu held.

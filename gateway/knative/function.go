@@ -11,13 +11,6 @@ import (
 // poolName is the name of the function that may be the pool.
 const poolName = "pool"
 
-// The states of a function that can be called. StateFailed is the other.
-const (
-	stateStarting = "starting"
-	stateIdle     = route.StateIdle
-	stateReady    = "ready"
-)
-
 // standing is how a function stands, beside its route: what the transport asks.
 type standing struct {
 	asleep   bool
@@ -70,21 +63,11 @@ func (s service) serving() []string {
 // models are the versions that each of some revisions serves, and those that
 // only some do. A revision that is not known yet serves none.
 func models(names []string, revisions map[string]revision) (common, mixed []model.Ref) {
-	var all []model.Ref
+	lists := make([][]model.Ref, len(names))
 	for i, name := range names {
-		pins := revisions[name].models
-		all = append(all, pins...)
-		if i == 0 {
-			common = slices.Clone(pins)
-		}
-		common = slices.DeleteFunc(common, func(p model.Ref) bool { return !slices.Contains(pins, p) })
+		lists[i] = revisions[name].models
 	}
-	for _, p := range all {
-		if !slices.Contains(common, p) && !slices.Contains(mixed, p) {
-			mixed = append(mixed, p)
-		}
-	}
-	return common, mixed
+	return route.Shared(lists)
 }
 
 // every says whether every revision that answers, or the one that will, serves
@@ -99,12 +82,12 @@ func every(s service, serving []string, revisions map[string]revision) bool {
 // state tells how calls will fare. A function has failed when no revision with
 // traffic can serve; that its newest cannot, beside one that does, is a reason
 // and no state.
-func state(s service, serving []string, revisions map[string]revision) (state, reason string) {
+func state(s service, serving []string, revisions map[string]revision) (state route.State, reason string) {
 	if len(serving) == 0 {
 		if s.ready.bad() {
 			return route.StateFailed, s.ready.message
 		}
-		return stateStarting, s.ready.message
+		return route.StateStarting, s.ready.message
 	}
 	if s.ready.bad() {
 		reason = s.ready.message
@@ -121,13 +104,13 @@ func state(s service, serving []string, revisions map[string]revision) (state, r
 	}
 	switch {
 	case awake:
-		return stateReady, reason
+		return route.StateReady, reason
 	case !can:
 		return route.StateFailed, reason
 	case idle:
-		return stateIdle, reason
+		return route.StateIdle, reason
 	default:
-		return stateStarting, reason
+		return route.StateStarting, reason
 	}
 }
 

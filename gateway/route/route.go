@@ -22,13 +22,6 @@ import (
 // (infer.WakeHeader) and whose function is at zero.
 var ErrAsleep = errors.New("the function is at zero")
 
-// The states of a function that more than people look at: of one that cannot
-// start, and of one at zero.
-const (
-	StateFailed = "failed"
-	StateIdle   = "idle"
-)
-
 // Function is one function the gateway may send requests to.
 type Function struct {
 	Name      string
@@ -58,9 +51,8 @@ type Function struct {
 	// pins. It has no host: its models are called by path.
 	Pool bool
 
-	// State is for people, "" where nothing knows, but for two: with StateFailed
-	// calls would fail, for Reason; with StateIdle the next has to fetch its model.
-	State, Reason string
+	State  State
+	Reason string // of StateFailed
 
 	// Starting is why calls fail for now, of a function that there was no way to
 	// yet; "" of any other, those at zero and those that wake among them.

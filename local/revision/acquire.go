@@ -144,7 +144,7 @@ func (r *Revision) gaveUp(ctx context.Context) error {
 
 func (r *Revision) tooLong() error {
 	s := r.Status()
-	why := s.State
+	why := string(s.State)
 	if s.Reason != "" {
 		why += ": " + s.Reason
 	}

@@ -17,6 +17,8 @@ import (
 	"knative.dev/networking/pkg/http/stats"
 	autoscalingv1alpha1 "knative.dev/serving/pkg/apis/autoscaling/v1alpha1"
 	"knative.dev/serving/pkg/autoscaler/config/autoscalerconfig"
+
+	"github.com/modelserveai/modelserve/gateway/route"
 )
 
 // Instance is a started copy of the function.
@@ -328,7 +330,7 @@ func podAutoscaler(cfg *Config, reachable bool) *autoscalingv1alpha1.PodAutoscal
 // Status is how a revision stands.
 type Status struct {
 	Name     string
-	State    string // building, failed, idle, starting, ready
+	State    route.State
 	Reason   string // of failed, and of the last end that nobody asked for
 	Ready    int
 	Starting int
@@ -357,15 +359,15 @@ func (r *Revision) Status() Status {
 	}
 	switch {
 	case s.Ready > 0:
-		s.State = "ready"
+		s.State = route.StateReady
 	case s.Starting > 0:
-		s.State = "starting"
+		s.State = route.StateStarting
 	case r.failures > 0 || r.refusing:
-		s.State = "failed"
+		s.State = route.StateFailed
 	case r.builtAt.IsZero():
-		s.State = "building"
+		s.State = route.StateBuilding
 	default:
-		s.State = "idle"
+		s.State = route.StateIdle
 	}
 	return s
 }

@@ -12,6 +12,7 @@ import (
 
 	autoscaler "knative.dev/serving/pkg/autoscaler/config"
 
+	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/local/revision"
 	"github.com/modelserveai/modelserve/problem"
 )
@@ -126,7 +127,7 @@ func acquire(t *testing.T, r *revision.Revision) *revision.Lease {
 	return l
 }
 
-func expectStatus(t *testing.T, r *revision.Revision, state string, ready int) {
+func expectStatus(t *testing.T, r *revision.Revision, state route.State, ready int) {
 	t.Helper()
 	if s := r.Status(); s.State != state || s.Ready != ready {
 		t.Fatalf("status %+v, want %s with %d ready", s, state, ready)

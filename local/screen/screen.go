@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/local/activator"
 )
 
@@ -19,7 +20,7 @@ import (
 type Function struct {
 	Name      string
 	URL       string
-	State     string // building, idle, starting, ready, failed
+	State     route.State
 	Reason    string
 	Revision  string
 	Instances int
@@ -79,13 +80,13 @@ func (s *Screen) paint(color, text string) string {
 	return "\x1b[" + color + "m" + text + "\x1b[0m"
 }
 
-func stateColor(state string) string {
+func stateColor(state route.State) string {
 	switch state {
-	case "ready":
+	case route.StateReady:
 		return green
-	case "failed":
+	case route.StateFailed:
 		return red
-	case "building", "starting":
+	case route.StateBuilding, route.StateStarting:
 		return yellow
 	default:
 		return dim
@@ -115,7 +116,7 @@ func (s *Screen) Start(v View) {
 func (s *Screen) table(b *strings.Builder, functions []Function) {
 	rows := [][]string{{"FUNCTION", "URL", "STATE", "REVISION", "INSTANCES"}}
 	for _, f := range functions {
-		rows = append(rows, []string{f.Name, f.URL, f.State, f.Revision, fmt.Sprint(f.Instances)})
+		rows = append(rows, []string{f.Name, f.URL, string(f.State), f.Revision, fmt.Sprint(f.Instances)})
 		s.last[f.Name] = f
 		s.width = max(s.width, len(f.Name))
 	}
@@ -132,7 +133,7 @@ func (s *Screen) table(b *strings.Builder, functions []Function) {
 			case n == 0:
 				padded = s.paint(dim, padded)
 			case i == 2:
-				padded = s.paint(stateColor(cell), padded)
+				padded = s.paint(stateColor(route.State(cell)), padded)
 			}
 			b.WriteString(padded)
 		}
@@ -153,10 +154,10 @@ func (s *Screen) Update(functions []Function) {
 		old, known := s.last[f.Name]
 		s.last[f.Name] = f
 		s.width = max(s.width, len(f.Name))
-		if known && old == f || f.State == "starting" && f.Reason == old.Reason {
+		if known && old == f || f.State == route.StateStarting && f.Reason == old.Reason {
 			continue // what starts is told when it has
 		}
-		text := s.paint(stateColor(f.State), f.State)
+		text := s.paint(stateColor(f.State), string(f.State))
 		if f.Instances > 1 {
 			text += fmt.Sprintf(", %d instances", f.Instances)
 		}

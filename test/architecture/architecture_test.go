@@ -162,7 +162,7 @@ func layers() []layer {
 		{"cmd/gateway", []string{"gateway/standalone"}},
 		{"cmd/modelserve/internal/reference", []string{"..."}},
 		{"cmd/modelserve", []string{
-			"gateway/auth", "local/...", "publish",
+			"gateway/auth", "gateway/route", "local/...", "publish",
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/cache", "runtime/artifact", "runtime/ort",
 		}},
 		{"docs", nil},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/regular"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/model"
@@ -325,7 +326,7 @@ type function struct {
 	Name      string   `json:"name"`
 	Namespace string   `json:"namespace,omitempty"`
 	URL       string   `json:"url,omitempty"`
-	State     string   `json:"state,omitempty"`
+	State     route.State `json:"state,omitempty"`
 	Pool      bool     `json:"pool,omitempty"`
 	Reason    string   `json:"reason,omitempty"`
 	Models    []string `json:"models"`
@@ -393,7 +394,7 @@ func (c *client) waitFor(ctx context.Context, s *service, before *function, wait
 			if served, last = functions[i].serves(s); served {
 				return functions[i], nil
 			}
-			if functions[i].State == stateFailed {
+			if functions[i].State == route.StateFailed {
 				return function{}, errors.New(last)
 			}
 			shown.stage(last)
@@ -409,21 +410,14 @@ func (c *client) waitFor(ctx context.Context, s *service, before *function, wait
 	}
 }
 
-// States of a function that is not to be called yet, or at all.
-const (
-	stateBuilding = "building"
-	stateFailed   = "failed"
-	stateIdle     = "idle"
-)
-
 // serves reports whether calls to the function reach the service's model, and
 // what it does instead.
 func (f *function) serves(s *service) (served bool, instead string) {
 	model := fmt.Sprintf("%s@%d", s.Name, s.Version)
 	switch {
-	case f.State == stateFailed || f.Reason != "":
-		return false, "the platform says: " + firstOf(f.Reason, f.State)
-	case f.State == stateBuilding:
+	case f.State == route.StateFailed || f.Reason != "":
+		return false, "the platform says: " + firstOf(f.Reason, string(f.State))
+	case f.State == route.StateBuilding:
 		return false, "the platform is building it"
 	case !slices.Contains(f.Models, model):
 		return false, fmt.Sprintf("the platform lists %s with %s", f.Name, strings.Join(f.Models, ", "))

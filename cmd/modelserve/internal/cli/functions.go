@@ -44,7 +44,7 @@ func functionTable(all []function) string {
 		case len(f.Mixed) > 0:
 			models = strings.TrimPrefix(models+", in part "+strings.Join(f.Mixed, ","), ", ")
 		}
-		t.add(f.Name, firstOf(f.State, "-"), firstOf(models, "-"), firstOf(f.URL, "-"), f.Reason)
+		t.add(f.Name, firstOf(string(f.State), "-"), firstOf(models, "-"), firstOf(f.URL, "-"), f.Reason)
 	}
 	return t.String()
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/deps"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/publish"
@@ -286,11 +287,11 @@ func (a *app) bring(ctx context.Context, ref model.Ref, addr address, takesOver 
 func asleep(ref model.Ref, functions []function) bool {
 	for _, f := range functions {
 		if slices.Contains(f.serving(), ref.String()) {
-			return f.State == stateIdle || f.State == stateFailed
+			return f.State == route.StateIdle || f.State == route.StateFailed
 		}
 	}
 	i := slices.IndexFunc(functions, func(f function) bool { return f.Pool })
-	return i < 0 || functions[i].State == stateIdle || functions[i].State == stateFailed
+	return i < 0 || functions[i].State == route.StateIdle || functions[i].State == route.StateFailed
 }
 
 // pinNote says that the model's own service serves other versions, which calls
