@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/modelserveai/modelserve/gateway/internal/grpcwire"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -40,8 +38,6 @@ type body struct {
 	waited time.Duration // for the client, in Read
 	end    time.Time     // of the request's whole budget
 	taken  int64         // bytes
-	held   int64         // of the budget for messages, until release
-	budget *semaphore.Weighted
 	http2  bool
 
 	grpc   bool // there are frames around the messages
@@ -60,7 +56,7 @@ func (g *gateway) bound(w http.ResponseWriter, r *http.Request) (*body, error) {
 	}
 	b := &body{
 		source: r.Body, left: r.ContentLength, control: http.NewResponseController(w), config: &g.config,
-		end: time.Now().Add(g.config.Timeout), budget: g.messages, http2: r.ProtoMajor >= 2, grpc: infer.IsGRPC(r.Header),
+		end: time.Now().Add(g.config.Timeout), http2: r.ProtoMajor >= 2, grpc: infer.IsGRPC(r.Header),
 	}
 	if r.Body == nil || r.Body == http.NoBody {
 		return b, nil
@@ -123,9 +119,6 @@ func (b *body) read(p []byte) (int, error) {
 		// the connection's next wait.
 		_ = b.control.SetReadDeadline(time.Time{})
 	}
-	if !b.hold(int64(n)) {
-		return 0, b.fail(problem.New(problem.Overloaded, "messages being received take all of %v; call again", b.config.MaxInflight).WithRetryAfter(time.Second))
-	}
 	switch {
 	case err == nil, errors.Is(err, io.EOF):
 		return n, err
@@ -157,25 +150,6 @@ func (b *body) patience() time.Duration {
 	late := time.Duration(b.taken/int64(b.config.BodyRate)) * time.Second
 	// What came fast buys time for what is to come, but never a long silence.
 	return min(b.config.BodyTimeout+late-b.waited, b.config.BodyTimeout, time.Until(b.end))
-}
-
-// hold takes memory for what was read of a gRPC message, which is kept whole
-// until it is known whom it is for. Everything else passes through.
-func (b *body) hold(n int64) bool {
-	if !b.grpc || b.stream {
-		return true
-	}
-	if !b.budget.TryAcquire(n) {
-		return false
-	}
-	b.held += n
-	return true
-}
-
-// release gives back what hold took.
-func (b *body) release() {
-	b.budget.Release(b.held)
-	b.held = 0
 }
 
 func (b *body) fail(err *problem.Error) error {

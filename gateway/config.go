@@ -15,7 +15,8 @@ type Config struct {
 	MaxBody    env.Size `env:"MODELSERVE_MAX_BODY" envDefault:"32MiB"`
 	MaxHeaders env.Size `env:"MODELSERVE_MAX_HEADERS" envDefault:"32KiB"` // names, values and the request line
 
-	// MaxInflight bounds the gRPC messages of all callers that are being received.
+	// MaxInflight bounds the memory of gRPC messages, decompressed, that are being
+	// handed on, and of their answers: those of all callers together.
 	MaxInflight env.Size `env:"MODELSERVE_MAX_INFLIGHT" envDefault:"512MiB"`
 
 	// Timeout is the budget of one request, handed on to the function in what is

@@ -34,7 +34,6 @@ func (g *gateway) enter(c *call.Call, w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return err
 	}
-	defer b.release()
 	var hostErr error
 	if c.Bound, hostErr = g.host(r); c.Bound != nil {
 		c.Log.Function = c.Bound.Function.Name
@@ -118,11 +117,11 @@ func isSafe(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
-// protocolOf is gRPC for gRPC of any kind, by the content type alone, so that its
-// errors are too. Functions read the type likewise: what one took for gRPC and the
-// other did not would pass unexamined.
+// protocolOf is gRPC for a POST of gRPC of any kind, by its content type, so that
+// its errors are gRPC's too. Functions decide likewise: what one took for gRPC and
+// the other did not would pass unexamined.
 func protocolOf(r *http.Request) call.Protocol {
-	if infer.IsGRPC(r.Header) {
+	if r.Method == http.MethodPost && infer.IsGRPC(r.Header) {
 		return call.GRPC
 	}
 	return call.HTTP

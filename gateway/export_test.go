@@ -1,14 +1,10 @@
 package gateway
 
-import (
-	"net/http"
-
-	"golang.org/x/sync/semaphore"
-)
+import "net/http"
 
 // Bound puts the gateway's limits on a request's body.
 func Bound(config Config, w http.ResponseWriter, r *http.Request) error {
-	g := &gateway{config: config.withDefaults(), messages: semaphore.NewWeighted(0)}
+	g := &gateway{config: config.withDefaults()}
 	_, err := g.bound(w, r)
 	return err
 }

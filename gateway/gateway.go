@@ -19,7 +19,6 @@ import (
 	"github.com/modelserveai/modelserve/gateway/control"
 	"github.com/modelserveai/modelserve/gateway/door"
 	"github.com/modelserveai/modelserve/gateway/forward"
-	"github.com/modelserveai/modelserve/gateway/internal/grpcwire"
 	"github.com/modelserveai/modelserve/gateway/resolve"
 	"github.com/modelserveai/modelserve/gateway/route"
 	v2 "github.com/modelserveai/modelserve/gateway/v2"
@@ -81,7 +80,6 @@ type gateway struct {
 	own        *http.ServeMux // of the gateway's hosts
 	functions  *http.ServeMux // of functions' hosts
 	grpcErrors *connect.ErrorWriter
-	messages   *semaphore.Weighted // bytes of gRPC messages being received
 }
 
 // Gateway is the handler, for an HTTP server that speaks HTTP/1.1 and h2c.
@@ -129,7 +127,6 @@ func New(config Config, deps Deps) (*Gateway, error) {
 		grpcErrors: connect.NewErrorWriter(),
 	}
 	g.lines = lines{rate: g.config.AccessRate}
-	g.messages = semaphore.NewWeighted(int64(max(g.config.MaxInflight, g.config.MaxBody+grpcwire.HeaderLen)))
 	var err error
 	if g.metrics, err = newMetrics(deps.Telemetry.Registry); err != nil {
 		return nil, err
@@ -158,6 +155,7 @@ func (g *gateway) wire() (err error) {
 		Version: g.config.Version, MaxMessage: int64(g.config.MaxBody), Timeout: g.config.Timeout, StreamInFlight: g.config.StreamInFlight,
 		Door: g.door, Authenticator: authenticator, Resolver: resolver, Forwarder: forwarder, Proxy: g.proxy,
 		Routes: g.deps.Routes, Manifests: g.deps.Catalog, Ready: g.deps.Ready, Messages: g.metrics.messages,
+		Room: semaphore.NewWeighted(int64(max(g.config.MaxInflight, 3*g.config.MaxBody))), // one of the largest always fits
 	})
 	g.control, err = control.New(control.Deps{Keys: g.deps.Keys, Known: g.keys, Routes: g.deps.Routes, Door: g.door})
 	if err != nil {

@@ -30,7 +30,7 @@ func (g *gateway) cleanHeaders(next http.Handler) http.Handler {
 // Expect end here: the first would make a tunnel past every limit, the second
 // is between the caller and this server.
 func reserved(name string) bool {
-	name = strings.ToLower(name)
+	name = strings.ReplaceAll(strings.ToLower(name), "_", "-") // which CGI and WSGI take for each other
 	switch name {
 	case "forwarded", "upgrade", "expect", "x-real-ip":
 		return true

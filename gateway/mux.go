@@ -52,6 +52,8 @@ func (g *gateway) find(c *call.Call, r *http.Request) (endpoint, *missing) {
 	case m.status == http.StatusMethodNotAllowed:
 		allow := m.header.Get("Allow")
 		return endpoint{}, &missing{problem.New(problem.MethodNotAllowed, "expected %s, got %s", strings.ReplaceAll(allow, ", ", " or "), r.Method), allow}
+	case r.Method == http.MethodConnect || r.Method == http.MethodTrace: // a function would show a caller what only it is sent
+		return endpoint{}, &missing{err: problem.New(problem.MethodNotAllowed, "expected another method than %s", r.Method)}
 	case c.Bound != nil && !isV2(r):
 		return endpoint{route: "/", serve: g.native}, nil
 	default:
@@ -62,15 +64,16 @@ func (g *gateway) find(c *call.Call, r *http.Request) (endpoint, *missing) {
 // procedure finds the procedure of a request of gRPC.
 func (g *gateway) procedure(r *http.Request) (endpoint, *missing) {
 	media := mediaType(r)
-	if r.Method != http.MethodPost || r.ProtoMajor < 2 || media != "application/grpc" && media != "application/grpc+proto" {
+	if r.ProtoMajor < 2 || media != "application/grpc" && media != "application/grpc+proto" {
 		return endpoint{}, &missing{err: problem.New(problem.Unimplemented,
 			"expected gRPC with protobuf messages: POST over HTTP/2 with content type application/grpc")}
 	}
-	p, ok := g.v2.Procedure(r.URL.Path)
-	if !ok {
+	path := r.URL.EscapedPath()
+	p, ok := g.v2.Procedure(path)
+	if !ok || r.URL.RawQuery != "" || r.URL.ForceQuery {
 		return endpoint{}, &missing{err: problem.New(problem.Unimplemented, "there is no such procedure")}
 	}
-	return endpoint{route: r.URL.Path, public: p.Public, stream: p.Stream, up: p.Up, serve: p.Serve}, nil
+	return endpoint{route: path, public: p.Public, stream: p.Stream, up: p.Up, serve: p.Serve}, nil
 }
 
 // mediaType is a request's content type without parameters, in lower case.

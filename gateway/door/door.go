@@ -133,6 +133,13 @@ func (d *Door) Find(ctx context.Context, c *call.Call, a Ask) (resolve.Version, 
 	if err := d.check(ctx, c, a); err != nil {
 		return resolve.Version{}, err
 	}
+	if d.Limiter != nil {
+		grant, err := d.Limiter.Admit(ctx, c, a)
+		if err != nil {
+			return resolve.Version{}, err
+		}
+		grant.Done(infer.Usage{}, false)
+	}
 	return d.find(ctx, c, a)
 }
 

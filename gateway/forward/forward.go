@@ -10,6 +10,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
@@ -64,8 +65,10 @@ func (f function) Forward(ctx context.Context, c *call.Call, t *call.Target, r *
 	if err != nil {
 		return nil, Error(ctx, err)
 	}
-	for _, name := range []string{problem.RequestIDHeader, "Traceparent", "Tracestate"} {
-		res.Header.Del(name) // the gateway has set its own
+	cleanAnswer(res.Header)
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		_ = res.Body.Close()
+		return nil, problem.New(problem.BadGateway, "the function switched protocols, which no call asks for")
 	}
 	if t.Plain {
 		return res, nil
@@ -75,6 +78,22 @@ func (f function) Forward(ctx context.Context, c *call.Call, t *call.Target, r *
 		return nil, err
 	}
 	return res, nil
+}
+
+// cleanAnswer removes from a function's answer what only the platform says: what the
+// gateway has set itself, and names of the platform's that mean nothing there.
+func cleanAnswer(h http.Header) {
+	for name := range h {
+		switch name {
+		case infer.ModelHeader, infer.AliasHeader, infer.DeviceHeader, infer.CostHeader:
+		case problem.RequestIDHeader, "Traceparent", "Tracestate", "Ratelimit", "Ratelimit-Policy":
+			delete(h, name)
+		default:
+			if strings.HasPrefix(name, "Modelserve-") {
+				delete(h, name)
+			}
+		}
+	}
 }
 
 // setHeaders puts on a request to a function what the platform says of it, and

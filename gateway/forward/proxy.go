@@ -21,9 +21,15 @@ func NewProxy(logger *slog.Logger) *Proxy { return &Proxy{logger: logger} }
 // answers with what comes. Nothing is written when it returns an error, which is
 // send's. An answer that breaks off panics with http.ErrAbortHandler, as
 // httputil.ReverseProxy does.
+//
+// A function's informational answers (1xx) go no further: they would be written
+// before anything is taken off them, and ReverseProxy would then clear what the
+// gateway has put on the answer. It asks for them in the context of its own request.
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, path string, send func(*http.Request) (*http.Response, error)) (err error) {
 	proxy := &httputil.ReverseProxy{
-		Transport:  roundTripper(send),
+		Transport: roundTripper(func(out *http.Request) (*http.Response, error) {
+			return send(out.WithContext(r.Context()))
+		}),
 		BufferPool: &p.buffers,
 		ErrorLog:   slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug),
 		Rewrite: func(out *httputil.ProxyRequest) {

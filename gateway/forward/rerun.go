@@ -69,7 +69,7 @@ func (f *rerun) Forward(ctx context.Context, c *call.Call, t *call.Target, r *ht
 		out := r.Clone(ctx)
 		out.Body, out.GetBody = body.reader(), nil
 		res, err := f.next.Forward(ctx, c, t, out)
-		how := failed(res, err)
+		how := failed(t, res, err)
 		switch {
 		case how == unreached && time.Since(began) < comingFor:
 		case how == brokeOff && !again:
@@ -149,7 +149,7 @@ const (
 
 // failed says how a try failed. Of a response only the text of what stands
 // before a function counts: functions' errors are JSON.
-func failed(res *http.Response, err error) tried {
+func failed(t *call.Target, res *http.Response, err error) tried {
 	var known *problem.Error
 	var op *net.OpError
 	var network net.Error
@@ -160,7 +160,7 @@ func failed(res *http.Response, err error) tried {
 		return otherwise // the transport waits for what is coming itself
 	case err != nil:
 		return brokeOff
-	case res.StatusCode != http.StatusBadGateway || ingressError(res) == nil:
+	case t.Plain || res.StatusCode != http.StatusBadGateway || ingressError(res) == nil:
 		return otherwise
 	}
 	text, err := beginning(res)

@@ -85,10 +85,9 @@ func (f *failures) answered(t *call.Target, h http.Header) {
 // servedVersion is the version of a pin's model that an answer says it is of, else the
 // pin.
 func servedVersion(pin model.Ref, h http.Header) model.Ref {
-	ref, _, _ := strings.Cut(h.Get(infer.ModelHeader), ";")
-	name, version, _ := strings.Cut(ref, "@")
-	if number, err := infer.ParseVersion(version); err == nil && name == pin.Name {
-		return model.Ref{Name: name, Version: number}
+	text, _, _ := strings.Cut(h.Get(infer.ModelHeader), ";")
+	if ref, err := model.ParsePinned(text); err == nil && ref.Name == pin.Name {
+		return ref
 	}
 	return pin
 }

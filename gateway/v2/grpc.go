@@ -77,7 +77,7 @@ func (s *Service) Procedure(path string) (Procedure, bool) {
 
 // serveProcedure answers a call of one of our procedures, errors and all.
 func (s *Service) serveProcedure(answer procedure, c *call.Call, w http.ResponseWriter, r *http.Request) error {
-	stream, err := grpcwire.Accept(w, r, s.MaxMessage)
+	stream, err := grpcwire.Accept(w, r, s.MaxMessage, s.Room)
 	ctx := r.Context()
 	if timeout, wrong := grpcwire.Timeout(r.Header); timeout > 0 {
 		var cancel context.CancelFunc
@@ -146,7 +146,7 @@ func (s *Service) modelInfer(ctx context.Context, c *call.Call, stream *grpcwire
 	if err != nil {
 		return err
 	}
-	out, err := s.inferMessage(ctx, c, m)
+	out, err := s.inferMessage(ctx, c, stream, m)
 	return reply(stream, out, err)
 }
 
@@ -161,7 +161,7 @@ func (s *Service) modelConfigGRPC(ctx context.Context, c *call.Call, stream *grp
 	if err != nil {
 		return err
 	}
-	out, err := s.handMessage(ctx, c, rpc.GRPCInferenceServiceModelConfigProcedure, auth.DoRead, a, a.version, m)
+	out, err := s.handMessage(ctx, c, stream, rpc.GRPCInferenceServiceModelConfigProcedure, auth.DoRead, a, a.version, m)
 	return reply(stream, out, err)
 }
 
@@ -183,7 +183,7 @@ func reply(stream *grpcwire.Stream, out *answer, err error) error {
 
 // inferMessage hands one inference on, whose metadata may name the version that
 // the message does not.
-func (s *Service) inferMessage(ctx context.Context, c *call.Call, m grpcwire.Message) (*answer, error) {
+func (s *Service) inferMessage(ctx context.Context, c *call.Call, stream *grpcwire.Stream, m grpcwire.Message) (*answer, error) {
 	a, err := addressOf(m)
 	if err != nil {
 		return nil, err
@@ -192,13 +192,13 @@ func (s *Service) inferMessage(ctx context.Context, c *call.Call, m grpcwire.Mes
 	if err != nil {
 		return nil, err
 	}
-	return s.handMessage(ctx, c, rpc.GRPCInferenceServiceModelInferProcedure, auth.DoInfer, a, version, m)
+	return s.handMessage(ctx, c, stream, rpc.GRPCInferenceServiceModelInferProcedure, auth.DoInfer, a, version, m)
 }
 
 // handMessage sends a message, which is for a version, to the function that it
 // resolves to, and returns that one's answer.
 func (s *Service) handMessage(
-	ctx context.Context, c *call.Call, path string, verb auth.Verb, a address, version string, m grpcwire.Message,
+	ctx context.Context, c *call.Call, stream *grpcwire.Stream, path string, verb auth.Verb, a address, version string, m grpcwire.Message,
 ) (*answer, error) {
 	p, err := s.Door.Pass(ctx, c, door.Ask{Verb: verb, Model: a.name, Version: version})
 	if err != nil {
@@ -217,11 +217,11 @@ func (s *Service) handMessage(
 	if err != nil {
 		return nil, err
 	}
-	res, err := p.Send(ctx, r) //nolint:bodyclose // Receive closes it
+	res, err := p.Send(ctx, r) //nolint:bodyclose // Answer closes it
 	if err != nil {
 		return nil, err
 	}
-	out, err := grpcwire.Receive(res, maxAnswer)
+	out, err := stream.Answer(res, maxAnswer)
 	if err != nil {
 		return nil, s.functionError(ctx, p, err)
 	}

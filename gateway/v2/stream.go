@@ -20,7 +20,11 @@ const (
 )
 
 // framed is a ModelStreamInferResponse: what stands before a message, and that.
-type framed struct{ head, message []byte }
+type framed struct {
+	head    []byte
+	message grpcwire.Message
+	release func()
+}
 
 // modelStreamInfer answers each message of a stream as a call of its own, to
 // whichever model it names, a bounded number of them at once, in the order
@@ -35,7 +39,9 @@ func (s *Service) modelStreamInfer(ctx context.Context, c *call.Call, stream *gr
 		for place := range places {
 			select {
 			case answer := <-place:
-				if err := stream.Send(answer.head, answer.message); err != nil {
+				err := stream.Send(answer.head, answer.message)
+				answer.release()
+				if err != nil {
 					return err
 				}
 				stream.Flush()
@@ -76,33 +82,34 @@ func (s *Service) receive(ctx context.Context, c *call.Call, stream *grpcwire.St
 			return ctx.Err()
 		}
 		group.Go(func() error {
-			place <- s.streamAnswer(ctx, own, message)
+			place <- s.streamAnswer(ctx, own, stream, message)
 			return nil
 		})
 	}
 }
 
 // streamAnswer is one message's ModelStreamInferResponse.
-func (s *Service) streamAnswer(ctx context.Context, c *call.Call, m grpcwire.Message) framed {
+func (s *Service) streamAnswer(ctx context.Context, c *call.Call, stream *grpcwire.Stream, m grpcwire.Message) framed {
+	defer stream.Release(m)
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	code := "ok"
 	defer func() { s.Messages.WithLabelValues(c.Log.Function, code).Inc() }()
 
 	a, _ := addressOf(m) // what is wrong with it, inferMessage says
-	out, err := s.inferMessage(ctx, c, m)
+	out, err := s.inferMessage(ctx, c, stream, m)
 	if err == nil {
 		head := protowire.AppendTag(nil, fieldInferResponse, protowire.BytesType)
-		return framed{protowire.AppendVarint(head, uint64(len(out.message))), out.message}
+		return framed{protowire.AppendVarint(head, uint64(len(out.message))), out.message, func() { stream.Release(out.message) }}
 	}
 	e := problemgrpc.WithCode(problemgrpc.Error(err))
 	code = e.Code().String()
 	head := protowire.AppendTag(nil, fieldErrorMessage, protowire.BytesType)
 	head = protowire.AppendString(head, e.Message())
 	if a.id == "" {
-		return framed{head: head}
+		return framed{head: head, release: func() {}}
 	}
 	// Clients find the request that failed by its id.
 	id := protowire.AppendString(protowire.AppendTag(nil, fieldID, protowire.BytesType), a.id)
-	return framed{protowire.AppendTag(head, fieldInferResponse, protowire.BytesType), protowire.AppendBytes(nil, id)}
+	return framed{protowire.AppendTag(head, fieldInferResponse, protowire.BytesType), protowire.AppendBytes(nil, id), func() {}}
 }

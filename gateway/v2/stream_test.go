@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
@@ -22,7 +23,7 @@ func TestAStreamThatIsRefusedLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refused := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "refused", Help: "."}, []string{"code"})
 		s := New(Config{
-			MaxMessage: 1 << 10, StreamInFlight: 1,
+			MaxMessage: 1 << 10, StreamInFlight: 1, Room: semaphore.NewWeighted(1 << 20),
 			Door: door.New(door.Config{Authenticator: auth.Chain{}, Authorizer: auth.Scopes{}, Refused: refused}),
 		})
 		p, ok := s.Procedure(rpc.GRPCInferenceServiceModelStreamInferProcedure)

@@ -16,6 +16,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/door"
 	"github.com/modelserveai/modelserve/gateway/forward"
+	"github.com/modelserveai/modelserve/gateway/internal/grpcwire"
 	"github.com/modelserveai/modelserve/gateway/resolve"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/wellknown"
@@ -40,6 +41,9 @@ type Config struct {
 
 	// Ready has the last word on the platform's readiness; it may be nil.
 	Ready func(context.Context) error
+
+	// Room is the memory of gRPC messages and their answers, in bytes.
+	Room grpcwire.Room
 
 	// Messages counts the messages of streams, by function and gRPC code.
 	Messages *prometheus.CounterVec

@@ -88,10 +88,17 @@ func (t *Telemetry) traced(next http.Handler) http.Handler {
 
 // spanName is the method and the route, as far as it is known.
 func spanName(r *http.Request) string {
-	if route := outcomeOf(r.Context()).route; route != "" {
-		return r.Method + " " + route
+	method := r.Method
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+		http.MethodConnect, http.MethodOptions, http.MethodTrace:
+	default:
+		method = "HTTP" // a caller's own word is no name (semantic conventions)
 	}
-	return r.Method
+	if route := outcomeOf(r.Context()).route; route != "" {
+		return method + " " + route
+	}
+	return method
 }
 
 // finish writes down how a request ended; its HTTP status otelhttp does.

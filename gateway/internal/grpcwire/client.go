@@ -8,10 +8,11 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // NewRequest is a call of a procedure (/package.Service/Method) with one message.
@@ -50,27 +51,31 @@ func timeout(d time.Duration) string {
 	return strconv.FormatInt(int64(d/time.Hour), 10) + "H"
 }
 
-// Receive reads an answer to its end, which is one message of at most most bytes,
+// receive reads an answer to its end, which is one message of at most most bytes,
 // and closes it. An error that the server's status says is a *connect.Error of
 // the wire (connect.IsWireError); any other is of an answer that is not whole, or
 // not gRPC.
-func Receive(res *http.Response, most int64) (Message, error) {
+func receive(res *http.Response, most int64, room *share) (Message, error) {
 	defer res.Body.Close()
 	switch {
 	case res.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("expected a gRPC answer, got HTTP status %d", res.StatusCode)
-	case !strings.HasPrefix(res.Header.Get("Content-Type"), "application/grpc"):
+	case !infer.IsGRPC(res.Header):
 		return nil, errors.New("expected a gRPC answer, got another content type")
 	}
 	if e, ok := problemgrpc.Status(res.Header); ok && e != nil {
 		return nil, e
 	}
-	m, err := read(res.Body, most, "")
+	m, err := read(res.Body, most, "", room)
 	if err == nil {
 		var more int
 		if more, err = res.Body.Read(make([]byte, 1)); more > 0 {
 			return nil, errors.New("expected one message, got more")
 		}
+	}
+	var known *problem.Error
+	if errors.As(err, &known) && known.Code == problem.Overloaded {
+		return nil, err
 	}
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errEnd) {
 		return nil, fmt.Errorf("read the answer: %w", err)

@@ -17,10 +17,14 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
 )
+
+// ample is room for all.
+func ample() *share { return &share{of: semaphore.NewWeighted(1 << 40)} }
 
 // frame is a message as it stands on the wire.
 func frame(flag byte, message []byte) []byte {
@@ -80,7 +84,7 @@ func TestReceive(t *testing.T) {
 			} {
 				r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", reader(bytes.NewReader(tc.body)))
 				r.Header.Set("Grpc-Encoding", tc.encoding)
-				s, err := Accept(httptest.NewRecorder(), r, most)
+				s, err := Accept(httptest.NewRecorder(), r, most, semaphore.NewWeighted(64<<20))
 				var got Message
 				if err == nil {
 					got, err = s.ReceiveOnly()
@@ -100,7 +104,7 @@ func TestWhatIsAnnouncedCostsNothing(t *testing.T) {
 	binary.BigEndian.PutUint32(body[1:], 1<<30)
 	allocated := testing.Benchmark(func(b *testing.B) {
 		for range b.N {
-			_, _ = read(bytes.NewReader(body), math.MaxInt64, "")
+			_, _ = read(bytes.NewReader(body), math.MaxInt64, "", ample())
 		}
 	}).AllocedBytesPerOp()
 	if allocated > 4*firstPiece {
@@ -108,11 +112,55 @@ func TestWhatIsAnnouncedCostsNothing(t *testing.T) {
 	}
 }
 
+// TestMessagesAreInTheRoom holds that no message takes memory that is not the
+// room's, compressed or not, that it is refused where there is none, and that all
+// comes back.
+func TestMessagesAreInTheRoom(t *testing.T) {
+	t.Parallel()
+	const most = 8 << 20
+	zeros := make([]byte, most)
+	for name, tc := range map[string]struct {
+		encoding string
+		body     []byte
+		room     int64
+		code     problem.Code
+	}{
+		"a message":                {"", frame(0, zeros), 2 * most, ""},
+		"one larger than the room": {"", frame(0, zeros), most / 2, problem.Overloaded},
+		"a bomb":                   {"gzip", frame(1, compressed(t, "gzip", zeros)), 3 * most, ""},
+		"a bomb without room":      {"gzip", frame(1, compressed(t, "gzip", zeros)), most / 2, problem.Overloaded},
+		"a bomb of zlib's":         {"deflate", frame(1, compressed(t, "deflate", zeros)), most / 2, problem.Overloaded},
+		"one that is cut":          {"", frame(0, zeros)[:most/4], most, problem.MalformedBody},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			room := semaphore.NewWeighted(tc.room)
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(tc.body))
+			r.Header.Set("Grpc-Encoding", tc.encoding)
+			s, err := Accept(httptest.NewRecorder(), r, most, room)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := s.ReceiveOnly()
+			if (err != nil || tc.code != "") && problem.CodeOf(err) != tc.code {
+				t.Fatalf("%d bytes, %v; want %q", len(m), err, tc.code)
+			}
+			if tc.code == "" && (len(m) != most || room.TryAcquire(tc.room-most)) {
+				t.Errorf("%d bytes are not in the room", len(m))
+			}
+			s.End(err)
+			if !room.TryAcquire(tc.room) {
+				t.Error("not all came back")
+			}
+		})
+	}
+}
+
 func TestBrokenBodiesSayTheirOwnError(t *testing.T) {
 	t.Parallel()
 	own := errors.New("its own")
 	for _, n := range []int{0, 3, 8} {
-		_, err := read(io.MultiReader(bytes.NewReader(frame(0, []byte("a message"))[:n]), iotest.ErrReader(own)), 1<<10, "")
+		_, err := read(io.MultiReader(bytes.NewReader(frame(0, []byte("a message"))[:n]), iotest.ErrReader(own)), 1<<10, "", ample())
 		if !errors.Is(err, own) {
 			t.Errorf("after %d bytes: %v", n, err)
 		}
@@ -145,7 +193,7 @@ func TestACallThere(t *testing.T) {
 	t.Parallel()
 	fault := problem.Invalid("shape", "expected 4 — not %d%%", 5).WithRetryAfter(time.Second)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s, err := Accept(w, r, 1<<20)
+		s, err := Accept(w, r, 1<<20, semaphore.NewWeighted(64<<20))
 		var m Message
 		if err == nil {
 			m, err = s.ReceiveOnly()
@@ -179,7 +227,7 @@ func TestACallThere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := Receive(res, 1<<20)
+		got, err := receive(res, 1<<20, ample())
 		if text == "fail" || text == "late" {
 			var e *connect.Error
 			if !errors.As(err, &e) || !connect.IsWireError(err) || e.Message() != fault.Detail || problemgrpc.Code(e) != fault.Code || len(e.Details()) != 3 {
@@ -211,7 +259,7 @@ func TestWhatIsNoAnswer(t *testing.T) {
 		if res.Body == nil {
 			res.Body = io.NopCloser(bytes.NewReader(frame(0, []byte("message"))))
 		}
-		if m, err := Receive(res, 1<<20); err == nil || connect.IsWireError(err) || m != nil {
+		if m, err := receive(res, 1<<20, ample()); err == nil || connect.IsWireError(err) || m != nil {
 			t.Errorf("%s: %q, %v", name, m, err)
 		}
 	}
@@ -227,7 +275,7 @@ func FuzzReceive(f *testing.F) {
 		const most = 1 << 16
 		r := httptest.NewRequestWithContext(context.Background(), http.MethodPost, "/", bytes.NewReader(body))
 		r.Header["Grpc-Encoding"] = []string{encoding}
-		s, err := Accept(httptest.NewRecorder(), r, most)
+		s, err := Accept(httptest.NewRecorder(), r, most, semaphore.NewWeighted(64<<20))
 		if err != nil {
 			return
 		}

@@ -12,6 +12,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"sync/atomic"
+	"time"
 
 	"github.com/modelserveai/modelserve/problem"
 )
@@ -34,9 +36,90 @@ func header(length int) []byte {
 // errEnd is of a body that ends before a message begins.
 var errEnd = errors.New("no message")
 
-// read reads one message of at most most bytes, errEnd where there is none.
-// Errors of the body are returned as they are.
-func read(body io.Reader, most int64, encoding string) (Message, error) {
+// Room is memory for messages, in bytes, that all calls have together. It is safe
+// for concurrent use (semaphore.Weighted is one).
+type Room interface {
+	TryAcquire(n int64) bool
+	Release(n int64)
+}
+
+// share is what one call has of the room.
+type share struct {
+	of   Room
+	held atomic.Int64
+}
+
+func (s *share) take(n int64) error {
+	if !s.of.TryAcquire(n) {
+		return problem.New(problem.Overloaded, "messages that are being handed on take all the memory there is for them; call again").WithRetryAfter(time.Second)
+	}
+	s.held.Add(n)
+	return nil
+}
+
+func (s *share) release(n int64) {
+	s.held.Add(-n)
+	s.of.Release(n)
+}
+
+// end gives back all that is left.
+func (s *share) end() { s.of.Release(s.held.Swap(0)) }
+
+// buffer is a message that grows as it comes, in memory that is taken of the room
+// first: what is announced costs nothing.
+type buffer struct {
+	message Message
+	room    *share
+}
+
+// firstPiece is as much as is taken for a message before any of it came.
+const firstPiece = 64 << 10
+
+// grow makes room for more, up to most bytes in all.
+func (b *buffer) grow(most int64) error {
+	size := min(max(2*int64(len(b.message)), firstPiece), most) + Spare
+	if err := b.room.take(size); err != nil {
+		return err
+	}
+	grown := make(Message, len(b.message), size)
+	copy(grown, b.message)
+	b.room.release(int64(cap(b.message)))
+	b.message = grown
+	return nil
+}
+
+// free is what can be read into.
+func (b *buffer) free() []byte {
+	return b.message[len(b.message):max(cap(b.message)-Spare, len(b.message))]
+}
+
+// fill reads up to most bytes, to the end of the source or to that bound.
+func (b *buffer) fill(source io.Reader, most int64) error {
+	for int64(len(b.message)) < most {
+		if len(b.free()) == 0 {
+			if err := b.grow(most); err != nil {
+				return err
+			}
+		}
+		free := b.free()
+		n, err := source.Read(free[:min(int64(len(free)), most-int64(len(b.message)))])
+		if b.message = b.message[:len(b.message)+n]; err != nil {
+			return err //nolint:wrapcheck // the source's own problem
+		}
+	}
+	return nil
+}
+
+// drop gives its memory back.
+func (b *buffer) drop() {
+	b.room.release(int64(cap(b.message)))
+	b.message = nil
+}
+
+// read reads one message of at most most bytes, errEnd where there is none. Its
+// memory is the room's until it is given back. Errors of the body are returned as
+// they are.
+func read(body io.Reader, most int64, encoding string, room *share) (Message, error) {
 	var head [HeaderLen]byte
 	switch n, err := io.ReadFull(body, head[:]); {
 	case n == 0 && errors.Is(err, io.EOF):
@@ -56,40 +139,27 @@ func read(body io.Reader, most int64, encoding string) (Message, error) {
 	case head[0] == 1 && encoding == "":
 		return nil, notAsSaid()
 	}
-	message, err := readAll(body, length)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	b := &buffer{message: Message{}, room: room}
+	err := b.fill(body, length)
+	if errors.Is(err, io.EOF) && int64(len(b.message)) == length {
+		err = nil
+	}
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		b.drop()
 		return nil, brokeOff()
+	case err != nil:
+		b.drop()
+		return nil, err
+	case head[0] == 0:
+		return b.message, nil
 	}
-	if err != nil || head[0] == 0 {
-		return message, err
-	}
-	return decompress(message, encoding, most)
-}
-
-// firstPiece is as much as is taken for a message before any of it came.
-const firstPiece = 64 << 10
-
-// readAll reads length bytes, for which memory is taken as they come: what is
-// announced costs nothing.
-func readAll(body io.Reader, length int64) (Message, error) {
-	message := make(Message, 0, min(length, firstPiece)+Spare)
-	for int64(len(message)) < length {
-		if cap(message)-len(message) <= Spare {
-			grown := make(Message, len(message), min(2*int64(len(message)), length)+Spare)
-			copy(grown, message)
-			message = grown
-		}
-		end := min(int64(cap(message)-Spare), length)
-		n, err := io.ReadFull(body, message[len(message):end])
-		if message = message[:len(message)+n]; err != nil {
-			return nil, err //nolint:wrapcheck // the body's own problem
-		}
-	}
-	return message, nil
+	defer b.drop()
+	return decompress(b.message, encoding, most, room)
 }
 
 // decompress is a compressed message of at most most bytes.
-func decompress(message Message, encoding string, most int64) (Message, error) {
+func decompress(message Message, encoding string, most int64, room *share) (Message, error) {
 	var plain io.ReadCloser
 	var err error
 	source := bytes.NewReader(message)
@@ -101,14 +171,20 @@ func decompress(message Message, encoding string, most int64) (Message, error) {
 	if err != nil {
 		return nil, notAsSaid()
 	}
-	out, err := io.ReadAll(io.LimitReader(plain, most+1))
+	out := &buffer{message: Message{}, room: room}
+	err = out.fill(plain, most+1)
+	var full *problem.Error
 	switch {
-	case err != nil, plain.Close() != nil:
-		return nil, notAsSaid()
-	case int64(len(out)) > most:
-		return nil, tooLarge(most)
+	case int64(len(out.message)) > most:
+		err = tooLarge(most)
+	case errors.As(err, &full):
+	case !errors.Is(err, io.EOF), plain.Close() != nil:
+		err = notAsSaid()
+	default:
+		return out.message, nil
 	}
-	return out, nil
+	out.drop()
+	return nil, err
 }
 
 func tooLarge(most int64) error {

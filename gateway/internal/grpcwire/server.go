@@ -29,12 +29,14 @@ type Stream struct {
 	body     io.Reader
 	most     int64
 	encoding string // of messages that say they are compressed; "" for none
+	room     share
 }
 
-// Accept begins to answer a call whose messages have at most most bytes each. An
-// error (of an encoding that is not known) is for End all the same.
-func Accept(w http.ResponseWriter, r *http.Request, most int64) (*Stream, error) {
-	s := &Stream{w: w, body: r.Body, most: most}
+// Accept begins to answer a call whose messages have at most most bytes each, and
+// are in room until they are released, or the call ends. An error (of an encoding
+// that is not known) is for End all the same, which is to be called.
+func Accept(w http.ResponseWriter, r *http.Request, most int64, room Room) (*Stream, error) {
+	s := &Stream{w: w, body: r.Body, most: most, room: share{of: room}}
 	h := w.Header()
 	h.Set("Content-Type", r.Header.Get("Content-Type"))
 	h.Set("Grpc-Accept-Encoding", encodings)
@@ -53,7 +55,7 @@ func (s *Stream) Header() http.Header { return s.w.Header() }
 
 // Receive is the next message, io.EOF after the last.
 func (s *Stream) Receive() (Message, error) {
-	m, err := read(s.body, s.most, s.encoding)
+	m, err := read(s.body, s.most, s.encoding, &s.room)
 	if errors.Is(err, errEnd) {
 		return nil, io.EOF
 	}
@@ -76,6 +78,16 @@ func (s *Stream) ReceiveOnly() (Message, error) {
 		return nil, err //nolint:wrapcheck // the body's own problem
 	}
 	return m, nil
+}
+
+// Release gives back the memory of a message that is not looked at any more. A call
+// of few messages need not: End does.
+func (s *Stream) Release(m Message) { s.room.release(int64(cap(m))) }
+
+// Answer reads the answer of a function for this call, as Receive does, into the
+// call's room.
+func (s *Stream) Answer(res *http.Response, most int64) (Message, error) {
+	return receive(res, most, &s.room)
 }
 
 // Send sends a message, which is what the parts are one after the other.
@@ -101,8 +113,9 @@ func (s *Stream) Flush() {
 }
 
 // End ends the answer with an error's status, or with OK for nil. It returns what
-// the client gets; nil for OK.
+// the client gets; nil for OK. Nobody uses a message of the call any more.
 func (s *Stream) End(err error) *connect.Error {
+	defer s.room.end()
 	defer s.Flush()
 	e := problemgrpc.Error(err)
 	if e != nil {

@@ -1,0 +1,153 @@
+package gateway_test
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// TestWhatAFunctionMayNotSay holds that a function's answer reaches its caller
+// without what only the platform says, and with what the gateway says of it.
+func TestWhatAFunctionMayNotSay(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		function http.HandlerFunc
+		status   int
+	}{
+		"headers of the platform's": {func(rw http.ResponseWriter, _ *http.Request) {
+			for _, header := range []string{"Modelserve-Anything", "Modelserve-Tenant", infer.CostHeader, "RateLimit", "RateLimit-Policy"} {
+				rw.Header().Set(header, "evil")
+			}
+		}, http.StatusOK},
+		"an informational answer": {func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set(infer.CostHeader, cost)
+			rw.WriteHeader(http.StatusEarlyHints)
+			rw.WriteHeader(http.StatusOK)
+		}, http.StatusOK},
+		"another protocol": {func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Upgrade", "x")
+			rw.Header().Set("Connection", "Upgrade")
+			rw.WriteHeader(http.StatusSwitchingProtocols)
+		}, http.StatusBadGateway},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.serve("ocr", tc.function)
+			conn := w.raw()
+			conn.send("GET / HTTP/1.1\r\nHost: ocr.default.localhost\r\nX-Api-Key: %s\r\n\r\n", w.admin)
+			got := conn.receive()
+			if got.status != tc.status || got.header.Get("X-Request-Id") == "" || got.header.Get("Traceparent") == "" {
+				t.Errorf("%d %v", got.status, got.header)
+			}
+			for header := range got.header {
+				if strings.HasPrefix(header, "Modelserve-") || strings.HasPrefix(header, "Ratelimit") {
+					t.Errorf("the caller gets %s", header)
+				}
+			}
+		})
+	}
+}
+
+// TestAFunctionsOwn502IsItsOwn holds that an answer of a function whose errors may
+// be text is handed on as it is, whatever it says, and that it runs once.
+func TestAFunctionsOwn502IsItsOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ocrIs(route.Function{}) // which has no models
+	calls := w.failing("ocr", mirror, before("dial tcp 10.0.0.1: connection refused"))
+	got := w.do(request{host: ocrHost, path: "/", key: w.admin})
+	if got.status != http.StatusBadGateway || !strings.Contains(got.body, "dial tcp") || calls.Load() != 1 {
+		t.Errorf("%d %q after %d runs", got.status, got.body, calls.Load())
+	}
+}
+
+// TestWhatIsNoPOSTIsNoGRPC holds that such a request is answered as HTTP.
+func TestWhatIsNoPOSTIsNoGRPC(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	grpc := http.Header{"Content-Type": {"application/grpc"}}
+	for _, tc := range []struct {
+		method, key string
+		status      int
+	}{{"GET", w.admin, 200}, {"GET", "", 401}, {"PUT", w.admin, 405}} {
+		got := w.do(request{method: tc.method, path: "/v2/models/iris", key: tc.key, header: grpc})
+		if got.status != tc.status || tc.status != 200 && got.code() == "" || got.header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s with key %q: %d %v %s", tc.method, tc.key, got.status, got.header, got.body)
+		}
+	}
+}
+
+// TestProceduresAreComparedAsTheyAre holds that a path which another reader would
+// read differently is no procedure.
+func TestProceduresAreComparedAsTheyAre(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for path, want := range map[string]string{
+		service + "ServerLive":                          "0",
+		"/inference.GRPCInferenceService%2FServerLive":  "12",
+		"/inference.GRPCInferenceService/Server%4cive":  "12",
+		service + "ServerLive?x=1":                      "12",
+		"/inference.GRPCInferenceService/../ServerLive": "12",
+	} {
+		if got := w.grpcStatus(path); got != want {
+			t.Errorf("%s: status %s, want %s", path, got, want)
+		}
+	}
+}
+
+// TestMethodsThatShowTheRequest holds that none reaches a function.
+func TestMethodsThatShowTheRequest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.echo("ocr")
+	for _, line := range []string{"TRACE /", "CONNECT ocr.default.localhost:80"} {
+		conn := w.raw()
+		conn.send("%s HTTP/1.1\r\nHost: ocr.default.localhost\r\nX-Api-Key: %s\r\n\r\n", line, w.admin)
+		if got := conn.receive(); got.status < 400 || w.net.last() != nil {
+			t.Errorf("%s: %d %s", line, got.status, got.body)
+		}
+	}
+}
+
+// TestTwinsOfReservedHeaders holds that no header that some servers read as one of
+// the platform's reaches a function.
+func TestTwinsOfReservedHeaders(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.echo("ocr")
+	header := http.Header{"Modelserve_Tenant": {"x"}, "X_forwarded_for": {"1.2.3.4"}, "K_x": {"y"}}
+	if got := w.do(request{host: "ocr.default.localhost", path: "/", key: w.admin, header: header}); got.status != http.StatusOK {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	for name := range w.net.last().Header {
+		if strings.Contains(name, "_") {
+			t.Errorf("the function gets %s", name)
+		}
+	}
+}
+
+// grpcStatus calls a procedure with an empty message, by a path as it is.
+func (w *world) grpcStatus(path string) string {
+	w.t.Helper()
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.server.URL, bytes.NewReader(make([]byte, 5)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.URL.Opaque, req.URL.RawQuery, _ = strings.Cut(path, "?")
+	req.Header = http.Header{"Content-Type": {"application/grpc"}, "X-Api-Key": {w.admin}}
+	res, err := w.h2c().Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if _, err := io.ReadAll(res.Body); err != nil {
+		w.t.Fatal(err)
+	}
+	return res.Header.Get("Grpc-Status") + res.Trailer.Get("Grpc-Status")
+}
