@@ -1,4 +1,4 @@
-// Package auth says who a caller is and what he may do: credentials become a
+// Package auth decides who a caller is and what they may do: credentials become a
 // principal, a principal and an action become yes or no.
 //
 // It knows API keys; other kinds of credential (JWTs) join as further
@@ -15,7 +15,7 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 )
 
-// Principal is a caller that has proved who he is.
+// Principal is a caller whose identity is proved.
 type Principal struct {
 	ID     string // "key:<id>"; for logs and audit
 	Tenant string
@@ -40,7 +40,8 @@ var ErrNotMine = errors.New("not this authenticator's kind of credential")
 // Authenticator turns a credential's text into a principal.
 type Authenticator interface {
 	// Authenticate returns ErrNotMine, problem.Unauthenticated for a credential
-	// that is not good (any more), or problem.Unavailable when it cannot tell.
+	// that is not good (any more), or problem.Unavailable when it cannot be
+	// checked now.
 	Authenticate(ctx context.Context, credential string) (*Principal, error)
 }
 

@@ -96,7 +96,7 @@ func TestStoreIsAskedOnceASecond(t *testing.T) {
 	})
 }
 
-func TestWithoutItsStoreNobodyComesIn(t *testing.T) {
+func TestWithoutItsStoreNobodyIsAuthenticated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &authtest.Store{}

@@ -41,7 +41,7 @@ const (
 	Revoked Status = "revoked"
 )
 
-// Status tells what the key is at a time.
+// Status is the key's at a time.
 func (k *Key) Status(now time.Time) Status {
 	switch {
 	case !k.RevokedAt.IsZero():
@@ -86,7 +86,7 @@ func (s *KeySpec) Check(now time.Time) error {
 	case len(s.Roles) > maxRoles:
 		return problem.Invalid("roles", "expected at most %d, got %d", maxRoles, len(s.Roles))
 	case !s.ExpiresAt.IsZero() && !s.ExpiresAt.After(now):
-		return problem.Invalid("expires_at", "expected a time to come, got %s", s.ExpiresAt.UTC().Format(time.RFC3339))
+		return problem.Invalid("expires_at", "expected a time in the future, got %s", s.ExpiresAt.UTC().Format(time.RFC3339))
 	}
 	for i, scope := range s.Scopes {
 		if err := scope.check(index("scopes", i)); err != nil {
@@ -121,9 +121,9 @@ func NewKey(spec KeySpec, now time.Time) (text string, key *Key, err error) {
 	}, nil
 }
 
-// Adopt makes the stored form of a key whose text was made elsewhere, as an
+// ImportKey makes the stored form of a key whose text was made elsewhere, as an
 // operator's first one is, in a Secret.
-func Adopt(text string, spec KeySpec, now time.Time) (*Key, error) {
+func ImportKey(text string, spec KeySpec, now time.Time) (*Key, error) {
 	parsed, err := ParseKey(text)
 	if err != nil {
 		return nil, err
@@ -165,11 +165,11 @@ func notAlphanumeric(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
 }
 
-// isControl says whether a rune would act on a terminal or on the order of the
+// isControl reports whether a rune would act on a terminal or on the order of the
 // text around it, rather than be seen.
 func isControl(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }
 
-// isLabel says whether s is a DNS label (RFC 1123).
+// isLabel reports whether s is a DNS label (RFC 1123).
 func isLabel(s string) bool {
 	if len(s) == 0 || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
 		return false

@@ -74,12 +74,12 @@ func NewKeys(store KeyStore) *Keys {
 }
 
 // Close ends what is being read of the store and waits for it. Later keys are not
-// checked, and so let nobody in.
+// checked, and so authenticate nobody.
 func (k *Keys) Close() { k.cache.Close() }
 
 // Authenticate implements Authenticator. Whether the id or the secret was
-// wrong, the answer is the same; without its store it says so and lets nobody
-// in.
+// wrong, the answer is the same. Without its store it returns
+// problem.Unavailable and authenticates nobody.
 func (k *Keys) Authenticate(ctx context.Context, credential string) (*Principal, error) {
 	if !strings.HasPrefix(credential, prefix) {
 		return nil, ErrNotMine
@@ -93,10 +93,10 @@ func (k *Keys) Authenticate(ctx context.Context, credential string) (*Principal,
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("authenticate: %w", ctx.Err())
 		}
-		return nil, problem.New(problem.Unavailable, "keys cannot be checked now: %w", hidden{err}).WithRetryAfter(time.Second)
+		return nil, problem.New(problem.Unavailable, "keys cannot be checked now: %w", redacted{err}).WithRetryAfter(time.Second)
 	}
 	if key == nil {
-		key = &Key{} // compared all the same, so that time tells nothing
+		key = &Key{} // compared all the same, so that the time taken reveals nothing
 	}
 	if !parsed.Matches(key) {
 		return nil, problem.New(problem.Unauthenticated, "the key is not known")
@@ -115,8 +115,8 @@ func (k *Keys) Authenticate(ctx context.Context, credential string) (*Principal,
 // revoked at once.
 func (k *Keys) Forget(id string) { k.cache.Forget(id) }
 
-// hidden keeps an error for the log and out of the caller's sight.
-type hidden struct{ error }
+// redacted is an error whose text is for the log alone.
+type redacted struct{ error }
 
-func (hidden) Error() string   { return "the store failed" }
-func (h hidden) Unwrap() error { return h.error }
+func (redacted) Error() string   { return "the store failed" }
+func (r redacted) Unwrap() error { return r.error }

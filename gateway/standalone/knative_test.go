@@ -63,7 +63,7 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // TestGatewayOfACluster holds that the process follows the API server that
-// KUBECONFIG names, waits for it before it is ready, and wakes nothing to tell
+// KUBECONFIG names, waits for it before it is ready, and wakes nothing to report
 // of what is at zero.
 func TestGatewayOfACluster(t *testing.T) {
 	t.Parallel()

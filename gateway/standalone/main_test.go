@@ -128,7 +128,7 @@ func get(t *testing.T, address, host, path, key string) (int, string) {
 	return res.StatusCode, string(body)
 }
 
-func TestABadEnvironmentIsToldWhole(t *testing.T) {
+func TestABadEnvironmentIsReportedWhole(t *testing.T) {
 	t.Parallel()
 	err := env.ParseFrom(new(config), map[string]string{
 		"PORT": "-1", "MODELSERVE_HOST_TEMPLATES": "x", "MODELSERVE_ADMIN_KEY": "ms_hush", "MODELSERVE_MAX_BODY": "2GiB",
@@ -147,6 +147,6 @@ func TestABadEnvironmentIsToldWhole(t *testing.T) {
 		}
 	}
 	if strings.Contains(err.Error(), "hush") {
-		t.Errorf("a secret is told: %v", err)
+		t.Errorf("a secret is in the error: %v", err)
 	}
 }

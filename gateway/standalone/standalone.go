@@ -34,7 +34,7 @@ import (
 // to structs that internal/env knows: for documentation.
 func Environment() []any { return []any{&config{}} }
 
-// config is everything the process is told.
+// config is the whole configuration of the process.
 type config struct {
 	Port int `env:"PORT" envDefault:"8080"` // the port to listen on, which Knative sets
 
@@ -94,7 +94,7 @@ func Main() {
 	var cfg config
 	if len(os.Args) > 1 {
 		if len(os.Args) > 2 || os.Args[1] != "--help" && os.Args[1] != "-h" {
-			fmt.Fprintf(os.Stderr, "gateway: takes no arguments, got %q; --help tells the variables that configure it\n", os.Args[1:])
+			fmt.Fprintf(os.Stderr, "gateway: takes no arguments, got %q; --help lists the variables that configure it\n", os.Args[1:])
 			os.Exit(env.ExitCode)
 		}
 		_, _ = fmt.Fprintln(os.Stdout, "The gateway of ModelServe is configured by its environment:")
@@ -114,7 +114,7 @@ func Main() {
 	}
 }
 
-// run serves until ctx ends, and drains. listening, when set, is told the
+// run serves until ctx ends, and drains. listening, when set, gets the
 // address.
 func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) {
 	version := build.Version()
@@ -136,7 +136,7 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, keys.Close()) }()
-	if err := adopt(ctx, keys, cfg.AdminKey); err != nil {
+	if err := storeAdminKey(ctx, keys, cfg.AdminKey); err != nil {
 		return err
 	}
 	store, err := openStore(ctx, cfg, tel)
@@ -219,12 +219,12 @@ func serve(
 	return group.Wait()
 }
 
-// adopt stores the operator's key, unless it is there.
-func adopt(ctx context.Context, keys auth.KeyStore, text string) error {
+// storeAdminKey stores the operator's key, unless it is there.
+func storeAdminKey(ctx context.Context, keys auth.KeyStore, text string) error {
 	if text == "" {
 		return nil
 	}
-	key, err := auth.Adopt(text, auth.KeySpec{Name: "MODELSERVE_ADMIN_KEY", Tenant: "default", Scopes: []auth.Scope{auth.Admin}}, time.Now())
+	key, err := auth.ImportKey(text, auth.KeySpec{Name: "MODELSERVE_ADMIN_KEY", Tenant: "default", Scopes: []auth.Scope{auth.Admin}}, time.Now())
 	if err != nil {
 		return fmt.Errorf("store MODELSERVE_ADMIN_KEY: %w", err)
 	}
@@ -237,7 +237,7 @@ func adopt(ctx context.Context, keys auth.KeyStore, text string) error {
 		return fmt.Errorf("read MODELSERVE_ADMIN_KEY: %w", err)
 	}
 	if stored.Hash != key.Hash {
-		return errors.New("MODELSERVE_ADMIN_KEY: its id is that of another key; make one with a new id")
+		return errors.New("MODELSERVE_ADMIN_KEY: another key with the same id is stored already; make a key with a new id")
 	}
 	return nil
 }
