@@ -2,48 +2,49 @@ package forward
 
 import "sync"
 
-// keepRoom is what bodies may take that are kept. No tenant takes the last quarter
-// of it but for a sixteenth of all: what one keeps costs no other a rerun.
-type keepRoom struct {
+// budget bounds, in bytes, what the bodies of all calls take that are kept. No
+// tenant takes the last quarter of it but for a sixteenth of all: what one keeps
+// costs no other a rerun.
+type budget struct {
 	most int64
 
 	mu   sync.Mutex
 	used int64
-	of   map[string]int64 // by tenant; none has 0
+	by   map[string]int64 // bytes by tenant; none has 0
 }
 
-func newKeepRoom(most int64) *keepRoom { return &keepRoom{most: most, of: map[string]int64{}} }
+func newBudget(most int64) *budget { return &budget{most: most, by: map[string]int64{}} }
 
-// share is a tenant's part of the room.
-func (r *keepRoom) share(tenant string) *roomShare { return &roomShare{room: r, tenant: tenant} }
+// share is a tenant's part of the budget.
+func (b *budget) share(tenant string) *share { return &share{of: b, tenant: tenant} }
 
-// roomShare implements keeper.
-type roomShare struct {
-	room   *keepRoom
+// share implements limiter.
+type share struct {
+	of     *budget
 	tenant string
 }
 
-// TryAcquire implements keeper.
-func (s *roomShare) TryAcquire(n int64) bool {
-	r := s.room
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	has := r.of[s.tenant] + n
-	if r.used+n > r.most || r.used+n > r.most-r.most/4 && has > r.most/16 {
+// TryAcquire implements limiter.
+func (s *share) TryAcquire(n int64) bool {
+	b := s.of
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	has := b.by[s.tenant] + n
+	if b.used+n > b.most || b.used+n > b.most-b.most/4 && has > b.most/16 {
 		return false
 	}
-	r.used += n
-	r.of[s.tenant] = has
+	b.used += n
+	b.by[s.tenant] = has
 	return true
 }
 
-// Release implements keeper.
-func (s *roomShare) Release(n int64) {
-	r := s.room
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.used -= n
-	if r.of[s.tenant] -= n; r.of[s.tenant] <= 0 {
-		delete(r.of, s.tenant)
+// Release implements limiter.
+func (s *share) Release(n int64) {
+	b := s.of
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.used -= n
+	if b.by[s.tenant] -= n; b.by[s.tenant] <= 0 {
+		delete(b.by, s.tenant)
 	}
 }

@@ -2,15 +2,15 @@ package forward
 
 import "testing"
 
-// TestATenantLeavesRoomForOthers holds what one tenant may keep, beside what
+// TestATenantLeavesBudgetForOthers holds what one tenant may keep, beside what
 // others have, and that it comes back.
-func TestATenantLeavesRoomForOthers(t *testing.T) {
+func TestATenantLeavesBudgetForOthers(t *testing.T) {
 	t.Parallel()
-	room := newKeepRoom(1600)
-	large, small, third := room.share("large"), room.share("small"), room.share("third")
+	all := newBudget(1600)
+	large, small, third := all.share("large"), all.share("small"), all.share("third")
 	for _, step := range []struct {
 		what string
-		of   *roomShare
+		of   *share
 		n    int64
 		want bool
 	}{
@@ -30,7 +30,7 @@ func TestATenantLeavesRoomForOthers(t *testing.T) {
 	}
 	small.Release(900)
 	third.Release(100)
-	if room.used != 0 || len(room.of) != 0 {
-		t.Errorf("%d bytes are left of %v", room.used, room.of)
+	if all.used != 0 || len(all.by) != 0 {
+		t.Errorf("%d bytes are left of %v", all.used, all.by)
 	}
 }

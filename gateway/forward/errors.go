@@ -17,7 +17,7 @@ import (
 )
 
 // ingressError is an error that no function wrote, whose errors are JSON: it is
-// the text of what stands before one, the ingress, the activator or queue-proxy. A
+// the text of a proxy before one, the ingress, the activator or queue-proxy. A
 // route that is announced is there a moment later.
 func ingressError(res *http.Response) error {
 	media, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
@@ -30,9 +30,9 @@ func ingressError(res *http.Response) error {
 	case http.StatusTooManyRequests:
 		return problem.New(problem.Overloaded, "the function has more calls than it takes").WithRetryAfter(time.Second)
 	case http.StatusNotFound, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable:
-		return problem.New(problem.Unavailable, "the function cannot be reached now: what stands before it answers %d", res.StatusCode).WithRetryAfter(time.Second)
+		return problem.New(problem.Unavailable, "the function cannot be reached now: a proxy before it (ingress, activator or queue-proxy) answered %d", res.StatusCode).WithRetryAfter(time.Second)
 	default:
-		return problem.New(problem.BadGateway, "what stands before the function answers %d", res.StatusCode)
+		return problem.New(problem.BadGateway, "a proxy before the function (ingress, activator or queue-proxy) answered %d", res.StatusCode)
 	}
 }
 

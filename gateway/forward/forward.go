@@ -1,7 +1,8 @@
 // Package forward sends calls to functions: one way for HTTP and gRPC, and for
 // what the gateway asks of functions itself. It puts on a request what the
 // platform says of it, runs an inference again that its function broke off, keeps
-// to a request's own timeout, and makes errors of what stands before a function.
+// to a request's own timeout, and makes errors of what a proxy before a function
+// answers.
 //
 // It does not decide where a call goes or whether it may.
 package forward
@@ -42,7 +43,7 @@ func (t transport) Forward(ctx context.Context, _ *call.Call, to *call.Target, r
 	address := *r.URL
 	address.Scheme, address.Host = to.URL.Scheme, to.URL.Host
 	out.URL, out.Host = &address, ""
-	return t.next.RoundTrip(out) //nolint:wrapcheck // errors are told apart by whoever is around
+	return t.next.RoundTrip(out) //nolint:wrapcheck // the decorators look at the kind
 }
 
 // function is the first Forwarder.

@@ -10,12 +10,12 @@ import (
 )
 
 // kept is a request's body that can be read again from its beginning, as long as
-// all that was read of it is kept, which it is while there is room for what all
-// calls keep. One reader follows another; what an earlier one still reads, in its
-// own time, is not lost.
+// all that was read of it is kept, which it is while the budget of all calls
+// allows it. One reader follows another; what an earlier one still reads, in its own
+// time, is not lost.
 type kept struct {
 	source io.ReadCloser // nil for none
-	room   keeper
+	budget limiter
 	length int64 // bytes; -1 when that is not known
 
 	reading sync.Mutex // held over a Read of the source
@@ -24,22 +24,22 @@ type kept struct {
 	pieces  [][]byte // bytes from to taken
 	from    int64
 	taken   int64 // bytes read of the source
-	charged int64 // of room
+	charged int64 // bytes of the budget
 	lost    bool  // another reader would not find all
-	ended   error // what the source said last, which each Read says from then on
-	settled bool  // there will be no other reader
+	ended   error // the last error of the source, which each Read returns from then on
+	isLast  bool  // current is the last reader
 	current *keptReader
 }
 
-// keeper says how many bytes may be kept.
-type keeper interface {
+// limiter decides how many bytes may be kept.
+type limiter interface {
 	TryAcquire(n int64) bool
 	Release(n int64)
 }
 
 // keep makes the body of r one that can be read again.
-func keep(r *http.Request, room keeper) *kept {
-	k := &kept{source: r.Body, room: room, length: r.ContentLength}
+func keep(r *http.Request, budget limiter) *kept {
+	k := &kept{source: r.Body, budget: budget, length: r.ContentLength}
 	if r.Body == http.NoBody {
 		k.source = nil
 	}
@@ -60,19 +60,18 @@ func (k *kept) reader() io.ReadCloser {
 	return k.current
 }
 
-// whole says whether another reader would find all of the body.
+// whole reports whether another reader would find all of the body.
 func (k *kept) whole() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return !k.lost
 }
 
-// settle says that there will be no other reader. What is kept goes once the
-// last has read it.
-func (k *kept) settle() {
+// noMoreReaders releases what is kept once the last reader has read it.
+func (k *kept) noMoreReaders() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.settled = true
+	k.isLast = true
 	switch {
 	case k.source == nil:
 	case k.current == nil || k.current.closed:
@@ -89,8 +88,8 @@ const (
 	mostPiece  = 256 << 10
 )
 
-// space is room for more bytes behind what is kept; none where there is no more
-// room. Called with mu held.
+// space is a buffer for more bytes behind what is kept; nil where the budget allows
+// no more. Called with mu held.
 func (k *kept) space() []byte {
 	if n := len(k.pieces); n > 0 {
 		if last := k.pieces[n-1]; len(last) < cap(last) {
@@ -101,7 +100,7 @@ func (k *kept) space() []byte {
 	if left := k.length - k.taken; left > 0 {
 		size = min(size, left)
 	}
-	if !k.room.TryAcquire(size) {
+	if !k.budget.TryAcquire(size) {
 		return nil
 	}
 	k.charged += size
@@ -116,8 +115,8 @@ func (k *kept) extend(n int) {
 	k.taken += int64(n)
 }
 
-// store keeps bytes that were read, and is false where there is no room. Called
-// with mu held.
+// store keeps bytes that were read, and is false where the budget does not
+// allow it. Called with mu held.
 func (k *kept) store(p []byte) bool {
 	for len(p) > 0 {
 		into := k.space()
@@ -146,15 +145,15 @@ func (k *kept) load(p []byte, at int64) (n int) {
 
 // drop gives back what is kept. Called with mu held.
 func (k *kept) drop() {
-	k.room.Release(k.charged)
+	k.budget.Release(k.charged)
 	k.pieces, k.charged, k.from = nil, 0, k.taken
 }
 
-// errGoneBy is of a look ahead at what is not kept.
-var errGoneBy = errors.New("the body has gone by")
+// errNotKept is of a look ahead at what is not kept.
+var errNotKept = errors.New("the body is no longer kept")
 
 // lookAhead reads the body from its beginning before its reader does, which finds
-// all the same. It fails where there is no room for what it reads, and once all
+// all the same. It fails where the budget does not allow what it reads, and once all
 // has gone to the reader.
 type lookAhead struct {
 	of *kept
@@ -183,8 +182,8 @@ func (l *lookAhead) again(p []byte) (int, error) {
 	switch {
 	case k.source == nil, k.length > 0 && l.at == k.length:
 		return 0, io.EOF
-	case k.settled || k.lost || l.at < k.from:
-		return 0, errGoneBy
+	case k.isLast || k.lost || l.at < k.from:
+		return 0, errNotKept
 	case l.at < k.taken:
 		n := k.load(p, l.at)
 		l.at += int64(n)
@@ -200,12 +199,12 @@ func (k *kept) step(at int64) error {
 	defer k.reading.Unlock()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.taken > at || k.ended != nil || k.settled || k.lost {
+	if k.taken > at || k.ended != nil || k.isLast || k.lost {
 		return nil
 	}
 	into := k.space()
 	if into == nil {
-		return errGoneBy
+		return errNotKept
 	}
 	k.mu.Unlock()
 	n, err := k.source.Read(into)
@@ -245,7 +244,7 @@ func (r *keptReader) Read(p []byte) (int, error) {
 	k.ended = err
 	r.at += int64(n)
 	taken := k.taken + int64(n)
-	needed := !k.lost && (!k.settled || k.current != r)
+	needed := !k.lost && (!k.isLast || k.current != r)
 	if n > 0 && (!needed || !k.store(p[:n])) {
 		k.taken = taken
 		k.drop()
@@ -254,8 +253,8 @@ func (r *keptReader) Read(p []byte) (int, error) {
 	return n, err //nolint:wrapcheck // io.EOF must stay itself
 }
 
-// again reads what was kept, or says that the reader is done.
-func (r *keptReader) again(p []byte) (n int, err error, done bool) { //nolint:revive // done says whether the others count
+// again reads what was kept, or reports that the reader is done.
+func (r *keptReader) again(p []byte) (n int, err error, done bool) { //nolint:revive // done is whether the others count
 	k := r.of
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -270,7 +269,7 @@ func (r *keptReader) again(p []byte) (n int, err error, done bool) { //nolint:re
 		return 0, problem.New(problem.BadGateway, "the function broke off before its answer was whole"), true
 	case r.at < k.taken:
 		n = k.load(p, r.at)
-		if r.at += int64(n); k.settled && r.at == k.taken {
+		if r.at += int64(n); k.isLast && r.at == k.taken {
 			k.drop()
 		}
 		return n, nil, true
@@ -287,7 +286,7 @@ func (r *keptReader) Close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	r.closed = true
-	if !k.settled || k.current != r {
+	if !k.isLast || k.current != r {
 		return nil
 	}
 	k.drop()

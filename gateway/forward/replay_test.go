@@ -34,10 +34,10 @@ func bodyOf(t *testing.T, size int, known bool, source func(io.Reader) io.Reader
 
 // TestAKeptBodyIsReadWhole holds that each reader gets the body from its
 // beginning, whatever was read ahead or by an earlier one, that it is known when
-// another would not, and that the room comes back.
+// another would not, and that the budget comes back.
 func TestAKeptBodyIsReadWhole(t *testing.T) {
 	t.Parallel()
-	const room, all, none = 4 << 20, -1, -2
+	const budget, all, none = 4 << 20, -1, -2
 	for _, tc := range []struct {
 		name   string
 		size   int
@@ -45,7 +45,7 @@ func TestAKeptBodyIsReadWhole(t *testing.T) {
 		ahead  int // bytes that are read ahead
 		before int // bytes that a first reader reads
 		whole  bool
-		told   int // bytes that were had ahead
+		seen   int // bytes that were read ahead
 	}{
 		{"as it is", 100000, true, none, 0, true, 0},
 		{"after a first that read nothing", 100000, true, none, 0, true, 0},
@@ -56,12 +56,12 @@ func TestAKeptBodyIsReadWhole(t *testing.T) {
 		{"read ahead, behind a first reader", 100000, true, all, 50000, true, 100000},
 		{"its head read ahead", 100000, true, 10, 0, true, 10},
 		{"one byte", 1, true, all, 1, true, 1},
-		{"all that there is room for", room, true, all, room, true, room},
-		{"more than there is room for", room + 1, true, none, room + 1, false, 0},
-		{"more than there is room for, unread", room + 1, true, none, 0, true, 0},
-		{"more than there is room for, read ahead", room + 1, true, all, 0, true, room},
-		{"more than there is room for, read ahead and then read", room + 1, false, all, room + 1, false, room},
-		{"more than there is room for, its head read ahead", 3 * room, true, 1000, 0, true, 1000},
+		{"all that the budget allows", budget, true, all, budget, true, budget},
+		{"more than the budget allows", budget + 1, true, none, budget + 1, false, 0},
+		{"more than the budget allows, unread", budget + 1, true, none, 0, true, 0},
+		{"more than the budget allows, read ahead", budget + 1, true, all, 0, true, budget},
+		{"more than the budget allows, read ahead and then read", budget + 1, false, all, budget + 1, false, budget},
+		{"more than the budget allows, its head read ahead", 3 * budget, true, 1000, 0, true, 1000},
 	} {
 		for kind, source := range map[string]func(io.Reader) io.Reader{
 			"": func(r io.Reader) io.Reader { return r }, ", its end with its last bytes": iotest.DataErrReader, ", in halves": iotest.HalfReader,
@@ -69,7 +69,7 @@ func TestAKeptBodyIsReadWhole(t *testing.T) {
 			t.Run(tc.name+kind, func(t *testing.T) {
 				t.Parallel()
 				r, data := bodyOf(t, tc.size, tc.known, source)
-				left := semaphore.NewWeighted(room)
+				left := semaphore.NewWeighted(budget)
 				k := keep(r, left)
 				first := k.reader()
 				got, err := io.ReadAll(io.LimitReader(first, int64(tc.before)/2))
@@ -82,10 +82,10 @@ func TestAKeptBodyIsReadWhole(t *testing.T) {
 						in = io.LimitReader(in, int64(tc.ahead))
 					}
 					seen, err := io.ReadAll(in)
-					if !bytes.HasPrefix(data, seen) || len(seen) > tc.told || len(seen) < tc.told-mostPiece {
-						t.Errorf("%d bytes ahead, want %d", len(seen), tc.told)
+					if !bytes.HasPrefix(data, seen) || len(seen) > tc.seen || len(seen) < tc.seen-mostPiece {
+						t.Errorf("%d bytes ahead, want %d", len(seen), tc.seen)
 					}
-					if short := tc.ahead == all && tc.size > room; short != errors.Is(err, errGoneBy) {
+					if short := tc.ahead == all && tc.size > budget; short != errors.Is(err, errNotKept) {
 						t.Errorf("ahead: %v", err)
 					}
 				}
@@ -100,7 +100,7 @@ func TestAKeptBodyIsReadWhole(t *testing.T) {
 				if tc.whole {
 					last, got = k.reader(), nil
 				}
-				k.settle()
+				k.noMoreReaders()
 				rest, err = io.ReadAll(last)
 				if got = append(got, rest...); err != nil || !bytes.Equal(got, data) {
 					t.Errorf("%d bytes, %v; want the %d", len(got), err, len(data))
@@ -108,8 +108,8 @@ func TestAKeptBodyIsReadWhole(t *testing.T) {
 				if err := last.Close(); err != nil {
 					t.Error(err)
 				}
-				if !left.TryAcquire(room) {
-					t.Error("room is missing")
+				if !left.TryAcquire(budget) {
+					t.Error("bytes of the budget are missing")
 				}
 			})
 		}
@@ -129,7 +129,7 @@ func TestReadersOfAKeptBodyAtOnce(t *testing.T) {
 		wg.Go(func() { _, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, first, make([]byte, 1000)) })
 		wg.Go(func() { _, _ = io.Copy(io.Discard, &lookAhead{of: k}) })
 		second := k.reader()
-		k.settle()
+		k.noMoreReaders()
 		got, err := io.ReadAll(second)
 		if err != nil || !bytes.Equal(got, data) {
 			t.Fatalf("%d bytes, %v", len(got), err)
@@ -137,13 +137,13 @@ func TestReadersOfAKeptBodyAtOnce(t *testing.T) {
 		wg.Wait()
 		_ = second.Close()
 		if !left.TryAcquire(1 << 20) {
-			t.Fatal("room is missing")
+			t.Fatal("bytes of the budget are missing")
 		}
 	}
 }
 
 // TestABodyThatBreaksOffStaysSo holds that each reader gets the error where the
-// first got it, and that nothing is told of what is not whole.
+// first got it, and that nothing is returned of what is not whole.
 func TestABodyThatBreaksOffStaysSo(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("the client left")

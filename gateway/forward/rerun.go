@@ -26,7 +26,7 @@ import (
 // they answer so without having reached it, and then nothing has run.
 type rerun struct {
 	next    Forwarder
-	room    *keepRoom
+	budget  *budget
 	json    int64 // bytes of a body's JSON that are read for its timeout
 	counter *prometheus.CounterVec
 }
@@ -35,15 +35,15 @@ type rerun struct {
 // take that are kept for it, and json what of one body's JSON is read, decompressed,
 // for its timeout; counter counts the reruns by function.
 func Rerun(kept, json int64, counter *prometheus.CounterVec) Decorator {
-	room := newKeepRoom(kept)
-	return func(next Forwarder) Forwarder { return &rerun{next, room, json, counter} }
+	budget := newBudget(kept)
+	return func(next Forwarder) Forwarder { return &rerun{next, budget, json, counter} }
 }
 
 // A container that was killed is started again at once. It is waited for at most
-// comingFor, looked for after firstPause and then ever less often, and no less
+// waitAtMost, looked for after firstPause and then ever less often, and no less
 // often than every mostPause.
 const (
-	comingFor  = 30 * time.Second
+	waitAtMost = 30 * time.Second
 	firstPause = 100 * time.Millisecond
 	mostPause  = time.Second
 )
@@ -56,13 +56,13 @@ func (f *rerun) Forward(ctx context.Context, c *call.Call, t *call.Target, r *ht
 	var body again = renewed{r.GetBody}
 	answered := func() {}
 	if r.GetBody == nil {
-		k := keep(r, f.room.share(c.Tenant()))
+		k := keep(r, f.budget.share(c.Tenant()))
 		body = k
 		if t.Timed {
 			ctx, answered = withTimeout(ctx, r.Header, f.json, k)
 		}
 	}
-	defer body.settle()
+	defer body.noMoreReaders()
 	defer answered()
 	began, pause, again := time.Now(), firstPause, false
 	for {
@@ -71,11 +71,11 @@ func (f *rerun) Forward(ctx context.Context, c *call.Call, t *call.Target, r *ht
 		res, err := f.next.Forward(ctx, c, t, out)
 		how := failed(t, res, err)
 		switch {
-		case how == unreached && time.Since(began) < comingFor:
+		case how == unreached && time.Since(began) < waitAtMost:
 		case how == brokeOff && !again:
 			again = true
 			if res == nil {
-				pause = 0 // whoever knows that it is gone has the next call wait
+				pause = 0 // a transport that knows that it is gone has the next call wait
 			}
 		default:
 			return res, err
@@ -97,7 +97,7 @@ func (f *rerun) Forward(ctx context.Context, c *call.Call, t *call.Target, r *ht
 type again interface {
 	reader() io.ReadCloser // nil when there is no body
 	whole() bool           // whether another would find all of it
-	settle()               // there will be no other
+	noMoreReaders()        // there will be no other
 }
 
 // renewed is a body whose every reader is made anew: one of a message that is
@@ -114,8 +114,8 @@ func (b renewed) reader() io.ReadCloser {
 	return body
 }
 
-func (renewed) whole() bool { return true }
-func (renewed) settle()     {}
+func (renewed) whole() bool    { return true }
+func (renewed) noMoreReaders() {}
 
 // failedReader is a body that there is none of.
 type failedReader struct{ err error }
@@ -142,12 +142,12 @@ func rest(ctx context.Context, d time.Duration) bool {
 type tried int
 
 const (
-	otherwise tried = iota // it was answered, or trying again helps nobody
-	unreached              // nothing has come to a function
-	brokeOff               // it may have run
+	notRetried tried = iota // it was answered, or trying again helps nobody
+	unreached               // nothing has come to a function
+	brokeOff                // it may have run
 )
 
-// failed says how a try failed. Of a response only the text of what stands
+// failed reports how a try failed. Of a response only the text of what stands
 // before a function counts: functions' errors are JSON.
 func failed(t *call.Target, res *http.Response, err error) tried {
 	var known *problem.Error
@@ -155,13 +155,13 @@ func failed(t *call.Target, res *http.Response, err error) tried {
 	var network net.Error
 	switch {
 	case errors.As(err, &known), errors.Is(err, route.ErrAsleep), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return otherwise
+		return notRetried
 	case errors.As(err, &op) && op.Op == "dial", errors.As(err, &network) && network.Timeout():
-		return otherwise // the transport waits for what is coming itself
+		return notRetried // the transport waits for what is coming itself
 	case err != nil:
 		return brokeOff
 	case t.Plain || res.StatusCode != http.StatusBadGateway || ingressError(res) == nil:
-		return otherwise
+		return notRetried
 	}
 	text, err := beginning(res)
 	if err == nil && strings.Contains(string(text), "dial tcp") {

@@ -19,11 +19,11 @@ import (
 // function keeps to that from when it has the request; until then, while the
 // function starts, the gateway does. A gRPC message is read whole anyway. A JSON
 // body is looked into only when there is no answer after lookAfter, up to the end
-// of its parameters, and as far as there is room to keep it (MaxKept).
+// of its parameters, and as far as it may be kept (MaxKept).
 const (
 	lookAfter = 20 * time.Millisecond
 
-	// Slack lets a function that has the request be the one that says it is late.
+	// Slack lets a function that has the request be the one that reports that it is late.
 	Slack = 50 * time.Millisecond
 )
 
@@ -42,7 +42,7 @@ type jsonPart struct {
 }
 
 // jsonOf is where the JSON of a V2 request is, by its headers, of most bytes; false
-// where they are wrong, as its function says.
+// where they are wrong, which its function reports.
 func jsonOf(h http.Header, most int64) (jsonPart, bool) {
 	part := jsonPart{encoding: strings.ToLower(strings.TrimSpace(h.Get("Content-Encoding"))), length: most}
 	if text := h.Get(infer.JSONLengthHeader); text != "" {
