@@ -1,4 +1,4 @@
-// Package catalog tells the gateway what is published, out of the store that
+// Package catalog lists for the gateway what is published in the store that
 // models are published to.
 //
 // It remembers, and asks the store once a second, while it is asked itself,

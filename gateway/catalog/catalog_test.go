@@ -223,9 +223,9 @@ func TestALostNoticeCostsAMinute(t *testing.T) {
 	})
 }
 
-// TestRenewIsOfNow whatever was asked a moment ago, or is being asked, with one
+// TestRenewSeesWhatIsPublishedNow holds that it does whatever was asked a moment ago, or is being asked, with one
 // question however many want it; a store that just failed is not asked.
-func TestRenewIsOfNow(t *testing.T) {
+func TestRenewSeesWhatIsPublishedNow(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		s := newStore(1)
@@ -291,7 +291,7 @@ func TestWhileTheStoreFailsListsAreUsed(t *testing.T) {
 	})
 }
 
-func TestOneWhoGoesAwayIsNotKept(t *testing.T) {
+func TestACallerWhoLeavesIsNotKeptWaiting(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		s := newStore(1)
@@ -354,9 +354,9 @@ func TestNamesAndManifests(t *testing.T) {
 	})
 }
 
-// TestFaultIsOfNow holds that a store which does not answer is told as long as it
-// does not, also while what is remembered is used.
-func TestFaultIsOfNow(t *testing.T) {
+// TestFaultIsReportedWhileTheStoreFails holds that a store which does not answer is
+// reported as long as it does not, also while what is remembered is used.
+func TestFaultIsReportedWhileTheStoreFails(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		s := newStore(1)

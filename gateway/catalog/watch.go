@@ -32,7 +32,7 @@ type watch struct {
 	asking chan struct{} // closed when the question under way is answered; nil is none
 }
 
-// current is the generation. It is no error that the store does not tell: what
+// current is the generation. A store that does not answer is no error: what
 // is remembered is bounded in time by itself.
 func (w *watch) current(ctx context.Context) (string, error) {
 	w.mu.Lock()

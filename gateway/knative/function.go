@@ -70,7 +70,7 @@ func models(names []string, revisions map[string]revision) (common, mixed []mode
 	return route.Shared(lists)
 }
 
-// every says whether every revision that answers, or the one that will, serves
+// every reports whether every revision that answers, or the one that will, serves
 // every model.
 func every(s service, serving []string, revisions map[string]revision) bool {
 	if len(serving) == 0 {
@@ -79,7 +79,7 @@ func every(s service, serving []string, revisions map[string]revision) bool {
 	return !slices.ContainsFunc(serving, func(name string) bool { return !revisions[name].every })
 }
 
-// state tells how calls will fare. A function has failed when no revision with
+// state is whether calls will be answered. A function has failed when no revision with
 // traffic can serve; that its newest cannot, beside one that does, is a reason
 // and no state.
 func state(s service, serving []string, revisions map[string]revision) (state route.State, reason string) {
@@ -114,9 +114,9 @@ func state(s service, serving []string, revisions map[string]revision) (state ro
 	}
 }
 
-// standings tells how each host of a function stands, by the hosts of its URL.
+// standings adds how each host of a function stands, by the hosts of its URL.
 // A host with several revisions is asleep when any of them is: which one a
-// request comes to is not for the caller to say.
+// request comes to is not the caller's choice.
 func standings(f *route.Function, s service, revisions map[string]revision, into map[string]standing) {
 	host := hostOf(f.URL)
 	whole := standing{asleep: len(s.serving()) == 0, starting: f.Starting}

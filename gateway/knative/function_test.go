@@ -99,7 +99,7 @@ func TestFunctions(t *testing.T) {
 			[]*servingv1.Revision{broken(aRevision("default/rec-1", "rec@1", 0), "one"), broken(aRevision("default/rec-2", "rec@1", 0), "two")},
 			route.Function{Models: []model.Ref{pin("rec", 1)}, State: route.StateFailed, Reason: "one"},
 		},
-		"it cannot, Knative says, and its pods do": {
+		"Knative reports that it cannot, and its pods do": {
 			aService("default/rec", share("rec-1", 100, "")),
 			[]*servingv1.Revision{broken(aRevision("default/rec-1", "rec@1", 1), "one restarted")},
 			route.Function{Models: []model.Ref{pin("rec", 1)}, State: "ready", Reason: "one restarted"},
@@ -109,7 +109,7 @@ func TestFunctions(t *testing.T) {
 			[]*servingv1.Revision{broken(aRevision("default/rec-1", "rec@1", 0), "no such image")},
 			route.Function{Mixed: []model.Ref{pin("rec", 1)}, State: route.StateFailed, Reason: "no such image"},
 		},
-		"the first revision failed, and only its configuration says why": {
+		"the first revision failed, and only its configuration has the reason": {
 			because(unready(created(nowhere(aService("default/rec")), "rec-1"), corev1.ConditionFalse, `Configuration "rec" does not have any ready Revision.`), "unsigned"),
 			[]*servingv1.Revision{broken(aRevision("default/rec-1", "rec@1", 0), "unsigned")},
 			route.Function{Mixed: []model.Ref{pin("rec", 1)}, State: route.StateFailed, Reason: "unsigned"},
@@ -119,7 +119,7 @@ func TestFunctions(t *testing.T) {
 			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 0)},
 			route.Function{Mixed: []model.Ref{pin("rec", 1)}, State: "starting", Starting: "the function is starting"},
 		},
-		"the first revision starts, and Knative says what it waits for": {
+		"the first revision starts, and Knative reports what it waits for": {
 			unready(created(nowhere(aService("default/rec")), "rec-1"), corev1.ConditionUnknown, "it waits\nfor a node"),
 			[]*servingv1.Revision{aRevision("default/rec-1", "rec@1", 0)},
 			route.Function{

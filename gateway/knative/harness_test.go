@@ -62,7 +62,7 @@ func condition(status corev1.ConditionStatus, message string) duckv1.Conditions 
 	return duckv1.Conditions{{Type: apis.ConditionReady, Status: status, Message: message}}
 }
 
-// routed is what Knative says of a Service's way through the ingress.
+// routed is what Knative reports of a Service's way through the ingress.
 func routed(status corev1.ConditionStatus) apis.Condition {
 	return apis.Condition{Type: servingv1.ServiceConditionRoutesReady, Status: status}
 }

@@ -1,4 +1,4 @@
-// Package knative tells the gateway where functions are in a cluster: it
+// Package knative finds for the gateway where functions are in a cluster: it
 // watches the Knative Services and Revisions of some namespaces and puts them
 // in force as routes. It also knows which are at zero, so that a request that
 // may wake nothing wakes nothing.
@@ -40,7 +40,7 @@ func Namespaces(setting string) (namespaces []string, ok bool, err error) {
 	return namespaces, true, nil
 }
 
-// Config says what is watched.
+// Config is what is watched.
 type Config struct {
 	// Namespaces are watched. Where functions of two want the same host, the one
 	// of the namespace that comes first has it.

@@ -25,7 +25,7 @@ const (
 )
 
 // mirror is what is needed of the objects of one kind in one namespace, as the
-// API server last told them; while it is away they stay.
+// API server last sent them; while it does not answer they stay.
 //
 // It is the store of a reflector (client-go), which lists, watches, and lists
 // again where a watch cannot go on.
@@ -66,7 +66,7 @@ func (m *mirror[V]) follow(ctx context.Context, client dynamic.Interface, logger
 		if failures++; err == nil { // it had listed, and the watch ended, as they do
 			failures = 0
 		}
-		m.troubled(ctx, err, logger)
+		m.logTrouble(ctx, err, logger)
 		select {
 		case <-ctx.Done():
 			return
@@ -98,8 +98,8 @@ func (m *mirror[V]) listWatch(client dynamic.Interface) cache.ListerWatcher {
 	}, client)
 }
 
-// troubled logs why the API server does not answer, each reason once.
-func (m *mirror[V]) troubled(ctx context.Context, err error, logger *slog.Logger) {
+// logTrouble logs why the API server does not answer, each reason once.
+func (m *mirror[V]) logTrouble(ctx context.Context, err error, logger *slog.Logger) {
 	m.mu.Lock()
 	known := m.trouble
 	m.trouble = err
@@ -120,7 +120,7 @@ func (m *mirror[V]) snapshot() (objects map[string]V, faults []error) {
 	return maps.Clone(m.objects), faults
 }
 
-// ready tells why there was no list yet; nil once there was.
+// ready returns why there was no list yet; nil once there was.
 func (m *mirror[V]) ready() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
-// modelsVariable says which models a revision serves, when its value is written
+// modelsVariable lists which models a revision serves, when its value is written
 // in the manifest. One that comes from elsewhere is not looked for: that would
 // need the right to read ConfigMaps and Secrets.
 const modelsVariable = "MODELSERVE_MODELS"
@@ -28,7 +28,7 @@ type service struct {
 	uid     types.UID
 	url     string   // inside the cluster; "" until Knative has one
 	traffic []target // in force, not only asked for
-	routed  bool     // the ingress has announced it, now or before: Knative tells the traffic first
+	routed  bool     // the ingress has announced it, now or before: Knative publishes the traffic first
 	pending bool     // it never did, and may yet
 	created string   // its newest revision
 	ready   verdict
@@ -47,7 +47,7 @@ type revision struct {
 	models   []model.Ref
 	every    bool // it serves every published model
 	ready    verdict
-	replicas int32 // that are ready; 0 where nobody said
+	replicas int32 // that are ready; 0 where that is not known
 }
 
 // verdict is a Ready condition.
@@ -66,8 +66,8 @@ func gaveUp(reason string) bool {
 	return strings.Contains(reason, "has timed out progressing") || strings.Contains(reason, "Initial scale was never achieved")
 }
 
-// after is v with what the verdict before it, of the same revision, said in place
-// of having given it up.
+// after is v, whose message is that of the verdict before it, of the same revision,
+// where its own is only that Knative gave it up.
 func (v verdict) after(before verdict) verdict {
 	switch {
 	case v.good:
@@ -97,7 +97,7 @@ func readService(o *unstructured.Unstructured, before service) (service, error) 
 		created: typed.Status.LatestCreatedRevisionName,
 		ready:   readVerdict(typed.Status.GetCondition(servingv1.ServiceConditionReady)),
 	}
-	// Where nothing was ever ready, Ready says no more than that.
+	// Where nothing was ever ready, Ready has no other message.
 	if cause := readVerdict(typed.Status.GetCondition(servingv1.ServiceConditionConfigurationsReady)); s.ready.bad() && cause.bad() && cause.message != "" {
 		s.ready.message = cause.message
 	}
@@ -136,7 +136,7 @@ func readRevision(o *unstructured.Unstructured, before revision) (revision, erro
 }
 
 // readModels reads modelsVariable of the container that has it. What is no
-// name@version is for the function to complain of.
+// name@version is for the function to report.
 func readModels(containers []corev1.Container) (pins []model.Ref, every bool) {
 	for _, c := range containers {
 		for _, e := range c.Env {
@@ -158,8 +158,8 @@ func readModels(containers []corev1.Container) (pins []model.Ref, every bool) {
 	return nil, false
 }
 
-// maxMessage bounds what is told of a failure: Kubernetes keeps 4 KiB of what a
-// container said.
+// maxMessage bounds the message of a failure, in bytes: Kubernetes keeps 4 KiB of
+// a container's.
 const maxMessage = 4 << 10
 
 // readVerdict reads a condition. That something of the name is not the object's own

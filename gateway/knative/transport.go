@@ -14,7 +14,7 @@ import (
 
 // Transport returns next, for the URLs of the routes: what may wake nothing is
 // not sent to a function at zero, but answered with route.ErrAsleep; and where
-// one that cannot start, or has not yet, is not reached, the error says so.
+// one that cannot start, or has not yet, is not reached, the error has the reason.
 func (w *Watcher) Transport(next http.RoundTripper) http.RoundTripper {
 	return &transport{next: next, watcher: w}
 }

@@ -32,21 +32,21 @@ func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // TestTransport holds that what may wake nothing wakes nothing, that all else
-// goes through, and what a function that cannot start, or has not yet, is said to lack.
+// goes through, and the reason why a function cannot start, or has not yet.
 func TestTransport(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		broken := aRevision("default/broken-1", "broken@1", 0)
 		broken.Status.Conditions = condition(corev1.ConditionFalse, "no such image")
-		unsaid := aRevision("default/unsaid-1", "unsaid@1", 0)
-		unsaid.Status.ActualReplicas = nil
+		unknown := aRevision("default/unknown-1", "unknown@1", 0)
+		unknown.Status.ActualReplicas = nil
 		young := aService("default/young")
 		young.Status.Conditions = condition(corev1.ConditionUnknown, "it waits for a node")
 		c := newCluster(t, knative.Config{Namespaces: []string{"default"}},
 			aService("default/awake", share("awake-1", 100, ""), share("idle-1", 0, "old")), aRevision("default/awake-1", "", 1),
 			aService("default/idle", share("idle-1", 100, ""), share("awake-1", 0, "new")), aRevision("default/idle-1", "", 0),
 			aService("default/half", share("awake-1", 50, ""), share("idle-1", 50, "")),
-			aService("default/unsaid", share("unsaid-1", 100, "")), unsaid,
+			aService("default/unknown", share("unknown-1", 100, "")), unknown,
 			aService("default/broken", share("broken-1", 100, "")), broken,
 			young,
 		)
@@ -78,7 +78,7 @@ func TestTransport(t *testing.T) {
 		for host, asleep := range map[string]bool{
 			"awake.default.svc.cluster.local": false, "old-awake.default.svc.cluster.local": true,
 			"idle.default.svc.cluster.local": true, "new-idle.default.svc.cluster.local": false, "IDLE.default.svc.cluster.local": true,
-			"half.default.svc.cluster.local": true, "unsaid.default.svc.cluster.local": true, "elsewhere.test": false,
+			"half.default.svc.cluster.local": true, "unknown.default.svc.cluster.local": true, "elsewhere.test": false,
 		} {
 			if err := ask(host, infer.WakeNever); errors.Is(err, route.ErrAsleep) != asleep {
 				t.Errorf("%s: %v, want asleep %v", host, err, asleep)

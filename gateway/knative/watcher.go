@@ -56,20 +56,20 @@ func (w *Watcher) Run(ctx context.Context) {
 		following.Go(func() { n.services.follow(ctx, w.client, w.logger) })
 		following.Go(func() { n.revisions.follow(ctx, w.client, w.logger) })
 	}
-	told := map[string]bool{}
+	logged := map[string]bool{}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-w.dirty:
 			if w.ready() == nil {
-				told = w.tell(ctx, told, w.update(ctx))
+				logged = w.logFaults(ctx, logged, w.update(ctx))
 			}
 		}
 	}
 }
 
-// changed has Run look. It never waits.
+// changed wakes Run. It never waits.
 func (w *Watcher) changed() {
 	select {
 	case w.dirty <- struct{}{}:
@@ -77,7 +77,7 @@ func (w *Watcher) changed() {
 	}
 }
 
-// Ready tells why no routes are in force yet. Once they are they stay, so it is
+// Ready returns why no routes are in force yet. Once they are they stay, so it is
 // nil from then on.
 func (w *Watcher) Ready(context.Context) error {
 	if w.inForce.Load() {
@@ -86,7 +86,7 @@ func (w *Watcher) Ready(context.Context) error {
 	if err := w.ready(); err != nil {
 		return err
 	}
-	return errors.New("routes are about to be in force")
+	return errors.New("no routes are in force yet")
 }
 
 func (w *Watcher) ready() error {
@@ -130,12 +130,13 @@ func (w *Watcher) functions() (functions []route.Function, byHost map[string]sta
 	return functions, byHost, faults
 }
 
-// tell logs what is left out, each reason once for as long as it holds.
-func (w *Watcher) tell(ctx context.Context, told map[string]bool, faults []error) map[string]bool {
+// logFaults logs what is left out, each reason once for as long as it holds, and
+// returns the reasons.
+func (w *Watcher) logFaults(ctx context.Context, logged map[string]bool, faults []error) map[string]bool {
 	now := map[string]bool{}
 	for _, fault := range faults {
 		text := fault.Error()
-		if !told[text] && !now[text] {
+		if !logged[text] && !now[text] {
 			w.logger.ErrorContext(ctx, "left out of the routes", "error", text)
 		}
 		now[text] = true

@@ -47,7 +47,7 @@ func TestNamespaces(t *testing.T) {
 }
 
 // TestChangesAreFollowed holds that what is created, changed and deleted is in
-// force as soon as the API server says so, and nothing of other namespaces is.
+// force as soon as the API server has it, and nothing of other namespaces is.
 func TestChangesAreFollowed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -120,12 +120,12 @@ func TestAServiceIsRoutedOnceAndForAll(t *testing.T) {
 	})
 }
 
-// TestAReasonOutlivesItsRevision holds that why a revision did not come up is told
-// after Knative has given it up, and says no more than that, and of no other.
+// TestAReasonOutlivesItsRevision holds that why a revision did not come up is reported
+// after Knative has given it up, whose message has no more than that, and of no other.
 func TestAReasonOutlivesItsRevision(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		// recs are rec and a revision of it, of which Knative says the same as of another
+		// recs are rec and a revision of it, for which Knative reports the same as for another
 		// function's, which has traffic.
 		recs := func(uid types.UID, revision string, status corev1.ConditionStatus, message string) []any {
 			s := aService("default/rec")
@@ -153,8 +153,8 @@ func TestAReasonOutlivesItsRevision(t *testing.T) {
 			{"Knative decides anew", "a", "rec-1", corev1.ConditionUnknown, "", ""},
 			{"it has taken too long", "a", "rec-1", corev1.ConditionFalse, `ReplicaSet "rec-1-5d" has timed out progressing.`, noImage},
 			{"Knative has given it up", "a", "rec-1", corev1.ConditionFalse, gaveUp, noImage},
-			{"and says so again", "a", "rec-1", corev1.ConditionFalse, gaveUp, noImage},
-			{"of the next revision it said nothing else", "a", "rec-2", corev1.ConditionFalse, gaveUp, gaveUp},
+			{"and reports it again", "a", "rec-1", corev1.ConditionFalse, gaveUp, noImage},
+			{"of the next revision it reported nothing else", "a", "rec-2", corev1.ConditionFalse, gaveUp, gaveUp},
 			{"nor of one made anew", "b", "rec-2", corev1.ConditionFalse, gaveUp, gaveUp},
 			{"which is over quota", "b", "rec-2", corev1.ConditionFalse, "exceeded quota", "exceeded quota"},
 			{"and works at last", "b", "rec-2", corev1.ConditionTrue, "", ""},
@@ -177,7 +177,7 @@ func TestAReasonOutlivesItsRevision(t *testing.T) {
 }
 
 // TestAWrongServiceIsLeftOutAlone holds that one object keeps no other from
-// being followed, and that each reason is told once.
+// being followed, and that each reason is logged once.
 func TestAWrongServiceIsLeftOutAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -195,7 +195,7 @@ func TestAWrongServiceIsLeftOutAlone(t *testing.T) {
 		}
 		c.apply(wrong)
 		defer c.run()()
-		for n := range int32(3) { // changes of others do not tell it again
+		for n := range int32(3) { // changes of others do not log it again
 			synctest.Wait()
 			c.apply(aRevision("default/rec-1", "rec@1", n))
 		}
@@ -212,7 +212,7 @@ func TestAWrongServiceIsLeftOutAlone(t *testing.T) {
 			"Service default/odd: is not as Knative's API has it",
 		} {
 			if n := strings.Count(c.log.String(), once); n != 1 {
-				t.Errorf("%q was told %d times:\n%s", once, n, c.log.String())
+				t.Errorf("%q was logged %d times:\n%s", once, n, c.log.String())
 			}
 		}
 		c.apply(aService("default/odd"))
@@ -256,7 +256,7 @@ func TestRoutesOutliveTheAPIServer(t *testing.T) {
 			t.Errorf("before the first list: %v", err)
 		}
 		if n := strings.Count(c.log.String(), "cannot be followed"); n != 2 { // one of each kind
-			t.Errorf("told %d times:\n%s", n, c.log.String())
+			t.Errorf("logged %d times:\n%s", n, c.log.String())
 		}
 		half.Store(true)
 		away.Store(false)

@@ -11,7 +11,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
-// failures are the models known not to load: what functions said of them, for
+// failures are the models known not to load: the errors of functions, for
 // a while or until they answer.
 type failures struct {
 	mu      sync.Mutex
@@ -82,7 +82,7 @@ func (f *failures) answered(t *call.Target, h http.Header) {
 	f.forget(by)
 }
 
-// servedVersion is the version of a pin's model that an answer says it is of, else the
+// servedVersion is the version of a pin's model that an answer's header has, else the
 // pin.
 func servedVersion(pin model.Ref, h http.Header) model.Ref {
 	text, _, _ := strings.Cut(h.Get(infer.ModelHeader), ";")

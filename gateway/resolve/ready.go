@@ -26,7 +26,7 @@ func (r *Resolver) Failed(t *call.Target, reason string) {
 }
 
 // Ready is why a call for a version would not be answered, as far as is known; nil
-// if nothing speaks against it. It wakes nothing: a function at zero is ready.
+// if nothing is known against it. It wakes nothing: a function at zero is ready.
 func (r *Resolver) Ready(ctx context.Context, bound *route.Bound, v Version) *problem.Error {
 	ref := v.Ref
 	if bound == nil {
@@ -38,7 +38,7 @@ func (r *Resolver) Ready(ctx context.Context, bound *route.Bound, v Version) *pr
 }
 
 // Unavailable is why a call for a version would fail at the function it goes to,
-// as far as is known; nil if nothing speaks against it.
+// as far as is known; nil if nothing is known against it.
 func (r *Resolver) Unavailable(ctx context.Context, at *route.Bound, ref model.Ref) *problem.Error {
 	switch {
 	case at == nil:

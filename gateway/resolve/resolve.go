@@ -25,8 +25,8 @@ type Catalog interface {
 	// not published.
 	Versions(ctx context.Context, name string) ([]int, error)
 
-	// Policy says which version a call is for that names none by its number; the
-	// zero one where nobody said. It is shared: the caller does not change it.
+	// Policy decides which version a call is for that names none by its number; the
+	// zero one where there is none. It is shared: the caller does not change it.
 	Policy(ctx context.Context, name string) (*model.Policy, error)
 
 	// Fault is why the store of what is published had no answer when it was last
@@ -55,7 +55,7 @@ func New(catalog Catalog, routes *route.Routes) *Resolver {
 type Version struct {
 	Ref    model.Ref
 	Alias  string // that decided; "" when none did
-	Chosen bool   // by the caller or by a split; else the policy's word for all calls
+	Chosen bool   // by the caller or by a split; else by the policy, for all calls
 }
 
 // Target is where a call that is for a version goes: at a function's host to that
@@ -71,8 +71,8 @@ func (r *Resolver) Target(bound *route.Bound, v Version) (*call.Target, error) {
 	case v.Chosen:
 		at = at.Holding(v.Ref)
 	}
-	// Without a version, and without a split's choice, which one answers is the
-	// function's affair: revisions of one differ, and the pool goes on with an
+	// Without a version, and without a split's choice, which one answers the
+	// function decides: revisions of one differ, and the pool goes on with an
 	// older version until the one that is due has warmed up.
 	if !v.Chosen && (bound != nil || at.Function.Pool) {
 		t.Version, t.Open = "", bound == nil
@@ -89,7 +89,7 @@ func (r *Resolver) Native(bound *route.Bound) *call.Target {
 		switch {
 		case t.Ref.Name == "":
 			t.Ref = ref
-		case t.Ref.Name != ref.Name: // which one it calls is the codec's affair
+		case t.Ref.Name != ref.Name: // which one it calls the codec decides
 			t.Ref = model.Ref{}
 			return t
 		}
@@ -99,7 +99,7 @@ func (r *Resolver) Native(bound *route.Bound) *call.Target {
 
 // Find resolves the version of a model, whose name and version are checked.
 // Without a version that is the function's own by host, else what the model's
-// policy says: its split, the alias stable, or the newest.
+// policy has: its split, the alias stable, or the newest.
 func (r *Resolver) Find(ctx context.Context, verb auth.Verb, bound *route.Bound, model, version string) (Version, error) {
 	if bound != nil {
 		return r.ofFunction(ctx, bound, model, version)
@@ -136,7 +136,7 @@ func (r *Resolver) ofFunction(ctx context.Context, bound *route.Bound, name, ver
 	case len(versions) > 0:
 	case f.State == route.StateFailed:
 		return Version{}, problem.New(problem.Unavailable, "the function %s cannot start: %s", f.Name, f.Reason)
-	case f.Starting != "" && len(bound.Pins()) == 0: // it has no revision yet that would say what it serves
+	case f.Starting != "" && len(bound.Pins()) == 0: // it has no revision yet that declares what it serves
 		return Version{}, problem.New(problem.Unavailable, "%s", f.Starting).WithRetryAfter(time.Second)
 	default:
 		return Version{}, problem.New(problem.ModelNotFound, "model %q is not one of function %s; call it by the gateway's own host", name, f.Name)
@@ -155,8 +155,8 @@ func (r *Resolver) ofFunction(ctx context.Context, bound *route.Bound, name, ver
 	return pick(policy, versions, auth.DoInfer, name, version)
 }
 
-// pick asks a policy. Only inferences are shared in a split: what is said of
-// a model is always of the same version.
+// pick asks a policy. Only inferences are shared in a split: what is reported
+// of a model is always of the same version.
 func pick(policy *model.Policy, versions []int, verb auth.Verb, name, version string) (Version, error) {
 	roll := rand.IntN
 	if verb != auth.DoInfer {
@@ -177,5 +177,5 @@ func (r *Resolver) Versions(ctx context.Context, bound *route.Bound, name string
 	return bound.Versions(name), nil
 }
 
-// Renew has what is published looked at now.
+// Renew asks now what is published.
 func (r *Resolver) Renew(ctx context.Context) { r.catalog.Renew(ctx) }

@@ -123,7 +123,7 @@ func (r *Routes) Watch(ctx context.Context, path string, interval time.Duration,
 	for {
 		sum, err := r.load(path, known)
 		if err != nil && err.Error() != last {
-			logger.ErrorContext(ctx, "routes are left as they were", "error", err)
+			logger.ErrorContext(ctx, "cannot load the routes; the previous ones stay in force", "error", err)
 		}
 		last = ""
 		if err != nil {

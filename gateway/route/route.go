@@ -114,7 +114,7 @@ type table struct {
 	pool      *Bound
 }
 
-// New makes an empty table. A template says what hosts functions have, as
+// New makes an empty table. A template is the form of functions' hosts, as
 // "{function}.{namespace}.localhost"; the first is the one shown to people.
 func New(templates ...string) (*Routes, error) {
 	r := &Routes{}
@@ -143,7 +143,7 @@ func (f Faults) Unwrap() []error { return f }
 
 // Replace puts functions in force. One that is wrong, or that wants what one
 // before it in the list has, is left out: the others are in force all the same,
-// and the error, of type Faults, says which and why.
+// and the error, of type Faults, has which and why.
 func (r *Routes) Replace(functions []Function) error {
 	t, faults := r.build(functions)
 	r.table.Store(t)
