@@ -1,5 +1,5 @@
 // Package call has the values that travel with a call through the gateway: what
-// is known of it (Call), and what its line of the access log says (Entry).
+// is known of it (Call), and what its line of the access log has (Entry).
 //
 // They are passed as arguments: contexts carry cancellation, deadline and trace
 // alone. The package decides nothing.

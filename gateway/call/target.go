@@ -22,14 +22,14 @@ type Target struct {
 	// Open is of the pool's choice: it may have an older version stand in.
 	Open bool
 
-	// Repeatable is a call that changes nothing, so that nobody can tell that it
-	// ran twice.
+	// Repeatable is a call that changes nothing, so that running it twice has no
+	// effect.
 	Repeatable bool
 
-	// Plain is a function whose own errors may be text: what stands before it
-	// cannot be told apart from it.
+	// Plain is a function whose own errors may be text: those of a proxy before it
+	// cannot be distinguished from them.
 	Plain bool
 
-	// Timed is a V2 request whose JSON may say how long there is for it.
+	// Timed is a V2 request whose JSON may have a timeout.
 	Timed bool
 }

@@ -84,7 +84,7 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 	}
 }
 
-// TestNoValueIsEchoed holds that what is wrong with a value is said without it: it
+// TestNoValueIsEchoed holds that what is wrong with a value is reported without it: it
 // may be a secret in the wrong place.
 func TestNoValueIsEchoed(t *testing.T) {
 	t.Parallel()

@@ -6,7 +6,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/control/operation"
 )
 
-// openAPI is what the document says of the whole API.
+// openAPI is what the document has of the whole API.
 func openAPI() *huma.OpenAPI {
 	problem := texts("type", "title", "detail", "code", "request_id")
 	problem.Properties["type"].Format = "uri"
@@ -37,7 +37,7 @@ func openAPI() *huma.OpenAPI {
 			Title: "ModelServe gateway", Version: "v1",
 			License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 			Description: "The control API and the Open Inference Protocol V2. Every function also answers by its own host: POST / with its native payload " +
-				"or a CloudEvent, and the URLs below /v2. The same port speaks gRPC: inference.GRPCInferenceService.",
+				"or a CloudEvent, and the URLs below /v2. The same port serves gRPC: inference.GRPCInferenceService.",
 		},
 		Components: components,
 		Security:   []map[string][]string{{"bearer": {}}, {"apiKey": {}}},

@@ -76,12 +76,12 @@ type NewKey struct {
 	ExpiresIn string       `json:"expires_in,omitempty" pattern:"^(([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h))*$" doc:"a duration such as 720h, at most ten years; not with expires_at; null or empty where it is left out"`
 }
 
-// TransformSchema says what tags cannot.
+// TransformSchema adds what tags cannot express.
 func (NewKey) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	unseen := classOf(unicode.Cc, unicode.Cf)
+	invisible := classOf(unicode.Cc, unicode.Cf)
 	name := s.Properties["name"]
-	name.Pattern = "[^" + classOf(unicode.White_Space) + unseen + "]"
-	name.Not = &huma.Schema{Pattern: "[" + unseen + "]"}
+	name.Pattern = "[^" + classOf(unicode.White_Space) + invisible + "]"
+	name.Not = &huma.Schema{Pattern: "[" + invisible + "]"}
 	s.Properties["scopes"].Items.Description = "one of " + auth.ScopesHelp
 	s.Properties["roles"].Items.Description = "a DNS label (a-z, 0-9 and -, at most 63)"
 	s.Extensions = map[string]any{
@@ -146,7 +146,7 @@ func (a *API) createKey(ctx context.Context, c *call.Call, in *createKeyInput) (
 	return &createKeyOutput{Location: "/v1/keys/" + key.ID, CacheControl: "no-store", Body: NewKeyAnswer{viewOf(key), text}}, nil
 }
 
-// isAdmin says whether a caller sees beyond their tenant.
+// isAdmin reports whether a caller sees beyond their tenant.
 func (a *API) isAdmin(ctx context.Context, c *call.Call) bool {
 	return a.deps.Door.May(ctx, c, auth.Action{Verb: auth.DoAnything})
 }
@@ -184,7 +184,7 @@ func (a *API) listKeys(ctx context.Context, c *call.Call, in *page) (*listKeysOu
 	if err != nil {
 		return nil, err
 	}
-	page := auth.Page{After: after, Limit: in.Limit + 1} // one more says whether there is a next page
+	page := auth.Page{After: after, Limit: in.Limit + 1} // one more shows whether there is a next page
 	if !a.isAdmin(ctx, c) {
 		page.Tenant = c.Principal.Tenant
 	}

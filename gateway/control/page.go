@@ -13,7 +13,7 @@ import (
 // page is what every list takes.
 type page struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
-	Cursor string `query:"cursor" doc:"next_cursor of the page before, as it was"`
+	Cursor string `query:"cursor" doc:"the next_cursor of the page before, unchanged"`
 }
 
 func (p *page) after() (auth.Cursor, error) {
@@ -24,7 +24,7 @@ func (p *page) after() (auth.Cursor, error) {
 	at, id, ok := strings.Cut(string(data), "/")
 	ms, err2 := strconv.ParseInt(at, 10, 64)
 	if err != nil || err2 != nil || !ok || id == "" {
-		return auth.Cursor{}, problem.Invalid("cursor", "expected next_cursor of the page before, as it was")
+		return auth.Cursor{}, problem.Invalid("cursor", "expected the next_cursor of the page before, unchanged")
 	}
 	return auth.Cursor{CreatedAt: time.UnixMilli(ms).UTC(), ID: id}, nil
 }

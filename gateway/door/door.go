@@ -40,7 +40,7 @@ type Limiter interface {
 
 // Grant is a call's share, from its admission to its end.
 type Grant interface {
-	// Header is what the answer says of the caller's limits; it may be nil.
+	// Header is what the answer reports of the caller's limits; it may be nil.
 	Header() http.Header
 
 	// Done ends the share, and is called once. used is what the function reported;
@@ -173,7 +173,7 @@ func (d *Door) Pass(ctx context.Context, c *call.Call, a Ask) (*Passage, error) 
 }
 
 // PassNative takes a native payload through, at the host of a function; repeatable
-// says that its method changes nothing.
+// is whether its method changes nothing.
 func (d *Door) PassNative(ctx context.Context, c *call.Call, repeatable bool) (*Passage, error) {
 	f := c.Bound.Function
 	if err := d.Decide(ctx, c, auth.Action{Verb: auth.DoInfer, On: f.Name}); err != nil {
@@ -181,8 +181,8 @@ func (d *Door) PassNative(ctx context.Context, c *call.Call, repeatable bool) (*
 	}
 	return d.pass(ctx, c, Ask{Verb: auth.DoInfer}, func() (*call.Target, error) {
 		t := d.Resolver.Native(c.Bound)
-		// A function with models does nothing but run them; what another does, only
-		// the method says.
+		// A function with models does nothing but run them; of another's calls
+		// only the method shows whether they change anything.
 		models := len(f.Models)+len(f.Mixed) > 0 || f.Pool
 		t.Repeatable = models || repeatable
 		// Of anybody's function errors may be text; while it starts none is its own.

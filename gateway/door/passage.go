@@ -48,7 +48,7 @@ func (p *Passage) Send(ctx context.Context, r *http.Request) (*http.Response, er
 	return res, nil
 }
 
-// Serve hands a request of HTTP on by a proxy, with another path, and ends the
+// Serve forwards a request of HTTP by a proxy, with another path, and ends the
 // passage. Nothing is written when it returns an error.
 func (p *Passage) Serve(proxy *forward.Proxy, w http.ResponseWriter, r *http.Request, path string) error {
 	defer p.End()
@@ -65,7 +65,7 @@ func (p *Passage) Serve(proxy *forward.Proxy, w http.ResponseWriter, r *http.Req
 	})
 }
 
-// Learn notes what an answer of HTTP says of the model. An error is of an answer
+// Learn notes what an answer of HTTP reports of the model. An error is of an answer
 // that broke off.
 func (p *Passage) Learn(res *http.Response) error {
 	if res.StatusCode < http.StatusBadRequest {

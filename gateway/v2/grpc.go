@@ -140,7 +140,7 @@ func local[T any, In interface {
 	}
 }
 
-// modelInfer hands an inference on, to the version it resolves to.
+// modelInfer forwards an inference to the version it resolves to.
 func (s *Service) modelInfer(ctx context.Context, c *call.Call, stream *grpcwire.Stream) error {
 	m, err := stream.ReceiveOnly()
 	if err != nil {
@@ -150,7 +150,7 @@ func (s *Service) modelInfer(ctx context.Context, c *call.Call, stream *grpcwire
 	return reply(stream, out, err)
 }
 
-// modelConfigGRPC hands on too: the configuration says where the model runs, which
+// modelConfigGRPC forwards too: the configuration has where the model runs, which
 // only its function knows.
 func (s *Service) modelConfigGRPC(ctx context.Context, c *call.Call, stream *grpcwire.Stream) error {
 	m, err := stream.ReceiveOnly()
@@ -161,7 +161,7 @@ func (s *Service) modelConfigGRPC(ctx context.Context, c *call.Call, stream *grp
 	if err != nil {
 		return err
 	}
-	out, err := s.handMessage(ctx, c, stream, rpc.GRPCInferenceServiceModelConfigProcedure, auth.DoRead, a, a.version, m)
+	out, err := s.sendMessage(ctx, c, stream, rpc.GRPCInferenceServiceModelConfigProcedure, auth.DoRead, a, a.version, m)
 	return reply(stream, out, err)
 }
 
@@ -181,7 +181,7 @@ func reply(stream *grpcwire.Stream, out *answer, err error) error {
 	return stream.Send(out.message)
 }
 
-// inferMessage hands one inference on, whose metadata may name the version that
+// inferMessage forwards one inference, whose metadata may name the version that
 // the message does not.
 func (s *Service) inferMessage(ctx context.Context, c *call.Call, stream *grpcwire.Stream, m grpcwire.Message) (*answer, error) {
 	a, err := addressOf(m)
@@ -192,12 +192,12 @@ func (s *Service) inferMessage(ctx context.Context, c *call.Call, stream *grpcwi
 	if err != nil {
 		return nil, err
 	}
-	return s.handMessage(ctx, c, stream, rpc.GRPCInferenceServiceModelInferProcedure, auth.DoInfer, a, version, m)
+	return s.sendMessage(ctx, c, stream, rpc.GRPCInferenceServiceModelInferProcedure, auth.DoInfer, a, version, m)
 }
 
-// handMessage sends a message, which is for a version, to the function that it
+// sendMessage sends a message, which is for a version, to the function that it
 // resolves to, and returns that one's answer.
-func (s *Service) handMessage(
+func (s *Service) sendMessage(
 	ctx context.Context, c *call.Call, stream *grpcwire.Stream, path string, verb auth.Verb, a address, version string, m grpcwire.Message,
 ) (*answer, error) {
 	p, err := s.Door.Pass(ctx, c, door.Ask{Verb: verb, Model: a.name, Version: version})
@@ -244,11 +244,11 @@ func forCallers(h http.Header) http.Header {
 }
 
 // functionError is what a caller gets of a function's error, and notes what it
-// says of the model.
+// reports of the model.
 func (*Service) functionError(ctx context.Context, p *door.Passage, err error) error {
 	var e *connect.Error
 	if !errors.As(err, &e) || !connect.IsWireError(err) {
-		return forward.Error(ctx, err) // the transport's, or a function that speaks no gRPC
+		return forward.Error(ctx, err) // the transport's, or a function without gRPC
 	}
 	own := connect.NewError(e.Code(), errors.New(e.Message()))
 	for _, d := range e.Details() {

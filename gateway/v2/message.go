@@ -11,8 +11,8 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 )
 
-// A message is handed on as it came: its tensors are never decoded here. These are
-// the fields that say where it goes, and how long there is for it.
+// A message is forwarded as it came: its tensors are never decoded here. These are
+// the fields that hold where it goes, and its timeout.
 // ModelInferRequest and ModelConfigRequest have the first two alike.
 const (
 	fieldName       protowire.Number = 1
@@ -21,7 +21,7 @@ const (
 	fieldParameters protowire.Number = 4
 )
 
-// address is what a message says of its model.
+// address is what a message holds of its model.
 type address struct {
 	name, version, id string
 	timeout           time.Duration // 0: none
@@ -74,8 +74,8 @@ const (
 	fieldUint64 protowire.Number = 5
 )
 
-// timeoutOf is the request's timeout, where a parameter is that; what is wrong
-// with one, its function says.
+// timeoutOf is the request's timeout, where a parameter is that; a wrong one
+// its function reports.
 func timeoutOf(parameter []byte) time.Duration {
 	var key, value []byte
 	fields(parameter, func(number protowire.Number, field []byte, _ uint64) {

@@ -138,7 +138,7 @@ func (s *Service) modelReady(c *call.Call, w http.ResponseWriter, r *http.Reques
 func (s *Service) readiness(ctx context.Context, c *call.Call, name, version string) (model string, why *problem.Error, err error) {
 	found, err := s.Door.Find(ctx, c, door.Ask{Verb: auth.DoRead, Model: name, Version: version})
 	if c.Bound != nil && problem.CodeOf(err) == problem.Unavailable {
-		if why = s.Resolver.Ready(ctx, c.Bound, resolve.Version{}); why != nil { // it does not say yet what it serves
+		if why = s.Resolver.Ready(ctx, c.Bound, resolve.Version{}); why != nil { // what it serves is not known yet
 			return name, why, nil
 		}
 	}

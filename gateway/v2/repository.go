@@ -18,7 +18,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-// load hands the call to the function that calls without a version go to, waking
+// load sends the call to the function that calls without a version go to, waking
 // it.
 func (s *Service) load(c *call.Call, w http.ResponseWriter, r *http.Request) error {
 	p, err := s.passLoad(r.Context(), c, r.PathValue("model"))
@@ -51,7 +51,7 @@ func (s *Service) loadModel(ctx context.Context, c *call.Call, name string) erro
 }
 
 func (s *Service) passLoad(ctx context.Context, c *call.Call, model string) (*door.Passage, error) {
-	s.Resolver.Renew(ctx) // who loads means what is published now
+	s.Resolver.Renew(ctx) // a load is of what is published now
 	return s.Door.Pass(ctx, c, door.Ask{Verb: auth.DoLoad, Model: model})
 }
 

@@ -1,5 +1,5 @@
 // Package v2 is the Open Inference Protocol at the gateway, by REST and by gRPC: it
-// hands inferences on by package door, and answers by itself what manifests say
+// forwards inferences by package door, and answers by itself what manifests hold
 // (metadata, readiness, the index), so that asking wakes nothing.
 //
 // It decodes no tensor.
@@ -39,7 +39,7 @@ type Config struct {
 	Routes        *route.Routes
 	Manifests     Manifests
 
-	// Ready has the last word on the platform's readiness; it may be nil.
+	// Ready is asked last for the platform's readiness; it may be nil.
 	Ready func(context.Context) error
 
 	// Room is the memory of gRPC messages and their answers, in bytes.
@@ -103,17 +103,17 @@ func (s *Service) Endpoints() []Endpoint {
 	return table
 }
 
-// infer hands an inference on, to the version it resolves to.
+// infer forwards an inference to the version it resolves to.
 func (s *Service) infer(c *call.Call, w http.ResponseWriter, r *http.Request) error {
 	version, err := infer.VersionOf(r.PathValue("version"), r.Header.Values(infer.VersionHeader))
 	if err != nil {
 		return err
 	}
-	r.Header.Del(infer.VersionHeader) // the path says it from here on
+	r.Header.Del(infer.VersionHeader) // from here on it is in the path
 	return s.toModel(c, w, r, door.Ask{Verb: auth.DoInfer, Model: r.PathValue("model"), Version: version}, "/infer")
 }
 
-// modelConfig hands on too: the configuration says where the model runs, which
+// modelConfig forwards too: the configuration has where the model runs, which
 // only its function knows.
 func (s *Service) modelConfig(c *call.Call, w http.ResponseWriter, r *http.Request) error {
 	return s.toModel(c, w, r, door.Ask{Verb: auth.DoRead, Model: r.PathValue("model"), Version: r.PathValue("version")}, "/config")

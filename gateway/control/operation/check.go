@@ -150,8 +150,8 @@ func (c *check) lookUp(schemaURL string) map[string]any {
 	return schema
 }
 
-// expected says in words what a schema asks for where a value fell short: in the
-// schema's own where it has a description.
+// expected describes what a schema asks for where a value does not fit: by the
+// schema's own description where it has one.
 func expected(k jsonschema.ErrorKind, schema map[string]any) string {
 	least, most := schema["minimum"], schema["maximum"]
 	switch k := k.(type) {

@@ -91,7 +91,7 @@ func (s *Set) V2Problems(codes ...problem.Code) map[string]*huma.Response {
 	return s.errors("V2", "application/json", "V2Error", codes)
 }
 
-// errors lists the answers by status, each of which is a component that says its
+// errors lists the answers by status, each of which is a component with its
 // codes.
 func (s *Set) errors(prefix, media, body string, codes []problem.Code) map[string]*huma.Response {
 	codes = append([]problem.Code{

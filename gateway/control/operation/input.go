@@ -122,7 +122,7 @@ func (p *plan) compile(c *checks) (err error) {
 	return err
 }
 
-// read fills an input from a request, or says what is wrong with all of its
+// read fills an input from a request, or returns what is wrong with all of its
 // parameters, or all of its body.
 func (p *plan) read(r *http.Request, into reflect.Value) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
@@ -152,7 +152,7 @@ func (p *plan) read(r *http.Request, into reflect.Value) error {
 	return p.readBody(r, into.FieldByIndex(p.at))
 }
 
-// noSuch says which query parameters there are.
+// noSuch lists the query parameters that there are.
 func (p *plan) noSuch() string {
 	var names []string
 	for _, a := range p.params {

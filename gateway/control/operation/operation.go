@@ -25,7 +25,7 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 )
 
-// Operation is what is to be said of an endpoint beside its input and output.
+// Operation describes an endpoint, but for its input and output.
 type Operation struct {
 	Method  string
 	Pattern string // of http.ServeMux, without the method: "/v1/keys/{id}"
@@ -43,7 +43,7 @@ type Operation struct {
 	Codes []problem.Code
 }
 
-// DefaultMaxBody bounds the body of an operation that does not say otherwise, in
+// DefaultMaxBody bounds the body of an operation that sets no other bound, in
 // bytes: well below what inputs of models may be.
 const DefaultMaxBody = 1 << 20
 
@@ -75,7 +75,7 @@ type Door interface {
 	Decide(ctx context.Context, c *call.Call, a auth.Action) error
 }
 
-// NewSet makes an empty Set. The document has what is said of the whole API; its
+// NewSet makes an empty Set. The document has the description of the whole API; its
 // components are added to.
 func NewSet(document *huma.OpenAPI, door Door) *Set {
 	if document.Components.Schemas == nil {

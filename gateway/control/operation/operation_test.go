@@ -136,7 +136,7 @@ func TestWhatIsLeftOutIsItsDefault(t *testing.T) {
 	}
 }
 
-func TestFaultsSayFieldAndWhatWasExpected(t *testing.T) {
+func TestFaultsNameFieldAndWhatWasExpected(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		query, body string

@@ -22,7 +22,7 @@ func Read(r *http.Request, most int64) ([]byte, error) {
 		return nil, err
 	}
 	if encoding := strings.ToLower(strings.Join(r.Header.Values("Content-Encoding"), ", ")); encoding != "" && encoding != "identity" {
-		return nil, problem.New(problem.UnsupportedMedia, "expected a body without a Content-Encoding: it is small")
+		return nil, problem.New(problem.UnsupportedMedia, "expected a body without a Content-Encoding")
 	}
 	data, err := io.ReadAll(io.LimitReader(r.Body, most+1))
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"sync"
 )
 
-// ErrClosed is what is told of work that Close came before.
+// ErrClosed is the error of work that comes after Close.
 var ErrClosed = errors.New("closed")
 
 // Group is a number of goroutines with one owner, who closes it.

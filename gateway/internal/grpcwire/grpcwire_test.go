@@ -97,8 +97,8 @@ func TestReceive(t *testing.T) {
 	}
 }
 
-// TestWhatIsAnnouncedCostsNothing holds that memory is taken as bytes come.
-func TestWhatIsAnnouncedCostsNothing(t *testing.T) {
+// TestAnAnnouncedLengthTakesNoMemory holds that memory is taken as bytes come.
+func TestAnAnnouncedLengthTakesNoMemory(t *testing.T) {
 	t.Parallel()
 	body := frame(0, make([]byte, 100))
 	binary.BigEndian.PutUint32(body[1:], 1<<30)
@@ -156,7 +156,7 @@ func TestMessagesAreInTheRoom(t *testing.T) {
 	}
 }
 
-func TestBrokenBodiesSayTheirOwnError(t *testing.T) {
+func TestBrokenBodiesReturnTheirOwnError(t *testing.T) {
 	t.Parallel()
 	own := errors.New("its own")
 	for _, n := range []int{0, 3, 8} {
@@ -187,9 +187,9 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// TestACallThere holds that a client gets what a server of here answers with, over
+// TestACallOverHTTP2 holds that a client gets what a server of here answers with, over
 // HTTP/2: the message, or the status with its details.
-func TestACallThere(t *testing.T) {
+func TestACallOverHTTP2(t *testing.T) {
 	t.Parallel()
 	fault := problem.Invalid("shape", "expected 4 — not %d%%", 5).WithRetryAfter(time.Second)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -241,9 +241,9 @@ func TestACallThere(t *testing.T) {
 	}
 }
 
-// TestWhatIsNoAnswer holds that an answer which is not whole, or not gRPC, is no
+// TestABrokenAnswerIsNoStatus holds that an answer which is not whole, or not gRPC, is no
 // status of the server's.
-func TestWhatIsNoAnswer(t *testing.T) {
+func TestABrokenAnswerIsNoStatus(t *testing.T) {
 	t.Parallel()
 	grpc := http.Header{"Content-Type": {"application/grpc"}}
 	ok := http.Header{"Grpc-Status": {"0"}}

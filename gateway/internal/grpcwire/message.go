@@ -1,4 +1,4 @@
-// Package grpcwire frames messages of gRPC over HTTP/2 that the gateway hands on
+// Package grpcwire frames messages of gRPC over HTTP/2 that the gateway forwards
 // as they came: a server's side of a call (Stream) and a client's (NewRequest,
 // Receive). It follows gRPC's PROTOCOL-HTTP2.md and compression.md.
 //
@@ -21,14 +21,14 @@ import (
 // Message is one protobuf message as it came, decompressed.
 type Message []byte
 
-// HeaderLen is what stands before each message, in bytes: a flag that says
+// HeaderLen is the length of what precedes each message, in bytes: a flag of
 // whether it is compressed, and its length.
 const HeaderLen = 5
 
-// Spare is the room, in bytes, that is left behind a message for a field more.
+// Spare is the space, in bytes, that is left behind a message for a field more.
 const Spare = 32
 
-// header is what stands before a message that is not compressed.
+// header precedes a message that is not compressed.
 func header(length int) []byte {
 	return binary.BigEndian.AppendUint32([]byte{0}, uint32(length))
 }

@@ -125,7 +125,7 @@ func (s *Stream) End(err error) *connect.Error {
 	return e
 }
 
-// Timeout is how long the client waits, by its headers; 0 where they do not say.
+// Timeout is how long the client waits, by its headers; 0 where they have none.
 func Timeout(h http.Header) (time.Duration, error) {
 	const name = "Grpc-Timeout"
 	text := h.Get(name)

@@ -63,7 +63,7 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K) (V, error) {
 	return c.GetIn(ctx, "", key)
 }
 
-// GetIn is Get over a source that tells when it changed: a value is used in the
+// GetIn is Get over a source that reports when it changed: a value is used in the
 // epoch in which its load began, and in no other, but for Stale.
 func (c *Cache[K, V]) GetIn(ctx context.Context, epoch string, key K) (V, error) {
 	c.mu.Lock()
@@ -125,7 +125,7 @@ func (c *Cache[K, V]) run(ctx context.Context, key K, e *entry[V], current *call
 	}
 	switch {
 	case err == nil:
-		if latest || e.at.IsZero() { // else a load of a later epoch has its own word
+		if latest || e.at.IsZero() { // else a load of a later epoch sets it
 			e.value, e.at, e.epoch = value, began, current.epoch
 		}
 	case !e.at.IsZero() && began.Sub(e.at) < c.options.Fresh+c.options.Stale:
