@@ -152,7 +152,7 @@ var table = map[Code]Row{
 	},
 	BadGateway: {
 		Status: http.StatusBadGateway, GRPC: 14, Title: "Bad gateway",
-		Cause: "The function's connection ended in the middle of an answer, or what stands before it answered something else: often it was killed for memory.",
+		Cause: "The function's connection ended in the middle of an answer, or a proxy before it (ingress, activator or queue-proxy) answered in its place. Often the function was killed for memory.",
 		Cure:  "Call again, if the call may run twice. Look at the function's log and at why its last instance ended.",
 	},
 	Unimplemented: {
@@ -177,7 +177,7 @@ func (c Code) Row() Row {
 
 // Ours reports whether failures of a kind are the server's, which are errors in its
 // log and whose reasons come from inside. What callers did wrong, such as asking for
-// what is not served, is a warning at most, and told in their own words.
+// what is not served, is a warning at most, and reported with what they sent.
 func (c Code) Ours() bool {
 	return c.Row().Status >= http.StatusInternalServerError && c != Unimplemented
 }

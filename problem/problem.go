@@ -36,7 +36,7 @@ type Field struct {
 // New makes an Error. A trailing %w in format keeps the cause for errors.Is
 // and for the log. Where the failure is ours (5xx), Detail names no path and no
 // address of this server, whatever causes do: this is the one place where their
-// words become a caller's.
+// text reaches a caller.
 func New(code Code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	e := &Error{Code: code, Detail: err.Error(), cause: errors.Unwrap(err)}
@@ -49,8 +49,8 @@ func New(code Code, format string, args ...any) *Error {
 			causes = append(causes, cause)
 		}
 	}
-	if told := withoutKnown(e.Detail, causes...); told != e.Detail {
-		e.Detail, e.whole = told, e.Detail
+	if public := redactKnown(e.Detail, causes...); public != e.Detail {
+		e.Detail, e.whole = public, e.Detail
 	}
 	return e
 }
@@ -66,7 +66,7 @@ func Invalid(field, format string, args ...any) *Error {
 }
 
 // Error is the detail alone, for the log: whole, with the paths and addresses
-// that no caller is told. The code travels beside it.
+// that no caller gets. The code travels beside it.
 func (e *Error) Error() string {
 	if e.whole != "" {
 		return e.whole
@@ -74,7 +74,7 @@ func (e *Error) Error() string {
 	return e.Detail
 }
 
-// Unwrap returns the cause, which clients never see unless Detail says it.
+// Unwrap returns the cause, which clients never see unless Detail has it.
 func (e *Error) Unwrap() error { return e.cause }
 
 // From turns any error into what a client may see of it. An Error anywhere in

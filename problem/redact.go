@@ -28,10 +28,9 @@ var (
 // element is what a path's element begins with, where it is not quoted.
 const element = "[^\\s\"'`()\\[\\]{}<>,;:|/]"
 
-// WithoutPlaces is a text about this server as those may read it who call from
-// outside: of each absolute path only the last element is left, and of network
-// addresses nothing. A reason is told so, and not where things lie.
-func WithoutPlaces(text string) string {
+// Redact is a text about this server as callers may read it: of each absolute path
+// only the last element is left, and of network addresses nothing.
+func Redact(text string) string {
 	if !strings.ContainsAny(text, "/[") && strings.Count(text, ".") < 3 {
 		return text // as nearly all are
 	}
@@ -59,16 +58,16 @@ func lastElement(p string) string {
 	return last
 }
 
-// Reason is the text of an error as callers may read it: without places, of
-// which those that the system's errors name are known to the letter.
+// Reason is the text of an error as callers may read it: redacted (Redact),
+// with the paths that the system's errors name known exactly.
 func Reason(err error) string {
 	if err == nil {
 		return ""
 	}
-	return withoutKnown(err.Error(), err)
+	return redactKnown(err.Error(), err)
 }
 
-func withoutKnown(text string, errs ...error) string {
+func redactKnown(text string, errs ...error) string {
 	var known []string
 	for _, err := range errs {
 		known = append(known, paths(err)...)
@@ -78,7 +77,7 @@ func withoutKnown(text string, errs ...error) string {
 	for _, p := range known {
 		text = strings.ReplaceAll(text, p, lastElement(p))
 	}
-	return WithoutPlaces(text)
+	return Redact(text)
 }
 
 // paths are the absolute ones that the system's errors in err's tree are about.

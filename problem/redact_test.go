@@ -19,7 +19,7 @@ import (
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
 )
 
-func TestWithoutPlaces(t *testing.T) {
+func TestRedact(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ text, want string }{
 		"nothing":           {"", ""},
@@ -46,14 +46,14 @@ func TestWithoutPlaces(t *testing.T) {
 		"a relative path":   {"core/rnn.h:48, ../model.onnx", "core/rnn.h:48, ../model.onnx"},
 		"a lone slash":      {"a / b", "a / b"},
 	} {
-		if got := problem.WithoutPlaces(tc.text); got != tc.want {
+		if got := problem.Redact(tc.text); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
 	}
 }
 
 // TestNoPathReachesACaller holds, whatever failure of ours has the path of a
-// file in it, that no caller is told it in any form, and that the log is.
+// file in it, that no caller gets it in any form, and that the log does.
 func TestNoPathReachesACaller(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"/var/cache/modelserve/files/ab12", "/home/John van der Doe/my cache, (old)/x", filepath.Join(t.TempDir(), "model.ort")} {
@@ -72,7 +72,7 @@ func TestNoPathReachesACaller(t *testing.T) {
 				}
 				p := problem.New(code, "model m@1 failed to load: %w", problem.New(problem.Internal, "beneath: %w", err))
 				if !strings.Contains(p.Error(), at) {
-					t.Errorf("%s: the log is told %q only", name, p)
+					t.Errorf("%s: the log has %q only", name, p)
 				}
 				if !errors.Is(p, errors.Unwrap(err)) && errors.Unwrap(err) != nil {
 					t.Errorf("%s: the cause is lost", name)
@@ -80,11 +80,11 @@ func TestNoPathReachesACaller(t *testing.T) {
 				rfc, v2 := httptest.NewRecorder(), httptest.NewRecorder()
 				problem.Write(rfc, fmt.Errorf("more: %w", p))
 				problem.WriteV2(v2, p)
-				for form, told := range map[string]string{
+				for form, text := range map[string]string{
 					"RFC 9457": rfc.Body.String(), "V2": v2.Body.String(), "gRPC": problemgrpc.Error(p).Message(), "a reason": problem.Reason(err),
 				} {
-					if strings.Contains(told, filepath.Dir(at)) || strings.Contains(told, "Doe/") {
-						t.Errorf("%s, %s, %s: %s", name, code, form, told)
+					if strings.Contains(text, filepath.Dir(at)) || strings.Contains(text, "Doe/") {
+						t.Errorf("%s, %s, %s: %s", name, code, form, text)
 					}
 				}
 			}
@@ -92,7 +92,7 @@ func TestNoPathReachesACaller(t *testing.T) {
 	}
 }
 
-func TestCallersMistakesAreToldInTheirWords(t *testing.T) {
+func TestCallersMistakesAreReportedWithTheirText(t *testing.T) {
 	t.Parallel()
 	for _, err := range []*problem.Error{
 		problem.Invalid("parameters", `expected a number at "/inputs/0/data", got %q`, "/etc/passwd"),
@@ -100,7 +100,7 @@ func TestCallersMistakesAreToldInTheirWords(t *testing.T) {
 		problem.New(problem.NotFound, "no such URL: /v2/modles"),
 	} {
 		if err.Detail != err.Error() || !strings.Contains(err.Detail, "/") {
-			t.Errorf("%q is told as %q", err.Error(), err.Detail)
+			t.Errorf("%q becomes %q", err.Error(), err.Detail)
 		}
 	}
 	if got := problem.Reason(nil); got != "" {
@@ -108,10 +108,10 @@ func TestCallersMistakesAreToldInTheirWords(t *testing.T) {
 	}
 }
 
-// FuzzWithoutPlaces holds that what is told has no absolute path where words
-// begin and no address, that telling it again changes nothing, and that no text
+// FuzzRedact holds that a redacted text has no absolute path where words begin and
+// no address, and that no text
 // without a slash or a colon changes.
-func FuzzWithoutPlaces(f *testing.F) {
+func FuzzRedact(f *testing.F) {
 	for _, text := range []string{
 		"open /a/b: no", `"/a b/c"`, "file:///x/y", "http://a.b/c d", "dial tcp 1.2.3.4:5: no", "[::1]:80", "/", "//", "/ /a", "a /b c/d e/f", "'/a'/b", "`/x`", "/a//b", "\"/a\"/b\"", "/\xff/x", "((/a)/b)",
 	} {
@@ -119,16 +119,16 @@ func FuzzWithoutPlaces(f *testing.F) {
 	}
 	path := regexp.MustCompile(`(^|[\s"'` + "`" + `(=:,])/[A-Za-z0-9_]`)
 	f.Fuzz(func(t *testing.T, text string) {
-		got := problem.WithoutPlaces(text)
+		got := problem.Redact(text)
 		if path.MatchString(got) {
-			t.Errorf("%q is told as %q", text, got)
+			t.Errorf("%q becomes %q", text, got)
 		}
 		if !strings.ContainsAny(text, "/:") && got != text {
-			t.Errorf("%q, without a place, is told as %q", text, got)
+			t.Errorf("%q, without a path, becomes %q", text, got)
 		}
 		for _, word := range strings.FieldsFunc(got, unicode.IsSpace) {
 			if host, _, err := net.SplitHostPort(word); err == nil && net.ParseIP(host).To4() != nil && !strings.Contains(word, "::ffff") {
-				t.Errorf("%q is told as %q", text, got)
+				t.Errorf("%q becomes %q", text, got)
 			}
 		}
 	})

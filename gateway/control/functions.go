@@ -60,7 +60,7 @@ func (a *API) listFunctions(ctx context.Context, c *call.Call, _ *struct{}) (*li
 // function shows a function to a caller who came by a host.
 func (a *API) function(f *route.Function, callers string) Function {
 	view := Function{
-		Name: f.Name, Namespace: f.Namespace, Pool: f.Pool, State: string(f.State), Reason: problem.WithoutPlaces(f.Reason), Tags: f.Tags,
+		Name: f.Name, Namespace: f.Namespace, Pool: f.Pool, State: string(f.State), Reason: problem.Redact(f.Reason), Tags: f.Tags,
 	}
 	if host := a.deps.Routes.PublicHost(f); host != "" {
 		view.URL = "http://" + withPort(host, callers) + "/"

@@ -116,8 +116,8 @@ func codeFor(code connect.Code) problem.Code {
 	}
 }
 
-// Unread is what a caller is told of a message that connect-go could not read,
-// in its own words for ours; most is the bound on a message in bytes. It is nil
+// Unread is the problem that a caller gets for a message that connect-go could not
+// read, in place of connect-go's error; most is the bound on a message in bytes. It is nil
 // for any other error.
 func Unread(err error, most int64) *problem.Error {
 	var wire *connect.Error
@@ -141,8 +141,8 @@ func Unread(err error, most int64) *problem.Error {
 }
 
 // Complete gives an answer that connect-go wrote by itself, about a message
-// that reached no handler, the words of Unread and the stable code of WithCode.
-// It returns the error that the answer tells, nil for a good one. Call it when
+// that reached no handler, the text of Unread and the stable code of WithCode.
+// It returns the error that the answer carries, nil for a good one. Call it when
 // the handler returns.
 func Complete(h http.Header, most int64) *connect.Error {
 	trailer := http.Header{}

@@ -31,7 +31,7 @@ func TestEveryCodeTravels(t *testing.T) {
 	}
 }
 
-// quiet is a cause that is not told.
+// quiet is a cause without a text.
 type quiet struct{ error }
 
 func (quiet) Error() string   { return "" }

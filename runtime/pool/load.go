@@ -94,7 +94,7 @@ func (p *Pool) prepare(ctx context.Context, e *entry, l *Loaded) (bytes int64, e
 
 func (p *Pool) succeeded(e *entry, l *Loaded, bytes int64) {
 	e.loaded, e.info = l, describe(&l.Manifest, l.Digest, l.Device)
-	e.info.DeviceReason = problem.WithoutPlaces(l.DeviceReason)
+	e.info.DeviceReason = problem.Redact(l.DeviceReason)
 	e.queue, e.outputs = p.newQueue(e, l, p.statsOf(e.ref)), names(l.Manifest.Outputs)
 	e.measured.Store(time.Now().UnixNano())
 	if e.leases > 0 { // else nobody waited
