@@ -21,10 +21,10 @@ import (
 // so that a slow client cannot hold a function's slot. Only reading counts: a
 // function that starts first, or is busy, takes its own time.
 //
-// Once it has ended, or failed, it goes on saying so, and the server's body is
-// not touched again: a transport reads once more behind the last byte, in its
-// own time, and by then the answer may have been given and the server's body be
-// closed.
+// Once it has ended, or failed, each Read returns the same error, and the
+// server's body is not touched again: a transport reads once more behind the last
+// byte, in its own time, and by then the answer may have been given and the
+// server's body be closed.
 type body struct {
 	source  io.Reader // the server's, who closes it
 	control *http.ResponseController
@@ -32,7 +32,7 @@ type body struct {
 
 	closed  atomic.Bool
 	reading sync.Mutex // held by a Read, over what only Reads use
-	ended   error      // what each Read says from then on
+	ended   error      // what each Read returns from then on
 	left    int64      // bytes that are announced and not read; -1 when that is not known
 
 	waited time.Duration // for the client, in Read
@@ -124,7 +124,7 @@ func (b *body) read(p []byte) (int, error) {
 		return n, err
 	case isTimeout(err):
 		return n, b.fail(problem.New(problem.RequestTimeout, "the body came too slowly: %d bytes in %v", b.taken, b.waited.Round(time.Second)))
-	case !b.http2 && !isCut(err): // net/http's words on chunks
+	case !b.http2 && !isCut(err): // net/http's errors of chunks
 		return n, b.fail(problem.New(problem.MalformedBody, "the body cannot be read after %d bytes: %w", b.taken, err))
 	default:
 		return n, b.fail(problem.New(problem.MalformedBody, "the body broke off after %d bytes", b.taken))
@@ -157,7 +157,7 @@ func (b *body) fail(err *problem.Error) error {
 	return err
 }
 
-// isCut says whether the connection ended, or broke, within a body.
+// isCut reports whether the connection ended, or broke, within a body.
 func isCut(err error) bool {
 	var network net.Error
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network)

@@ -41,10 +41,10 @@ func (o *onceOnly) Close() error {
 	return nil
 }
 
-// TestABodyThatHasEndedGoesOnSayingSo holds that what reads a request's body past
-// its end, or after it was closed, is told the same each time, and that the
+// TestAnEndedBodyReturnsTheSameErrorAgain holds that what reads a request's body past
+// its end, or after it was closed, gets the same error each time, and that the
 // server's body is left alone.
-func TestABodyThatHasEndedGoesOnSayingSo(t *testing.T) {
+func TestAnEndedBodyReturnsTheSameErrorAgain(t *testing.T) {
 	t.Parallel()
 	broken := io.ErrUnexpectedEOF
 	for name, tc := range map[string]struct {
@@ -52,7 +52,7 @@ func TestABodyThatHasEndedGoesOnSayingSo(t *testing.T) {
 		length int64
 		first  int // bytes read before the end; -1 all
 		want   error
-		told   string // to the client
+		code   string // of the problem that the client gets
 	}{
 		"a length":            {strings.NewReader("hello"), 5, -1, io.EOF, ""},
 		"no length":           {strings.NewReader("hello"), -1, -1, io.EOF, ""},
@@ -76,14 +76,14 @@ func TestABodyThatHasEndedGoesOnSayingSo(t *testing.T) {
 			} else if _, err := io.ReadFull(r.Body, make([]byte, tc.first)); err != nil {
 				t.Fatal(err)
 			}
-			if got := string(problem.CodeOf(ended)); got != tc.told {
+			if got := string(problem.CodeOf(ended)); got != tc.code {
 				t.Errorf("%v", ended)
 			}
 			if err := r.Body.Close(); err != nil {
 				t.Error(err)
 			}
 			want := tc.want
-			if tc.told != "" {
+			if tc.code != "" {
 				want = ended
 			}
 			var again sync.WaitGroup
@@ -100,7 +100,7 @@ func TestABodyThatHasEndedGoesOnSayingSo(t *testing.T) {
 	}
 }
 
-// endsAtOnce says that it ends with its last bytes.
+// endsAtOnce returns io.EOF with its last bytes.
 func endsAtOnce(s string) io.Reader { return &atOnce{strings.NewReader(s)} }
 
 type atOnce struct{ r *strings.Reader }

@@ -200,7 +200,7 @@ func TestAFunctionThatStartsIsNotReady(t *testing.T) {
 	holds("the pool wakes", "", true)
 }
 
-func TestNobodyRevokesMoreThanHeHas(t *testing.T) {
+func TestNobodyRevokesMoreThanTheyHave(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	admin, err := auth.ParseKey(w.admin)

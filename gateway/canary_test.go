@@ -61,9 +61,9 @@ func TestCanary(t *testing.T) {
 	}
 }
 
-// TestWhatIsToldOfACanary holds that a function's host tells of all its versions,
+// TestACanaryListsEachHostsVersions holds that a function's host lists all its versions,
 // and a tag's of those behind it.
-func TestWhatIsToldOfACanary(t *testing.T) {
+func TestACanaryListsEachHostsVersions(t *testing.T) {
 	t.Parallel()
 	w := canary(t)
 	key := w.key(auth.ModelsRead)
@@ -71,15 +71,15 @@ func TestWhatIsToldOfACanary(t *testing.T) {
 		"text-recognize.default.localhost": "iris 3, text-recognize 2, text-recognize 1", "canary-text-recognize.default.localhost": "iris 3, text-recognize 2",
 	} {
 		type row struct{ Name, Version, State string }
-		told := map[string]bool{}
+		listed := map[string]bool{}
 		for _, r := range into[[]row](t, w.do(request{path: "/v2/repository/index", host: host, key: key})) {
-			told[r.Name+" "+r.Version] = true
+			listed[r.Name+" "+r.Version] = true
 		}
 		wanted := map[string]bool{}
 		for one := range strings.SplitSeq(want, ", ") {
 			wanted[one] = true
 		}
-		if diff := cmp.Diff(wanted, told); diff != "" {
+		if diff := cmp.Diff(wanted, listed); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", host, diff)
 		}
 	}

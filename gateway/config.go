@@ -19,7 +19,7 @@ type Config struct {
 	// handed on, and of their answers: those of all callers together.
 	MaxInflight env.Size `env:"MODELSERVE_MAX_INFLIGHT" envDefault:"512MiB"`
 
-	// Timeout is the budget of one request, handed on to the function in what is
+	// Timeout is the budget of one request, forwarded to the function as what is
 	// left of it.
 	Timeout time.Duration `env:"MODELSERVE_REQUEST_TIMEOUT" envDefault:"5m"`
 
@@ -40,9 +40,9 @@ type Config struct {
 
 	// MaxKept bounds what the bodies of HTTP's inferences take in all that are kept,
 	// each whole, to run them again when their function breaks off: 128 MiB are four
-	// of the largest by default. Without room one is not run again, and its timeout
+	// of the largest by default. One that is not kept is not run again, and its timeout
 	// is its function's alone to keep. A gRPC message is one of MaxInflight, and
-	// needs no other room.
+	// is not counted again.
 	MaxKept env.Size `env:"MODELSERVE_MAX_KEPT" envDefault:"128MiB"`
 
 	// Hosts are the gateway's own where they have the form of a function's.

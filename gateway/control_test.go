@@ -93,19 +93,19 @@ func TestNewKeysAreChecked(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got := w.do(request{method: "POST", path: "/v1/keys", key: w.admin, body: tc.body})
-			told := into[struct {
+			body := into[struct {
 				Code   string
 				Errors []problem.Field
 			}](t, got)
-			if got.status < 400 || got.status >= 500 || tc.code != "" && told.Code != tc.code ||
-				tc.field != "" && (len(told.Errors) != 1 || told.Errors[0].Field != tc.field) {
+			if got.status < 400 || got.status >= 500 || tc.code != "" && body.Code != tc.code ||
+				tc.field != "" && (len(body.Errors) != 1 || body.Errors[0].Field != tc.field) {
 				t.Errorf("%d %s", got.status, got.body)
 			}
 		})
 	}
 }
 
-func TestNobodyGrantsMoreThanHeHas(t *testing.T) {
+func TestNobodyGrantsMoreThanTheyHave(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	clerk := w.key(auth.KeysAdmin, auth.Infer("iris"))
@@ -167,7 +167,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-func TestFunctionsAreToldToThoseWhoMayCallThem(t *testing.T) {
+func TestFunctionsAreListedForThoseWhoMayCallThem(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	type list struct {
@@ -193,7 +193,7 @@ func TestFunctionsAreToldToThoseWhoMayCallThem(t *testing.T) {
 	}
 }
 
-func TestModelsAreToldFromTheirManifests(t *testing.T) {
+func TestModelsAreDescribedFromTheirManifests(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t) // with no function there at all
 	w.net.sleep("pool", "ocr", "text-detect")
@@ -231,7 +231,7 @@ func TestModelsAreToldFromTheirManifests(t *testing.T) {
 	}
 }
 
-func TestAModelThatFailsIsToldUntilItAnswers(t *testing.T) {
+func TestAModelThatFailsIsReportedUntilItAnswers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	good := false
@@ -268,7 +268,7 @@ func TestAModelThatFailsIsToldUntilItAnswers(t *testing.T) {
 	}
 }
 
-func TestStatisticsOfThoseAwake(t *testing.T) {
+func TestStatisticsOfFunctionsNotAtZero(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.net.sleep("ocr", "text-detect")

@@ -14,7 +14,7 @@ import (
 )
 
 // TestBehindAWildcardRoute holds what the gateway does with the host that an
-// ingress tells of, as HTTP and as gRPC: a function's leads to the function,
+// ingress forwards, as HTTP and as gRPC: a function's leads to the function,
 // any other is the gateway's own, and nobody else is believed.
 func TestBehindAWildcardRoute(t *testing.T) {
 	t.Parallel()

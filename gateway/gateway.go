@@ -1,7 +1,7 @@
-// Package gateway is the one way in: it knows callers, decides what they may
-// do, finds the function a request is for and hands the request on.
+// Package gateway is the entrance: it identifies callers, decides what they may
+// do, finds the function a request is for and forwards the request.
 //
-// It answers by itself what published manifests tell (metadata, readiness, the
+// It answers by itself what published manifests hold (metadata, readiness, the
 // index), so that asking wakes nothing. It runs no model, keeps no model's
 // bytes, and does not start functions: the transport it is given does.
 package gateway
@@ -56,7 +56,7 @@ type Deps struct {
 	// empty.
 	AroundCalls, AroundTries []forward.Decorator
 
-	// Ready, when set, has the last word on /readyz.
+	// Ready, when set, is asked last by /readyz.
 	Ready func(context.Context) error
 }
 
@@ -82,7 +82,7 @@ type gateway struct {
 	grpcErrors *connect.ErrorWriter
 }
 
-// Gateway is the handler, for an HTTP server that speaks HTTP/1.1 and h2c.
+// Gateway is the handler, for an HTTP server of HTTP/1.1 and h2c.
 type Gateway struct {
 	handler http.Handler
 	keys    *auth.Keys
@@ -137,7 +137,7 @@ func New(config Config, deps Deps) (*Gateway, error) {
 	return &Gateway{handler: g.cleanHeaders(deps.Telemetry.Middleware(g)), keys: g.keys}, nil
 }
 
-// wire makes the way of a call from its parts.
+// wire connects the parts of a call's path.
 func (g *gateway) wire() (err error) {
 	authenticator := append(auth.Chain{g.keys}, g.deps.Authenticators...)
 	rerun := forward.Rerun(int64(g.config.MaxKept), int64(g.config.MaxBody), g.metrics.reruns)

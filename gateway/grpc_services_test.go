@@ -110,15 +110,15 @@ func TestAWatchHoldsNoMemoryOfOthers(t *testing.T) {
 	w.grpcFunction("pool")
 	conn := w.dial("")
 	long := &healthpb.HealthCheckRequest{Service: strings.Repeat("a", 900<<10)}
-	const told = "expected a message of at most 16384 bytes"
+	const want = "expected a message of at most 16384 bytes"
 	watch, err := healthpb.NewHealthClient(conn).Watch(t.Context(), long)
 	if err == nil {
 		_, err = watch.Recv()
 	}
-	if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), told) {
+	if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), want) {
 		t.Errorf("Watch: %v", err)
 	}
-	if _, err := healthpb.NewHealthClient(conn).Check(t.Context(), long); status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), told) {
+	if _, err := healthpb.NewHealthClient(conn).Check(t.Context(), long); status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), want) {
 		t.Errorf("Check: %v", err)
 	}
 	request := &inferpb.ModelInferRequest{ModelName: "iris", RawInputContents: [][]byte{make([]byte, 500<<10)}}

@@ -169,9 +169,9 @@ func TestGRPCInfer(t *testing.T) {
 	}
 }
 
-// TestGRPCCannotBeTalkedPast holds that what is authorised is what a decoder
+// TestGRPCAuthorizesWhatADecoderReads holds that what is authorised is what a decoder
 // behind the gateway reads.
-func TestGRPCCannotBeTalkedPast(t *testing.T) {
+func TestGRPCAuthorizesWhatADecoderReads(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	f := w.grpcFunction("pool")
@@ -326,9 +326,9 @@ func TestGRPCHidesAddresses(t *testing.T) {
 	}
 }
 
-// TestALoadIsToldOfWhatStandsBefore holds that what the activator or queue-proxy
+// TestALoadReturnsAProxysErrorAsAProblem holds that what the activator or queue-proxy
 // answers to a load, as text, reaches its caller as a problem.
-func TestALoadIsToldOfWhatStandsBefore(t *testing.T) {
+func TestALoadReturnsAProxysErrorAsAProblem(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		serve  http.HandlerFunc
@@ -359,9 +359,9 @@ func TestALoadIsToldOfWhatStandsBefore(t *testing.T) {
 	}
 }
 
-// TestGRPCTells holds that the gateway's own answers by gRPC wake nothing and
+// TestOwnAnswersByGRPCAgreeWithREST holds that the gateway's own answers by gRPC wake nothing and
 // agree with REST's.
-func TestGRPCTells(t *testing.T) {
+func TestOwnAnswersByGRPCAgreeWithREST(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.net.sleep("pool", "ocr", "text-detect")

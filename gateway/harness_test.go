@@ -124,11 +124,11 @@ type answer struct {
 
 // code is the error code of either error format.
 func (a answer) code() string {
-	var told struct {
+	var body struct {
 		Code string `json:"code"`
 	}
-	_ = json.Unmarshal([]byte(a.body), &told)
-	return told.Code
+	_ = json.Unmarshal([]byte(a.body), &body)
+	return body.Code
 }
 
 func (w *world) do(q request) answer {

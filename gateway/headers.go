@@ -9,8 +9,8 @@ import (
 
 const forwardedHost = "X-Forwarded-Host"
 
-// cleanHeaders is outermost: nothing behind it sees a header that speaks for
-// the platform and was set by a caller.
+// cleanHeaders is outermost: nothing behind it sees a header that only the
+// platform may set and was set by a caller.
 func (g *gateway) cleanHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if hosts := r.Header.Values(forwardedHost); len(hosts) == 1 && g.trusted(r.RemoteAddr) {
@@ -26,7 +26,7 @@ func (g *gateway) cleanHeaders(next http.Handler) http.Handler {
 	})
 }
 
-// reserved says whether a header is for the platform's own use. Upgrade and
+// reserved reports whether a header is for the platform's own use. Upgrade and
 // Expect end here: the first would make a tunnel past every limit, the second
 // is between the caller and this server.
 func reserved(name string) bool {

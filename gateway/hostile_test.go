@@ -134,12 +134,12 @@ func TestPathsThatTwoReadersWouldReadDifferently(t *testing.T) {
 			if got.status != http.StatusBadRequest || got.code() != "invalid_argument" {
 				t.Fatalf("%d %s", got.status, got.body)
 			}
-			var told struct{ Error, Detail string }
-			if err := json.Unmarshal([]byte(got.body), &told); err != nil {
+			var body struct{ Error, Detail string }
+			if err := json.Unmarshal([]byte(got.body), &body); err != nil {
 				t.Fatal(err)
 			}
-			if !strings.Contains(told.Error+told.Detail, tc.names) {
-				t.Errorf("%q does not name %q", told.Error+told.Detail, tc.names)
+			if !strings.Contains(body.Error+body.Detail, tc.names) {
+				t.Errorf("%q does not name %q", body.Error+body.Detail, tc.names)
 			}
 		})
 	}
@@ -158,7 +158,7 @@ func TestV2BySlashesOnAFunctionsHostIsNotNative(t *testing.T) {
 	}
 }
 
-// wire is a connection that says exactly what a test wants.
+// wire is a connection that sends exactly what a test wants.
 type wire struct {
 	t    testing.TB
 	conn net.Conn
@@ -215,7 +215,7 @@ func TestBodies(t *testing.T) {
 		"chunked as large":     {"Transfer-Encoding: chunked\r\n\r\n3e8\r\n" + strings.Repeat("x", 1000) + "\r\n0\r\n\r\n", false, 200, ""},
 		"too slow":             {"Content-Length: 10\r\n\r\nxxx", false, 408, "request_timeout"},
 		"slow in chunks":       {"Transfer-Encoding: chunked\r\n\r\n3\r\nxxx\r\n", false, 408, "request_timeout"},
-		"shorter than said":    {"Content-Length: 10\r\n\r\nxxx", true, 400, "malformed_body"},
+		"shorter":              {"Content-Length: 10\r\n\r\nxxx", true, 400, "malformed_body"},
 		"chunks that are none": {"Transfer-Encoding: chunked\r\n\r\nzz\r\nxxx\r\n", false, 400, "malformed_body"},
 		"headers too large":    {"X-Much: " + strings.Repeat("x", 40<<10) + "\r\n\r\n", false, 431, "headers_too_large"},
 		"negative length":      {"Content-Length: -1\r\n\r\n", false, 400, ""},
@@ -344,7 +344,7 @@ func TestWhatGoesWrongBehind(t *testing.T) {
 }
 
 // TestAFunctionWithoutARevisionSaysWhy holds that a function that serves nothing any
-// more, because it failed, is not told as a model that is not there.
+// more, because it failed, is not reported as a model that is not there.
 func TestAFunctionWithoutARevisionSaysWhy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -359,13 +359,13 @@ func TestAFunctionWithoutARevisionSaysWhy(t *testing.T) {
 	}
 }
 
-// TestWhyAFunctionFailsIsToldWithoutItsPaths holds that what a function's last
-// line says of its node's files and addresses, which Knative hands on, reaches no
-// caller by any way that tells the reason.
-func TestWhyAFunctionFailsIsToldWithoutItsPaths(t *testing.T) {
+// TestWhyAFunctionFailsIsReportedWithoutItsPaths holds that what a function's last
+// line has of its node's files and addresses, which Knative passes on, reaches no
+// caller by any way that gives the reason.
+func TestWhyAFunctionFailsIsReportedWithoutItsPaths(t *testing.T) {
 	t.Parallel()
 	const reason = "ocr: MODELSERVE_CACHE_DIR: mkdir /var/cache/modelserve: permission denied; dial tcp 10.1.2.3:9000: connect: connection refused"
-	const told = "mkdir modelserve: permission denied"
+	const public = "mkdir modelserve: permission denied"
 	for name, f := range map[string]route.Function{
 		"failed":   {State: route.StateFailed, Reason: reason},
 		"starting": {Starting: "the function is starting: " + reason, Reason: reason},
@@ -384,7 +384,7 @@ func TestWhyAFunctionFailsIsToldWithoutItsPaths(t *testing.T) {
 			} {
 				r.key = w.admin
 				got := w.do(r)
-				if strings.Contains(got.body, "/var") || strings.Contains(got.body, "10.1.2.3") || !strings.Contains(got.body, told) {
+				if strings.Contains(got.body, "/var") || strings.Contains(got.body, "10.1.2.3") || !strings.Contains(got.body, public) {
 					t.Errorf("%s: %d %s", r.path, got.status, got.body)
 				}
 			}

@@ -55,9 +55,9 @@ func (l *lines) take(level slog.Level, now time.Time) (ok bool, leftOut int) {
 	return true, leftOut
 }
 
-// tellsNothing reports whether a request that was answered well is a probe's,
-// of which there is one after another and nothing to read.
-func tellsNothing(route string) bool {
+// isProbe reports whether a request is a probe's. Those that are answered well are
+// not logged: there is one after another and nothing to read.
+func isProbe(route string) bool {
 	switch route {
 	case "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch":
 		return true
@@ -66,7 +66,7 @@ func tellsNothing(route string) bool {
 }
 
 // levelOfStatus is the level of a line of what a function answered with, where
-// that tells no code of ours.
+// that carries no code of ours.
 func levelOfStatus(status int) slog.Level {
 	switch {
 	case status >= http.StatusInternalServerError:
@@ -78,7 +78,7 @@ func levelOfStatus(status int) slog.Level {
 	}
 }
 
-// longestText bounds what a line says of an error, in bytes: it may repeat what
+// longestText bounds the text of an error in a line, in bytes: it may repeat what
 // the caller sent.
 const longestText = 1 << 10
 
@@ -122,18 +122,18 @@ func isOfWord(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-'
 }
 
-// unwritten is a caller's error whose text has their path in it, and is for them
-// alone.
-type unwritten struct{ told *problem.Error }
+// pathError is a caller's error whose text has their path in it: the caller gets
+// it, the log does not.
+type pathError struct{ problem *problem.Error }
 
 // Error is what the log has.
-func (unwritten) Error() string { return "the path is not one that is answered" }
+func (pathError) Error() string { return "the path matches no endpoint" }
 
-// As makes it the problem that it is to the caller.
-func (u unwritten) As(target any) bool {
-	e, ok := target.(**problem.Error)
+// As makes it the problem that the caller gets.
+func (e pathError) As(target any) bool {
+	p, ok := target.(**problem.Error)
 	if ok {
-		*e = u.told
+		*p = e.problem
 	}
 	return ok
 }

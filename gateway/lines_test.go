@@ -8,7 +8,7 @@ import (
 )
 
 // TestLinesAreBounded holds the access log to its rate, with a bound of its own
-// for what failed, and that what is left out is told.
+// for what failed, and that what is left out is counted in a later line.
 func TestLinesAreBounded(t *testing.T) {
 	t.Parallel()
 	l := lines{rate: 10}

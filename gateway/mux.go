@@ -82,7 +82,7 @@ func mediaType(r *http.Request) string {
 	return strings.ToLower(strings.TrimSpace(media))
 }
 
-// match is a response writer by which an http.ServeMux says what it found: an
+// match is a response writer by which an http.ServeMux reports what it found: an
 // endpoint, or the status that it would answer with. The mux redirects paths that
 // are not clean, and writes text; both come before anybody has looked at the
 // request.
@@ -129,7 +129,7 @@ func checkURL(c *call.Call, r *http.Request) error {
 		}
 	}
 	if err := checkPath(path); err != nil {
-		return unwritten{problem.From(err)}
+		return pathError{problem.From(err)}
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func (g *gateway) recovered(c *call.Call, rec *recorder, r *http.Request, cause 
 
 // logAndCount writes the access log's line and counts. Neither has a path, a query or
 // a header in it, but for a model's name and version: those are the caller's, and
-// may hold a secret. What an error says of them, and of the body, is written
+// may hold a secret. What an error repeats of them, and of the body, is written
 // without credentials.
 func (g *gateway) logAndCount(r *http.Request, rec *recorder, o *call.Entry, took time.Duration) {
 	status := statusLabel(rec.status)
@@ -93,7 +93,7 @@ func (g *gateway) logAndCount(r *http.Request, rec *recorder, o *call.Entry, too
 		level = levelOfStatus(rec.status)
 	}
 	logger := g.deps.Telemetry.Logger
-	if !logger.Enabled(r.Context(), level) || o.Err == nil && tellsNothing(o.Route) {
+	if !logger.Enabled(r.Context(), level) || o.Err == nil && isProbe(o.Route) {
 		return
 	}
 	ok, leftOut := g.lines.take(level, time.Now())

@@ -18,15 +18,15 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 )
 
-// TestWhatALevelSays holds that what is the caller's fault is a warning, by
+// TestTheLevelShowsWhoseFaultItIs holds that what is the caller's fault is a warning, by
 // every protocol, and what is ours an error.
-func TestWhatALevelSays(t *testing.T) {
+func TestTheLevelShowsWhoseFaultItIs(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		fail        error // the function's; nil is none
-		model, key  string
-		code        codes.Code
-		level, word string // of the log line
+		fail           error // the function's; nil is none
+		model, key     string
+		code           codes.Code
+		level, problem string // of the log line
 	}{
 		"a bad request":        {problem.Invalid("inputs[0].shape", "expected [1,4]"), "iris", "admin", codes.InvalidArgument, "WARN", "invalid_argument"},
 		"a name that is none":  {nil, "a/b", "admin", codes.InvalidArgument, "WARN", "invalid_argument"},
@@ -48,8 +48,8 @@ func TestWhatALevelSays(t *testing.T) {
 			}
 			w.server.Close() // the line is written by then
 			log := w.log.String()
-			if !strings.Contains(log, `"level":"`+tc.level+`"`) || !strings.Contains(log, `"code":"`+tc.word+`"`) {
-				t.Errorf("want %s and %s in\n%s", tc.level, tc.word, log)
+			if !strings.Contains(log, `"level":"`+tc.level+`"`) || !strings.Contains(log, `"code":"`+tc.problem+`"`) {
+				t.Errorf("want %s and %s in\n%s", tc.level, tc.problem, log)
 			}
 		})
 	}
@@ -69,7 +69,7 @@ func TestAskingForWhatIsNotServedIsAWarning(t *testing.T) {
 				&inferpb.RepositoryModelLoadRequest{ModelName: "iris", Parameters: map[string]*inferpb.ModelRepositoryParameter{"config": {}}},
 				&inferpb.RepositoryModelLoadResponse{})
 		},
-		"the function's word": func(t *testing.T, w *world) error {
+		"the function's answer": func(t *testing.T, w *world) error {
 			w.grpcFunction("pool").fail = problem.New(problem.Unimplemented, "sequences are not served")
 			return w.dial("").Invoke(with(t, "x-api-key", w.admin), service+"ModelInfer",
 				&inferpb.ModelInferRequest{ModelName: "iris"}, &inferpb.ModelInferResponse{})
@@ -89,7 +89,7 @@ func TestAskingForWhatIsNotServedIsAWarning(t *testing.T) {
 	}
 }
 
-// TestAFunctionsErrorIsAWarningOrAnError holds that a line tells by its level how
+// TestAFunctionsErrorIsAWarningOrAnError holds that a line's level shows how
 // a function answered, with the error's code and sentence where it is one of ours.
 func TestAFunctionsErrorIsAWarningOrAnError(t *testing.T) {
 	t.Parallel()
@@ -158,7 +158,7 @@ func TestAFunctionsErrorIsAWarningOrAnError(t *testing.T) {
 	}
 }
 
-// TestNoPathIsInTheLog holds that what stands in a path that is refused is told
+// TestNoPathIsInTheLog holds that what stands in a path that is refused goes
 // to the caller alone.
 func TestNoPathIsInTheLog(t *testing.T) {
 	t.Parallel()
@@ -214,7 +214,7 @@ func TestARefusedCallNamesItsFunction(t *testing.T) {
 	}
 }
 
-// TestAccessLog holds what a line tells of a request, and that there is one for
+// TestAccessLog holds what a line has of a request, and that there is one for
 // each but probes.
 func TestAccessLog(t *testing.T) {
 	t.Parallel()

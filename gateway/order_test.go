@@ -7,9 +7,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestFaultsAreToldInOneOrder holds that the same mistakes are told alike each
-// time: as the settings are listed.
-func TestFaultsAreToldInOneOrder(t *testing.T) {
+// TestFaultsAreReportedInOneOrder holds that the same mistakes are reported alike
+// each time: as the settings are listed.
+func TestFaultsAreReportedInOneOrder(t *testing.T) {
 	t.Parallel()
 	config := Config{Timeout: 25 * time.Hour, BodyTimeout: -1, StreamIdle: -1, StreamInFlight: -1}
 	want := []string{

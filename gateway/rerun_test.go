@@ -34,11 +34,11 @@ func withinTheAnswer(w http.ResponseWriter, r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-// before is queue-proxy, or the ingress, with what it says.
-func before(said string) http.HandlerFunc {
+// before is queue-proxy, or the ingress, with the text that it answers.
+func before(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
-		http.Error(w, said, http.StatusBadGateway)
+		http.Error(w, text, http.StatusBadGateway)
 	}
 }
 
@@ -103,8 +103,8 @@ func TestAnInferenceThatBrokeOffIsRunAgainOnce(t *testing.T) {
 		{name: "it breaks off having read", first: []http.HandlerFunc{readThen}, calls: 2, reruns: 1, status: 200},
 		{name: "the largest body there is", body: most, first: []http.HandlerFunc{readThen}, calls: 2, reruns: 1, status: 200},
 		{name: "the largest, in chunks", body: most, chunked: true, first: []http.HandlerFunc{readThen}, calls: 2, reruns: 1, status: 200},
-		{name: "queue-proxy says so", first: []http.HandlerFunc{before("EOF")}, calls: 2, reruns: 1, status: 200},
-		{name: "the ingress says so", first: []http.HandlerFunc{before("Bad Gateway")}, calls: 2, reruns: 1, status: 200},
+		{name: "queue-proxy reports it", first: []http.HandlerFunc{before("EOF")}, calls: 2, reruns: 1, status: 200},
+		{name: "the ingress reports it", first: []http.HandlerFunc{before("Bad Gateway")}, calls: 2, reruns: 1, status: 200},
 		{name: "it is not there yet", first: []http.HandlerFunc{before(refused), before(refused), before(refused)}, calls: 4, status: 200},
 		{name: "it broke off and is not there yet", first: []http.HandlerFunc{readThen, before(refused), before(refused)}, calls: 4, reruns: 1, status: 200},
 		{name: "at its own host", host: modelHost, path: "/v2/models/text-detect/infer", first: []http.HandlerFunc{readThen}, calls: 2, reruns: 1, status: 200},
@@ -112,7 +112,7 @@ func TestAnInferenceThatBrokeOffIsRunAgainOnce(t *testing.T) {
 		{name: "a question to anybody's function", host: otherHost, method: "GET", path: "/", first: []http.HandlerFunc{unread}, calls: 2, reruns: 1, status: 200},
 
 		{name: "twice", first: []http.HandlerFunc{readThen, unread}, calls: 2, reruns: 1, status: 502},
-		{name: "twice, as queue-proxy says", first: []http.HandlerFunc{before("EOF"), before("EOF")}, calls: 2, reruns: 1, status: 503},
+		{name: "twice, as queue-proxy reports", first: []http.HandlerFunc{before("EOF"), before("EOF")}, calls: 2, reruns: 1, status: 503},
 		{name: "within its answer", first: []http.HandlerFunc{withinTheAnswer}, calls: 1},
 		{name: "an error of its own", first: []http.HandlerFunc{inJSON}, calls: 1, status: 502},
 		{name: "more than there is room for", room: 4 * env.MiB, body: most, first: []http.HandlerFunc{readThen}, calls: 1, status: 502},
@@ -166,7 +166,7 @@ func TestAnInferenceThatBrokeOffIsRunAgainOnce(t *testing.T) {
 				t.Errorf("%d with %d bytes, want %d", got.status, len(got.body), tc.status)
 			}
 			if n := int(calls.Load()); n != tc.calls || int(w.reruns()) != tc.reruns {
-				t.Errorf("%d calls and %v told as run again, want %d and %d", n, w.reruns(), tc.calls, tc.reruns)
+				t.Errorf("%d calls and %v counted as run again, want %d and %d", n, w.reruns(), tc.calls, tc.reruns)
 			}
 		})
 	}
@@ -184,7 +184,7 @@ func TestAMessageThatBrokeOffIsRunAgainOnce(t *testing.T) {
 	}{
 		{"at once", 100, []http.HandlerFunc{unread}, 2, codes.OK},
 		{"having read", 100000, []http.HandlerFunc{readThen}, 2, codes.OK},
-		{"as queue-proxy says", 100, []http.HandlerFunc{before("EOF")}, 2, codes.OK},
+		{"as queue-proxy reports", 100, []http.HandlerFunc{before("EOF")}, 2, codes.OK},
 		{"twice", 100, []http.HandlerFunc{readThen, readThen}, 2, codes.Unavailable},
 		{"a large one", 3 << 20, []http.HandlerFunc{readThen}, 2, codes.OK},
 		{"a large one, unread", 3 << 20, []http.HandlerFunc{unread}, 2, codes.OK},
@@ -208,8 +208,8 @@ func TestAMessageThatBrokeOffIsRunAgainOnce(t *testing.T) {
 	}
 }
 
-// TestWhatIsKeptIsBounded holds that bodies are kept while there is room for
-// them, that nothing fails without, and that the room comes back.
+// TestWhatIsKeptIsBounded holds that bodies are kept while MaxKept has room for
+// them, that nothing fails without, and that it comes back.
 func TestWhatIsKeptIsBounded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.MaxKept = 84 * env.KiB })

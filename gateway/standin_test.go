@@ -9,7 +9,7 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 )
 
-// TestReadinessIsThatOfCalls holds that what is told of a model is what calls
+// TestReadinessIsThatOfCalls holds that what is reported of a model is what calls
 // get while an older version stands in for the newest, which does not load.
 func TestReadinessIsThatOfCalls(t *testing.T) {
 	t.Parallel()
@@ -36,9 +36,9 @@ func TestReadinessIsThatOfCalls(t *testing.T) {
 		}
 		return w.do(request{method: method, path: "/v2/models/iris" + leaf, key: w.admin, body: body}).status
 	}
-	// told wants calls without a version, and those by the newest's number, to be
-	// answered, and the model's readiness and the index to say the same.
-	told := func(when string, without, byNumber int) {
+	// expect wants calls without a version, and those by the newest's number, to be
+	// answered, and the model's readiness and the index to agree.
+	expect := func(when string, without, byNumber int) {
 		t.Helper()
 		for leaf, want := range map[string]int{"": without, "/versions/3": byNumber} {
 			if got := call(leaf + "/infer"); got != want {
@@ -55,14 +55,14 @@ func TestReadinessIsThatOfCalls(t *testing.T) {
 			t.Errorf("%s: index %s", when, index.body)
 		}
 	}
-	told("none loads", http.StatusServiceUnavailable, http.StatusServiceUnavailable)
+	expect("none loads", http.StatusServiceUnavailable, http.StatusServiceUnavailable)
 	older = true
-	told("the older loads", http.StatusOK, http.StatusServiceUnavailable)
+	expect("the older loads", http.StatusOK, http.StatusServiceUnavailable)
 	if call("/infer"); call("/versions/3/ready") != http.StatusServiceUnavailable {
 		t.Error("an answer of version 2 clears version 3")
 	}
 	older = false
-	told("none loads again", http.StatusServiceUnavailable, http.StatusServiceUnavailable)
+	expect("none loads again", http.StatusServiceUnavailable, http.StatusServiceUnavailable)
 	newest = true
-	told("the newest loads", http.StatusOK, http.StatusOK)
+	expect("the newest loads", http.StatusOK, http.StatusOK)
 }

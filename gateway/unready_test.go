@@ -27,12 +27,12 @@ func (w *world) ocrIs(f route.Function) {
 const ocrHost = "ocr.default.localhost"
 
 // TestAFunctionWithoutARevisionYetIsStarting holds that what nobody knows the
-// models of yet is told as starting, and not as a function of other models.
+// models of yet is reported as starting, and not as a function of other models.
 func TestAFunctionWithoutARevisionYetIsStarting(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.ocrIs(route.Function{State: "starting", Starting: "the function is starting"})
-	// An activator that has not heard of the revision either.
+	// An activator that does not know the revision either.
 	w.serve("ocr", plain("Error getting active endpoint: revision default/ocr-00001 not found", 404))
 	const path = "/models/text-recognize"
 	for _, tc := range []struct{ method, path, code string }{
@@ -99,7 +99,7 @@ func TestAFunctionsHostIsReadyAsItIs(t *testing.T) {
 }
 
 // TestAFunctionAtZeroWithoutAStoreIsNotReady holds that a model which would have
-// to be fetched, and cannot be, is not told as ready.
+// to be fetched, and cannot be, is not reported as ready.
 func TestAFunctionAtZeroWithoutAStoreIsNotReady(t *testing.T) {
 	t.Parallel()
 	pins := []model.Ref{{Name: "text-recognize", Version: 2}}

@@ -173,7 +173,7 @@ func TestWhichVersionAnswersGRPC(t *testing.T) {
 }
 
 // TestASplit holds that calls without a version are shared by weight, each
-// where its version is served, and that what is told of the model is of one
+// where its version is served, and that what is reported of the model is of one
 // version.
 func TestASplit(t *testing.T) {
 	t.Parallel()
@@ -208,8 +208,8 @@ func TestASplit(t *testing.T) {
 	}
 }
 
-// TestWhatIsToldOfAnAlias holds that every URL with a version takes one.
-func TestWhatIsToldOfAnAlias(t *testing.T) {
+// TestURLsWithAVersionTakeAnAlias holds that every URL with a version takes one.
+func TestURLsWithAVersionTakeAnAlias(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, withPolicies)
 	w.echo("pool")
@@ -231,8 +231,8 @@ func TestWhatIsToldOfAnAlias(t *testing.T) {
 	}
 }
 
-// TestTheFunctionsWordOnTheAliasCounts: the pool knows best what answered.
-func TestTheFunctionsWordOnTheAliasCounts(t *testing.T) {
+// TestTheFunctionsAliasHeaderIsKept: only the pool knows which version answered.
+func TestTheFunctionsAliasHeaderIsKept(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, withPolicies)
 	w.serve("pool", func(rw http.ResponseWriter, _ *http.Request) {

@@ -47,7 +47,7 @@ func child(t *testing.T, helper string) *bufio.Scanner {
 	return bufio.NewScanner(out)
 }
 
-// helping says whether this process is the helper, and ends it with its parent.
+// helping reports whether this process is the helper, and ends it with its parent.
 func helping(helper string) bool {
 	if os.Getenv("GATEWAY_HELPER") != helper {
 		return false

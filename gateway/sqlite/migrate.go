@@ -47,7 +47,7 @@ func apply(ctx context.Context, conn *sql.DB, name string, version int) (err err
 	}
 	defer func() {
 		if err != nil {
-			_ = tx.Rollback() // the first error is the one to tell
+			_ = tx.Rollback() // the first error is the one to return
 		}
 	}()
 	var current int
