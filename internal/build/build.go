@@ -1,4 +1,4 @@
-// Package build says which build of the module this process is. It is not for
+// Package build reports which build of the module this process is. It is not for
 // the versions of models or of what is linked in.
 package build
 

@@ -94,7 +94,7 @@ func (f *Fetcher) wheel(ctx context.Context, w *Wheel) error {
 			return fmt.Errorf("remove the wheel of %s: %w", w.Package, err)
 		}
 	}
-	f.say("  %-12s %-8s %6.1f MB fetched and checked in %.1f s", w.Package, w.Version, float64(w.Size)/1e6, time.Since(began).Seconds())
+	f.report("  %-12s %-8s %6.1f MB fetched and checked in %.1f s", w.Package, w.Version, float64(w.Size)/1e6, time.Since(began).Seconds())
 	return nil
 }
 
@@ -220,7 +220,7 @@ func (f *Fetcher) stamp(w *Wheel) error {
 	return nil
 }
 
-// has says whether every member is there as it was stamped. A copy of the
+// has reports whether every member is there as it was stamped. A copy of the
 // folder has other times: such a file is hashed, and stamped again if it is the
 // pinned one.
 func (f *Fetcher) has(w *Wheel) (bool, error) {
@@ -254,7 +254,7 @@ func (f *Fetcher) has(w *Wheel) (bool, error) {
 	return true, nil
 }
 
-func (f *Fetcher) say(format string, args ...any) {
+func (f *Fetcher) report(format string, args ...any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, _ = fmt.Fprintf(f.Out, format+"\n", args...) // a progress line nobody reads is no failure

@@ -36,7 +36,7 @@ func TestLibraryIsTakenFromTheReplacedModule(t *testing.T) {
 }
 
 // TestLibraryOfTheUsersCache holds that a module without a checkout takes what was
-// fetched before, without pip, and that where nothing was the error says where a
+// fetched before, without pip, and that where nothing was the error names where a
 // wheel goes that is brought by hand.
 func TestLibraryOfTheUsersCache(t *testing.T) {
 	cache, dir, bin := t.TempDir(), t.TempDir(), t.TempDir()

@@ -17,7 +17,7 @@ import (
 // nothing of Python in them is used; each has a hash of its own.
 const pythonVersion = "311"
 
-// ErrNoPip says what to install.
+// ErrNoPip names what to install.
 var ErrNoPip = errors.New("fetching needs Python's pip, and none was found.\n" +
 	"  Debian, Ubuntu: sudo apt-get install python3-pip\n" +
 	"  macOS: python3 -m ensurepip --upgrade")
@@ -32,8 +32,8 @@ func findPip(ctx context.Context) ([]string, error) {
 	return nil, ErrNoPip
 }
 
-// download has pip bring one wheel into dir, held to its hash by pip too, and
-// tells every few seconds how far it is.
+// download has pip fetch one wheel into dir, held to its hash by pip too, and
+// reports every few seconds how far it is.
 func (f *Fetcher) download(ctx context.Context, w *Wheel, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make a folder to download into: %w", err)
@@ -41,7 +41,7 @@ func (f *Fetcher) download(ctx context.Context, w *Wheel, dir string) error {
 	requirement := fmt.Sprintf("%s==%s --hash=sha256:%s\n", w.Package, w.Version, w.SHA256)
 	list := filepath.Join(dir, "requirements.txt")
 	if err := os.WriteFile(list, []byte(requirement), 0o600); err != nil {
-		return fmt.Errorf("write what pip shall bring: %w", err)
+		return fmt.Errorf("write pip's requirements: %w", err)
 	}
 	args := append(slices.Clone(f.Pip[1:]), "download", "--quiet", "--disable-pip-version-check", "--progress-bar=off",
 		"--no-deps", "--only-binary=:all:", "--require-hashes", "--platform", w.Platform,
@@ -52,7 +52,7 @@ func (f *Fetcher) download(ctx context.Context, w *Wheel, dir string) error {
 	cmd.WaitDelay = 5 * time.Second
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
-	f.say("  %-12s %-8s %6.1f MB to fetch", w.Package, w.Version, float64(w.Size)/1e6)
+	f.report("  %-12s %-8s %6.1f MB to fetch", w.Package, w.Version, float64(w.Size)/1e6)
 	stop := f.progress(ctx, w, dir)
 	err := cmd.Run()
 	stop()
@@ -65,7 +65,7 @@ func (f *Fetcher) download(ctx context.Context, w *Wheel, dir string) error {
 	return fmt.Errorf("fetch %s %s by pip: %w\n%s%s", w.Package, w.Version, err, indent(output.String()), f.advice(w))
 }
 
-// advice says what to do when pip cannot fetch.
+// advice is what to do when pip cannot fetch.
 func (f *Fetcher) advice(w *Wheel) string {
 	return fmt.Sprintf("  Without a network, or behind a proxy or mirror: pip takes both from its own\n"+
 		"  configuration (pip config --help, HTTPS_PROXY). Or bring the wheel of %s %s\n"+
@@ -87,14 +87,14 @@ func (f *Fetcher) progress(ctx context.Context, w *Wheel, dir string) (stop func
 				return
 			case <-tick.C:
 				n := min(downloaded(dir), w.Size)
-				f.say("  %-12s %-8s %6.1f of %.1f MB", w.Package, w.Version, float64(n)/1e6, float64(w.Size)/1e6)
+				f.report("  %-12s %-8s %6.1f of %.1f MB", w.Package, w.Version, float64(n)/1e6, float64(w.Size)/1e6)
 			}
 		}
 	}()
 	return func() { cancel(); <-done }
 }
 
-// indent sets pip's own words off, the last few lines of them.
+// indent indents pip's own output, the last few lines of it.
 func indent(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	if len(lines) > 8 {

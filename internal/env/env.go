@@ -49,8 +49,8 @@ func Parse(cfg any) error { return ParseFrom(cfg, Environ()) }
 func Environ() map[string]string { return env.ToMap(os.Environ()) }
 
 // ParseFrom is Parse over a given environment. A variable whose field has the tag
-// filled:"true" may not be set to nothing: it is half configured, and not to be
-// taken for what nobody configured.
+// filled:"true" may not be set to nothing: it is half configured, which is a fault
+// and not the same as not configured.
 func ParseFrom(cfg any, environment map[string]string) error {
 	var faults []error
 	if err := env.ParseWithOptions(cfg, env.Options{Environment: environment}); err != nil {

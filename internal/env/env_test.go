@@ -42,7 +42,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestParseTellsEveryFault(t *testing.T) {
+func TestParseReportsEveryFault(t *testing.T) {
 	t.Parallel()
 	err := env.ParseFrom(new(config), map[string]string{
 		"PORT": "70000", "MODELSERVE_MAX_BODY": "lots", "MODELSERVE_TIMEOUT": "soon", "MODELSERVE_S3_PARTS": "x",

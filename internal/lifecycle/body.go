@@ -7,10 +7,10 @@ import (
 	"sync"
 )
 
-// requestBody is a request's body as handlers see it. Once it has ended it goes
-// on saying so, and what is below is not read again; net/http's own body says
-// something else as soon as the answer is begun, which is what a transport that
-// reads once more, in its own time, must not be told.
+// requestBody is a request's body as handlers see it. Once it has ended each
+// Read returns the same error, and what is below is not read again; net/http's own
+// body returns another as soon as the answer is begun, which a transport that reads
+// once more, in its own time, must not get.
 //
 // Close may be called while a Read waits, and leaves the rest to be drained.
 type requestBody struct {
@@ -20,7 +20,7 @@ type requestBody struct {
 
 	mu     sync.Mutex
 	left   int64 // bytes that are announced and not read; -1 when that is not known
-	ended  error // what every Read says from then on
+	ended  error // what every Read returns from then on
 	closed bool
 }
 
@@ -34,7 +34,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return b.read(p)
 }
 
-// end is what a Read says without reading: nil while there is more.
+// end is what a Read returns without reading: nil while there is more.
 func (b *requestBody) end() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -77,21 +77,21 @@ func (b *requestBody) discard(buffer []byte) (int, error) {
 	return b.read(buffer)
 }
 
-// whole says that all of the body was read.
+// whole reports whether all of the body was read.
 func (b *requestBody) whole() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return errors.Is(b.ended, io.EOF)
 }
 
-// failed says that the body cannot be read to its end.
+// failed reports that the body cannot be read to its end.
 func (b *requestBody) failed() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.ended != nil && !errors.Is(b.ended, io.EOF)
 }
 
-// soon says that what is left of the body is known and little.
+// soon reports whether what is left of the body is known and little.
 func (b *requestBody) soon() bool {
 	const little = 256 << 10 // as net/http has it
 	b.mu.Lock()

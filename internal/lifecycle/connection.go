@@ -15,12 +15,12 @@ import (
 // A client may end its side of the connection once it has sent its request, and
 // still read (RFC 9293, 3.6: half-closed). To net/http, which reads one byte
 // ahead while a handler runs, the end is that of a client who left, and cancels
-// the request. TCP does not tell the two apart until something is sent: then
+// the request. TCP does not distinguish the two until something is sent: then
 // the one reads it and the other's system resets the connection.
 //
 // So the end is held back while the request is answered, and the answer's first
 // bytes, which are the same in all answers, are sent ahead one by one: the
-// client reads nothing but an answer, and of one who left we learn.
+// client reads nothing but an answer, and one who left is noticed.
 
 // opening is what every answer of HTTP/1 begins with.
 const opening = "HTTP/1."
@@ -35,7 +35,7 @@ const firstProbe = 500 * time.Millisecond
 const interim = "HTTP/1.1 100 Continue\r\n\r\n"
 
 // Listener returns l with connections on which a client that has ended its side
-// is answered, where the system can tell it from one who left, and on which no
+// is answered, where the system can distinguish it from one who left, and on which no
 // answer that broke off looks whole.
 func Listener(l net.Listener) net.Listener { return listener{l} }
 
@@ -89,7 +89,7 @@ func withConnection(reading Reading) func(context.Context, net.Conn) context.Con
 // handle calls a request's handler. What was written before it belongs to other
 // requests.
 //
-// An answer to HTTP/1.0 may end by the connection's end, which a FIN says,
+// An answer to HTTP/1.0 may end by the connection's end, which a FIN marks,
 // whoever sends it: until the handler has returned, a connection that is closed,
 // even by the death of the process, is reset.
 func handle(next http.Handler, w http.ResponseWriter, r *http.Request) {
@@ -121,7 +121,7 @@ func (c *connection) begin() {
 	c.fresh, c.ahead, c.pace = true, 0, pace{}
 }
 
-// reset says whether closing the connection resets it, and drops what was not
+// reset sets whether closing the connection resets it, and drops what was not
 // sent.
 func (c *connection) reset(on bool) {
 	linger := -1 // the system's default
@@ -220,7 +220,7 @@ func (c *connection) Write(p []byte) (int, error) {
 	sent := c.ahead
 	if !bytes.HasPrefix(p, []byte(opening)[:sent]) {
 		_ = c.Close()
-		return 0, errors.New("an answer begins otherwise than answers of HTTP/1 do")
+		return 0, errors.New("the answer does not begin with an HTTP/1 status line")
 	}
 	c.fresh, c.ahead = string(p) == interim, 0
 	n, err := c.write(p[sent:])

@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gone says whether a socket has failed or was reset: the end of the other's
+// gone reports whether a socket has failed or was reset: the end of the other's
 // side alone is no such thing.
 func gone(fd uintptr) bool {
-	state := []unix.PollFd{{Fd: int32(fd)}} // errors and hang-ups are always told
+	state := []unix.PollFd{{Fd: int32(fd)}} // errors and hang-ups are always reported
 	n, err := unix.Poll(state, 0)
 	return err == nil && n > 0 && state[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
 }

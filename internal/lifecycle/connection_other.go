@@ -4,8 +4,8 @@ package lifecycle
 
 import "syscall"
 
-// gone says that whoever has ended its side has left: other systems tell the two
-// apart in ways of their own.
+// gone reports that whoever has ended its side has left: other systems distinguish
+// the two in ways of their own.
 func gone(uintptr) bool { return true }
 
 // send is not called, as nothing is held back.

@@ -18,15 +18,15 @@ type Drain struct {
 	Idle  time.Duration // without a byte of it; half of that over HTTP/2
 	Most  int64         // at once; the bodies of others are cut off
 
-	// Drained, when set, is told of each: how many bytes, and whether the body
-	// ended.
+	// Drained, when set, is called for each: with how many bytes, and whether the
+	// body ended.
 	Drained func(bytes int64, whole bool)
 }
 
 // Over is d for handlers that take bodies of at most body bytes: those of up to
-// four times that are drained. told is its Drained.
-func (d Drain) Over(body int64, told func(bytes int64, whole bool)) Drain {
-	d.Bytes, d.Drained = max(d.Bytes, 4*body), told
+// four times that are drained. drained is its Drained.
+func (d Drain) Over(body int64, drained func(bytes int64, whole bool)) Drain {
+	d.Bytes, d.Drained = max(d.Bytes, 4*body), drained
 	return d
 }
 
@@ -76,13 +76,13 @@ func (d *drainer) handler(stopping context.Context) http.Handler {
 	})
 }
 
-// isGRPC says whether a request is gRPC of any kind.
+// isGRPC reports whether a request is gRPC of any kind.
 func isGRPC(r *http.Request) bool {
 	return strings.HasPrefix(strings.ToLower(r.Header.Get("Content-Type")), "application/grpc")
 }
 
 // drain sends the answer and reads the rest of the body, within the bounds. It
-// says whether the body has ended.
+// reports whether the body has ended.
 func (d *drainer) drain(stopping context.Context, control *http.ResponseController, a *answer) (whole bool) {
 	if !a.began {
 		a.WriteHeader(http.StatusOK)
@@ -92,7 +92,7 @@ func (d *drainer) drain(stopping context.Context, control *http.ResponseControll
 	}
 	defer d.now.Add(-1)
 	if d.now.Add(1) > d.bounds.Most {
-		d.tell(0, false)
+		d.report(0, false)
 		return false
 	}
 	idle := d.bounds.Idle
@@ -119,14 +119,14 @@ func (d *drainer) drain(stopping context.Context, control *http.ResponseControll
 		}
 	}
 	whole = a.body.whole()
-	d.tell(n, whole)
+	d.report(n, whole)
 	if whole {
 		_ = control.SetReadDeadline(time.Time{}) // or it would end the next request
 	}
 	return whole
 }
 
-func (d *drainer) tell(bytes int64, whole bool) {
+func (d *drainer) report(bytes int64, whole bool) {
 	if d.bounds.Drained != nil {
 		d.bounds.Drained(bytes, whole)
 	}

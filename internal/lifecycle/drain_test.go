@@ -17,9 +17,9 @@ import (
 	"github.com/modelserveai/modelserve/internal/lifecycle"
 )
 
-// TestABodyThatHasEndedGoesOnSayingSo holds that what reads a body once more,
-// in its own time, finds its end, and is not told that the answer has begun.
-func TestABodyThatHasEndedGoesOnSayingSo(t *testing.T) {
+// TestAnEndedBodyReturnsItsEndAgain holds that what reads a body once more,
+// in its own time, finds its end, and no error of the answer that has begun.
+func TestAnEndedBodyReturnsItsEndAgain(t *testing.T) {
 	t.Parallel()
 	for name, request := range map[string]string{"a length": withBody, "chunks": inChunks, "100-continue": expecting} {
 		t.Run(name, func(t *testing.T) {
@@ -112,7 +112,7 @@ func TestARefusalReachesWhoSendsFirst(t *testing.T) {
 				t.Errorf("the connection ends with %v", err)
 			}
 			if !<-drained {
-				t.Error("the body is not told as whole")
+				t.Error("the body is not reported as whole")
 			}
 		})
 	}
@@ -325,7 +325,7 @@ func TestAnAnswerThatTheServersEndCutsOffIsNotWhole(t *testing.T) {
 				t.Error("the answer looks whole")
 			}
 			if err := <-served; err == nil {
-				t.Error("a request was cut off and nobody was told")
+				t.Error("a request was cut off without an error")
 			}
 		})
 	}

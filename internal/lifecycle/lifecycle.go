@@ -76,7 +76,7 @@ func DefaultLimits() Limits {
 }
 
 // NewServer makes the server that listens on PORT: HTTP/1.1 and HTTP/2
-// without TLS by prior knowledge (h2c), which Knative and gRPC speak.
+// without TLS by prior knowledge (h2c), which Knative and gRPC use.
 //
 // A handler may answer without reading the body, and read it while it answers:
 // what it leaves is drained. Of HTTP/1 it sees the end of the body for as long
@@ -111,7 +111,7 @@ func NewServer(handler http.Handler, limits Limits) *http.Server {
 // Serve answers on listener, as Listener has it, until ctx ends, then drains: drain is called
 // first, so that readiness fails while the port still answers, then the server
 // takes no new request and finishes what it has within grace. What is still
-// running then is cut off, and the error says so.
+// running then is cut off, and the error reports it.
 func Serve(ctx context.Context, server *http.Server, listener net.Listener, grace time.Duration, drain func()) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(Listener(listener)) }()

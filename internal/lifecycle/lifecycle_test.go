@@ -100,7 +100,7 @@ func TestServeCutsWhatOutlastsTheGrace(t *testing.T) {
 	<-began
 	cancel()
 	if err := <-served; err == nil {
-		t.Error("a request was cut off and nobody was told")
+		t.Error("a request was cut off without an error")
 	}
 }
 

@@ -19,7 +19,7 @@ func TestOnlyRegularFilesAreRead(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		make func(t *testing.T, path string) error
-		want string // what the error says; "" is none
+		want string // what the error has; "" is none
 		is   error
 	}{
 		{"a file", func(_ *testing.T, path string) error { return os.WriteFile(path, []byte("text"), 0o600) }, "", nil},

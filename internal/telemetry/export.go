@@ -21,8 +21,8 @@ const (
 
 // newExporter makes what spans are sent with; nil where none are. Endpoints,
 // headers, timeouts and certificates are read by the exporters themselves. A
-// value that is not known is told and left aside, as OpenTelemetry asks of
-// every SDK.
+// value that is not known is logged and ignored, as OpenTelemetry asks of every
+// SDK.
 func newExporter(ctx context.Context, cfg Config, logger *slog.Logger) (sdktrace.SpanExporter, error) {
 	if !wanted(cfg, logger) {
 		return nil, nil //nolint:nilnil // no spans are sent
@@ -34,7 +34,7 @@ func newExporter(ctx context.Context, cfg Config, logger *slog.Logger) (sdktrace
 	switch protocol {
 	case "", protocolHTTP, protocolGRPC:
 	default:
-		logger.Warn("not known here, so "+protocolHTTP+" is used", "variable", variable, "value", protocol, "known", protocolHTTP+", "+protocolGRPC)
+		logger.Warn("unknown value: "+protocolHTTP+" is used", "variable", variable, "value", protocol, "known", protocolHTTP+", "+protocolGRPC)
 	}
 	var exporter sdktrace.SpanExporter
 	var err error
@@ -50,7 +50,7 @@ func newExporter(ctx context.Context, cfg Config, logger *slog.Logger) (sdktrace
 }
 
 // wanted reports whether spans are to be sent: where an endpoint is set, or
-// OTLP is asked for by name, and nothing says no.
+// OTLP is asked for by name, and nothing disables it.
 func wanted(cfg Config, logger *slog.Logger) bool {
 	if strings.EqualFold(strings.TrimSpace(cfg.Disabled), "true") {
 		return false
@@ -66,7 +66,7 @@ func wanted(cfg Config, logger *slog.Logger) bool {
 		case exporterOTLP:
 			otlp = true
 		default:
-			logger.Warn("not known here, and left aside", "variable", "OTEL_TRACES_EXPORTER", "value", name, "known", exporterOTLP+", "+exporterNone)
+			logger.Warn("unknown value: ignored", "variable", "OTEL_TRACES_EXPORTER", "value", name, "known", exporterOTLP+", "+exporterNone)
 		}
 	}
 	return otlp

@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// drained counts what lifecycle.Drain tells.
+// drained counts what lifecycle.Drain reports.
 type drained struct {
 	bodies *prometheus.CounterVec
 	bytes  prometheus.Counter

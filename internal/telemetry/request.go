@@ -27,7 +27,7 @@ func WithRequestID(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, requestIDKey{}, id)
 }
 
-// saneRequestID says whether a caller's own id can do no harm in a log or a
+// saneRequestID reports whether a caller's own id can do no harm in a log or a
 // header: 1 to 128 letters, digits and ._:- .
 func saneRequestID(id string) bool {
 	outside := func(r rune) bool {

@@ -50,7 +50,7 @@ func SetError(ctx context.Context, code problem.Code, text string) {
 }
 
 // isProbe reports whether a path is asked over and over by what watches a
-// process, and tells of nobody's request.
+// process, and is of nobody's request.
 func isProbe(path string) bool {
 	switch path {
 	case "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready":

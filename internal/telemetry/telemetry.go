@@ -23,8 +23,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Config says who is telling and where. Endpoints are OpenTelemetry's own
-// variables, so that what its documentation says holds.
+// Config is the process's name and where its telemetry goes. Endpoints are OpenTelemetry's own
+// variables, so that its documentation holds.
 type Config struct {
 	Service string `env:"OTEL_SERVICE_NAME"` // the name of the process in logs and traces, else its function's
 	Version string

@@ -97,7 +97,7 @@ func TestListenMetricsTakesTheNextFreePort(t *testing.T) {
 		l.Close()
 		t.Error("a taken port was opened")
 	} else if _, port, _ := net.SplitHostPort(cfg.MetricsAddress); !strings.Contains(err.Error(), "port "+port+" is in use") {
-		t.Errorf("it says %v", err)
+		t.Errorf("%v", err)
 	}
 	cfg.MetricsTries = 64
 	l, err := telemetry.ListenMetrics(t.Context(), cfg)
@@ -127,7 +127,7 @@ func TestMetricsServer(t *testing.T) {
 }
 
 // TestTracesAreExported is not parallel: the exporter reads its endpoint from
-// the process's environment, as OpenTelemetry's documentation says.
+// the process's environment, as OpenTelemetry's documentation has it.
 // spans starts a telemetry whose spans a test reads.
 func spans(t *testing.T) (*telemetry.Telemetry, *tracetest.SpanRecorder) {
 	t.Helper()
@@ -155,7 +155,7 @@ func TestSpansSayHowARequestEnded(t *testing.T) {
 			map[string]string{"http.route": "/v2/models/{model}", "http.response.status_code": "204", "error.type": ""},
 			codes.Unset,
 		},
-		"told by its handler": {
+		"set by its handler": {
 			"POST", "/v2/models/iris", func(w http.ResponseWriter, r *http.Request) {
 				telemetry.SetRoute(r.Context(), "/x")
 				_, _ = w.Write([]byte("a"))
@@ -173,13 +173,13 @@ func TestSpansSayHowARequestEnded(t *testing.T) {
 			map[string]string{"http.response.status_code": "404", "error.type": "not_found"},
 			codes.Unset,
 		},
-		"a caller's fault, as another process says": {
+		"a caller's fault, as another process reports": {
 			"POST", "/v2/models/iris", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnprocessableEntity) },
 			"POST /v2/models/{model}",
 			map[string]string{"http.response.status_code": "422", "error.type": ""},
 			codes.Unset,
 		},
-		"a caller's by gRPC, as another process says": {"POST", "/a.B/C", func(w http.ResponseWriter, _ *http.Request) {
+		"a caller's by gRPC, as another process reports": {"POST", "/a.B/C", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "3")
 		}, "POST /a.B/", map[string]string{"rpc.grpc.status_code": "3", "error.type": "3"}, codes.Unset},
 		"well by gRPC": {"POST", "/a.B/C", func(w http.ResponseWriter, _ *http.Request) {
@@ -282,7 +282,7 @@ func TestOpenTelemetrysVariables(t *testing.T) {
 	for name, tc := range map[string]struct {
 		cfg  telemetry.Config
 		path string // that spans are sent to; "" is none
-		told string // in the log
+		log  string // what it has
 	}{
 		"an endpoint":        {telemetry.Config{}, "/v1/traces", ""},
 		"disabled":           {telemetry.Config{Disabled: "TRUE"}, "", ""},
@@ -332,8 +332,8 @@ func TestOpenTelemetrysVariables(t *testing.T) {
 			if got != tc.path {
 				t.Errorf("sent to %q, want %q", got, tc.path)
 			}
-			if !strings.Contains(log.String(), tc.told) || tc.told == "" && log.Len() > 0 {
-				t.Errorf("log %q, want %q", log.String(), tc.told)
+			if !strings.Contains(log.String(), tc.log) || tc.log == "" && log.Len() > 0 {
+				t.Errorf("log %q, want %q", log.String(), tc.log)
 			}
 		})
 	}

@@ -83,7 +83,7 @@ func (p *places) remove(w *watcher) {
 
 // makeRoom takes the place of the last to come, of the connection with most, of the
 // client with most among some; false where w has as much already. Connections of
-// one client are told apart, too: many may share an address.
+// one client are counted apart, too: many may share an address.
 func (p *places) makeRoom(w *watcher, among []*watcher) bool {
 	byClient := func(o *watcher) string { return o.client }
 	byConnection := func(o *watcher) string { return o.connection }

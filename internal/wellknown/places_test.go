@@ -67,11 +67,11 @@ func TestPlacesAreShared(t *testing.T) {
 				select {
 				case <-w.out:
 					if slices.Contains(p.taken, w) {
-						t.Error("one with a place is told to go")
+						t.Error("one with a place is ended")
 					}
 				default:
 					if !slices.Contains(p.taken, w) {
-						t.Error("one without a place is not told")
+						t.Error("one without a place is not ended")
 					}
 				}
 				p.leave(w)

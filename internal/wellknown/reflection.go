@@ -82,7 +82,7 @@ func (resolver) RangeExtensionsByMessage(of protoreflect.FullName, each func(pro
 // quote quotes what a client sent, cut to what a line has room for.
 func quote(s string) string { return strconv.Quote(s[:min(len(s), 80)]) }
 
-// explain gives the reflector's error of a request that asks nothing our words.
+// explain replaces the reflector's error of a request that asks nothing by ours.
 type explain struct{}
 
 // WrapUnary implements connect.Interceptor.

@@ -1,7 +1,7 @@
 // Package wellknown answers the gRPC services that clients and tools expect at
 // every port: health (grpc.health.v1, Check and Watch) and server reflection.
 //
-// It decides nothing: who may ask, and what healthy means, is the server's word.
+// It decides nothing: who may ask, and what healthy means, the server decides.
 package wellknown
 
 import (
@@ -160,51 +160,51 @@ func (h asked) check(ctx context.Context, service *wrapperspb.StringValue) (*wra
 	return wrapperspb.Int32(h.status(ctx)), nil
 }
 
-// watch tells the status at once, and then each time that it changes. When the
-// server stops it tells that last, and ends: a drain waits for no watcher.
+// watch sends the status at once, and then each time that it changes. When the
+// server stops it sends that last, and ends: a drain waits for no watcher.
 //
-// One for whom there is no place is told UNIMPLEMENTED, by which clients go on
-// without watching. Any other error they take for a server that is not healthy, and
+// A watcher without a place gets UNIMPLEMENTED, after which clients go on without
+// watching. Any other error they take for a server that is not healthy, and
 // send it nothing (gRFC A17).
 func (h asked) watch(ctx context.Context, req *connect.Request[wrapperspb.StringValue], stream *connect.ServerStream[wrapperspb.Int32Value]) error {
 	w := watcherOf(h.by.Caller, req.Peer().Addr)
 	if !h.places.enter(w) {
-		return noPlace(h.cfg.Watchers)
+		return tooManyWatchers(h.cfg.Watchers)
 	}
 	defer h.places.leave(w)
 	known := h.knows(req.Msg.GetValue())
 	stopping := h.stopping(ctx)
 	ticker := time.NewTicker(h.cfg.Every)
 	defer ticker.Stop()
-	var told status
+	var sent status
 	for {
 		now := serviceUnknown
 		if known {
 			now = h.status(ctx)
 		}
-		if now != told {
+		if now != sent {
 			if err := stream.Send(wrapperspb.Int32(now)); err != nil {
 				return err
 			}
-			told = now
+			sent = now
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-stopping:
-			if known && told != notServing {
-				_ = stream.Send(wrapperspb.Int32(notServing)) // a client that is gone needs no word
+			if known && sent != notServing {
+				_ = stream.Send(wrapperspb.Int32(notServing)) // a client that is gone needs no status
 			}
 			return nil
 		case <-w.out:
-			return noPlace(h.cfg.Watchers)
+			return tooManyWatchers(h.cfg.Watchers)
 		case <-ticker.C:
 		}
 	}
 }
 
-func noPlace(most int) error {
-	return problemgrpc.Error(problem.New(problem.Unimplemented, "no more than %d watch at once, and fewer of each client: call Check", most))
+func tooManyWatchers(most int) error {
+	return problemgrpc.Error(problem.New(problem.Unimplemented, "at most %d watches run at once, and fewer for each client; call Check instead", most))
 }
 
 // stopping is closed when the server of a request begins to stop; nil, which

@@ -67,7 +67,7 @@ func wants(t *testing.T, watch healthpb.Health_WatchClient, want healthpb.Health
 	}
 }
 
-func TestWatchTellsChangesAlone(t *testing.T) {
+func TestWatchSendsChangesAlone(t *testing.T) {
 	t.Parallel()
 	var up atomic.Bool
 	client, _ := serve(t, wellknown.Config{
@@ -95,7 +95,7 @@ func TestWatchOfNoService(t *testing.T) {
 	wants(t, watch, healthpb.HealthCheckResponse_SERVICE_UNKNOWN)
 }
 
-// TestAWatcherHoldsUpNoDrain holds that a server that stops tells its watchers,
+// TestAWatcherHoldsUpNoDrain holds that a server that stops ends its watchers,
 // and waits for none.
 func TestAWatcherHoldsUpNoDrain(t *testing.T) {
 	t.Parallel()
@@ -115,7 +115,7 @@ func TestAWatcherHoldsUpNoDrain(t *testing.T) {
 }
 
 // TestNoClientTakesTheWatchOfOthers holds that one who watches as often as may be
-// gives way to another, and that whoever is left without is told so by the one
+// gives way to another, and that whoever is left without gets the one
 // error after which clients go on sending (gRFC A17).
 func TestNoClientTakesTheWatchOfOthers(t *testing.T) {
 	t.Parallel()
@@ -167,7 +167,7 @@ func TestAClientWithoutAPlaceGoesOnSending(t *testing.T) {
 	}
 }
 
-// watching is a connection that is used while a watch says that it is healthy.
+// watching is a connection that is used while a watch reports that it is healthy.
 func watching(t *testing.T, server *httptest.Server) *grpc.ClientConn {
 	t.Helper()
 	return connect(t, server, grpc.WithDefaultServiceConfig(
