@@ -6,9 +6,9 @@ import (
 	"testing/synctest"
 )
 
-// TestWhatDoesNotEndIsGivenUp: a disk that does not answer must not keep the
+// TestCloseGivesUpWhatDoesNotEnd: a disk that does not answer must not keep the
 // platform from ending.
-func TestWhatDoesNotEndIsGivenUp(t *testing.T) {
+func TestCloseGivesUpWhatDoesNotEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var p platform

@@ -7,7 +7,7 @@ import (
 )
 
 // TestFunctionsInheritWhatIsPassedOn holds which of the platform's variables
-// functions get: those that say how to run, the pattern for memory that nobody
+// functions get: those that set how to run, the pattern for memory that nobody
 // wrote among them, and no secrets.
 func TestFunctionsInheritWhatIsPassedOn(t *testing.T) {
 	t.Parallel()

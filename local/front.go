@@ -89,14 +89,14 @@ func (f *front) serve(ctx context.Context, l *listeners) error {
 	return errors.Join(faults...)
 }
 
-// quiet ends following, for when all that is left to tell is the end.
-func (f *front) quiet() {
+// stopFollowing ends following: from then on only the end is printed.
+func (f *front) stopFollowing() {
 	f.once.Do(func() { close(f.stop) })
 	f.wg.Wait()
 }
 
 func (f *front) close() error {
-	f.quiet()
+	f.stopFollowing()
 	var faults []error
 	for _, c := range f.closers {
 		faults = append(faults, c())
@@ -137,10 +137,10 @@ func (p *platform) view() screen.View {
 	}
 }
 
-// defaultData is where a platform keeps its data where nobody says where.
+// defaultData is where a platform keeps its data by default.
 const defaultData = ".modelserve"
 
-// commands are what the first screen says to paste.
+// commands are those on the first screen, to paste.
 type commands struct {
 	here          string // the working directory
 	program, data string // absolute
@@ -150,7 +150,7 @@ type commands struct {
 	shipped       bool   // the shipped functions and models are there
 }
 
-// lines are the commands, in pairs of a line that says what and the command. A
+// lines are the commands, in pairs of a line of what it does and the command. A
 // platform in the working directory has the short ones, which work there, as
 // the documentation has them; those of any other work wherever they are pasted.
 func (c commands) lines() []string {

@@ -38,12 +38,12 @@ func (f *front) open(ctx context.Context) error {
 		return err //nolint:wrapcheck // it names the variables
 	}
 	config.Version = p.options.Version
-	told, err := f.telemetry(ctx)
+	tel, err := f.telemetry(ctx)
 	if err != nil {
 		return err
 	}
 	f.limits = lifecycle.DefaultLimits()
-	f.limits.Drain = f.limits.Drain.Over(int64(config.MaxBody), told.Drained)
+	f.limits.Drain = f.limits.Drain.Over(int64(config.MaxBody), tel.Drained)
 	keys, err := sqlite.Open(ctx, p.dir.keys())
 	if err != nil {
 		return fmt.Errorf("open the keys: %w", err)
@@ -60,11 +60,11 @@ func (f *front) open(ctx context.Context) error {
 		return fmt.Errorf("reach the objects: %w", err)
 	}
 	trust := sign.Trust{PublicKeyFile: p.dir.public()}
-	verifier, err := trust.Verifier(ctx, told.Logger)
+	verifier, err := trust.Verifier(ctx, tel.Logger)
 	if err != nil {
 		return fmt.Errorf("reach the objects: %w", err)
 	}
-	published := catalog.New(artifact.NewPolicyReader(objects, verifier, told.Logger))
+	published := catalog.New(artifact.NewPolicyReader(objects, verifier, tel.Logger))
 	f.closers = append([]func() error{published.Close}, f.closers...)
 	routes, err := route.New(hostTemplate)
 	if err != nil {
@@ -74,7 +74,7 @@ func (f *front) open(ctx context.Context) error {
 		return routes.Replace(functions(status)) //nolint:wrapcheck // it names the function
 	}
 	handler, err := gateway.New(config, gateway.Deps{
-		Keys: keys, Catalog: published, Routes: routes, Transport: p.services.table, Telemetry: told,
+		Keys: keys, Catalog: published, Routes: routes, Transport: p.services.table, Telemetry: tel,
 		Ready: p.ready,
 	})
 	if err != nil {
@@ -85,7 +85,7 @@ func (f *front) open(ctx context.Context) error {
 }
 
 // ready holds readiness until the shipped models are published: until then a
-// call that names one by its path would be told that there is none.
+// call that names one by its path would be answered that there is none.
 func (p *platform) ready(context.Context) error {
 	if !isClosed(p.published) {
 		return errors.New("the shipped models are being published")
@@ -104,21 +104,21 @@ func (f *front) telemetry(ctx context.Context) (*telemetry.Telemetry, error) {
 	if settings := f.platform.settings; settings.MetricsAddress == "" {
 		config.MetricsAddress, config.MetricsTries = metricsAddress, metricsTries
 	}
-	told, err := telemetry.New(ctx, config, f.platform.screen.Writer("gateway"))
+	tel, err := telemetry.New(ctx, config, f.platform.screen.Writer("gateway"))
 	if err != nil {
 		return nil, fmt.Errorf("start telemetry: %w", err)
 	}
 	f.closers = append([]func() error{func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		return told.Stop(ctx)
+		return tel.Stop(ctx)
 	}}, f.closers...)
 	listener, err := telemetry.ListenMetrics(ctx, config)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it names the variable
 	}
 	f.metrics = "http://" + listener.Addr().String() + "/metrics"
-	metrics, done := told.MetricsServer(), make(chan error, 1)
+	metrics, done := tel.MetricsServer(), make(chan error, 1)
 	go func() { done <- metrics.Serve(listener) }()
 	f.closers = append([]func() error{func() error {
 		err := metrics.Close()
@@ -127,7 +127,7 @@ func (f *front) telemetry(ctx context.Context) (*telemetry.Telemetry, error) {
 		}
 		return err
 	}}, f.closers...)
-	return told, nil
+	return tel, nil
 }
 
 // functions are the gateway's form of what runs.
@@ -153,11 +153,11 @@ func functions(status []FunctionStatus) []route.Function {
 	return list
 }
 
-// pool says whether the function takes every published model.
+// pool reports whether the function takes every published model.
 func (s FunctionStatus) pool() bool { return slices.Contains(s.Models, "*") }
 
-// pins reads MODELSERVE_MODELS. What is no name@version is for the function to
-// complain of, when it starts.
+// pins reads MODELSERVE_MODELS. What is no name@version the function
+// reports, when it starts.
 func pins(models []string) []model.Ref {
 	var list []model.Ref
 	for _, text := range models {

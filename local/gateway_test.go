@@ -11,7 +11,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
-// TestFunctions holds what the gateway is told of a function: a failed newest
+// TestFunctions holds what the gateway gets of a function: a failed newest
 // revision beside one that answers is a reason and no state.
 func TestFunctions(t *testing.T) {
 	t.Parallel()

@@ -47,7 +47,7 @@ func listen(ctx context.Context, address string, data dir) (*listeners, error) {
 	return l, nil
 }
 
-// takenError says who has the port.
+// takenError names who has the port.
 type takenError struct {
 	address, holder string
 }

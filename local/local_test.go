@@ -91,7 +91,7 @@ func (l *log) wait(t *testing.T, text string, n int) {
 	defer l.mu.Unlock()
 	for strings.Count(l.text.String(), text) < n {
 		if l.done {
-			t.Fatalf("the platform ended, or a minute passed, without saying %q %d times:\n%s", text, n, l.text.String())
+			t.Fatalf("the platform ended, or a minute passed, without writing %q %d times:\n%s", text, n, l.text.String())
 		}
 		l.more.Wait()
 	}
@@ -113,7 +113,7 @@ func begin(t *testing.T, env ...string) *platform {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("the platform said:\n%s", p.log.text.String())
+			t.Logf("the platform wrote:\n%s", p.log.text.String())
 		}
 	})
 	p.start()
@@ -189,7 +189,7 @@ func (p *platform) edit(old, new string) {
 	}
 }
 
-// answer is what testdata/echo says.
+// answer is what testdata/echo answers.
 type answer struct {
 	Revision, Service, Said, Proto, Host string
 	PID                                  int
@@ -203,7 +203,7 @@ func (p *platform) key() string {
 	return strings.TrimSpace(string(text))
 }
 
-// call asks a function by its host; the error says a status other than 200.
+// call asks a function by its host; the error has a status other than 200.
 func (p *platform) call(host, path string) (answer, http.Header, error) {
 	var a answer
 	req, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, "http://"+p.address+path, strings.NewReader("x"))
@@ -468,10 +468,10 @@ func TestDeployedByFile(t *testing.T) {
 	}
 }
 
-// TestUnpublishedIsToldWhenItIsRead holds that a manifest that names a version
-// which nobody published is told at the start and when it is changed, with no
+// TestUnpublishedIsReportedWhenItIsRead holds that a manifest that names a version
+// which nobody published is reported at the start and when it is changed, with no
 // call made.
-func TestUnpublishedIsToldWhenItIsRead(t *testing.T) {
+func TestUnpublishedIsReportedWhenItIsRead(t *testing.T) {
 	t.Parallel()
 	p := begin(t)
 	p.edit("            - name: ECHO_SAY\n", "            - name: MODELSERVE_MODELS\n              value: ghost@9\n            - name: ECHO_SAY\n")
@@ -483,8 +483,8 @@ func TestUnpublishedIsToldWhenItIsRead(t *testing.T) {
 	p.log.wait(t, `MODELSERVE_MODELS names ghost@nine: expected * or name@version`, 1)
 }
 
-// One manifest that cannot be read holds up no other, and what it said before
-// goes on.
+// One manifest that cannot be read holds up no other, and what it defined before
+// stays in force.
 func TestABadFileHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	p := begin(t)

@@ -35,7 +35,7 @@ import (
 	"github.com/modelserveai/modelserve/local/screen"
 )
 
-// Options say what to run and where. Zero values are the defaults.
+// Options are what to run and where. Zero values are the defaults.
 type Options struct {
 	Address string // where the gateway listens: "127.0.0.1:8080", which means [::1] too
 	DataDir string // ".modelserve"
@@ -191,7 +191,7 @@ func (p *platform) open(ctx context.Context) error {
 		p.state.Functions = append(p.state.Functions, absoluteOf(folder))
 	}
 	if err := writeJSON(p.dir.state(), p.state); err != nil {
-		return fmt.Errorf("tell the commands where the platform is: %w", err)
+		return fmt.Errorf("write the state of the platform for the commands: %w", err)
 	}
 	return p.openServices(ctx)
 }
@@ -206,7 +206,7 @@ func (p *platform) openServices(ctx context.Context) error {
 	p.services = &services{
 		ctx:     alive,
 		cancel:  stop,
-		builder: build.New(p.spawner, p.dir.programs(), p.options.Module, os.Environ(), p.screen.Say),
+		builder: build.New(p.spawner, p.dir.programs(), p.options.Module, os.Environ(), p.screen.Note),
 		launcher: instance.NewLauncher(p.spawner, p.dir.terminations(), append(inherited(os.Environ()), hugePages), p.given(),
 			p.screen.Line, p.logger),
 		table:   activator.New(route.ErrAsleep, p.screen.Cold),
@@ -231,10 +231,10 @@ func (p *platform) serve(ctx context.Context) error {
 	}
 	set, snapshot, skipped, err := manifest.Load(ctx, source, manifest.Set{})
 	if err != nil {
-		return fmt.Errorf("the manifests cannot be followed:\n%w", err)
+		return fmt.Errorf("the manifests cannot be applied:\n%w", err)
 	}
 	if skipped != nil {
-		p.screen.Problem(fmt.Errorf("skipped, for it cannot be followed:\n%w", skipped))
+		p.screen.Problem(fmt.Errorf("skipped, because it cannot be applied:\n%w", skipped))
 	}
 	if err := p.services.apply(set); err != nil {
 		p.screen.Problem(err)
@@ -243,7 +243,7 @@ func (p *platform) serve(ctx context.Context) error {
 	defer stop()
 	p.wg.Go(func() { p.publish(watching) })
 	p.wg.Go(func() { p.watch(watching, source, set, snapshot) })
-	p.tellUnpublished(watching, set)
+	p.reportUnpublished(watching, set)
 	p.screen.Start(p.view())
 	p.wg.Go(func() { // reading and compiling manifests took memory that idling does not need
 		select {
@@ -255,7 +255,7 @@ func (p *platform) serve(ctx context.Context) error {
 	return p.front.serve(ctx, p.listeners)
 }
 
-// watch follows changes of the manifests. One that cannot be followed is told
+// watch follows changes of the manifests. One that cannot be applied is reported
 // and changes nothing of its own; a fault of the overlay holds up all.
 func (p *platform) watch(ctx context.Context, source manifest.Source, set manifest.Set, last manifest.Snapshot) {
 	ticker := time.NewTicker(watchInterval)
@@ -272,17 +272,17 @@ func (p *platform) watch(ctx context.Context, source manifest.Source, set manife
 		now, snapshot, skipped, err := manifest.Load(ctx, source, set)
 		last = snapshot
 		if err != nil {
-			p.screen.Problem(fmt.Errorf("the manifests as they are now cannot be followed; what ran before goes on:\n%w", err))
+			p.screen.Problem(fmt.Errorf("the manifests as they are now cannot be applied; what ran before stays in force:\n%w", err))
 			continue
 		}
 		set = now
 		if skipped != nil {
-			p.screen.Problem(fmt.Errorf("this cannot be followed; what it said before, if anything, goes on:\n%w", skipped))
+			p.screen.Problem(fmt.Errorf("this cannot be applied; what it defined before, if anything, stays in force:\n%w", skipped))
 		}
 		if err := p.services.apply(set); err != nil {
 			p.screen.Problem(err)
 		}
-		p.tellUnpublished(ctx, set)
+		p.reportUnpublished(ctx, set)
 		p.refresh()
 	}
 }
@@ -298,7 +298,7 @@ func (p *platform) refresh() {
 func (p *platform) close() error {
 	var faults []error
 	if p.front != nil {
-		p.front.quiet()
+		p.front.stopFollowing()
 	}
 	faults = append(faults, p.wait(stopGrace))
 	if p.services != nil {
@@ -381,7 +381,7 @@ func inherited(environment []string) []string {
 	return env
 }
 
-// given are the variables that say where the platform is; a manifest cannot
+// given are the variables that hold where the platform is; a manifest cannot
 // change them.
 func (p *platform) given() []string {
 	env := append(p.state.S3.env(),
@@ -397,7 +397,7 @@ func (p *platform) given() []string {
 }
 
 // library is ONNX Runtime's: as the environment says, as `make deps` put it, or
-// as the options say.
+// as the options have it.
 func (p *platform) library() string {
 	if p.settings.Library != "" {
 		return p.settings.Library
@@ -412,7 +412,7 @@ func (p *platform) library() string {
 }
 
 // absoluteOf is a path that means the same in every folder, where one can be
-// told.
+// found.
 func absoluteOf(path string) string {
 	if absolute, err := filepath.Abs(path); err == nil {
 		return absolute

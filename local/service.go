@@ -30,7 +30,7 @@ import (
 )
 
 // Bounds of one revision's queue, and the time a start may take when its
-// manifest does not say (Knative's own default).
+// manifest does not set (Knative's own default).
 const (
 	maxWaiting   = 1000
 	maxWait      = 2 * time.Minute
@@ -65,7 +65,7 @@ type service struct {
 	latest  string // name of the newest revision
 	ready   string // name of the one that "latest ready" means; "" until there is one
 	running map[string]*running
-	problem error // why the manifest as it is cannot be followed
+	problem error // why the manifest as it is cannot be applied
 }
 
 type running struct {
@@ -74,7 +74,7 @@ type running struct {
 	scaling *autoscalerconfig.Config
 }
 
-// apply makes what runs what the manifests say.
+// apply makes what runs what the manifests define.
 func (s *services) apply(set manifest.Set) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,7 +211,7 @@ func (one *service) targets() []target {
 	return list
 }
 
-// sends says whether a revision has a share of the traffic.
+// sends reports whether a revision has a share of the traffic.
 func (one *service) sends(revision string) bool {
 	return slices.ContainsFunc(one.targets(), func(t target) bool { return t.name == revision && t.percent > 0 })
 }
@@ -253,7 +253,7 @@ func (s *services) run(service string, record record, scaling *autoscalerconfig.
 		Build: func(ctx context.Context) (err error) {
 			publishing.Store(false)
 			if program, err = s.builder.Build(ctx, strings.TrimPrefix(container.Image, manifest.Scheme), record.Template.Annotations[manifest.ModuleAnnotation]); err != nil {
-				return err //nolint:wrapcheck // it says what was built
+				return err //nolint:wrapcheck // it names what was built
 			}
 			publishing.Store(true)
 			return s.before(ctx)
@@ -270,7 +270,7 @@ func (s *services) run(service string, record record, scaling *autoscalerconfig.
 				Env: pairs(record.Env), Probe: container.ReadinessProbe, Limits: container.Resources.Limits,
 			})
 			if err != nil {
-				return nil, err //nolint:wrapcheck // it says what was started
+				return nil, err //nolint:wrapcheck // it names what was started
 			}
 			return i, nil
 		},
@@ -320,7 +320,7 @@ type FunctionStatus struct {
 	Starting  int
 }
 
-// status tells of every function, by name.
+// status reports every function, by name.
 func (s *services) status() []FunctionStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()

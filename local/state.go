@@ -30,7 +30,7 @@ type State struct {
 	Library    string    `json:"library"`             // ONNX Runtime's; "" leaves finding it to whoever needs it
 }
 
-// S3 says where objects are.
+// S3 is where objects are.
 type S3 struct {
 	Endpoint        string `json:"endpoint"`
 	Bucket          string `json:"bucket"`

@@ -26,7 +26,7 @@ func (p *platform) ends(t *testing.T, status int) {
 	}
 }
 
-// slowGo is a PATH whose go builds until it is killed, and says so in a file.
+// slowGo is a PATH whose go builds until it is killed, and notes that it began in a file.
 func slowGo(t *testing.T) (path, begun string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -38,7 +38,7 @@ func slowGo(t *testing.T) (path, begun string) {
 	return "PATH=" + dir + ":" + os.Getenv("PATH"), begun
 }
 
-// TestTheEndIsBounded holds that the platform ends when it is told to, whatever
+// TestTheEndIsBounded holds that the platform ends when it is asked to, whatever
 // its functions are waiting for then.
 func TestTheEndIsBounded(t *testing.T) {
 	t.Parallel()
@@ -70,7 +70,7 @@ func TestTheEndIsBounded(t *testing.T) {
 			for p.must("echo").Said != "two" {
 				pause(t)
 			}
-		}, 1}, // its request is cut, and that is told
+		}, 1}, // its request is cut, and that is reported
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -12,10 +12,10 @@ import (
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
-// tellUnpublished looks, once the shipped models are there, whether every
-// version that the manifests name is published, and tells those that are not:
+// reportUnpublished looks, once the shipped models are there, whether every
+// version that the manifests name is published, and reports those that are not:
 // their functions would fail when they are called.
-func (p *platform) tellUnpublished(ctx context.Context, set manifest.Set) {
+func (p *platform) reportUnpublished(ctx context.Context, set manifest.Set) {
 	p.wg.Go(func() {
 		if p.untilPublished(ctx) != nil {
 			return
@@ -48,7 +48,7 @@ func (p *platform) unpublished(ctx context.Context, set manifest.Set) error {
 	return errors.Join(faults...)
 }
 
-// missing says why a function would not find what it names.
+// missing is why a function would not find what it names.
 func missing(ctx context.Context, store *artifact.Store, text string) error {
 	if text == manifest.AllModels {
 		return nil

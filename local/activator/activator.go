@@ -34,7 +34,7 @@ type Target struct {
 	Timeout  time.Duration // of a request, from its arrival, or the end of the build, to the last byte of its answer
 }
 
-// Table says where each host's requests go. The targets of a host add up to
+// Table is where each host's requests go. The targets of a host add up to
 // 100 percent; a host of a Service that has nothing to route to has a reason.
 type Table map[string]Route
 
@@ -52,7 +52,7 @@ type Activator struct {
 	cold   func(Cold)
 }
 
-// Cold tells of the first request that an instance answered.
+// Cold describes the first request that an instance answered.
 type Cold struct {
 	Service  string
 	FromZero bool // else there were other instances
@@ -67,7 +67,7 @@ type Part struct {
 }
 
 // New makes an Activator that routes nothing yet. asleep is what it answers
-// instead of waking a function; cold hears of each cold start.
+// instead of waking a function; cold is called for each cold start.
 func New(asleep error, cold func(Cold)) *Activator {
 	a := &Activator{asleep: asleep, cold: cold}
 	a.table.Store(&Table{})
@@ -113,7 +113,7 @@ func (a *Activator) carry(req *http.Request, body *replayBody) (*http.Response, 
 		}
 		resp, err := send(req, body, lease, target.Timeout-time.Since(arrived)+lease.Build)
 		if err == nil {
-			a.tell(resp, service, lease, arrived)
+			a.addParts(resp, service, lease, arrived)
 			return resp, nil
 		}
 		if broke(err) {
@@ -160,7 +160,7 @@ type instance interface {
 func send(req *http.Request, body *replayBody, lease *revision.Lease, timeout time.Duration) (*http.Response, error) {
 	to, ok := lease.Instance.(instance)
 	if !ok {
-		return nil, fmt.Errorf("instance %T cannot be spoken to", lease.Instance)
+		return nil, fmt.Errorf("instance %T has no transport", lease.Instance)
 	}
 	ctx, cancel := context.WithTimeoutCause(req.Context(), timeout,
 		problem.New(problem.DeadlineExceeded, "the function did not finish within its timeoutSeconds"))
@@ -201,14 +201,14 @@ func (a *answer) Close() error {
 	return err //nolint:wrapcheck // passed through
 }
 
-// broke says whether a request failed by its connection, and not since its time
+// broke reports whether a request failed by its connection, and not since its time
 // was over, its caller left or its body could not be read.
 func broke(err error) bool {
 	var known *problem.Error
 	return !errors.As(err, &known) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
-// isDial says whether the connection was never made, so nothing was sent.
+// isDial reports whether the connection was never made, so nothing was sent.
 func isDial(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"

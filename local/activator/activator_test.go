@@ -120,7 +120,7 @@ func routed(r *revision.Revision) activator.Table {
 	return activator.Table{host: {Service: "fn", Targets: []activator.Target{{Revision: r, Percent: 100, Timeout: time.Minute}}}}
 }
 
-func TestCarries(t *testing.T) {
+func TestARequestReachesItsRevisionsInstance(t *testing.T) {
 	t.Parallel()
 	var secret atomic.Value
 	address := server(t, func(w http.ResponseWriter, r *http.Request) {
@@ -270,7 +270,7 @@ func (c *canned) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // TestTheBuildIsNoPartOfTheTimeout holds that a function has its whole timeout
 // though its request has waited for the build for longer, and that the build is
-// told as a part.
+// reported as a part.
 func TestTheBuildIsNoPartOfTheTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 // replayBody lets a request be sent again as long as nobody has read from its
 // body. A transport closes the body of a request that it could not send, so the
 // real one is closed only when the request is committed or given up. Once it
-// has ended, or is closed, it goes on saying so, and the real one is left alone.
+// has ended, or is closed, each Read returns the same error, and the real one is left alone.
 type replayBody struct {
 	body io.ReadCloser // nil for none
 
@@ -17,7 +17,7 @@ type replayBody struct {
 	read      bool
 	closed    bool // the transport is done with it
 	committed bool
-	ended     error // what each Read says from then on
+	ended     error // what each Read returns from then on
 }
 
 func newBody(body io.ReadCloser) *replayBody { return &replayBody{body: body} }
@@ -66,14 +66,14 @@ func (b *replayBody) Close() error {
 	return nil
 }
 
-// untouched says that nothing was read.
+// untouched reports whether nothing was read.
 func (b *replayBody) untouched() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return !b.read
 }
 
-// commit says that this was the last attempt.
+// commit marks this as the last attempt.
 func (b *replayBody) commit() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -89,6 +89,6 @@ func (b *replayBody) abandon() {
 	defer b.mu.Unlock()
 	b.committed = true
 	if b.body != nil {
-		_ = b.body.Close() // the error of the request is what is told
+		_ = b.body.Close() // the error of the request is what is returned
 	}
 }

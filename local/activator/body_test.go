@@ -29,9 +29,9 @@ func (b *touchy) Close() error {
 	return nil
 }
 
-// TestABodyThatIsOverStaysSo holds that a transport that reads past the end, or
-// after it has closed a request's body, is told so without touching the client's.
-func TestABodyThatIsOverStaysSo(t *testing.T) {
+// TestAnEndedBodyReturnsTheSameErrorAgain holds that a transport that reads past the end, or
+// after it has closed a request's body, gets that error without touching the client's.
+func TestAnEndedBodyReturnsTheSameErrorAgain(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		until func(*replayBody)

@@ -10,15 +10,15 @@ import (
 	"github.com/modelserveai/modelserve/local/revision"
 )
 
-// coldParts are the parts of a cold start that a function tells of, in the
+// coldParts are the parts of a cold start that a function reports, in the
 // order in which they happen.
 var coldParts = []string{"fetch", "verify", "load", "warm"} //nolint:gochecknoglobals // a constant, but Go has no constant slices
 
-// tell adds the platform's own parts to Server-Timing
+// addParts adds the platform's own parts to Server-Timing
 // (https://www.w3.org/TR/server-timing/): build is the wait for the program,
 // schedule the one for a slot; on a cold start, schedule is up to the process and
-// start from there to readiness, less the parts that the function tells of itself.
-func (a *Activator) tell(resp *http.Response, service string, lease *revision.Lease, arrived time.Time) {
+// start from there to readiness, less the parts that the function reports.
+func (a *Activator) addParts(resp *http.Response, service string, lease *revision.Lease, arrived time.Time) {
 	if lease.Build >= time.Millisecond {
 		addTiming(resp.Header, "build", lease.Build)
 	}
@@ -28,11 +28,11 @@ func (a *Activator) tell(resp *http.Response, service string, lease *revision.Le
 		}
 		return
 	}
-	told := parseTiming(resp.Header)
+	reported := parseTiming(resp.Header)
 	start := lease.Cold.Start
 	var inside []Part
 	for _, name := range coldParts {
-		if d, ok := told[name]; ok {
+		if d, ok := reported[name]; ok {
 			inside = append(inside, Part{name, d})
 			start -= d
 		}
@@ -45,7 +45,7 @@ func (a *Activator) tell(resp *http.Response, service string, lease *revision.Le
 	parts = append(parts, Part{"schedule", lease.Cold.Schedule}, Part{"start", start})
 	parts = append(parts, inside...)
 	for _, name := range []string{"queue", "batch", "infer"} {
-		if d := told[name]; d >= 50*time.Microsecond {
+		if d := reported[name]; d >= 50*time.Microsecond {
 			parts = append(parts, Part{name, d})
 		}
 	}

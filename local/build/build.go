@@ -28,7 +28,7 @@ type Builder struct {
 	module  string // where go runs for those that no folder is named for
 	env     []string
 	spawner *process.Spawner
-	say     func(format string, args ...any)
+	note    func(format string, args ...any)
 
 	mu    chan struct{} // held by the build that runs
 	state sync.Mutex
@@ -36,10 +36,10 @@ type Builder struct {
 }
 
 // New makes a Builder that runs go with the environment env, in module where
-// nothing else is said, and puts programs below dir.
-func New(spawner *process.Spawner, dir, module string, env []string, say func(format string, args ...any)) *Builder {
+// no other module is named, and puts programs below dir.
+func New(spawner *process.Spawner, dir, module string, env []string, note func(format string, args ...any)) *Builder {
 	return &Builder{
-		dir: dir, module: module, env: env, spawner: spawner, say: say,
+		dir: dir, module: module, env: env, spawner: spawner, note: note,
 		mu: make(chan struct{}, 1), inUse: map[string]bool{},
 	}
 }
@@ -90,7 +90,7 @@ func programName(importPath string) string {
 const lifelineScript = `(read -r _ <&3; kill -KILL 0) & watch=$!; "$@" 3<&-; status=$?; kill -KILL $watch 2>/dev/null; exit $status`
 
 func (b *Builder) compile(ctx context.Context, importPath, in, out string) error {
-	var said []string
+	var output []string
 	begun := time.Now()
 	p, err := b.spawner.Start(process.Command{
 		Path: "/bin/sh",
@@ -98,15 +98,15 @@ func (b *Builder) compile(ctx context.Context, importPath, in, out string) error
 		Env:  b.env,
 		Dir:  in,
 		Line: func(line []byte) {
-			if len(said) < 50 {
-				said = append(said, string(line))
+			if len(output) < 50 {
+				output = append(output, string(line))
 			}
 		},
 	})
 	if err != nil {
 		return fmt.Errorf("build %s: %w", importPath, err)
 	}
-	announce := time.AfterFunc(time.Second, func() { b.say("building %s", importPath) })
+	announce := time.AfterFunc(time.Second, func() { b.note("building %s", importPath) })
 	defer announce.Stop()
 	select {
 	case <-p.Done():
@@ -116,10 +116,10 @@ func (b *Builder) compile(ctx context.Context, importPath, in, out string) error
 		return fmt.Errorf("build %s: %w", importPath, ctx.Err())
 	}
 	if p.Err() != nil {
-		return fmt.Errorf("build %s in %s:\n%s", importPath, in, strings.Join(said, "\n"))
+		return fmt.Errorf("build %s in %s:\n%s", importPath, in, strings.Join(output, "\n"))
 	}
 	if took := time.Since(begun); took > time.Second {
-		b.say("built %s in %.1f s", importPath, took.Seconds())
+		b.note("built %s in %.1f s", importPath, took.Seconds())
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func TestBuild(t *testing.T) {
 		t.Errorf("changed source made %s again, %v", two, err)
 	}
 	if run(t, one) != "one" || run(t, two) != "two" {
-		t.Errorf("programs say %q and %q", run(t, one), run(t, two))
+		t.Errorf("programs print %q and %q", run(t, one), run(t, two))
 	}
 	stale := filepath.Join(out, "good-0000000000000000")
 	if err := os.WriteFile(stale, nil, 0o700); err != nil {

@@ -41,7 +41,7 @@ type Launcher struct {
 	ports   *ports
 }
 
-// NewLauncher makes a Launcher, which keeps what instances tell of themselves in
+// NewLauncher makes a Launcher, which keeps what instances report of themselves in
 // dir. Each gets base, then its manifest's variables, then over. line gets what
 // they write.
 func NewLauncher(spawner *process.Spawner, dir string, base, over []string, line func(service string, line []byte), logger *slog.Logger) *Launcher {
@@ -62,7 +62,7 @@ type Instance struct {
 	http2   *http.Transport
 	done    chan struct{}
 	killed  error  // set before done is closed, when the platform killed it
-	said    string // set before done is closed: what it reported of its end
+	reason  string // set before done is closed: what it reported of its end
 }
 
 // Start starts an instance.
@@ -98,7 +98,7 @@ func (l *Launcher) Start(ctx context.Context, s Spec) (*Instance, error) {
 		i.watch(s.Limits.Memory().Value())
 		i.http1.CloseIdleConnections()
 		i.http2.CloseIdleConnections()
-		i.said = report.read()
+		i.reason = report.read()
 		report.remove()
 		at.release()
 		close(i.done)
@@ -175,17 +175,17 @@ func (i *Instance) Memory() (resident int64, ok bool) { return i.process.Memory(
 // Done is closed when the instance has ended.
 func (i *Instance) Done() <-chan struct{} { return i.done }
 
-// Err says why it ended: what it reported of that itself, else what is seen of a
+// Err is why it ended: what it reported of that itself, else what is seen of a
 // process. Call it after Done.
 func (i *Instance) Err() error {
 	err := i.process.Err()
 	switch {
 	case i.killed != nil:
 		return i.killed
-	case err != nil && i.said != "":
-		return errors.New(i.said)
+	case err != nil && i.reason != "":
+		return errors.New(i.reason)
 	default:
-		return err //nolint:wrapcheck // it is the sentence
+		return err //nolint:wrapcheck // it is the reason itself
 	}
 }
 
@@ -195,7 +195,7 @@ func (i *Instance) Stop(grace time.Duration) {
 	<-i.done
 }
 
-// Transport speaks to the instance: HTTP/2 without TLS when h2c, as gRPC needs,
+// Transport is that to the instance: HTTP/2 without TLS when h2c, as gRPC needs,
 // else HTTP/1.1.
 func (i *Instance) Transport(h2c bool) http.RoundTripper {
 	if h2c {

@@ -129,7 +129,7 @@ func (p *ports) free(find func() (int, error)) (int, error) {
 			return port, nil
 		}
 	}
-	return 0, errors.New("none in a hundred tries")
+	return 0, errors.New("none found in 100 tries")
 }
 
 func (p *ports) release(ports ...int) {

@@ -20,7 +20,7 @@ const (
 )
 
 // Ready probes until the probe has succeeded as often as it must. Its probes
-// are those of Knative's queue-proxy. A function that tells why it cannot serve,
+// are those of Knative's queue-proxy. A function that reports why it cannot serve,
 // and not only is not ready yet, ends it at once.
 func (i *Instance) Ready(ctx context.Context) error {
 	if err := sleep(ctx, i.done, time.Duration(i.probe.InitialDelaySeconds)*time.Second); err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // termination is the path of what Kubernetes calls the termination message: what
-// a process tells of its end, and our runtime of what it waits for.
+// a process reports of its end, and our runtime of what it waits for.
 type termination string
 
 // maxTermination bounds what is read of it, as in Kubernetes, in bytes.
@@ -31,7 +31,7 @@ func newTermination(dir string, port int) (termination, error) {
 	return termination(path), nil
 }
 
-// read is what it says, "" when nothing yet.
+// read is its text, "" when there is none yet.
 func (t termination) read() string {
 	file, err := os.Open(string(t))
 	if err != nil {

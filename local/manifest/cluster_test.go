@@ -178,7 +178,7 @@ func (b *built) parsed(config *serving.Config, parsed any) {
 		config.Features = p
 	default:
 		if m, ok := b.knative[autoscaler.ConfigName]; ok && config.Autoscaler == nil {
-			config.Autoscaler, _ = autoscaler.NewConfigFromMap(m.Data) // its own turn tells a fault
+			config.Autoscaler, _ = autoscaler.NewConfigFromMap(m.Data) // a fault is reported in its own turn
 		}
 	}
 }
@@ -256,7 +256,7 @@ func selects(name string, s *metav1.LabelSelector) error {
 	return nil
 }
 
-// checkOverlay holds everything that can be said of an overlay without a cluster.
+// checkOverlay holds everything that can be checked of an overlay without a cluster.
 func checkOverlay(ctx context.Context, dir string) error {
 	b, err := build(dir)
 	if err != nil {
@@ -270,7 +270,7 @@ func checkOverlay(ctx context.Context, dir string) error {
 }
 
 // verified holds that the keys of models and policies reach every process that
-// follows them: the gateway too, which has the last word on a call's version.
+// follows them: the gateway too, which decides on a call's version.
 // They are optional, since nobody has to sign, and come by no other way.
 func (b *built) verified() error {
 	var faults []error
@@ -349,8 +349,8 @@ func TestOverlaysWithAFault(t *testing.T) {
 		"a public domain for all":  {"components/knative/domain.yaml", "selector:", "selectors:", "dev", "is in models.test, want svc.cluster.local"},
 		"a variable":               {"base/settings.yaml", "MODELSERVE_S3_BUCKET", "MODELSERVE_S3_BUKCET", "prod", "MODELSERVE_S3_BUKCET: nothing reads it"},
 		"a variable of the other":  {"base/gateway.yaml", "MODELSERVE_HOSTS", "MODELSERVE_MODELS", "prod", "Service gateway: MODELSERVE_MODELS: nothing reads it"},
-		"a default said again":     {"overlays/dev/settings.yaml", "MODELSERVE_LOG_LEVEL: debug", "MODELSERVE_LOG_LEVEL: info", "dev", "MODELSERVE_LOG_LEVEL: \"info\" is the default"},
-		"a default said otherwise": {"base/gateway.yaml", "- name: MODELSERVE_HOSTS\n              value: gateway.default.models.test", "- name: MODELSERVE_GRACE\n              value: 0m30s", "dev", "MODELSERVE_GRACE: \"0m30s\" is the default"},
+		"a default set again":      {"overlays/dev/settings.yaml", "MODELSERVE_LOG_LEVEL: debug", "MODELSERVE_LOG_LEVEL: info", "dev", "MODELSERVE_LOG_LEVEL: \"info\" is the default"},
+		"a default in other words": {"base/gateway.yaml", "- name: MODELSERVE_HOSTS\n              value: gateway.default.models.test", "- name: MODELSERVE_GRACE\n              value: 0m30s", "dev", "MODELSERVE_GRACE: \"0m30s\" is the default"},
 		"a value of no type":       {"overlays/dev/settings.yaml", `PATH_STYLE: "true"`, `PATH_STYLE: "yes"`, "dev", "MODELSERVE_S3_PATH_STYLE: "},
 		"a Service not confined":   {"base/pool.yaml", "drop: [ALL]", "drop: [NET_RAW]", "dev", "Service pool: it keeps capabilities"},
 		"no account":               {"base/pool.yaml", "serviceAccountName: function", "serviceAccountName: nobody", "dev", "Service pool: there is no ServiceAccount \"nobody\""},
@@ -391,8 +391,8 @@ func TestOverlaysWithAFault(t *testing.T) {
 	}
 }
 
-// config/README.md says what a shared cache can be: a claim may be written to,
-// and a hostPath is mounted read-only by Knative, whatever a Service says.
+// config/README.md describes what a shared cache can be: a claim may be written to,
+// and a hostPath is mounted read-only by Knative, whatever a Service has.
 func TestWhatASharedCacheCanBe(t *testing.T) {
 	t.Parallel()
 	b, err := build(filepath.Join(shipped, "base"))

@@ -56,7 +56,7 @@ func (b *built) confined() error {
 	return errors.Join(faults...)
 }
 
-// loose tells what a security context leaves open.
+// loose lists what a security context leaves open.
 func loose(s *corev1.SecurityContext) []string {
 	if s == nil {
 		return []string{"it has no securityContext"}
@@ -76,11 +76,11 @@ func loose(s *corev1.SecurityContext) []string {
 	return open
 }
 
-// unwritable tells what is amiss where a container with a read-only root writes: a
+// unwritable lists what is wrong where a container with a read-only root writes: a
 // function that holds its model in memory writes nowhere, and any volume costs it
 // time from zero.
 func unwritable(volumes []corev1.Volume, c corev1.Container) []string {
-	var amiss []string
+	var faults []string
 	paths := map[string]*resource.Quantity{}
 	for _, v := range volumes {
 		for _, m := range c.VolumeMounts {
@@ -88,7 +88,7 @@ func unwritable(volumes []corev1.Volume, c corev1.Container) []string {
 				continue
 			}
 			if v.EmptyDir == nil || v.EmptyDir.SizeLimit == nil {
-				amiss = append(amiss, "volume "+v.Name+" has no size limit")
+				faults = append(faults, "volume "+v.Name+" has no size limit")
 				continue
 			}
 			paths[m.MountPath] = v.EmptyDir.SizeLimit
@@ -97,9 +97,9 @@ func unwritable(volumes []corev1.Volume, c corev1.Container) []string {
 	keeps := !slices.Contains(c.Env, corev1.EnvVar{Name: "MODELSERVE_CACHE_DIR", Value: "none"})
 	switch {
 	case keeps && paths["/tmp"] == nil:
-		amiss = append(amiss, "it cannot write to /tmp")
+		faults = append(faults, "it cannot write to /tmp")
 	case !keeps && len(volumes) > 0:
-		amiss = append(amiss, "it keeps no files, and has a volume")
+		faults = append(faults, "it keeps no files, and has a volume")
 	}
 	for _, e := range c.Env {
 		if e.Name != "MODELSERVE_CACHE_DIR" || !keeps {
@@ -107,10 +107,10 @@ func unwritable(volumes []corev1.Volume, c corev1.Container) []string {
 		}
 		cache := resource.MustParse("4Gi") // MODELSERVE_CACHE_SIZE by default
 		if room := paths[e.Value]; room == nil || room.Cmp(cache) <= 0 {
-			amiss = append(amiss, fmt.Sprintf("its cache at %s has room for %v", e.Value, room))
+			faults = append(faults, fmt.Sprintf("its cache at %s has room for %v", e.Value, room))
 		}
 	}
-	return amiss
+	return faults
 }
 
 // scales holds that there is one gateway, and that a function takes more at once
@@ -165,7 +165,7 @@ func (b *built) granted() error {
 }
 
 // bounded holds a quota to what can be counted of our pods, and to a request for
-// each container that says none, without which it would refuse every pod.
+// each container that sets none, without which it would refuse every pod.
 func (b *built) bounded() error {
 	counted := []corev1.ResourceName{corev1.ResourcePods, corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory}
 	var quota bool

@@ -9,7 +9,7 @@ import (
 	kjson "sigs.k8s.io/json"
 )
 
-// confining are the paths of a Service, written as those of honoured, that say
+// confining are the paths of a Service, written as those of honoured, that set
 // what a container may not do and where it may write. They are read and checked
 // and have no effect here: a function is a child process of the platform, runs
 // as the user who runs it, and sees this machine's files
@@ -31,9 +31,9 @@ var confining = []string{ //nolint:gochecknoglobals // a constant, but Go has no
 	"spec.template.spec.containers[].terminationMessagePolicy",
 }
 
-// identity returns an empty object of a kind that says who a process is to
-// Kubernetes; nil for any other kind. Here there is no Kubernetes to be somebody
-// to, so such an object is read and has no effect.
+// identity returns an empty object of a kind that is a process's identity in
+// Kubernetes; nil for any other kind. Here there is no Kubernetes, so such an
+// object is read and has no effect.
 func identity(apiVersion, kind string) any {
 	switch apiVersion + " " + kind {
 	case "v1 ServiceAccount":
@@ -51,7 +51,7 @@ func identity(apiVersion, kind string) any {
 func checkIdentity(d document, h header, object any) error {
 	strict, err := kjson.UnmarshalStrict(d.json, object)
 	if err != nil {
-		return plainly(err)
+		return inYAMLTerms(err)
 	}
 	if err := errors.Join(strict...); err != nil {
 		return err

@@ -10,12 +10,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// typeFault is how the JSON of Go and of Kubernetes word a value of the wrong
-// type, in terms of Go.
+// typeFault matches the errors of Go's and Kubernetes' JSON about a value of the
+// wrong type, which are in terms of Go.
 var typeFault = regexp.MustCompile(`^json: cannot unmarshal (\S+)(?: \S+)? into Go (?:struct field \w*\.(\S+)|value) of type (\S+)`) //nolint:gochecknoglobals // compiled once, and constant
 
-// plainly words a fault of a decoder as a person would who writes YAML.
-func plainly(err error) error {
+// inYAMLTerms rewrites a fault of a decoder in the terms of YAML.
+func inYAMLTerms(err error) error {
 	found := typeFault.FindStringSubmatch(err.Error())
 	if found == nil {
 		return err
@@ -174,7 +174,7 @@ func follow(root *yaml.Node, path, fault string) int {
 }
 
 // likely is the element of a list that has the key, the first whose value is
-// what the fault tells if one is.
+// what the fault reports if one is.
 func likely(list *yaml.Node, key, fault string) *yaml.Node {
 	var first *yaml.Node
 	for _, element := range list.Content {
@@ -195,11 +195,10 @@ func likely(list *yaml.Node, key, fault string) *yaml.Node {
 	return first
 }
 
-// yamlLine is how a reader of YAML tells a line.
+// yamlLine matches a YAML reader's error with a line.
 var yamlLine = regexp.MustCompile(`^(?:error converting YAML to JSON: )?yaml: (?:unmarshal errors:\s*)?line (\d+): (.*)$`) //nolint:gochecknoglobals // compiled once, and constant
 
-// syntax words a fault of a part of a file's YAML, which begins after so many
-// lines.
+// syntax is the error of a part of a file's YAML, which begins after so many lines.
 func syntax(file string, before int, part []byte, err error) error {
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	if found := yamlLine.FindStringSubmatch(text); found != nil {

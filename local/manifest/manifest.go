@@ -1,4 +1,4 @@
-// Package manifest reads the files that say what the local platform runs: a
+// Package manifest reads the files that define what the local platform runs: a
 // kustomize overlay of Knative Services and the settings beside them, and a
 // folder of single manifests that commands write.
 //
@@ -33,7 +33,7 @@ import (
 // Scheme begins an image that is built from source: ko://IMPORT/PATH.
 const Scheme = "ko://"
 
-// Namespace is the only one that the local platform has: its URLs say
+// Namespace is the only one that the local platform has: its URLs are
 // FUNCTION.default.localhost.
 const Namespace = "default"
 
@@ -74,7 +74,7 @@ type Set struct {
 // Load reads and checks everything. A single manifest with a fault is left out as a
 // whole: the Services that it had in before stay as they were, and skipped joins
 // its faults, each with its file, its Service and its field. A fault of the overlay
-// is an error. The Snapshot, valid even with an error, says when to read again.
+// is an error. The Snapshot, valid even with an error, reports when to read again.
 func Load(ctx context.Context, source Source, before Set) (set Set, snapshot Snapshot, skipped, err error) {
 	files := newRecorder()
 	overlay, overlayErr := files.overlay(source.Overlay)
@@ -160,7 +160,7 @@ func decodeAll(ctx context.Context, documents []document) (Set, []fault) {
 	for _, d := range documents {
 		var h header
 		if err := json.Unmarshal(d.json, &h); err != nil {
-			wrong(d, "%w", plainly(err))
+			wrong(d, "%w", inYAMLTerms(err))
 			continue
 		}
 		switch h.APIVersion + " " + h.Kind {
@@ -257,14 +257,14 @@ func service(ctx context.Context, d document, h header, values settings) (Servic
 	return s, nil
 }
 
-// faults says of each fault of a Service where it is: file, line and Service.
+// faults adds to each fault of a Service where it is: file, line and Service.
 func (d document) faults(h header, errs []error) error {
 	which := "Service " + h.Metadata.Name
 	if h.Metadata.Name == "" {
 		which = "Service without a name"
 	}
 	for i, err := range errs {
-		err = plainly(err)
+		err = inYAMLTerms(err)
 		errs[i] = fmt.Errorf("%s: %s: %w", d.at(err.Error()), which, err)
 	}
 	return errors.Join(errs...)

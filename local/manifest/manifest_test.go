@@ -41,7 +41,7 @@ func write(t *testing.T, dir, name, text string) {
 	}
 }
 
-// The files that ship can be followed, and say what the documentation says.
+// The files that ship can be followed, and agree with the documentation.
 func TestShippedLocalOverlay(t *testing.T) {
 	t.Parallel()
 	set, _, err := load(t, manifest.Source{Overlay: filepath.Join(overlays, "local")})
@@ -84,9 +84,9 @@ func TestShippedLocalOverlay(t *testing.T) {
 }
 
 // What is only for clusters is refused by name.
-// TestThePoolAloneIsTheOverlays holds what runs where there is no overlay to
+// TestWithoutAnOverlayThePoolIsThatOfTheLocalOverlay holds what runs where there is no overlay to
 // config/overlays/local.
-func TestThePoolAloneIsTheOverlays(t *testing.T) {
+func TestWithoutAnOverlayThePoolIsThatOfTheLocalOverlay(t *testing.T) {
 	t.Parallel()
 	whole, _, _, err := manifest.Load(t.Context(), manifest.Source{Overlay: filepath.Join(overlays, "local")}, manifest.Set{})
 	if err != nil {
@@ -198,7 +198,7 @@ func TestGood(t *testing.T) {
 	}
 }
 
-// Each bad file says in comments what its error must hold.
+// Each bad file lists in comments what its error must hold.
 func TestBad(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/bad/*.yaml")
@@ -253,7 +253,7 @@ func TestLoad(t *testing.T) {
 	}
 	for _, file := range []string{"cut.yaml", "twin.yaml", "volumes.yaml"} {
 		if skipped == nil || !strings.Contains(skipped.Error(), filepath.Join(dir, file)+":") {
-			t.Errorf("%s is not told: %v", file, skipped)
+			t.Errorf("%s is not reported: %v", file, skipped)
 		}
 	}
 	write(t, overlay, "settings.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: unused}\n")
@@ -262,7 +262,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// A fault in an overlay is told with the file it is in, not the overlay's.
+// A fault in an overlay is reported with the file it is in, not the overlay's.
 func TestFaultNamesTheFileBehindTheOverlay(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

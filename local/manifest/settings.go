@@ -38,7 +38,7 @@ func (s settings) add(d document, h header, config *serving.Config) error {
 	}
 	strict, err := kjson.UnmarshalStrict(d.json, &object)
 	if err != nil {
-		return plainly(err)
+		return inYAMLTerms(err)
 	}
 	if err := errors.Join(strict...); err != nil {
 		return err

@@ -103,13 +103,13 @@ func (s *shape) quantity(path string, value any) {
 		s.wrong(path, want, value)
 		return
 	}
-	said := fmt.Sprint(value)
-	q, err := resource.ParseQuantity(said)
+	text := fmt.Sprint(value)
+	q, err := resource.ParseQuantity(text)
 	switch {
 	case err != nil:
-		s.faults = append(s.faults, fmt.Errorf("%s: expected %s, got %.100q", path, want, said))
+		s.faults = append(s.faults, fmt.Errorf("%s: expected %s, got %.100q", path, want, text))
 	case q.Sign() < 0:
-		s.faults = append(s.faults, fmt.Errorf("%s: expected %s that is not negative, got %s", path, want, said))
+		s.faults = append(s.faults, fmt.Errorf("%s: expected %s that is not negative, got %s", path, want, text))
 	}
 }
 

@@ -24,7 +24,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/regular"
 )
 
-// originKey is the annotation in which kustomize says which file an object is from.
+// originKey is the annotation in which kustomize notes which file an object is from.
 const originKey = "config.kubernetes.io/origin"
 
 // maxFile bounds a manifest.
@@ -65,7 +65,7 @@ func readBounded(path string) ([]byte, error) {
 func withOrigins(text []byte) ([]byte, error) {
 	fields := map[string]any{}
 	if err := sigsyaml.UnmarshalStrict(text, &fields); err != nil {
-		return text, nil //nolint:nilerr // kustomize says better what is wrong with it
+		return text, nil //nolint:nilerr // kustomize reports better what is wrong with it
 	}
 	list, _ := fields["buildMetadata"].([]any)
 	fields["buildMetadata"] = append(list, "originAnnotations")
@@ -190,7 +190,7 @@ func (r *recorder) snapshot(folder string) Snapshot {
 	return s
 }
 
-// Changed says whether any file that was read now reads otherwise, or one came
+// Changed reports whether any file that was read now reads otherwise, or one came
 // to its folder or left it.
 func (s Snapshot) Changed() bool {
 	for folder, was := range s.folders {

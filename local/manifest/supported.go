@@ -77,7 +77,7 @@ var honouredValues = map[string][]string{ //nolint:gochecknoglobals // a constan
 	"autoscaling.knative.dev/metric": {"concurrency", "rps"},
 }
 
-// instead says what there is in place of a field that is not honoured; the
+// instead is what there is in place of a field that is not honoured; the
 // longest prefix of its path counts.
 var instead = map[string]string{ //nolint:gochecknoglobals // a constant, but Go has no constant maps
 	"spec.template.spec.volumes":                      "emptyDir may be said; a function is a process here and sees this machine's files",
@@ -93,7 +93,7 @@ var instead = map[string]string{ //nolint:gochecknoglobals // a constant, but Go
 	"spec.template.spec.containers[].readinessProbe":  "httpGet, tcpSocket and grpc on the port that is given as PORT are honoured",
 	"spec.template.spec.responseStartTimeoutSeconds":  "timeoutSeconds is honoured",
 	"spec.template.spec.idleTimeoutSeconds":           "timeoutSeconds is honoured",
-	"status":                                          "it is for the platform to say",
+	"status":                                          "the platform sets it",
 }
 
 // unsupported lists the fields of a Service's JSON that are set and cannot be
@@ -189,7 +189,7 @@ func (c *checker) reject(path []string, where string) {
 	c.faults = append(c.faults, errors.New(message))
 }
 
-// opaqueAt finds the longest prefix of pattern that instead speaks about. It is
+// opaqueAt finds the longest prefix of pattern that instead has. It is
 // opaque when nothing below pattern is honoured: then the field is named as a
 // whole and not leaf by leaf.
 func opaqueAt(pattern string) (where string, opaque bool) {
@@ -208,7 +208,7 @@ func opaqueAt(pattern string) (where string, opaque bool) {
 	return where, true
 }
 
-// matches says whether pattern may be set.
+// matches reports whether pattern may be set.
 func matches(pattern string) bool {
 	for _, list := range [][]string{honoured, confining} {
 		for _, h := range list {

@@ -108,7 +108,7 @@ func (v variable) value(text string) (any, error) {
 }
 
 // check holds that the value is one of the type, and not what the program has by
-// itself: a default said twice is soon two.
+// itself: a default written twice is soon two.
 func (v variable) check(text string) error {
 	value, err := v.value(text)
 	if err != nil {

@@ -29,7 +29,7 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Done is closed when the child has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Err says why the child ended, as an *End; nil for exit 0. Call it after Done.
+// Err is why the child ended, as an *End; nil for exit 0. Call it after Done.
 func (p *Process) Err() error { return p.err }
 
 // End is why a child ended.
@@ -155,7 +155,7 @@ func (l *lines) flush() {
 	}
 }
 
-// last is the line that says most about a failure.
+// last is the line that explains a failure best.
 func (l *lines) last() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -14,8 +14,8 @@ func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// Memory is the child's resident memory in bytes; ok is false when it cannot be
-// told.
+// Memory is the child's resident memory in bytes; ok is false when it is not
+// known.
 func (p *Process) Memory() (resident int64, ok bool) {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID()) + "/statm")
 	if err != nil {

@@ -9,5 +9,5 @@ import "syscall"
 // Linux only.)
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-// Memory cannot be told here without cgo.
+// Memory is not known here without cgo.
 func (*Process) Memory() (resident int64, ok bool) { return 0, false }

@@ -84,7 +84,7 @@ func spawner(t *testing.T) *process.Spawner {
 	return s
 }
 
-// output collects lines and tells of the first.
+// output collects lines and signals the first.
 type output struct {
 	mu    sync.Mutex
 	lines []string
@@ -156,7 +156,7 @@ func TestStop(t *testing.T) {
 	p.Stop(time.Minute)
 	p.Stop(time.Minute)
 	if diff := cmp.Diff([]string{"up hello ", "down"}, o.all()); diff != "" || p.Err() != nil {
-		t.Errorf("%v; said (-want +got):\n%s", p.Err(), diff)
+		t.Errorf("%v; output (-want +got):\n%s", p.Err(), diff)
 	}
 	p, o = start(t, s, "stubborn")
 	<-o.first
@@ -220,7 +220,7 @@ func TestKilledParentTakesItsChildren(t *testing.T) {
 	for len(children) < 2 && lines.Scan() {
 		pid, err := strconv.Atoi(lines.Text())
 		if err != nil {
-			t.Fatalf("parent said %q", lines.Text())
+			t.Fatalf("parent wrote %q", lines.Text())
 		}
 		children = append(children, pid)
 	}

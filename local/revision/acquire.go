@@ -35,7 +35,7 @@ type Cold struct {
 // Release gives the slot back; more than once is safe.
 func (l *Lease) Release() { l.once.Do(l.release) }
 
-// Doubt says that the connection to the instance broke, or could not be made.
+// Doubt reports that the connection to the instance broke, or could not be made.
 // No request gets it until it is known to be ready still.
 func (l *Lease) Doubt() { l.doubt() }
 
@@ -76,7 +76,7 @@ func (r *Revision) Acquire(ctx context.Context, wake bool) (*Lease, error) {
 	return r.lease(s, arrived), nil
 }
 
-// join queues a request, or says why it cannot wait. Called with mu held.
+// join queues a request, or returns why it cannot wait. Called with mu held.
 func (r *Revision) join(now time.Time) (*waiter, error) {
 	if r.live() == 0 && r.refusing && now.Before(r.notBefore) {
 		return nil, r.unavailable(now)
@@ -90,7 +90,7 @@ func (r *Revision) join(now time.Time) (*waiter, error) {
 	return r.waiting.join(), nil
 }
 
-// unavailable says why the revision cannot start. Called with mu held.
+// unavailable is why the revision cannot start. Called with mu held.
 func (r *Revision) unavailable(now time.Time) error {
 	e := problem.New(problem.Unavailable, "%s cannot start: %w", r.cfg.Name, r.reason)
 	if wait := r.notBefore.Sub(now); wait > 0 {
@@ -130,7 +130,7 @@ func (r *Revision) wait(ctx context.Context, w *waiter) (*slot, error) {
 	}
 }
 
-// gaveUp is what a request is told whose context ended before it had a slot.
+// gaveUp is the error of a request whose context ended before it had a slot.
 func (r *Revision) gaveUp(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && !isClosed(r.prepared) {
 		why := "the function is being built"
@@ -198,7 +198,7 @@ func (r *Revision) lease(s *slot, arrived time.Time) *Lease {
 		i.doubted = true
 		select {
 		case i.doubt <- struct{}{}:
-		default: // somebody else said so
+		default: // it is known already
 		}
 	}
 	l.release = func() {
@@ -267,7 +267,7 @@ func (w *waiters) grant(pick func() *slot) {
 	}
 }
 
-// fail tells all who wait that there will be no slot.
+// fail ends the wait of all requests with an error.
 func (w *waiters) fail(err error) {
 	for _, one := range w.queue {
 		one.granted <- grant{err: err}

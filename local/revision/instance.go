@@ -30,7 +30,7 @@ const (
 )
 
 // Requests wait while starts fail, at most so many in a row: more of those that
-// somebody, or the system for want of memory, has killed, for that says nothing
+// somebody, or the system for want of memory, has killed, for that is no fault
 // of the function. The last of those waits comes 3.5 s of pauses after the first.
 const (
 	mostFaults = 1
@@ -218,7 +218,7 @@ func (r *Revision) finish(i *instance, handle Instance) {
 	}
 	handle.Stop(grace)
 	r.mu.Lock()
-	r.notBefore = time.Time{} // it served and went when told to
+	r.notBefore = time.Time{} // it served and stopped when asked to
 	r.mu.Unlock()
 	r.dead(i, nil)
 }

@@ -25,7 +25,7 @@ import (
 type Instance interface {
 	// Ready returns when the instance can take requests, or why it never will.
 	Ready(ctx context.Context) error
-	// Done is closed when the instance has ended, and Err then says why.
+	// Done is closed when the instance has ended, and Err then has the reason.
 	Done() <-chan struct{}
 	Err() error
 	// Stop lets the instance finish within grace and ends it. It may be called
@@ -87,7 +87,7 @@ type Revision struct {
 }
 
 // New makes a revision and begins to build it. It starts nothing until it is
-// called for, unless its scale bounds say so.
+// called for, unless its scale bounds require it.
 func New(ctx context.Context, cfg Config) *Revision {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &Revision{
@@ -117,7 +117,7 @@ func (r *Revision) Prove() {
 	r.wake()
 }
 
-// SetReachable says whether traffic may come. Without, what is waiting is still
+// SetReachable sets whether traffic may come. Without, what is waiting is still
 // answered, then every instance drains.
 func (r *Revision) SetReachable(reachable bool) {
 	r.mu.Lock()
@@ -188,7 +188,7 @@ func (r *Revision) run() {
 }
 
 // rebuildAfter is how long a failed build stays failed; a request that comes
-// later tries again, for the source may have been mended.
+// later tries again, for the source may have been corrected.
 const rebuildAfter = 2 * time.Second
 
 // build builds. When that fails it returns false as soon as a request wants

@@ -17,7 +17,7 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 )
 
-// fakes start instances that do what the test says.
+// fakes start instances that do what the test sets.
 type fakes struct {
 	mu      sync.Mutex
 	started []*fake
@@ -417,7 +417,7 @@ func TestArrivalWhileStopping(t *testing.T) {
 }
 
 // Requests that come at every moment around the stop are all answered by an
-// instance that had not been told to stop.
+// instance that had not been asked to stop.
 func TestStopAndArriveRace(t *testing.T) {
 	t.Parallel()
 	for offset := range 40 {
@@ -440,7 +440,7 @@ func TestStopAndArriveRace(t *testing.T) {
 	}
 }
 
-func TestCloseTellsWhoWaits(t *testing.T) {
+func TestCloseRefusesWhoWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := begin(t, &fakes{delay: time.Hour}, nil)

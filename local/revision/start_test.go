@@ -39,7 +39,7 @@ func TestStartThatFails(t *testing.T) {
 	})
 }
 
-func TestOneBadStartIsMendedUnseen(t *testing.T) {
+func TestOneFailedStartIsRetriedUnseen(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakes{fail: func(n int) error {
@@ -59,7 +59,7 @@ func (killed) Error() string { return "it was killed (SIGKILL)" }
 func (killed) Killed() bool  { return true }
 
 // TestStartsThatAreKilled holds that requests wait while somebody kills what
-// starts, for a while, and that starts which end by themselves are told at once.
+// starts, for a while, and that starts which end by themselves are reported at once.
 func TestStartsThatAreKilled(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("it exited with status 3")
@@ -141,7 +141,7 @@ func TestBuildThatFails(t *testing.T) {
 		}
 		expectStatus(t, r, "failed", 0)
 		time.Sleep(5 * time.Second)
-		acquire(t, r).Release() // the source was mended
+		acquire(t, r).Release() // the source was corrected
 	})
 }
 

@@ -116,7 +116,7 @@ func TestAnInstanceInDoubtGetsNothing(t *testing.T) {
 }
 
 // TestTheBuildIsWaitedFor holds that a request waits for the build as long as its
-// caller does, and that the build's time is told apart.
+// caller does, and that the build's time is reported on its own.
 func TestTheBuildIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

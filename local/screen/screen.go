@@ -26,13 +26,13 @@ type Function struct {
 	Instances int
 }
 
-// View is what the first screen says besides the table.
+// View is what the first screen has besides the table.
 type View struct {
 	Functions []Function
 	Server    string
 	Key       string   // the API key
 	Metrics   string   // the URL of the gateway's metrics
-	Commands  []string // to paste, in pairs of a line that says what and the command
+	Commands  []string // to paste, in pairs of a line of what it does and the command
 }
 
 // Screen writes to one output; its methods may be called at any time.
@@ -64,7 +64,7 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// The colours used: few, and never the only thing that tells.
+// The colours used: few, and never the only sign.
 const (
 	dim    = "2"
 	bold   = "1"
@@ -107,7 +107,7 @@ func (s *Screen) Start(v View) {
 		fmt.Fprintf(&b, "\n%s\n  %s\n", s.paint(dim, "# "+v.Commands[i]), v.Commands[i+1])
 	}
 	if v.Metrics != "" {
-		fmt.Fprintf(&b, "\nMetrics are at %s; each function's own are on the next free ports, as its log says.\n", v.Metrics)
+		fmt.Fprintf(&b, "\nMetrics are at %s; each function's own are on the next free ports, as its log reports.\n", v.Metrics)
 	}
 	fmt.Fprintf(&b, "\nModelServe is at %s. Ctrl-C stops it.\n\n", s.paint(bold, v.Server))
 	s.write(b.String())
@@ -141,7 +141,7 @@ func (s *Screen) table(b *strings.Builder, functions []Function) {
 	}
 }
 
-// Update says what has changed since it was last told.
+// Update prints what has changed since the last call.
 func (s *Screen) Update(functions []Function) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,7 +155,7 @@ func (s *Screen) Update(functions []Function) {
 		s.last[f.Name] = f
 		s.width = max(s.width, len(f.Name))
 		if known && old == f || f.State == route.StateStarting && f.Reason == old.Reason {
-			continue // what starts is told when it has
+			continue // what starts is printed when it has started
 		}
 		text := s.paint(stateColor(f.State), string(f.State))
 		if f.Instances > 1 {
@@ -180,14 +180,14 @@ func (s *Screen) Update(functions []Function) {
 	}
 }
 
-// Say prints a line of the platform's own.
-func (s *Screen) Say(format string, args ...any) {
+// Note prints a line of the platform's own.
+func (s *Screen) Note(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.line("platform", fmt.Sprintf(format, args...))
 }
 
-// Problem prints what a person should mend.
+// Problem prints what a person should correct.
 func (s *Screen) Problem(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -19,7 +19,7 @@ func TestScreen(t *testing.T) {
 	var out bytes.Buffer
 	s := screen.New(&out, false)
 	row := screen.Function{Name: "text-detect", URL: "http://text-detect.default.localhost:8080/", State: "building", Revision: "text-detect-00001"}
-	s.Update([]screen.Function{row}) // before the start nothing is told
+	s.Update([]screen.Function{row}) // before the start nothing is printed
 	s.Start(screen.View{
 		Functions: []screen.Function{row}, Server: "http://localhost:8080", Key: "ms_x_y",
 		Commands: []string{"try it", "curl x"},
