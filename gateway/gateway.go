@@ -34,7 +34,7 @@ type Deps struct {
 
 	// Transport reaches functions by the host of their route's URL. gRPC
 	// (content type application/grpc) needs HTTP/2 on it. It returns
-	// route.ErrAsleep as infer.WakeHeader says; a problem in its errors reaches
+	// route.ErrAtZero as infer.WakeHeader says; a problem in its errors reaches
 	// the caller as it is.
 	Transport http.RoundTripper
 

@@ -196,7 +196,7 @@ type network struct {
 	mu       sync.Mutex
 	handlers map[string]http.Handler
 	servers  map[string]*httptest.Server
-	asleep   map[string]bool
+	atZero   map[string]bool
 	seen     []*http.Request
 	http1    http.Transport
 	http2    *http.Transport
@@ -208,8 +208,8 @@ func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 	handler, ok := n.handlers[r.URL.Host]
 	n.seen = append(n.seen, r.Clone(context.WithoutCancel(r.Context())))
 	switch {
-	case n.asleep[r.URL.Host] && r.Header.Get(infer.WakeHeader) == infer.WakeNever:
-		return nil, route.ErrAsleep
+	case n.atZero[r.URL.Host] && r.Header.Get(infer.WakeHeader) == infer.WakeNever:
+		return nil, route.ErrAtZero
 	case !ok:
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: fmt.Errorf("no such host %s", r.URL.Host)}
 	}
@@ -253,9 +253,9 @@ func (n *network) last() *http.Request {
 func (n *network) sleep(names ...string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.asleep = map[string]bool{}
+	n.atZero = map[string]bool{}
 	for _, name := range names {
-		n.asleep[name+".default.svc.cluster.local"] = true
+		n.atZero[name+".default.svc.cluster.local"] = true
 	}
 }
 

@@ -313,7 +313,7 @@ func TestWhatGoesWrongBehind(t *testing.T) {
 		"queue-proxy waited enough":    {"ocr.default.localhost", "/", plain("request timeout", 504), nil, 504, "deadline_exceeded", "application/problem+json"},
 		"the ingress refuses it":       {"ocr.default.localhost", "/", plain("bad request", 400), nil, 502, "bad_gateway", "application/problem+json"},
 		"overloaded":                   {"", "/v2/models/iris/infer", nil, failing{problem.New(problem.Overloaded, "the queue is full").WithRetryAfter(time.Second)}, 429, "overloaded", "application/json"},
-		"asleep against our asking":    {"", "/v2/models/iris/infer", nil, failing{route.ErrAsleep}, 503, "unavailable", "application/json"},
+		"at zero though it was asked":  {"", "/v2/models/iris/infer", nil, failing{route.ErrAtZero}, 503, "unavailable", "application/json"},
 		"an error with an address":     {"", "/v2/models/iris/infer", nil, failing{errors.New("read tcp 10.1.2.3:80: reset")}, 502, "bad_gateway", "application/json"},
 		"a transport that panics":      {"", "/v2/models/iris/infer", nil, failing{nil}, 500, "internal", "application/json"},
 	} {

@@ -209,7 +209,7 @@ func (p *platform) openServices(ctx context.Context) error {
 		builder: build.New(p.spawner, p.dir.programs(), p.options.Module, os.Environ(), p.screen.Note),
 		launcher: instance.NewLauncher(p.spawner, p.dir.terminations(), append(inherited(os.Environ()), hugePages), p.given(),
 			p.screen.Line, p.logger),
-		table:   activator.New(route.ErrAsleep, p.screen.Cold),
+		table:   activator.New(route.ErrAtZero, p.screen.Cold),
 		history: remembered,
 		before:  p.untilPublished,
 		changed: p.refresh,

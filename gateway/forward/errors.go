@@ -47,7 +47,7 @@ func Error(ctx context.Context, err error) error {
 		return known
 	case errors.Is(ctx.Err(), context.Canceled), errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return ctx.Err()
-	case errors.Is(err, route.ErrAsleep):
+	case errors.Is(err, route.ErrAtZero):
 		return problem.New(problem.Unavailable, "%w", err)
 	case errors.As(err, &op) && op.Op == "dial":
 		return problem.New(problem.Unavailable, "the function cannot be reached: %w", Redacted(err)).WithRetryAfter(time.Second)

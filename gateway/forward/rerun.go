@@ -154,7 +154,7 @@ func failed(t *call.Target, res *http.Response, err error) tried {
 	var op *net.OpError
 	var network net.Error
 	switch {
-	case errors.As(err, &known), errors.Is(err, route.ErrAsleep), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &known), errors.Is(err, route.ErrAtZero), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return notRetried
 	case errors.As(err, &op) && op.Op == "dial", errors.As(err, &network) && network.Timeout():
 		return notRetried // the transport waits for what is coming itself

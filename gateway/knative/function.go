@@ -13,7 +13,7 @@ const poolName = "pool"
 
 // standing is how a function stands, beside its route: what the transport asks.
 type standing struct {
-	asleep   bool
+	atZero   bool
 	failed   string // why it cannot start; "" when it can
 	starting string // why it is not reached yet; "" when it is
 }
@@ -115,13 +115,13 @@ func state(s service, serving []string, revisions map[string]revision) (state ro
 }
 
 // standings adds how each host of a function stands, by the hosts of its URL.
-// A host with several revisions is asleep when any of them is: which one a
+// A host with several revisions is at zero when any of them is: which one a
 // request comes to is not the caller's choice.
 func standings(f *route.Function, s service, revisions map[string]revision, into map[string]standing) {
 	host := hostOf(f.URL)
-	whole := standing{asleep: len(s.serving()) == 0, starting: f.Starting}
+	whole := standing{atZero: len(s.serving()) == 0, starting: f.Starting}
 	for _, name := range s.serving() {
-		whole.asleep = whole.asleep || revisions[name].replicas == 0
+		whole.atZero = whole.atZero || revisions[name].replicas == 0
 	}
 	if f.State == route.StateFailed {
 		whole.failed = f.Reason
@@ -132,7 +132,7 @@ func standings(f *route.Function, s service, revisions map[string]revision, into
 			continue
 		}
 		r := revisions[t.revision]
-		tagged := standing{asleep: r.replicas == 0}
+		tagged := standing{atZero: r.replicas == 0}
 		if r.ready.bad() && r.replicas == 0 {
 			tagged.failed = r.ready.message
 		}

@@ -13,7 +13,7 @@ import (
 )
 
 // Transport returns next, for the URLs of the routes: what may wake nothing is
-// not sent to a function at zero, but answered with route.ErrAsleep; and where
+// not sent to a function at zero, but answered with route.ErrAtZero; and where
 // one that cannot start, or has not yet, is not reached, the error has the reason.
 func (w *Watcher) Transport(next http.RoundTripper) http.RoundTripper {
 	return &transport{next: next, watcher: w}
@@ -28,11 +28,11 @@ type transport struct {
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	known, ours := (*t.watcher.standing.Load())[strings.ToLower(r.URL.Host)]
 	if wake := r.Header.Get(infer.WakeHeader); wake != "" {
-		if wake == infer.WakeNever && ours && known.asleep {
+		if wake == infer.WakeNever && ours && known.atZero {
 			if r.Body != nil {
 				_ = r.Body.Close() // as a RoundTripper must
 			}
-			return nil, route.ErrAsleep
+			return nil, route.ErrAtZero
 		}
 		r = r.Clone(r.Context())
 		r.Header.Del(infer.WakeHeader) // it is between the gateway and this transport

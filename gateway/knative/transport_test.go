@@ -75,13 +75,13 @@ func TestTransport(t *testing.T) {
 		defer c.run()()
 		synctest.Wait()
 		inner.seen = nil
-		for host, asleep := range map[string]bool{
+		for host, atZero := range map[string]bool{
 			"awake.default.svc.cluster.local": false, "old-awake.default.svc.cluster.local": true,
 			"idle.default.svc.cluster.local": true, "new-idle.default.svc.cluster.local": false, "IDLE.default.svc.cluster.local": true,
 			"half.default.svc.cluster.local": true, "unknown.default.svc.cluster.local": true, "elsewhere.test": false,
 		} {
-			if err := ask(host, infer.WakeNever); errors.Is(err, route.ErrAsleep) != asleep {
-				t.Errorf("%s: %v, want asleep %v", host, err, asleep)
+			if err := ask(host, infer.WakeNever); errors.Is(err, route.ErrAtZero) != atZero {
+				t.Errorf("%s: %v, want at zero: %v", host, err, atZero)
 			}
 			if err := ask(host, ""); err != nil {
 				t.Errorf("%s, called: %v", host, err)

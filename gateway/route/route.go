@@ -18,9 +18,9 @@ import (
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
-// ErrAsleep is what a transport returns for a request that may wake nothing
+// ErrAtZero is what a transport returns for a request that may wake nothing
 // (infer.WakeHeader) and whose function is at zero.
-var ErrAsleep = errors.New("the function is at zero")
+var ErrAtZero = errors.New("the function is at zero")
 
 // Function is one function the gateway may send requests to.
 type Function struct {

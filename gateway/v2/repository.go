@@ -130,7 +130,7 @@ func (s *Service) ask(ctx context.Context, c *call.Call, at *route.Bound, method
 	}
 	r.Header.Set(infer.WakeHeader, infer.WakeNever)
 	res, err := s.Forwarder.Forward(ctx, c, &call.Target{URL: at.URL, Function: at.Function.Name}, r)
-	if errors.Is(err, route.ErrAsleep) {
+	if errors.Is(err, route.ErrAtZero) {
 		return nil, nil //nolint:nilnil // at zero there is no answer and nothing wrong
 	}
 	return res, err

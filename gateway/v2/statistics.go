@@ -37,7 +37,7 @@ func (s *Service) statistics(c *call.Call, w http.ResponseWriter, r *http.Reques
 	return writeJSON(w, map[string]any{"model_stats": rows})
 }
 
-// collect gathers statistics from the functions that are awake. A model none
+// collect gathers statistics from the functions that are not at zero. A model none
 // of them knows has counted nothing since they began, so it gets zeros.
 func (s *Service) collect(ctx context.Context, c *call.Call, name, version string) ([]modelStats, error) {
 	path, number := "/v2/models/stats", ""

@@ -48,7 +48,7 @@ type Route struct {
 // Activator is an http.RoundTripper over a table that may change at any time.
 type Activator struct {
 	table  atomic.Pointer[Table]
-	asleep error
+	atZero error
 	cold   func(Cold)
 }
 
@@ -66,10 +66,10 @@ type Part struct {
 	Duration time.Duration
 }
 
-// New makes an Activator that routes nothing yet. asleep is what it answers
+// New makes an Activator that routes nothing yet. atZero is what it answers
 // instead of waking a function; cold is called for each cold start.
-func New(asleep error, cold func(Cold)) *Activator {
-	a := &Activator{asleep: asleep, cold: cold}
+func New(atZero error, cold func(Cold)) *Activator {
+	a := &Activator{atZero: atZero, cold: cold}
 	a.table.Store(&Table{})
 	return a
 }
@@ -106,8 +106,8 @@ func (a *Activator) carry(req *http.Request, body *replayBody) (*http.Response, 
 		case errors.Is(err, revision.ErrRetired):
 			last = err
 			continue
-		case errors.Is(err, revision.ErrAsleep):
-			return nil, a.asleep
+		case errors.Is(err, revision.ErrAtZero):
+			return nil, a.atZero
 		case err != nil:
 			return nil, err //nolint:wrapcheck // it is for the caller as it is
 		}
@@ -117,7 +117,7 @@ func (a *Activator) carry(req *http.Request, body *replayBody) (*http.Response, 
 			return resp, nil
 		}
 		if broke(err) {
-			lease.Doubt() // before its slot is free for the next
+			lease.ReportBroken() // before its slot is free for the next
 		}
 		lease.Release()
 		if !body.untouched() || !isDial(err) || req.Context().Err() != nil {

@@ -24,7 +24,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-var errAsleep = errors.New("asleep")
+var errAtZero = errors.New("at zero")
 
 // copyOf is an instance that is a test server, or nothing behind an address.
 type copyOf struct {
@@ -128,10 +128,10 @@ func TestARequestReachesItsRevisionsInstance(t *testing.T) {
 		echo("a")(w, r)
 	})
 	var colds []activator.Cold
-	a := activator.New(errAsleep, func(c activator.Cold) { colds = append(colds, c) })
+	a := activator.New(errAtZero, func(c activator.Cold) { colds = append(colds, c) })
 	a.Replace(routed(begin(t, "fn-1", 1, func(int) string { return address })))
 
-	if _, err := ask(t, a, host, "x", infer.WakeHeader, infer.WakeNever); !errors.Is(err, errAsleep) {
+	if _, err := ask(t, a, host, "x", infer.WakeHeader, infer.WakeNever); !errors.Is(err, errAtZero) {
 		t.Errorf("without waking: %v", err)
 	}
 	for _, tc := range []struct{ name, host, contentType, want string }{
@@ -145,7 +145,7 @@ func TestARequestReachesItsRevisionsInstance(t *testing.T) {
 		}
 	}
 	if got, err := ask(t, a, host, "x", infer.WakeHeader, infer.WakeNever); err != nil || got != "a|HTTP/1.1|"+host+"||x" {
-		t.Errorf("without waking what is awake: %q, %v", got, err)
+		t.Errorf("without waking what is ready: %q, %v", got, err)
 	}
 	if len(colds) != 1 || colds[0].Service != "fn" {
 		t.Fatalf("cold starts %+v", colds)
@@ -173,7 +173,7 @@ func TestDialsAnother(t *testing.T) {
 	gone.Close()
 	good := server(t, echo("b"))
 	dead, alive := begin(t, "fn-1", 0, func(int) string { return strings.TrimPrefix(gone.URL, "http://") }), begin(t, "fn-2", 0, func(int) string { return good })
-	a := activator.New(errAsleep, func(activator.Cold) {})
+	a := activator.New(errAtZero, func(activator.Cold) {})
 	a.Replace(activator.Table{host: {Service: "fn", Targets: []activator.Target{
 		{Revision: dead, Percent: 50, Timeout: time.Minute}, {Revision: alive, Percent: 50, Timeout: time.Minute},
 	}}})
@@ -196,7 +196,7 @@ func TestSlotIsHeldUntilTheBodyIsClosed(t *testing.T) {
 	t.Parallel()
 	address := server(t, echo("a"))
 	r := begin(t, "fn-1", 1, func(int) string { return address })
-	a := activator.New(errAsleep, func(activator.Cold) {})
+	a := activator.New(errAtZero, func(activator.Cold) {})
 	a.Replace(routed(r))
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+"/", nil)
 	if err != nil {
@@ -235,7 +235,7 @@ func TestTimeoutCoversTheWholeAnswer(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body) // a server notices the end of a connection once the body is read
 		<-r.Context().Done()
 	})
-	a := activator.New(errAsleep, func(activator.Cold) {})
+	a := activator.New(errAtZero, func(activator.Cold) {})
 	table := routed(begin(t, "fn-1", 1, func(int) string { return address }))
 	table[host].Targets[0].Timeout = 50 * time.Millisecond
 	a.Replace(table)
@@ -286,7 +286,7 @@ func TestTheBuildIsNoPartOfTheTimeout(t *testing.T) {
 		})
 		defer r.Close(0)
 		var colds []activator.Cold
-		a := activator.New(errAsleep, func(c activator.Cold) { colds = append(colds, c) })
+		a := activator.New(errAtZero, func(c activator.Cold) { colds = append(colds, c) })
 		a.Replace(routed(r))
 		for range 2 {
 			if left, err := ask(t, a, host, "x"); err != nil || left != "1m0s" {
@@ -305,7 +305,7 @@ func TestTheBuildIsNoPartOfTheTimeout(t *testing.T) {
 func TestSplit(t *testing.T) {
 	t.Parallel()
 	one, two := server(t, echo("one")), server(t, echo("two"))
-	a := activator.New(errAsleep, func(activator.Cold) {})
+	a := activator.New(errAtZero, func(activator.Cold) {})
 	a.Replace(activator.Table{host: {Service: "fn", Targets: []activator.Target{
 		{Revision: begin(t, "fn-1", 0, func(int) string { return one }), Percent: 90, Timeout: time.Minute},
 		{Revision: begin(t, "fn-2", 0, func(int) string { return two }), Percent: 10, Timeout: time.Minute},

@@ -22,7 +22,7 @@ type Lease struct {
 
 	once    sync.Once
 	release func()
-	doubt   func()
+	broken  func()
 }
 
 // Cold is what it took to have an instance for its first request.
@@ -35,9 +35,9 @@ type Cold struct {
 // Release gives the slot back; more than once is safe.
 func (l *Lease) Release() { l.once.Do(l.release) }
 
-// Doubt reports that the connection to the instance broke, or could not be made.
+// ReportBroken reports that the connection to the instance broke, or could not be made.
 // No request gets it until it is known to be ready still.
-func (l *Lease) Doubt() { l.doubt() }
+func (l *Lease) ReportBroken() { l.broken() }
 
 // Acquire waits for a slot of an instance, starting one when there is none and
 // wake is true. It waits for the build as long as ctx lets it, then at most
@@ -51,7 +51,7 @@ func (r *Revision) Acquire(ctx context.Context, wake bool) (*Lease, error) {
 	}
 	if !wake && r.live() == 0 {
 		r.mu.Unlock()
-		return nil, ErrAsleep
+		return nil, ErrAtZero
 	}
 	r.stats.HandleEvent(stats.ReqEvent{Time: arrived, Type: stats.ReqIn})
 	if s := r.pick(); s != nil {
@@ -162,7 +162,7 @@ type slot struct {
 func (r *Revision) pick() *slot {
 	var best *instance
 	for _, i := range r.instances {
-		if i.state == stateReady && !i.doubted && (best == nil || i.inFlight < best.inFlight) {
+		if i.state == stateReady && !i.suspect && (best == nil || i.inFlight < best.inFlight) {
 			best = i
 		}
 	}
@@ -192,12 +192,12 @@ func (r *Revision) lease(s *slot, arrived time.Time) *Lease {
 			l.Cold = &Cold{Schedule: max(0, i.called.Sub(arrived)-built) + i.spawned, Start: i.readied, FromZero: !r.answering(i)}
 		}
 	}
-	l.doubt = func() {
+	l.broken = func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		i.doubted = true
+		i.suspect = true
 		select {
-		case i.doubt <- struct{}{}:
+		case i.recheck <- struct{}{}:
 		default: // it is known already
 		}
 	}

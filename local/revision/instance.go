@@ -50,7 +50,7 @@ type instance struct {
 	Instance // nil until started
 	state    state
 	inFlight int
-	doubted  bool           // a request met a broken connection, and nobody knows yet why
+	suspect  bool           // a request met a broken connection, and nobody knows yet why
 	breaker  *queue.Breaker // nil without a limit
 
 	called  time.Time     // when it was decided
@@ -60,17 +60,17 @@ type instance struct {
 
 	wasReady bool
 
-	grace time.Duration
-	doubt chan struct{} // holds one, when doubted
-	empty chan struct{} // closed when draining and nothing is in flight
-	drop  chan struct{} // closed when draining
-	once  sync.Once
+	grace   time.Duration
+	recheck chan struct{} // holds one, when suspect
+	empty   chan struct{} // closed when draining and nothing is in flight
+	drop    chan struct{} // closed when draining
+	once    sync.Once
 }
 
 // start adds an instance and brings it up in a goroutine of its own. Called
 // with mu held.
 func (r *Revision) start(now time.Time) {
-	i := &instance{called: now, first: true, doubt: make(chan struct{}, 1), empty: make(chan struct{}), drop: make(chan struct{})}
+	i := &instance{called: now, first: true, recheck: make(chan struct{}, 1), empty: make(chan struct{}), drop: make(chan struct{})}
 	if cc := r.cfg.ContainerConcurrency; cc > 0 {
 		i.breaker = queue.NewBreaker(queue.BreakerParams{QueueDepth: 10 * cc, MaxConcurrency: cc, InitialCapacity: cc})
 	}
@@ -122,7 +122,7 @@ func (r *Revision) life(i *instance) {
 }
 
 // serve is the life of an instance that has become ready. It gets no request
-// while it is in doubt.
+// while it is suspect.
 func (r *Revision) serve(i *instance, handle Instance, readyAt time.Time) {
 	for {
 		select {
@@ -132,7 +132,7 @@ func (r *Revision) serve(i *instance, handle Instance, readyAt time.Time) {
 		case <-i.drop:
 			r.finish(i, handle)
 			return
-		case <-i.doubt:
+		case <-i.recheck:
 		}
 		err := r.untilReady(i, handle)
 		switch {
@@ -145,7 +145,7 @@ func (r *Revision) serve(i *instance, handle Instance, readyAt time.Time) {
 			return
 		}
 		r.mu.Lock()
-		i.doubted = false
+		i.suspect = false
 		r.waiting.grant(r.pick)
 		r.mu.Unlock()
 	}

@@ -54,7 +54,7 @@ type Config struct {
 
 // Errors of Acquire that its callers act on; all others are problems.
 var (
-	ErrAsleep  = errors.New("at zero")          // and the caller did not want to wake it
+	ErrAtZero  = errors.New("at zero")          // and the caller did not want to wake it
 	ErrRetired = errors.New("no longer routed") // ask again where the request goes
 )
 

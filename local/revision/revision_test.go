@@ -141,7 +141,7 @@ func TestFromZeroToOneToZero(t *testing.T) {
 		r := begin(t, f, nil)
 		time.Sleep(time.Minute)
 		expectStatus(t, r, "idle", 0)
-		if _, err := r.Acquire(t.Context(), false); !errors.Is(err, revision.ErrAsleep) {
+		if _, err := r.Acquire(t.Context(), false); !errors.Is(err, revision.ErrAtZero) {
 			t.Fatalf("acquire without waking: %v", err)
 		}
 

@@ -77,9 +77,9 @@ func TestStartsThatFailAreASeries(t *testing.T) {
 	})
 }
 
-// TestAnInstanceInDoubtGetsNothing holds that no request goes to an instance
+// TestASuspectInstanceGetsNothing holds that no request goes to an instance
 // whose connection broke until it has shown that it is ready still.
-func TestAnInstanceInDoubtGetsNothing(t *testing.T) {
+func TestASuspectInstanceGetsNothing(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name string
@@ -93,8 +93,8 @@ func TestAnInstanceInDoubtGetsNothing(t *testing.T) {
 				l := acquire(t, r)
 				first := f.get(0)
 				first.ready = time.Now().Add(time.Second) // its end, or its readiness, is seen then
-				l.Doubt()
-				l.Doubt()
+				l.ReportBroken()
+				l.ReportBroken()
 				l.Release()
 				next := make(chan *revision.Lease, 1)
 				go func() { next <- acquire(t, r) }()
