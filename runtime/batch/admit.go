@@ -55,14 +55,14 @@ func (q *Queue) enter(ctx context.Context, c *class, req *infer.Request, f *form
 	return it, nil
 }
 
-// admit finds place for a tenant's request. Those that run do not count: a queue
+// admit finds a place for a tenant's request. Those that run do not count: a queue
 // of 0 still serves what finds a free slot.
 func (q *Queue) admit(tenant string) error {
 	s := q.s
 	if q.waiting < s.cfg.Queue || s.free > 0 && q.waiting == 0 {
 		return nil
 	}
-	return q.makeRoom(tenant)
+	return q.pushOut(tenant)
 }
 
 // defaultPriority is where a request without a priority stands: those with a
@@ -76,10 +76,10 @@ func urgency(priority uint64) uint64 {
 	return priority
 }
 
-// makeRoom finds place in a full queue for a tenant that holds less than its
+// pushOut finds a place in a full queue for a tenant that holds less than its
 // share, by pushing out the last request of the one that holds most. A flood
 // must not fill the queue for all.
-func (q *Queue) makeRoom(tenant string) error {
+func (q *Queue) pushOut(tenant string) error {
 	own, most := 0, &owner{}
 	for name, o := range q.owners {
 		if name == tenant {
@@ -125,7 +125,7 @@ func (q *Queue) last(name string) (last *item) {
 // full is the error of a request that finds no place. It knows how fast the
 // queue has been draining.
 func (q *Queue) full() error {
-	return problem.New(problem.Overloaded, "%s: %d requests wait already, as many as may; call again later", q.m.Name, q.waiting).
+	return problem.New(problem.Overloaded, "%s: the queue is full, with %d requests waiting; call again later", q.m.Name, q.waiting).
 		WithRetryAfter(max(time.Second, q.drain()))
 }
 

@@ -48,14 +48,14 @@ type Model struct {
 	// when nobody measured. Their inputs had the example shapes.
 	Points []Point
 
-	// MaxRows and MaxDelay are the publisher's word: batches of at most MaxRows
+	// MaxRows and MaxDelay are the publisher's settings: batches of at most MaxRows
 	// (1 is none), gathered for at most MaxDelay. 0 leaves both to what is
 	// learned, which waits for nobody in particular.
 	MaxRows  int
 	MaxDelay time.Duration
 
 	// MaxOutput bounds the bytes of one run's outputs, as far as earlier ones
-	// tell; 0 is no bound.
+	// show; 0 is no bound.
 	MaxOutput int64
 
 	// Hold, when set, keeps the model loaded for a shared run, which may outlive
@@ -70,11 +70,11 @@ type Model struct {
 	// again remembers them.
 	Rules *Rules
 
-	// Misfit, when set, is told once of each rule that the model breaks, and is
+	// Misfit, when set, is called once for each rule that the model breaks, and is
 	// not joined by any more: RuleRows or RuleRagged.
 	Misfit func(rule string, why error)
 
-	// Executed, when set, is told of each run: its rows (BatchSize) and its times.
+	// Executed, when set, is called after each run with its rows (BatchSize) and its times.
 	Executed func(infer.Timing)
 }
 
@@ -125,10 +125,11 @@ type Queue struct {
 	owners  map[string]*owner // of classes, by tenant
 	costs   map[string]*costs
 	waiting int
-	rows    int       // waiting
-	inRuns  int       // rows under way
-	took    float64   // nanoseconds of a run of any shape, averaged lately
-	light   time.Time // until when batches are kept short for a tenant with little
+	rows    int     // waiting
+	inRuns  int     // rows under way
+	took    float64 // nanoseconds of a run of any shape, averaged lately
+
+	smallBatchesUntil time.Time // for a tenant with little
 }
 
 // NewQueue adds a model.
@@ -179,5 +180,5 @@ func (q *Queue) Run(ctx context.Context, req *infer.Request, wanted []string) (*
 	return q.runOne(ctx, c, req, &form, false)
 }
 
-// errPanic is what the callers of a shared run are told of a panic in it.
+// errPanic is what the callers of a shared run get for a panic in it.
 var errPanic = errors.New("the run panicked")

@@ -65,7 +65,7 @@ func TestDeadlines(t *testing.T) {
 			}
 		}
 		ran := len(f.ran())
-		// What cannot be met costs no run, and the error says by what it is known.
+		// What cannot be met costs no run, and the error states by what it is known.
 		began := time.Now()
 		err := within(t, q, request("", 1), 50*time.Millisecond)
 		if time.Since(began) > 0 {

@@ -153,17 +153,19 @@ func (c *class) plan(now time.Time, rows, slots int) (target, parallel int) {
 	}
 	// What is not done is not seen: now and then the next best has its chance,
 	// for a few runs.
-	if c.costs.runs%probe >= probe-probing && second >= worthTrying*best && second > 0 {
+	if c.costs.runs%probeEvery >= probeEvery-probeRuns && second >= worthProbing*best && second > 0 {
 		target, parallel = other[0], other[1]
 	}
 	return max(target, 1), max(parallel, 1)
 }
 
-// probing is how many runs in a row are tried another way, and worthTrying how
-// good that has to be, as far as known.
+// probeRuns is how many runs of every probeEvery are made the next best way, and
+// worthProbing the least part of the best throughput that it must be expected to
+// have. Together they bound what probing may cost: 15% in 2 runs of 64, less than
+// half a percent.
 const (
-	probing     = 2
-	worthTrying = 0.85
+	probeRuns    = 2
+	worthProbing = 0.85
 )
 
 // saved is what a request's joining what waits would save.
@@ -256,7 +258,7 @@ func (s *Scheduler) start(leader *item, now time.Time) *run {
 	return r
 }
 
-// tooLate refuses what the evidence says is not answered by its deadline. It is
+// tooLate refuses what by the evidence is not answered by its deadline. It is
 // called under mu.
 func (c *class) tooLate(k kind, deadline, now time.Time) error {
 	if deadline.IsZero() {

@@ -108,7 +108,7 @@ func (q *Queue) restOf(inputs []infer.Tensor) uint64 {
 		spec := &sig.Inputs[i]
 		t := find(inputs, spec.Name)
 		if t == nil {
-			continue // which the class says
+			continue // it is missing in all requests of the class
 		}
 		shape := t.Shape
 		rows := axis && !spec.Unbatched && len(shape) > 0

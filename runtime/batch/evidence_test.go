@@ -15,7 +15,7 @@ import (
 )
 
 // looping is a model whose runs take as many milliseconds as the largest value in
-// its last input says, as those with a Loop do, or as its longest text has bytes.
+// its last input sets, as those with a Loop do, or as its longest text has bytes.
 type looping struct{ *fake }
 
 func (l looping) Run(ctx context.Context, inputs []infer.Tensor, wanted []string) ([]infer.Tensor, func(), error) {
@@ -59,7 +59,7 @@ func knobs(values ...float32) *infer.Request {
 	return req
 }
 
-// texts is a request of rows of one text each, as long as told.
+// texts is a request of rows of one text each, of the given lengths.
 func texts(lengths ...int) *infer.Request {
 	req := request("a", make([]float32, len(lengths))...)
 	elements := make([]string, len(lengths))
@@ -394,7 +394,7 @@ func TestEvidenceIsBounded(t *testing.T) {
 	}
 }
 
-// TestRequestsInCompanyAreNoEvidence holds that a batch says nothing of how long
+// TestRequestsInCompanyAreNoEvidence holds that a batch shows nothing of how long
 // one of its requests takes at least.
 func TestRequestsInCompanyAreNoEvidence(t *testing.T) {
 	t.Parallel()

@@ -55,11 +55,11 @@ func TestAModelThatMixesRowsIsNotBatchedAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{cost: linear(10*time.Millisecond, 0), broken: true}
-		told := 0
+		reported := 0
 		_, q := newQueue(t, 1, 64, f, func(m *Model) {
 			m.Points = points(f.cost, 1)
 			m.Misfit = func(rule string, _ error) {
-				if told++; rule != RuleRows {
+				if reported++; rule != RuleRows {
 					t.Errorf("the rule %q", rule)
 				}
 			}
@@ -79,8 +79,8 @@ func TestAModelThatMixesRowsIsNotBatchedAgain(t *testing.T) {
 				t.Errorf("runs of %v rows", f.ran())
 			}
 		}
-		if told != 1 {
-			t.Errorf("told %d times", told)
+		if reported != 1 {
+			t.Errorf("reported %d times", reported)
 		}
 	})
 }

@@ -34,7 +34,7 @@ const maxShared = 64 << 10
 // their defaults, and none of whose inputs is empty; others run alone.
 //
 // The tenant is part of every key: rows of two tenants share no run, for what
-// native code makes of rows together is ONNX Runtime's word alone.
+// native code makes of rows together is known from ONNX Runtime alone.
 func (q *Queue) formOf(buf []byte, req *infer.Request, wanted []string) form {
 	sig, inputs := q.m.Signature, req.Inputs
 	exact := q.rules.exact.Load() || !provenFor(sig, inputs) // lengths that differ are not joined
@@ -91,7 +91,7 @@ func (q *Queue) formOf(buf []byte, req *infer.Request, wanted []string) form {
 	}
 	if !f.joins || rows <= 0 {
 		f.joins = false
-		if axis { // it is as many rows as it says, of which nothing else is known
+		if axis { // it has as many rows as its shape has, of which nothing else is known
 			f.key = appendRows(f.key, sig, inputs)
 		}
 		f.shape = len(f.key)

@@ -78,9 +78,9 @@ func TestFullQueue(t *testing.T) {
 	})
 }
 
-// TestRefusalsOfAFloodAreHeld holds that a few refusals are told at once, those
+// TestRefusalsOfAFloodAreHeld holds that a few refusals are returned at once, those
 // of a flood when its callers were to come back, and no more of them are kept
-// than the bound says.
+// than the bound.
 func TestRefusalsOfAFloodAreHeld(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestRefusalsOfAFloodAreHeld(t *testing.T) {
 		}
 		refused.Wait()
 		if n, l := now.Load(), later.Load(); n != 1000-maxHeld || l != maxHeld {
-			t.Errorf("%d are told at once and %d held", n, l)
+			t.Errorf("%d are returned at once and %d held", n, l)
 		}
 		cancel()
 		wg.Wait()

@@ -30,15 +30,15 @@ type item struct {
 	gone  bool // its caller went away
 
 	// done has room for the one outcome. It is made when the caller begins to
-	// wait; what it is told before that is in early.
+	// wait; an outcome from before that is in early.
 	done  chan outcome
 	early *outcome
 
 	solo run // the memory of a run that it leads
 }
 
-// outcome is what an item's caller is told: its result, or to run a run of its
-// own.
+// outcome is what an item's caller gets: a result, an error, or a run to run in
+// its own goroutine.
 type outcome struct {
 	run    *run
 	result *Result
@@ -54,7 +54,7 @@ func (it *item) before(other *item) bool {
 	return it.seq < other.seq
 }
 
-// finish tells the caller how it ended. It is told once, under Scheduler.mu.
+// finish gives the caller the outcome. It is called once, under Scheduler.mu.
 func (it *item) finish(o outcome) {
 	if it.done == nil {
 		early := o // which the compiler would else have on the heap in any case
@@ -89,7 +89,7 @@ func (it *item) await() (*Result, error) {
 		return nil, fmt.Errorf("run: %w", it.ctx.Err())
 	}
 	s.mu.Unlock()
-	// It was told already: to run by itself, or how it ended.
+	// Its outcome is there already: a run of its own, or how it ended.
 	return it.take(<-it.done)
 }
 

@@ -187,7 +187,7 @@ func alignedCopy(data []byte) []byte {
 
 // trimAll cuts outputs that follow an input's ragged axis to what the member's
 // own length makes. Where lengths are equal there is nothing to cut, whatever
-// the rule says of them.
+// the rule makes of them.
 func (q *Queue) trimAll(specs []*infer.TensorSpec, it *item, outputs []infer.Tensor) {
 	for i, spec := range specs {
 		if spec.Ragged == nil || it.lengths == nil || !it.class.ragged {

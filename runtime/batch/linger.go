@@ -10,29 +10,30 @@ import "time"
 //
 // A lone client is never waited for: its request is the one that was expected.
 type linger struct {
-	expected int // answered, and not back
-	answered time.Time
-	since    time.Time // waiting began; zero when it is not waited
-	bound    time.Time
-	came     int     // while it was waited
-	worth    float64 // part of the waits that brought somebody, averaged
-	tried    int     // waits, and chances to
-	patience time.Duration
+	expected   int // answered, and not back
+	answered   time.Time
+	since      time.Time // waiting began; zero when it is not waited
+	bound      time.Time
+	came       int           // while it was waited
+	worth      float64       // part of the waits that brought somebody, averaged
+	tried      int           // waits, and chances to
+	returnTime time.Duration // for how long after answered they are expected
 }
 
 const (
 	// Timers are not exact below this: a shorter wait is none.
 	leastLinger = 200 * time.Microsecond
-	// What is expected back is expected for so long at least.
-	leastPatience = 2 * time.Millisecond
-	retryLinger   = 64
+	// Callers are expected back for so long at least.
+	leastReturnTime = 2 * time.Millisecond
+	// Where waits mostly bring nobody, one chance in so many is taken all the same.
+	retryLinger = 64
 )
 
 // ended counts the answers of a run that took so long.
 func (l *linger) ended(now time.Time, answers int, took time.Duration) {
 	l.expected += answers
 	l.answered = now
-	l.patience = max(took/2, leastPatience)
+	l.returnTime = max(took/2, leastReturnTime)
 }
 
 // arrived counts a request.
@@ -47,7 +48,7 @@ func (l *linger) arrived() {
 
 // away is how many requests are expected back.
 func (l *linger) away(now time.Time) int {
-	if l.expected > 0 && now.Sub(l.answered) > l.patience {
+	if l.expected > 0 && now.Sub(l.answered) > l.returnTime {
 		l.expected = 0
 	}
 	return l.expected
@@ -67,14 +68,14 @@ func (l *linger) until(now time.Time, saved time.Duration, away int) time.Time {
 		l.since, l.bound, l.came = now, now.Add(2*saved), 0
 	}
 	at := l.since.Add(saved)
-	if l.came > 0 { // each who came is a reason to wait for the next
+	if l.came > 0 { // each caller who came is a reason to wait for the next
 		at = now.Add(saved)
 	}
 	if at.After(l.bound) {
 		at = l.bound
 	}
-	if at.After(l.answered.Add(l.patience)) {
-		at = l.answered.Add(l.patience)
+	if at.After(l.answered.Add(l.returnTime)) {
+		at = l.answered.Add(l.returnTime)
 	}
 	return at
 }

@@ -17,13 +17,13 @@ const (
 	RuleRows = "rows"
 
 	// RuleRagged is that rows of other lengths, padded to the longest, have
-	// outputs as long as the rule of their ragged axis says. Without it only
+	// outputs as long as the rule of their ragged axis requires. Without it only
 	// requests of one length are joined.
 	RuleRagged = "ragged"
 )
 
-// Rules are those that a version was seen to break. They are never mended while
-// the process lives. The zero value is none.
+// Rules are those that a version was seen to break. A broken rule stays broken
+// while the process lives. The zero value is none.
 type Rules struct {
 	whole atomic.Bool // no RuleRows
 	exact atomic.Bool // no RuleRagged
@@ -63,7 +63,7 @@ func (q *Queue) misfit(m *misfit) {
 	}
 	q.s.mu.Lock()
 	for _, c := range q.classes {
-		if c.ragged { // they are joined with others than their key would say now
+		if c.ragged { // they are joined with others than they would be by a new key
 			c.joins = false
 		}
 	}
@@ -76,8 +76,8 @@ func (q *Queue) misfit(m *misfit) {
 	}
 }
 
-// fits holds what a run made of so many rows to the rules; nil when it is as they
-// say. inputs are as the model had them.
+// fits checks what a run made of so many rows against the rules; nil when it keeps
+// them. inputs are as the model had them.
 func (r *run) fits(inputs, outputs []infer.Tensor, rows int) *misfit {
 	q := r.class.q
 	rule := RuleRows
@@ -162,9 +162,9 @@ func (c *class) beyondRows(spec *infer.TensorSpec, o *infer.Tensor) []int64 {
 	return shape
 }
 
-// heldAlone holds what a request had alone to the rule of its ragged axis: there
-// a wrong one shows first. Of longer requests than it was proven for it says
-// nothing.
+// heldAlone checks what a request had alone against the rule of its ragged axis:
+// there a wrong one shows first. The rule does not apply to longer requests than it
+// was proven for.
 func (q *Queue) heldAlone(inputs, outputs []infer.Tensor) {
 	if !provenFor(q.m.Signature, inputs) {
 		return

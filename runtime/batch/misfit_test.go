@@ -55,7 +55,7 @@ func byLength(rule func(length int) int) func(int, []float32, int) infer.Tensor 
 	return func(rows int, x []float32, length int) infer.Tensor { return frames(rows, rule(length), x, length) }
 }
 
-// misfitsOf is how many misfits of a rule the metrics tell.
+// misfitsOf is how many misfits of a rule the metrics count.
 func misfitsOf(t *testing.T, registry *prometheus.Registry, rule string) (n float64) {
 	t.Helper()
 	families, err := registry.Gather()
@@ -141,8 +141,8 @@ func TestBrokenRules(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				var told []string
-				m := Model{Name: "shaped", Runner: model, MaxRows: 8, Rules: &Rules{}, Misfit: func(rule string, _ error) { told = append(told, rule) }}
+				var reported []string
+				m := Model{Name: "shaped", Runner: model, MaxRows: 8, Rules: &Rules{}, Misfit: func(rule string, _ error) { reported = append(reported, rule) }}
 				anyWidth(&m)
 				if tc.divide > 0 {
 					m.Signature.Inputs[0].Ragged = &infer.Ragged{Axis: 1, Max: 2000}
@@ -194,8 +194,8 @@ func TestBrokenRules(t *testing.T) {
 						t.Errorf("%v misfits of %s, expected %v", got, rule, misfits[rule])
 					}
 				}
-				if tc.rule != "" && !slices.Equal(told, []string{tc.rule}) || tc.rule == "" && told != nil {
-					t.Errorf("told of %v", told)
+				if tc.rule != "" && !slices.Equal(reported, []string{tc.rule}) || tc.rule == "" && reported != nil {
+					t.Errorf("reported %v", reported)
 				}
 				// For good, and for the version when it is loaded again.
 				for _, q := range []*Queue{q, s.NewQueue(m)} {
@@ -285,7 +285,7 @@ func TestLongerRowsThanProvenAreJoinedOnlyWithEqualOnes(t *testing.T) {
 					t.Errorf("runs of %v, expected %v", model.runs, tc.shapes)
 				}
 				if q.rules.exact.Load() {
-					t.Error("the rule was dropped for what it does not say")
+					t.Error("the rule was dropped for what it does not cover")
 				}
 			})
 		})

@@ -9,7 +9,7 @@ import (
 
 // pacing holds refusals of a flood back. Refusing costs a server about as much
 // as reading the request did, and who is refused at once asks again at once; so
-// of what is refused for a full queue only so many a second are told at once,
+// of what is refused for a full queue only so many a second are answered at once,
 // and others when they were to come back anyway. A few refusals are never held.
 //
 // It is under Scheduler.mu.
@@ -19,9 +19,9 @@ type pacing struct {
 	held   int
 }
 
-// Bounds on refusals: how many are told at once in a second and in one moment,
+// Bounds on refusals: how many are answered at once in a second and in one moment,
 // how long others are held, how many of them, and of what size, for they keep
-// their memory.
+// their memory. The experiment is in docs/batching.md, "Refusals in a flood".
 const (
 	refusalsRate  = 200
 	refusalsBurst = 100
@@ -45,7 +45,7 @@ func (p *pacing) hold(now time.Time, bytes int64) bool {
 	return true
 }
 
-// pace waits before a refusal is told, when there are many, for as long as the
+// pace waits before a refusal is returned, when there are many, for as long as the
 // caller does. It is called without mu.
 func (s *Scheduler) pace(ctx context.Context, inputs []infer.Tensor) {
 	s.mu.Lock()

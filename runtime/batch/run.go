@@ -172,15 +172,15 @@ func (r *run) split(members []*item, inputs []infer.Tensor, outcomes []outcome, 
 	row := 0
 	for from := 0; from < len(members); from += size {
 		to := min(from+size, len(members))
-		part, told := members[from:to], outcomes[from:to]
+		part, results := members[from:to], outcomes[from:to]
 		if err := r.ctx.Err(); err != nil {
-			for i := range told {
-				told[i] = outcome{err: err}
+			for i := range results {
+				results[i] = outcome{err: err}
 			}
 			continue
 		}
 		rows := rowsOf(part)
-		answers += r.try(part, cutInputs(r.class.q.m.Signature, inputs, row, rows), 0, told).answers
+		answers += r.try(part, cutInputs(r.class.q.m.Signature, inputs, row, rows), 0, results).answers
 		row += rows
 	}
 	return answers
@@ -245,14 +245,14 @@ func (r *run) end(e ended, outcomes []outcome) {
 	c.inRuns -= r.rows
 	c.q.inRuns -= r.rows
 	if e.ok {
-		telling := c.costs.observe(sample{r.rows, took, s.busy.others(r.from, to), e.bytes, r.cold})
-		r.witness(telling, float64(took), now)
+		learned := c.costs.observe(sample{r.rows, took, s.busy.others(r.from, to), e.bytes, r.cold})
+		r.recordEvidence(learned, float64(took), now)
 		c.learnShapes(e.outputs)
 		c.q.took += (float64(took) - c.q.took) / recentRuns
 	}
 	c.tenant.pending -= r.cost
 	c.tenant.tag += float64(took)
-	answers := r.tell(e, outcomes)
+	answers := r.deliver(e, outcomes)
 	c.linger.ended(now, answers, took)
 	s.dispatch(nil)
 	s.fair.forget(c.tenant)
@@ -261,11 +261,11 @@ func (r *run) end(e ended, outcomes []outcome) {
 // recentRuns is how many runs their average is over, about.
 const recentRuns = 16
 
-// witness keeps what the run is evidence of: it went well, and took so many
-// nanoseconds.
-func (r *run) witness(telling bool, took float64, now time.Time) {
+// recordEvidence keeps how long a run took that went well, in nanoseconds, as
+// evidence for requests like its members. learned is whether it was typical.
+func (r *run) recordEvidence(learned bool, took float64, now time.Time) {
 	e := &r.class.evidence
-	if telling && len(r.members) == 1 {
+	if learned && len(r.members) == 1 {
 		e.add(r.members[0].kind(), took, now)
 		return
 	}
@@ -274,14 +274,14 @@ func (r *run) witness(telling bool, took float64, now time.Time) {
 	}
 }
 
-// tell gives the members their outcomes and counts those who were answered and
+// deliver gives the members their outcomes and counts those who were answered and
 // may call again.
-func (r *run) tell(e ended, outcomes []outcome) (answers int) {
+func (r *run) deliver(e ended, outcomes []outcome) (answers int) {
 	c := r.class
 	for i, it := range r.members {
 		c.tenant.running--
 		if !r.shared {
-			c.trust(e.refused)
+			c.countAlone(e.refused)
 			answers++
 			continue
 		}
@@ -301,8 +301,8 @@ func (r *run) tell(e ended, outcomes []outcome) (answers int) {
 	return answers
 }
 
-// trust counts a run alone of those who are suspected.
-func (c *class) trust(refused bool) {
+// countAlone counts a run alone after a batch that failed (see suspects).
+func (c *class) countAlone(refused bool) {
 	if c.alone == 0 {
 		return
 	}

@@ -214,7 +214,7 @@ func TestALightTenantHardlyWaits(t *testing.T) {
 						if _, err := ask(t.Context(), t, q, wide("light", width, 1)); err != nil {
 							t.Error(err)
 						}
-						// Its first call tells that it is there.
+						// Its first call shows that it is there.
 						if calls++; calls > 2 && time.Since(sent) > 3*cost(1, 2) {
 							late++
 						}
