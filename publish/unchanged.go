@@ -34,7 +34,7 @@ func (p *Publisher) unchanged(ctx context.Context, req *Request, sources map[str
 			}
 			return nil, p.Store.CheckNumber(ctx, ref)
 		}
-		if req.Version == 0 && model.Lasting(err) {
+		if req.Version == 0 && model.IsPermanent(err) {
 			return nil, nil //nolint:nilnil // the newest cannot be read any more: a new version
 		}
 		return nil, err

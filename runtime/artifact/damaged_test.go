@@ -41,8 +41,9 @@ func TestPublishingPastADamagedVersion(t *testing.T) {
 	}
 }
 
-// TestADamagedNoticeStopsNobody: readers look by themselves until the next one.
-func TestADamagedNoticeStopsNobody(t *testing.T) {
+// TestReadersWorkBesideADamagedNotice holds that readers look by themselves until
+// the next one.
+func TestReadersWorkBesideADamagedNotice(t *testing.T) {
 	t.Parallel()
 	s3 := newFakeS3(t)
 	store := s3.store(t)

@@ -16,7 +16,7 @@ import (
 
 // Delete removes a version: its manifest first, so that from then on it is not
 // published, then every object of it. One that the model's policy names is
-// problem.Conflict: calls would go elsewhere without anyone having said so. The
+// problem.Conflict: calls would go to another version that nobody chose. The
 // model's last version goes in any case, and the policy with it. Its number is
 // written down before, and never used again.
 func (s *Store) Delete(ctx context.Context, ref model.Ref) error {
@@ -65,7 +65,7 @@ func (s *Store) unused(ctx context.Context, ref model.Ref) error {
 		return err
 	}
 	if use := p.Uses(ref.Version); use != "" {
-		return problem.New(problem.Conflict, "model %s is what %s of its model names: move that to another version first", ref, use)
+		return problem.New(problem.Conflict, "model %s is used by %s of its policy: move that to another version first", ref, use)
 	}
 	return nil
 }

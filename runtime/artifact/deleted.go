@@ -88,7 +88,7 @@ func (d *deletedVersions) add(versions []int) bool {
 func (d *deletedVersions) check(name string) error {
 	var c model.Checker
 	c.Require(d.Schema == model.Schema, "schema", "expected %d, got %d", model.Schema, d.Schema)
-	c.Require(d.Name == name, "name", "it is that of %.100q", d.Name)
+	c.Require(d.Name == name, "name", "expected %q, got %.100q", name, d.Name)
 	c.Require(len(d.Spans) <= maxSpans, "deleted", "at most %d, got %d", maxSpans, len(d.Spans))
 	before := 0
 	for i, s := range d.Spans {

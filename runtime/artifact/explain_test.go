@@ -22,7 +22,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
-// TestExplain holds what is told of an error of the S3 client: what was wrong and
+// TestExplain holds what is reported of an error of the S3 client: what was wrong and
 // the variable to look at, and no address, URL or secret.
 func TestExplain(t *testing.T) {
 	t.Parallel()
@@ -64,15 +64,15 @@ func TestExplain(t *testing.T) {
 				t.Fatal(err)
 			}
 			sent := &url.Error{Op: "Get", URL: named + "/models/m", Err: tc.err}
-			if got := s.explain(&smithy.OperationError{ServiceID: "S3", OperationName: "GetObject", Err: sent}); got.Error() != tc.want || model.Lasting(got) {
+			if got := s.explain(&smithy.OperationError{ServiceID: "S3", OperationName: "GetObject", Err: sent}); got.Error() != tc.want || model.IsPermanent(got) {
 				t.Errorf("%v, want %s", got, tc.want)
 			}
 		})
 	}
 }
 
-// TestExplainAnswers holds what is told of what S3, or a server in its place,
-// answers to the client itself.
+// TestExplainAnswers holds what is reported of an answer of S3, or of a server in its
+// place, to the client.
 func TestExplainAnswers(t *testing.T) {
 	t.Parallel()
 	answer := func(status int, code string) http.HandlerFunc {
@@ -84,7 +84,7 @@ func TestExplainAnswers(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		handler http.HandlerFunc
-		https   bool // is what the endpoint says
+		https   bool // of the endpoint
 		want    string
 	}{
 		"no such bucket": {answer(404, "NoSuchBucket"), false, "missing: S3 has no bucket models (MODELSERVE_S3_BUCKET)"},
@@ -139,8 +139,8 @@ func TestExplainDial(t *testing.T) {
 		t.Fatalf("%v: expected what Go makes of a dial that takes too long", err)
 	}
 	s := newFakeS3(t).store(t)
-	err = model.Unavailable(model.Ref{Name: "iris", Version: 1}, s.explain(fmt.Errorf("the client's words: %w", err)))
-	if problem.CodeOf(err) != problem.ModelUnavailable || model.Lasting(err) ||
+	err = model.Unavailable(model.Ref{Name: "iris", Version: 1}, s.explain(fmt.Errorf("the client's text: %w", err)))
+	if problem.CodeOf(err) != problem.ModelUnavailable || model.IsPermanent(err) ||
 		!strings.Contains(err.Error(), "model iris@1: S3 unreachable (MODELSERVE_S3_ENDPOINT): i/o timeout") {
 		t.Errorf("%v, of code %v", err, problem.CodeOf(err))
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
-// The reasons why an object is not to be had. They are wrapped with what was
-// seen, and stand behind the problems that callers get.
+// The reasons why an object cannot be read. They are wrapped with what was seen,
+// and callers get them within a problem.
 var (
 	errMissing = model.Permanent(errors.New("missing: S3 has no such object"))
 	errFails   = errors.New("S3 fails")
@@ -31,13 +31,13 @@ const objectDamaged = "ObjectDamaged"
 // own hold request ids, URLs and addresses, which help nobody who reads which
 // model did not load. It names the variable to look at, and no secret.
 func (s *Store) explain(err error) error {
-	// Go takes a dial that took too long for a deadline, and ours is nobody's who
-	// asked: of theirs the client reports no dial.
+	// Go reports a dial that timed out as a deadline that passed. It is not the
+	// caller's deadline: for that the client reports no dial.
 	var op *net.OpError
 	switch {
 	case err == nil:
 		return nil
-	case ofAnother(err):
+	case isCredentialError(err):
 		return errors.New("no credentials for S3: MODELSERVE_S3_ACCESS_KEY_ID is not set, and the node's role or the pod's identity gives none")
 	case errors.As(err, &op) && op.Op == "dial":
 		return s.unreachable(err)
@@ -72,19 +72,19 @@ func (s *Store) explain(err error) error {
 	}
 }
 
-// ofAnother reports whether a request to S3 failed for one to another service,
-// which the client asks for credentials.
-func ofAnother(err error) bool {
+// isCredentialError reports whether a request to S3 failed because the client got
+// no credentials from another service.
+func isCredentialError(err error) bool {
 	var call, within *smithy.OperationError
 	return errors.As(err, &call) && errors.As(call.Err, &within)
 }
 
 func (s *Store) unreachable(err error) error {
-	return fmt.Errorf("%w %s: %s", model.ErrUnreachable, s.where, plainly(err))
+	return fmt.Errorf("%w %s: %s", model.ErrUnreachable, s.where, redactAddresses(err))
 }
 
-// whereIs says where S3 is, by the variable that says so. An address, which is
-// within a cluster or on this machine, it leaves out.
+// whereIs describes where S3 is, with the variable that sets it. It leaves out an
+// address, which is within a cluster or on this machine.
 func whereIs(cfg Config) string {
 	if cfg.Endpoint == "" {
 		return fmt.Sprintf("in %s (MODELSERVE_S3_REGION)", cfg.Region)
@@ -96,9 +96,9 @@ func whereIs(cfg Config) string {
 	return fmt.Sprintf("at %s (MODELSERVE_S3_ENDPOINT)", at.Host)
 }
 
-// plainly is what was wrong with a request or its connection, without the URL and
-// the addresses that Go's errors have around it.
-func plainly(err error) string {
+// redactAddresses describes what was wrong with a request or its connection,
+// without the URL and the addresses that Go's errors have around it.
+func redactAddresses(err error) string {
 	var name *net.DNSError
 	var certificate x509.HostnameError
 	var op *net.OpError
@@ -114,11 +114,11 @@ func plainly(err error) string {
 	case errors.As(err, &certificate):
 		return "its certificate is of another name"
 	case errors.As(err, &op):
-		return plainly(op.Err)
+		return redactAddresses(op.Err)
 	case errors.As(err, &request):
-		return plainly(request.Err)
+		return redactAddresses(request.Err)
 	case errors.As(err, &call):
-		return plainly(call.Err)
+		return redactAddresses(call.Err)
 	default:
 		return err.Error()
 	}
@@ -129,7 +129,7 @@ func plainly(err error) string {
 func interrupted(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
-		return errors.New(plainly(err))
+		return errors.New(redactAddresses(err))
 	}
 	return err
 }

@@ -38,7 +38,7 @@ func (s *Store) Generation(ctx context.Context, since string) (string, error) {
 	}
 	out, err := s.client.GetObject(ctx, in)
 	if err == nil {
-		_ = out.Body.Close() // a few bytes that tell nothing
+		_ = out.Body.Close() // a few bytes without meaning
 		return aws.ToString(out.ETag), nil
 	}
 	var response *smithyhttp.ResponseError

@@ -38,8 +38,8 @@ type Asked struct {
 // tenant stored, or to anything else that this process may read. An object of
 // more than Most bytes is problem.PayloadTooLarge, before it is read.
 //
-// What another tenant stored is answered as what is not there, in words and in
-// time: for both S3 is asked once.
+// What another tenant stored is answered as what is not there, with the same error
+// in the same time: for both S3 is asked once.
 func (s *Store) OpenInput(ctx context.Context, in Asked) (*Input, error) {
 	key, mine, err := s.inputKey(in)
 	if err != nil {
@@ -84,12 +84,12 @@ func ownInputs(tenant string) string { return inputsPrefix + tenant + "/" }
 // what is not: then it is another key.
 func (s *Store) inputKey(in Asked) (key string, mine bool, err error) {
 	if in.Tenant == "" {
-		return "", false, problem.Invalid(in.Field, "a ref is opened for a tenant, and this call is nobody's: call through the gateway, which says whose it is, or send the bytes themselves")
+		return "", false, problem.Invalid(in.Field, "expected a call with a tenant, for whom the ref is opened: call through the gateway, which sets it, or send the bytes themselves")
 	}
 	// A tenant's name is a DNS label, as a model's is: nothing else may become
 	// part of a key.
 	if _, err := infer.ParseName(in.Tenant); err != nil {
-		return "", false, problem.Invalid(in.Field, "a ref is opened for a tenant whose name is a DNS label, got %.100q", in.Tenant)
+		return "", false, problem.Invalid(in.Field, "expected a tenant whose name is a DNS label, got %.100q", in.Tenant)
 	}
 	expected := "expected s3://" + s.bucket + "/" + ownInputs(in.Tenant) + "…"
 	if len(in.Ref) > maxRef {

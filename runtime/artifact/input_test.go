@@ -81,10 +81,10 @@ func TestOpenInput(t *testing.T) {
 	}
 }
 
-// TestWhatIsAnothersIsAsIfNotThere holds that a tenant cannot tell what another
-// stored from what nobody did: neither by the answer, nor by what S3 is asked,
-// which is what takes the time, nor while S3 fails.
-func TestWhatIsAnothersIsAsIfNotThere(t *testing.T) {
+// TestAnotherTenantsInputsLookAbsent holds that a tenant cannot distinguish what
+// another stored from what nobody did: neither by the answer, nor by what S3 is
+// asked, which is what takes the time, nor while S3 fails.
+func TestAnotherTenantsInputsLookAbsent(t *testing.T) {
 	t.Parallel()
 	s3 := newFakeS3(t)
 	store := s3.store(t)
@@ -120,7 +120,7 @@ func TestWhatIsAnothersIsAsIfNotThere(t *testing.T) {
 			"of no tenant":         "s3://models/inputs/page.png",
 		} {
 			if got, k, n := answer(ref); got != text || k != kind || n != questions {
-				t.Errorf("S3 answering %d, what is %s is told %s (%s, %d questions), and what is not there %s (%s, %d)", code, name, got, k, n, text, kind, questions)
+				t.Errorf("S3 answering %d, what is %s is answered %s (%s, %d questions), and what is not there %s (%s, %d)", code, name, got, k, n, text, kind, questions)
 			}
 		}
 	}

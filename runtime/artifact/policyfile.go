@@ -46,7 +46,7 @@ func (p *policyVersion) verify(v *sign.Verifier) error {
 	return nil
 }
 
-// unreadable is a policy.json that says nothing that could be followed.
+// unreadable is the error of a policy.json that is no policy.
 type unreadable struct{ error }
 
 func (u unreadable) Unwrap() error { return u.error }
@@ -195,7 +195,7 @@ func (s *Store) policyToChange(ctx context.Context, name string, how Changing) (
 		return nil, err
 	}
 	if err := have.verify(how.Verifier); err != nil {
-		return nil, problem.New(problem.Conflict, "the policy of model %s is not to be built on: %w", name, err)
+		return nil, problem.New(problem.Conflict, "the policy of model %s cannot be changed, as it is not verified: %w", name, err)
 	}
 	return have, nil
 }
@@ -204,7 +204,7 @@ func (s *Store) policyToChange(ctx context.Context, name string, how Changing) (
 // generation if that can be read.
 func (s *Store) discarded(ctx context.Context, name string) (*policyVersion, error) {
 	data, tag, err := s.readTagged(ctx, policyKey(name), model.MaxPolicy)
-	if errors.Is(err, errDamaged) { // no tag says what would be replaced
+	if errors.Is(err, errDamaged) { // there is no tag of what would be replaced
 		if err := s.removeAll(ctx, []string{policyKey(name)}); err != nil {
 			return nil, problem.New(problem.Unavailable, "remove the damaged policy of model %s: %w", name, err)
 		}

@@ -95,9 +95,9 @@ func TestBadChangesAreRefused(t *testing.T) {
 			p.Aliases = map[string]int{"latest": 1}
 			return nil
 		}, "cannot be set", problem.InvalidArgument},
-		"no model":          {"other", stable(1), "not published", problem.ModelNotFound},
-		"no name":           {"../m", stable(1), "expected 1 to 63", problem.InvalidArgument},
-		"the change's word": {"m", func(*model.Policy) error { return mine }, mine.Error(), problem.Internal},
+		"no model":           {"other", stable(1), "not published", problem.ModelNotFound},
+		"no name":            {"../m", stable(1), "expected 1 to 63", problem.InvalidArgument},
+		"the change's error": {"m", func(*model.Policy) error { return mine }, mine.Error(), problem.Internal},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -185,14 +185,14 @@ func TestAnAlteredPolicyIsNotFollowed(t *testing.T) {
 		}, "signature wrong"},
 		"an older one put back": {func(t *testing.T, f *fakeS3, _ *Store, first string) {
 			f.set(t, first)
-		}, "somebody put it back"},
+		}, "older than the last good one"},
 		"another model's": {func(t *testing.T, f *fakeS3, s *Store, _ string) {
 			publish(t, s, draft(t, "n", s3test.Noise(1, 100)), Publishing{})
 			if _, err := s.ChangePolicy(t.Context(), "n", Changing{Signer: signer}, stable(1)); err != nil {
 				t.Fatal(err)
 			}
 			f.set(t, string(f.Object(t, "models/n/policy.json")))
-		}, "it is that of"},
+		}, `name: expected \"m\", got \"n\"`},
 		"no policy": {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.set(t, "{}") }, model.PolicyFile},
 		"no JSON":   {func(t *testing.T, f *fakeS3, _ *Store, _ string) { f.set(t, "\x00") }, model.PolicyFile},
 		"too large": {func(t *testing.T, f *fakeS3, _ *Store, _ string) {
@@ -225,7 +225,7 @@ func TestAnAlteredPolicyIsNotFollowed(t *testing.T) {
 			wants(2)
 			wants(2)
 			if n := strings.Count(log.String(), "not followed"); n != 1 || !strings.Contains(log.String(), tc.want) {
-				t.Errorf("told %d times, want %q: %s", n, tc.want, log.String())
+				t.Errorf("logged %d times, want %q: %s", n, tc.want, log.String())
 			}
 			if name != "an older one put back" { // which is good for one who knows no better
 				if p, err := NewPolicyReader(s, sign.NewVerifier(signer.Public()), slog.New(slog.DiscardHandler)).Policy(t.Context(), "m"); err != nil || !cmp.Equal(p, &model.Policy{}) {
@@ -276,7 +276,7 @@ func TestAPolicyIsNoManifest(t *testing.T) {
 	}
 }
 
-func TestAReaderTellsOfS3(t *testing.T) {
+func TestAReaderReportsFaultsOfS3(t *testing.T) {
 	t.Parallel()
 	f, s := twoVersions(t)
 	r := NewPolicyReader(s, nil, slog.New(slog.DiscardHandler))
@@ -293,7 +293,7 @@ func TestDeleteHeedsThePolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := s.Delete(t.Context(), model.Ref{Name: "m", Version: 1})
-	if problem.CodeOf(err) != problem.Conflict || !strings.Contains(err.Error(), `m@1 is what alias "stable" of its model names`) {
+	if problem.CodeOf(err) != problem.Conflict || !strings.Contains(err.Error(), `m@1 is used by alias "stable" of its policy`) {
 		t.Errorf("error %v", err)
 	}
 	if _, err := s.ChangePolicy(t.Context(), "m", Changing{}, func(p *model.Policy) error {

@@ -11,9 +11,9 @@ import (
 	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
-// PolicyReader is a Store whose policies are held to a key: one that was
-// altered, or put back to an older state, is not followed. Calls go on by the
-// last good one, and the log says so. It is safe for concurrent use.
+// PolicyReader is a Store whose policies are verified by a key: one that was
+// altered, or replaced by an older state, is not followed. The last good one stays
+// in force, and that is logged. It is safe for concurrent use.
 type PolicyReader struct {
 	*Store
 
@@ -45,7 +45,7 @@ func NewPolicyReader(store *Store, verifier *sign.Verifier, logger *slog.Logger)
 func (r *PolicyReader) Policy(ctx context.Context, name string) (*model.Policy, error) {
 	have, err := r.check(ctx, name)
 	if errors.Is(err, errOlder) {
-		have, err = r.check(ctx, name) // two read at once, and the later was the faster
+		have, err = r.check(ctx, name) // of two concurrent reads, the later was faster
 	}
 	switch {
 	case err == nil:
@@ -66,9 +66,9 @@ func notToFollow(err error) bool {
 }
 
 // errOlder is a good policy that is older than one seen before.
-var errOlder = errors.New("it is older than the one before it: somebody put it back")
+var errOlder = errors.New("it is older than the last good one, which somebody replaced by it; change the policy again to write a newer one")
 
-// check reads a policy and says what speaks against following it.
+// check reads a policy; an error is the reason not to follow it.
 func (r *PolicyReader) check(ctx context.Context, name string) (*policyVersion, error) {
 	have, err := r.policy(ctx, name)
 	if err != nil {
@@ -111,8 +111,8 @@ func (r *PolicyReader) refuse(ctx context.Context, name string, err error) *mode
 	return policy
 }
 
-// entry finds what is known of a model, and makes room for it where add says
-// so. The caller holds mu.
+// entry finds what is known of a model, and with add makes an entry for it. The
+// caller holds mu.
 func (r *PolicyReader) entry(name string, add bool) *knownPolicy {
 	known := r.known[name]
 	if known != nil || !add {

@@ -33,7 +33,7 @@ type Draft struct {
 
 	infer.Signature
 
-	Batching *model.Batching // the publisher's word; nil leaves batches to the server
+	Batching *model.Batching // the publisher's settings; nil leaves batches to the server
 	Cost     *model.Cost     // what was measured; it differs from push to push, and makes no other version
 	Metadata map[string]string
 	Files    []DraftFile
@@ -67,7 +67,7 @@ const maxClaims = 50
 // Publish uploads a draft's files and then its manifest, whose conditional
 // write is the one moment at which the version exists. The same model again
 // (its own bytes and its external data's) is Unchanged; another one for a
-// version that exists is problem.VersionExists. With other words of its
+// version that exists is problem.VersionExists. With other settings of its
 // publisher (bounds on requests, batching, ragged axes) the same model is a new
 // version where the number is open, and Unchanged where it is named. Of several
 // publishers that race for a version one wins; those who left the number open
@@ -147,11 +147,11 @@ func (s *Store) existing(ctx context.Context, m *model.Manifest, free bool, newe
 		return nil, s.CheckNumber(ctx, ref)
 	}
 	switch {
-	case free && model.Lasting(err):
+	case free && model.IsPermanent(err):
 		return nil, nil // a new version
 	case err != nil:
 		return nil, err
-	case slices.Equal(pushed(have), pushed(m)) && (!free || sameWords(have, m)):
+	case slices.Equal(pushed(have), pushed(m)) && (!free || sameSettings(have, m)):
 		return &Published{Ref: ref, Digest: digest, Manifest: have, Unchanged: true}, nil
 	case free:
 		return nil, nil // a new version
@@ -173,10 +173,10 @@ func pushed(m *model.Manifest) []string {
 	return s
 }
 
-// sameWords reports whether the publishers of two manifests of the same model
-// said the same of it: what requests may ask, and how they are batched. What
-// was measured is no word of theirs.
-func sameWords(a, b *model.Manifest) bool {
+// sameSettings reports whether the publishers of two manifests of the same model
+// set the same: the bounds on requests, and how they are batched. What was
+// measured is no setting.
+func sameSettings(a, b *model.Manifest) bool {
 	return a.MaxElements == b.MaxElements && a.Batching.Equal(b.Batching) &&
 		slices.EqualFunc(a.Inputs, b.Inputs, func(x, y infer.TensorSpec) bool {
 			return slices.Equal(x.MinShape, y.MinShape) && slices.Equal(x.MaxShape, y.MaxShape) && sameRagged(x.Ragged, y.Ragged)
@@ -184,7 +184,7 @@ func sameWords(a, b *model.Manifest) bool {
 }
 
 // sameRagged leaves out up to which length padding was proven, and of which rows,
-// for that is measured; but where it was not, as in manifests of before, it is another word.
+// for that is measured; but where it was not, as in older manifests, it is another setting.
 func sameRagged(a, b *infer.Ragged) bool {
 	if a == nil || b == nil {
 		return a == b
@@ -255,8 +255,8 @@ func publishing(ref model.Ref, err error) error {
 	return fmt.Errorf("publish model %s: %w", ref, err)
 }
 
-// manifest hashes the files and makes the manifest of them. sources says where
-// each path is on disk.
+// manifest hashes the files and makes the manifest of them. sources is where each
+// path is on disk.
 func (d *Draft) manifest() (m *model.Manifest, sources map[string]string, err error) {
 	m = &model.Manifest{
 		Schema: model.Schema, Name: d.Name, Version: d.Version, Platform: model.Platform,

@@ -69,7 +69,7 @@ func TestPublishRefuses(t *testing.T) {
 	store := newFakeS3(t).store(t)
 	for name, change := range map[string]func(*Draft){
 		"a name with a path":    func(d *Draft) { d.Name = "../iris" },
-		"a word of a URL":       func(d *Draft) { d.Name = "stats" },
+		"a reserved name":       func(d *Draft) { d.Name = "stats" },
 		"a negative version":    func(d *Draft) { d.Version = -1 },
 		"no model":              func(d *Draft) { d.Files = nil },
 		"a file with a path":    func(d *Draft) { d.Files = append(d.Files, DraftFile{Path: "../x", Source: d.Files[0].Source}) },

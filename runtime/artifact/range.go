@@ -45,7 +45,8 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, interrupted(err)
 }
 
-// checkRange compares what S3 says of an object with the manifest.
+// checkRange compares the size and range that S3 reports of an object with the
+// manifest.
 func checkRange(out *s3.GetObjectOutput, first, size int64) error {
 	var total int64
 	if r := aws.ToString(out.ContentRange); r != "" {

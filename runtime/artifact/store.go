@@ -2,8 +2,8 @@
 // prefix, each with its files, its manifest and the manifest's signature; beside
 // them a model's policy, the numbers that were deleted, and the notice of a change.
 //
-// What these say is runtime/model's, and how they are signed runtime/sign's. It
-// keeps no file on a node (runtime/cache) and runs no model.
+// What these documents contain is runtime/model's, and how they are signed
+// runtime/sign's. It keeps no file on a node (runtime/cache) and runs no model.
 package artifact
 
 import (
@@ -31,7 +31,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
-// Config says where published models are. Without keys the AWS SDK's own chain
+// Config is where published models are. Without keys the AWS SDK's own chain
 // finds credentials: its variables, shared files, a web identity, the node's.
 type Config struct {
 	Bucket    string `env:"MODELSERVE_S3_BUCKET"`
@@ -62,7 +62,7 @@ const (
 )
 
 // dialTimeout is how long S3 may take to accept a connection. The client's own 30
-// seconds, tried three times, would be a minute and a half without a word.
+// seconds, tried three times, would be a minute and a half without an error.
 const dialTimeout = 5 * time.Second
 
 // maxListed bounds the objects that one listing walks.
@@ -157,7 +157,7 @@ func (s *Store) ReadManifest(ctx context.Context, ref model.Ref) (*model.Manifes
 		return nil, nil, model.Unavailable(ref, model.Permanent(err))
 	}
 	if m.Name != ref.Name || m.Version != ref.Version {
-		return nil, nil, model.Unavailable(ref, model.Permanent(fmt.Errorf("%s: it is that of %s@%d", model.ManifestFile, m.Name, m.Version)))
+		return nil, nil, model.Unavailable(ref, model.Permanent(fmt.Errorf("%s: it is the manifest of %s@%d", model.ManifestFile, m.Name, m.Version)))
 	}
 	return m, data, nil
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
-// TestATagIsOfTheBytes holds that a listing tells a version from another that
-// had its number before, as where somebody emptied the bucket by hand.
+// TestATagIsOfTheBytes holds that a listing distinguishes a version from another
+// that had its number before, as where somebody emptied the bucket by hand.
 func TestATagIsOfTheBytes(t *testing.T) {
 	t.Parallel()
 	s := newFakeS3(t).store(t)

@@ -45,13 +45,13 @@ type Cache struct {
 	logger   *slog.Logger
 
 	evicting sync.Mutex          // one eviction at a time in this process; a lock file for the others
-	settling *semaphore.Weighted // files that are verified and not synced yet
+	syncing  *semaphore.Weighted // files that are verified and not synced yet
 
 	mu       sync.Mutex
 	unsynced map[string]verified // the same, by sha256: this process need not hash them again
 }
 
-// Config says where a cache is and how large it may grow.
+// Config is where a cache is and how large it may grow.
 type Config struct {
 	Dir      string
 	MaxBytes int64        // 0 is no bound
@@ -64,7 +64,7 @@ type Config struct {
 func Open(cfg Config) (*Cache, error) {
 	c := &Cache{
 		dir: cfg.Dir, maxBytes: cfg.MaxBytes, readOnly: cfg.ReadOnly, logger: cfg.Logger,
-		settling: semaphore.NewWeighted(maxSettling), unsynced: map[string]verified{},
+		syncing: semaphore.NewWeighted(maxSyncing), unsynced: map[string]verified{},
 	}
 	if c.logger == nil {
 		c.logger = slog.New(slog.DiscardHandler)
@@ -76,15 +76,15 @@ func Open(cfg Config) (*Cache, error) {
 		return c, nil
 	}
 	if err := c.make(); err != nil {
-		if !diskTrouble(err) {
+		if !isDiskError(err) {
 			return nil, fmt.Errorf("open cache: %w", err)
 		}
 		// Each fetch tries again, and loads from memory meanwhile.
-		c.logger.Warn("the cache's folder takes no files", "error", err)
+		c.logger.Warn("the cache cannot write to its folder: models are loaded from memory meanwhile", "error", err)
 		return c, nil
 	}
-	if err := c.sweep(); err != nil { // a disk in trouble is no reason not to serve
-		c.logger.Warn("what others left in the cache cannot be removed", "error", err)
+	if err := c.sweep(); err != nil { // a faulty disk is no reason not to serve
+		c.logger.Warn("cannot remove what other processes left in the cache", "error", err)
 	}
 	return c, nil
 }
@@ -93,7 +93,7 @@ func Open(cfg Config) (*Cache, error) {
 func (c *Cache) make() error {
 	for _, sub := range []string{"files", "partial", "sets"} {
 		if err := os.MkdirAll(filepath.Join(c.dir, sub), 0o750); err != nil {
-			return onDisk(err)
+			return diskError(err)
 		}
 	}
 	return nil
@@ -102,10 +102,10 @@ func (c *Cache) make() error {
 func (c *Cache) path(sum string) string    { return filepath.Join(c.dir, "files", sum) }
 func (c *Cache) partial(sum string) string { return filepath.Join(c.dir, "partial", sum) }
 
-// lease is one holder's claim on a file.
+// lease keeps a file from being evicted for one holder.
 type lease struct {
 	path string
-	file *os.File // its shared lock is the claim
+	file *os.File // holds the shared lock
 }
 
 func (l *lease) release() {
@@ -158,7 +158,7 @@ func (c *Cache) acquire(ctx context.Context, f model.File) (*lease, error) {
 		case c.readOnly:
 			err = fmt.Errorf("cache: %s is altered, and the cache is read-only", path)
 		default:
-			c.logger.WarnContext(ctx, "a file in the cache is altered, and fetched again", "file", path)
+			c.logger.WarnContext(ctx, "a file in the cache is altered: it is fetched again", "file", path)
 			if err = c.remove(f.SHA256); err != nil {
 				err = fmt.Errorf("cache: %w", err)
 			}
@@ -194,7 +194,7 @@ func (c *Cache) check(file *os.File, f model.File) (bool, error) {
 		return false, nil
 	}
 	if !c.readOnly {
-		c.settle(file, file.Name(), now)
+		c.syncAndStamp(file, file.Name(), now)
 	}
 	return true, nil
 }
@@ -216,7 +216,7 @@ func (c *Cache) known(path, sum string, now verified) bool {
 func (c *Cache) link(files []model.File, leases []*lease) (dir string, remove func(), err error) {
 	held, err := c.newSet()
 	if err != nil {
-		return "", nil, fmt.Errorf("cache: %w", onDisk(err))
+		return "", nil, fmt.Errorf("cache: %w", diskError(err))
 	}
 	dir = held.Name()
 	remove = func() {
@@ -231,7 +231,7 @@ func (c *Cache) link(files []model.File, leases []*lease) (dir string, remove fu
 	}
 	if err != nil {
 		remove()
-		return "", nil, fmt.Errorf("cache: %w", onDisk(err))
+		return "", nil, fmt.Errorf("cache: %w", diskError(err))
 	}
 	return dir, remove, nil
 }

@@ -35,7 +35,7 @@ func TestCacheEvictsTheLeastRecentlyUsed(t *testing.T) {
 	}
 	for i, name := range []string{"a", "b", "a"} {
 		local := fetch(name)
-		settled(t, cache)
+		waitSynced(t, cache)
 		age(t, local.Path, time.Duration(10-i)*time.Minute)
 		local.Release()
 	}
@@ -115,7 +115,7 @@ func TestCacheChecksAgainWhatChanged(t *testing.T) {
 				t.Fatal(err)
 			}
 			first.Release()
-			settled(t, cache)
+			waitSynced(t, cache)
 			tc.change(t, first.Path)
 			second, err := f.Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
 			if err != nil {
@@ -153,7 +153,7 @@ func TestCacheReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	local.Release()
-	settled(t, cache)
+	waitSynced(t, cache)
 	before := contents(t, cache)
 	frozen, err := Open(Config{Dir: cache.dir, ReadOnly: true})
 	if err != nil {
@@ -191,7 +191,7 @@ func TestCacheSweepsWhatADeadProcessLeft(t *testing.T) {
 }
 
 // TestCacheUnderPressure has several processes' worth of fetchers of more
-// models than fit: every fetch succeeds, or says that all is in use, and what
+// models than fit: every fetch succeeds, or fails because all is in use, and what
 // it returns is whole while it is held.
 func TestCacheUnderPressure(t *testing.T) {
 	t.Parallel()

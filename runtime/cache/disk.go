@@ -6,18 +6,18 @@ import (
 	"syscall"
 )
 
-// onDisk says so when a disk is full; the system's own words hide it among
-// paths.
-func onDisk(err error) error {
+// diskError puts "disk full" at the head of the error of a full disk; the system's
+// own text has it after the paths.
+func diskError(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("disk full: %w", err)
 	}
 	return err
 }
 
-// diskTrouble reports whether the cache's disk is why a file could not be kept,
+// isDiskError reports whether the cache's disk is why a file could not be stored,
 // and not S3, the file, or the bound that the cache was given.
-func diskTrouble(err error) bool {
+func isDiskError(err error) bool {
 	for _, reason := range []error{
 		syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EPERM, syscall.EIO,
 	} {

@@ -118,7 +118,7 @@ func (f *Fetcher) download(ctx context.Context, ref model.Ref, file model.File, 
 }
 
 // begin begins a file's ranges in order: the next one when the last is nearly
-// there, or when more says that the hash has nothing to do.
+// there, or when the hash has nothing to do, which more signals.
 func (f *Fetcher) begin(ctx context.Context, ref model.Ref, file model.File, dst io.WriterAt, parts chan<- *part, more <-chan struct{}) {
 	span := f.transfer.span(file.Size)
 	for first := int64(0); first < file.Size; first += span {
@@ -170,7 +170,7 @@ func (p *part) take(more chan<- struct{}) func(yield func(piece) bool) {
 	}
 }
 
-// buffer is room for a piece.
+// buffer is the memory of a piece.
 func (f *Fetcher) buffer() *[]byte {
 	if b, ok := f.buffers.Get().(*[]byte); ok {
 		return b
@@ -182,12 +182,12 @@ func (f *Fetcher) buffer() *[]byte {
 // fetchRange gets a range, and goes on where an attempt broke off. It calls
 // nearly when less than an eighth of it is missing.
 func (f *Fetcher) fetchRange(ctx context.Context, ref model.Ref, file model.File, p *part, dst io.WriterAt, nearly func()) error {
-	got, unwritten := int64(0), error(nil) // the error of dst
+	got, writeErr := int64(0), error(nil)
 	put := func(c piece) error {
 		if _, err := dst.WriteAt((*c.buffer)[:c.n], p.first+got); err != nil {
 			f.buffers.Put(c.buffer)
-			unwritten = onDisk(err)
-			return unwritten
+			writeErr = diskError(err)
+			return writeErr
 		}
 		if got += int64(c.n); p.length-got < p.length/8 {
 			nearly()
@@ -209,7 +209,7 @@ func (f *Fetcher) fetchRange(ctx context.Context, ref model.Ref, file model.File
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if unwritten != nil || !again(err) {
+		if writeErr != nil || !again(err) {
 			return err
 		}
 	}
@@ -292,4 +292,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // again reports whether another attempt may succeed.
-func again(err error) bool { return !model.Lasting(err) && !errors.Is(err, context.Canceled) }
+func again(err error) bool { return !model.IsPermanent(err) && !errors.Is(err, context.Canceled) }

@@ -173,7 +173,7 @@ func (f *Fetcher) files(ctx context.Context, ref model.Ref, manifest []byte, fil
 // takes none, it is held in memory.
 func (f *Fetcher) file(ctx context.Context, ref model.Ref, file model.File, t *trust) (l *lease, read int64, arrived time.Time, err error) {
 	if f.cache == nil {
-		return f.unkept(ctx, ref, file, t)
+		return f.withoutCache(ctx, ref, file, t)
 	}
 	for range 8 { // it may be evicted between download and lease
 		l, err = f.cache.acquire(ctx, file)
@@ -188,8 +188,8 @@ func (f *Fetcher) file(ctx context.Context, ref model.Ref, file model.File, t *t
 			n, arrived, err = f.once(ctx, ref, file, t)
 			read += n
 		}
-		if err != nil && diskTrouble(err) && file.Size <= f.transfer.Memory {
-			f.cache.logger.WarnContext(ctx, "the cache takes no file: it is loaded from memory",
+		if err != nil && isDiskError(err) && file.Size <= f.transfer.Memory {
+			f.cache.logger.WarnContext(ctx, "the cache cannot store a file: it is loaded from memory",
 				"model", ref.String(), "file", file.Path, "bytes", file.Size, "error", err)
 			l, n, arrived, err = f.intoMemory(ctx, ref, file, t)
 			read += n
@@ -198,7 +198,7 @@ func (f *Fetcher) file(ctx context.Context, ref model.Ref, file model.File, t *t
 		case l != nil:
 			return l, read, arrived, nil
 		case errors.Is(err, context.Canceled) && ctx.Err() == nil:
-			// Whoever began the download left before the signature was there.
+			// The caller who began the download left before the signature was there.
 		case err != nil:
 			return nil, read, arrived, fmt.Errorf("%s: %w", file.Path, err)
 		}

@@ -44,7 +44,7 @@ func TestFetchReadOnlyDisk(t *testing.T) {
 	cache := openCache(t, Config{Dir: dir})
 	f := NewFetcher(store, cache, here, nil, quick)
 	holds(t, f, "iris", iris).Release()
-	settled(t, cache)
+	waitSynced(t, cache)
 	remount := func(flags uintptr) {
 		t.Helper()
 		if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT|flags, ""); err != nil {
@@ -65,9 +65,9 @@ func TestFetchReadOnlyDisk(t *testing.T) {
 	holds(t, f, "rosa", rosa).Release()
 }
 
-// TestFetchKeepsNothing holds that a fetcher without a cache holds each file in
+// TestFetchWithoutACache holds that a fetcher without a cache holds each file in
 // memory, to the bound.
-func TestFetchKeepsNothing(t *testing.T) {
+func TestFetchWithoutACache(t *testing.T) {
 	t.Parallel()
 	store := storeIn(t, s3test.New(t))
 	iris, rosa := s3test.Noise(1, 1000), s3test.Noise(2, 2000)
@@ -85,23 +85,23 @@ func TestFetchKeepsNothing(t *testing.T) {
 		t.Errorf("%s is there after the release", local.Path)
 	}
 	_, err := f.Fetch(t.Context(), model.Ref{Name: "rosa", Version: 1})
-	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "2000 bytes are more than the 1500") || !model.Lasting(err) {
+	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "2000 bytes are more than the 1500") || !model.IsPermanent(err) {
 		t.Errorf("Fetch: %v", err)
 	}
 	publish(t, store, draft(t, "viola", iris, artifact.DraftFile{Path: "weights.bin", Source: write(t, rosa)}), artifact.Publishing{})
 	_, err = f.Fetch(t.Context(), model.Ref{Name: "viola", Version: 1})
-	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "external data") || !model.Lasting(err) {
+	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "external data") || !model.IsPermanent(err) {
 		t.Errorf("Fetch of external data: %v", err)
 	}
 }
 
-// TestOpenOnAReadOnlyDisk holds that a folder that takes no files from the
-// beginning keeps nobody from serving.
+// TestOpenOnAReadOnlyDisk holds that a process whose folder cannot be written to
+// from the beginning serves all the same.
 func TestOpenOnAReadOnlyDisk(t *testing.T) {
 	t.Parallel()
 	dir, ok := smallDisk(t)
 	if !ok {
-		return // what such a disk answers is held by TestDiskTrouble
+		return // what such a disk answers is held by TestIsDiskError
 	}
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
@@ -118,13 +118,13 @@ func TestOpenOnAReadOnlyDisk(t *testing.T) {
 	}
 }
 
-func TestDiskTrouble(t *testing.T) {
+func TestIsDiskError(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]bool{
 		syscall.EROFS: true, syscall.EACCES: true, syscall.ENOSPC: true, syscall.EIO: true,
 		syscall.ENOTDIR: false, syscall.ENAMETOOLONG: false, model.ErrUnreachable: false,
 	} {
-		if diskTrouble(&os.PathError{Op: "mkdir", Path: "/x", Err: err}) != want {
+		if isDiskError(&os.PathError{Op: "mkdir", Path: "/x", Err: err}) != want {
 			t.Errorf("%v: want %v", err, want)
 		}
 	}

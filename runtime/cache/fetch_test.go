@@ -102,7 +102,7 @@ func TestFetchFaults(t *testing.T) {
 		stall   time.Duration // 0 is long
 		code    problem.Code  // "" is success
 		want    string
-		again   bool // it is not Lasting
+		again   bool // it is not permanent
 	}{
 		"truncated object": {
 			prepare: change(func(b []byte) []byte { return b[:7_000] }),
@@ -160,7 +160,7 @@ func TestFetchFaults(t *testing.T) {
 				m := bytes.ReplaceAll(s3.Object(t, "/"+model.ManifestFile), []byte(`"iris"`), []byte(`"rosa"`))
 				s3.Replace(t, "/"+model.ManifestFile, m)
 			},
-			code: problem.ModelUnavailable, want: "model iris@1: model.json: it is that of rosa@1",
+			code: problem.ModelUnavailable, want: "model iris@1: model.json: it is the manifest of rosa@1",
 		},
 		"manifest that is none": {
 			prepare: func(t *testing.T, s3 *s3test.S3) { s3.Replace(t, "/"+model.ManifestFile, []byte("{}")) },
@@ -204,7 +204,7 @@ func TestFetchFaults(t *testing.T) {
 			if problem.CodeOf(err) != tc.code || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("Fetch: %v, want %s: %s", err, tc.code, tc.want)
 			}
-			if model.Lasting(err) == tc.again {
+			if model.IsPermanent(err) == tc.again {
 				t.Errorf("%v: lasting %v", err, !tc.again)
 			}
 			if left := contents(t, cache); len(left) > 0 {
@@ -250,7 +250,7 @@ func TestFetchUnreachable(t *testing.T) {
 	gone := storeIn(t, s3)
 	_ = store
 	_, err := NewFetcher(gone, newCache(t, 0), here, nil, quick).Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
-	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "S3 unreachable") || model.Lasting(err) {
+	if problem.CodeOf(err) != problem.ModelUnavailable || !strings.Contains(err.Error(), "S3 unreachable") || model.IsPermanent(err) {
 		t.Errorf("Fetch: %v", err)
 	}
 }
@@ -304,7 +304,7 @@ func TestFetchSigned(t *testing.T) {
 			}
 			f := NewFetcher(store, newCache(t, 0), here, tc.verifier, quick)
 			local, err := f.Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
-			if !errors.Is(err, tc.want) || (tc.want != nil && (problem.CodeOf(err) != problem.ModelUnavailable || !model.Lasting(err))) {
+			if !errors.Is(err, tc.want) || (tc.want != nil && (problem.CodeOf(err) != problem.ModelUnavailable || !model.IsPermanent(err))) {
 				t.Fatalf("Fetch: %v, want %v", err, tc.want)
 			}
 			if err == nil {

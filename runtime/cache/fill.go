@@ -28,10 +28,10 @@ func (f *Fetcher) fill(ctx context.Context, ref model.Ref, file model.File, t *t
 	}
 	defer func() {
 		if tmp != nil {
-			err = errors.Join(err, removeThere(tmp.Name()), tmp.Close())
+			err = errors.Join(err, removeIfExists(tmp.Name()), tmp.Close())
 		}
 	}()
-	if err = f.room(ctx, tmp, file.Size, t); err != nil {
+	if err = f.reserve(ctx, tmp, file.Size, t); err != nil {
 		return 0, arrived, err
 	}
 	arrived, err = f.verified(ctx, ref, file, f.writer(tmp), t)
@@ -45,11 +45,11 @@ func (f *Fetcher) fill(ctx context.Context, ref model.Ref, file model.File, t *t
 	return file.Size, arrived, nil
 }
 
-// room gives a download its place on the disk. What nobody vouches for yet makes
-// nothing go.
-func (f *Fetcher) room(ctx context.Context, tmp *os.File, size int64, t *trust) error {
+// reserve gives a download its space on the disk. It evicts other files only once
+// the signature of the manifest has been verified.
+func (f *Fetcher) reserve(ctx context.Context, tmp *os.File, size int64, t *trust) error {
 	err := f.cache.reserve(ctx, tmp, size, false)
-	if !errors.Is(err, errCrowded) {
+	if !errors.Is(err, errFull) {
 		return err
 	}
 	if err := t.wait(ctx); err != nil {
@@ -58,7 +58,7 @@ func (f *Fetcher) room(ctx context.Context, tmp *os.File, size int64, t *trust) 
 	if err = f.cache.reserve(ctx, tmp, size, true); !errors.Is(err, errInUse) {
 		return err
 	}
-	// It may be that only the disk still has to get what is held.
+	// Files may be held only until they are synced to the disk.
 	if err := f.cache.Close(ctx); err != nil {
 		return err
 	}
@@ -78,8 +78,8 @@ func (f *Fetcher) verified(ctx context.Context, ref model.Ref, file model.File, 
 	return arrived, t.wait(ctx)
 }
 
-// unkept holds a file in memory because no folder keeps any.
-func (f *Fetcher) unkept(ctx context.Context, ref model.Ref, file model.File, t *trust) (l *lease, read int64, arrived time.Time, err error) {
+// withoutCache holds a file in memory because there is no cache.
+func (f *Fetcher) withoutCache(ctx context.Context, ref model.Ref, file model.File, t *trust) (l *lease, read int64, arrived time.Time, err error) {
 	if file.Size > f.transfer.Memory {
 		err = model.Permanent(fmt.Errorf("%d bytes are more than the %d that are held in memory: set MODELSERVE_CACHE_DIR, or raise MODELSERVE_CACHE_MEMORY", file.Size, f.transfer.Memory))
 	} else {

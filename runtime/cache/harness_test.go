@@ -68,19 +68,19 @@ func newCache(t testing.TB, most int64) *Cache {
 	return openCache(t, Config{Dir: t.TempDir(), MaxBytes: most})
 }
 
-// openCache opens a cache that is settled when the test ends.
+// openCache opens a cache that is synced when the test ends.
 func openCache(t testing.TB, cfg Config) *Cache {
 	t.Helper()
 	c, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { settled(t, c) })
+	t.Cleanup(func() { waitSynced(t, c) })
 	return c
 }
 
-// settled returns when the disk has what was fetched.
-func settled(t testing.TB, c *Cache) {
+// waitSynced returns when what was fetched is synced to the disk.
+func waitSynced(t testing.TB, c *Cache) {
 	t.Helper()
 	if err := c.Close(context.Background()); err != nil {
 		t.Error(err)

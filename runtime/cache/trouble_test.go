@@ -36,7 +36,7 @@ func holds(t *testing.T, f *Fetcher, name string, want []byte) *Local {
 }
 
 // TestFetchFromMemory has a disk that is full for a while: a model that may be
-// held in memory loads from there, and with room again from the cache.
+// held in memory loads from there, and once there is space again from the cache.
 func TestFetchFromMemory(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -82,7 +82,7 @@ func TestFetchFromMemory(t *testing.T) {
 			local.Release()
 			f.writer = func(file *os.File) io.WriterAt { return file }
 			if local := holds(t, f, "iris", content); !strings.HasPrefix(local.Path, cache.dir) {
-				t.Errorf("with room again it is at %s", local.Path)
+				t.Errorf("with space again it is at %s", local.Path)
 			}
 		})
 	}
@@ -98,7 +98,7 @@ func TestFetchUnsignedMakesNothingGo(t *testing.T) {
 	cache := newCache(t, 1500)
 	f := NewFetcher(store, cache, here, sign.NewVerifier(signer.Public()), quick)
 	holds(t, f, "iris", kept).Release()
-	settled(t, cache)
+	waitSynced(t, cache)
 	before := contents(t, cache)
 	if _, err := f.Fetch(t.Context(), model.Ref{Name: "rosa", Version: 1}); !errors.Is(err, sign.ErrUnsigned) {
 		t.Errorf("Fetch: %v", err)
@@ -165,7 +165,7 @@ func TestCacheFolderRemovedWhileRunning(t *testing.T) {
 	cache := newCache(t, 10_000)
 	f := NewFetcher(store, cache, here, nil, quick)
 	holds(t, f, "iris", content)
-	settled(t, cache)
+	waitSynced(t, cache)
 	if err := os.RemoveAll(cache.dir); err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestCacheAfterACrash(t *testing.T) {
 	publish(t, store, draft(t, "iris", content), artifact.Publishing{})
 	cache := newCache(t, 0)
 	first := holds(t, NewFetcher(store, cache, here, nil, quick), "iris", content)
-	settled(t, cache)
+	waitSynced(t, cache)
 	if err := os.Remove(first.Path + ".ok"); err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestCacheAfterACrash(t *testing.T) {
 }
 
 // TestCacheSuspect flips a bit and leaves size and time as they were: that is
-// seen once somebody says that the file does not load.
+// seen once somebody reports that the file does not load.
 func TestCacheSuspect(t *testing.T) {
 	t.Parallel()
 	store := storeIn(t, s3test.New(t))
@@ -203,7 +203,7 @@ func TestCacheSuspect(t *testing.T) {
 	cache := newCache(t, 0)
 	f := NewFetcher(store, cache, here, nil, quick)
 	first := holds(t, f, "iris", content)
-	settled(t, cache)
+	waitSynced(t, cache)
 	info, err := os.Stat(first.Path)
 	if err != nil {
 		t.Fatal(err)
@@ -221,7 +221,7 @@ func TestCacheSuspect(t *testing.T) {
 	holds(t, f, "iris", content)
 }
 
-// TestCacheWaitsForTheDisk needs the room of a file that nobody holds but the
+// TestCacheWaitsForTheDisk needs the space of a file that nobody holds but the
 // disk, which does not have it yet.
 func TestCacheWaitsForTheDisk(t *testing.T) {
 	t.Parallel()
@@ -234,9 +234,9 @@ func TestCacheWaitsForTheDisk(t *testing.T) {
 	}
 }
 
-// TestCacheRoomIsNotGivenTwice has two processes fetch at once into room for
+// TestCacheSpaceIsNotGivenTwice has two processes fetch at once into space for
 // one: what is held never has more bytes than the bound.
-func TestCacheRoomIsNotGivenTwice(t *testing.T) {
+func TestCacheSpaceIsNotGivenTwice(t *testing.T) {
 	t.Parallel()
 	store := storeIn(t, s3test.New(t))
 	names := []string{"iris", "rosa"}
@@ -336,7 +336,7 @@ func TestFetchKilled(t *testing.T) {
 	}
 }
 
-// fetchForever fetches, says so, and waits to be killed.
+// fetchForever fetches, reports it, and waits to be killed.
 func fetchForever(where string) {
 	url, dir, _ := strings.Cut(where, " ")
 	ctx := context.Background()
@@ -355,8 +355,8 @@ func fetchForever(where string) {
 	select {}
 }
 
-// TestFetchIsRefused is a cache's folder that takes nothing for a while: each
-// fetch says why, and the next one after it works.
+// TestFetchIsRefused is a cache's folder that cannot be written to for a while:
+// each fetch fails with the reason, and the next one after it works.
 func TestFetchIsRefused(t *testing.T) {
 	t.Parallel()
 	store := storeIn(t, s3test.New(t))

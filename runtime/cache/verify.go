@@ -8,11 +8,11 @@ import (
 	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
-// nowhere is where bytes go that are only to be hashed.
-type nowhere struct{}
+// discard drops bytes that are only to be hashed.
+type discard struct{}
 
 // WriteAt implements io.WriterAt.
-func (nowhere) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 
 // FileFault is what Verify found wrong with one file.
 type FileFault struct {
@@ -34,7 +34,7 @@ func Verify(ctx context.Context, s Store, ref model.Ref, v *sign.Verifier) ([]Fi
 	}
 	f := NewFetcher(s, nil, model.Target{}, v, Transfer{})
 	for _, file := range m.Files {
-		sum, _, err := f.download(ctx, ref, file, nowhere{})
+		sum, _, err := f.download(ctx, ref, file, discard{})
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()

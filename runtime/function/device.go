@@ -17,7 +17,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/pool"
 )
 
-// How a GPU is used where nobody says otherwise. On an H100 four runs at once
+// How a GPU is used where nothing else is configured. On an H100 four runs at once
 // have most of what eight have, and every one takes memory of its own; more
 // make small models slower. Eight sessions are the batches of 1 to 128.
 const (
@@ -50,7 +50,7 @@ func (g *onGPU) Close() error {
 }
 
 // device is where this function's models run: chosen once, when ONNX Runtime
-// has started, and told in the log, in a metric and with every model.
+// has started, and reported in the log, in a metric and with every model.
 type device struct {
 	want   ort.Device
 	memory int64 // bytes that one model may take of a GPU; 0 is no bound
@@ -79,7 +79,7 @@ func newDevice(cfg *config, library func() (*ort.Library, error), registry prome
 			return ort.Choice{}, err
 		}
 		choice, err := l.Choose(d.want)
-		d.tell(choice, err)
+		d.report(choice, err)
 		if err != nil {
 			return choice, fmt.Errorf("MODELSERVE_DEVICE=%s: %w", d.want, err)
 		}
@@ -88,13 +88,13 @@ func newDevice(cfg *config, library func() (*ort.Library, error), registry prome
 	return d
 }
 
-// tell makes the choice known. A GPU that is there and not used deserves a
-// warning; a library that is built for the CPU was chosen by somebody.
-func (d *device) tell(choice ort.Choice, err error) {
+// report logs the choice and sets its metric. A GPU that is there and not used is
+// a warning; a library that is built for the CPU was chosen by somebody.
+func (d *device) report(choice ort.Choice, err error) {
 	switch {
 	case err != nil:
 		d.info.WithLabelValues("none", err.Error()).Set(1)
-		return // whoever asked says so
+		return // whoever asked logs or returns it
 	case choice.Reason == "":
 		d.logger.Info("models run on a device of their own choice", "device", choice.Device, "asked", d.want)
 	case choice.CPUBuild:

@@ -18,7 +18,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )
 
-// noGPU is what is said of the library that tests have, which knows no GPU.
+// noGPU is the reason with the library that tests have, which knows no GPU.
 const noGPU = "this ONNX Runtime is built for the CPU"
 
 func TestAutoFallsBackToTheCPUAndSaysWhy(t *testing.T) {
@@ -35,7 +35,7 @@ func TestAutoFallsBackToTheCPUAndSaysWhy(t *testing.T) {
 		t.Errorf("metadata: %s %v", body, err)
 	}
 	if !strings.Contains(p.log.String(), noGPU) {
-		t.Error("the log does not say why")
+		t.Error("the log has no reason")
 	}
 	p.stop()
 	if err := <-p.done; err != nil {
@@ -90,7 +90,7 @@ func TestDeviceIsInAMetric(t *testing.T) {
 			}
 			device, reason := labels(t, registry)
 			if device != tc.device || !strings.Contains(reason, tc.reason) || (tc.reason == "") != (reason == "") {
-				t.Errorf("the metric says %q because %q", device, reason)
+				t.Errorf("the metric has %q because %q", device, reason)
 			}
 		})
 	}
@@ -122,7 +122,7 @@ func labels(t *testing.T, registry prometheus.Gatherer) (device, reason string) 
 	return device, reason
 }
 
-// A library that does not start is told to whoever asks for the device.
+// A library that does not start is an error for whoever asks for the device.
 func TestDeviceWithoutALibrary(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("no library")

@@ -14,33 +14,34 @@ import (
 	"github.com/modelserveai/modelserve/runtime/pool"
 )
 
-// What stands in the way of every model, and of one that was fetched.
+// Errors that keep every model from loading, and one that was fetched.
 var (
 	errStart   = errors.New("start ONNX Runtime")
 	errSession = errors.New("create a session")
 )
 
 // sessionTries is how often a model whose files are good is given to ONNX
-// Runtime before it is given up: the node's copy of a file, or its memory, may
-// have been at fault the first time.
+// Runtime before it counts as one that never loads: the node's copy of a file, or
+// its memory, may have been at fault the first time.
 const sessionTries = 3
 
-// patience is how long what cannot be had for now, as S3 that is away, is waited
-// for. Knative tells of a container only why it ended, and asks for that at a
-// Service's progress deadline (config/ says 120 s), when the pod goes; until then
+// maxWait is how long the process waits for what is unavailable for now, such as
+// S3. Knative reports of a container only why it ended, and reads that at a
+// Service's progress deadline (120 s in config/), when the pod goes; until then
 // Kubernetes starts it again.
-const patience = time.Minute
+const maxWait = time.Minute
 
-// hopeless says whether a model that failed to load will never load in this
+// isPermanent reports whether a model that failed to load will never load in this
 // process: it is not published, its files or its signature are wrong, it is
 // larger than the memory, it does not run, or ONNX Runtime or the device that
 // was asked for is not there. A process that would only wait ends, so that
-// whoever deployed it is told; so does one that has waited for long.
-func hopeless(err error, tries int, waited time.Duration) bool {
+// Knative reports the reason to whoever deployed it; so does one that has waited
+// for maxWait.
+func isPermanent(err error, tries int, waited time.Duration) bool {
 	switch {
-	case waited >= patience:
+	case waited >= maxWait:
 		return true
-	case model.Lasting(err), errors.Is(err, pool.ErrTooLarge), errors.Is(err, errStart):
+	case model.IsPermanent(err), errors.Is(err, pool.ErrTooLarge), errors.Is(err, errStart):
 		return true
 	case errors.Is(err, errSession), errors.Is(err, pool.ErrWarmUp):
 		return tries >= sessionTries
@@ -52,8 +53,8 @@ func hopeless(err error, tries int, waited time.Duration) bool {
 // maxTermination bounds what Kubernetes keeps of it, in bytes.
 const maxTermination = 4096
 
-// ending tells why a function ended, as the last line of its log and in the
-// termination log, where Kubernetes reads it and Knative tells it of a Service
+// ending writes why a function ended, as the last line of its log and into the
+// termination log, where Kubernetes reads it and Knative reports it of a Service
 // that is not ready. It returns the exit status.
 func ending(name string, err error, log io.Writer, termination string) int {
 	if err == nil {
@@ -66,13 +67,13 @@ func ending(name string, err error, log io.Writer, termination string) int {
 		status, text = env.ExitCode, name+": "+err.Error() // each fault in its line
 	}
 	if err := terminated(termination, reasonOf(name, err)); err != nil {
-		fmt.Fprintf(log, "%s: the termination log takes nothing: %v\n", name, err)
+		fmt.Fprintf(log, "%s: cannot write the termination log: %v\n", name, err)
 	}
 	fmt.Fprintln(log, text)
 	return status
 }
 
-// reasonOf is what is told of an error, in one line; "" of none.
+// reasonOf is an error in one line; "" without one.
 func reasonOf(name string, err error) string {
 	if err == nil {
 		return ""

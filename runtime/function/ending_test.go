@@ -94,7 +94,7 @@ func TestFunctionEndsForAModelThatNeverLoads(t *testing.T) {
 				}
 				environment["MODELSERVE_MODELS"] = "treble@1"
 			},
-			"model treble@1: model.json: it is that of double@1",
+			"model treble@1: model.json: it is the manifest of double@1",
 		},
 		"larger than the memory": {
 			func(t *testing.T, environment map[string]string, _ *s3mem.Backend) {
@@ -122,7 +122,7 @@ func TestFunctionEndsForAModelThatNeverLoads(t *testing.T) {
 	}
 }
 
-// TestEnding holds what is told of an end, where, and the exit status.
+// TestEnding holds what is written of an end, where, and the exit status.
 func TestEnding(t *testing.T) {
 	t.Parallel()
 	joined := errors.Join(errors.New("model a@1: absent"), errors.New("and more"))
@@ -133,7 +133,7 @@ func TestEnding(t *testing.T) {
 		last        string // line of the log
 		termination string
 	}{
-		"as told":             {nil, 0, "", "before"},
+		"by a signal":         {nil, 0, "", "before"},
 		"for a reason":        {joined, 1, "double: model a@1: absent; and more", "double: model a@1: absent; and more"},
 		"a wrong environment": {errors.Join(env.Faultf("PORT", "x"), env.Faultf("Y", "z")), 2, "Y: z", "double: the environment is wrong: PORT: x; Y: z"},
 		"a long reason":       {long, 1, "double: " + long.Error(), "double: " + strings.Repeat("é", maxTermination/2-4)},
@@ -152,8 +152,8 @@ func TestEnding(t *testing.T) {
 			if last := lines[len(lines)-1]; last != tc.last {
 				t.Errorf("last line %q, want %q", last, tc.last)
 			}
-			if told, err := os.ReadFile(path); err != nil || string(told) != tc.termination {
-				t.Errorf("termination log %q, %v, want %q", told, err, tc.termination)
+			if text, err := os.ReadFile(path); err != nil || string(text) != tc.termination {
+				t.Errorf("termination log %q, %v, want %q", text, err, tc.termination)
 			}
 		})
 	}
@@ -173,7 +173,7 @@ func TestEndingOutsideAContainer(t *testing.T) {
 	}
 }
 
-func TestHopeless(t *testing.T) {
+func TestIsPermanent(t *testing.T) {
 	t.Parallel()
 	away := errors.New("S3 unreachable")
 	for name, tc := range map[string]struct {
@@ -182,14 +182,14 @@ func TestHopeless(t *testing.T) {
 		waited time.Duration
 		want   bool
 	}{
-		"S3 away":                    {away, 9, patience - time.Second, false},
-		"S3 away for long":           {away, 2, patience, true},
+		"S3 away":                    {away, 9, maxWait - time.Second, false},
+		"S3 away for long":           {away, 2, maxWait, true},
 		"refused by ONNX Runtime":    {errSession, sessionTries - 1, time.Second, false},
 		"refused as often as asked":  {errSession, sessionTries, time.Second, true},
 		"no ONNX Runtime":            {errStart, 1, 0, true},
 		"larger than all the memory": {pool.ErrTooLarge, 1, 0, true},
 	} {
-		if got := hopeless(fmt.Errorf("load: %w", tc.err), tc.tries, tc.waited); got != tc.want {
+		if got := isPermanent(fmt.Errorf("load: %w", tc.err), tc.tries, tc.waited); got != tc.want {
 			t.Errorf("%s: %v, expected %v", name, got, tc.want)
 		}
 	}

@@ -32,7 +32,7 @@ type Spec struct {
 	Name string
 
 	// Codec makes the reader and writer of the function's native payload; nil
-	// is a function that speaks the Open Inference Protocol only.
+	// is a function that serves the Open Inference Protocol only.
 	Codec func(Limits) serve.Codec
 }
 
@@ -41,12 +41,12 @@ type Limits struct {
 	MaxPixels int64 // of one image, before it is decoded
 }
 
-// Main runs a function until it is told to stop, and exits: 0 when it stopped
-// as told, 1 when it could not go on or its model will never load, 2 when its
-// environment is wrong. Why is its last line, and in Kubernetes the container's
-// termination message. What it waits for meanwhile is told there too.
+// Main runs a function until a signal stops it, and exits: 0 when it stopped at a
+// signal, 1 when it could not go on or its model will never load, 2 when its
+// environment is wrong. The reason is its last line, and in Kubernetes the
+// container's termination message, which meanwhile is what it waits for.
 //
-// It takes no arguments but --help, which tells the variables that configure it.
+// It takes no arguments but --help, which lists the variables that configure it.
 func Main(spec Spec) {
 	if len(os.Args) > 1 {
 		os.Exit(help(spec.Name, os.Args[1:], os.Stdout, os.Stderr))
@@ -64,7 +64,7 @@ func Main(spec Spec) {
 // help answers arguments, and returns what to exit with.
 func help(name string, args []string, out, errs io.Writer) int {
 	if len(args) != 1 || args[0] != "--help" && args[0] != "-h" {
-		_, _ = fmt.Fprintf(errs, "%s: takes no arguments, got %q; --help tells the variables that configure it\n", name, args)
+		_, _ = fmt.Fprintf(errs, "%s: takes no arguments, got %q; --help lists the variables that configure it\n", name, args)
 		return env.ExitCode
 	}
 	_, _ = fmt.Fprintf(out, `%s is a function of ModelServe: it answers HTTP and gRPC on PORT by the Open
@@ -112,9 +112,9 @@ func serveUntil(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Tele
 	return errors.Join(err, src.close())
 }
 
-// answer listens once the models are there: an open port says so. Knative's own
-// probe, of a Service that has none, asks no more than that. A PORT that somebody
-// else has is told only then.
+// answer listens once the models are there, which an open port means to Knative's
+// own probe, of a Service that has none. A PORT that is in use is an error only
+// then.
 func answer(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Telemetry, src *source, models *pool.Pool) error {
 	health := new(serve.Health)
 	handler, err := newServer(spec, cfg, tel, src, models, health)
@@ -128,7 +128,7 @@ func answer(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Telemetr
 	defer stopMetrics()
 	waiting := func(err error) { // the pool has logged it
 		if err := terminated(cfg.TerminationLog, reasonOf(spec.Name, err)); err != nil {
-			tel.Logger.Warn("the termination log takes nothing", "error", err)
+			tel.Logger.Warn("cannot write the termination log", "error", err)
 		}
 	}
 	if err := src.load(ctx, models, waiting); err != nil || ctx.Err() != nil {

@@ -79,7 +79,7 @@ func publish(t *testing.T, environment map[string]string) {
 	publishBytes(t, environment, onnxtest.Scale(2, 2).Marshal())
 }
 
-// publishBytes publishes bytes that are said to be such a model.
+// publishBytes publishes bytes as such a model.
 func publishBytes(t *testing.T, environment map[string]string, content []byte) {
 	t.Helper()
 	var cfg config
@@ -200,7 +200,7 @@ func TestFunctionLoadsAnswersAndStops(t *testing.T) {
 }
 
 // TestFunctionWaitsForS3 holds that a process outlives storage that does not
-// answer, says so meanwhile, and is ready once it does.
+// answer, reports it meanwhile, and is ready once it does.
 func TestFunctionWaitsForS3(t *testing.T) {
 	t.Parallel()
 	var away atomic.Bool
@@ -220,7 +220,7 @@ func TestFunctionWaitsForS3(t *testing.T) {
 		t.Fatal(err)
 	}
 	environment["MODELSERVE_TERMINATION_LOG"] = termination
-	told := func() string {
+	reported := func() string {
 		text, err := os.ReadFile(termination)
 		if err != nil {
 			t.Error(err)
@@ -228,8 +228,8 @@ func TestFunctionWaitsForS3(t *testing.T) {
 		return string(text)
 	}
 	p := begin(t, Spec{Name: "double"}, environment)
-	p.wait("waiting", func() bool { return told() != "" })
-	if reason := told(); !strings.HasPrefix(reason, "double: ") || !strings.Contains(reason, "double@1") || !strings.Contains(reason, "S3 unreachable") {
+	p.wait("waiting", func() bool { return reported() != "" })
+	if reason := reported(); !strings.HasPrefix(reason, "double: ") || !strings.Contains(reason, "double@1") || !strings.Contains(reason, "S3 unreachable") {
 		t.Errorf("reason %q", reason)
 	}
 	if status, body, err := p.ask(http.MethodGet, "/readyz", ""); !errors.Is(err, syscall.ECONNREFUSED) {
@@ -237,7 +237,7 @@ func TestFunctionWaitsForS3(t *testing.T) {
 	}
 	away.Store(false)
 	p.waitReady()
-	if reason := told(); reason != "" {
+	if reason := reported(); reason != "" {
 		t.Errorf("a reason still: %q", reason)
 	}
 	p.stop()

@@ -24,7 +24,7 @@ func TestHelp(t *testing.T) {
 			var out, errs strings.Builder
 			code := help("onnx", tc.args, &out, &errs)
 			if code != tc.code || !strings.Contains(out.String(), tc.out) || !strings.Contains(errs.String(), tc.errs) || (tc.out == "") != (out.Len() == 0) {
-				t.Errorf("exit %d, said %s%s", code, out.String(), errs.String())
+				t.Errorf("exit %d, wrote %s%s", code, out.String(), errs.String())
 			}
 		})
 	}

@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// modelMemory is what models may take where nobody says: three quarters of the
+// modelMemory is the default of what models may take: three quarters of the
 // memory that the process's control group may have, else half of the machine's.
-// root is the system's file system. why says what it follows from.
+// root is the system's file system. why is what it follows from.
 func modelMemory(root fs.FS) (limit int64, why string, err error) {
 	machine, err := totalMemory(root)
 	if err != nil {

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestFaultsAreToldInOneOrder holds that the same mistakes are told alike each
-// time.
-func TestFaultsAreToldInOneOrder(t *testing.T) {
+// TestFaultsAreReportedInOneOrder holds that the same mistakes are reported alike
+// each time.
+func TestFaultsAreReportedInOneOrder(t *testing.T) {
 	t.Parallel()
 	var first []string
 	for range 20 {

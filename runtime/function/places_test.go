@@ -22,10 +22,10 @@ import (
 // on, where a word begins.
 var absolute = regexp.MustCompile(`(^|[\s"'(=:\[])/[A-Za-z0-9_.]`)
 
-// TestNoCallerIsToldWhereThingsLie holds, of many kinds of load that fails, that
-// no wire tells a path or an address of this server, that each tells a reason,
-// and that the log has the whole of it.
-func TestNoCallerIsToldWhereThingsLie(t *testing.T) {
+// TestErrorsShowNoPathOrAddress holds, of many kinds of load that fails, that no
+// answer has a path or an address of this server, that each has a reason, and that
+// the log has the whole of it.
+func TestErrorsShowNoPathOrAddress(t *testing.T) {
 	t.Parallel()
 	external := onnxtest.External(2, "weights.bin").Marshal()
 	other := "de_DE.UTF-8"
@@ -44,7 +44,7 @@ func TestNoCallerIsToldWhereThingsLie(t *testing.T) {
 	for name, tc := range map[string]struct {
 		files map[string][]byte
 		spoil func(t *testing.T, cache string) // after the start
-		log   string                           // what it has that callers are not told; "" is the cache's folder
+		log   string                           // what it has that answers have not; "" is the cache's folder
 	}{
 		"no model":             {files: map[string][]byte{"model.onnx": []byte("once upon a time")}},
 		"a model cut short":    {files: map[string][]byte{"model.onnx": onnxtest.Scale(2, 2).Marshal()[:40]}},
@@ -68,19 +68,19 @@ func TestNoCallerIsToldWhereThingsLie(t *testing.T) {
 				tc.spoil(t, cache)
 			}
 			ask := func(method, path, body string) string {
-				status, told, err := p.ask(method, path, body)
+				status, answer, err := p.ask(method, path, body)
 				if err != nil {
 					t.Fatal(err)
 				}
 				for _, place := range []string{cache, os.TempDir(), "127.0.0.1", environment["MODELSERVE_S3_ENDPOINT"]} {
-					if strings.Contains(told, place) {
-						t.Errorf("%s tells %s: %d %s", path, place, status, told)
+					if strings.Contains(answer, place) {
+						t.Errorf("%s has %s in its answer: %d %s", path, place, status, answer)
 					}
 				}
-				if found := absolute.FindString(told); found != "" {
-					t.Errorf("%s tells a path, %q: %d %s", path, found, status, told)
+				if found := absolute.FindString(answer); found != "" {
+					t.Errorf("%s has a path in its answer, %q: %d %s", path, found, status, answer)
 				}
-				return told
+				return answer
 			}
 			const input = `{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}`
 			reason := ask(http.MethodPost, "/v2/models/double/infer", input)
@@ -92,7 +92,7 @@ func TestNoCallerIsToldWhereThingsLie(t *testing.T) {
 			ask(http.MethodGet, "/v2/models/double", "")
 			ask(http.MethodPost, "/v2/repository/models/double/load", "")
 			if index := ask(http.MethodPost, "/v2/repository/index", ""); !strings.Contains(index, "UNAVAILABLE") {
-				t.Errorf("the index tells nothing: %s", index)
+				t.Errorf("the index does not report it: %s", index)
 			}
 			want := tc.log
 			if want == "" {
@@ -120,7 +120,7 @@ func replace(t *testing.T, cache string) {
 	}
 }
 
-// publishFiles publishes files that are said to be the model of publish.
+// publishFiles publishes files as the model that publish publishes.
 func publishFiles(t *testing.T, environment map[string]string, files map[string][]byte) {
 	t.Helper()
 	var cfg config

@@ -34,10 +34,11 @@ func giveBackAtRest(ctx context.Context, giveBack func()) {
 	}
 }
 
-// rest tells when a time of rest begins.
+// rest finds when a time of rest begins.
 type rest struct{ seen, given uint64 }
 
-// begins is told every restAfter how many bytes were ever allocated.
+// begins is called every restAfter with how many bytes were ever allocated, and
+// reports whether a time of rest begins.
 func (r *rest) begins(allocated uint64) bool {
 	quiet := allocated-r.seen < restNoise
 	r.seen = allocated

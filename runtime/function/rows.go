@@ -15,8 +15,8 @@ import (
 
 // ready decides whether requests of a version are joined, and returns the file
 // to load. They are where the graph that will run shows that no row has a part
-// in another's answer, or where the publisher says so; else the version has no
-// batch axis here, whatever its manifest says.
+// in another's answer, or where the publisher asserts it; else the version has no
+// batch axis here, whatever its manifest has.
 //
 // The graph that runs is the one that ONNX Runtime's optimiser leaves: it
 // believes shapes that a file declares, and folds them into the graph. So where
@@ -33,7 +33,7 @@ func (s *source) ready(l *ort.Library, local *cache.Local) (path string, done fu
 	}
 	if why != nil {
 		m.BatchAxis = nil
-		s.logger.Warn("requests of a model are not joined: its graph does not show that rows are independent; where its publisher knows that they are, models push --batch-axis 0 says so",
+		s.logger.Warn("requests of a model are not joined: its graph does not show that rows are independent; if they are, publish it with models push --batch-axis 0",
 			"model", m.Name, "version", m.Version, "reason", why)
 	}
 	choice, err := s.device.choose()

@@ -33,7 +33,7 @@ func (p *process) beside(t *testing.T, rows int) []string {
 const notJoined = "requests of a model are not joined"
 
 // TestRowsAreJoinedWhereTheGraphShowsIt holds that a server does not join what a
-// manifest says may be joined, but what the graph shows that it runs: also where
+// manifest allows to join, but what the graph shows that it runs: also where
 // it has to optimise the model itself, as here.
 func TestRowsAreJoinedWhereTheGraphShowsIt(t *testing.T) {
 	t.Parallel()

@@ -71,7 +71,7 @@ func newSource(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (*sou
 		return model.Target{ONNXRuntime: library.Version(), Arch: runtime.GOARCH, CPU: ort.CPUFeatures()}, nil
 	}
 	s.fetcher = cache.NewFetcherFor(store, files, target, verifier, cache.Transfer{Memory: int64(cfg.CacheMemory)})
-	go func() { _, _ = s.library() }() // close waits for it, and whoever needs it is told
+	go func() { _, _ = s.library() }() // close waits for it, and whoever needs it gets the error
 	return s, nil
 }
 
@@ -90,23 +90,23 @@ func openLibrary(logger *slog.Logger) (*ort.Library, error) {
 	return library, nil
 }
 
-// settleLimit is how long a process that ends waits for the disk to have what
-// it fetched. What it leaves is hashed before it is used again.
-const settleLimit = 5 * time.Second
+// syncLimit is how long a process that ends waits until what it fetched is synced
+// to the disk. What is not is hashed before it is used again.
+const syncLimit = 5 * time.Second
 
 // close ends ONNX Runtime; every session has been closed before.
 func (s *source) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), settleLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), syncLimit)
 	defer cancel()
-	var unsettled error
+	var unsynced error
 	if s.cache != nil {
-		unsettled = s.cache.Close(ctx)
+		unsynced = s.cache.Close(ctx)
 	}
 	library, err := s.library()
 	if err != nil {
-		return unsettled // it never started, and whoever needed it was told
+		return unsynced // it never started, and whoever needed it got the error
 	}
-	return errors.Join(unsettled, library.Close())
+	return errors.Join(unsynced, library.Close())
 }
 
 // Names implements pool.Catalog.
@@ -117,9 +117,8 @@ func (s *source) Versions(ctx context.Context, name string) ([]model.Listed, err
 	return s.store.Tagged(ctx, name)
 }
 
-// Policy says which version of a model a call is for that names none by its
-// number. One that was altered is not followed, and the last good one stays in
-// force.
+// Policy is which version of a model a call is for that names none by its number.
+// One that was altered is not followed, and the last good one stays in force.
 func (s *source) Policy(ctx context.Context, name string) (*model.Policy, error) {
 	return s.policies.Policy(ctx, name)
 }
@@ -222,12 +221,12 @@ func (s *source) loadOne(ctx context.Context, ref model.Ref, models *pool.Pool, 
 			return nil
 		}
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the process was told to end
+			return nil //nolint:nilerr // the process is to end
 		}
 		if failed := s.started(); failed != nil {
 			err = failed
 		}
-		if hopeless(err, tries, time.Since(began)) {
+		if isPermanent(err, tries, time.Since(began)) {
 			return err
 		}
 		waiting(err)

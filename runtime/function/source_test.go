@@ -14,7 +14,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
-// TestSourceFollowsSignedPoliciesOnly holds that the pool is told what the key
+// TestSourceFollowsSignedPoliciesOnly holds that the pool gets what the key
 // signed, and learns of each change.
 func TestSourceFollowsSignedPoliciesOnly(t *testing.T) {
 	t.Parallel()
@@ -29,8 +29,8 @@ func TestSourceFollowsSignedPoliciesOnly(t *testing.T) {
 	if err := env.ParseFrom(&cfg, environment); err != nil {
 		t.Fatal(err)
 	}
-	told := &log{}
-	src, err := newSource(t.Context(), &cfg, &telemetry.Telemetry{Registry: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(told, nil))})
+	logged := &log{}
+	src, err := newSource(t.Context(), &cfg, &telemetry.Telemetry{Registry: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(logged, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,8 +53,8 @@ func TestSourceFollowsSignedPoliciesOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	wants(0)
-	if told.String() == "" {
-		t.Error("the log says nothing of an unsigned policy")
+	if logged.String() == "" {
+		t.Error("the log has nothing of an unsigned policy")
 	}
 	if _, err := src.store.ChangePolicy(t.Context(), "double", artifact.Changing{Signer: signer, Afresh: true}, stable); err != nil {
 		t.Fatal(err)

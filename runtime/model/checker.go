@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// maxFaults bounds what is said of one document.
+// maxFaults bounds how many faults of one document are reported.
 const maxFaults = 20
 
 // Checker collects the rules that a document breaks. The zero value has none.

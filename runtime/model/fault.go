@@ -18,15 +18,15 @@ type permanent struct{ error }
 func (p permanent) Unwrap() error { return p.error }
 
 // Permanent marks a reason for which a version cannot be loaded as one that
-// another attempt does not change. It adds no word to it.
+// another attempt does not change. It leaves the text as it is.
 func Permanent(reason error) error { return permanent{reason} }
 
-// Lasting reports whether a version that failed to load will fail again as long
+// IsPermanent reports whether a version that failed to load will fail again as long
 // as nobody publishes it anew or changes the configuration: it is not there, its
 // manifest or a file is not what it was, its signature is none of a trusted key,
 // or S3 refuses access to it. It is false where S3 cannot be reached, is slow or
 // breaks off, where the node's disk is at fault, and where nobody knows.
-func Lasting(err error) bool {
+func IsPermanent(err error) bool {
 	return errors.As(err, new(permanent)) || problem.CodeOf(err) == problem.ModelNotFound
 }
 

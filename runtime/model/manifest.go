@@ -1,4 +1,4 @@
-// Package model is what is said of models: how one version is named, its
+// Package model has the documents that describe models: a version's name, its
 // manifest, the policy that chooses between versions, and the rules that each
 // must keep.
 //
@@ -22,7 +22,7 @@ const (
 	ModelFile    = "model.onnx"
 )
 
-// Schema and Platform are what a manifest must say of itself.
+// Schema and Platform are the values that a manifest must have of these.
 const (
 	Schema   = 1
 	Platform = "onnxruntime_onnx"
@@ -37,7 +37,7 @@ type Manifest struct {
 
 	infer.Signature
 
-	// Batching is the publisher's own word on batches; nil lets the server
+	// Batching is the publisher's own settings of batches; nil lets the server
 	// learn what pays.
 	Batching *Batching `json:"batching,omitempty"`
 
@@ -55,12 +55,12 @@ type Batching struct {
 	MaxDelay     int64 `json:"max_delay_us,omitempty"`   // to wait for more rows, in µs
 
 	// IndependentRows has requests joined along the batch axis though the graph
-	// does not show that rows do not depend on each other: the publisher says so.
+	// does not show that rows do not depend on each other: the publisher asserts it.
 	IndependentRows bool `json:"independent_rows,omitempty"`
 }
 
-// Equal reports whether two words on batching mean the same; none, and one that
-// leaves everything to the server, do.
+// Equal reports whether two settings mean the same; nil, and one that leaves
+// everything to the server, do.
 func (b *Batching) Equal(other *Batching) bool {
 	var x, y Batching
 	if b != nil {
@@ -96,7 +96,7 @@ type File struct {
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"` // lower-case hex
 
-	// Optimized says what an .ort file was made for; nil for the model itself
+	// Optimized is what an .ort file was made for; nil for the model itself
 	// and its external data.
 	Optimized *Target `json:"optimized,omitempty"`
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-// Bounds on what a manifest says of batches.
+// Bounds on a manifest's settings and measurements of batches.
 const (
 	MaxBatch  = 4096       // rows of a batch
 	MaxDelay  = 10_000_000 // µs that a request may be made to wait for others
@@ -19,7 +19,7 @@ const (
 	maxRaggedWith  = 16       // values of one
 )
 
-// batching holds the publisher's word on batches within its bounds.
+// batching checks the bounds of the publisher's settings of batches.
 func (c *Checker) batching(b *Batching) {
 	if b == nil {
 		return

@@ -38,7 +38,7 @@ func TestManifestBatchesAreChecked(t *testing.T) {
 	}{
 		"as it is":                   {func(*Manifest) {}, ""},
 		"nothing of it":              {func(m *Manifest) { m.Batching, m.Cost = nil, nil }, ""},
-		"words that say nothing":     {func(m *Manifest) { m.Batching, m.Cost = &Batching{}, &Cost{} }, ""},
+		"empty settings":             {func(m *Manifest) { m.Batching, m.Cost = &Batching{}, &Cost{} }, ""},
 		"the largest batch":          {func(m *Manifest) { m.Batching.MaxBatchSize = MaxBatch }, ""},
 		"a larger one":               {func(m *Manifest) { m.Batching.MaxBatchSize = MaxBatch + 1 }, "batching.max_batch_size: expected 0 to 4096, got 4097"},
 		"a negative one":             {func(m *Manifest) { m.Batching.MaxBatchSize = -1 }, "batching.max_batch_size: "},

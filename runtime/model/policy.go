@@ -24,7 +24,7 @@ const (
 	MaxWeight  = 1000
 )
 
-// Policy says which version of a model answers a call that does not name one
+// Policy is which version of a model answers a call that does not name one
 // by its number. It is the model's only mutable object; the zero value sends
 // everything to the newest version.
 type Policy struct {
@@ -66,8 +66,8 @@ func (p *Policy) Check() error {
 	return c.Err()
 }
 
-// Uses says what gives a version a part: its aliases, and the split. It is ""
-// for one that nothing names.
+// Uses is what a version is used by: one of its aliases, or the split. It is ""
+// for one that neither names.
 func (p *Policy) Uses(version int) string {
 	for _, alias := range slices.Sorted(maps.Keys(p.Aliases)) {
 		if p.Aliases[alias] == version {
@@ -110,7 +110,7 @@ func (p *Policy) Pick(name string, versions []int, want string, roll func(n int)
 		case !ok:
 			return 0, "", problem.New(problem.ModelNotFound, "model %q has no alias %q", name, want)
 		case !slices.Contains(versions, v):
-			return 0, "", problem.New(problem.ModelNotFound, "model %q: alias %q is of version %d, which is not to be had", name, want, v)
+			return 0, "", problem.New(problem.ModelNotFound, "model %q: alias %q points to version %d, which is not published", name, want, v)
 		}
 		return v, want, nil
 	}

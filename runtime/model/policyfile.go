@@ -70,7 +70,7 @@ func ParsePolicy(name string, data []byte) (*SignedPolicy, error) {
 func (p *PolicyState) check(name string) error {
 	var c Checker
 	c.Require(p.Schema == Schema, "schema", "expected %d, got %d", Schema, p.Schema)
-	c.Require(p.Name == name, "name", "it is that of %.100q", p.Name)
+	c.Require(p.Name == name, "name", "expected %q, got %.100q", name, p.Name)
 	c.Require(p.Generation > 0 && p.Generation < maxGeneration, "generation", "expected 1 to %d, got %d", int64(maxGeneration), p.Generation)
 	return errors.Join(c.Err(), p.Check())
 }

@@ -36,7 +36,7 @@ type Verifier struct{ keys []ed25519.PublicKey }
 // a key is replaced.
 func NewVerifier(keys ...ed25519.PublicKey) *Verifier { return &Verifier{keys: keys} }
 
-// names are the keys' own, by which people tell them apart: how their sha256
+// names are short names of the keys, to distinguish them in logs: how their sha256
 // begins.
 func (v *Verifier) names() []string {
 	var names []string

@@ -30,7 +30,7 @@ func publicKeys(t *testing.T, n int) string {
 }
 
 // TestTrust holds that keys are read from either variable, that one that is
-// there and no key is never taken for none, and that the log says which it is.
+// there and no key is never taken for none, and that the log shows which it is.
 func TestTrust(t *testing.T) {
 	t.Parallel()
 	good, two := publicKeys(t, 1), publicKeys(t, 2)

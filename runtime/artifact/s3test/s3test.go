@@ -1,6 +1,6 @@
 // Package s3test is an S3 in memory that tests make misbehave.
 //
-// It knows no model: what is published to it, the tests say.
+// It knows no model: the tests publish what they need.
 package s3test
 
 import (

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// TestPatienceEndsBeforeTheProgressDeadline holds that a function which waits for
-// what does not come ends, and tells why, before Knative gives its revision up:
-// every deadline in config/ leaves the patience, and as long again to start.
-func TestPatienceEndsBeforeTheProgressDeadline(t *testing.T) {
+// TestWaitEndsBeforeTheProgressDeadline holds that a function which waits for what
+// does not come ends, with the reason, before Knative gives its revision up: every
+// deadline in config/ leaves maxWait, and as long again to start.
+func TestWaitEndsBeforeTheProgressDeadline(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join("..", "..", "config")
 	line := regexp.MustCompile(`(?m)^\s*(?:serving\.knative\.dev/)?progress-deadline: "?([^\s"]+)"?\s*$`)
@@ -29,8 +29,8 @@ func TestPatienceEndsBeforeTheProgressDeadline(t *testing.T) {
 			name, _ := filepath.Rel(root, path)
 			found[filepath.ToSlash(name)] = true
 			deadline, err := time.ParseDuration(string(m[1]))
-			if err != nil || deadline < 2*patience {
-				t.Errorf("%s: progress-deadline %s, %v; a function is patient for %v", name, m[1], err, patience)
+			if err != nil || deadline < 2*maxWait {
+				t.Errorf("%s: progress-deadline %s, %v; a function waits for %v", name, m[1], err, maxWait)
 			}
 		}
 		return nil

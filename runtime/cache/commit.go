@@ -14,9 +14,9 @@ import (
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
-// maxSettling is how many verified files may wait for the disk at once. The
-// next commit waits for one of them.
-const maxSettling = 4
+// maxSyncing is how many verified files may be on their way to the disk at once.
+// The next commit waits for one of them.
+const maxSyncing = 4
 
 // begin makes a download's file and locks it. Nil means that another process
 // had it, and has finished or given up.
@@ -26,7 +26,7 @@ func (c *Cache) begin(ctx context.Context, f model.File) (*os.File, error) {
 	}
 	tmp, err := os.OpenFile(c.partial(f.SHA256), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, onDisk(err)
+		return nil, diskError(err)
 	}
 	if err = waitLock(ctx, tmp, unix.LOCK_EX); err == nil {
 		var current bool
@@ -42,54 +42,54 @@ func (c *Cache) begin(ctx context.Context, f model.File) (*os.File, error) {
 }
 
 // commit moves a whole, verified download into place, where it may be used at
-// once, and begins to bring it onto the disk. The file is the cache's from here
-// on, unless commit fails.
+// once, and begins to sync it to the disk. The file is the cache's from here on,
+// unless commit fails.
 func (c *Cache) commit(ctx context.Context, tmp *os.File, f model.File) error {
 	path := c.path(f.SHA256)
-	if err := errors.Join(tmp.Chmod(0o440), removeThere(path+".ok")); err != nil {
-		return onDisk(err)
+	if err := errors.Join(tmp.Chmod(0o440), removeIfExists(path+".ok")); err != nil {
+		return diskError(err)
 	}
 	info, err := tmp.Stat()
 	if err != nil {
 		return err
 	}
-	if err := c.settling.Acquire(ctx, 1); err != nil {
+	if err := c.syncing.Acquire(ctx, 1); err != nil {
 		return err
 	}
 	v := verified{Size: info.Size(), Mtime: info.ModTime().UnixNano()}
 	c.remember(f.SHA256, v)
 	err = os.Rename(tmp.Name(), path)
 	if err == nil {
-		// Others may have it now, and none may evict it until it is on the disk.
+		// Others may use it now, and none may evict it until it is on the disk.
 		err = flock(tmp, unix.LOCK_SH)
 	}
 	if err != nil {
 		c.forget(f.SHA256, v)
-		c.settling.Release(1)
-		return onDisk(err)
+		c.syncing.Release(1)
+		return diskError(err)
 	}
 	go func() {
-		defer c.settling.Release(1)
+		defer c.syncing.Release(1)
 		defer tmp.Close()
-		c.settle(tmp, path, v)
+		c.syncAndStamp(tmp, path, v)
 		c.forget(f.SHA256, v)
 	}()
 	return nil
 }
 
-// settle brings a verified file onto the disk and then stamps it. A file that
-// the disk does not take is not kept; a stamp that it does not take costs the
-// next process a hash.
-func (c *Cache) settle(file *os.File, path string, v verified) {
+// syncAndStamp syncs a verified file to the disk and then stamps it. A file that
+// cannot be synced is removed; one that cannot be stamped is hashed again by the
+// next process.
+func (c *Cache) syncAndStamp(file *os.File, path string, v verified) {
 	if err := file.Sync(); err != nil {
-		c.logger.Error("a file in the cache cannot be brought onto the disk, and is not kept", "file", path, "error", onDisk(err))
+		c.logger.Error("cannot sync a file of the cache to the disk: it is removed", "file", path, "error", diskError(err))
 		if current, _ := sameFile(file, path); current {
-			_ = errors.Join(removeThere(path), removeThere(path+".ok")) // without a stamp it is hashed before it is used
+			_ = errors.Join(removeIfExists(path), removeIfExists(path+".ok")) // without a stamp it is hashed before it is used
 		}
 		return
 	}
 	if err := errors.Join(syncDir(filepath.Dir(path)), stamp(path, v)); err != nil {
-		c.logger.Warn("a file in the cache has no stamp, and is hashed again by the next process", "file", path, "error", onDisk(err))
+		c.logger.Warn("cannot stamp a file of the cache: the next process hashes it again", "file", path, "error", diskError(err))
 	}
 }
 
@@ -115,12 +115,12 @@ func (c *Cache) forget(sum string, v verified) {
 	}
 }
 
-// Close waits until the disk has every file that was fetched, for as long as
-// ctx lasts. A file that it left behind is hashed before it is used again.
+// Close waits until every fetched file is synced to the disk, for as long as ctx
+// lasts. A file that was not is hashed before it is used again.
 func (c *Cache) Close(ctx context.Context) error {
-	if err := c.settling.Acquire(ctx, maxSettling); err != nil {
+	if err := c.syncing.Acquire(ctx, maxSyncing); err != nil {
 		return fmt.Errorf("close cache: files are still on their way to the disk: %w", err)
 	}
-	c.settling.Release(maxSettling)
+	c.syncing.Release(maxSyncing)
 	return nil
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
-// TestSameWords holds which differences make another version of a model.
-func TestSameWords(t *testing.T) {
+// TestSameSettings holds which differences make another version of a model.
+func TestSameSettings(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		change func(*model.Manifest)
@@ -21,7 +21,7 @@ func TestSameWords(t *testing.T) {
 		"nothing measured":    {func(m *model.Manifest) { m.Cost = nil }, true},
 		"another batch":       {func(m *model.Manifest) { m.Batching.MaxBatchSize = 8 }, false},
 		"another delay":       {func(m *model.Manifest) { m.Batching.MaxDelay = 1 }, false},
-		"no word on batches":  {func(m *model.Manifest) { m.Batching = nil }, false},
+		"no batching":         {func(m *model.Manifest) { m.Batching = nil }, false},
 		"another pad":         {func(m *model.Manifest) { m.Inputs[0].Ragged.Pad = 0 }, false},
 		"a proven length":     {func(m *model.Manifest) { m.Inputs[0].Ragged.Max = 512 }, false},
 		"no ragged axis":      {func(m *model.Manifest) { m.Inputs[1].Ragged = nil }, false},
@@ -32,15 +32,15 @@ func TestSameWords(t *testing.T) {
 			t.Parallel()
 			a, b := ragged(), ragged()
 			tc.change(b)
-			if sameWords(a, b) != tc.same || sameWords(b, a) != tc.same {
+			if sameSettings(a, b) != tc.same || sameSettings(b, a) != tc.same {
 				t.Errorf("same is not %v", tc.same)
 			}
 		})
 	}
 	a, b := ragged(), ragged()
 	a.Batching, b.Batching = nil, &model.Batching{}
-	if !sameWords(a, b) {
-		t.Error("a word that says nothing is another than none")
+	if !sameSettings(a, b) {
+		t.Error("empty settings are other than none")
 	}
 }
 

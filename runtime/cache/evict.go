@@ -17,16 +17,16 @@ import (
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
-// The two ways in which a cache has no room: files would have to go, and those
-// that are held cannot.
+// The two ways in which a cache has no space: files would have to be evicted, and
+// all are in use.
 var (
-	errCrowded = errors.New("the cache is full")
-	errInUse   = errors.New("are in use")
+	errFull  = errors.New("the cache is full")
+	errInUse = errors.New("are in use")
 )
 
-// reserve gives a download its room on the disk; with evict, what was used
-// longest ago makes place for it. It holds the node's eviction lock, so that
-// processes do not count each other's room twice.
+// reserve gives a download its space on the disk; with evict, what was used
+// longest ago is evicted for it. It holds the node's eviction lock, so that two
+// processes do not count the same space as free.
 func (c *Cache) reserve(ctx context.Context, tmp *os.File, need int64, evict bool) error {
 	if c.maxBytes == 0 {
 		return allocate(tmp, need)
@@ -38,20 +38,20 @@ func (c *Cache) reserve(ctx context.Context, tmp *os.File, need int64, evict boo
 	defer c.evicting.Unlock()
 	lock, err := os.OpenFile(filepath.Join(c.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return fmt.Errorf("cache: %w", onDisk(err))
+		return fmt.Errorf("cache: %w", diskError(err))
 	}
 	defer lock.Close()
 	if err := waitLock(ctx, lock, unix.LOCK_EX); err != nil {
 		return fmt.Errorf("cache: wait for another process: %w", err)
 	}
-	if err := c.makeRoom(need, evict); err != nil {
+	if err := c.free(need, evict); err != nil {
 		return err
 	}
 	return allocate(tmp, need) // counted from now on
 }
 
-// makeRoom returns when need more bytes fit.
-func (c *Cache) makeRoom(need int64, evict bool) error {
+// free returns when need more bytes fit.
+func (c *Cache) free(need int64, evict bool) error {
 	_, total, err := c.usage()
 	switch {
 	case err != nil:
@@ -59,9 +59,9 @@ func (c *Cache) makeRoom(need int64, evict bool) error {
 	case total+need <= c.maxBytes:
 		return nil
 	case !evict:
-		return errCrowded
+		return errFull
 	}
-	// What processes that died left half-done goes first.
+	// The partial files of processes that died are removed first.
 	if err := c.sweep(); err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
@@ -87,15 +87,15 @@ func (c *Cache) makeRoom(need int64, evict bool) error {
 	return nil
 }
 
-// allocate gives a file its size, and its room on disks that can, so that a
-// full one says so before anything is downloaded.
+// allocate gives a file its size, and its space on disks that can reserve it, so
+// that a full disk fails before anything is downloaded.
 func allocate(f *os.File, size int64) error {
 	err := unix.Fallocate(int(f.Fd()), 0, 0, size)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
 		err = f.Truncate(size)
 	}
 	if err != nil {
-		return onDisk(fmt.Errorf("room for %d bytes: %w", size, err))
+		return diskError(fmt.Errorf("allocate %d bytes: %w", size, err))
 	}
 	return nil
 }
@@ -147,7 +147,7 @@ func (c *Cache) usage() ([]cached, int64, error) {
 	return files, total, nil
 }
 
-// evict removes a file unless somebody holds it.
+// evict removes a file unless it is in use.
 func (c *Cache) evict(sum string) (bool, error) {
 	file, err := os.Open(c.path(sum))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -167,18 +167,19 @@ func (c *Cache) evict(sum string) (bool, error) {
 }
 
 func (c *Cache) remove(sum string) error {
-	return errors.Join(removeThere(c.path(sum)), removeThere(c.path(sum)+".ok"))
+	return errors.Join(removeIfExists(c.path(sum)), removeIfExists(c.path(sum)+".ok"))
 }
 
-// removeThere removes a file that may be gone already.
-func removeThere(path string) error {
+// removeIfExists removes a file that may be gone already.
+func removeIfExists(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
 }
 
-// abandoned is the age of a stamp that nobody is writing any more.
+// abandoned is the age beyond which a stamp that is not complete is not being
+// written any more.
 const abandoned = time.Hour
 
 // sweep removes downloads, sets and stamps whose process is gone.
@@ -210,7 +211,7 @@ func (c *Cache) sweep() error {
 				continue // that of a file that is there
 			}
 		}
-		if err := removeThere(filepath.Join(c.dir, "files", e.Name())); err != nil {
+		if err := removeIfExists(filepath.Join(c.dir, "files", e.Name())); err != nil {
 			return err
 		}
 	}
