@@ -25,7 +25,7 @@ type entry struct {
 	err    error
 
 	queue   *batch.Queue
-	cold    atomic.Pointer[infer.Timing] // told once, with the first answer
+	cold    atomic.Pointer[infer.Timing] // reported once, with the first answer
 	outputs []string                     // all of them, by name
 
 	leases     int
@@ -33,11 +33,12 @@ type entry struct {
 	evicted    bool      // out of the map; closed with its last lease
 	superseded bool      // another version took over; evicted with its last lease
 	beside     bool      // began to load while another version answered in its place
-	crowded    bool      // failed for want of memory beside that one
 	byPolicy   bool      // calls got it, or will, that left the version to the policy
 	byNumber   time.Time // when a call last named it
 	retryAt    time.Time // after a failure
 	failures   int
+
+	failedForMemory bool // beside the version that answered in its place
 
 	counted  bool // in the ledger, with bytes
 	bytes    int64

@@ -26,11 +26,11 @@ type source struct {
 	versions   map[string][]int
 	tags       map[model.Ref]string // of versions; "" where nothing is
 	policies   map[string]*model.Policy
-	generation int  // 0 is a catalog that cannot tell
+	generation int  // 0 is a catalog that cannot report changes
 	gone       bool // no call is answered
 	fail       map[model.Ref]error
 	breaks     map[model.Ref]error // what runs after the first give; errShape gives a wrong shape
-	sizes      map[model.Ref]int64 // what manifests say; 1 where nothing is
+	sizes      map[model.Ref]int64 // of the manifests; 1 where nothing is
 	grown      map[model.Ref]int64 // what sessions take, where that is another figure
 	loads      map[model.Ref]int
 	listed     int
@@ -327,7 +327,7 @@ func answered(t *testing.T, p *pool.Pool, name, version string) string {
 	return res.Version
 }
 
-// newest is a model's newest version, as answers tell it.
+// newest is a model's newest version, as answers have it.
 func (s *source) newest(name string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -49,7 +49,7 @@ func TestAFreshPoolFallsBack(t *testing.T) {
 						t.Errorf("the newest was tried %d times in a minute", n)
 					}
 					if info, err := p.Model(t.Context(), "a", ""); err != nil || info.Version != want || info.State != "READY" {
-						t.Errorf("told of %+v, %v", info, err)
+						t.Errorf("described as %+v, %v", info, err)
 					}
 					src.mu.Lock()
 					clear(src.fail)

@@ -15,7 +15,7 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
-// begin finds the entry of ref, or begins its load. beside says that another
+// begin finds the entry of ref, or begins its load. beside is whether another
 // version answers until it is loaded.
 func (p *Pool) begin(ref model.Ref, beside bool) (*entry, error) {
 	failures := 0
@@ -68,7 +68,7 @@ func (p *Pool) load(e *entry) {
 	}
 	p.succeeded(e, loaded, bytes)
 	close(e.done)
-	p.settle(e.ref.Name)
+	p.followLoaded(e.ref.Name)
 }
 
 // prepare warms a loaded version up and measures it.
@@ -134,7 +134,7 @@ func (p *Pool) failed(e *entry, err error) {
 // rounded is a duration as people read it: JSON would have nanoseconds.
 func rounded(d time.Duration) string { return d.Round(100 * time.Microsecond).String() }
 
-// unavailable is what a caller is told of a version that failed to load.
+// unavailable is the error that callers get for a version that failed to load.
 func unavailable(e *entry) error {
 	if code := problem.CodeOf(e.err); code == problem.ModelNotFound || code == problem.Overloaded {
 		return e.err

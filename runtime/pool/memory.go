@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// roomWait is how long a load waits for a lease to end when all memory is in
+	// memoryWait is how long a load waits for a lease to end when all memory is in
 	// use.
-	roomWait = time.Second
+	memoryWait = time.Second
 
 	// measureEvery is how often a session is asked what it takes: its arenas grow
 	// with what it is asked to run.
 	measureEvery = time.Second
 )
 
-// The reasons for letting a version go, as metrics and the log tell them.
+// The reasons for evicting a version, in metrics and the log.
 const (
 	evictedMemory     = "memory"
 	evictedCount      = "count"
@@ -34,7 +34,7 @@ const (
 // sized is a Session that knows the bytes it takes.
 type sized interface{ Memory() int64 }
 
-// ledger counts what versions take, from the moment room was made for them
+// ledger counts what versions take, from the moment memory was reserved for them
 // until their session is closed. It is under Pool.mu.
 type ledger struct {
 	budget int64 // bytes; 0 is no bound
@@ -46,7 +46,7 @@ type ledger struct {
 	closing int   // of held: the same
 
 	waiting int
-	changed chan struct{} // closed when there may be room, if anyone waits
+	changed chan struct{} // closed when memory may be free, if anyone waits
 }
 
 // take counts a version. Counting one twice counts it once, anew.
@@ -128,11 +128,11 @@ func (p *Pool) needOf(e *entry, m *model.Manifest) need {
 	return need{files, " by the size of its files"}
 }
 
-// admit reserves memory for e: it lets go of the least recently used that nobody
+// admit reserves memory for e: it evicts the least recently used that nobody
 // holds, waits a short while for a lease to end where that is not enough, and
-// returns when what had to go is gone.
+// returns when the sessions of what it evicted are closed.
 func (p *Pool) admit(ctx context.Context, e *entry, m *model.Manifest) error {
-	patience, stop := context.WithTimeout(ctx, roomWait)
+	short, stop := context.WithTimeout(ctx, memoryWait)
 	defer stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,25 +141,25 @@ func (p *Pool) admit(ctx context.Context, e *entry, m *model.Manifest) error {
 		if err := p.tooLarge(e, need); err != nil {
 			return err
 		}
-		if p.makeRoom(e, need.bytes) {
+		if p.freeMemory(e, need.bytes) {
 			break
 		}
-		if !p.waitForRoom(patience) {
-			return p.noRoom(ctx, e, need)
+		if !p.waitForMemory(short) {
+			return p.noMemory(ctx, e, need)
 		}
 	}
 	p.memory.take(e, need.bytes)
 	for p.memory.closing > 0 && (p.memory.held > p.memory.most || p.memory.budget > 0 && p.memory.used > p.memory.budget) {
-		if !p.waitForRoom(ctx) {
+		if !p.waitForMemory(ctx) {
 			return fmt.Errorf("wait for memory: %w", ctx.Err())
 		}
 	}
 	return nil
 }
 
-// waitForRoom lets go of Pool.mu until the ledger changes or ctx ends, which is
+// waitForMemory gives up Pool.mu until the ledger changes or ctx ends, which is
 // false.
-func (p *Pool) waitForRoom(ctx context.Context) bool {
+func (p *Pool) waitForMemory(ctx context.Context) bool {
 	changed := p.memory.changed
 	p.memory.waiting++
 	p.mu.Unlock()
@@ -210,13 +210,13 @@ func (p *Pool) tooLarge(e *entry, need need) error {
 		need, size(p.memory.budget), beside)}
 }
 
-// noRoom is the error of a version that would fit if others were not in use.
-func (p *Pool) noRoom(ctx context.Context, e *entry, need need) error {
+// noMemory is the error of a version that would fit if others were not in use.
+func (p *Pool) noMemory(ctx context.Context, e *entry, need need) error {
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("wait for memory: %w", ctx.Err())
 	case e.beside:
-		e.crowded = true
+		e.failedForMemory = true
 		return problem.New(problem.ModelUnavailable,
 			"it needs %s beside the version that it replaces, and %s are in use: raise MODELSERVE_MEMORY or MODELSERVE_MAX_LOADED, or unload the model",
 			need, &p.memory)
@@ -226,9 +226,9 @@ func (p *Pool) noRoom(ctx context.Context, e *entry, need need) error {
 	}
 }
 
-// makeRoom lets go of what it takes to let e in, or of nothing when all of it
-// would not be enough.
-func (p *Pool) makeRoom(e *entry, need int64) bool {
+// freeMemory evicts as many versions as e needs, or none when all of them would
+// not be enough.
+func (p *Pool) freeMemory(e *entry, need int64) bool {
 	bytes, versions := p.memory.over(need)
 	idle := p.idle(e)
 	n := 0
@@ -251,7 +251,7 @@ func (p *Pool) makeRoom(e *entry, need int64) bool {
 	return true
 }
 
-// shrink lets go of what it can when e grew past the budget.
+// shrink evicts what it can when e grew past the budget.
 func (p *Pool) shrink(e *entry) {
 	for _, other := range p.idle(e) {
 		bytes, _ := p.memory.over(0)

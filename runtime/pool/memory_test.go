@@ -134,7 +134,7 @@ func TestModelLargerThanAllMemory(t *testing.T) {
 }
 
 // TestWhatALoadTookIsKnown holds that what a version took here counts from then
-// on, in place of what its files say: nobody has to go for it again, and
+// on, in place of the size of its files: nothing is evicted for it again, and
 // what cannot fit is not loaded again to see so.
 func TestWhatALoadTookIsKnown(t *testing.T) {
 	t.Parallel()
@@ -143,8 +143,8 @@ func TestWhatALoadTookIsKnown(t *testing.T) {
 		gone           string // of those closed
 		loads          int
 	}{
-		"less than its manifest says": {90, 10, "b", 2}, // for the first load alone
-		"more than there is":          {50, 120, "a", 1},
+		"less than its manifest has": {90, 10, "b", 2}, // for the first load alone
+		"more than there is":         {50, 120, "a", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -85,7 +85,7 @@ func (m *metrics) failed(e *entry, err error, stopped bool) {
 	switch {
 	case stopped:
 		m.count(e, outcomeStopped)
-	case e.crowded || problem.CodeOf(err) == problem.Overloaded:
+	case e.failedForMemory || problem.CodeOf(err) == problem.Overloaded:
 		m.count(e, outcomeNoRoom)
 	default:
 		m.count(e, outcomeFailed)

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// The catalog is asked for news at random between these, so that the
+	// The catalog is asked for changes at random between these, so that the
 	// processes of a cluster do not ask in step.
 	shortestPoll = 500 * time.Millisecond
 	longestPoll  = 1200 * time.Millisecond
@@ -34,13 +34,13 @@ type notice struct {
 	failing    bool          // the last asking had no answer
 	called     time.Time     // the last request
 	polling    bool          // someone asks now and then
-	asking     chan struct{} // closed when calls need wait for news no longer; nil is none who wait
+	asking     chan struct{} // closed when calls need not wait for the catalog any longer; nil is none who wait
 }
 
-// attend keeps the catalog watched while requests come in. The first after a
-// pause gets a channel that is closed when what is new is known; nil is nothing
-// to wait for. It is called under Pool.mu.
-func (p *Pool) attend() chan struct{} {
+// watchCatalog keeps the catalog watched while requests come in. The first after a
+// pause gets a channel that is closed when the catalog has been asked; nil is
+// nothing to wait for. It is called under Pool.mu.
+func (p *Pool) watchCatalog() chan struct{} {
 	n := &p.notice
 	n.called = time.Now()
 	if !n.polling {
@@ -51,15 +51,15 @@ func (p *Pool) attend() chan struct{} {
 	}
 	if n.asking == nil {
 		asking := make(chan struct{})
-		if p.spawn(func() { p.catchUp(asking) }) {
+		if p.spawn(func() { p.refresh(asking) }) {
 			n.asking = asking
 		}
 	}
 	return n.asking
 }
 
-// catchUp asks for news, for calls that wait for them.
-func (p *Pool) catchUp(done chan struct{}) {
+// refresh asks the catalog what changed, for calls that wait for it.
+func (p *Pool) refresh(done chan struct{}) {
 	generation, renew, err := p.ask()
 	p.mu.Lock()
 	if err == nil {
@@ -71,8 +71,8 @@ func (p *Pool) catchUp(done chan struct{}) {
 	p.renew(renew, generation)
 }
 
-// poll asks for news until no request came in for a while. It reads what changed
-// of the models in memory before calls hear of it, so that none waits for that.
+// poll asks what changed until no request came in for a while. It reads what
+// changed of the models in memory before calls use it, so that none waits for that.
 func (p *Pool) poll() {
 	for {
 		select {
@@ -114,11 +114,11 @@ func (p *Pool) ask() (generation string, renew []string, err error) {
 	case err == nil && n.failing:
 		p.logger.Info("the catalog of models answers again")
 	case err != nil && !n.failing && p.ctx.Err() == nil:
-		p.logger.Warn("the catalog of models does not answer: what is known of it is believed", "error", err)
+		p.logger.Warn("the catalog of models does not answer: its last known state stays in use", "error", err)
 	}
 	n.failing = err != nil
 	for name, m := range p.models {
-		old := time.Since(m.listing.read) >= mostBelieved/2
+		old := time.Since(m.listing.read) >= maxListingAge/2
 		moved := err == nil && generation != "" && m.listing.generation != generation
 		if (moved || old) && (p.inMemory(name) || m.listing.generation == "") {
 			renew = append(renew, name)
@@ -149,7 +149,7 @@ func (p *Pool) renew(models []string, generation string) {
 // forgetFailures drops what failed to load long ago and nobody asked for since.
 func (p *Pool) forgetFailures() {
 	for ref, e := range p.entries {
-		if !e.loading() && e.err != nil && time.Since(e.retryAt) > mostBelieved {
+		if !e.loading() && e.err != nil && time.Since(e.retryAt) > maxListingAge {
 			delete(p.entries, ref)
 		}
 	}

@@ -42,7 +42,7 @@ func TestWatchingIsCheapAndEnds(t *testing.T) {
 
 func TestPushIsSeenWithinTwoSeconds(t *testing.T) {
 	t.Parallel()
-	for name, generation := range map[string]int{"a catalog that tells": 1, "one that cannot": 0} {
+	for name, generation := range map[string]int{"a catalog that reports changes": 1, "one that cannot": 0} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestWhatIsNotInMemoryIsSeenToo(t *testing.T) {
 			}
 		}
 		if n := src.loadsOf(model.Ref{Name: "b", Version: 2}); n != 0 {
-			t.Error("telling of a model loaded it")
+			t.Error("describing a model loaded it")
 		}
 	})
 }
@@ -217,7 +217,7 @@ func TestStorageGone(t *testing.T) {
 				defer p.Close()
 				answered(t, p, "a", "")
 				src.change(func() { src.gone = true })
-				for range 400 { // beyond what a listing is believed otherwise
+				for range 400 { // for longer than a listing is used otherwise
 					began := time.Now()
 					answered(t, p, "a", "")
 					if took := time.Since(began); took > src.runTime {

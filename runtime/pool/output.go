@@ -38,8 +38,8 @@ func checkOutput(sig *infer.Signature, inputs []infer.Tensor, wanted []string, m
 }
 
 // checkAnswer refuses one request's outputs when they take more than most bytes,
-// which nothing told before the run. Its rows of a shared run are held to that
-// and not the run's own outputs, for the others' rows are no fault of it.
+// which could not be known before the run. Its rows of a shared run are held to
+// that and not the run's own outputs, for the others' rows are no fault of it.
 func checkAnswer(outputs []infer.Tensor, most int64) error {
 	var bytes int64
 	for i := range outputs {
@@ -58,7 +58,7 @@ func checkOutputs(sig *infer.Signature, outputs []infer.Tensor) error {
 		got := &outputs[i]
 		at := slices.IndexFunc(sig.Outputs, func(s infer.TensorSpec) bool { return s.Name == got.Name })
 		if at < 0 {
-			return problem.New(problem.ModelFailed, "the model gave an output %q that its signature has not", got.Name)
+			return problem.New(problem.ModelFailed, "the model gave an output %q that is not in its signature", got.Name)
 		}
 		if spec := &sig.Outputs[at]; got.DataType != spec.DataType || !fits(spec.Shape, got.Shape) {
 			return problem.New(problem.ModelFailed, "the model broke its signature: output %q is %s %v; expected %s %v, -1 being any size",

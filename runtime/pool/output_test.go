@@ -33,7 +33,7 @@ func TestCheckOutput(t *testing.T) {
 		rows   int64
 		wanted []string
 		most   int64
-		says   string // "" is allowed
+		detail string // "" is allowed
 	}{
 		"just as much":             {&sig, 100, []string{"steps"}, 4000, ""},
 		"a row more":               {&sig, 101, []string{"steps"}, 4000, "inputs[1].shape: 101 rows would make an answer of at least 4040 bytes; expected at most 4000"},
@@ -48,16 +48,16 @@ func TestCheckOutput(t *testing.T) {
 	} {
 		inputs := []infer.Tensor{{Name: "state", Shape: []int64{7}}, {Name: "x", Shape: []int64{tc.rows, 3}}}
 		err := checkOutput(tc.sig, inputs, tc.wanted, tc.most)
-		if tc.says == "" {
+		if tc.detail == "" {
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 			continue
 		}
 		var known *problem.Error
-		if !errors.As(err, &known) || known.Code != problem.PayloadTooLarge || !strings.Contains(known.Detail, tc.says) ||
+		if !errors.As(err, &known) || known.Code != problem.PayloadTooLarge || !strings.Contains(known.Detail, tc.detail) ||
 			len(known.Fields) != 1 || known.Fields[0].Field != "inputs[1].shape" {
-			t.Errorf("%s: got %+v, want %q", name, err, tc.says)
+			t.Errorf("%s: got %+v, want %q", name, err, tc.detail)
 		}
 	}
 }
@@ -71,11 +71,11 @@ func TestCheckOutputs(t *testing.T) {
 	}}
 	for name, tc := range map[string]struct {
 		outputs []infer.Tensor
-		says    string // "" is allowed
+		detail  string // "" is allowed
 	}{
-		"as it says": {[]infer.Tensor{{Name: "n", DataType: infer.Int64}, {Name: "y", DataType: infer.FP32, Shape: []int64{0, 3}}}, ""},
-		"any shape":  {[]infer.Tensor{{Name: "any", DataType: infer.Int64, Shape: []int64{4, 2}}}, ""},
-		"one of two": {[]infer.Tensor{{Name: "y", DataType: infer.FP32, Shape: []int64{9, 3}}}, ""},
+		"as declared": {[]infer.Tensor{{Name: "n", DataType: infer.Int64}, {Name: "y", DataType: infer.FP32, Shape: []int64{0, 3}}}, ""},
+		"any shape":   {[]infer.Tensor{{Name: "any", DataType: infer.Int64, Shape: []int64{4, 2}}}, ""},
+		"one of two":  {[]infer.Tensor{{Name: "y", DataType: infer.FP32, Shape: []int64{9, 3}}}, ""},
 		"another data type": {
 			[]infer.Tensor{{Name: "y", DataType: infer.FP64, Shape: []int64{9, 3}}},
 			`the model broke its signature: output "y" is FP64 [9 3]; expected FP32 [-1 3], -1 being any size`,
@@ -83,17 +83,17 @@ func TestCheckOutputs(t *testing.T) {
 		"another size":      {[]infer.Tensor{{Name: "y", DataType: infer.FP32, Shape: []int64{3, 9}}}, `output "y" is FP32 [3 9]`},
 		"an axis too many":  {[]infer.Tensor{{Name: "n", DataType: infer.Int64, Shape: []int64{1}}}, `output "n" is INT64 [1]; expected INT64 []`},
 		"an axis too few":   {[]infer.Tensor{{Name: "y", DataType: infer.FP32, Shape: []int64{3}}}, `output "y" is FP32 [3]`},
-		"an unknown output": {[]infer.Tensor{{Name: "z"}}, `an output "z" that its signature has not`},
+		"an unknown output": {[]infer.Tensor{{Name: "z"}}, `an output "z" that is not in its signature`},
 	} {
 		err := checkOutputs(&sig, tc.outputs)
-		if tc.says == "" {
+		if tc.detail == "" {
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 			continue
 		}
-		if problem.CodeOf(err) != problem.ModelFailed || !strings.Contains(err.Error(), tc.says) {
-			t.Errorf("%s: got %v, want %q", name, err, tc.says)
+		if problem.CodeOf(err) != problem.ModelFailed || !strings.Contains(err.Error(), tc.detail) {
+			t.Errorf("%s: got %v, want %q", name, err, tc.detail)
 		}
 	}
 }

@@ -26,7 +26,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
-// Catalog tells what is published.
+// Catalog lists and describes what is published.
 type Catalog interface {
 	// Names lists the published models.
 	Names(ctx context.Context) ([]string, error)
@@ -36,8 +36,8 @@ type Catalog interface {
 	// one goes; no tag is one that nobody knows.
 	Versions(ctx context.Context, name string) ([]model.Listed, error)
 
-	// Policy says which of them answers a call that names none; a model without
-	// one has the zero Policy.
+	// Policy is which of them answers a call that names none; a model without one
+	// has the zero Policy.
 	Policy(ctx context.Context, name string) (*model.Policy, error)
 
 	// Describe reads a version's manifest and its digest.
@@ -45,19 +45,19 @@ type Catalog interface {
 
 	// Generation names the catalog's present state: it is another one after
 	// every change of a version or a policy, and since when there was none. It
-	// is cheap. "" is a catalog that cannot tell.
+	// is cheap. "" is a catalog that cannot report changes.
 	Generation(ctx context.Context, since string) (now string, err error)
 }
 
 // Loader brings versions into memory.
 type Loader interface {
 	// Load fetches a version and makes it ready to run. It calls admit once, when
-	// the files are there and before they take memory; admit waits for room, and
-	// its error ends the load.
+	// the files are there and before they take memory; admit waits for free memory,
+	// and its error ends the load.
 	Load(ctx context.Context, ref model.Ref, admit Admit) (*Loaded, error)
 }
 
-// Admit makes room in memory for the version that a manifest describes.
+// Admit reserves memory for the version that a manifest describes.
 type Admit func(*model.Manifest) error
 
 // Session runs one loaded model. Run may be called from many goroutines; the

@@ -48,7 +48,7 @@ func TestManyCallersLoadOnce(t *testing.T) {
 			t.Errorf("loaded %d times", n)
 		}
 		if cold.Load() != 1 {
-			t.Errorf("%d answers tell of the load, want the first alone", cold.Load())
+			t.Errorf("%d answers report the load, want the first alone", cold.Load())
 		}
 		p.Close()
 		if src.open.Load() != 0 {

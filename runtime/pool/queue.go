@@ -25,14 +25,14 @@ func (p *Pool) newQueue(e *entry, l *Loaded, stats *modelStats) *batch.Queue {
 			p.logger.Error(what, "model", e.ref.Name, "version", e.ref.Version, "error", why)
 		},
 	}
-	if word := l.Manifest.Batching; word != nil {
-		m.MaxRows, m.MaxDelay = word.MaxBatchSize, time.Duration(word.MaxDelay)*time.Microsecond
+	if set := l.Manifest.Batching; set != nil {
+		m.MaxRows, m.MaxDelay = set.MaxBatchSize, time.Duration(set.MaxDelay)*time.Microsecond
 	}
 	return p.runs.NewQueue(m)
 }
 
 // pointsOf is a manifest's cost as the scheduler begins with it. It was measured
-// on a CPU, and says nothing of a GPU: there, what is seen is all that is known.
+// on a CPU, and does not apply to a GPU: there, what is seen is all that is known.
 func pointsOf(l *Loaded) []batch.Point {
 	cost := l.Manifest.Cost
 	if cost == nil || strings.HasPrefix(l.Device, "cuda") {

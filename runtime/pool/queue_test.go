@@ -20,17 +20,17 @@ import (
 	"github.com/modelserveai/modelserve/runtime/pool"
 )
 
-// wording is a source whose manifests say how to batch.
-type wording struct {
+// configured is a source whose manifests set how to batch.
+type configured struct {
 	*source
-	word *model.Batching
-	cost *model.Cost
+	batching *model.Batching
+	cost     *model.Cost
 }
 
-func (w *wording) Load(ctx context.Context, ref model.Ref, admit pool.Admit) (*pool.Loaded, error) {
+func (w *configured) Load(ctx context.Context, ref model.Ref, admit pool.Admit) (*pool.Loaded, error) {
 	l, err := w.source.Load(ctx, ref, admit)
 	if err == nil {
-		l.Manifest.Batching, l.Manifest.Cost = w.word, w.cost
+		l.Manifest.Batching, l.Manifest.Cost = w.batching, w.cost
 	}
 	return l, err
 }
@@ -45,12 +45,12 @@ func sameTime() *model.Cost {
 }
 
 // TestRequestsAreJoined holds that requests run together as the manifest's cost
-// says it pays, or as its publisher says, and are counted as Triton counts them.
+// shows that it pays, or as its publisher sets, and are counted as Triton counts them.
 func TestRequestsAreJoined(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		word *model.Batching
-		runs []uint64 // rows of each size of run
+		batching *model.Batching
+		runs     []uint64 // rows of each size of run
 	}{
 		"as it pays":             {nil, []uint64{1, 9}},
 		"not at all":             {&model.Batching{MaxBatchSize: 1}, []uint64{1}},
@@ -61,7 +61,7 @@ func TestRequestsAreJoined(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				src := newSource()
-				p := newPoolOf(t, &wording{src, tc.word, sameTime()}, func(c *pool.Config) { c.Slots, c.Queue = 1, 64 })
+				p := newPoolOf(t, &configured{src, tc.batching, sameTime()}, func(c *pool.Config) { c.Slots, c.Queue = 1, 64 })
 				defer p.Close()
 				if err := p.Load(t.Context(), "a"); err != nil {
 					t.Fatal(err)
@@ -101,7 +101,7 @@ func TestASharedRunHoldsItsModel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newSource()
 		src.runTime = time.Second
-		p := newPoolOf(t, &stubborn{&wording{src, nil, sameTime()}}, func(c *pool.Config) { c.Slots, c.Queue = 1, 64 })
+		p := newPoolOf(t, &stubborn{&configured{src, nil, sameTime()}}, func(c *pool.Config) { c.Slots, c.Queue = 1, 64 })
 		if err := p.Load(t.Context(), "a"); err != nil {
 			t.Fatal(err)
 		}
@@ -130,10 +130,10 @@ func TestASharedRunHoldsItsModel(t *testing.T) {
 
 // stubborn is a source whose sessions finish what they began, whatever is
 // cancelled.
-type stubborn struct{ *wording }
+type stubborn struct{ *configured }
 
 func (s *stubborn) Load(ctx context.Context, ref model.Ref, admit pool.Admit) (*pool.Loaded, error) {
-	l, err := s.wording.Load(ctx, ref, admit)
+	l, err := s.configured.Load(ctx, ref, admit)
 	if err == nil {
 		l.Session = deaf{l.Session}
 	}
@@ -150,12 +150,12 @@ func (d deaf) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) 
 // more than answers may have, alone or in a shared run, and holds nothing then.
 func TestAnAnswerIsBounded(t *testing.T) {
 	t.Parallel()
-	for name, word := range map[string]*model.Batching{"alone": {MaxBatchSize: 1}, "joined": nil} {
+	for name, batching := range map[string]*model.Batching{"alone": {MaxBatchSize: 1}, "joined": nil} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				src := newSource()
-				p := newPoolOf(t, &swelling{&wording{src, word, sameTime()}}, func(c *pool.Config) { c.Slots, c.Queue, c.MaxOutput = 1, 64, 1000 })
+				p := newPoolOf(t, &swelling{&configured{src, batching, sameTime()}}, func(c *pool.Config) { c.Slots, c.Queue, c.MaxOutput = 1, 64, 1000 })
 				defer p.Close()
 				if err := p.Load(t.Context(), "a"); err != nil {
 					t.Fatal(err)
@@ -198,11 +198,11 @@ func callWith(ctx context.Context, p *pool.Pool, x float32) (*infer.Response, er
 }
 
 // swelling is a source whose models give texts of as many bytes as their inputs
-// say, which nobody knows before.
-type swelling struct{ *wording }
+// have, which nobody knows before.
+type swelling struct{ *configured }
 
 func (s *swelling) Load(ctx context.Context, ref model.Ref, admit pool.Admit) (*pool.Loaded, error) {
-	l, err := s.wording.Load(ctx, ref, admit)
+	l, err := s.configured.Load(ctx, ref, admit)
 	if err == nil {
 		l.Session = texts{l.Session}
 		l.Manifest.Signature.Outputs[0].DataType = infer.Bytes
@@ -229,12 +229,12 @@ func (s texts) Run(ctx context.Context, inputs []infer.Tensor, outputs []string)
 // mixing is a source whose models answer one row whatever they are asked. It
 // counts the runs of several.
 type mixing struct {
-	*wording
+	*configured
 	joined atomic.Int64
 }
 
 func (s *mixing) Load(ctx context.Context, ref model.Ref, admit pool.Admit) (*pool.Loaded, error) {
-	l, err := s.wording.Load(ctx, ref, admit)
+	l, err := s.configured.Load(ctx, ref, admit)
 	if err == nil {
 		l.Session = oneRow{l.Session, &s.joined}
 	}
@@ -262,7 +262,7 @@ func (s oneRow) Run(ctx context.Context, inputs []infer.Tensor, outputs []string
 func TestABrokenRuleStaysBroken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		src := &mixing{wording: &wording{newSource(), nil, sameTime()}}
+		src := &mixing{configured: &configured{newSource(), nil, sameTime()}}
 		src.runTime = 10 * time.Millisecond
 		p := newPoolOf(t, src, func(c *pool.Config) { c.Slots, c.Queue, c.MaxOutput = 1, 64, 100 })
 		defer p.Close()

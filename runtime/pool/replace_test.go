@@ -61,7 +61,7 @@ func TestAReplacedVersionIsLoadedAgain(t *testing.T) {
 					t.Errorf("answered by %s, want %s", got, tc.digest)
 				}
 				if got := held.Info().Digest; got != "sha256:a2first" {
-					t.Errorf("a request inside is told of %s", got)
+					t.Errorf("a request inside gets %s", got)
 				}
 				held.Release()
 				synctest.Wait()

@@ -14,7 +14,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
-// Model implements serve.Repository. In a split the first version is told.
+// Model implements serve.Repository. In a split it describes the first version.
 func (p *Pool) Model(ctx context.Context, name, version string) (*serve.ModelInfo, error) {
 	c, err := p.resolve(ctx, name, version, false)
 	if err != nil {
@@ -24,7 +24,7 @@ func (p *Pool) Model(ctx context.Context, name, version string) (*serve.ModelInf
 		return nil, err
 	}
 	var info serve.ModelInfo
-	ref, held := p.told(c)
+	ref, held := p.answering(c)
 	if held != nil {
 		info = *held
 	} else {
@@ -42,8 +42,9 @@ func (p *Pool) Model(ctx context.Context, name, version string) (*serve.ModelInf
 	return &info, nil
 }
 
-// told is the version that a call would get, with what is known of it in memory.
-func (p *Pool) told(c choice) (model.Ref, *serve.ModelInfo) {
+// answering is the version that a call would get, with what is known of it in
+// memory.
+func (p *Pool) answering(c choice) (model.Ref, *serve.ModelInfo) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e := p.entries[c.ref]; e.ready() {
@@ -198,7 +199,7 @@ func (p *Pool) statsOf(ref model.Ref) *modelStats {
 	return s
 }
 
-// status tells whether a call would be answered: a version that is not loaded
+// status reports whether a call would be answered: a version that is not loaded
 // is ready, one whose last load failed is not until its next try.
 func (p *Pool) status(ref model.Ref) serve.ModelStatus {
 	s := serve.ModelStatus{Name: ref.Name, Version: strconv.Itoa(ref.Version), State: serve.Ready}
@@ -214,7 +215,7 @@ func (p *Pool) status(ref model.Ref) serve.ModelStatus {
 	return s
 }
 
-// describe is a manifest as the server tells it.
+// describe is a manifest as the server describes it.
 func describe(m *model.Manifest, digest, device string) *serve.ModelInfo {
 	version := strconv.Itoa(m.Version)
 	return &serve.ModelInfo{

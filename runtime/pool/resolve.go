@@ -22,10 +22,10 @@ const (
 	// listLimit bounds the reading of one.
 	listLimit = 10 * time.Second
 
-	// mostBelieved is how long a listing is believed while the catalog says that
-	// nothing changed, and blindlyBelieved where it cannot say.
-	mostBelieved    = time.Minute
-	blindlyBelieved = longestPoll + 100*time.Millisecond
+	// maxListingAge is how long a listing is used while the catalog reports that
+	// nothing changed, and unwatchedListingAge where it cannot report changes.
+	maxListingAge       = time.Minute
+	unwatchedListingAge = longestPoll + 100*time.Millisecond
 )
 
 // served is what the pool knows of a name. It is under Pool.mu; the listing
@@ -47,7 +47,7 @@ type listing struct {
 	policy     *model.Policy
 	generation string    // of the catalog, before it was read
 	read       time.Time // zero is doubted
-	until      time.Time // believed until then in any case
+	until      time.Time // used until then in any case
 }
 
 // choice is the version that a call is for.
@@ -69,7 +69,7 @@ type flight struct {
 }
 
 // resolve turns what a request names into one version. fresh reads the listing
-// anew whatever is believed of it.
+// anew whatever its age.
 func (p *Pool) resolve(ctx context.Context, name, want string, fresh bool) (choice, error) {
 	name, err := infer.ParseName(name)
 	if err != nil {
@@ -100,7 +100,7 @@ func (p *Pool) resolveFixed(name, want string) (choice, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.attend()
+	p.watchCatalog()
 	if p.models[name] == nil {
 		p.read(name, p.notice.generation)
 	}
@@ -155,26 +155,26 @@ func (l *listing) reach(want string) []int {
 // static reports whether the versions served are those of Config.Models.
 func (p *Pool) static() bool { return len(p.cfg.Models) > 0 }
 
-// listingOf is what is known of a model, read anew where it is not believed any
-// more, or fresh is wanted.
+// listingOf is what is known of a model, read anew where it is too old, or fresh
+// is wanted.
 func (p *Pool) listingOf(ctx context.Context, name string, fresh bool) (*listing, error) {
 	if p.static() && !p.hasFixed(name) {
 		return nil, notServed(name)
 	}
 	p.mu.Lock()
-	news := p.attend()
+	refreshed := p.watchCatalog()
 	var known *listing
 	if m := p.models[name]; m != nil {
-		if news != nil {
+		if refreshed != nil {
 			p.mu.Unlock()
 			select {
-			case <-news:
+			case <-refreshed:
 			case <-ctx.Done():
 			}
 			p.mu.Lock()
 		}
 		known = m.listing
-		if !fresh && p.believed(known) {
+		if !fresh && p.current(known) {
 			p.mu.Unlock()
 			return known, nil
 		}
@@ -186,7 +186,7 @@ func (p *Pool) listingOf(ctx context.Context, name string, fresh bool) (*listing
 	}
 	var enough <-chan time.Time // what was known is better than a long wait
 	if known != nil {
-		enough = time.After(blindlyBelieved)
+		enough = time.After(unwatchedListingAge)
 	}
 	select {
 	case <-f.done:
@@ -198,19 +198,19 @@ func (p *Pool) listingOf(ctx context.Context, name string, fresh bool) (*listing
 	}
 }
 
-// believed reports whether a listing needs no reading. While the catalog does
+// current reports whether a listing need not be read again. While the catalog does
 // not answer, it is kept for models in memory, which need nothing else of it.
-func (p *Pool) believed(l *listing) bool {
+func (p *Pool) current(l *listing) bool {
 	age := time.Since(l.read)
 	switch {
 	case time.Now().Before(l.until):
 		return true
 	case p.notice.failing:
-		return age < mostBelieved || p.inMemory(l.name)
+		return age < maxListingAge || p.inMemory(l.name)
 	case p.notice.generation == "":
-		return age < blindlyBelieved
+		return age < unwatchedListingAge
 	default:
-		return age < mostBelieved && l.generation == p.notice.generation
+		return age < maxListingAge && l.generation == p.notice.generation
 	}
 }
 
@@ -279,7 +279,7 @@ func (p *Pool) learn(l *listing, err error) (*listing, error) {
 		l.policy, err = new(model.Policy), nil
 	}
 	if l.generation == "" {
-		l.until = time.Now().Add(blindlyBelieved) // the catalog is being asked
+		l.until = time.Now().Add(unwatchedListingAge) // the catalog is being asked
 	}
 	switch {
 	case problem.CodeOf(err) == problem.ModelNotFound && !p.static():
@@ -288,7 +288,7 @@ func (p *Pool) learn(l *listing, err error) (*listing, error) {
 		return nil, err
 	case err != nil && m != nil:
 		kept := *m.listing
-		kept.until = time.Now().Add(blindlyBelieved)
+		kept.until = time.Now().Add(unwatchedListingAge)
 		m.listing = &kept
 		return m.listing, nil
 	case err != nil && !errors.As(err, new(*problem.Error)):

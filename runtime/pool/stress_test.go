@@ -20,7 +20,7 @@ import (
 
 // TestStress acquires, runs, releases, evicts, swaps, splits, deletes and
 // unloads at once. No request may fail, no session may run when closed or be
-// closed when it runs (the fake tells), and what is in memory never exceeds the
+// closed when it runs (the fake reports it), and what is in memory never exceeds the
 // budget. The clock is synthetic in one and real in the other, for the race
 // detector's sake.
 func TestStress(t *testing.T) {
@@ -41,7 +41,7 @@ func TestStress(t *testing.T) {
 
 func stress(t *testing.T, seed uint64, workers, calls int, step, pause time.Duration) {
 	t.Helper()
-	// At any time requests go to four of the models, of which there is room for
+	// At any time requests go to four of the models, of which there is memory for
 	// three versions each and as much for the last four; the others have to go.
 	const models, hot, memory = 40, 4, 2000
 	src := newSource()
@@ -89,7 +89,7 @@ func stress(t *testing.T, seed uint64, workers, calls int, step, pause time.Dura
 	counts := counted(t, registry)
 	for _, event := range []string{"evictions_total memory", "evictions_total superseded", "evictions_total unload", "swaps_total ok"} {
 		if counts["modelserve_model_"+event] == 0 {
-			t.Errorf("nothing counted as %s: the test shows less than it says", event)
+			t.Errorf("nothing counted as %s: the test does not cover it", event)
 		}
 	}
 }

@@ -96,7 +96,7 @@ func (p *Pool) follow(m *served) {
 			delete(m.serving, want)
 		}
 		for _, v := range reached {
-			_, _ = p.begin(model.Ref{Name: name, Version: v}, true) // a call that needs it is told
+			_, _ = p.begin(model.Ref{Name: name, Version: v}, true) // a call that needs it gets the error
 		}
 	}
 	p.retire(m)
@@ -150,9 +150,9 @@ func (l *listing) has(e *entry) bool {
 	return e.tag == tag || e.tag == "" || tag == ""
 }
 
-// settle is follow's second half, once a version has come in: it may have been
+// followLoaded is follow's second half, once a version is loaded: it may have been
 // deleted or replaced since its load began, or be what others were kept for.
-func (p *Pool) settle(name string) {
+func (p *Pool) followLoaded(name string) {
 	if m := p.models[name]; m != nil {
 		p.dropOthers(name, m.listing)
 		p.retire(m)

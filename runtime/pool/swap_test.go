@@ -15,7 +15,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
-// aliasOf is what a lease tells of the alias that chose its version.
+// aliasOf is the alias that chose a lease's version, as the lease has it.
 func aliasOf(t *testing.T, p *pool.Pool, name, version string) (answered, alias string) {
 	t.Helper()
 	l, err := p.Acquire(t.Context(), name, version)
@@ -105,7 +105,7 @@ func TestSwap(t *testing.T) {
 				t.Errorf("a call waited %s", took)
 			}
 			if res.Timing.Load != 0 {
-				t.Error("an answer tells of a load that it did not wait for")
+				t.Error("an answer reports a load that it did not wait for")
 			}
 			last = res.Version
 			if time.Since(began) > 3*time.Second {

@@ -26,7 +26,7 @@ func warmUp(ctx context.Context, l *Loaded) error {
 	return nil
 }
 
-// warmsSmall says whether the smallest inputs are enough. What publishing
+// warmsSmall reports whether the smallest inputs are enough. What publishing
 // measures is true of the CPU: a GPU chooses its kernels by shape, at the first
 // run of each.
 func warmsSmall(l *Loaded) bool {
@@ -36,7 +36,7 @@ func warmsSmall(l *Loaded) bool {
 func runOnce(ctx context.Context, l *Loaded, inputs []infer.Tensor) error {
 	outputs, release, err := l.Session.Run(ctx, inputs, names(l.Manifest.Outputs))
 	if err != nil {
-		return err //nolint:wrapcheck // warmUp says what for
+		return err //nolint:wrapcheck // warmUp wraps it
 	}
 	defer release()
 	return checkOutputs(&l.Manifest.Signature, outputs)

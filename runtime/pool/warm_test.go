@@ -67,7 +67,7 @@ func TestWarmUpIsSmall(t *testing.T) {
 	}{
 		{"the smallest", nil, 0, [][]int64{stride}},
 		{"the smallest does not run", nil, 10000, [][]int64{stride, page}},
-		{"no bound says what is small", func(l *Loaded) { l.Manifest.Inputs[0].MinShape = nil }, 0, [][]int64{page}},
+		{"no bound defines what is small", func(l *Loaded) { l.Manifest.Inputs[0].MinShape = nil }, 0, [][]int64{page}},
 		{"the small is about as large", func(l *Loaded) { l.Manifest.Inputs[0].MinShape = []int64{-1, 3, 640, 640} }, 0, [][]int64{page}},
 		{"more was measured to pay", func(l *Loaded) { l.Manifest.Cost = &model.Cost{WarmExample: true} }, 0, [][]int64{page}},
 		{"on a GPU", func(l *Loaded) { l.Device = "cuda:0" }, 0, [][]int64{page}},
@@ -92,7 +92,7 @@ func TestWarmUpIsSmall(t *testing.T) {
 	}
 }
 
-// What a push measured on its CPU is believed of CPUs only.
+// What a push measured on its CPU is used for CPUs only.
 func TestPointsAreOfTheCPU(t *testing.T) {
 	t.Parallel()
 	l := &Loaded{Manifest: model.Manifest{Cost: &model.Cost{Batches: []model.BatchCost{{Size: 2, Alone: 10, Busy: 20}}}}}
