@@ -95,7 +95,7 @@ func (r *run) fits(inputs, outputs []infer.Tensor, rows int) *misfit {
 		spec := infer.SpecOf(q.m.Signature.Outputs, o.Name)
 		switch {
 		case spec == nil:
-			return &misfit{RuleRows, fmt.Errorf("output %q is none of the signature's", o.Name)}
+			return &misfit{RuleRows, fmt.Errorf("output %q is not in the signature", o.Name)}
 		case !spec.Unbatched && (len(o.Shape) <= batchAxis || o.Shape[batchAxis] != int64(rows)):
 			return &misfit{RuleRows, fmt.Errorf("output %q of %d rows together has the shape %v", o.Name, rows, o.Shape)}
 		}

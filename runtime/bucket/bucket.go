@@ -30,8 +30,8 @@ type Session interface {
 
 // Config is of a model whose first session is there.
 type Config struct {
-	Signature *infer.Signature // says which inputs and outputs have rows
-	MaxRows   int              // of a run, by the publisher's word; 0 is no bound
+	Signature *infer.Signature // which inputs and outputs have rows
+	MaxRows   int              // of a run, by the publisher's setting; 0 is no bound
 	Sessions  int              // at most, the first among them; less than 1 is 1
 
 	// Open makes another session of the same model; nil is one session. It is
@@ -47,16 +47,16 @@ type Model struct {
 	mu      sync.Mutex
 	wrong   error           // how outputs had not the padded rows; nil when they had
 	report  func(why error) // of that; nil until somebody asks
-	all     []*keeper
-	most    int // keepers that there may be
+	all     []*shapeSession
+	most    int // shapeSessions that there may be
 	opening sync.WaitGroup
 	turn    uint64 // counts runs, so that the least recent is known
 }
 
-// keeper is a session and the shapes that it ran last.
-type keeper struct {
+// shapeSession is a session and the shapes that it ran last.
+type shapeSession struct {
 	session Session
-	opened  chan struct{} // closed when session is there, or could not be had
+	opened  chan struct{} // closed when session is there, or could not be opened
 	shapes  string
 	runs    int // under way
 	turn    uint64
@@ -66,7 +66,7 @@ type keeper struct {
 func New(first Session, cfg Config) *Model {
 	opened := make(chan struct{})
 	close(opened)
-	m := &Model{cfg: cfg, most: 1, all: []*keeper{{session: first, opened: opened}}}
+	m := &Model{cfg: cfg, most: 1, all: []*shapeSession{{session: first, opened: opened}}}
 	if cfg.Open != nil {
 		m.most = max(cfg.Sessions, 1)
 	}
@@ -97,7 +97,7 @@ func (m *Model) Run(ctx context.Context, inputs []infer.Tensor, outputs []string
 	case code != problem.InvalidArgument && code != problem.PayloadTooLarge:
 		return nil, nil, err
 	}
-	// The padding may be at fault, and what is said of it would be of no use.
+	// The padding may be at fault, and an error about it would be of no use.
 	// The same session: a refusal takes no other shape's.
 	results, release, err = m.runOn(ctx, k, inputs, outputs)
 	if err == nil && code == problem.InvalidArgument {
@@ -133,9 +133,9 @@ func (m *Model) misfit(wrong error) {
 	}
 }
 
-// runOn runs on a keeper's session, and on the first where that has no memory
+// runOn runs on one session, and on the first where that has no memory
 // to: it opened when there was little left, and the first's arena has some.
-func (m *Model) runOn(ctx context.Context, k *keeper, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+func (m *Model) runOn(ctx context.Context, k *shapeSession, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
 	results, release, err := k.session.Run(ctx, inputs, outputs)
 	if problem.CodeOf(err) != problem.PayloadTooLarge {
 		return results, release, err
@@ -157,7 +157,7 @@ func (m *Model) runOn(ctx context.Context, k *keeper, inputs []infer.Tensor, out
 }
 
 // take finds the session that keeps to these shapes, or one that is to.
-func (m *Model) take(ctx context.Context, shapes string) (*keeper, error) {
+func (m *Model) take(ctx context.Context, shapes string) (*shapeSession, error) {
 	for {
 		k, open := m.choose(shapes)
 		if open {
@@ -176,10 +176,10 @@ func (m *Model) take(ctx context.Context, shapes string) (*keeper, error) {
 	}
 }
 
-// choose counts a run to a keeper: the one of the shapes; a new one, which the
+// choose counts a run to a session: the one of the shapes; a new one, which the
 // caller is to open; the one that was idle longest; or, when all are busy with
 // others, the one with the least to do, which then makes plans for both.
-func (m *Model) choose(shapes string) (k *keeper, open bool) {
+func (m *Model) choose(shapes string) (k *shapeSession, open bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.turn++
@@ -193,11 +193,11 @@ func (m *Model) choose(shapes string) (k *keeper, open bool) {
 		return m.use(first), false
 	}
 	if len(m.all) < m.most {
-		k = &keeper{shapes: shapes, opened: make(chan struct{})}
+		k = &shapeSession{shapes: shapes, opened: make(chan struct{})}
 		m.all = append(m.all, k)
 		return m.use(k), true
 	}
-	k = slices.MinFunc(m.all, func(a, b *keeper) int {
+	k = slices.MinFunc(m.all, func(a, b *shapeSession) int {
 		if a.runs != b.runs {
 			return a.runs - b.runs
 		}
@@ -207,28 +207,27 @@ func (m *Model) choose(shapes string) (k *keeper, open bool) {
 	return m.use(k), false
 }
 
-func (m *Model) use(k *keeper) *keeper {
+func (m *Model) use(k *shapeSession) *shapeSession {
 	k.runs++
 	k.turn = m.turn
 	return k
 }
 
-func (m *Model) put(k *keeper) {
+func (m *Model) put(k *shapeSession) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	k.runs--
 }
 
-// open opens a keeper's session. Where there is no memory for it, those that
-// are there are all there will be.
-func (m *Model) open(k *keeper) {
+// open opens a session. Where there is no memory for it, no more are opened.
+func (m *Model) open(k *shapeSession) {
 	session, err := m.cfg.Open()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err == nil {
 		k.session = session
 	} else {
-		m.all = slices.DeleteFunc(m.all, func(one *keeper) bool { return one == k })
+		m.all = slices.DeleteFunc(m.all, func(one *shapeSession) bool { return one == k })
 		m.most = len(m.all)
 	}
 	close(k.opened)
@@ -268,10 +267,10 @@ func (m *Model) Close() error {
 	return errors.Join(errs...)
 }
 
-// shapesOf tells apart what needs plans of its own.
+// shapesOf is equal for inputs that need the same plans.
 func shapesOf(inputs []infer.Tensor) string {
-	var room [128]byte
-	key := room[:0]
+	var scratch [128]byte
+	key := scratch[:0]
 	byName := func(a, b infer.Tensor) int { return strings.Compare(a.Name, b.Name) }
 	if !slices.IsSortedFunc(inputs, byName) { // callers name them in any order
 		inputs = slices.SortedFunc(slices.Values(inputs), byName)

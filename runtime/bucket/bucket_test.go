@@ -273,7 +273,7 @@ func TestRefusals(t *testing.T) {
 }
 
 // A model that makes one answer of all rows is not padded again, and whoever
-// joins rows by the same rule is told, once, also when they ask later.
+// joins rows by the same rule is notified, once, also when they ask later.
 func TestModelThatLooksAtAllRows(t *testing.T) {
 	t.Parallel()
 	for name, late := range map[string]bool{"asked before": false, "asked later": true} {
@@ -281,8 +281,8 @@ func TestModelThatLooksAtAllRows(t *testing.T) {
 			t.Parallel()
 			s := &session{sums: true}
 			m := bucket.New(s, bucket.Config{Signature: signature()})
-			var told []string
-			report := func(why error) { told = append(told, why.Error()) }
+			var reported []string
+			report := func(why error) { reported = append(reported, why.Error()) }
 			if !late {
 				m.Misfits(report)
 			}
@@ -299,8 +299,8 @@ func TestModelThatLooksAtAllRows(t *testing.T) {
 			if !slices.Equal(s.shapes, []string{"[4 1]", "[3 1]", "[3 1]"}) || s.held != 0 {
 				t.Errorf("it ran %v, %d held", s.shapes, s.held)
 			}
-			if !slices.Equal(told, []string{`output "y" of 4 rows has the shape [1]`}) {
-				t.Errorf("told %q", told)
+			if !slices.Equal(reported, []string{`output "y" of 4 rows has the shape [1]`}) {
+				t.Errorf("reported %q", reported)
 			}
 		})
 	}

@@ -143,7 +143,7 @@ func TestRowsOfNothing(t *testing.T) {
 	}
 }
 
-// The publisher's word bounds a run: 1 is no batching, 6 is no 8.
+// The publisher's setting bounds a run: 1 is no batching, 6 is no 8.
 func TestPublishersBound(t *testing.T) {
 	t.Parallel()
 	for most, ran := range map[int]string{1: "[5 1]", 6: "[6 1]", 0: "[8 1]"} {

@@ -27,7 +27,7 @@ func (m *Model) pad(inputs []infer.Tensor) (padded []infer.Tensor, rows, whole i
 	for i := range inputs {
 		t, spec := &inputs[i], infer.SpecOf(sig.Inputs, inputs[i].Name)
 		if spec == nil {
-			return inputs, 0, 0 // the model says so
+			return inputs, 0, 0 // the model refuses it
 		}
 		if spec.Unbatched {
 			continue
@@ -76,8 +76,8 @@ func repeated(t *infer.Tensor, rows, whole int) infer.Tensor {
 	return longer
 }
 
-// cut leaves the outputs the rows that were given. It changes nothing, and says
-// why, where they have not as many rows as went in, or are none of the
+// cut leaves the outputs the rows that were given. It changes nothing, and returns
+// the reason, where they have not as many rows as went in, or are none of the
 // signature's, of which nothing is known.
 func (m *Model) cut(outputs []infer.Tensor, rows, whole int) error {
 	sig := m.cfg.Signature
@@ -85,7 +85,7 @@ func (m *Model) cut(outputs []infer.Tensor, rows, whole int) error {
 		o, spec := &outputs[i], infer.SpecOf(sig.Outputs, outputs[i].Name)
 		switch {
 		case spec == nil:
-			return fmt.Errorf("output %q is none of the signature's", o.Name)
+			return fmt.Errorf("output %q is not in the signature", o.Name)
 		case spec.Unbatched:
 		case len(o.Shape) <= rowAxis || o.Shape[rowAxis] != int64(whole):
 			return fmt.Errorf("output %q of %d rows has the shape %v", o.Name, whole, o.Shape)

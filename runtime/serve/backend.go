@@ -29,7 +29,7 @@ type Backend interface {
 
 // Lease is one version of a model, held for the length of one request.
 type Lease interface {
-	// Info tells of the version held. It is shared: do not change it.
+	// Info describes the version held. It is shared: do not change it.
 	Info() *ModelInfo
 
 	// Run checks the request against the signature, waits its turn and runs it.
@@ -41,7 +41,7 @@ type Lease interface {
 	Release()
 }
 
-// Aliased is what a Lease may also be: it tells the alias that decided on its
+// Aliased is what a Lease may also be: it has the alias that decided on its
 // version, which answers carry. It is not part of Info, which all leases of a
 // version share.
 type Aliased interface {
@@ -50,10 +50,10 @@ type Aliased interface {
 	Alias() string
 }
 
-// Repository tells of models and manages their memory. None of its methods but
+// Repository describes models and manages their memory. None of its methods but
 // Load loads anything.
 type Repository interface {
-	// Model tells of one model; versions are as for Acquire, and an empty one is
+	// Model describes one model; versions are as for Acquire, and an empty one is
 	// the one Acquire would take, or, in a split, one of those.
 	Model(ctx context.Context, name, version string) (*ModelInfo, error)
 
@@ -70,7 +70,7 @@ type Repository interface {
 	Stats(ctx context.Context, name, version string) ([]ModelStats, error)
 }
 
-// ModelInfo is a model as its manifest tells it.
+// ModelInfo is a model as its manifest describes it.
 type ModelInfo struct {
 	ModelStatus
 
@@ -92,7 +92,7 @@ type ModelStatus struct {
 	Reason  string // why it is unavailable, or what it is doing
 }
 
-// State is a model's state in the repository index (Triton's words).
+// State is a model's state in the repository index, by Triton's names.
 type State string
 
 // The states. A published model that is not loaded is Ready: a call to it
@@ -168,7 +168,7 @@ type Payload struct {
 
 	// Reserve takes bytes from the process's memory budget before a codec
 	// allocates them (a decoded image); they return when the request ends. It
-	// is problem.Overloaded when they are not to be had in time, and
+	// is problem.Overloaded when they are not free in time, and
 	// problem.PayloadTooLarge when they never will be.
 	Reserve func(ctx context.Context, bytes int64) error
 }

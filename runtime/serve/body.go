@@ -65,7 +65,7 @@ func (s *Server) boundBodyTime(w http.ResponseWriter) (lift func()) {
 	return func() { _ = controller.SetReadDeadline(time.Time{}) } // it could be set, so it can be lifted
 }
 
-// bodyError words what went wrong while reading a body.
+// bodyError is the problem of a body that could not be read.
 func (s *Server) bodyError(wire *wireReader, err error) error {
 	var known *problem.Error
 	if errors.As(err, &known) {
@@ -86,12 +86,12 @@ func (s *Server) bodyError(wire *wireReader, err error) error {
 	case wire.err != nil:
 		return problem.New(problem.MalformedBody, "the body broke off: %w", wire.err)
 	default:
-		return problem.New(problem.MalformedBody, "the body is not what its Content-Encoding says: %w", err)
+		return problem.New(problem.MalformedBody, "the body is not in the format of its Content-Encoding: %w", err)
 	}
 }
 
-// endingReader goes on saying that it has ended, or failed, once it has, whatever
-// lies below.
+// endingReader returns the same end or error again once it has ended or failed,
+// whatever lies below.
 type endingReader struct {
 	r     io.Reader
 	ended error
@@ -106,7 +106,7 @@ func (e *endingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// wireReader remembers the error the connection gave, to tell it from one of
+// wireReader remembers the error of the connection, to distinguish it from one of
 // the decompressor's.
 type wireReader struct {
 	r   io.Reader
@@ -141,8 +141,8 @@ func (m *meteredReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// decompress reads src as its Content-Encoding says, of which several lines are
-// one list (RFC 9110, 5.3). HTTP's deflate is zlib's format (8.4.1.2).
+// decompress reads src by its Content-Encoding, of which several lines are one
+// list (RFC 9110, 5.3). HTTP's deflate is zlib's format (8.4.1.2).
 func decompress(encodings []string, src io.Reader) (r io.Reader, compressed bool, err error) {
 	encoding := strings.Join(encodings, ", ")
 	switch strings.ToLower(strings.TrimSpace(encoding)) {

@@ -14,7 +14,7 @@ import (
 )
 
 // TestContentEncodings holds what is read of a body that is compressed in
-// unusual ways, and what its sender is told.
+// unusual ways, and what its sender gets.
 func TestContentEncodings(t *testing.T) {
 	t.Parallel()
 	f := newFake()
@@ -27,7 +27,7 @@ func TestContentEncodings(t *testing.T) {
 		lines []string
 		body  []byte
 		want  int
-		words string // of the answer
+		text  string // in the answer
 	}{
 		"gzip":                        {[]string{"gzip"}, whole, http.StatusOK, "outputs"},
 		"gzip, in members":            {[]string{"gzip"}, members, http.StatusOK, "outputs"},
@@ -58,8 +58,8 @@ func TestContentEncodings(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if res.StatusCode != tc.want || !strings.Contains(string(body), tc.words) {
-				t.Errorf("%d %s, want %d and %q", res.StatusCode, body, tc.want, tc.words)
+			if res.StatusCode != tc.want || !strings.Contains(string(body), tc.text) {
+				t.Errorf("%d %s, want %d and %q", res.StatusCode, body, tc.want, tc.text)
 			}
 		})
 	}

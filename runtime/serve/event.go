@@ -35,7 +35,7 @@ const (
 	dataRef = "dataref"
 )
 
-// eventForm tells the form of the event a request holds.
+// eventForm is the form of the event a request holds.
 func eventForm(r *http.Request) form {
 	media := mediaType(r.Header.Get("Content-Type"))
 	switch {
@@ -51,8 +51,8 @@ func eventForm(r *http.Request) form {
 }
 
 // answerEvent runs the codec on an event's data and answers with an event of
-// the same form; where there is a sink the answer goes there, and the sender is
-// told 202 once it has arrived.
+// the same form; where there is a sink the answer goes there, and the sender gets
+// 202 once it has arrived.
 func (s *Server) answerEvent(ctx context.Context, c *call, hold *hold, form form, body []byte, w http.ResponseWriter, r *http.Request) error {
 	in, err := readEvent(form, body, r)
 	if err != nil {
@@ -92,7 +92,7 @@ func (s *Server) answerEvent(ctx context.Context, c *call, hold *hold, form form
 }
 
 // eventData is an event's data, fetched for the tenant that sent it when only a
-// dataref came. What the event itself says of a tenant is a caller's word.
+// dataref came. A tenant that the event itself names is not trusted.
 func (s *Server) eventData(ctx context.Context, hold *hold, tenant string, in event.Event) ([]byte, error) {
 	ref, _ := in.Extensions()[dataRef].(string)
 	if len(in.Data()) > 0 || ref == "" {

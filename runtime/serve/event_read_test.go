@@ -31,7 +31,7 @@ func orders(n int) [][]int {
 }
 
 // TestEventsAreReadInEveryOrder holds that neither the order of an event's
-// members, nor white space, nor escapes, nor nulls change what it says.
+// members, nor white space, nor escapes, nor nulls change what is read.
 func TestEventsAreReadInEveryOrder(t *testing.T) {
 	t.Parallel()
 	url := native(t, newFake())
@@ -177,8 +177,8 @@ func TestExtensionsKeepTheirValues(t *testing.T) {
 	}
 }
 
-// TestFaultsOfEventsNameTheAttribute holds that an error says which attribute is
-// wrong and what was expected, in the field's words and none of the sender's.
+// TestFaultsOfEventsNameTheAttribute holds that an error names the attribute that is
+// wrong and what was expected, and shows no value of the sender's.
 func TestFaultsOfEventsNameTheAttribute(t *testing.T) {
 	t.Parallel()
 	url := native(t, newFake())
@@ -198,49 +198,49 @@ func TestFaultsOfEventsNameTheAttribute(t *testing.T) {
 		member string   // of a structured event
 		header []string // or of a binary one
 		field  string
-		says   string
+		detail string
 	}{
-		"no version":              {member: `"specversion":null`, field: "specversion", says: `expected "1.0"`},
-		"an old version":          {member: `"specversion":"0.3"`, field: "specversion", says: `expected "1.0"`},
-		"a number as version":     {member: `"specversion":1.0`, field: "specversion", says: `expected "1.0"`},
-		"no id":                   {member: `"id":null`, field: "id", says: "missing"},
-		"a blank id":              {member: `"id":" "`, field: "id", says: "missing"},
-		"a number as id":          {member: `"id":77`, field: "id", says: "a string"},
-		"an object as id":         {member: `"id":{"s3cret":"s3cret"}`, field: "id", says: "a string"},
-		"a bad source":            {member: `"source":"http://[s3cret"`, field: "source", says: "URI-reference"},
-		"no source":               {member: `"source":""`, field: "source", says: "missing"},
-		"no type":                 {member: `"type":null`, field: "type", says: "missing"},
-		"a list as type":          {member: `"type":["s3cret"]`, field: "type", says: "a string"},
-		"a bad time":              {member: `"time":"s3cret"`, field: "time", says: "2027-01-31T12:00:00Z"},
-		"a number as time":        {member: `"time":1700000000`, field: "time", says: "a string"},
-		"a relative schema":       {member: `"dataschema":"s3cret"`, field: "dataschema", says: "absolute URI"},
-		"a type that is none":     {member: `"datacontenttype":"s3cret/"`, field: "datacontenttype", says: "image/png"},
-		"an object as extension":  {member: `"more":{"s3cret":1}`, field: "more", says: "integer of 32 bits"},
-		"a list as extension":     {member: `"more":["s3cret"]`, field: "more", says: "integer of 32 bits"},
-		"a fraction":              {member: `"more":1.5`, field: "more", says: "integer of 32 bits"},
-		"too large an integer":    {member: `"more":2147483648`, field: "more", says: "integer of 32 bits"},
-		"a number as dataref":     {member: `"dataref":5`, field: "dataref", says: "where the data is"},
-		"a name with a dash":      {member: `"my-ext":"s3cret"`, field: "my-ext", says: "lower-case letters"},
-		"a name without letters":  {member: `"":"s3cret"`, field: "", says: "lower-case letters"},
-		"Data for data":           {member: `"Data":"s3cret"`, field: "Data", says: "lower-case letters"},
-		"an object for Data":      {member: `"Data":{"s3cret":1}`, field: "Data", says: "lower-case letters"},
-		"the same extension":      {member: `"more":"s3cret","MORE":"s3cret"`, field: "more", says: "capitals"},
-		"broken base64":           {member: `"data_base64":"s3cret!"`, field: "data_base64", says: "base64"},
-		"an object as base64":     {member: `"data_base64":{"s3cret":1}`, field: "data_base64", says: "base64"},
-		"an object as text":       {member: `"data":{"s3cret":1},"datacontenttype":"text/plain"`, field: "data", says: "expected a string"},
-		"both":                    {member: `"data":"s3cret","data_base64":"YWJj"`, field: "data_base64", says: "got both"},
-		"too many":                {member: `"a0":1` + manyMembers(300), field: "body", says: "at most 256"},
-		"binary: no version":      {header: []string{"Ce-Specversion", "s3cret"}, field: "ce-specversion", says: "1.0"},
-		"binary: no id":           {header: []string{"Ce-Id", ""}, field: "ce-id", says: "missing"},
-		"binary: a bad source":    {header: []string{"Ce-Source", "http://[s3cret"}, field: "ce-source", says: "URI-reference"},
-		"binary: a bad time":      {header: []string{"Ce-Time", "s3cret"}, field: "ce-time", says: "2027-01-31T12:00:00Z"},
-		"binary: a schema":        {header: []string{"Ce-Dataschema", "s3cret"}, field: "ce-dataschema", says: "absolute URI"},
-		"binary: the type twice":  {header: []string{"Ce-Datacontenttype", "image/png"}, field: "ce-datacontenttype", says: "Content-Type"},
-		"binary: data":            {header: []string{"Ce-Data", "s3cret"}, field: "ce-data", says: "as the body"},
-		"binary: base64":          {header: []string{"Ce-Data_base64", "s3cret"}, field: "ce-data_base64", says: "lower-case letters"},
-		"binary: a dash":          {header: []string{"Ce-My-Ext", "s3cret"}, field: "ce-my-ext", says: "lower-case letters"},
-		"binary: no media type":   {header: []string{"Content-Type", "s3cret/"}, field: "Content-Type", says: "image/png"},
-		"binary: no media, blank": {header: []string{"Content-Type", ";"}, field: "Content-Type", says: "image/png"},
+		"no version":              {member: `"specversion":null`, field: "specversion", detail: `expected "1.0"`},
+		"an old version":          {member: `"specversion":"0.3"`, field: "specversion", detail: `expected "1.0"`},
+		"a number as version":     {member: `"specversion":1.0`, field: "specversion", detail: `expected "1.0"`},
+		"no id":                   {member: `"id":null`, field: "id", detail: "missing"},
+		"a blank id":              {member: `"id":" "`, field: "id", detail: "missing"},
+		"a number as id":          {member: `"id":77`, field: "id", detail: "a string"},
+		"an object as id":         {member: `"id":{"s3cret":"s3cret"}`, field: "id", detail: "a string"},
+		"a bad source":            {member: `"source":"http://[s3cret"`, field: "source", detail: "URI-reference"},
+		"no source":               {member: `"source":""`, field: "source", detail: "missing"},
+		"no type":                 {member: `"type":null`, field: "type", detail: "missing"},
+		"a list as type":          {member: `"type":["s3cret"]`, field: "type", detail: "a string"},
+		"a bad time":              {member: `"time":"s3cret"`, field: "time", detail: "2027-01-31T12:00:00Z"},
+		"a number as time":        {member: `"time":1700000000`, field: "time", detail: "a string"},
+		"a relative schema":       {member: `"dataschema":"s3cret"`, field: "dataschema", detail: "absolute URI"},
+		"a type that is none":     {member: `"datacontenttype":"s3cret/"`, field: "datacontenttype", detail: "image/png"},
+		"an object as extension":  {member: `"more":{"s3cret":1}`, field: "more", detail: "integer of 32 bits"},
+		"a list as extension":     {member: `"more":["s3cret"]`, field: "more", detail: "integer of 32 bits"},
+		"a fraction":              {member: `"more":1.5`, field: "more", detail: "integer of 32 bits"},
+		"too large an integer":    {member: `"more":2147483648`, field: "more", detail: "integer of 32 bits"},
+		"a number as dataref":     {member: `"dataref":5`, field: "dataref", detail: "where the data is"},
+		"a name with a dash":      {member: `"my-ext":"s3cret"`, field: "my-ext", detail: "lower-case letters"},
+		"a name without letters":  {member: `"":"s3cret"`, field: "", detail: "lower-case letters"},
+		"Data for data":           {member: `"Data":"s3cret"`, field: "Data", detail: "lower-case letters"},
+		"an object for Data":      {member: `"Data":{"s3cret":1}`, field: "Data", detail: "lower-case letters"},
+		"the same extension":      {member: `"more":"s3cret","MORE":"s3cret"`, field: "more", detail: "capitals"},
+		"broken base64":           {member: `"data_base64":"s3cret!"`, field: "data_base64", detail: "base64"},
+		"an object as base64":     {member: `"data_base64":{"s3cret":1}`, field: "data_base64", detail: "base64"},
+		"an object as text":       {member: `"data":{"s3cret":1},"datacontenttype":"text/plain"`, field: "data", detail: "expected a string"},
+		"both":                    {member: `"data":"s3cret","data_base64":"YWJj"`, field: "data_base64", detail: "got both"},
+		"too many":                {member: `"a0":1` + manyMembers(300), field: "body", detail: "at most 256"},
+		"binary: no version":      {header: []string{"Ce-Specversion", "s3cret"}, field: "ce-specversion", detail: "1.0"},
+		"binary: no id":           {header: []string{"Ce-Id", ""}, field: "ce-id", detail: "missing"},
+		"binary: a bad source":    {header: []string{"Ce-Source", "http://[s3cret"}, field: "ce-source", detail: "URI-reference"},
+		"binary: a bad time":      {header: []string{"Ce-Time", "s3cret"}, field: "ce-time", detail: "2027-01-31T12:00:00Z"},
+		"binary: a schema":        {header: []string{"Ce-Dataschema", "s3cret"}, field: "ce-dataschema", detail: "absolute URI"},
+		"binary: the type twice":  {header: []string{"Ce-Datacontenttype", "image/png"}, field: "ce-datacontenttype", detail: "Content-Type"},
+		"binary: data":            {header: []string{"Ce-Data", "s3cret"}, field: "ce-data", detail: "as the body"},
+		"binary: base64":          {header: []string{"Ce-Data_base64", "s3cret"}, field: "ce-data_base64", detail: "lower-case letters"},
+		"binary: a dash":          {header: []string{"Ce-My-Ext", "s3cret"}, field: "ce-my-ext", detail: "lower-case letters"},
+		"binary: no media type":   {header: []string{"Content-Type", "s3cret/"}, field: "Content-Type", detail: "image/png"},
+		"binary: no media, blank": {header: []string{"Content-Type", ";"}, field: "Content-Type", detail: "image/png"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -254,8 +254,8 @@ func TestFaultsOfEventsNameTheAttribute(t *testing.T) {
 			if len(e.Errors) != 1 || e.Errors[0].Field != tc.field {
 				t.Errorf("fields %+v, want %q", e.Errors, tc.field)
 			}
-			if !strings.Contains(e.Detail, tc.says) || foreign.Match(got.body) {
-				t.Errorf("%s, want one that says %q", got.body, tc.says)
+			if !strings.Contains(e.Detail, tc.detail) || foreign.Match(got.body) {
+				t.Errorf("%s, want one with %q", got.body, tc.detail)
 			}
 		})
 	}

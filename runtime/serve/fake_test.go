@@ -21,7 +21,7 @@ import (
 )
 
 // fake is a Backend and Repository with the model "double": y is x times two.
-// Other names do what they say.
+// Other names do what their name is.
 type fake struct {
 	started  chan struct{} // gets one at each run of "slow"
 	released atomic.Int64  // outputs given back

@@ -23,8 +23,8 @@ import (
 )
 
 // isGRPC reports whether a request is gRPC with protobuf messages. connect-go
-// would also speak its own protocol, gRPC-Web and JSON, which are promised to
-// nobody.
+// would also serve its own protocol, gRPC-Web and JSON, which are no part of the
+// API.
 func isGRPC(r *http.Request) bool {
 	media := mediaType(r.Header.Get("Content-Type"))
 	return r.Method == http.MethodPost && (media == "application/grpc" || media == "application/grpc+proto")
@@ -114,7 +114,7 @@ func (s *Server) serveGRPC(next http.Handler, w http.ResponseWriter, r *http.Req
 	if wellknown.Is(r.URL.Path) {
 		most = wellknown.MaxMessage
 	}
-	_ = problemgrpc.Complete(w.Header(), most) // handlers have logged their own errors; the rest is connect-go's word to the client
+	_ = problemgrpc.Complete(w.Header(), most) // handlers have logged their own errors; the rest are connect-go's to the client
 }
 
 type transportKey struct{}

@@ -164,8 +164,8 @@ func (i *inference) receive(ctx context.Context, t *transport, stream *connect.B
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if told := problemgrpc.Unread(err, i.s.cfg.Limits.MaxBody); told != nil {
-				return told
+			if known := problemgrpc.Unread(err, i.s.cfg.Limits.MaxBody); known != nil {
+				return known
 			}
 			return err
 		}

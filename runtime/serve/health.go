@@ -6,11 +6,11 @@ import (
 	"sync/atomic"
 )
 
-// Health says whether requests are taken: from the beginning until Drain. It may
+// Health is whether requests are taken: from the beginning until Drain. It may
 // be used from many goroutines.
 type Health struct{ draining atomic.Bool }
 
-// Drain says that the process is about to end.
+// Drain begins the end of the process: it is not ready any more.
 func (h *Health) Drain() { h.draining.Store(true) }
 
 // isReady reports whether requests are taken.

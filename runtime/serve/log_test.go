@@ -11,7 +11,7 @@ import (
 )
 
 // TestAskingForWhatIsNotServedIsNoFaultOfOurs holds that the log has a function's
-// own faults alone: what callers did wrong they are told themselves.
+// own faults alone: what callers did wrong is in their answer.
 func TestAskingForWhatIsNotServedIsNoFaultOfOurs(t *testing.T) {
 	t.Parallel()
 	f := newFake()

@@ -10,14 +10,14 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 )
 
-// TestTakeBeyondAll holds that a request is told at once when it could wait
+// TestTakeBeyondAll holds that a request is refused at once when it could wait
 // for ever, and to come back when others hold what it needs.
 func TestTakeBeyondAll(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		others, own, more int64
 		code              problem.Code
-		says              string
+		detail            string
 		waits             bool
 	}{
 		"all at once":                 {0, 0, 100, "", "", false},
@@ -39,8 +39,8 @@ func TestTakeBeyondAll(t *testing.T) {
 				}
 				began := time.Now()
 				err := own.take(t.Context(), tc.more)
-				if problem.CodeOf(err) != tc.code || err != nil && !strings.Contains(err.Error(), tc.says) {
-					t.Errorf("got %v, want %q: %q", err, tc.code, tc.says)
+				if problem.CodeOf(err) != tc.code || err != nil && !strings.Contains(err.Error(), tc.detail) {
+					t.Errorf("got %v, want %q: %q", err, tc.code, tc.detail)
 				}
 				if waited := time.Since(began); (waited > 0) != tc.waits {
 					t.Errorf("waited %s", waited)

@@ -54,7 +54,7 @@ type seriesKey struct{ model, version, protocol string }
 type series struct {
 	requests, received, sent prometheus.Counter
 	duration                 prometheus.Observer
-	parts                    [alwaysTold]prometheus.Observer
+	parts                    [alwaysReported]prometheus.Observer
 	exemplars                [exemplarKinds]atomic.Int64 // when each kind last had one, in ns
 }
 
@@ -124,9 +124,9 @@ func (m *metrics) of(c *call) *series {
 			sent:     m.sent.WithLabelValues(model, c.protocol),
 			duration: m.duration.WithLabelValues(model, c.protocol),
 		}
-		told := parts(&c.timing)
+		all := parts(&c.timing)
 		for i := range s.parts {
-			s.parts[i] = m.parts.WithLabelValues(model, told[i].name)
+			s.parts[i] = m.parts.WithLabelValues(model, all[i].name)
 		}
 		m.series[key] = s
 	}
@@ -185,7 +185,7 @@ func (m *metrics) answered(ctx context.Context, c *call) {
 	}
 	for i, p := range parts(&c.timing) {
 		switch {
-		case i < alwaysTold:
+		case i < alwaysReported:
 			s.parts[i].Observe(p.time.Seconds())
 		case p.time > 0:
 			model, _ := m.labels(c.info)
@@ -225,9 +225,9 @@ type part struct {
 	time time.Duration
 }
 
-// alwaysTold is how many parts are told even when they took no time; the others
-// only when a cold model was waited for.
-const alwaysTold = 3
+// alwaysReported is how many parts are reported even when they took no time; the
+// others are only when a cold model was waited for.
+const alwaysReported = 3
 
 // parts are where a request's time went.
 func parts(t *infer.Timing) [7]part {
@@ -247,7 +247,7 @@ func (c *call) writeTiming(h http.Header) {
 	var scratch [128]byte
 	b := scratch[:0]
 	for i, p := range parts(&c.timing) {
-		if i >= alwaysTold && p.time == 0 {
+		if i >= alwaysReported && p.time == 0 {
 			continue
 		}
 		if i > 0 {

@@ -18,7 +18,7 @@ import (
 // serveNative answers POST /: the function's native payload or a CloudEvent.
 func (s *Server) serveNative(w http.ResponseWriter, r *http.Request) (err error) {
 	if s.cfg.Codec == nil {
-		return problem.New(problem.NotFound, "this function has no payload of its own: it speaks the Open Inference Protocol V2, at /v2/models/{model}/infer")
+		return problem.New(problem.NotFound, "this function has no payload of its own: call it by the Open Inference Protocol V2, at /v2/models/{model}/infer")
 	}
 	form := eventForm(r)
 	protocol := protocolNative
@@ -130,8 +130,10 @@ type runner struct {
 // the log the reason. It does not unwrap, or the refusal would be the answer.
 type misuse struct{ refused error }
 
-// Error tells the refusal, for the log.
-func (m *misuse) Error() string { return "the codec asked its model wrongly: " + m.refused.Error() }
+// Error describes the refusal, for the log.
+func (m *misuse) Error() string {
+	return "the model refuses the inputs that the codec made: " + m.refused.Error()
+}
 
 // Run runs the model once.
 func (r *runner) Run(ctx context.Context, inputs []infer.Tensor) ([]infer.Tensor, error) {
@@ -164,7 +166,7 @@ func (r *runner) Release(outputs []infer.Tensor) {
 	}
 }
 
-// Info tells of the model.
+// Info describes the model.
 func (r *runner) Info() *ModelInfo { return r.lease.Info() }
 
 // total is the time of all runs.

@@ -76,7 +76,7 @@ func TestNative(t *testing.T) {
 }
 
 // TestACodecsMistakeIsNotItsCallers holds that what a model refuses of its own
-// function is in the log, and not told to a caller who sent nothing of it.
+// function is in the log, and not shown to a caller who sent nothing of it.
 func TestACodecsMistakeIsNotItsCallers(t *testing.T) {
 	t.Parallel()
 	f := newFake()
@@ -88,8 +88,8 @@ func TestACodecsMistakeIsNotItsCallers(t *testing.T) {
 	if e := got.failed(t, problem.Internal); got.status != http.StatusInternalServerError || strings.Contains(string(got.body), "pixels") || e.RequestID == "" {
 		t.Errorf("answered %d %s", got.status, got.body)
 	}
-	if text := log.String(); !strings.Contains(text, "level=ERROR") || !strings.Contains(text, "the codec asked its model wrongly") || !strings.Contains(text, "pixels") {
-		t.Errorf("the log says %q", text)
+	if text := log.String(); !strings.Contains(text, "level=ERROR") || !strings.Contains(text, "the model refuses the inputs that the codec made") || !strings.Contains(text, "pixels") {
+		t.Errorf("the log has %q", text)
 	}
 }
 
@@ -159,7 +159,7 @@ func TestCloudEventBinary(t *testing.T) {
 }
 
 // TestRefsAreOpenedForTheTenant holds that a native payload's ref is opened for
-// the tenant that the gateway says calls, and for no other.
+// the tenant that the gateway names, and for no other.
 func TestRefsAreOpenedForTheTenant(t *testing.T) {
 	t.Parallel()
 	url := native(t, newFake())

@@ -144,7 +144,7 @@ func (s *Server) serveUnload(w http.ResponseWriter, r *http.Request) error {
 	return s.manage(w, r, infer.DecodeUnloadRequest, s.cfg.Repository.Unload)
 }
 
-// manage answers a load or unload, whose body has nothing to say once it has been
+// manage answers a load or unload, whose body is not needed once it has been
 // checked.
 func (s *Server) manage(w http.ResponseWriter, r *http.Request, check func(body []byte) error, do func(ctx context.Context, name string) error) error {
 	name, err := infer.ParseName(r.PathValue("model"))
@@ -201,7 +201,7 @@ func (s *Server) serveConfig(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// modelConfig tells a model in Triton's configuration. Its shapes hold every
+// modelConfig describes a model in Triton's configuration. Its shapes hold every
 // axis, so max_batch_size is 0.
 func modelConfig(info *ModelInfo) *inferpb.ModelConfig {
 	kind := inferpb.ModelInstanceGroup_KIND_CPU
@@ -356,7 +356,7 @@ func newDuration(d Duration) duration {
 	return duration{Count: d.Count, NS: uint64(max(d.Total, 0))}
 }
 
-// milliseconds is a time as Triton tells it, since 1970; 0 for never.
+// milliseconds is a time in milliseconds since 1970, as Triton has it; 0 for never.
 func milliseconds(t time.Time) uint64 {
 	if t.IsZero() {
 		return 0

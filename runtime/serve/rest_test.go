@@ -257,7 +257,7 @@ func TestBodiesThatLie(t *testing.T) {
 		t.Parallel()
 		raw(t, ts.URL, "POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"inp", true).failed(t, problem.MalformedBody)
 	})
-	t.Run("longer than its header says", func(t *testing.T) {
+	t.Run("longer than its header announces", func(t *testing.T) {
 		t.Parallel()
 		body := []byte(inferBody + "\x00\x00\x00\x00")
 		send(t, http.MethodPost, ts.URL+"/v2/models/double/infer", body,

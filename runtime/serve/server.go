@@ -30,11 +30,11 @@ type Config struct {
 	Repository Repository
 
 	// Function is the function's name: the type of its answering events, and the
-	// model its Codec runs unless Model says otherwise.
+	// model its Codec runs unless Model names another.
 	Function string
 
 	// Codec answers native payloads and CloudEvents; without one the server
-	// speaks V2 only.
+	// serves V2 only.
 	Codec Codec
 
 	// Model is the name of the model that Codec runs, the newest or stable
@@ -59,7 +59,7 @@ type Config struct {
 	// passed the gateway.
 	Secret string
 
-	// Health is what the health calls tell; nil is a server always ready.
+	// Health is what the health calls report; nil is a server always ready.
 	Health *Health
 
 	Logger     *slog.Logger          // nil discards
@@ -75,7 +75,7 @@ type Limits struct {
 
 	// Inflight bounds the bytes of all bodies, decoded tensors and what codecs
 	// reserve at one time; 512 MiB. A request that does not fit waits for
-	// InflightWait, one second, and is then told to come back.
+	// InflightWait, one second, and is then refused with a Retry-After.
 	Inflight     int64
 	InflightWait time.Duration
 
@@ -184,8 +184,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.rest.ServeHTTP(tracked, r)
 }
 
-// trusts says whether a request may be answered: it brings the secret, or asks for
-// health alone, as probes do, which bring none.
+// trusts reports whether a request may be answered: it has the secret, or asks for
+// health alone, as probes do, which have none.
 func (s *Server) trusts(r *http.Request) bool {
 	if s.cfg.Secret == "" {
 		return true
@@ -238,7 +238,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	problem.Write(w, err)
 }
 
-// logError logs what is our fault; what is the client's he is told himself.
+// logError logs the server's faults; the client's own are in their answer.
 func (s *Server) logError(ctx context.Context, err error) {
 	level := slog.LevelDebug
 	var panicked *panicError
@@ -279,7 +279,8 @@ func (w *trackedWriter) Flush() {
 // Unwrap lets http.ResponseController find what is below.
 func (w *trackedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// deadline bounds ctx by what the gateway says is left of the request's time.
+// deadline bounds ctx by what is left of the request's time, which the gateway
+// sets in a header.
 func deadline(ctx context.Context, h http.Header) (context.Context, context.CancelFunc, error) {
 	text := h.Get(infer.TimeoutHeader)
 	if text == "" {

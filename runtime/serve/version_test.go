@@ -36,7 +36,7 @@ func (a aliases) Acquire(ctx context.Context, name, version string) (serve.Lease
 	return aliasedLease{l, alias}, err
 }
 
-// versions are the ways to say which version a call is for, and what comes of
+// versions are the ways to set which version a call is for, and what comes of
 // each.
 func versions() map[string]struct {
 	named, header string

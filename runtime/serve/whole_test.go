@@ -17,7 +17,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
-// open opens a connection to a server that says exactly what a test wants.
+// open opens a connection to a server that answers exactly what a test wants.
 func open(t *testing.T, ts *listening) *net.TCPConn {
 	t.Helper()
 	var d net.Dialer
