@@ -16,7 +16,7 @@ const (
 )
 
 // checkEdges holds the edges of a file, which ONNX Runtime orders operators by,
-// to those that the names say: an operator that runs before one that it takes
+// to those by their names: an operator that runs before one that it takes
 // from would read what nobody wrote.
 func (r *ortReader) checkEdges(at table, g *Graph, indices map[int]int) error {
 	names, err := g.edges()
@@ -65,7 +65,7 @@ func (r *ortReader) ends(t table, index int, indices map[int]int, do func(other 
 	return r.err
 }
 
-// edges are those that the names say. A name that stands for two values is
+// edges are those by the values' names. A name that stands for two values is
 // refused.
 func (g *Graph) edges() (map[edge]bool, error) {
 	from := make(map[string]int, 2*len(g.Nodes)) // which operator gives a name

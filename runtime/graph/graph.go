@@ -1,13 +1,13 @@
 // Package graph reads the graph of a model in ONNX Runtime's own format (ORT, a
-// flatbuffer): operators, their attributes, and the few constants that say
+// flatbuffer): operators, their attributes, and the few constants that show
 // shapes. Weights are stepped over and never touched, so that a mapped file of
 // gigabytes costs as much as its graph.
 //
 // ORT files alone, because they hold the graph that runs. An ONNX file is
-// rewritten when it is loaded, by what it says of the values between operators
+// rewritten when it is loaded, by what it declares of the values between operators
 // too (value_info), where a publisher may write what they like.
 //
-// A file is a stranger's: everything that it says is checked against bounds, and
+// A file is not trusted: everything in it is checked against bounds, and
 // a file beyond them is refused. The package is not for weights, and it judges
 // no graph: see runtime/rows.
 package graph
@@ -48,10 +48,10 @@ type Graph struct {
 	Initializers    map[string]Tensor
 
 	// Nodes are in the file's order, which need not be the one they run in: see
-	// Order. Their edges are those that the names say.
+	// Order. Their edges are those by the values' names.
 	Nodes []Node
 
-	// Rewritten says that the file asks for rewriting when it is loaded (its
+	// Rewritten is whether the file asks for rewriting when it is loaded (its
 	// runtime optimizations), so that this is not the graph that runs.
 	Rewritten bool
 }
@@ -66,7 +66,7 @@ type Node struct {
 	Inputs, Outputs []string // "" is one left out
 	Attributes      []Attribute
 
-	// Fused says that the operator is one of another runtime's.
+	// Fused is whether the operator is one of another runtime's.
 	Fused bool
 }
 

@@ -34,7 +34,7 @@ func (t *Tensor) truth() {
 }
 
 // fromRaw gives t the elements that little-endian bytes hold, if they are few
-// and as many as its dimensions say.
+// and as many as its dimensions require.
 func (t *Tensor) fromRaw(raw []byte) {
 	n := t.Elements()
 	if n < 0 || n > maxInts {

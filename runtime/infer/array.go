@@ -112,9 +112,9 @@ func (r *arrayReader) run(out *array, text []byte, count *int64) (int, error) {
 
 var errTooMany = errors.New("too many elements")
 
-// allocate makes room for as many elements as the text can hold, no more than
-// its shape and the limit allow: what a client says is not believed before it
-// has sent as much.
+// allocate makes an array for as many elements as the text can hold, no more than
+// its shape and the limit allow: a client gets no more memory by a shape than it
+// has sent bytes for.
 func (r *arrayReader) allocate(text []byte) (array, error) {
 	most := int64(bytes.Count(text, []byte{','})) + 1
 	if n := elements(r.shape); r.shape != nil && n >= 0 {
@@ -157,7 +157,7 @@ func (r *arrayReader) ragged(at []int64) error {
 	return problem.Invalid(r.indexed(at), "nested arrays must all have the same length and depth")
 }
 
-// element words the fault of one element.
+// element is the problem of one element's fault.
 func (r *arrayReader) element(err error, at []int64, text []byte) error {
 	if errors.Is(err, errTooMany) {
 		return tooMany(r.path.String(), r.limit)
@@ -190,7 +190,7 @@ func (a *array) fits(path where, shape []int64) error {
 	if len(a.dims) <= 1 {
 		return nil
 	}
-	// Nested and empty: below the first empty axis the text says nothing.
+	// Nested and empty: below the first empty axis the text shows nothing.
 	if len(a.dims) > len(shape) || a.elements > 0 && len(a.dims) < len(shape) {
 		return problem.Invalid(path.String(), "expected a flat array, or one nested as the shape %v; got one nested as %v", shape, a.dims)
 	}
@@ -244,7 +244,7 @@ func appendString(dst, src []byte) (_ []byte, n int, err error) {
 }
 
 // excerpt is the JSON value at the head of text, for an error: whole where it is
-// short, never cut within, and in a word where it has values of its own.
+// short, never cut within, and described by its kind where it has values of its own.
 func excerpt(text []byte) string {
 	switch {
 	case len(text) == 0:
@@ -292,7 +292,7 @@ func excerptString(text []byte) string {
 	return string(quoted)
 }
 
-// count words a number of things.
+// count formats a number of things.
 func count(n int64, noun string) string {
 	if n == 1 {
 		return "1 " + noun

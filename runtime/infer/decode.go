@@ -292,7 +292,7 @@ func (d *decoder) text(path where, into *string) error {
 	return err
 }
 
-// readString reads a member's name, or a string. The protocol's own words cost no
+// readString reads a member's name, or a string. The protocol's own names cost no
 // memory.
 func (d *decoder) readString() (string, error) {
 	quoted, err := d.json.ReadValue()
@@ -301,8 +301,8 @@ func (d *decoder) readString() (string, error) {
 	}
 	inner := quoted[1 : len(quoted)-1]
 	if bytes.IndexByte(inner, '\\') < 0 {
-		if word := known(inner); word != "" {
-			return word, nil
+		if name := known(inner); name != "" {
+			return name, nil
 		}
 		return string(inner), nil
 	}
@@ -313,7 +313,7 @@ func (d *decoder) readString() (string, error) {
 	return string(text), nil
 }
 
-// known is text as a constant where it is a word that nearly every body has.
+// known is text as a constant where it is a name that nearly every body has.
 func known(text []byte) string {
 	switch string(text) {
 	case "inputs":
@@ -362,7 +362,7 @@ func (d *decoder) skip() error {
 	}
 }
 
-// syntax words a fault the tokenizer found.
+// syntax is the problem of a fault that the tokenizer found.
 func (d *decoder) syntax(err error) error {
 	var at *jsontext.SyntacticError
 	if !errors.As(err, &at) {

@@ -197,7 +197,7 @@ func (d *decoder) binary(path string, tensors []Tensor) error {
 		}
 		field := path + "[" + strconv.Itoa(i) + "].parameters.binary_data_size"
 		if d.isJSON {
-			return problem.Invalid(field, "binary data needs the header Inference-Header-Content-Length, which says where it begins")
+			return problem.Invalid(field, "binary data needs the header Inference-Header-Content-Length, the length of the JSON before it")
 		}
 		if size > int64(len(rest)) {
 			return problem.Invalid(field, "expected at most the %d bytes left of the binary section; got %d", len(rest), size)
@@ -218,7 +218,7 @@ func (d *decoder) binary(path string, tensors []Tensor) error {
 }
 
 // checkSize checks a binary tensor's size against its shape, as far as that
-// says it.
+// determines it.
 func (d *decoder) checkSize(field string, t *Tensor, size int64) error {
 	n := t.Elements()
 	if d.limits.Elements > 0 && n > d.limits.Elements {

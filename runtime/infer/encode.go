@@ -108,7 +108,7 @@ func EncodeResponse(resp *Response, req *Request) (*Encoded, error) {
 	return e.done()
 }
 
-// EncodeRequest writes a request, for clients. inBinary says which inputs go in
+// EncodeRequest writes a request, for clients. inBinary reports which inputs go in
 // binary; nil is all of them.
 func EncodeRequest(req *Request, inBinary func(*Tensor) bool) (*Encoded, error) {
 	if inBinary == nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-// TestErrorsShowWholeValues holds that an error repeats a value whole, or says
-// what kind it is of: a part of one reads as if the body were broken.
+// TestErrorsShowWholeValues holds that an error repeats a value whole, or names
+// its kind: a part of one reads as if the body were broken.
 func TestErrorsShowWholeValues(t *testing.T) {
 	t.Parallel()
 	typed := func(dataType, data string) string {

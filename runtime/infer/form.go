@@ -17,9 +17,9 @@ const (
 // InsteadOfForm is what to send, where a form is refused that only JSON is for.
 const InsteadOfForm = "send JSON as application/json"
 
-// MediaType is what the values of a request's Content-Type say that its body is:
-// without parameters, in lower case, "" where they say nothing. Two that differ
-// are refused, as each reader could take another.
+// MediaType is the media type of a body by the values of its request's Content-Type:
+// without parameters, in lower case, "" where they have none. Two that differ are
+// refused, as each reader could take another.
 func MediaType(values []string) (string, error) {
 	media := ""
 	for i, value := range values {
@@ -37,7 +37,7 @@ func MediaType(values []string) (string, error) {
 // bytes are an envelope around what is meant, and an answer about them would be
 // one about the envelope. A multipart form is known by its type, so that body may
 // be nil. The other form's type is what `curl -d` and `curl --data-binary` send
-// with anything, so the body has to be one as well. instead says what to send.
+// with anything, so the body has to be one as well. instead is what to send.
 func RefuseForm(media string, body []byte, instead string) error {
 	switch {
 	case media == multipartForm:

@@ -3,22 +3,22 @@ package infer
 // The headers between the gateway and functions, and of answers; in gRPC, the
 // metadata. No caller may set one: the gateway removes them on the way in.
 const (
-	// TenantHeader says whose a request is: who pays, and whose stored inputs its
+	// TenantHeader is the tenant of a request: who pays, and whose stored inputs its
 	// refs name.
 	TenantHeader = "Modelserve-Tenant"
 
 	// TimeoutHeader is what is left of the request's time, in milliseconds.
 	TimeoutHeader = "Modelserve-Timeout"
 
-	// ModelHeader says which version answered: "name@version;digest=sha256:…",
+	// ModelHeader is the version that answered: "name@version;digest=sha256:…",
 	// where the digest is the sha256 of the version's model.json.
 	ModelHeader = "Modelserve-Model"
 
-	// AliasHeader says which alias decided on the version that answered; it is
+	// AliasHeader is the alias that decided on the version that answered; it is
 	// absent where none did.
 	AliasHeader = "Modelserve-Alias"
 
-	// DeviceHeader says where the model ran: "cpu" or "cuda:0".
+	// DeviceHeader is where the model ran: "cpu" or "cuda:0".
 	DeviceHeader = "Modelserve-Device"
 
 	// WakeHeader is "never" on a request that is not to start a function at zero.

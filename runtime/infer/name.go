@@ -28,17 +28,17 @@ func ParseName(s string) (string, error) {
 }
 
 // NewName checks the name of a model that is about to be published: ParseName,
-// and no word that stands where a model's name does in a URL of the protocol
-// (GET /v2/models/stats tells the statistics of all).
+// and no name that has another meaning in a URL of the protocol
+// (GET /v2/models/stats returns the statistics of all).
 func NewName(s string) (string, error) {
-	if s == statsWord {
-		return "", problem.Invalid("model_name", "%s has a meaning of its own in /v2/models/%s; expected another name", quote(s), s)
+	if s == reservedName {
+		return "", problem.Invalid("model_name", "%s is reserved, as /v2/models/%s is a URL of the protocol; expected another name", quote(s), s)
 	}
 	return ParseName(s)
 }
 
-// statsWord is the one that the protocol has.
-const statsWord = "stats"
+// reservedName is the one that the protocol has.
+const reservedName = "stats"
 
 // MaxVersion is the highest version of a model: what a signed integer of 32
 // bits holds, so that every client can keep it.

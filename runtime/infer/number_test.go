@@ -21,7 +21,7 @@ func exact(t *testing.T, text string) {
 		r, err := infer.DecodeRequest(fmt.Appendf(nil, `{"inputs":[{"name":"x","datatype":%q,"shape":[1],"data":[%s]}]}`, datatype, text), infer.NoHeader, infer.Limits{})
 		if err != nil || wrong != nil {
 			if (err == nil) != (wrong == nil) {
-				t.Errorf("%s as %s: %v, and strconv says %v", text, datatype, err, wrong)
+				t.Errorf("%s as %s: %v, and strconv returns %v", text, datatype, err, wrong)
 			}
 			continue
 		}

@@ -39,7 +39,7 @@ type TensorSpec struct {
 	// MinShape and MaxShape bound the sizes of an input's dynamic axes,
 	// inclusive; -1 is no bound, and nil is none on any axis. A network may take
 	// far more memory for many rows of one pixel than for one image of as many
-	// elements, which MaxElements cannot tell apart.
+	// elements, which MaxElements cannot distinguish.
 	MinShape []int64 `json:"min_shape,omitempty"`
 	MaxShape []int64 `json:"max_shape,omitempty"`
 
@@ -87,7 +87,7 @@ type Ragged struct {
 
 	// Blank is, on an input, that padding was seen to change nothing for rows that
 	// hold only Pad there. Without it such a row shares a batch only with those of
-	// equal lengths: of a mask that leaves out everything, how much that is tells.
+	// equal lengths: a mask that leaves out everything is mostly answered by its length.
 	Blank bool `json:"blank,omitzero"`
 
 	// Of is, on an output, the input whose size its own follows: it is cut to
@@ -106,28 +106,28 @@ func SpecOf(specs []TensorSpec, name string) *TensorSpec {
 	return nil
 }
 
-// Differs says in what a caller would notice that another version of a model
+// Differs describes in what a caller would notice that another version of a model
 // answers: an input or output that only one has, or that differs in its type,
 // its rank, a fixed size, or in whether it may be left out. It is "" where none
 // would. Bounds and examples are no difference.
 func (s *Signature) Differs(other *Signature) string {
 	for _, side := range []struct {
-		word        string
+		kind        string
 		these, them []TensorSpec
 	}{{"input", s.Inputs, other.Inputs}, {"output", s.Outputs, other.Outputs}} {
 		for i := range side.these {
 			spec := &side.these[i]
 			match := SpecOf(side.them, spec.Name)
 			if match == nil {
-				return fmt.Sprintf("only one has the %s %q", side.word, spec.Name)
+				return fmt.Sprintf("only one has the %s %q", side.kind, spec.Name)
 			}
 			if why := spec.differs(match); why != "" {
-				return fmt.Sprintf("the %s %q is %s", side.word, spec.Name, why)
+				return fmt.Sprintf("the %s %q is %s", side.kind, spec.Name, why)
 			}
 		}
 		for i := range side.them {
 			if SpecOf(side.these, side.them[i].Name) == nil {
-				return fmt.Sprintf("only one has the %s %q", side.word, side.them[i].Name)
+				return fmt.Sprintf("only one has the %s %q", side.kind, side.them[i].Name)
 			}
 		}
 	}
@@ -171,7 +171,7 @@ func (s *Signature) ExampleInputs() []Tensor {
 const muchSmaller = 4
 
 // SmallestInputs are the smallest that a request may bring: the example's, with
-// one row and each dynamic axis as small as MinShape says. They are none (false)
+// one row and each dynamic axis as small as MinShape allows. They are none (false)
 // where that is not much smaller than the example, or where the model runs with
 // the example's own data alone. No run has shown that they are answered.
 func (s *Signature) SmallestInputs() ([]Tensor, bool) {

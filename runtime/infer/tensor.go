@@ -3,7 +3,7 @@
 // checking of them. REST's JSON and its binary tensor extension are here; the
 // gRPC messages are in inferpb beside it.
 //
-// It is not a server and runs nothing: serve speaks the protocol, pool and ort
+// It is not a server and runs nothing: serve implements the protocol, pool and ort
 // run models. It imports no transport.
 //
 // Protocol: https://github.com/kserve/open-inference-protocol and Triton's
@@ -81,8 +81,8 @@ type Request struct {
 	Inputs  []Tensor
 	Outputs []RequestedOutput // empty asks for all, as JSON unless BinaryOutput
 
-	// BinaryOutput is Triton's binary_data_output: outputs that do not say
-	// otherwise come back in binary.
+	// BinaryOutput is Triton's binary_data_output: outputs that do not set
+	// it themselves come back in binary.
 	BinaryOutput bool
 
 	Timeout  time.Duration // from the "timeout" parameter (µs); 0 is none

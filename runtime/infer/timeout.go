@@ -10,7 +10,7 @@ import (
 
 // TimeoutOf is the parameter timeout of a request whose JSON is text; 0 where it
 // has none, or none that can be read. It reads no further than to the end of the
-// request's parameters, keeps none of it, and does not say whether the rest is
+// request's parameters, keeps none of it, and does not check whether the rest is
 // as it should be.
 func TimeoutOf(text io.Reader) time.Duration {
 	s := &scanner{from: text, window: make([]byte, 0, 8<<10)}

@@ -62,9 +62,9 @@ func TestTimeoutOf(t *testing.T) {
 	}
 }
 
-// TestTheTimeoutIsFoundWhereItStands holds that nothing behind a request's
+// TestTimeoutOfReadsNoFurtherThanTheParameters holds that nothing behind a request's
 // parameters is waited for.
-func TestTheTimeoutIsFoundWhereItStands(t *testing.T) {
+func TestTimeoutOfReadsNoFurtherThanTheParameters(t *testing.T) {
 	t.Parallel()
 	r, w := io.Pipe()
 	go func() { _, _ = io.WriteString(w, `{"parameters": {"timeout": 5}, "inputs": [`) }()

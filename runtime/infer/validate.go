@@ -10,7 +10,7 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 )
 
-// mostFields bounds how many faults one error tells.
+// mostFields bounds how many faults one error has.
 const mostFields = 16
 
 // Validate checks a request against the signature: that the inputs are there
@@ -117,7 +117,7 @@ func (t *TensorSpec) emptyAxis(shape []int64) int {
 }
 
 // outOfBounds finds the first axis of a shape that MinShape or MaxShape
-// refuses, and says why; "" is none.
+// refuses, and the reason; "" is none.
 func (t *TensorSpec) outOfBounds(shape []int64) (axis int, why string) {
 	for i, n := range shape {
 		if i < len(t.MinShape) && t.MinShape[i] != Dynamic && n < t.MinShape[i] {

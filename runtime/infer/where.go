@@ -2,7 +2,7 @@ package infer
 
 import "strconv"
 
-// where is the path of a value in a JSON body. It is put into words only for an
+// where is the path of a value in a JSON body. It is formatted only for an
 // error: a body has many values, and few faults.
 type where struct {
 	list    string // "inputs"
@@ -30,7 +30,7 @@ func (w where) of(i int) where {
 	return w
 }
 
-// String is the path in words: inputs[0].shape[1].
+// String is the path as errors have it: inputs[0].shape[1].
 func (w where) String() string {
 	text := w.list
 	if w.item > 0 {

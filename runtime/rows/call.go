@@ -18,7 +18,7 @@ type call struct {
 	err error  // nothing is known at all
 }
 
-// refuse says why nothing is known of the outputs.
+// refuse records why nothing is known of the outputs.
 func (c *call) refuse(format string, args ...any) []value {
 	if c.why == "" {
 		c.why = fmt.Sprintf(format, args...)
@@ -26,13 +26,13 @@ func (c *call) refuse(format string, args ...any) []value {
 	return nil
 }
 
-// attributes refuses those that no rule speaks of, and those there twice.
+// attributes refuses those that no rule covers, and those there twice.
 func (c *call) attributes(known string) {
 	names := strings.Fields(known)
 	for i := range c.n.Attributes {
 		a := &c.n.Attributes[i]
 		if !slices.Contains(names, a.Name) {
-			c.refuse("has the attribute %s, which no rule speaks of", cut(a.Name))
+			c.refuse("has the attribute %s, which no rule covers", cut(a.Name))
 		}
 		if c.n.Attribute(a.Name) != a {
 			c.refuse("has the attribute %s twice", cut(a.Name))
@@ -95,10 +95,10 @@ func (c *call) arg(i int) value {
 	return value{}
 }
 
-// need refuses fewer or more inputs than a rule speaks of.
+// need refuses fewer or more inputs than a rule covers.
 func (c *call) need(least, most int) bool {
 	if len(c.in) > most {
-		c.refuse("has more inputs than a rule speaks of")
+		c.refuse("has more inputs than a rule covers")
 		return false
 	}
 	for i := range least {
@@ -110,11 +110,11 @@ func (c *call) need(least, most int) bool {
 	return true
 }
 
-// no refuses inputs that a rule does not speak of.
+// no refuses inputs that a rule does not cover.
 func (c *call) no(from int) bool {
 	for i := from; i < len(c.in); i++ {
 		if c.in[i].kind != absent {
-			c.refuse("has more inputs than a rule speaks of")
+			c.refuse("has more inputs than a rule covers")
 			return false
 		}
 	}
@@ -137,7 +137,7 @@ func (c *call) fixed(from int) bool {
 	return true
 }
 
-// allSame says whether all inputs are the same in all runs.
+// allSame reports whether all inputs are the same in all runs.
 func (c *call) allSame() bool {
 	return !slices.ContainsFunc(c.in, func(v value) bool { return v.kind != absent && v.kind != same })
 }
@@ -153,7 +153,7 @@ func (c *call) counted() bool {
 }
 
 // data is the input that has the rows, where all others are the same for all of
-// them. Where it has none either, the outputs are the same, and done says so.
+// them. Where it has none either, the outputs are the same, and done is true.
 func (c *call) data() (x value, done []value) {
 	x = c.arg(0)
 	if c.counted() || !c.fixed(1) {
@@ -196,7 +196,7 @@ func (c *call) axes(list []int64, rank int) []int {
 }
 
 // given are the integers of an attribute, before since, or of the second input
-// from then on; there says whether either is.
+// from then on; there reports whether either is.
 func (c *call) given(name string, since int) (list []int64, there bool) {
 	if c.n.Since < since {
 		list = c.integers(name)
@@ -220,7 +220,7 @@ func (c *call) given(name string, since int) (list []int64, there bool) {
 // someSize is a dimension of which nothing is known but that it is the same.
 func (w *walk) someSize() mono { return w.fresh(notNegative) }
 
-// size is a dimension that an element says.
+// size is a dimension by an element's value.
 func (w *walk) size(e elem) mono {
 	if e.kind == whole && (e.n.hasRows() || w.bound(e.n) == positive || e.n.coef == 0) {
 		return e.n

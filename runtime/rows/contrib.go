@@ -126,7 +126,7 @@ func cdist(c *call) []value {
 	return []value{x.where([]mono{x.dims[0], y.dims[0]})}
 }
 
-// batched says whether v has the rows, one of its first axis for each, on as many
+// batched reports whether v has the rows, one of its first axis for each, on as many
 // axes.
 func (c *call) batched(v value, rank int) bool {
 	if v.kind == byRow && v.axis == 0 && len(v.dims) == rank && v.outer.literal(1) && v.dims[0] == c.in[0].dims[0] {
@@ -215,7 +215,7 @@ func attention(c *call) []value {
 	return []value{x.where([]mono{x.dims[0], x.dims[1], width})}
 }
 
-// mask says whether a mask is of the same rows: [rows], [rows, all],
+// mask reports whether a mask is of the same rows: [rows], [rows, all],
 // [rows, sequence, all] or [rows, 1, …, all].
 func (c *call) mask(v value, rows mono) bool {
 	if v.kind == byRow && v.axis == 0 && v.outer.literal(1) && v.dims[0] == rows && len(v.dims) <= 3 {

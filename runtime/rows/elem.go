@@ -29,7 +29,7 @@ func wholes(f func(s *symbols, a, b mono) (mono, bool)) scalar {
 	}
 }
 
-// narrow says whether a number is as it is in 32 bits too: which an operator
+// narrow reports whether a number is as it is in 32 bits too: which an operator
 // computes in is not followed, and what is beyond them wraps around. Of sizes,
 // products of a few are as large as a tensor at most.
 func narrow(m mono) bool {
@@ -127,7 +127,7 @@ func extreme(s *symbols, a, b mono, op string, largest bool) (mono, bool) {
 	return computed(s, min(s.bound(a), s.bound(b)), op, a, b)
 }
 
-// below says whether a < b holds in all runs, or in none; false where neither is
+// below reports whether a < b holds in all runs, or in none; false where neither is
 // known.
 func below(s *symbols, a, b mono) (less, ok bool) {
 	switch {
@@ -151,7 +151,7 @@ func below(s *symbols, a, b mono) (less, ok bool) {
 	return false, false
 }
 
-// equal says whether a and b are equal in all runs, or in none.
+// equal reports whether a and b are equal in all runs, or in none.
 func equal(s *symbols, a, b mono) (is, ok bool) {
 	if a == b {
 		return true, true

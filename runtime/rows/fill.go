@@ -163,7 +163,7 @@ func sequence(c *call) []value {
 		return nil
 	}
 	if !c.allSame() {
-		return c.refuse("counts up to the number of rows, or to what rows say")
+		return c.refuse("counts up to the number of rows, or to a value of a row")
 	}
 	size := c.someSize()
 	if len(c.in[0].elems) == 1 && c.in[0].elems[0].is(0) && len(c.in[2].elems) == 1 && c.in[2].elems[0].is(1) &&

@@ -48,7 +48,7 @@ func FuzzProve(f *testing.F) {
 		v := rows.Prove(g, sig, nil)
 		for _, out := range sig.Outputs {
 			if k, ok := v.Outputs[out.Name]; !ok || k == rows.Unknown && v.Why == "" {
-				t.Fatalf("output %q is %v, and nothing says why: %q", out.Name, k, v.Why)
+				t.Fatalf("output %q is %v, and there is no reason: %q", out.Name, k, v.Why)
 			}
 		}
 	})

@@ -3,14 +3,14 @@ package rows
 import "slices"
 
 // gather takes elements of an axis by their places: of an axis that the rows are
-// not on, or as rows say of what is the same for all.
+// not on, or by the values of rows of what is the same for all.
 func gather(c *call) []value {
 	if !c.need(2, 2) {
 		return nil
 	}
 	x, places := c.in[0], c.in[1]
 	if places.kind == count || x.kind == byRow && places.kind == byRow {
-		return c.refuse("takes for each row what all rows together say, or the number of rows as a place")
+		return c.refuse("takes for each row what depends on all rows together, or the number of rows as a place")
 	}
 	if !x.ranked || !places.ranked {
 		if c.allSame() {
@@ -69,7 +69,8 @@ func (c *call) gatherElems(x, places value, axis int) (value, bool) {
 	return v, v.elems != nil
 }
 
-// gatherElements takes, in each row of a value, what the same row of places says.
+// gatherElements takes, in each row of a value, the elements at the places that are
+// in the same row.
 func gatherElements(c *call) []value {
 	if !c.need(2, 2) || c.counted() {
 		return nil
@@ -80,7 +81,7 @@ func gatherElements(c *call) []value {
 		return []value{places.plain()}
 	}
 	if x.kind != byRow || places.kind != byRow || !c.aligned(x, places) {
-		return c.refuse("takes for rows on one axis what others say")
+		return c.refuse("takes for rows what depends on other rows")
 	}
 	if c.axisOf(axis, len(x.dims)) == x.axis {
 		return c.refuse("takes some of the rows")
@@ -88,13 +89,13 @@ func gatherElements(c *call) []value {
 	return []value{places.plain()}
 }
 
-// aligned says whether two values by row have the rows on the same axis of the
+// aligned reports whether two values by row have the rows on the same axis of the
 // same rank, in the same sequence.
 func (c *call) aligned(a, b value) bool {
 	return a.kind == byRow && b.kind == byRow && len(a.dims) == len(b.dims) && a.axis == b.axis && a.outer == b.outer && a.dims[a.axis] == b.dims[b.axis]
 }
 
-// gatherND takes parts by their places: as rows say of what is the same for all,
+// gatherND takes parts by their places: by the values of rows of what is the same for all,
 // or of the same row, where the rows are before the places (batch_dims).
 func gatherND(c *call) []value {
 	if !c.need(2, 2) || c.counted() {
@@ -114,7 +115,7 @@ func gatherND(c *call) []value {
 	}
 	if int64(places.axis) < batch && (x.kind != byRow || x.axis != places.axis || x.outer != places.outer || x.dims[x.axis] != places.dims[places.axis]) ||
 		int64(places.axis) >= batch && x.kind != same {
-		return c.refuse("takes for rows on one axis what others say")
+		return c.refuse("takes for rows what depends on other rows")
 	}
 	n, ok := places.dims[last].constant()
 	if !ok || n < 1 || batch+n > int64(len(x.dims)) {
@@ -123,7 +124,8 @@ func gatherND(c *call) []value {
 	return []value{places.where(slices.Concat(places.dims[:last], x.dims[batch+n:]))}
 }
 
-// scatterElements puts, in each row of a value, what the same row of others says.
+// scatterElements replaces, in each row of a value, the elements at the places that
+// are in the same row.
 func scatterElements(c *call) []value {
 	if !c.need(3, 3) || c.counted() {
 		return nil
@@ -135,7 +137,7 @@ func scatterElements(c *call) []value {
 	c.text("reduction", "none")
 	x := c.in[0]
 	if !c.aligned(x, c.in[1]) || !c.aligned(x, c.in[2]) {
-		return c.refuse("puts into rows on one axis what others say")
+		return c.refuse("puts into rows what depends on other rows")
 	}
 	if c.axisOf(axis, len(x.dims)) == x.axis {
 		return c.refuse("puts something into some of the rows")

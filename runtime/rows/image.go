@@ -193,7 +193,7 @@ func pad(c *call) []value {
 	return []value{x.where(dims)}
 }
 
-// gridSample takes of each image what the same row of a grid says.
+// gridSample samples each image at the places in the same row of a grid.
 func gridSample(c *call) []value {
 	if !c.need(2, 2) || c.counted() {
 		return nil
@@ -203,7 +203,7 @@ func gridSample(c *call) []value {
 		return c.sames(1)
 	}
 	if x.kind != byRow || grid.kind != byRow || x.axis != 0 || grid.axis != 0 || x.outer != grid.outer || x.dims[0] != grid.dims[0] || len(x.dims) < 3 || len(grid.dims) != len(x.dims) {
-		return c.refuse("takes for rows on one axis what others say")
+		return c.refuse("takes for rows what depends on other rows")
 	}
 	return []value{x.where(slices.Concat(x.dims[:2], grid.dims[1:len(grid.dims)-1]))}
 }

@@ -51,7 +51,7 @@ func resized(shape []int64, perm []int64, by []float32, attributes ...attribute)
 	return m
 }
 
-// TestResizeOfRows says where a kernel that interpolates leaves the rows alone:
+// TestResizeOfRows holds where a kernel that interpolates leaves the rows alone:
 // elsewhere a row of what is not finite makes its neighbours NaN.
 func TestResizeOfRows(t *testing.T) {
 	t.Parallel()
@@ -87,7 +87,7 @@ func TestResizeOfRows(t *testing.T) {
 	}
 }
 
-// TestSizesOfPools says what is known of a pool's size: what the reshapes behind
+// TestSizesOfPools holds what is known of a pool's size: what the reshapes behind
 // it need, which put the channels beside it.
 func TestSizesOfPools(t *testing.T) {
 	t.Parallel()

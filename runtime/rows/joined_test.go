@@ -183,7 +183,7 @@ const (
 	together            // they run
 )
 
-// compare runs rows alone, and all that run together, and says what differs.
+// compare runs rows alone, and all that run together, and returns what differs.
 func (w *work) compare(verdict rows.Verdict) (result ran, why string) {
 	var outputs []string
 	for i := range w.sig.Outputs {
@@ -228,7 +228,7 @@ func (w *work) compare(verdict rows.Verdict) (result ran, why string) {
 	return result, ""
 }
 
-// amongCopies says whether each extreme row is what it is where the other rows are
+// amongCopies reports whether each extreme row is what it is where the other rows are
 // copies of it: a sum in another order, as a kernel takes it for so many rows, may
 // overflow or not. Values that are not extreme must be what they are alone.
 func (w *work) amongCopies(got infer.Tensor, members rowsOf, name string) bool {
@@ -250,7 +250,7 @@ func (w *work) amongCopies(got infer.Tensor, members rowsOf, name string) bool {
 	return true
 }
 
-// fits says whether a shape is what was inferred; nil is nothing.
+// fits reports whether a shape is what was inferred; nil is nothing.
 func fits(shape, sizes []int64) bool {
 	if sizes == nil {
 		return true
@@ -304,7 +304,7 @@ func joinRows(members rowsOf) []infer.Tensor {
 	return out
 }
 
-// differ says in what an answer to rows together is not what they are alone.
+// differ describes in what an answer to rows together is not what they are alone.
 func differ(got infer.Tensor, alone [][]infer.Tensor, i int, kind rows.Kind) string {
 	if kind == rows.Same {
 		for _, a := range alone {
@@ -341,7 +341,7 @@ func differ(got infer.Tensor, alone [][]infer.Tensor, i int, kind rows.Kind) str
 	return ""
 }
 
-// unlike says in what two tensors differ, but for what a sum in another order
+// unlike describes in what two tensors differ, but for what a sum in another order
 // makes.
 func unlike(a, b infer.Tensor) string {
 	if a.DataType != b.DataType || !slices.Equal(a.Shape, b.Shape) {

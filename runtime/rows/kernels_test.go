@@ -470,7 +470,7 @@ func contribSnippets() map[string]snippet {
 	return all
 }
 
-// mask says how many there are of each row, or which.
+// mask is how many there are of each row, or which.
 func (g *gen) mask() val {
 	ids := g.pick(i64, 2)
 	if g.IntN(2) == 0 {

@@ -126,7 +126,7 @@ func featureVectorizer(c *call) []value {
 			return c.refuse("does not have the rows on the first of two axes")
 		}
 	}
-	// Each is cut to, or filled up to, the columns that an attribute says.
+	// Each is cut to, or filled up to, the columns that an attribute sets.
 	out := c.joined(1, c.in)
 	if c.why != "" || out[0].kind != byRow {
 		return out
@@ -149,7 +149,7 @@ func arrayFeatures(c *call) []value {
 	case c.allSame():
 		return c.sames(1)
 	case x.kind == byRow && places.kind == byRow:
-		return c.refuse("takes for each row what all rows together say")
+		return c.refuse("takes for each row what depends on all rows together")
 	case x.kind == byRow:
 		if len(x.dims) < 2 || x.axis == len(x.dims)-1 {
 			return c.refuse("takes some of the rows")

@@ -238,7 +238,7 @@ func (c *call) convolve(x, w value, transposed bool) []value {
 	return []value{c.slid(x, channels, w)}
 }
 
-// images says whether the rows of x are images: on the first axis, before the
+// images reports whether the rows of x are images: on the first axis, before the
 // channels.
 func (c *call) images(x value) bool {
 	if x.kind == byRow && (x.axis != 0 || len(x.dims) < 3) {
@@ -295,7 +295,7 @@ func (c *call) steps(size, kernel mono, axis int) (mono, bool) {
 }
 
 // pool is the result of pooling: of the same channels. Where else the maximum
-// is, a second output says in the tensor of all rows.
+// is, a second output has as its place in the tensor of all rows.
 func pool(c *call) []value {
 	if !c.need(1, 1) || c.counted() || !c.images(c.in[0]) {
 		return nil
@@ -307,7 +307,7 @@ func pool(c *call) []value {
 	return []value{c.slid(x, x.dims[1], c.window(x))}
 }
 
-// window is the kernel that attributes say, as one of the rank of x; absent where
+// window is the kernel that attributes describe, as one of the rank of x; absent where
 // what it makes of a size is not followed.
 func (c *call) window(x value) value {
 	list := c.integers("kernel_shape")

@@ -27,13 +27,13 @@ func number(n int64) mono { return mono{coef: n} }
 
 func rowCount() mono { return mono{coef: 1, syms: rowSymbol} }
 
-// literal says whether m is the number n.
+// literal reports whether m is the number n.
 func (m mono) literal(n int64) bool { return m.coef == n && m.syms == "" }
 
 // constant is m's value, where it has no symbols.
 func (m mono) constant() (int64, bool) { return m.coef, m.syms == "" }
 
-// hasRows says whether the number of rows is in m.
+// hasRows reports whether the number of rows is in m.
 func (m mono) hasRows() bool { return strings.HasPrefix(m.syms, rowSymbol) }
 
 // perRow is m without the number of rows, once; false where it is not in it

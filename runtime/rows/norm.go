@@ -166,7 +166,7 @@ func alongAxis(byDefault int64, inputs int) rule {
 	}
 }
 
-// cumSum adds up along the axis that an input says.
+// cumSum adds up along the axis that an input names.
 func cumSum(c *call) []value {
 	if !c.need(2, 2) {
 		return nil

@@ -92,7 +92,7 @@ func nameOf(data []byte, number protowire.Number) (name string) {
 }
 
 // withRows is a model whose inputs in rows have a first axis of any size. What
-// it says of the sizes of other values is dropped.
+// it declares of the sizes of other values is dropped.
 func withRows(model []byte, rows map[string]bool) []byte {
 	return edited(model, func(number protowire.Number, graph []byte) []byte {
 		if number != 7 {

@@ -282,7 +282,7 @@ func (c *call) stacked(in []value) []value {
 	return []value{out}
 }
 
-// known says whether all values are vectors with elements that are computed
+// known reports whether all values are vectors with elements that are computed
 // with, of which some may be hidden.
 func (c *call) known(in []value) bool {
 	for _, v := range in {
@@ -293,7 +293,7 @@ func (c *call) known(in []value) bool {
 	return true
 }
 
-// short says whether v is a vector of few elements.
+// short reports whether v is a vector of few elements.
 func (c *call) short(v value) bool {
 	if !v.ranked || len(v.dims) != 1 {
 		return false

@@ -50,7 +50,7 @@ func integersToFloat(c *call) []value {
 	return c.product(c.in[0], c.in[1])
 }
 
-// scalars says whether inputs, where they are there, are one number that is the
+// scalars reports whether inputs, where they are there, are one number that is the
 // same for all rows.
 func (c *call) scalars(places ...int) bool {
 	for _, i := range places {
@@ -62,7 +62,7 @@ func (c *call) scalars(places ...int) bool {
 	return true
 }
 
-// quantized says whether what follows the first input are scales and zero points
+// quantized reports whether what follows the first input are scales and zero points
 // that are one number each, the same for all rows.
 func (c *call) quantized() bool {
 	return c.need(4, 5) && !c.counted() && c.scalars(1, 2, 3, 4)

@@ -9,7 +9,7 @@
 // rows is in. Each operator of an allow-list has a rule; an operator, an
 // attribute or a case that has none makes a value unknown, and a model whose
 // outputs are unknown is not joined. Ranks and dimensions are inferred by the
-// rules, from the sizes that requests are held to; what a file says of them is
+// rules, from the sizes that requests are held to; what a file declares of them is
 // not read.
 //
 // What requests that may be joined have in common is what runtime/batch asks of
@@ -49,7 +49,7 @@ func (k Kind) String() string { return [...]string{"unknown", "same", "by row"}[
 type Verdict struct {
 	Outputs map[string]Kind // those of the signature
 
-	// Why says for a publisher, in a sentence that names the operator, why rows
+	// Why is the reason for a publisher, in a sentence that names the operator, why rows
 	// may not be joined; "" where each output is ByRow or Same.
 	Why string
 }
@@ -83,7 +83,7 @@ func Inputs(sig *infer.Signature) []string {
 	return names
 }
 
-// Prove says of each output of sig what the graph shows of it, where requests
+// Prove returns for each output of sig what the graph shows of it, where requests
 // are joined along axis 0 of rowInputs; nil is Inputs(sig). Inputs of sig that
 // are not among them are equal in requests that are joined, or left out.
 func Prove(g *graph.Graph, sig *infer.Signature, rowInputs []string) Verdict {
@@ -137,7 +137,7 @@ func judge(v value, out *infer.TensorSpec, decided bool) (Kind, string) {
 	case v.kind == same:
 		return Same, ""
 	case decided && out.Unbatched:
-		return Unknown, "it has rows, which the signature says it has not"
+		return Unknown, "it has rows, and by the signature it has none"
 	case v.axis != 0:
 		return Unknown, fmt.Sprintf("its rows are on axis %d", v.axis)
 	case v.dims[0] != rowCount():

@@ -246,7 +246,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestSignature says what decides beside the graph.
+// TestSignature holds what decides beside the graph.
 func TestSignature(t *testing.T) {
 	t.Parallel()
 	h := newHeld(t)
@@ -279,7 +279,7 @@ func TestSignature(t *testing.T) {
 		"an output that is not separate": {func(sig *infer.Signature) { sig.BatchAxis = &axis; sig.Outputs[1].Unbatched = true }, nil, `"z"`},
 		"an output that is not there":    {func(sig *infer.Signature) { sig.Outputs[1].Name = "w" }, nil, `"w"`},
 		"an input left out of it":        {func(sig *infer.Signature) { sig.Inputs = sig.Inputs[:1] }, nil, "not in the signature"},
-		"one without rows, not said so":  {func(sig *infer.Signature) { sig.BatchAxis = &axis; sig.Inputs[1].Shape = []int64{1, 3} }, []string{"x"}, "does not say so"},
+		"one without rows, undeclared":   {func(sig *infer.Signature) { sig.BatchAxis = &axis; sig.Inputs[1].Shape = []int64{1, 3} }, []string{"x"}, "does not declare it unbatched"},
 		"one that is equal, and its like": {func(sig *infer.Signature) {
 			sig.BatchAxis = &axis
 			sig.Inputs[1].Unbatched = true

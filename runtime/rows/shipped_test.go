@@ -46,7 +46,7 @@ func (h *held) shipped(t *testing.T) {
 	}
 }
 
-// TestShippedModels says which of the shipped models have rows that stay apart,
+// TestShippedModels holds which of the shipped models have rows that stay apart,
 // and of the others which operator does not let them.
 func TestShippedModels(t *testing.T) {
 	t.Parallel()

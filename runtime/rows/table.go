@@ -1,6 +1,6 @@
 package rows
 
-// rule says what is known of an operator's outputs. It gives nil after it has
+// rule finds what is known of an operator's outputs. It returns nil after it has
 // refused.
 type rule func(c *call) []value
 
@@ -8,13 +8,13 @@ type rule func(c *call) []value
 type operator struct{ domain, name string }
 
 // entry is an operator of the allow-list: which versions of it, and which
-// attributes, its rule speaks of.
+// attributes, its rule covers.
 type entry struct {
 	rule       rule
 	attributes string
 	since      int // the first version
 
-	// padded says that the rule speaks of values of that kind too.
+	// padded is whether the rule covers values of that kind too.
 	padded bool
 }
 
@@ -171,7 +171,7 @@ func normRules(put putter) {
 	put("", entry{rule: matrixwise(2), attributes: "upper"}, "Trilu")
 }
 
-// whyNot says of operators that have no rule, and of the best known that never
+// whyNot is the reason for operators that have no rule, and for the best known that never
 // will, why.
 func whyNot(id operator) string {
 	switch id.name {
@@ -190,5 +190,5 @@ func whyNot(id operator) string {
 	case "SequenceConstruct", "SequenceAt", "SequenceEmpty", "SequenceInsert", "SequenceErase", "SplitToSequence", "ConcatFromSequence", "ZipMap":
 		return "makes or takes a sequence, which is not followed"
 	}
-	return "is an operator that no rule speaks of"
+	return "is an operator that no rule covers"
 }

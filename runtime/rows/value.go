@@ -22,13 +22,13 @@ type value struct {
 	why  string // of what is unknown: a sentence
 	pad  string // what is padded is filled up with
 
-	// ranked says that dims are all there are. A value by row always is.
+	// ranked is whether dims are all there are. A value by row always is.
 	ranked bool
 	dims   []mono
 
 	// axis is the only one of a value by row whose size has the number of rows in
 	// it, once: the axis is outer parts, each of all rows in sequence, each of
-	// as many elements as the rest of the size says. What is in a row's elements
+	// as many elements as the rest of the size. What is in a row's elements
 	// depends on that row of the inputs and on what is the same for all rows,
 	// alone.
 	axis  int
@@ -67,7 +67,7 @@ func (e elem) constant() (int64, bool) {
 	return n, ok && e.kind == whole
 }
 
-// is says whether the element is the integer n.
+// is reports whether the element is the integer n.
 func (e elem) is(n int64) bool { return e.kind == whole && e.n.literal(n) }
 
 func refused(why string) value { return value{kind: unknown, why: why} }
@@ -127,7 +127,7 @@ func (v value) constants() ([]int64, bool) {
 	return out, true
 }
 
-// one says whether v has one element, whatever its rank.
+// one reports whether v has one element, whatever its rank.
 func (v value) one() bool {
 	if !v.ranked {
 		return false

@@ -94,7 +94,7 @@ func (w *walk) input(spec *infer.TensorSpec, rows, decided bool) value {
 		dims[0] = rowCount()
 		return value{kind: byRow, ranked: true, dims: dims, outer: number(1)}
 	case decided && !spec.Unbatched:
-		return refused(fmt.Sprintf("input %q has no rows, and the signature does not say so", spec.Name))
+		return refused(fmt.Sprintf("input %q has no rows, and the signature does not declare it unbatched", spec.Name))
 	}
 	return fixed(dims...)
 }
@@ -162,7 +162,7 @@ func (w *walk) node(n *graph.Node, s *scope) error {
 		if name == "" {
 			continue
 		}
-		v := refused(describe(n) + " has an output that no rule speaks of")
+		v := refused(describe(n) + " has an output that no rule covers")
 		if i < len(out) && out[i].kind != absent {
 			v = out[i]
 		}
@@ -173,7 +173,7 @@ func (w *walk) node(n *graph.Node, s *scope) error {
 	return nil
 }
 
-// apply is what an operator's rule says of its outputs. An error ends the walk.
+// apply is what an operator's rule shows of its outputs. An error ends the walk.
 func (w *walk) apply(n *graph.Node, s *scope) ([]value, error) {
 	id := operator{n.Domain, n.Op}
 	e, ok := w.rules[id]
@@ -183,7 +183,7 @@ func (w *walk) apply(n *graph.Node, s *scope) ([]value, error) {
 	case !ok:
 		return refuseOutputs(n, describe(n)+" "+whyNot(id)), nil
 	case n.Since < e.since || n.Since > e.last(id.domain):
-		return refuseOutputs(n, fmt.Sprintf("%s is of version %d, which no rule speaks of", describe(n), n.Since)), nil
+		return refuseOutputs(n, fmt.Sprintf("%s is of version %d, which no rule covers", describe(n), n.Since)), nil
 	}
 	c := &call{walk: w, n: n, s: s, in: make([]value, len(n.Inputs))}
 	for i, name := range n.Inputs {
