@@ -1,7 +1,6 @@
 // Package emit sends CloudEvents to the sink that Knative's SinkBinding (or
-// whoever sets the same variables) names. It sends once: who retries and where
-// an event goes that nobody takes is the business of whoever sent the event
-// that it answers.
+// whoever sets the same variables) names. It sends once: retries, and where an event
+// goes that no sink takes, are up to the sender of the event that it answers.
 package emit
 
 import (
@@ -144,12 +143,12 @@ func (s *Sink) Send(ctx context.Context, e event.Event) error {
 		}
 		var of *url.Error
 		if errors.As(err, &of) {
-			err = of.Err // without the address, which is nobody's business out there
+			err = of.Err // without the sink's address, which is internal
 		}
 		return problem.New(problem.Unavailable, "send the answer to K_SINK: %w", err)
 	}
 	defer res.Body.Close()
-	_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection can be used again; what it says is of no use
+	_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection can be used again; the body is not needed
 	switch {
 	case res.StatusCode/100 == 2:
 		return nil

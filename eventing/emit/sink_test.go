@@ -83,7 +83,7 @@ func TestTheSinkGetsTheEventWithTheOverrides(t *testing.T) {
 	}
 }
 
-func TestWhatTheSinkDoesNotTake(t *testing.T) {
+func TestErrorsOfTheSink(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]problem.Code{
 		http.StatusOK:                  "",
@@ -115,7 +115,7 @@ func TestWhatTheSinkDoesNotTake(t *testing.T) {
 	}
 }
 
-func TestASinkThatIsAway(t *testing.T) {
+func TestAnUnreachableSink(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()

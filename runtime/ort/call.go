@@ -34,7 +34,7 @@ type call struct {
 	buffers []*buffer // of outputs, where they have one
 
 	shrink     bool   // what a device keeps for runs, after this one
-	fire       func() // tells the run to stop
+	terminate  func() // stops the run
 	terminated chan struct{}
 }
 
@@ -55,7 +55,7 @@ func (p *calls) get() *call {
 	return c
 }
 
-// put keeps c, or says that there are enough.
+// put keeps c, or returns false where there are enough.
 func (p *calls) put(c *call) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -83,7 +83,7 @@ func (s *Session) newCall() (*call, error) {
 	if s.bound != nil {
 		c.staging = &staging{bound: s.bound}
 	}
-	c.fire = func() {
+	c.terminate = func() {
 		// The flag is a plain store: what else could be done if it failed?
 		_ = s.lib.check(C.ms_call_terminate(s.lib.api, c.c))
 		c.terminated <- struct{}{}
@@ -119,7 +119,7 @@ func (c *call) free() {
 	}
 }
 
-// count tells Live of the native values that came and went.
+// count adds the native values that came and went to Live.
 func (c *call) count() {
 	if n := int64(c.c.live); n != c.counted {
 		c.s.lib.live.values.Add(n - c.counted)
@@ -207,8 +207,8 @@ func (c *call) setOutputs(outputs []string) error {
 	return nil
 }
 
-// has says whether one of the slots is of that name, which is the session's
-// own, so that its address tells.
+// has reports whether one of the slots is of that name, which is the session's
+// own, so that comparing addresses is enough.
 func has(slots []C.ms_slot, name *C.char) bool {
 	for i := range slots {
 		if slots[i].name == name {
@@ -277,7 +277,7 @@ func (c *call) invoke(ctx context.Context) error {
 		defer c.forgetOptions()
 	}
 	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, c.fire)
+		stop := context.AfterFunc(ctx, c.terminate)
 		defer func() {
 			if !stop() {
 				<-c.terminated

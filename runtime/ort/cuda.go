@@ -78,7 +78,7 @@ func findCUDA(library string) cudaState {
 	}
 	for _, pattern := range openedLater() {
 		if path := locate(folders, pattern); filepath.IsAbs(path) {
-			_, _ = openGlobal(path) // the session that needs it says what is wrong
+			_, _ = openGlobal(path) // the session that needs it returns what is wrong
 		}
 	}
 	return countDevices(cudart)

@@ -79,7 +79,7 @@ func dataTypeOf(element C.int) (infer.DataType, error) {
 	case C.ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING:
 		return infer.Bytes, nil
 	}
-	return "", fmt.Errorf("element type %s has no place in the Open Inference Protocol", elementName(element))
+	return "", fmt.Errorf("element type %s has no data type in the Open Inference Protocol", elementName(element))
 }
 
 func elementName(element C.int) string {

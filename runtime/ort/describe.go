@@ -125,7 +125,7 @@ func (s *Session) portShape(p *C.ms_port) (shape []infer.Dim, err error) {
 	return shape, nil
 }
 
-// hint says how to export a model without what cannot be served: a sequence of
+// hint is how to export a model without what cannot be served: a sequence of
 // maps is what ZipMap gives, and only that.
 func hint(list C.int, p *C.ms_port) string {
 	if list == C.MS_OUTPUT && p.kind == C.ONNX_TYPE_SEQUENCE && p.of_kind == C.ONNX_TYPE_MAP {

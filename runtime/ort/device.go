@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Device says where a session runs: "cpu", or "cuda:N". "cuda" is the first
+// Device is where a session runs: "cpu", or "cuda:N". "cuda" is the first
 // GPU; "auto", which Choose alone takes, a GPU or else the CPU.
 type Device string
 
@@ -63,13 +63,13 @@ func (d Device) IsGPU() bool {
 	return ok
 }
 
-// DeviceError says why a device cannot be used by this build or machine.
+// DeviceError is why a device cannot be used by this build or machine.
 type DeviceError struct {
 	Device Device
 	Reason string
 }
 
-// Error names the device and why it cannot be had.
+// Error names the device and why it cannot be used.
 func (e *DeviceError) Error() string {
 	return fmt.Sprintf("device %q cannot be used: %s", e.Device, e.Reason)
 }

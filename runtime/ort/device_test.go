@@ -93,7 +93,7 @@ func TestFindCUDAWithoutADriver(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Without a driver that is what is said; with one, that the provider is no library.
+	// Without a driver the reason is that; with one, that the provider is no library.
 	n, reason := ort.FindCUDA(library)
 	if n != 0 || !strings.Contains(reason, "there is no NVIDIA driver here") && !strings.Contains(reason, "bad magic number") {
 		t.Errorf("a provider that is none: %d, %s", n, reason)

@@ -32,7 +32,7 @@ func (s *Session) Bind() error {
 	return err
 }
 
-// Usage is what tells unusually large runs.
+// Usage is what distinguishes unusually large runs.
 type Usage = usage
 
 // Ran counts a run.

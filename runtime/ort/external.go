@@ -23,7 +23,7 @@ const (
 var ErrNotONNX = errors.New("not an ONNX model")
 
 // errFields is of a file whose fields the protobuf library cannot read, whose own
-// words are about its wire format.
+// errors are about its wire format.
 var errFields = fmt.Errorf("%w: it is of another format, or was cut short", ErrNotONNX)
 
 // ExternalData lists the files that the ONNX model at path keeps weights in,

@@ -13,12 +13,12 @@ import (
 	"github.com/modelserveai/modelserve/internal/deps"
 )
 
-// LibraryVariable names the environment variable that says where the ONNX
-// Runtime library is.
+// LibraryVariable names the environment variable with the path of the ONNX Runtime
+// library.
 const LibraryVariable = "MODELSERVE_ORT_LIBRARY"
 
-// FindLibrary finds ONNX Runtime's shared library: where the variable
-// MODELSERVE_ORT_LIBRARY says, in the system's library folders, or in
+// FindLibrary finds ONNX Runtime's shared library: at the path in
+// MODELSERVE_ORT_LIBRARY, in the system's library folders, or in
 // .deps/onnxruntime of the working directory, of the executable's, or of any
 // folder above them (what `make deps` fetched), or in the user's cache, where the
 // modules of others have it (deps.UserDir). Of several versions in one place it

@@ -94,7 +94,7 @@ type liveCounts struct {
 // ORT_DISABLE_TELEMETRY is set in the environment before they start, and their
 // API call to disable it does not stop it. Open sets that variable, for this
 // process and its children. It gives text models the locale that all servers
-// have, too; where it cannot, Locale says why.
+// have, too; where it cannot, Locale returns why.
 func Open(path string) (*Library, error) {
 	if err := os.Setenv("ORT_DISABLE_TELEMETRY", "1"); err != nil {
 		return nil, fmt.Errorf("turn ONNX Runtime's telemetry off: %w", err)
@@ -131,7 +131,7 @@ func Open(path string) (*Library, error) {
 // Version is the library's own version, such as "1.31.1".
 func (l *Library) Version() string { return l.version }
 
-// Locale says why text models may run in another locale here than on servers;
+// Locale returns why text models may run in another locale here than on servers;
 // nil when they do not.
 func (l *Library) Locale() error { return l.locale }
 
@@ -178,23 +178,23 @@ func (l *Library) check(s *C.OrtStatus) error {
 		return nil
 	}
 	defer C.ms_status_free(l.api, s)
-	message := plainly(C.GoString(C.ms_status_message(l.api, s)))
+	message := rewriteMessage(C.GoString(C.ms_status_message(l.api, s)))
 	if len(message) > maxMessage {
 		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
 	}
 	return &Error{Code: ErrorCode(C.ms_status_code(l.api, s)), Message: message}
 }
 
-// noLocale is what ONNX Runtime says where a model names a locale that is not
+// noLocale is ONNX Runtime's message where a model names a locale that is not
 // there. Installing one, as it asks for, would help on that machine alone.
 const noLocale = "Please, install necessary language-pack-XX and configure locales"
 
 // sources is where ONNX Runtime's official builds were made.
 const sources = "/onnxruntime_src/"
 
-// plainly is a message of ONNX Runtime without what is of the machine that it
-// was built on, and with what helps in place of what does not.
-func plainly(message string) string {
+// rewriteMessage is a message of ONNX Runtime without the paths of the machine that
+// it was built on, and with advice that applies here in place of its own.
+func rewriteMessage(message string) string {
 	return strings.NewReplacer(
 		sources+"onnxruntime/", "", sources, "",
 		noLocale, "here and on every server there are "+strings.Join(locale.Names(), " and ")+" (besides C): export the model with one of them",

@@ -366,7 +366,7 @@ func quiet() error {
 func noSockets() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // not Linux: the files tell
+		return nil // not Linux
 	}
 	if err != nil {
 		return err

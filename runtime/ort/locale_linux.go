@@ -44,9 +44,9 @@ import (
 
 // takeLocale has this process run text models in the locale that every server
 // has (package locale), whatever is installed on this machine and whatever
-// language its user speaks: a model that names none, or "", or one that only
+// language is set for its user: a model that names none, or "", or one that only
 // this machine has, does here what it does there. Where the C library does not
-// take it, the machine's own locales stay, and the error says why.
+// take it, the machine's own locales stay, and the error is the reason.
 //
 // It sets LOCPATH and LC_ALL in C's environment alone, where glibc reads them
 // each time: children that Go starts get neither.

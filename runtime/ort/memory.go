@@ -17,7 +17,7 @@ import (
 // measure remembers what the session took of the heap; heap is what was in use
 // before. Loads at the same time are counted to each other.
 func (s *Session) measure(path string, heap int64) error {
-	if heap < 0 { // no C library that tells: the weights are most of it
+	if heap < 0 { // this C library does not report it: the weights are most of it
 		if info, err := os.Stat(path); err == nil && s.mapping == nil {
 			s.heap = info.Size()
 		}
@@ -67,7 +67,7 @@ func residentPages(mapping []byte) int64 {
 	return int64(present * page)
 }
 
-// usage tells a session's unusually large runs from the others, so that one
+// usage distinguishes a session's unusually large runs from the others, so that one
 // large image does not hold its memory for ever, while runs that are large as a
 // rule do not pay for giving it back each time.
 type usage struct {
@@ -88,7 +88,7 @@ const (
 	usageOften  = 4 // so many in a window are usual from then on
 )
 
-// ran counts a run of so many bytes, and says whether what is kept for runs is to
+// ran counts a run of so many bytes, and reports whether what is kept for runs is to
 // be given back after it.
 func (u *usage) ran(size int) (shrink bool) {
 	u.mu.Lock()

@@ -134,7 +134,7 @@ func TestMemoryIsWhatASessionTakes(t *testing.T) {
 	}
 }
 
-// memory compares what a session says it takes with what the process grew by.
+// memory compares what a session reports that it takes with what the process grew by.
 func memory() error {
 	l, err := ort.Open(os.Getenv(ort.LibraryVariable))
 	if err != nil {
@@ -216,7 +216,7 @@ func TestALargeRunIsForgotten(t *testing.T) {
 	}
 }
 
-func BenchmarkMemoryTold(b *testing.B) {
+func BenchmarkMemoryReported(b *testing.B) {
 	l := open(b)
 	path := filepath.Join(b.TempDir(), "model.ort")
 	if err := l.Optimize(model(b, shipped[2]), path); err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )
 
-// TestMessagesHoldNothingOfTheBuild holds that what callers are told of a run
+// TestMessagesHoldNothingOfTheBuild holds that the error that callers get for a run
 // that fails has the reason, and no path of the machine that ONNX Runtime was
 // built on; nodes' names, which look like paths, stay.
 func TestMessagesHoldNothingOfTheBuild(t *testing.T) {

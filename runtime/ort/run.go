@@ -24,8 +24,8 @@ import (
 // never calling it costs only the reuse of their memory. release is nil when
 // Run fails.
 //
-// When ctx ends, ONNX Runtime is told to stop; it looks between two operators,
-// and Run returns ctx.Err() then. The session stays usable. Inputs that do not
+// When ctx ends, ONNX Runtime is asked to stop; it checks that between two
+// operators, and Run returns ctx.Err() then. The session stays usable. Inputs that do not
 // fit the model, or that one of its operators refuses, are
 // problem.InvalidArgument over the *Error; those that there is no memory for,
 // problem.PayloadTooLarge; a GPU that fails, problem.ModelFailed.
@@ -75,19 +75,19 @@ func (s *Session) Run(ctx context.Context, inputs []infer.Tensor, outputs []stri
 }
 
 // failure is what a run's error means to its caller. ONNX Runtime has the same
-// code for all of them, so the message has to tell.
+// code for all of them, so the message decides.
 func (s *Session) failure(err error) error {
-	var told *Error
-	if !errors.As(err, &told) {
+	var native *Error
+	if !errors.As(err, &native) {
 		return err
 	}
-	if short, _, found := strings.Cut(told.Message, " ; GPU="); found { // and the host's name, and the line in a source
-		err = &Error{Code: told.Code, Message: short}
+	if short, _, found := strings.Cut(native.Message, " ; GPU="); found { // and the host's name, and the line in a source
+		err = &Error{Code: native.Code, Message: short}
 	}
 	switch {
-	case told.has("allocate memory", "smaller than requested bytes", "out of memory", "cudaErrorMemoryAllocation", "STATUS_ALLOC_FAILED", "bad_alloc"):
+	case native.has("allocate memory", "smaller than requested bytes", "out of memory", "cudaErrorMemoryAllocation", "STATUS_ALLOC_FAILED", "bad_alloc"):
 		return problem.New(problem.PayloadTooLarge, "there is not enough memory on %s for these inputs, send fewer rows or smaller ones: %w", s.device, err)
-	case told.has("CUDA failure", "CUDA error", "CUDNN failure", "CUBLAS failure", "CUFFT failure"):
+	case native.has("CUDA failure", "CUDA error", "CUDNN failure", "CUBLAS failure", "CUFFT failure"):
 		return problem.New(problem.ModelFailed, "%s failed while the model ran: %w", s.device, err)
 	default:
 		return problem.New(problem.InvalidArgument, "the model does not run on these inputs: %w", err)

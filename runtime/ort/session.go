@@ -164,7 +164,7 @@ func (s *Session) createMapped(path string, o *sessionOptions) error {
 	// Weights that were packed for the kernels are not read again. What is
 	// comes back from the page cache.
 	if err := unix.Madvise(data, unix.MADV_DONTNEED); err != nil {
-		return fmt.Errorf("let go of the model's pages: %w", err)
+		return fmt.Errorf("release the model's pages: %w", err)
 	}
 	return nil
 }
@@ -174,7 +174,7 @@ func (s *Session) createMapped(path string, o *sessionOptions) error {
 // shared: do not change it.
 func (s *Session) Signature() *infer.Signature { return &s.signature }
 
-// LeftOut says of each output that is not in the signature why it cannot be
+// LeftOut returns for each output that is not in the signature why it cannot be
 // served, such as the sequence of maps that scikit-learn's exporter adds.
 func (s *Session) LeftOut() []error { return s.left }
 

@@ -28,7 +28,7 @@ type knownShape struct {
 	bytes int
 }
 
-// key tells apart the runs whose output shapes may differ.
+// key differs for runs whose output shapes may differ.
 func (c *shapeCache) key(buf []byte, inputs []infer.Tensor, outputs []string) []byte {
 	for _, name := range outputs {
 		buf = binary.AppendUvarint(buf, uint64(len(name)))

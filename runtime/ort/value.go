@@ -20,7 +20,7 @@ func invalid(format string, args ...any) error {
 	return &Error{Code: CodeInvalidArgument, Message: fmt.Sprintf(format, args...)}
 }
 
-// checkData holds that a tensor's bytes are what its shape and type say.
+// checkData checks that a tensor's bytes are as many as its shape and type require.
 func checkData(t *infer.Tensor) error {
 	n := t.Elements()
 	if n < 0 || len(t.Shape) > maxRank {

@@ -75,7 +75,7 @@ type Node struct {
 	Attributes []Attribute
 }
 
-// Attribute is one attribute of a node; the one field set says its type.
+// Attribute is one attribute of a node; the one field set is its type.
 type Attribute struct {
 	Name   string
 	Int    *int64

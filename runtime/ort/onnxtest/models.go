@@ -52,7 +52,7 @@ func Mean(width int) Model {
 }
 
 // Slow multiplies the square matrix "x" of [n, n] by itself as often as steps
-// says, each time in an operator of its own: cancellation has somewhere to act.
+// sets, each time in an operator of its own: cancellation has somewhere to act.
 func Slow(steps int) Model {
 	m := unary("", Float, Float, []any{"n", "n"}, []any{"n", "n"})
 	m.Graph.Nodes = nil
