@@ -70,7 +70,7 @@ func (s *Store) unused(ctx context.Context, ref model.Ref) error {
 	return nil
 }
 
-// delete removes versions of one model; all says that no other is left, so
+// delete removes versions of one model; all is whether no other is left, so
 // that the policy goes too. Their numbers are recorded first; then the manifests
 // go, and readers are notified.
 func (s *Store) delete(ctx context.Context, refs []model.Ref, all bool) error {

@@ -133,7 +133,7 @@ const (
 
 // ChangePolicy lets change edit a model's policy and writes it, in place of
 // what it read and of nothing else: when somebody was faster, change is called
-// again with what he wrote. Aliases and shares must be of published versions;
+// again with what they wrote. Aliases and shares must be of published versions;
 // a bad policy, and a new split between versions of different signatures, is
 // problem.InvalidArgument.
 func (s *Store) ChangePolicy(ctx context.Context, name string, how Changing, change func(*model.Policy) error) (*model.Policy, error) {

@@ -41,7 +41,7 @@ type owner struct {
 
 // costs are the curves of runs of one shape: with nothing else running, and with
 // every slot in use. They begin with what was measured elsewhere, of the
-// example's shape: how sizes compare is believed of it, and how long they take
+// example's shape: how sizes compare is taken from it, and how long they take
 // only once runs were seen here.
 type costs struct {
 	alone, busy curve

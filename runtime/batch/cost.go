@@ -40,7 +40,7 @@ type curve struct {
 const (
 	priorWeight = 3
 	mostWeight  = 24
-	// drift is the part of each correction that is believed of every size: a
+	// drift is the part of each correction that is applied to every size: a
 	// machine that slows down slows them all.
 	drift = 0.25
 )
@@ -147,7 +147,7 @@ func (c *curve) scale(by float64) {
 func (c *curve) correct(rows int, times, weight float64) {
 	// One run that was held up shows little.
 	off := min(max(times, 0.25), 4) - 1
-	// Of the first runs all is believed of every size, averaged: what was measured
+	// The corrections of the first runs are applied to every size, averaged: what was measured
 	// elsewhere shows how sizes compare, and not how long they take here.
 	c.all += weight
 	common := weight * max(drift/mostWeight, min(1/max(c.all, 1), 1))

@@ -44,7 +44,7 @@ func within(t *testing.T, q *Queue, req *infer.Request, timeout time.Duration) e
 // may have been cold.
 func learned(t *testing.T, q *Queue, req *infer.Request) {
 	t.Helper()
-	for range 1 + enough {
+	for range 1 + minRuns {
 		if _, err := ask(t.Context(), t, q, req); err != nil {
 			t.Fatal(err)
 		}
@@ -58,7 +58,7 @@ func TestDeadlines(t *testing.T) {
 		_, q := newQueue(t, 1, 64, f, func(m *Model) { m.Points = points(f.cost, 1); m.MaxDelay = time.Second; m.MaxRows = 8 })
 		// A wait that the publisher asks for ends in time for the deadline, whether
 		// anything is known of what a run takes or not.
-		for range 1 + enough {
+		for range 1 + minRuns {
 			began := time.Now()
 			if err := within(t, q, request("", 1), 500*time.Millisecond); err != nil {
 				t.Errorf("after %v: %v", time.Since(began), err)
@@ -154,10 +154,10 @@ func TestShorterRowsAreNotRefusedByLonger(t *testing.T) {
 	})
 }
 
-// TestLengthsThatVaryTakeNobodysTime holds that a tenant whose requests are never
+// TestUnseenShapesHaveTheirShare holds that a tenant whose requests are never
 // of a shape that was seen has its share of the time, no more and no less: what
 // its runs may take is expected, and not known.
-func TestLengthsThatVaryTakeNobodysTime(t *testing.T) {
+func TestUnseenShapesHaveTheirShare(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cost := linear(10*time.Millisecond, 0)
@@ -199,9 +199,9 @@ func TestLengthsThatVaryTakeNobodysTime(t *testing.T) {
 	})
 }
 
-// TestAGuessKeepsNobodyApart holds that requests of a shape whose cost is not yet
+// TestUnknownCostsDoNotKeepRequestsApart holds that requests of a shape whose cost is not yet
 // known are joined, though they have deadlines that it may be thought to miss.
-func TestAGuessKeepsNobodyApart(t *testing.T) {
+func TestUnknownCostsDoNotKeepRequestsApart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{cost: linear(10*time.Millisecond, 0)}

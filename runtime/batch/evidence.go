@@ -24,22 +24,24 @@ type kind struct {
 // record is what is known of requests of one kind.
 type record struct {
 	kind    kind
-	runs    int       // each within lately of the one before
+	runs    int       // each within maxAge of the one before
 	at      time.Time // of the last run that ended, or was tried
 	took    float64   // nanoseconds, of the quickest lately
 	refused int       // in a row
 }
 
 const (
-	// enough is how many runs are evidence, and lately how long.
-	enough = 3
-	lately = 10 * time.Minute
+	// minRuns is how many runs are evidence, and maxAge how long after the last. Fewer
+	// runs refuse by chance, more let a client whose requests are all too slow use
+	// more time.
+	minRuns = 3
+	maxAge  = 10 * time.Minute
 
-	// inRow is how many requests are refused by evidence before one is run in
+	// maxRefusedInRow is how many requests are refused by evidence before one is run in
 	// spite of it. If the evidence was wrong that one ends it; if it was right two
 	// of three runs are saved. Halving the time with each refusal instead would
 	// refuse five quick requests after runs that took 20 times as long.
-	inRow = 2
+	maxRefusedInRow = 2
 
 	// maxRecords bounds the kinds of a class.
 	maxRecords = 16
@@ -48,20 +50,20 @@ const (
 // of is the record of a kind; nil when there is none of lately.
 func (e evidence) of(k kind, now time.Time) *record {
 	at := slices.IndexFunc(e, func(r record) bool { return r.kind == k })
-	if at < 0 || now.Sub(e[at].at) > lately {
+	if at < 0 || now.Sub(e[at].at) > maxAge {
 		return nil
 	}
 	return &e[at]
 }
 
-// add counts a run of one request alone. What was seen long ago is believed less
-// and less.
+// add counts a run of one request alone. Each run raises an older, quicker time by
+// 1%, so that what was seen long ago counts less and less.
 func (e *evidence) add(k kind, took float64, now time.Time) {
 	r := record{kind: k, took: took}
 	if known := e.of(k, now); known != nil {
 		r = *known
 	}
-	if r.runs >= enough {
+	if r.runs >= minRuns {
 		r.took *= 1.01
 	}
 	r.runs++
@@ -84,10 +86,10 @@ func (e evidence) atMost(k kind, took float64, now time.Time) {
 // which time of a run.
 func (e evidence) refuses(k kind, left time.Duration, now time.Time, o *owner) (took time.Duration, refused bool) {
 	r := e.of(k, now)
-	if r == nil || r.runs < enough || r.took <= float64(left) {
+	if r == nil || r.runs < minRuns || r.took <= float64(left) {
 		return 0, false
 	}
-	if r.refused >= inRow || o.refused >= inRow {
+	if r.refused >= maxRefusedInRow || o.refused >= maxRefusedInRow {
 		r.refused, o.refused, r.at = 0, 0, now
 		return 0, false
 	}

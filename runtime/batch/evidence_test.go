@@ -88,8 +88,8 @@ func loops() map[string]struct {
 	}
 	inRows := func(tenant string, ms float32) *infer.Request { return request(tenant, ms) }
 	return map[string]loop{
-		"in the rows":              {nil, inRows, inRow},
-		"in the rows, run alone":   {func(m *Model) { m.MaxRows = 1 }, inRows, inRow},
+		"in the rows":              {nil, inRows, maxRefusedInRow},
+		"in the rows, run alone":   {func(m *Model) { m.MaxRows = 1 }, inRows, maxRefusedInRow},
 		"in an input without rows": {unbatched, trips, 0},
 		"in a model without a batch axis": {func(m *Model) {
 			unbatched(m)
@@ -143,9 +143,9 @@ func TestNobodyIsRefusedByAnotherTenantsRuns(t *testing.T) {
 	}
 }
 
-// TestAWrongBeliefEndsWithOneRun holds that quick requests are not refused for
+// TestWrongEvidenceEndsWithOneRun holds that quick requests are not refused for
 // long after slow ones of the same tenant, one by one and many at once.
-func TestAWrongBeliefEndsWithOneRun(t *testing.T) {
+func TestWrongEvidenceEndsWithOneRun(t *testing.T) {
 	t.Parallel()
 	for name, tc := range loops() {
 		t.Run(name, func(t *testing.T) {
@@ -211,8 +211,8 @@ func TestNoMoreThanTwoAreRefusedInARow(t *testing.T) {
 					learned(t, q, rows(1+n, 1800))
 				}
 				all, most := refusals(t, q, 60, 100*time.Millisecond, tc.req)
-				if most > inRow || all < tc.least {
-					t.Errorf("%d of 60 are refused, %d in a row; expected at least %d, and %d in a row", all, most, tc.least, inRow)
+				if most > maxRefusedInRow || all < tc.least {
+					t.Errorf("%d of 60 are refused, %d in a row; expected at least %d, and %d in a row", all, most, tc.least, maxRefusedInRow)
 				}
 			})
 		})
@@ -236,7 +236,7 @@ func TestARefusedRequestInPartsIsTriedWhole(t *testing.T) {
 		learned(t, q, many(1000))
 		for i := range 6 {
 			err := within(t, q, many(10), 100*time.Millisecond)
-			if refused := err != nil; refused != (i < inRow) {
+			if refused := err != nil; refused != (i < maxRefusedInRow) {
 				t.Errorf("request %d: %v", i, err)
 			}
 		}
@@ -328,8 +328,8 @@ func TestEvidenceIsOfRunsLately(t *testing.T) {
 		"three runs":               {3, true, 0, true},
 		"three runs and a quick":   {3, false, 0, false},
 		"many runs":                {100, true, 0, true},
-		"three runs of before":     {3, true, lately + time.Second, false},
-		"three runs, not long ago": {3, true, lately / 2, true},
+		"three runs of before":     {3, true, maxAge + time.Second, false},
+		"three runs, not long ago": {3, true, maxAge / 2, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -354,9 +354,9 @@ func TestEvidenceIsOfRunsLately(t *testing.T) {
 	}
 }
 
-// TestEvidenceGoesWithItsClass holds that what a queue remembers of tenants is
+// TestEvidenceIsForgottenWithItsClass holds that what a queue remembers of tenants is
 // bounded, and that nobody is refused by what was forgotten.
-func TestEvidenceGoesWithItsClass(t *testing.T) {
+func TestEvidenceIsForgottenWithItsClass(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{}
@@ -384,7 +384,7 @@ func TestEvidenceIsBounded(t *testing.T) {
 	var e evidence
 	now := time.Unix(1, 0)
 	for i := range 10 * maxRecords {
-		for range enough {
+		for range minRuns {
 			e.add(kind{rows: i}, 5, now)
 			e.add(kind{rows: 1 << 20}, 5, now)
 		}
@@ -394,16 +394,16 @@ func TestEvidenceIsBounded(t *testing.T) {
 	}
 }
 
-// TestRequestsInCompanyAreNoEvidence holds that a batch shows nothing of how long
+// TestBatchesAreNoEvidence holds that a batch shows nothing of how long
 // one of its requests takes at least.
-func TestRequestsInCompanyAreNoEvidence(t *testing.T) {
+func TestBatchesAreNoEvidence(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{}
 		_, q := newQueue(t, 1, 64, f, func(m *Model) {
 			m.Runner, m.MaxRows, m.MaxDelay = looping{f}, 4, time.Second
 		})
-		for range 1 + 2*enough {
+		for range 1 + 2*minRuns {
 			var wg sync.WaitGroup
 			for i := range 4 {
 				wg.Go(func() {

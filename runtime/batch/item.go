@@ -77,7 +77,7 @@ func (it *item) await() (*Result, error) {
 	switch {
 	case r == nil && it.waits:
 		it.class.leave(it)
-		it.class.q.metrics.refused(goneBecause(it.ctx))
+		it.class.q.metrics.refused(endReason(it.ctx))
 		s.dispatch(nil) // what waited for it may go now
 		s.mu.Unlock()
 		return nil, fmt.Errorf("wait for a run: %w", it.ctx.Err())
@@ -93,8 +93,8 @@ func (it *item) await() (*Result, error) {
 	return it.take(<-it.done)
 }
 
-// goneBecause is why a caller did not wait any longer.
-func goneBecause(ctx context.Context) string {
+// endReason is why a caller did not wait any longer.
+func endReason(ctx context.Context) string {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return "deadline"
 	}

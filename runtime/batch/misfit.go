@@ -45,7 +45,7 @@ type padder interface {
 	Exact()                         // ends its padding
 }
 
-// misfit is a joined run whose outputs are not what a rule says. Its members run
+// misfit is a joined run whose outputs break a rule. Its members run
 // again, each alone, and nothing is joined by the rule any more.
 type misfit struct {
 	rule string

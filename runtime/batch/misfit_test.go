@@ -343,9 +343,9 @@ type padding struct {
 func (p *padding) Misfits(report func(error)) { p.report = report }
 func (p *padding) Exact()                     { p.exact = true }
 
-// TestARuleIsSharedWithWhoPads holds that what one user of a rule sees ends the
+// TestABrokenRuleEndsPaddingToo holds that what one user of a rule sees ends the
 // other's use of it, too.
-func TestARuleIsSharedWithWhoPads(t *testing.T) {
+func TestABrokenRuleEndsPaddingToo(t *testing.T) {
 	t.Parallel()
 	p := &padding{shaped: &shaped{}}
 	_, q := newQueue(t, 1, 64, &fake{}, func(m *Model) { m.Runner = p })

@@ -209,9 +209,10 @@ func (r *run) deal(members []*item, inputs, outputs []infer.Tensor, release func
 	return nil
 }
 
-// suspects is how many requests of a class run alone after one that made a batch
-// fail, so that a caller cannot make the others' batches run again and again.
-const suspects = 16
+// aloneAfterFailure is how many requests of a class run alone after one that made a
+// batch fail, so that a caller cannot make the others' batches run again and again.
+// More cost a class more of what batches gain it after one bad request.
+const aloneAfterFailure = 16
 
 // isRefusal reports whether the model refused the inputs, which may be one
 // request's fault, or had no memory for so many.
@@ -287,7 +288,7 @@ func (r *run) deliver(e ended, outcomes []outcome) (answers int) {
 		}
 		o := outcomes[i]
 		if isRefusal(o.err) {
-			c.alone = suspects
+			c.alone = aloneAfterFailure
 		}
 		switch {
 		case it.gone && o.result != nil:
@@ -301,13 +302,13 @@ func (r *run) deliver(e ended, outcomes []outcome) (answers int) {
 	return answers
 }
 
-// countAlone counts a run alone after a batch that failed (see suspects).
+// countAlone counts a run alone after a batch that failed (see aloneAfterFailure).
 func (c *class) countAlone(refused bool) {
 	if c.alone == 0 {
 		return
 	}
 	if c.alone--; refused {
-		c.alone = suspects
+		c.alone = aloneAfterFailure
 	}
 }
 

@@ -129,10 +129,10 @@ func seeds(t *testing.T) uint64 {
 	return n
 }
 
-// TestHistories runs random requests of random callers for random models:
+// TestRandomRequestsEachHaveOneOutcome runs random requests of random callers for random models:
 // large and small, cancelled, late, faulty. Whatever happens, each has one
 // outcome, its own rows, in time, and nothing is left behind.
-func TestHistories(t *testing.T) {
+func TestRandomRequestsEachHaveOneOutcome(t *testing.T) {
 	t.Parallel()
 	const lanes = 8
 	for lane := range uint64(lanes) {

@@ -274,7 +274,7 @@ func TestRefusals(t *testing.T) {
 
 // A model that makes one answer of all rows is not padded again, and whoever
 // joins rows by the same rule is notified, once, also when they ask later.
-func TestModelThatLooksAtAllRows(t *testing.T) {
+func TestAModelThatMixesRowsIsNotPaddedAgain(t *testing.T) {
 	t.Parallel()
 	for name, late := range map[string]bool{"asked before": false, "asked later": true} {
 		t.Run(name, func(t *testing.T) {

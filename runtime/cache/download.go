@@ -209,7 +209,7 @@ func (f *Fetcher) fetchRange(ctx context.Context, ref model.Ref, file model.File
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if writeErr != nil || !again(err) {
+		if writeErr != nil || !isRetryable(err) {
 			return err
 		}
 	}
@@ -292,4 +292,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // again reports whether another attempt may succeed.
-func again(err error) bool { return !model.IsPermanent(err) && !errors.Is(err, context.Canceled) }
+func isRetryable(err error) bool { return !model.IsPermanent(err) && !errors.Is(err, context.Canceled) }

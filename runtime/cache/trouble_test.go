@@ -88,7 +88,7 @@ func TestFetchFromMemory(t *testing.T) {
 	}
 }
 
-func TestFetchUnsignedMakesNothingGo(t *testing.T) {
+func TestAnUnsignedFetchEvictsNothing(t *testing.T) {
 	t.Parallel()
 	signer := newSigner(t)
 	store := storeIn(t, s3test.New(t))
@@ -108,9 +108,9 @@ func TestFetchUnsignedMakesNothingGo(t *testing.T) {
 	}
 }
 
-// TestFetchGoesOnWhenTheFirstLeaves has the one who began a download go away
+// TestADownloadOutlivesTheCallerWhoBeganIt has the one who began a download go away
 // before the signature is there.
-func TestFetchGoesOnWhenTheFirstLeaves(t *testing.T) {
+func TestADownloadOutlivesTheCallerWhoBeganIt(t *testing.T) {
 	t.Parallel()
 	signer := newSigner(t)
 	s3 := s3test.New(t)

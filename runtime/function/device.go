@@ -105,9 +105,9 @@ func (d *device) report(choice ort.Choice, err error) {
 	d.info.WithLabelValues(string(choice.Device), choice.Reason).Set(1)
 }
 
-// would is where a model that is not loaded would run, as far as that is known
+// expected is where a model that is not loaded would run, as far as that is known
 // without starting anything.
-func (d *device) would() string {
+func (d *device) expected() string {
 	if d.want != ort.Auto {
 		return string(d.want.Numbered())
 	}
@@ -123,7 +123,7 @@ func (d *device) slots(cfg *config) int {
 	switch {
 	case cfg.Concurrency > 0:
 		return cfg.Concurrency
-	case d.would() != string(ort.CPU):
+	case d.expected() != string(ort.CPU):
 		if choice, err := d.choose(); err == nil && choice.Device.IsGPU() {
 			return gpuRuns
 		}

@@ -78,7 +78,7 @@ func TestDeviceIsInAMetric(t *testing.T) {
 			registry := prometheus.NewRegistry()
 			d := newDevice(&config{device: tc.want}, func() (*ort.Library, error) { return library, nil },
 				registry, slog.New(slog.DiscardHandler))
-			if got := d.would(); got != tc.would {
+			if got := d.expected(); got != tc.would {
 				t.Errorf("would run on %q, want %q", got, tc.would)
 			}
 			for range 2 {

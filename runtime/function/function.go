@@ -182,7 +182,7 @@ func newPool(cfg *config, src *source, tel *telemetry.Telemetry) (*pool.Pool, er
 		Queue:      cfg.Queue,
 		LoadLimit:  cfg.LoadTimeout,
 		MaxOutput:  int64(cfg.MaxOutput),
-		Device:     src.device.would(),
+		Device:     src.device.expected(),
 		Registerer: tel.Registry,
 	}, src, src, tel.Logger)
 }

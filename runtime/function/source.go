@@ -180,7 +180,7 @@ func (s *source) open(ctx context.Context, tenant, ref string) (io.ReadCloser, e
 
 // load brings the function's models into memory. What fails and may yet succeed,
 // as while S3 cannot be reached, is tried again, with the pool's backoff, for as
-// long as ctx lasts; waiting is told its error each time, and nil when it did
+// long as ctx lasts; waiting is called with its error each time, and nil when it did
 // succeed. The error returned is of what cannot. A function of every model needs
 // ONNX Runtime only.
 func (s *source) load(ctx context.Context, models *pool.Pool, waiting func(error)) error {

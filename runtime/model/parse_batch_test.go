@@ -103,9 +103,9 @@ func TestManifestBatchesAreChecked(t *testing.T) {
 	}
 }
 
-// TestPaddingOfBeforeIsRead holds that a manifest whose padding was proven in
+// TestPaddingOfOlderManifestsIsRead holds that a manifest whose padding was proven in
 // another way is read, and that nothing is padded by it.
-func TestPaddingOfBeforeIsRead(t *testing.T) {
+func TestPaddingOfOlderManifestsIsRead(t *testing.T) {
 	t.Parallel()
 	m := batchManifest()
 	m.Inputs[0].Ragged.Max, m.Inputs[0].Ragged.Blank = 512, true

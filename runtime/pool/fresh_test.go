@@ -70,8 +70,8 @@ func TestAFreshPoolFallsBack(t *testing.T) {
 	}
 }
 
-// TestAFreshPoolFallsBackOnlySoFar holds what calls no older version answers.
-func TestAFreshPoolFallsBackOnlySoFar(t *testing.T) {
+// TestWhenAFreshPoolDoesNotFallBack holds what calls no older version answers.
+func TestWhenAFreshPoolDoesNotFallBack(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		fail   []int

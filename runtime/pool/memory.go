@@ -110,7 +110,7 @@ func (n need) String() string { return size(n.bytes) + " of memory" + n.by }
 
 // needOf is what a version will take, before it is there to be measured: what it
 // took when it was loaded here, what it took when it was published, or what its
-// files have. The last two may be wrong. They are believed because the other
+// files have. The last two may be wrong. They are used because the other
 // error, more models than there is memory for, ends the process under all.
 func (p *Pool) needOf(e *entry, m *model.Manifest) need {
 	if seen := p.statsOf(e.ref).took; seen.bytes > 0 && seen.tag == e.tag {

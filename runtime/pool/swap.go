@@ -102,7 +102,7 @@ func (p *Pool) follow(m *served) {
 	p.retire(m)
 }
 
-// retire lets go of versions from which another took over, when the last request
+// retire evicts versions from which another took over, when the last request
 // inside has its answer.
 func (p *Pool) retire(m *served) {
 	for ref, e := range p.entries {
@@ -130,7 +130,7 @@ func (p *Pool) needed(m *served, version int) bool {
 	return false
 }
 
-// dropOthers lets go of the versions of a model that are not published any more
+// dropOthers evicts the versions of a model that are not published any more
 // as they are in memory: deleted, or deleted and published with other bytes. l
 // is its listing; nil is none.
 func (p *Pool) dropOthers(name string, l *listing) {

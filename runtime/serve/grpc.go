@@ -150,7 +150,7 @@ type grpcBody struct {
 	limits  Limits
 	read    int64 // by those who read; only they look
 
-	ended  error   // what each Read says from then on
+	ended  error   // what each Read returns from then on
 	prefix [5]byte // of the message being read: flags, and its length (big endian)
 	have   int     // bytes of prefix
 	left   int64   // bytes of the message

@@ -10,9 +10,9 @@ import (
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
-// TestAskingForWhatIsNotServedIsNoFaultOfOurs holds that the log has a function's
+// TestCallersFaultsAreNotLogged holds that the log has a function's
 // own faults alone: what callers did wrong is in their answer.
-func TestAskingForWhatIsNotServedIsNoFaultOfOurs(t *testing.T) {
+func TestCallersFaultsAreNotLogged(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	log := new(logtest.Log)

@@ -240,7 +240,7 @@ func raw(t *testing.T, ts string, request string, halfClose bool) reply {
 	return reply{resp.StatusCode, resp.Header, body}
 }
 
-func TestBodiesThatLie(t *testing.T) {
+func TestBodiesUnlikeTheirHeaders(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	ts := start(t, serve.Config{Backend: f, Repository: f, Limits: serve.Limits{BodyTimeout: 50 * time.Millisecond}})

@@ -17,9 +17,9 @@ import (
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
-// TestOnlyWhoBringsTheSecretIsAnswered holds that a function with a secret
+// TestRequestsWithoutTheSecretAreRefused holds that a function with a secret
 // answers nobody else but what asks for its health.
-func TestOnlyWhoBringsTheSecretIsAnswered(t *testing.T) {
+func TestRequestsWithoutTheSecretAreRefused(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	ts := start(t, serve.Config{Backend: f, Repository: f, Secret: "swordfish"})

@@ -47,9 +47,9 @@ func read(t *testing.T, in *bufio.Reader) reply {
 	return reply{res.StatusCode, res.Header, body}
 }
 
-// TestARefusalReachesWhoSendsFirst holds that a client that reads nothing before
+// TestARefusalReachesAClientThatSendsFirst holds that a client that reads nothing before
 // all of its body is sent finds out why it was refused.
-func TestARefusalReachesWhoSendsFirst(t *testing.T) {
+func TestARefusalReachesAClientThatSendsFirst(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	ts := start(t, serve.Config{Backend: f, Repository: f, Function: "double", Model: "double", Codec: echo{}, Limits: serve.Limits{MaxBody: 1 << 20}})
