@@ -66,7 +66,7 @@ func TestPushAndCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	if digest.FindString(first) != digest.FindString(again) {
-		t.Errorf("pushed %s, then laid down %s", first, again)
+		t.Errorf("pushed %s, then wrote %s", first, again)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "images", "little", "index.json")); err != nil {
 		t.Error(err)

@@ -14,7 +14,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/deps"
 )
 
-// makeImages makes what is asked for, and pushes it or lays it down.
+// makeImages makes what is asked for, and pushes it or writes it to a folder.
 func makeImages(ctx context.Context, o *options) error {
 	maker := &image.Maker{Packages: o.archive(), Wheels: o.wheels}
 	if o.base != debianBase {

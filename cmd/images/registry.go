@@ -22,10 +22,10 @@ func remoteOptions(ctx context.Context) []remote.Option {
 	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
 }
 
-// place pushes an image or lays it down, and says where it is then.
+// place pushes an image or writes it to a folder, and returns where it is then.
 func (o *options) place(ctx context.Context, repository string, index v1.ImageIndex) (string, error) {
 	if o.push == "" {
-		return o.lay(repository, index)
+		return o.writeLayout(repository, index)
 	}
 	ref, err := name.ParseReference(o.push + "/" + repository)
 	if err != nil {
@@ -37,8 +37,8 @@ func (o *options) place(ctx context.Context, repository string, index v1.ImageIn
 	return ref.Context().String(), nil
 }
 
-// lay writes an OCI layout in place of the one of before.
-func (o *options) lay(repository string, index v1.ImageIndex) (string, error) {
+// writeLayout writes an OCI layout in place of the one of before.
+func (o *options) writeLayout(repository string, index v1.ImageIndex) (string, error) {
 	path := filepath.Join(o.dir, "images", repository)
 	if err := errors.Join(os.RemoveAll(path), os.MkdirAll(path, 0o755)); err != nil { //nolint:gosec // the user names the folder
 		return "", fmt.Errorf("make the folder for an image: %w", err)

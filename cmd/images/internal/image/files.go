@@ -58,7 +58,7 @@ func (m *Maker) files(ctx context.Context, r *Recipe, architecture string) (tree
 	return t, nil
 }
 
-// packages unpacks Debian's, and lays down what dpkg knows of each where scanners
+// packages unpacks Debian's, and writes what dpkg knows of each where scanners
 // look for it in images without dpkg.
 func (m *Maker) packages(ctx context.Context, t tree, r *Recipe, architecture string) error {
 	pinned, err := r.Pinned(architecture)
@@ -112,7 +112,7 @@ func (t tree) unpack(archive []byte) error {
 	}
 }
 
-// omits says whether a recipe leaves out a path, or a folder above it.
+// omits reports whether a recipe leaves out a path, or a folder above it.
 func (r *Recipe) omits(name string) bool {
 	for ; name != "."; name = path.Dir(name) {
 		if slices.ContainsFunc(r.Omit, func(pattern string) bool { ok, _ := path.Match(pattern, name); return ok }) {

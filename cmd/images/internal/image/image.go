@@ -25,12 +25,12 @@ type Packages interface {
 	Read(ctx context.Context, deb string) (files, control []byte, err error)
 }
 
-// Wheels brings wheels for an architecture and says below which folder their
-// members lie, at the paths that internal/deps gives them.
+// Wheels fetches wheels for an architecture and returns the folder below which
+// their members lie, at the paths that internal/deps gives them.
 type Wheels func(ctx context.Context, architecture string, names []string) (dir string, wheels []deps.Wheel, err error)
 
-// Distroless brings an image of the distroless project, "cc-debian12:nonroot",
-// for an architecture, and says what it is called with its digest.
+// Distroless fetches an image of the distroless project, "cc-debian12:nonroot",
+// for an architecture, and returns its name with its digest.
 type Distroless func(ctx context.Context, image, architecture string) (name string, made v1.Image, err error)
 
 // Maker makes images.

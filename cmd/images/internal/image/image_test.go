@@ -69,7 +69,7 @@ func stock() shelf {
 	}
 }
 
-// wheels lays down members that have their names for content.
+// wheels writes members that have their names for content.
 func wheels(t *testing.T) image.Wheels {
 	dir := t.TempDir()
 	return func(_ context.Context, architecture string, names []string) (string, []deps.Wheel, error) {

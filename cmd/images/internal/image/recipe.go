@@ -38,7 +38,7 @@ type Recipe struct {
 	// Wheels are internal/deps' by name, with what is wanted of each: folders of
 	// the image by patterns over where internal/deps puts the wheel's members.
 	Wheels map[string]map[string]string `json:"wheels,omitempty"`
-	// Locale has the locale of package internal/locale laid down.
+	// Locale has the locale of package internal/locale installed.
 	Locale bool   `json:"locale,omitempty"`
 	Files  []File `json:"files,omitempty"`
 	// Config is what the recipe adds to the configuration of what is below.

@@ -38,7 +38,7 @@ func (f *batchFlags) apply(cmd *cobra.Command, req *publish.Request) (err error)
 		return usagef("--max-delay: expected whole microseconds up to %s, such as 2ms, got %s", most, f.delay)
 	}
 	if f.size == 1 && f.delay > 0 {
-		return usagef("--max-delay: there is nobody to wait for with --max-batch-size 1")
+		return usagef("--max-delay: with --max-batch-size 1 no request waits for another; use one of the two")
 	}
 	if f.axis != 0 {
 		return usagef("--batch-axis: expected 0, the only axis along which requests are joined, got %d", f.axis)
@@ -82,7 +82,7 @@ func gain(batches []model.BatchCost, i int) float64 {
 	return one / (float64(batches[i].Busy) / float64(batches[i].Size))
 }
 
-// measuredText says in a line what was measured; "" where nothing was.
+// measuredText is one line on what was measured; "" where nothing was.
 func measuredText(m *model.Manifest) string {
 	if m.Cost == nil || len(m.Cost.Batches) == 0 {
 		return ""
@@ -137,7 +137,7 @@ func shortTime(ns int64) string {
 	return fmt.Sprintf("%d ns", ns)
 }
 
-// batchesText says whether and how requests are joined.
+// batchesText describes whether and how requests are joined.
 func batchesText(m *model.Manifest) string {
 	if m.BatchAxis == nil {
 		return "no: requests run one by one"
@@ -160,7 +160,7 @@ func batchesText(m *model.Manifest) string {
 	return text
 }
 
-// raggedText says what becomes of an axis whose size may differ in a batch.
+// raggedText describes what becomes of an axis whose size may differ in a batch.
 func raggedText(r *infer.Ragged) string {
 	switch {
 	case r.Of == "":

@@ -30,7 +30,7 @@ const (
 func System() Env {
 	dir, err := os.Getwd()
 	if err != nil {
-		dir = "." // gone from under us: every path we use will say so
+		dir = "." // it was deleted; every use of it will fail and name it
 	}
 	return Env{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
@@ -126,7 +126,7 @@ func within(ctx context.Context, run func() (*cobra.Command, error)) (cmd *cobra
 	}
 }
 
-// isUnknownCommand tells the one usage error that cobra makes by itself past
+// isUnknownCommand recognises the one usage error that cobra makes by itself past
 // the hooks we give it.
 func isUnknownCommand(err error) bool { return strings.HasPrefix(err.Error(), "unknown command ") }
 
@@ -163,13 +163,13 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "modelserve",
 		Short: "Serve models as functions that cost nothing while nobody calls them",
-		Long: `modelserve publishes models, says which of their versions answers (aliases and
+		Long: `modelserve publishes models, sets which of their versions answers (aliases and
 splits), deploys them as functions, manages keys, and runs the whole platform on
 this machine.
 
 It finds the platform by --server and --key or MODELSERVE_SERVER and
 MODELSERVE_KEY, else by the folder that ` + "`modelserve dev`" + ` keeps: --data or
-MODELSERVE_DATA, else .modelserve/ here or above. MODELSERVE_S3_* say where models are stored elsewhere.`,
+MODELSERVE_DATA, else .modelserve/ here or above. MODELSERVE_S3_* name another store of models.`,
 		Example: `  modelserve dev                              # the platform, here
   modelserve models push churn churn.onnx     # publish a model; prints a curl line to call it
   modelserve deploy churn                     # give it a service of its own
@@ -202,13 +202,13 @@ MODELSERVE_DATA, else .modelserve/ here or above. MODELSERVE_S3_* say where mode
 
 	root.AddCommand(a.devCommand(), a.modelsCommand(), a.deployCommand(), a.undeployCommand(), a.functionsCommand(),
 		a.keysCommand(), a.versionCommand())
-	adoptGenerated(root)
+	alignGenerated(root)
 	return root
 }
 
-// adoptGenerated holds the commands that cobra adds to what ours do: a word
+// alignGenerated holds the commands that cobra adds to what ours do: a word
 // that they do not know is a usage error, and each has an example.
-func adoptGenerated(root *cobra.Command) {
+func alignGenerated(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {

@@ -19,7 +19,7 @@ import (
 // maxAnswer bounds what is read of an answer of the control API.
 const maxAnswer = 8 << 20
 
-// client speaks to the platform's control API.
+// client calls the platform's control API.
 type client struct {
 	address
 	http *http.Client
@@ -42,7 +42,7 @@ func newClient(addr address) *client {
 }
 
 // call sends body as JSON, if it is not nil, and reads the answer into out, if
-// it is not nil. An error says what the platform said, and what to do.
+// it is not nil. An error has the platform's message, and what to do.
 func (c *client) call(ctx context.Context, method, path string, body, out any) error {
 	var reader io.Reader
 	if body != nil {
@@ -89,7 +89,7 @@ func (c *client) load(ctx context.Context, model string) error {
 	return c.call(ctx, http.MethodPost, "/v2/repository/models/"+model+"/load", nil, nil)
 }
 
-// unreachable says what to do when nothing answers.
+// unreachable is the error when nothing answers, with what to do.
 func (c *client) unreachable(err error) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
@@ -97,7 +97,7 @@ func (c *client) unreachable(err error) error {
 	}
 	var dial *net.OpError
 	if errors.As(err, &dial) && dial.Op == "dial" {
-		return fmt.Errorf("no platform answers at %s (%w); start it with `make run` or `modelserve dev`, or say where it is with --server", c.server, err)
+		return fmt.Errorf("no platform answers at %s (%w); start it with `make run` or `modelserve dev`, or name its address with --server", c.server, err)
 	}
 	return fmt.Errorf("call %s: %w", c.server, err)
 }
@@ -112,9 +112,9 @@ func (c *client) refused(resp *http.Response, data []byte) error {
 		RequestID string          `json:"request_id"`
 		Errors    []problem.Field `json:"errors"`
 	}
-	ours := err == nil && (media == "application/problem+json" || media == "application/json") && json.Unmarshal(data, &body) == nil
+	isProblem := err == nil && (media == "application/problem+json" || media == "application/json") && json.Unmarshal(data, &body) == nil
 	body.Detail = firstOf(body.Detail, body.Error)
-	if !ours || body.Code == "" || body.Detail == "" {
+	if !isProblem || body.Code == "" || body.Detail == "" {
 		return fmt.Errorf("%s answered %s, not as ModelServe does; check --server", c.server, resp.Status)
 	}
 	refused := &problem.Error{Code: body.Code, Detail: body.Detail, Fields: body.Errors}

@@ -26,8 +26,8 @@ func inferURL(ref model.Ref, addr address) string {
 	return url + "/infer"
 }
 
-// callText is the shell line for people, who are told when the key that it
-// takes is not there.
+// callText is the shell line for people, with a comment above it where the key
+// that it takes is not set.
 func callText(line string, addr address) string {
 	if addr.keyUnset {
 		line = "# with your key in MODELSERVE_KEY:\n" + line

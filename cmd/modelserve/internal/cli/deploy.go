@@ -68,7 +68,7 @@ func (s *service) fit(m *model.Manifest) {
 // the pod a third of a second, which a larger model loses elsewhere.
 const heldInMemory = 256 << 20
 
-// needsDisk tells whether a model is too large to be held in memory, or in files
+// needsDisk reports whether a model is too large to be held in memory, or in files
 // that have to be side by side.
 func needsDisk(m *model.Manifest) bool {
 	return slices.ContainsFunc(m.Files, func(f model.File) bool {
@@ -89,7 +89,7 @@ func (s *service) manifest() (string, error) {
 	return b.String(), nil
 }
 
-// check refuses what the flags may not say.
+// check refuses values and combinations of flags that are not allowed.
 func (s *service) check(apply string) error {
 	switch {
 	case s.MinScale < 0:
@@ -135,7 +135,7 @@ is named, and apply it.
 Locally the manifest goes to .modelserve/services/, which the platform watches,
 and deploy waits until the platform serves it. For a cluster, --output-dir
 writes it elsewhere, and --apply hands it to ko or kubectl and waits until the
-service is ready, or says why it is not. A service that deploy did not make it
+service is ready, or reports why it is not. A service that deploy did not make it
 does not replace.
 
 How many requests an instance takes at once, and from how many another one
@@ -228,12 +228,12 @@ func (a *app) moduleOf(ctx context.Context, image string) (string, error) {
 	}
 	cmd := exec.CommandContext(ctx, "go", "list", "-f", "{{.Name}}", "--", path) //nolint:gosec // what the caller wants built, and no option
 	cmd.Dir = dir
-	var said strings.Builder
-	cmd.Stderr = &said
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
 	name, err := cmd.Output()
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("--image: the Go module of %s does not have %s; run deploy in the folder of the module that has it: %w\n%s", dir, path, err, strings.TrimSpace(said.String()))
+		return "", fmt.Errorf("--image: the Go module of %s does not have %s; run deploy in the folder of the module that has it: %w\n%s", dir, path, err, strings.TrimSpace(stderr.String()))
 	case strings.TrimSpace(string(name)) != "main":
 		return "", usagef("--image: %s is package %s; expected a main package", path, strings.TrimSpace(string(name)))
 	}
@@ -358,7 +358,7 @@ func (c *client) functions(ctx context.Context) ([]function, error) {
 func (c *client) nameIsFree(ctx context.Context, name, path string) (*function, error) {
 	functions, err := c.functions(ctx)
 	if err != nil {
-		return nil, nil //nolint:nilnil,nilerr // waiting says so, if it matters
+		return nil, nil //nolint:nilnil,nilerr // the wait for the service reports it, if it matters
 	}
 	i := slices.IndexFunc(functions, func(f function) bool { return f.Name == name })
 	if i < 0 {
@@ -370,8 +370,8 @@ func (c *client) nameIsFree(ctx context.Context, name, path string) (*function, 
 	return &functions[i], nil
 }
 
-// settleTime is how long a platform may take to look at its manifests.
-const settleTime = 3 * time.Second
+// scanTime is how long a platform may take to look at its manifests.
+const scanTime = 3 * time.Second
 
 // waitFor asks until the platform is able to serve the service as it is now.
 // before is how the platform listed it until now, nil if it did not: for a
@@ -389,7 +389,7 @@ func (c *client) waitFor(ctx context.Context, s *service, before *function, wait
 			return function{}, err
 		}
 		i := slices.IndexFunc(functions, func(f function) bool { return f.Name == s.Name })
-		if i >= 0 && (time.Since(written) >= settleTime || !before.same(&functions[i])) {
+		if i >= 0 && (time.Since(written) >= scanTime || !before.same(&functions[i])) {
 			var served bool
 			if served, last = functions[i].serves(s); served {
 				return functions[i], nil
@@ -405,7 +405,7 @@ func (c *client) waitFor(ctx context.Context, s *service, before *function, wait
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return function{}, ctx.Err()
 			}
-			return function{}, fmt.Errorf("%s after %s; its log, where it runs, says why", last, wait)
+			return function{}, fmt.Errorf("%s after %s; its log, where it runs, has the reason", last, wait)
 		}
 	}
 }
@@ -416,7 +416,7 @@ func (f *function) serves(s *service) (served bool, instead string) {
 	model := fmt.Sprintf("%s@%d", s.Name, s.Version)
 	switch {
 	case f.State == route.StateFailed || f.Reason != "":
-		return false, "the platform says: " + firstOf(f.Reason, string(f.State))
+		return false, "the platform reports: " + firstOf(f.Reason, string(f.State))
 	case f.State == route.StateBuilding:
 		return false, "the platform is building it"
 	case !slices.Contains(f.Models, model):
@@ -425,7 +425,7 @@ func (f *function) serves(s *service) (served bool, instead string) {
 	return true, ""
 }
 
-// same reports whether two listings say the same.
+// same reports whether two listings show the same.
 func (f *function) same(g *function) bool {
 	return f != nil && f.State == g.State && f.Reason == g.Reason && slices.Equal(f.Models, g.Models)
 }

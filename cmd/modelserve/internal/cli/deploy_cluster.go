@@ -25,11 +25,11 @@ const (
 	madeByDeploy = "modelserve-deploy"
 )
 
-// errNone says that a cluster has no Knative Service of a name, and errNoKubectl
+// errNone reports that a cluster has no Knative Service of a name, and errNoKubectl
 // that it cannot be asked.
 var (
 	errNone      = errors.New("there is none")
-	errNoKubectl = errors.New("kubectl is not in PATH, so nobody can say; install it")
+	errNoKubectl = errors.New("kubectl is not in PATH, so the cluster cannot be asked; install it")
 )
 
 // cluster asks the current cluster by kubectl, which every user of one has.
@@ -38,11 +38,11 @@ type cluster struct {
 	namespace string        // that it asks about
 	dir       string        // where it runs
 	every     time.Duration // between two questions
-	settle    time.Duration // for which a service must stay failed, the reason the same
+	lasting   time.Duration // for which a service must stay failed, the reason the same, to count as failed
 }
 
 func (a *app) cluster(namespace string) cluster {
-	return cluster{kubectl: "kubectl", namespace: namespace, dir: a.Dir, every: time.Second, settle: 3 * time.Second}
+	return cluster{kubectl: "kubectl", namespace: namespace, dir: a.Dir, every: time.Second, lasting: 3 * time.Second}
 }
 
 // deployCluster writes the manifest for a cluster, or applies it and waits until
@@ -93,7 +93,7 @@ func (a *app) deployCluster(ctx context.Context, s *service, m *model.Manifest, 
 func (a *app) apply(ctx context.Context, command, text string) error {
 	cmd := exec.CommandContext(ctx, command, "apply", "-f", "-")
 	cmd.Dir, cmd.Stdin = a.Dir, strings.NewReader(text)
-	cmd.Stdout, cmd.Stderr = a.Err, a.Err // ours is what is printed on Out
+	cmd.Stdout, cmd.Stderr = a.Err, a.Err // Out is for what the CLI itself prints
 	err := cmd.Run()
 	switch {
 	case err == nil:
@@ -121,7 +121,7 @@ func (c *cluster) nameIsFree(ctx context.Context, name string) error {
 }
 
 // gateway is where the cluster's models are called: where flags and variables
-// say, else the gateway's own public URL. known is false when nothing says.
+// name it, else the gateway's own public URL. known is false when none is known.
 func (a *app) gateway(ctx context.Context, c cluster) (addr address, known bool, err error) {
 	there := *a
 	if there.server == "" && a.vars.Server == "" {
@@ -161,13 +161,13 @@ type condition struct {
 	Message string `json:"message"`
 }
 
-// ready reports what the service says of the template it has now: True, False or
+// ready is the condition of the template that the service has now: True, False or
 // Unknown, and why.
 func (k *knativeService) ready() (status, why string) {
 	if k.Status.ObservedGeneration < k.Metadata.Generation {
-		return "Unknown", "Knative has not looked at it"
+		return "Unknown", "Knative has not observed it yet"
 	}
-	status, why = "Unknown", "Knative has not said anything of it"
+	status, why = "Unknown", "Knative has not reported a condition yet"
 	cause := ""
 	for _, c := range k.Status.Conditions {
 		switch {
@@ -178,7 +178,7 @@ func (k *knativeService) ready() (status, why string) {
 		}
 	}
 	if status == "False" && cause != "" {
-		why = cause // where nothing was ever ready, Ready says no more than that
+		why = cause // where nothing was ever ready, Ready has no more than that
 	}
 	return status, why
 }
@@ -209,14 +209,14 @@ func (c *cluster) get(ctx context.Context, name string) (*knativeService, error)
 }
 
 // waitReady asks until the service is ready, and returns its URL. Knative takes
-// some failures back, so one counts when it lasts. An error says why, and what
-// still answers.
+// some failures back, so one counts when it lasts. An error has the reason,
+// and what still answers.
 func (c *cluster) waitReady(ctx context.Context, name string, wait time.Duration, shown *progress) (url string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	tick := time.NewTicker(c.every)
 	defer tick.Stop()
-	last := "Knative has not said anything of it"
+	last := "Knative has not reported a condition yet"
 	var failed string // the reason that is being watched
 	var since time.Time
 	for {
@@ -236,7 +236,7 @@ func (c *cluster) waitReady(ctx context.Context, name string, wait time.Duration
 			} else if failed != last {
 				failed, since = last, time.Now()
 			}
-			if failed != "" && time.Since(since) >= c.settle {
+			if failed != "" && time.Since(since) >= c.lasting {
 				return "", errors.New(failed + stillAnswers(state))
 			}
 		}
@@ -247,12 +247,12 @@ func (c *cluster) waitReady(ctx context.Context, name string, wait time.Duration
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return "", ctx.Err()
 			}
-			return "", fmt.Errorf("%s after %s; `kubectl describe ksvc %s -n %s` says more", last, wait, name, c.namespace)
+			return "", fmt.Errorf("%s after %s; `kubectl describe ksvc %s -n %s` shows more", last, wait, name, c.namespace)
 		}
 	}
 }
 
-// stillAnswers says which revision keeps the traffic of a service whose newest is
+// stillAnswers names the revision that keeps the traffic of a service whose newest is
 // not ready.
 func stillAnswers(k *knativeService) string {
 	if k.Status.LatestReady == "" {

@@ -92,13 +92,13 @@ func TestDeployToACluster(t *testing.T) {
 			t.Errorf("no %q in:\n%s", want, out)
 		}
 	}
-	said, err := os.ReadFile(filepath.Join(dir, "log"))
+	calls, err := os.ReadFile(filepath.Join(dir, "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	const get = "kubectl get ksvc churn -n default -o json --ignore-not-found\n"
 	want := get + "ko apply -f -\n" + get + "kubectl get ksvc gateway -n default -o json --ignore-not-found\n"
-	if diff := cmp.Diff(want, string(said)); diff != "" {
+	if diff := cmp.Diff(want, string(calls)); diff != "" {
 		t.Errorf("commands (-want +got):\n%s", diff)
 	}
 	written, err := os.ReadFile(filepath.Join(s.dir, "out", "churn.yaml"))
@@ -107,7 +107,7 @@ func TestDeployToACluster(t *testing.T) {
 		t.Errorf("%v, %v, applied (-written +applied):\n%s", err, errApplied, diff)
 	}
 
-	// Who says where the gateway is need not be asked.
+	// A named gateway is not looked up.
 	s.vars["GATEWAY_URL"] = "http://198.18.0.2:30080"
 	onPath(t, fakeKubectl(t, "", served))
 	if out := s.must(append(model, "kubectl", "--image", "localhost:5000/onnx")...); !strings.Contains(out, " http://198.18.0.2:30080/v2/models/churn/versions/1/infer\n") {
@@ -118,7 +118,7 @@ func TestDeployToACluster(t *testing.T) {
 		t.Errorf("without a gateway: %s", out)
 	}
 	onPath(t, fakeKubectl(t, door, none, starting))
-	s.fails(exitFailed, "churn is applied, but not ready: Knative has not said anything of it after 1ns; `kubectl describe ksvc churn -n default`", append(model, "ko", "--timeout", "1ns")...)
+	s.fails(exitFailed, "churn is applied, but not ready: Knative has not reported a condition yet after 1ns; `kubectl describe ksvc churn -n default`", append(model, "ko", "--timeout", "1ns")...)
 	dir = fakeKubectl(t, door, none)
 	if err := os.Remove(filepath.Join(dir, "ko")); err != nil {
 		t.Fatal(err)
@@ -181,26 +181,26 @@ func TestWaitReady(t *testing.T) {
 	t.Parallel()
 	const short = 2 * time.Second // enough to ask once, on a busy machine
 	for name, tc := range map[string]struct {
-		states []string
-		settle time.Duration
-		wait   time.Duration
-		url    string
-		want   string // of the error
+		states  []string
+		lasting time.Duration
+		wait    time.Duration
+		url     string
+		want    string // of the error
 	}{
 		"at once":             {states: []string{served}, url: "http://churn.default.svc.cluster.local"},
 		"the old one first":   {states: []string{unseen, starting, served}, url: "http://churn.default.svc.cluster.local"},
 		"the server was away": {states: []string{"", served}, url: "http://churn.default.svc.cluster.local"},
-		"taken back":          {states: []string{failed, starting, failed, served}, settle: time.Minute, url: "http://churn.default.svc.cluster.local"},
+		"failed for a moment": {states: []string{failed, starting, failed, served}, lasting: time.Minute, url: "http://churn.default.svc.cluster.local"},
 		"failed":              {states: []string{starting, failed}, want: "failed with message: Container failed with: load model churn@2: no such file.\nchurn-00001 answers as before"},
-		"never ready":         {states: []string{starting}, wait: short, want: "Deploying after 2s; `kubectl describe ksvc churn -n default` says more"},
-		"never looked at":     {states: []string{unseen}, wait: short, want: "Knative has not looked at it after 2s"},
+		"never ready":         {states: []string{starting}, wait: short, want: "Deploying after 2s; `kubectl describe ksvc churn -n default` shows more"},
+		"never looked at":     {states: []string{unseen}, wait: short, want: "Knative has not observed it yet after 2s"},
 		"always away":         {states: []string{""}, wait: short, want: "kubectl get ksvc churn: the server is away after 2s"},
 		"gone":                {states: []string{none}, wait: short, want: "kubectl get ksvc churn: there is none after 2s"},
 		"no answer":           {states: []string{"<html>"}, wait: short, want: "kubectl get ksvc churn: invalid character"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := cluster{kubectl: filepath.Join(fakeKubectl(t, "", tc.states...), "kubectl"), namespace: defaultNamespace, dir: t.TempDir(), every: 100 * time.Millisecond, settle: tc.settle}
+			c := cluster{kubectl: filepath.Join(fakeKubectl(t, "", tc.states...), "kubectl"), namespace: defaultNamespace, dir: t.TempDir(), every: 100 * time.Millisecond, lasting: tc.lasting}
 			if tc.wait == 0 {
 				tc.wait = time.Minute
 			}
@@ -216,8 +216,8 @@ func TestWaitReady(t *testing.T) {
 	}
 }
 
-// Where nothing was ever ready only another condition says why.
-func TestReadyTellsTheCause(t *testing.T) {
+// Where nothing was ever ready only another condition has the reason.
+func TestReadyHasTheCause(t *testing.T) {
 	t.Parallel()
 	ready := condition{Type: "Ready", Status: "False", Message: `Configuration "churn" does not have any ready Revision.`}
 	for name, tc := range map[string]struct {
@@ -273,7 +273,7 @@ func TestDeployConfinesAsWeDo(t *testing.T) {
 	}
 }
 
-// confinement is what a manifest says of it, as JSON.
+// confinement is the security context of a manifest, as JSON.
 func confinement(t *testing.T, text []byte) string {
 	t.Helper()
 	var object servingv1.Service
@@ -282,7 +282,7 @@ func confinement(t *testing.T, text []byte) string {
 	}
 	spec := object.Spec.Template.Spec
 	c := spec.Containers[0]
-	said, err := json.MarshalIndent(map[string]any{
+	text, err := json.MarshalIndent(map[string]any{
 		"account": spec.ServiceAccountName, "context": c.SecurityContext, "volumes": spec.Volumes, "mounts": c.VolumeMounts,
 		"ports": c.Ports, "cache": c.Env[1:], "from": c.EnvFrom, "probe": c.ReadinessProbe, "message": c.TerminationMessagePolicy,
 		"visibility": object.Labels["networking.knative.dev/visibility"],
@@ -290,5 +290,5 @@ func confinement(t *testing.T, text []byte) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(said)
+	return string(text)
 }

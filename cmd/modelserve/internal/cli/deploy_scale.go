@@ -8,7 +8,7 @@ import (
 )
 
 // What the scale of a service follows from, beside its model's cost curve.
-// config/README.md says the same to people.
+// config/README.md explains the same to people.
 const (
 	nearBest   = 0.97                   // of the best rate: more rows than that needs only wait
 	processors = 2                      // that an instance is counted on to have
@@ -17,7 +17,7 @@ const (
 
 	// mostAtOnce is what a function queues before it refuses (MODELSERVE_QUEUE).
 	mostAtOnce = 256
-	// unmeasured is for a model whose cost nobody measured.
+	// unmeasured is for a model whose cost was not measured.
 	unmeasured = 32
 )
 
@@ -47,7 +47,7 @@ func scaleOf(m *model.Manifest, rows int) scale {
 }
 
 // paying is the smallest measured size of a run that answers about as many rows a
-// second as any does, and its time; 0 when nobody measured. It is what
+// second as any does, and its time; 0 when it was not measured. It is what
 // runtime/batch begins with.
 func paying(m *model.Manifest) (size int, busy time.Duration) {
 	if m.Cost == nil {
@@ -86,7 +86,7 @@ func deadlineOf(m *model.Manifest) time.Duration {
 }
 
 // memoryOf is what a service requests of memory, in MiB: what the model was
-// measured to take, and the process around it. 0 when nobody measured.
+// measured to take, and the process around it. 0 when it was not measured.
 func memoryOf(m *model.Manifest) int64 {
 	const process, step = 64, 32 // MiB
 	if m.Cost == nil || m.Cost.Memory == 0 {

@@ -38,7 +38,7 @@ func TestScale(t *testing.T) {
 		rows int
 		want scale
 	}{
-		"nobody measured":                {&model.Manifest{}, 1, scale{32, 0}},
+		"not measured":                   {&model.Manifest{}, 1, scale{32, 0}},
 		"no sizes":                       {costing(true), 1, scale{32, 0}},
 		"slow, and batches are no use":   {costing(true, 200, 400, 800), 1, scale{16, 4}},
 		"fast, and batches are no use":   {costing(true, 10, 20, 40), 1, scale{80, 20}},
@@ -64,7 +64,7 @@ func TestScale(t *testing.T) {
 }
 
 // The shipped functions have what follows from the measurements that
-// config/README.md tells.
+// config/README.md lists.
 func TestShippedScale(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("../../../../config/README.md")

@@ -126,14 +126,14 @@ func TestWaitFor(t *testing.T) {
 		},
 		"other settings of the version": {
 			before: &function{State: "idle", Models: []string{"churn@2"}},
-			list:   []listed{{0, served}}, took: settleTime,
+			list:   []listed{{0, served}}, took: scanTime,
 		},
 		"failed before, mended": {
 			before: &function{State: "failed", Reason: "it does not build", Models: []string{"churn@2"}},
 			list:   []listed{{0, failed}, {time.Second, served}}, took: time.Second,
 		},
-		"failed":        {list: []listed{{0, building}, {time.Second, failed}}, want: "the platform says: it does not build", took: time.Second},
-		"refused":       {list: []listed{{0, refused}}, want: "the platform says: no such field after 1m0s", took: time.Minute},
+		"failed":        {list: []listed{{0, building}, {time.Second, failed}}, want: "the platform reports: it does not build", took: time.Second},
+		"refused":       {list: []listed{{0, refused}}, want: "the platform reports: no such field after 1m0s", took: time.Minute},
 		"never listed":  {want: "the platform has not looked at it after 1m0s; its log", took: time.Minute},
 		"never served":  {list: []listed{{0, old}}, want: "the platform lists churn with churn@1 after 1m0s", took: time.Minute},
 		"not there":     {list: []listed{{0, "EOF"}}, want: "call http://localhost:8080: EOF"},

@@ -40,18 +40,18 @@ func TestAQuestionIsInterrupted(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	in, person := io.Pipe()
 	t.Cleanup(func() { _ = person.Close() })
-	var said bytes.Buffer
+	var output bytes.Buffer
 	code := Run(ctx, []string{"models", "delete", "churn@1"}, Env{
-		In: in, Out: &said, InTerminal: true, Dir: s.dir,
+		In: in, Out: &output, InTerminal: true, Dir: s.dir,
 		Err: writes(func(text []byte) {
-			_, _ = said.Write(text)
+			_, _ = output.Write(text)
 			if strings.Contains(string(text), "for ever?") {
 				interrupt()
 			}
 		}),
 	})
-	if code != exitFailed || !strings.Contains(said.String(), "interrupted") {
-		t.Errorf("exit %d, says\n%s", code, said.String())
+	if code != exitFailed || !strings.Contains(output.String(), "interrupted") {
+		t.Errorf("exit %d, prints\n%s", code, output.String())
 	}
 	s.must("models", "show", "churn@1")
 }

@@ -59,7 +59,7 @@ shown again.
 
 Scopes: infer:* and infer:MODEL call models, models:read reads about all of
 them, models:write also loads and unloads, keys:admin manages keys, admin is
-all of it. Nobody can give a scope that his own key lacks.`,
+all of it. A key cannot give a scope that it lacks itself.`,
 		Example: `  modelserve keys create ci --scope infer:churn --scope models:read
   modelserve keys create visitor --scope 'infer:*' --expires-in 24h`,
 		Args: args(cobra.ExactArgs(1)),
@@ -93,7 +93,7 @@ all of it. Nobody can give a scope that his own key lacks.`,
 	return cmd
 }
 
-// expire checks the two flags that say when a key ends. within says that the
+// expire checks the two flags that set when a key ends. within is whether the
 // first is given.
 func (k *newKey) expire(within bool, in time.Duration, at string) error {
 	switch {

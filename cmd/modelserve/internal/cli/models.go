@@ -135,7 +135,7 @@ func (m *modelSummary) calls() string {
 	}
 }
 
-// shortDigest keeps what tells digests apart at a glance.
+// shortDigest keeps enough of a digest to distinguish it at a glance.
 func shortDigest(d string) string { return d[:min(len(d), len("sha256:")+12)] }
 
 // modelDetails is what `models show` answers.
@@ -340,7 +340,7 @@ func (a *app) confirm(ctx context.Context, refs []model.Ref) error {
 	}
 	what := strings.Join(names, ", ")
 	if !a.InTerminal {
-		return usagef("this would delete %s; nobody is there to ask, so say --yes", what)
+		return usagef("this would delete %s; there is no terminal to ask on; confirm with --yes", what)
 	}
 	a.promptf("Delete %s for ever? [y/N] ", what)
 	answer := make(chan string, 1)
@@ -380,7 +380,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		Short: "Read a published model whole: hashes, sizes and signature",
 		Long: `Read every file of a published version and compare it with the manifest, and
 the manifest with its signature. Without a public key (the local platform's, or
-MODELSERVE_PUBLIC_KEY_FILE) the signature is not checked, which it says.`,
+MODELSERVE_PUBLIC_KEY_FILE) the signature is not checked, which it reports.`,
 		Example: "  modelserve models verify churn@2",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {

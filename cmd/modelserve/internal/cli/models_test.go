@@ -95,7 +95,7 @@ model.ort …
 	s.deletes()
 }
 
-func TestPushTellsOfServices(t *testing.T) {
+func TestPushNotesServicesThatServeAnotherVersion(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		functions string
@@ -184,7 +184,7 @@ func TestASecondVersionAnswersAtOnce(t *testing.T) {
 }
 
 // TestKeyInTheLine holds that the line that is printed works as it stands, or
-// says what it lacks.
+// names what is missing.
 func TestKeyInTheLine(t *testing.T) {
 	t.Parallel()
 	const comment = "# with your key in MODELSERVE_KEY:\ncurl "
@@ -213,7 +213,7 @@ func TestKeyInTheLine(t *testing.T) {
 
 func (s *shell) deletes() {
 	s.t.Helper()
-	s.fails(exitUsage, "say --yes", "models", "delete", "churn@1")
+	s.fails(exitUsage, "confirm with --yes", "models", "delete", "churn@1")
 	s.terminal, s.in = true, "n\n"
 	s.fails(exitFailed, "nothing was deleted", "models", "delete", "churn@1")
 	s.in = ""
@@ -441,7 +441,7 @@ func TestDataElsewhere(t *testing.T) {
 
 func TestServerOfTheLocalStore(t *testing.T) {
 	t.Parallel()
-	const refused = "say where with MODELSERVE_S3_BUCKET and the other MODELSERVE_S3_*"
+	const refused = "set MODELSERVE_S3_BUCKET and the other MODELSERVE_S3_*"
 	gone := exec.CommandContext(t.Context(), "true")
 	if err := gone.Run(); err != nil {
 		t.Fatal(err)

@@ -37,7 +37,7 @@ func (t *table) String() string {
 	return b.String()
 }
 
-// print writes value as --output says: as JSON, as YAML, or as text for
+// print writes value in the format of --output: as JSON, as YAML, or as text for
 // people, which human makes.
 func (a *app) print(value any, human func() string) error {
 	var text string
@@ -63,7 +63,7 @@ func (a *app) print(value any, human func() string) error {
 	return nil
 }
 
-// notef tells a person something beside the output.
+// notef prints a note to standard error, beside the output.
 func (a *app) notef(format string, args ...any) { _, _ = fmt.Fprintf(a.Err, format+"\n", args...) }
 
 // size writes bytes as people read them.

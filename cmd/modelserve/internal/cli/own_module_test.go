@@ -63,7 +63,7 @@ func TestDeployAFunctionOfAnotherModule(t *testing.T) {
 	s.fails(exitFailed, "does not have example.com/none; run deploy in the folder of the module", "deploy", "churn", "--image", "ko://example.com/none")
 }
 
-// TestDevNeedsManifestsOrAModule holds what is said where there is nothing to run.
+// TestDevNeedsManifestsOrAModule holds the error where there is nothing to run.
 func TestDevNeedsManifestsOrAModule(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
-// localOverlay is what a platform runs that does not say.
+// localOverlay is what a platform runs whose file names no overlay.
 const localOverlay = "config/overlays/local"
 
 // pins are sentences on who would be left without its model when these versions

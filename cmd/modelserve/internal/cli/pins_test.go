@@ -23,7 +23,7 @@ spec:
 `
 
 // canary is pinning with most of the traffic to its revision of before, which
-// remembered says served another version.
+// remembered records as serving another version.
 const (
 	canary = pinning + `  traffic: [{revisionName: risk-00001, percent: 90}, {latestRevision: true, percent: 10}]
 `
@@ -31,8 +31,9 @@ const (
 		"template": {}, "env": [{"name": "MODELSERVE_MODELS", "value": "churn@2"}]}]}}`
 )
 
-// TestDeleteTellsWhoPins holds that nobody loses a model without a word.
-func TestDeleteTellsWhoPins(t *testing.T) {
+// TestDeleteNamesServicesThatPin holds that no model is deleted without a note
+// that names the services that pin it.
+func TestDeleteNamesServicesThatPin(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		overlay   string // a manifest in config/
@@ -81,16 +82,16 @@ func TestDeleteTellsWhoPins(t *testing.T) {
 				s.vars[keyVariable] = "ms_test_key"
 			}
 			r := s.run("models", "delete", tc.ref, "--yes")
-			said := strings.ReplaceAll(r.err, s.dir, "DIR")
-			if r.code != exitOK || !strings.Contains(said, tc.want) || tc.want == "" && said != "" || strings.Count(said, "note: ") > 1 {
-				t.Errorf("exit %d, says\n%s%s\nwant %q", r.code, said, r.out, tc.want)
+			stderr := strings.ReplaceAll(r.err, s.dir, "DIR")
+			if r.code != exitOK || !strings.Contains(stderr, tc.want) || tc.want == "" && stderr != "" || strings.Count(stderr, "note: ") > 1 {
+				t.Errorf("exit %d, prints\n%s%s\nwant %q", r.code, stderr, r.out, tc.want)
 			}
 		})
 	}
 }
 
-// TestDeleteTellsBeforeItAsks holds that the person who is asked knows.
-func TestDeleteTellsBeforeItAsks(t *testing.T) {
+// TestDeleteNotesBeforeItAsks holds that the person who is asked knows.
+func TestDeleteNotesBeforeItAsks(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withPlatform()
 	s.model("a.onnx", onnxtest.Scale(3, 2))

@@ -42,7 +42,7 @@ type platform struct {
 	Functions  []string   `json:"functions"` // folders of Go modules whose service.yaml it runs
 	Library    string     `json:"library"`   // ONNX Runtime's
 
-	dir string // the folder that it keeps, .modelserve or as --data says; "" when there is none
+	dir string // the folder that it keeps, .modelserve or what --data names; "" when there is none
 }
 
 type platformS3 struct {
@@ -55,8 +55,8 @@ type platformS3 struct {
 
 // dataDir is the folder that --data or MODELSERVE_DATA names; "" is none.
 func (a *app) dataDir() string {
-	if said := firstOf(a.data, a.vars.Data); said != "" {
-		return a.abs(said)
+	if dir := firstOf(a.data, a.vars.Data); dir != "" {
+		return a.abs(dir)
 	}
 	return ""
 }
@@ -64,11 +64,11 @@ func (a *app) dataDir() string {
 // findPlatform reads the platform whose folder is named, or else the nearest
 // .modelserve here or above. One that is not there is a platform without a dir.
 func (a *app) findPlatform() (*platform, error) {
-	if said := a.dataDir(); said != "" {
-		if !isDir(said) {
+	if dir := a.dataDir(); dir != "" {
+		if !isDir(dir) {
 			return &platform{}, nil
 		}
-		return readPlatform(said)
+		return readPlatform(dir)
 	}
 	dir, err := filepath.Abs(a.Dir)
 	if err != nil {
@@ -102,7 +102,7 @@ func readPlatform(dir string) (*platform, error) {
 	return &p, nil
 }
 
-// sameUser says what to do about the files of a platform that another user
+// sameUser adds what to do about the files of a platform that another user
 // runs: they hold secrets.
 func sameUser(err error) error {
 	if errors.Is(err, fs.ErrPermission) {

@@ -57,7 +57,7 @@ begins from an empty one.`,
 			return a.policy(cmd.Context(), args[0], reset, change, aliasText)
 		},
 	}
-	cmd.Flags().BoolVar(&reset, "reset", false, "forget every alias and the split first")
+	cmd.Flags().BoolVar(&reset, "reset", false, "remove every alias and the split first")
 	return cmd
 }
 
@@ -136,9 +136,9 @@ func (a *app) policy(ctx context.Context, name string, reset bool, change func(*
 	})
 }
 
-// unevenSplit says of a split between versions of which one takes requests that
-// another refuses: those are answered in turns. "" is none, or one that nobody
-// can look at.
+// unevenSplit is a note on a split between versions of which one takes requests
+// that another refuses: those succeed or fail by turns. "" is none, or one that
+// cannot be looked at.
 func (s *store) unevenSplit(ctx context.Context, name string, shares []model.Share) string {
 	var first *model.Manifest
 	for _, share := range shares {
@@ -184,7 +184,7 @@ func answerOf(name string, versions []int, p *model.Policy) *policyAnswer {
 }
 
 // defaultOf is what calls without a version reach where there is no split, and
-// the alias that says so, if one does.
+// the alias that chose it, if one did.
 func defaultOf(name string, versions []int, p *model.Policy) (version int, alias string) {
 	version, alias, err := p.Pick(name, versions, "", func(int) int { return 0 })
 	if err != nil {
@@ -327,7 +327,7 @@ func (s *store) policyInForce(ctx context.Context, name string) (*model.Policy, 
 	return p, nil
 }
 
-// inUse says what to do about a version that is not deleted because the policy
+// inUse adds what to do about a version that is not deleted because the policy
 // names it.
 func inUse(name string, err error) error {
 	if err != nil && problem.CodeOf(err) == problem.Conflict {

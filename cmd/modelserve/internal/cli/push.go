@@ -35,7 +35,7 @@ type pushed struct {
 	Notes     []string `json:"notes,omitempty"`
 }
 
-// What `models push` says of itself.
+// The help of `models push`.
 const (
 	pushLong = `Load the model in ONNX Runtime, run it, find out whether requests may be joined
 in batches, optimise it for this machine, measure what batches cost, sign it and
@@ -58,14 +58,14 @@ run. Another bound for the same bytes is a new version.
 
 Requests of a tenant share a run where the model's graph shows that no row of the
 first axis has a part in another's answer, and where rows that are run alone and
-together agree. Where the graph does not show it and you know it, say
+together agree. Where the graph does not show it and you know it, use
 --batch-axis 0; rows that disagree refuse that.
 
 A server makes its batches as large as pays, beginning with what was measured
 here, and waits for no request. --max-batch-size and --max-delay override it.
 Only requests of equal sizes share a batch, unless --ragged names axes along
-which the shorter may be padded: you say that its answers stay the same, and the
-model is run to refute it. Inputs that share a length, as token ids and their mask do, are named
+which the shorter may be padded: you assert that its answers stay the same, and
+the model is run to refute it. Inputs that share a length, as token ids and their mask do, are named
 each. One of these with "mask" in its name is padded with what leaves out: with 0 it
 holds ones where something is, with any other pad zeros (mask=1:1). What an input
 without rows, or text, has decides with which others padding was tried: requests
@@ -113,7 +113,7 @@ func (a *app) pushCommand() *cobra.Command {
 	return cmd
 }
 
-// pushFlags are what a publisher says beside the name and the file.
+// pushFlags are what a publisher sets beside the name and the file.
 type pushFlags struct {
 	version     string
 	shapes      []string
@@ -226,7 +226,7 @@ func (a *app) pushedOf(ctx context.Context, s *store, done *publish.Result, addr
 	return p, nil
 }
 
-// passedBy says where calls without a version go if not all to this one; "" if
+// passedBy notes where calls without a version go if not all to this one; "" if
 // they do.
 func (s *store) passedBy(ctx context.Context, ref model.Ref, versions []int) string {
 	policy, err := s.policyInForce(ctx, ref.Name)
@@ -256,9 +256,9 @@ const (
 )
 
 // bring has the platform answer calls without a version by this one from now on,
-// where another did so before, and returns what is to be said of it. Without it
+// where another did so before, and returns notes for the publisher. Without it
 // the platform would do so within two seconds and the time that loading takes.
-// Where no platform answers there is nothing to do or say.
+// Where no platform answers there is nothing to do or note.
 func (a *app) bring(ctx context.Context, ref model.Ref, addr address, takesOver bool) (notes []string) {
 	asking, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
@@ -294,7 +294,7 @@ func asleep(ref model.Ref, functions []function) bool {
 	return i < 0 || functions[i].State == route.StateIdle || functions[i].State == route.StateFailed
 }
 
-// pinNote says that the model's own service serves other versions, which calls
+// pinNote notes that the model's own service serves other versions, which calls
 // without a version now pass by; "" where none does.
 func (a *app) pinNote(ref model.Ref, functions []function) string {
 	for _, f := range functions {

@@ -42,7 +42,7 @@ func TestPushMaxElements(t *testing.T) {
 		MaxElements int64 `json:"max_elements"`
 	}
 	if err := json.Unmarshal([]byte(s.must("models", "show", "churn@1", "-o", "json")), &shown); err != nil || shown.MaxElements != 30 {
-		t.Errorf("show tells %+v, %v", shown, err)
+		t.Errorf("show prints %+v, %v", shown, err)
 	}
 }
 
@@ -62,7 +62,7 @@ func TestPushBatches(t *testing.T) {
 		"--max-delay 5ns":       "--max-delay: expected whole microseconds",
 		"--max-delay 5":         "--max-delay",
 
-		"--max-batch-size 1 --max-delay 5ms": "there is nobody to wait for",
+		"--max-batch-size 1 --max-delay 5ms": "no request waits for another",
 
 		"--batch-axis 1":                    "--batch-axis: expected 0, the only axis along which requests are joined, got 1",
 		"--batch-axis rows":                 "--batch-axis",
@@ -105,11 +105,11 @@ func TestPushBatches(t *testing.T) {
 		"along axis 0, at most 16 rows, waiting up to 2ms\n", ", axis 1 padded with 1\n", ", axis 1 padded with 0\n", "axis 1 follows ids\n", "\nROWS  ALONE", "loaded and warm",
 	} {
 		if !strings.Contains(out, want) {
-			t.Errorf("show tells\n%swant %q", out, want)
+			t.Errorf("show prints\n%swant %q", out, want)
 		}
 	}
 	if out := s.must("models", "show", "text"); !strings.Contains(out, "along axis 0, but one row at a time\n") {
-		t.Errorf("show tells\n%s", out)
+		t.Errorf("show prints\n%s", out)
 	}
 	var shown struct {
 		Batching model.Batching `json:"batching"`

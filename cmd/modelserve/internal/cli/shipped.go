@@ -146,7 +146,7 @@ func (a *app) pushShipped(ctx context.Context, s *store, dir string) error {
 }
 
 // prepareStore makes the local platform's store where there is none yet and
-// nothing says that the models go elsewhere.
+// no variable names another store.
 func (a *app) prepareStore() error {
 	_, given, err := a.storeVariables()
 	if err != nil || given || firstOf(a.server, a.vars.Server) != "" {

@@ -28,7 +28,7 @@ type store struct {
 	of *platform // the running one whose store it is; nil is none
 }
 
-// answers reports whether anything listens where an endpoint says.
+// answers reports whether anything listens at an endpoint.
 func answers(ctx context.Context, endpoint string) bool {
 	u, err := url.Parse(endpoint)
 	if err != nil {
@@ -44,7 +44,7 @@ func answers(ctx context.Context, endpoint string) bool {
 	return true
 }
 
-// explain says of a store that no longer answers whose it is.
+// explain adds to the error of a store that no longer answers whose it was.
 func (s *store) explain(err error) error {
 	if s.of == nil || !errors.Is(err, model.ErrUnreachable) || answers(context.Background(), s.of.S3.Endpoint) {
 		return err
@@ -52,7 +52,7 @@ func (s *store) explain(err error) error {
 	return fmt.Errorf("the platform at %s (process %d) has ended meanwhile: start it again with `make run` or `modelserve dev`, and repeat this", s.of.Server, s.of.PID)
 }
 
-// openStore finds the published models: where MODELSERVE_S3_* say, else in the
+// openStore finds the published models: in the store that MODELSERVE_S3_* name, else in the
 // local platform's store, which is opened here when no platform runs. The
 // function it returns closes what was opened.
 func (a *app) openStore(ctx context.Context) (*store, func() error, error) {
@@ -70,7 +70,7 @@ func (a *app) openStore(ctx context.Context) (*store, func() error, error) {
 		return nil, nothing, err
 	}
 	if !given && !a.isLocal(p) {
-		return nil, nothing, fmt.Errorf("the models of %s are in its S3: say where with MODELSERVE_S3_BUCKET and the other MODELSERVE_S3_*",
+		return nil, nothing, fmt.Errorf("the models of %s are in its S3: set MODELSERVE_S3_BUCKET and the other MODELSERVE_S3_*",
 			firstOf(a.server, a.vars.Server))
 	}
 	closeStore := nothing
@@ -96,8 +96,8 @@ func (a *app) openStore(ctx context.Context) (*store, func() error, error) {
 // isLocal reports whether the platform that is meant is the one here, whose
 // store we know: nothing of one platform may go into the store of another.
 func (a *app) isLocal(p *platform) bool {
-	said := strings.TrimRight(firstOf(a.server, a.vars.Server), "/")
-	return said == "" || p.running() && sameServer(said, p.Server)
+	server := strings.TrimRight(firstOf(a.server, a.vars.Server), "/")
+	return server == "" || p.running() && sameServer(server, p.Server)
 }
 
 // sameServer reports whether two URLs lead to one port of one host. The names
@@ -129,7 +129,7 @@ func (a *app) openLocal(ctx context.Context, p *platform) (artifact.Config, func
 	dir := p.dir
 	if dir == "" || !isDir(filepath.Join(dir, "s3")) {
 		return artifact.Config{}, nil, errors.New("there are no published models here: no local platform here or above has run (.modelserve), " +
-			"and MODELSERVE_S3_BUCKET is not set; start a platform with `make run` or `modelserve dev`, name its folder with --data, or say where the models are with MODELSERVE_S3_*")
+			"and MODELSERVE_S3_BUCKET is not set; start a platform with `make run` or `modelserve dev`, name its folder with --data, or name another store with MODELSERVE_S3_*")
 	}
 	opened, err := local.OpenStore(ctx, dir)
 	if errors.Is(err, objectstore.ErrInUse) {
@@ -149,15 +149,15 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// existing is the platform's file of that name, as platform.json says or as it
-// is by default; "" where there is none.
-func (p *platform) existing(said, name string) string {
+// existing is the platform's file of that name, recorded in platform.json or
+// the default; "" where there is none.
+func (p *platform) existing(recorded, name string) string {
 	if p.dir == "" {
 		return ""
 	}
 	path := filepath.Join(p.dir, name)
-	if said != "" {
-		path = p.path(said)
+	if recorded != "" {
+		path = p.path(recorded)
 	}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return ""
@@ -210,7 +210,7 @@ func (s *store) find(ctx context.Context, text string) (*model.Manifest, error) 
 	return m, notPublished(err)
 }
 
-// notPublished says what to do about a model that is not there.
+// notPublished adds what to do about a model that is not there.
 func notPublished(err error) error {
 	if err != nil && problem.CodeOf(err) == problem.ModelNotFound {
 		return fmt.Errorf("%w; `modelserve models list` shows what is, `modelserve models push` publishes", err)

@@ -74,7 +74,7 @@ func (a *app) undeployHere(ctx context.Context, name string, wait time.Duration)
 		return err
 	}
 	if p.dir == "" {
-		return errors.New("there is no local platform here or above (no .modelserve): name its folder with --data, or say --apply kubectl for a cluster")
+		return errors.New("there is no local platform here or above (no .modelserve): name its folder with --data, or use --apply kubectl for a cluster")
 	}
 	path := filepath.Join(p.dir, servicesDir, name+".yaml")
 	err = madeHere(path, name)
@@ -159,7 +159,7 @@ func (a *app) waitGone(ctx context.Context, name string, wait time.Duration) err
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("the platform still lists it after %s; its log says why", wait)
+			return fmt.Errorf("the platform still lists it after %s; its log has the reason", wait)
 		}
 	}
 }
@@ -174,17 +174,17 @@ func (a *app) undeployCluster(ctx context.Context, name, namespace string) error
 	case err != nil:
 		return err
 	case state.Metadata.Labels[madeBy] != madeByDeploy:
-		return fmt.Errorf("deploy did not make the service %s: take it away where it was made", name)
+		return fmt.Errorf("deploy did not make the service %s: remove it where it was made", name)
 	}
 	cmd := exec.CommandContext(ctx, c.kubectl, "delete", "ksvc", name, "-n", c.namespace) //nolint:gosec // its name is fixed, and those of the service and of its namespace DNS labels
 	cmd.Dir = c.dir
-	var said strings.Builder
-	cmd.Stdout, cmd.Stderr = &said, &said
+	var output strings.Builder
+	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return fmt.Errorf("kubectl delete ksvc %s: %w: %s", name, err, strings.TrimSpace(said.String()))
+		return fmt.Errorf("kubectl delete ksvc %s: %w: %s", name, err, strings.TrimSpace(output.String()))
 	}
 	return a.printUndeployed(undeployed{Name: name})
 }

@@ -31,7 +31,7 @@ func readVariables(environment map[string]string) (v variables, err error) {
 	return v, env.ParseFrom(&v, environment)
 }
 
-// storeVariables reads MODELSERVE_S3_*; given says whether any is set.
+// storeVariables reads MODELSERVE_S3_*; given reports whether any is set.
 func (a *app) storeVariables() (cfg artifact.Config, given bool, err error) {
 	environment := map[string]string{}
 	for _, v := range env.Variables(&cfg) {

@@ -1,7 +1,7 @@
 // Reference writes the pages of docs/reference from the code that they are
 // about: configuration structs and the checks of them, metrics and headers as
-// the source has them, the error table, the commands. It decides nothing; what a
-// page says wrong is to be corrected where it was read.
+// the source has them, the error table, the commands. It decides nothing; an
+// error in a page is corrected where the page was read from.
 package main
 
 import (

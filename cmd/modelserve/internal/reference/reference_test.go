@@ -15,7 +15,7 @@ import (
 // repository is its root.
 func repository() fs.FS { return os.DirFS("../../../..") }
 
-// TestPagesAreCurrent holds docs/reference to what the code says today, and to
+// TestPagesAreCurrent holds docs/reference to the code of today, and to
 // these pages and no others.
 func TestPagesAreCurrent(t *testing.T) {
 	t.Parallel()
@@ -78,12 +78,12 @@ func TestVariables(t *testing.T) {
 func TestBoundOf(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ reason, value, want string }{
-		"a range":              {"expected 0 to 65535, got -1", "-1", "0 to 65535"},
-		"only the type":        {`expected a duration such as 30s: time: invalid duration "!"`, "!", ""},
-		"another is not set":   {"is required and not set", "!", ""},
-		"said after the value": {`host template "!": expected {function}.domain`, "!", "{function}.domain"},
-		"said before it":       {`expected * or a list: "!": a bad name`, "!", "* or a list"},
-		"in other words":       {"is set, and empty", "!", "is set, and empty"},
+		"a range":               {"expected 0 to 65535, got -1", "-1", "0 to 65535"},
+		"only the type":         {`expected a duration such as 30s: time: invalid duration "!"`, "!", ""},
+		"another is not set":    {"is required and not set", "!", ""},
+		"named after the value": {`host template "!": expected {function}.domain`, "!", "{function}.domain"},
+		"named before it":       {`expected * or a list: "!": a bad name`, "!", "* or a list"},
+		"in other words":        {"is set, and empty", "!", "is set, and empty"},
 	} {
 		if got := boundOf(tc.reason, tc.value); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)

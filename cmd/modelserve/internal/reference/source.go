@@ -63,7 +63,7 @@ func (s source) each(visit func(importPath string, n ast.Node)) {
 	}
 }
 
-// comments are what the fields of a struct say of themselves, by field: beside
+// comments are the comments of a struct's fields, by field: beside
 // them, else above them.
 func (s source) comments(importPath, name string) map[string]string {
 	found := map[string]string{}

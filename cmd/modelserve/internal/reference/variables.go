@@ -50,8 +50,8 @@ func byName() map[row]string {
 	}
 }
 
-// instead is said of variables whose fields say nothing, or not enough for those
-// who do not read the code.
+// instead describes variables whose fields have no comment, or one that is not
+// enough for those who do not read the code.
 func instead() map[string]string {
 	return map[string]string{
 		"MODELSERVE_HOSTS":                "Host names that are the gateway's own although they have the form of a function's.",
@@ -70,7 +70,7 @@ func instead() map[string]string {
 func (s source) variables() (map[row]string, error) {
 	rows := byName()
 	for _, r := range readers() {
-		known := map[string]bool{} // a struct that comes first has the say
+		known := map[string]bool{} // the first struct to have it counts
 		for i, cfg := range r.read() {
 			for _, v := range env.Variables(cfg) {
 				if known[v.Name] {
@@ -136,7 +136,7 @@ func otherwise(v env.Variable) string {
 	return code(v.Default)
 }
 
-// about is what a variable's field says of it: without the field's name at its
+// about is the comment of a variable's field: without the field's name at its
 // beginning, and with variables for the names of the others.
 func (s source) about(v env.Variable) (string, error) {
 	words, ok := instead()[v.Name]
@@ -144,7 +144,7 @@ func (s source) about(v env.Variable) (string, error) {
 		words = strings.TrimSpace(s.comments(v.Package, v.Struct)[v.Field])
 	}
 	if words == "" {
-		return "", fmt.Errorf("nothing is said of %s: comment the field %s of %s.%s", v.Name, v.Field, v.Package, v.Struct)
+		return "", fmt.Errorf("%s is not described: comment the field %s of %s.%s", v.Name, v.Field, v.Package, v.Struct)
 	}
 	if rest, ok := strings.CutPrefix(words, v.Field); ok {
 		words = strings.TrimLeft(rest, ", ")
@@ -190,7 +190,7 @@ func bounds(read func() any, name string) string {
 	return strings.Join(found, "; ")
 }
 
-// boundOf is what a refusal of a value expected of it; "" where it says no more
+// boundOf is what a refusal of a value expected of it; "" where that is no more
 // than the type, or is of a variable that was not set.
 func boundOf(reason, value string) string {
 	if _, expected, ok := strings.Cut(reason, "expected "); ok {
