@@ -7,7 +7,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-// Bounds are what requests may ask of a model, beyond what its file says. A
+// Bounds are what requests may ask of a model, beyond what its file declares. A
 // body within its own bound can make a network take gigabytes.
 type Bounds struct {
 	MaxElements int64 // of each input; 0 is no bound

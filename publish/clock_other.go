@@ -4,5 +4,5 @@ package publish
 
 import "time"
 
-// threadTime is the time: the system tells a thread's own in other ways.
+// threadTime is wall time: only Linux's clock of a thread is read.
 func threadTime() time.Duration { return wallTime() }

@@ -88,7 +88,7 @@ func (p *prover) mergedOf(o int) (axes []int) {
 
 // stable reports whether an output stays what it is when numbers change by as
 // little as rounding does. Where it does not, as where all of a row cancels out,
-// a difference tells nothing of padding.
+// a difference shows nothing of padding.
 func (p *prover) stable(ctx context.Context, o int, scale *scale, row []infer.Tensor, alone *infer.Tensor) (bool, error) {
 	moved := slices.Clone(row)
 	for i := range moved {
@@ -119,9 +119,9 @@ func (p *prover) stable(ctx context.Context, o int, scale *scale, row []infer.Te
 // control sees whether the trials of a group can show anything: rows, and the
 // same rows with what pads in place of their second half, must differ in the
 // outputs. Where they never do, as where all is NaN or the same label, equal
-// answers say nothing of padding.
+// answers show nothing of padding.
 func (p *prover) control(ctx context.Context, g int, group []int, base int64) error {
-	// An input may say how much of base is there, which is no more (widen).
+	// An input may bound how much of base is there, which is no more (widen).
 	short, long := p.with(base, group, base/2), p.all(base)
 	for seed := 1; seed <= 3; seed++ {
 		for _, fill := range fillings() {
@@ -174,8 +174,8 @@ func (p *prover) controlWith(ctx context.Context, g int, short, long []int64, fi
 	return nil
 }
 
-// told holds that the trials could have shown what they did not.
-func (p *prover) told(groups [][]int) error {
+// checkControls refuses groups where the trials could not have shown a change.
+func (p *prover) checkControls(groups [][]int) error {
 	for o := range p.sig.Outputs {
 		if p.sig.Outputs[o].Unbatched {
 			continue // no row changes it
@@ -184,11 +184,11 @@ func (p *prover) told(groups [][]int) error {
 		for g, group := range groups {
 			some = some || p.moved[g][o]
 			if p.reach != nil && p.reaches(group, o) && !p.moved[g][o] {
-				return p.untold(o, group)
+				return p.unaffected(o, group)
 			}
 		}
 		if p.reach == nil && !some {
-			return p.untold(o, nil)
+			return p.unaffected(o, nil)
 		}
 	}
 	for g, group := range groups {
@@ -200,7 +200,7 @@ func (p *prover) told(groups [][]int) error {
 	return nil
 }
 
-func (p *prover) untold(o int, group []int) error {
+func (p *prover) unaffected(o int, group []int) error {
 	return refuse("--ragged: output %q does not change with what %s holds in place of the padding, with any values that were tried (or is no finite number), "+
 		"so nothing shows that padding does not change it; give a request with values that it is made for: --example request.json, or publish without --ragged",
 		p.sig.Outputs[o].Name, p.names(group))

@@ -15,7 +15,7 @@ import (
 )
 
 // pooling makes "y" of [n, k] of each row of "x" of [n, t] and of what its other
-// inputs say: "mask" of [n, t], "flag" of [], "text" of [n].
+// inputs hold: "mask" of [n, t], "flag" of [], "text" of [n].
 type pooling struct {
 	of func(r *pooledRow) []float64
 }
@@ -102,9 +102,9 @@ func textInput() infer.TensorSpec {
 	return infer.TensorSpec{Name: "text", DataType: infer.Bytes, Shape: []int64{-1}, Example: []int64{1}}
 }
 
-// TestNoProofWithoutSomethingTelling holds that padding is believed to change
+// TestNoProofWhereNoTrialCouldDiffer holds that padding is taken to change
 // nothing only where trials could show that it does.
-func TestNoProofWithoutSomethingTelling(t *testing.T) {
+func TestNoProofWhereNoTrialCouldDiffer(t *testing.T) {
 	t.Parallel()
 	x := Ragged{Input: "x", Axis: 1}
 	mask := func(pad float64) []Ragged { return []Ragged{x, {Input: "mask", Axis: 1, Pad: pad}} }
@@ -157,7 +157,7 @@ func TestNoProofWithoutSomethingTelling(t *testing.T) {
 			of: func(r *pooledRow) []float64 { return []float64{r.masked(0)} }, width: 1,
 			others: []infer.TensorSpec{maskInput(infer.Bool)}, asked: mask(1), blank: true,
 		},
-		"a mask of what to leave out that says little when it leaves out all": {
+		"a mask of what to leave out that shows little when it leaves out all": {
 			of: func(r *pooledRow) []float64 {
 				if v := r.masked(0); !math.IsNaN(v) {
 					return []float64{v}
@@ -165,7 +165,7 @@ func TestNoProofWithoutSomethingTelling(t *testing.T) {
 				return []float64{r.mean()}
 			}, width: 1, others: []infer.TensorSpec{maskInput(infer.Bool)}, asked: mask(1),
 		},
-		"a mask that says little when it leaves out all": {
+		"a mask that shows little when it leaves out all": {
 			of: func(r *pooledRow) []float64 {
 				if v := r.masked(1); !math.IsNaN(v) {
 					return []float64{v}
@@ -255,7 +255,7 @@ func TestKnobsAreProvenByTheirValues(t *testing.T) {
 				t.Errorf("proven with (-want +got):\n%s", diff)
 			}
 			if !strings.Contains(note, tc.note) {
-				t.Errorf("push says %q", note)
+				t.Errorf("push notes %q", note)
 			}
 		})
 	}

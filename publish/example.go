@@ -134,8 +134,8 @@ func keepExample(ctx context.Context, model runner, sig infer.Signature, proven 
 	return sig, fmt.Errorf("it does not run without the inputs that are optional: %s", why)
 }
 
-// withData puts the data of those required inputs that keep says into the
-// signature, and tells its bytes.
+// withData puts the data of those required inputs that keep selects into the
+// signature, and returns its size in bytes.
 func withData(sig infer.Signature, proven []infer.Tensor, keep func(infer.DataType) bool) (kept infer.Signature, size int) {
 	sig.Inputs = slices.Clone(sig.Inputs)
 	for i := range sig.Inputs {
@@ -148,8 +148,8 @@ func withData(sig infer.Signature, proven []infer.Tensor, keep func(infer.DataTy
 	return sig, size
 }
 
-// isDiscrete tells the data types whose values say what to do rather than what
-// to do it to.
+// isDiscrete reports whether values of a data type choose what the model does
+// (an index, a flag) rather than being what it computes with.
 func isDiscrete(d infer.DataType) bool {
 	switch d {
 	case infer.FP16, infer.BF16, infer.FP32, infer.FP64:

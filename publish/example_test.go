@@ -180,7 +180,7 @@ func TestReadExampleRefuses(t *testing.T) {
 }
 
 // TestWhatIsAnsweredWithNothing holds that a model whose made-up inputs make no
-// element of its outputs is published, and the publisher told what that shows.
+// element of its outputs is published, and the publisher notified of what that shows.
 func TestWhatIsAnsweredWithNothing(t *testing.T) {
 	t.Parallel()
 	scalar := func(name string) onnxtest.Value {

@@ -9,7 +9,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-// filling is what a row holds. Masks hold what says that all is there.
+// filling is what a row holds. Masks mark all of it as there.
 type filling struct {
 	seed     int
 	given    bool // numbers between the smallest and the largest of the publisher's example
@@ -96,7 +96,7 @@ func (p *prover) bisect(ctx context.Context, i int, refused float64, base int64)
 	}
 }
 
-// isMask reports whether an input says what of the others is there: by its name,
+// isMask reports whether an input marks what of the others is there: by its name,
 // where it is padded, and the publisher's example has no other numbers than 0 and 1.
 func (p *prover) isMask(name string) bool {
 	if !strings.Contains(strings.ToLower(name), "mask") || !slices.ContainsFunc(p.asked, func(r Ragged) bool { return r.Input == name }) {

@@ -12,9 +12,9 @@ import (
 
 // outputs finds which outputs follow the group's length, and by which divisor.
 // Lengths go on growing until each has shown enough sizes, for a rule that is
-// read off few holds for few; patient, also those that have shown one yet. It
+// read off few holds for few; if thorough, also those that have shown one yet. It
 // returns what ran, the longest last.
-func (p *prover) outputs(ctx context.Context, group []int, base int64, patient bool) ([]seen, error) {
+func (p *prover) outputs(ctx context.Context, group []int, base int64, thorough bool) ([]seen, error) {
 	var trials []seen
 	tried := map[int64]bool{}
 	try := func(n int64) error {
@@ -60,22 +60,22 @@ func (p *prover) outputs(ctx context.Context, group []int, base int64, patient b
 				return nil, err
 			}
 		}
-		if only && p.shown(trials, patient) {
+		if only && p.shown(trials, thorough) {
 			break
 		}
 	}
-	return trials, p.settle(group, trials)
+	return trials, p.keepRules(group, trials)
 }
 
-// shown reports whether each output with an open axis has taken enough sizes, or,
-// not to be patient, one.
-func (p *prover) shown(trials []seen, patient bool) bool {
+// shown reports whether each output with an open axis has taken enough sizes; if
+// not thorough, one that has come out in a single size counts, too.
+func (p *prover) shown(trials []seen, thorough bool) bool {
 	for o := range p.sig.Outputs {
 		shapes := map[string]bool{}
 		for _, t := range trials {
 			shapes[fmt.Sprint(t.shapes[o])] = true
 		}
-		if p.open(o) && p.follow[o].Of == "" && len(shapes) < enoughSizes && (patient || len(shapes) > 1) {
+		if p.open(o) && p.follow[o].Of == "" && len(shapes) < enoughSizes && (thorough || len(shapes) > 1) {
 			return false
 		}
 	}
@@ -94,9 +94,9 @@ func (p *prover) open(o int) bool {
 	return spec.Shape == nil
 }
 
-// rules looks at what ran for lengths that are to be tried yet: those that tell
-// the divisors apart that fit, and those about multiples of the only one. only
-// says that no output has several. One that follows by none is an error.
+// rules looks at what ran for lengths that are to be tried yet: those that
+// distinguish the divisors that fit, and those about multiples of the only one.
+// only reports that no output has several. One that follows by none is an error.
 func (p *prover) rules(group []int, trials []seen) (next []int64, only bool, err error) {
 	only = true
 	for o := range p.sig.Outputs {
@@ -120,15 +120,15 @@ func (p *prover) rules(group []int, trials []seen) (next []int64, only bool, err
 	return next, only, nil
 }
 
-// settle keeps the rules of the outputs that follow the group.
-func (p *prover) settle(group []int, trials []seen) error {
+// keepRules keeps the rules of the outputs that follow the group.
+func (p *prover) keepRules(group []int, trials []seen) error {
 	for o := range p.sig.Outputs {
 		axis, low, high, err := followed(trials, o)
 		if err == nil && axis >= 0 {
 			err = p.canFollow(o, axis)
 		}
 		if err == nil && low < high {
-			err = fmt.Errorf("its axis %d has %s: the length by %d, by %d and what is between would all give that, and the model runs with no length that tells them apart",
+			err = fmt.Errorf("its axis %d has %s: the length by %d, by %d and what is between would all give that, and the model runs with no length that distinguishes them",
 				axis, sizesOf(trials, o, axis), low, high)
 		}
 		if err != nil {
@@ -146,7 +146,7 @@ func (p *prover) uncut(o int, group []int, why error) error {
 }
 
 // still is an output whose axis is open and took one size for all lengths, for
-// there is no telling what it does beyond them; -1 is none. It may be an axis of
+// what it does beyond them is not known; -1 is none. It may be an axis of
 // the inputs that is not ragged which moves it.
 func (p *prover) still(ctx context.Context, tried [][]seen, base int64) (int, error) {
 	var other [][]int64 // with all other open axes twice as long

@@ -20,9 +20,9 @@ const (
 	mostKnob  = model.MaxRaggedBytes / mostWays // of one value
 )
 
-// knob is an input whose values may say what the model does with the others: one
+// knob is an input whose values may choose what the model does with the others: one
 // without rows (a flag, a mode), or text. What was proven with some of its values
-// says nothing of others.
+// shows nothing of others.
 type knob struct {
 	input  int      // its place in the signature
 	values [][]byte // of the whole input or, where it has rows, of one; the first that the model ran with
@@ -70,7 +70,7 @@ func (p *prover) take(example []infer.Tensor) error {
 }
 
 // valuesOf are the values of a knob that padding is proven with: those of the
-// example, or made-up ones; and of one number what mostly says yes and no.
+// example, or made-up ones; and of one number 1 and 0, the usual yes and no.
 func (p *prover) valuesOf(spec *infer.TensorSpec, example *infer.Tensor) (values [][]byte, err error) {
 	var t infer.Tensor
 	switch {
@@ -181,7 +181,7 @@ func (p *prover) padding(ctx context.Context, groups [][]int, tried [][]seen, ba
 		case err != nil:
 			p.most, p.blank = most, blank
 			p.firstAlone()
-			return nil //nolint:nilerr // of these values nothing is believed
+			return nil //nolint:nilerr // padding is not proven with these values, so they are not kept
 		}
 		blank &= p.blank
 		p.blank = blank
@@ -215,13 +215,13 @@ func (p *prover) proveWay(ctx context.Context, groups [][]int, tried [][]seen, b
 	if err := p.lengths(ctx, groups, tried, base, from, to); err != nil {
 		return err
 	}
-	if err := p.told(groups); err != nil {
+	if err := p.checkControls(groups); err != nil {
 		return err
 	}
 	return p.blanks(ctx, groups, base)
 }
 
-// knobNote says which values of the knobs padding was proven with.
+// knobNote lists the values of the knobs that padding was proven with.
 func (p *prover) knobNote() string {
 	var parts []string
 	for _, k := range p.knobs {

@@ -63,7 +63,7 @@ func (p *prover) climb(ctx context.Context, g int, group []int, base, limit int6
 		sizes, err := p.running(ctx, group, base, previousClass(top)+1, min(top, limit), step, thorough)
 		began, pairs := time.Now(), 1
 		if err == nil && len(sizes) > 1 {
-			pairs, err = p.company(ctx, group, base, sizes, thorough)
+			pairs, err = p.mixed(ctx, group, base, sizes, thorough)
 		}
 		spent := time.Since(began)
 		if err == nil && len(sizes) > 1 && proven == 0 {
@@ -144,10 +144,10 @@ func (p *prover) running(ctx context.Context, group []int, base, low, top, step 
 	return sizes, context.Cause(ctx)
 }
 
-// company runs rows of the sizes together, each beside longer and shorter ones,
-// with values of all kinds or, not to take long, the most telling. The longest
+// mixed runs rows of the sizes together, each beside longer and shorter ones,
+// with values of all kinds or, not to take long, those most likely to differ. The longest
 // is among them. It returns how many pairs it ran.
-func (p *prover) company(ctx context.Context, group []int, base int64, sizes []int64, thorough bool) (pairs int, err error) {
+func (p *prover) mixed(ctx context.Context, group []int, base int64, sizes []int64, thorough bool) (pairs int, err error) {
 	longest := p.with(base, group, sizes[len(sizes)-1])
 	fills := []filling{{}, {wide: true, floats: true}}
 	if thorough {
@@ -204,7 +204,7 @@ func (p *prover) ids(ctx context.Context, group []int, base int64, sizes []int64
 }
 
 // highest is how many rows of one value there are to try: as many as the ids that
-// the inputs of the group take, or as floats that are none so many as tell. With
+// the inputs of the group take, or as floats that are none so many as show a difference. With
 // whole it is 0 where no floats may be ids.
 func (p *prover) highest(group []int, whole bool) int {
 	rows := 0
@@ -260,7 +260,7 @@ func (p *prover) block(ctx context.Context, group []int, base int64, sizes []int
 	return true, nil
 }
 
-// note says up to which lengths padding was tried. Trials refute and do not prove:
+// note is up to which lengths padding was tried. Trials refute and do not prove:
 // a model may answer otherwise at an id or a value that was not tried.
 func (p *prover) note() string {
 	text := ""
@@ -270,7 +270,7 @@ func (p *prover) note() string {
 		}
 		text += fmt.Sprintf("axis %d of input %q up to %d", r.Axis, r.Input, p.most[i])
 	}
-	return "padding was tried along " + text + p.knobNote() + ", and changed no answer; that it changes none of others is your word. " +
+	return "padding was tried along " + text + p.knobNote() + ", and changed no answer; that it changes no other answer is not proven: --ragged asserts it. " +
 		"Requests beyond what was tried share batches only with those of equal sizes"
 }
 

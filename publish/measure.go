@@ -16,23 +16,23 @@ const measureTime = 5 * time.Second
 
 // Bounds on the measuring of a model.
 const (
-	mostRows     = 64
-	mostBytes    = 256 << 20 // of one run's inputs and outputs
-	mostBusy     = 1 << 30   // the same of all runs at once, which share the inputs
-	longestRun   = time.Second
-	leastRounds  = 3
-	mostRounds   = 10
-	spell        = time.Millisecond // short runs are timed many in a row
-	mostInSpell  = 1000
-	clearlyLess  = 0.85 // of the best: noise is below that
-	fallsToTheir = 2    // sizes in a row that answer clearly fewer rows a second end the search
+	mostRows    = 64
+	mostBytes   = 256 << 20 // of one run's inputs and outputs
+	mostBusy    = 1 << 30   // the same of all runs at once, which share the inputs
+	longestRun  = time.Second
+	leastRounds = 3
+	mostRounds  = 10
+	burst       = time.Millisecond // short runs are timed many in a row: a clock's own cost is small beside that
+	mostInBurst = 1000
+	clearlyLess = 0.85 // of the best: a tenth is noise (docs/benchmarks.md)
+	fallsToEnd  = 2    // sizes in a row that answer clearly fewer rows a second end the search
 )
 
 // trial is one size that is measured.
 type trial struct {
 	size   int
 	inputs []infer.Tensor
-	runs   int // that make a spell
+	runs   int // that make a burst
 
 	alone, busy time.Duration // the best of all rounds; 0 before the first
 }
@@ -52,9 +52,9 @@ type measurement struct {
 // wallTime is the time since some moment.
 func wallTime() time.Duration { return time.Duration(time.Now().UnixNano()) }
 
-// measure runs the model at rising numbers of rows and tells the time of a run
+// measure runs the model at rising numbers of rows and returns the time of a run
 // at each, alone and with every processor busy. It takes about as long as
-// budget says, three times that on a busy machine, and the first size is run in
+// budget, three times that on a busy machine, and the first size is run in
 // any case. Other programs make runs
 // slower and never faster, so the sizes take turns, and the best turn of each
 // counts.
@@ -91,7 +91,7 @@ func (m *measurement) run(ctx context.Context) ([]model.BatchCost, error) {
 	}
 	costs := make([]model.BatchCost, len(trials))
 	for i, t := range trials {
-		// No run is faster for company: where it seems so, that is noise.
+		// No run is faster beside others: where it seems so, that is noise.
 		costs[i] = model.BatchCost{Size: t.size, Alone: int64(t.alone), Busy: int64(max(t.busy, t.alone))}
 	}
 	return costs, nil
@@ -125,7 +125,7 @@ func (m *measurement) choose(ctx context.Context) ([]*trial, error) {
 		chosen = more
 		if rate := float64(size) / t.alone.Seconds(); rate > best*clearlyLess {
 			best, falls = max(best, rate), 0
-		} else if falls++; falls == fallsToTheir {
+		} else if falls++; falls == fallsToEnd {
 			break
 		}
 		if late || perRow.of(2*size) > mostBytes || perRow.ofAll(2*size, m.workers) > mostBusy {
@@ -135,7 +135,7 @@ func (m *measurement) choose(ctx context.Context) ([]*trial, error) {
 	return chosen, nil
 }
 
-// first runs a size twice, for the first run of a shape learns and allocates,
+// first runs a size twice, for the first run of a shape plans and allocates,
 // and times the second.
 func (m *measurement) first(ctx context.Context, size int) (*trial, perRow, error) {
 	t := &trial{size: size}
@@ -156,10 +156,10 @@ func (m *measurement) first(ctx context.Context, size int) (*trial, perRow, erro
 		bytes = perRow{bytesOf(t.inputs) / size, bytesOf(outputs) / size}
 		release()
 		if t.alone > longestRun {
-			break // the first says enough
+			break // the first is enough
 		}
 	}
-	t.runs = int(min(max(spell/max(t.alone, 1), 1), mostInSpell))
+	t.runs = int(min(max(burst/max(t.alone, 1), 1), mostInBurst))
 	return t, bytes, nil
 }
 
@@ -173,13 +173,13 @@ func roundTime(trials []*trial) time.Duration {
 	return sum
 }
 
-// turn times a spell of runs alone, and one on every processor.
+// turn times a burst of runs alone, and one on every processor.
 func (m *measurement) turn(ctx context.Context, t *trial) error {
-	alone, err := m.spell(ctx, t)
+	alone, err := m.timeBurst(ctx, t)
 	if err != nil {
 		return err
 	}
-	spells, faults := make([]time.Duration, m.workers), make([]error, m.workers)
+	bursts, faults := make([]time.Duration, m.workers), make([]error, m.workers)
 	begin := make(chan struct{})
 	var ready, done sync.WaitGroup
 	for i := range m.workers {
@@ -187,7 +187,7 @@ func (m *measurement) turn(ctx context.Context, t *trial) error {
 		done.Go(func() {
 			ready.Done()
 			<-begin
-			spells[i], faults[i] = m.spell(ctx, t)
+			bursts[i], faults[i] = m.timeBurst(ctx, t)
 		})
 	}
 	ready.Wait()
@@ -198,8 +198,8 @@ func (m *measurement) turn(ctx context.Context, t *trial) error {
 			return err
 		}
 	}
-	// The slowest had company all the while.
-	t.alone, t.busy = best(t.alone, alone), best(t.busy, slices.Max(spells))
+	// The slowest had others beside it all the while.
+	t.alone, t.busy = best(t.alone, alone), best(t.busy, slices.Max(bursts))
 	return nil
 }
 
@@ -210,8 +210,8 @@ func best(have, seen time.Duration) time.Duration {
 	return min(have, seen)
 }
 
-// spell is the mean time of the trial's runs, one after the other.
-func (m *measurement) spell(ctx context.Context, t *trial) (time.Duration, error) {
+// timeBurst is the mean time of the trial's runs, one after the other.
+func (m *measurement) timeBurst(ctx context.Context, t *trial) (time.Duration, error) {
 	runtime.LockOSThread() // its clock is read
 	defer runtime.UnlockOSThread()
 	begun := m.clock()

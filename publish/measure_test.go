@@ -125,7 +125,7 @@ func TestMeasure(t *testing.T) {
 				if diff := cmp.Diff(tc.want, sizes); diff != "" {
 					t.Errorf("sizes (-want +got):\n%s", diff)
 				}
-				// At the least each size runs twice, alone, and in company.
+				// At the least each size runs twice, alone, and beside others.
 				if took, least := time.Since(begun), 10*tc.model.time(int(tc.model.largest.Load())); took > max(tc.budget, least) {
 					t.Errorf("took %s of %s", took, tc.budget)
 				}
@@ -170,13 +170,13 @@ func TestMeasureEnds(t *testing.T) {
 	})
 }
 
-// TestPublishMeasures holds that a version says what it costs, that what was
-// measured makes no other one, and that the publisher's words do.
+// TestPublishMeasures holds that a version has its cost, that what was measured
+// makes no other one, and that the publisher's settings do.
 func TestPublishMeasures(t *testing.T) {
 	t.Parallel()
 	p := newPublisher(t)
 	path := onnxtest.Identity(onnxtest.Float, "n", "t", 4).Write(t)
-	words := model.Batching{MaxBatchSize: 16, MaxDelay: 2000}
+	settings := model.Batching{MaxBatchSize: 16, MaxDelay: 2000}
 	ragged := []Ragged{{"x", 1, 0}}
 	for _, tc := range []struct {
 		name      string
@@ -188,14 +188,14 @@ func TestPublishMeasures(t *testing.T) {
 	}{
 		{"first", 0, model.Batching{}, nil, 1, false},
 		{"again", 0, model.Batching{}, nil, 1, true},
-		{"with a word on batches", 0, words, nil, 2, false},
-		{"again, with it", 0, words, nil, 2, true},
+		{"with a batch size", 0, settings, nil, 2, false},
+		{"again, with it", 0, settings, nil, 2, true},
 		{"again, without", 0, model.Batching{}, nil, 2, true},
-		{"another word", 0, model.Batching{MaxBatchSize: 1}, nil, 3, false},
+		{"another batch size", 0, model.Batching{MaxBatchSize: 1}, nil, 3, false},
 		{"a ragged axis", 0, model.Batching{}, ragged, 4, false},
 		{"again, with that", 0, model.Batching{}, ragged, 4, true},
 		{"another pad", 0, model.Batching{}, []Ragged{{"x", 1, 1}}, 5, false},
-		{"words for a version that is there", 1, words, ragged, 1, true},
+		{"settings for a version that is there", 1, settings, ragged, 1, true},
 	} {
 		done, err := p.Publish(t.Context(), Request{
 			Name: "tokens", Version: tc.version, File: path, Batching: tc.batching, Ragged: tc.ragged, Measure: 50 * time.Millisecond,
@@ -241,7 +241,7 @@ func TestPublishTwiceAtOnce(t *testing.T) {
 	}
 }
 
-func TestWordsOnBatchesNeedAnAxis(t *testing.T) {
+func TestBatchSettingsNeedAnAxis(t *testing.T) {
 	t.Parallel()
 	p := newPublisher(t)
 	path := onnxtest.Mean(3).Write(t)

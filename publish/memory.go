@@ -11,7 +11,7 @@ import (
 )
 
 // openMeasured loads the file that will be served and warms it up as a server
-// does, which tells what a server makes room for before it loads the model.
+// does. memory is in bytes: what a server frees before it loads the model.
 func openMeasured(ctx context.Context, lib *ort.Library, path string, sig *infer.Signature) (_ *ort.Session, memory int64, err error) {
 	session, err := lib.Open(path, ort.Options{})
 	if err != nil {

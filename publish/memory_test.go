@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// TestMemoryIsWhatAServerMeasures holds that the memory a version says it takes
+// TestMemoryIsWhatAServerMeasures holds that the memory a version is published with
 // is what a server, in a process of its own, finds once the model is warm: the
 // server makes room for the one, and counts the other.
 func TestMemoryIsWhatAServerMeasures(t *testing.T) {
@@ -67,8 +67,8 @@ func TestMemoryIsWhatAServerMeasures(t *testing.T) {
 	}
 }
 
-// costInto learns and measures a model, and leaves the copy that is served and
-// what the manifest says of it in a folder.
+// costInto proves and measures a model, and leaves the copy that is served and
+// its part of the manifest in a folder.
 func costInto(ctx context.Context, model, dir string) (err error) {
 	lib, err := library()
 	if err != nil {
@@ -137,7 +137,7 @@ func loadFrom(ctx context.Context, dir string) (err error) {
 	return nil
 }
 
-// warm loads and warms up as a server does, and tells what that took.
+// warm loads and warms up as a server does, and returns what that took.
 func warm(ctx context.Context, lib *ort.Library, path string, sig *infer.Signature) (memory int64, err error) {
 	s, err := lib.Open(path, ort.Options{})
 	if err != nil {

@@ -12,9 +12,9 @@ import (
 	"github.com/modelserveai/modelserve/runtime/ort"
 )
 
-// heldTime is how long the optimised copy is run with more than the inputs that
+// compareTime is how long the optimised copy is run with more than the inputs that
 // the model was proven with.
-const heldTime = 5 * time.Second
+const compareTime = 5 * time.Second
 
 // optimize writes the copy that loads fast, and holds its answers to the
 // model's own.
@@ -35,14 +35,14 @@ func optimize(ctx context.Context, lib *ort.Library, session *ort.Session, sig *
 func answersAlike(ctx context.Context, model, fast runner, sig *infer.Signature, inputs []infer.Tensor) error {
 	type pair struct{ want, got []infer.Tensor }
 	var pairs []pair
-	deadline := time.Now().Add(heldTime)
+	deadline := time.Now().Add(compareTime)
 	for i, inputs := range variants(sig, inputs) {
 		if i > 0 && time.Now().After(deadline) {
 			break
 		}
 		want, err := kept(ctx, model, inputs)
 		if err != nil && i > 0 && ctx.Err() == nil {
-			continue // that the model refuses them says nothing of the copy
+			continue // that the model refuses them shows nothing of the copy
 		}
 		var got []infer.Tensor
 		if err == nil {
@@ -59,7 +59,7 @@ func answersAlike(ctx context.Context, model, fast runner, sig *infer.Signature,
 			samples = append(samples, p.want[o])
 		}
 		name := pairs[0].want[o].Name
-		if !slices.ContainsFunc(samples, func(t infer.Tensor) bool { return telling(&t) }) {
+		if !slices.ContainsFunc(samples, func(t infer.Tensor) bool { return canDiffer(&t) }) {
 			return fmt.Errorf("output %q is no finite number for any inputs that were tried, so the optimised copy could not be held to it; give a request with values that it is made for: --example request.json", name)
 		}
 		scale := scaleOf(samples)
@@ -73,7 +73,7 @@ func answersAlike(ctx context.Context, model, fast runner, sig *infer.Signature,
 }
 
 // variants are inputs and others of their shapes: with other numbers, and with
-// other small whole numbers in inputs that have rows. Others may say how large an
+// other small whole numbers in inputs that have rows. Others may choose how large an
 // output is to be.
 func variants(sig *infer.Signature, inputs []infer.Tensor) [][]infer.Tensor {
 	all := [][]infer.Tensor{inputs}
@@ -108,9 +108,9 @@ func kept(ctx context.Context, model runner, inputs []infer.Tensor) ([]infer.Ten
 	return own, nil
 }
 
-// telling reports whether an output has what two runs can differ in. One without
+// canDiffer reports whether an output has what two runs can differ in. One without
 // elements has nothing to be wrong in.
-func telling(t *infer.Tensor) bool {
+func canDiffer(t *infer.Tensor) bool {
 	if tolerance(t.DataType) == 0 || len(t.Data) == 0 {
 		return true
 	}

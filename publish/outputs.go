@@ -14,8 +14,9 @@ const mostShown = 3
 // openOutputs runs the model with the inputs it was proven with, with those that
 // a server will warm it up with, and with one to three rows, and opens the axes
 // of outputs that come out in other sizes than the file declares: ONNX Runtime
-// lets a model break its word, exporters declare what held of one example, and a
-// server holds every answer to what is published. notes say which.
+// lets a model return other shapes than it declares, exporters declare those of
+// one example, and a server holds every answer to what is published. notes list
+// them.
 func openOutputs(ctx context.Context, model runner, sig infer.Signature, proven []infer.Tensor) (opened infer.Signature, notes []string, err error) {
 	shown := make([][][]int64, len(sig.Outputs))
 	look := func(inputs []infer.Tensor) error {
@@ -38,7 +39,7 @@ func openOutputs(ctx context.Context, model runner, sig infer.Signature, proven 
 		}
 	}
 	for _, inputs := range severalRows(&sig) {
-		// That it does not run so says nothing of its outputs.
+		// That it does not run so shows nothing of its outputs.
 		if err := look(inputs); err != nil && ctx.Err() != nil {
 			return sig, nil, context.Cause(ctx)
 		}

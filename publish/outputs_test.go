@@ -10,10 +10,10 @@ import (
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )
 
-// fickle gives as many rows as its first input says.
-type fickle struct{}
+// sizedByInput gives as many rows as the value of its first input.
+type sizedByInput struct{}
 
-func (fickle) Run(_ context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
+func (sizedByInput) Run(_ context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
 	n := int64(inputs[0].Data[0])
 	return []infer.Tensor{
 		{Name: "rows", DataType: infer.Uint8, Shape: []int64{n, 2}, Data: make([]byte, 2*n)},
@@ -22,7 +22,7 @@ func (fickle) Run(_ context.Context, inputs []infer.Tensor, _ []string) ([]infer
 	}, func() {}, nil
 }
 
-func TestOutputsThatBreakTheirWordAreOpened(t *testing.T) {
+func TestOutputsOfOtherSizesThanDeclaredAreOpened(t *testing.T) {
 	t.Parallel()
 	spec := func(name string, shape ...int64) infer.TensorSpec {
 		return infer.TensorSpec{Name: name, DataType: infer.Uint8, Shape: append([]int64{}, shape...)}
@@ -31,7 +31,7 @@ func TestOutputsThatBreakTheirWordAreOpened(t *testing.T) {
 		Inputs:  []infer.TensorSpec{spec("n", 1)},
 		Outputs: []infer.TensorSpec{spec("rows", 4, 2), spec("kept", 3), spec("flat", 1)},
 	}
-	opened, notes, err := openOutputs(t.Context(), fickle{}, sig, []infer.Tensor{{Name: "n", DataType: infer.Uint8, Shape: []int64{1}, Data: []byte{4}}})
+	opened, notes, err := openOutputs(t.Context(), sizedByInput{}, sig, []infer.Tensor{{Name: "n", DataType: infer.Uint8, Shape: []int64{1}, Data: []byte{4}}})
 	if err != nil || len(notes) != 2 {
 		t.Errorf("%q, %v", notes, err)
 	}

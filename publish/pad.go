@@ -262,7 +262,7 @@ func (p *prover) many(lengths []int64, fill filling, times int64, rows int) ([]i
 	return row, nil
 }
 
-// outside says why requests cannot have an input of the shape.
+// outside is why requests cannot have an input of the shape.
 func outside(sig *infer.Signature, spec *infer.TensorSpec, shape []int64) string {
 	t := infer.Tensor{Shape: shape}
 	if sig.MaxElements > 0 && t.Elements() > sig.MaxElements {

@@ -119,7 +119,7 @@ func candidates(sig *infer.Signature, fixed map[string][]int64) [][][]int64 {
 	inner := slices.DeleteFunc(slices.Clone(free), func(a axis) bool { return a.at == 0 })
 	order := sizes()
 	if looksLikeImages(sig) {
-		order = append(order[3:], order[:3]...) // an image of one pixel says little
+		order = append(order[3:], order[:3]...) // an image of one pixel shows little
 	}
 	var found [][][]int64
 	add := func(large []axis, sizes []int64) {
@@ -180,14 +180,14 @@ func sized(base [][]int64, free, large []axis, size int64) [][]int64 {
 	return shapes
 }
 
-// looksLikeImages tells inputs of four axes of which one is for color.
+// looksLikeImages reports whether an input has four axes of which one is for color.
 func looksLikeImages(sig *infer.Signature) bool {
 	return slices.ContainsFunc(sig.Inputs, func(s infer.TensorSpec) bool {
 		return len(s.Shape) == 4 && (s.Shape[1] == 1 || s.Shape[1] == 3 || s.Shape[3] == 1 || s.Shape[3] == 3)
 	})
 }
 
-// hasWhole tells inputs that a fill changes: indices, divisors, flags.
+// hasWhole reports whether a fill changes an input: indices, divisors, flags.
 func hasWhole(sig *infer.Signature) bool {
 	return slices.ContainsFunc(sig.Inputs, func(s infer.TensorSpec) bool {
 		return !s.Optional && isDiscrete(s.DataType) && s.DataType != infer.Bytes

@@ -1,5 +1,5 @@
 // Package publish turns an ONNX file into a published version: it loads and
-// runs the model as it will be served, learns what its file does not say (the
+// runs the model as it will be served, finds what its file does not declare (the
 // shapes it runs with, whether requests may be joined or padded), optimises it
 // for this machine, measures it, signs it and uploads it.
 //
@@ -43,11 +43,11 @@ type Request struct {
 	// Bounds on what requests may ask of the model.
 	Bounds Bounds
 
-	// Batching is what the server shall do in place of what it would learn; the
-	// zero value leaves it everything.
+	// Batching is what the server shall do in place of what it would measure; the
+	// zero value leaves all of it to the server.
 	Batching model.Batching
 
-	// IndependentRows is the publisher's word that rows of the first axis do not
+	// IndependentRows is the publisher's assertion that rows of the first axis do not
 	// depend on each other, where the graph does not show it.
 	IndependentRows bool
 

@@ -170,10 +170,10 @@ func TestShapesThatDoNotFit(t *testing.T) {
 	}
 }
 
-// stubborn never runs.
-type stubborn struct{ tries int }
+// neverRuns refuses every run.
+type neverRuns struct{ tries int }
 
-func (s *stubborn) Run(context.Context, []infer.Tensor, []string) ([]infer.Tensor, func(), error) {
+func (s *neverRuns) Run(context.Context, []infer.Tensor, []string) ([]infer.Tensor, func(), error) {
 	s.tries++
 	return nil, nil, &ort.Error{Message: "never"}
 }
@@ -184,7 +184,7 @@ func TestSearchIsBounded(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		sig.Inputs = append(sig.Inputs, infer.TensorSpec{Name: name, DataType: infer.Int64, Shape: []int64{-1, -1, -1}})
 	}
-	model := &stubborn{}
+	model := &neverRuns{}
 	_, err := findExamples(t.Context(), model, sig, nil)
 	if err == nil || !strings.Contains(err.Error(), "never") || !strings.Contains(err.Error(), "--shape") {
 		t.Errorf("got %v", err)

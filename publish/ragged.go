@@ -22,7 +22,7 @@ type Ragged struct {
 // Bounds on the proof.
 const (
 	mostRagged  = 6                // inputs: which of them share a length is found by trying sets of them
-	enoughSizes = 8                // of an output's axis, until its rule is believed
+	enoughSizes = 8                // of an output's axis, until its rule is accepted
 	mostLength  = 1 << 20          // elements along an axis
 	growTime    = 40 * time.Second // for ever longer rows
 )
@@ -107,10 +107,10 @@ func (p *prover) prove(ctx context.Context) error {
 	}
 	var tried [][]seen
 	still := 0
-	for _, patient := range []bool{false, true} {
+	for _, thorough := range []bool{false, true} {
 		tried, p.follow = nil, make([]infer.Ragged, len(p.sig.Outputs))
 		for _, group := range groups {
-			trials, err := p.outputs(ctx, group, base, patient)
+			trials, err := p.outputs(ctx, group, base, thorough)
 			if err != nil {
 				return err
 			}

@@ -83,7 +83,7 @@ func TestProveRagged(t *testing.T) {
 				}
 			}
 			if !strings.Contains(note, "up to 1024") {
-				t.Errorf("push says %q", note)
+				t.Errorf("push notes %q", note)
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("ragged (-want +got):\n%s", diff)
@@ -289,7 +289,7 @@ func TestRulesAreReadOffEnoughLengths(t *testing.T) {
 		"two divisors": {
 			model:  framed{frames: func(n int64) int64 { return (n + 63) / 64 }, refuse: func(n int64) bool { return n%64 > 0 }},
 			change: func(sig *infer.Signature) { sig.Inputs[0].Example[1], sig.Inputs[0].MaxShape = 64, []int64{-1, 640} },
-			want:   "tells them apart",
+			want:   "distinguishes them",
 		},
 		"a stride":                   {model: framed{frames: func(n int64) int64 { return n / 32 }, per: 32, refuse: func(n int64) bool { return n%32 > 0 }}, divide: 32},
 		"few sizes until it is long": {model: framed{frames: func(n int64) int64 { return (n + 999) / 1000 }, per: 1000}, divide: 1000},
@@ -403,7 +403,7 @@ func TestPaddingIsProvenUpTo(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := sig.Inputs[0].Ragged.Max; got != tc.want || !strings.Contains(note, fmt.Sprintf(`axis 1 of input "x" up to %d`, tc.want)) {
-				t.Errorf("proven up to %d, expected %d; push says %q", got, tc.want, note)
+				t.Errorf("proven up to %d, expected %d; push notes %q", got, tc.want, note)
 			}
 		})
 	}

@@ -15,21 +15,21 @@ const batchAxis = 0
 
 // joining is what was found out about joining requests along the first axis.
 type joining struct {
-	sig   infer.Signature // with the batch axis, where there is one
-	why   string          // there is none; "" is that there is
-	word  bool            // it rests on the publisher's word
-	notes []string
+	sig      infer.Signature // with the batch axis, where there is one
+	why      string          // there is none; "" is that there is
+	asserted bool            // by the publisher, not shown by the graph
+	notes    []string
 }
 
 // findBatchAxis finds out whether requests may be joined. A model that names
 // the axis dynamic may still mix rows (a recurrent one over time does). That it
 // does not, the graph of the optimised copy shows (served, "" without one), or
-// the publisher says so (word). In both cases rows are run alone and together, and what they
-// show has the last word.
+// the publisher asserts (asserted). In both cases rows are run alone and together, and what they
+// show decides.
 //
 // Inputs whose first axis is not dynamic are unbatched, and so are outputs that
 // no row changes.
-func findBatchAxis(ctx context.Context, served string, model runner, sig infer.Signature, word bool) (joining, error) {
+func findBatchAxis(ctx context.Context, served string, model runner, sig infer.Signature, asserted bool) (joining, error) {
 	found := joining{sig: sig}
 	asked, ok := withRows(sig)
 	if !ok {
@@ -47,9 +47,9 @@ func findBatchAxis(ctx context.Context, served string, model runner, sig infer.S
 	switch {
 	case err != nil:
 		return found, err
-	case shown.Why != "" && !word && tried.why == "":
-		found.why = shown.Why + "; where you know that rows are independent all the same, say so: --batch-axis 0"
-	case shown.Why != "" && !word:
+	case shown.Why != "" && !asserted && tried.why == "":
+		found.why = shown.Why + "; where you know that rows are independent all the same, push with --batch-axis 0"
+	case shown.Why != "" && !asserted:
 		found.why = shown.Why // what trials show it names no operator
 	case tried.why != "":
 		found.why = tried.why
@@ -59,9 +59,9 @@ func findBatchAxis(ctx context.Context, served string, model runner, sig infer.S
 	if found.why != "" {
 		return found, nil
 	}
-	found.word = shown.Why != ""
-	if found.word {
-		found.notes = append(found.notes, fmt.Sprintf("rows are joined on your word: %s; %s", shown.Why, tried.told()))
+	found.asserted = shown.Why != ""
+	if found.asserted {
+		found.notes = append(found.notes, fmt.Sprintf("rows are joined because of --batch-axis 0: %s; %s", shown.Why, tried.summary()))
 	}
 	found.sig = tried.signature()
 	return found, nil
@@ -77,19 +77,19 @@ func (t *trials) signature() infer.Signature {
 	return sig
 }
 
-// told says of trials what they are worth.
-func (t *trials) told() string {
+// summary is how much the trials show, as text.
+func (t *trials) summary() string {
 	switch {
 	case t.pairs == 0:
 		return "no two different rows could be tried"
 	case t.skipped > 0:
-		return fmt.Sprintf("%d trials with different rows spoke against it in nothing, and %d more took too long", t.pairs, t.skipped)
+		return fmt.Sprintf("%d trials with different rows showed nothing against it, and %d more took too long", t.pairs, t.skipped)
 	default:
-		return fmt.Sprintf("%d trials with different rows spoke against it in nothing", t.pairs)
+		return fmt.Sprintf("%d trials with different rows showed nothing against it", t.pairs)
 	}
 }
 
-// contradiction says where runs gave outputs otherwise than the graph says.
+// contradiction is where runs gave outputs otherwise than the graph shows; "" is none.
 func contradiction(sig *infer.Signature, tried *trials, shown rows.Verdict) string {
 	if shown.Why != "" {
 		return ""

@@ -8,7 +8,7 @@ import (
 )
 
 // rarely adds one to all rows when any element of "x" of [n, width] lies in a
-// range that nobody tries: trials do not show that its rows depend on each other.
+// range that no trial has: trials do not show that its rows depend on each other.
 func rarely(width int) onnxtest.Model {
 	m := onnxtest.Identity(onnxtest.Float, "n", width)
 	float, keep := int64(onnxtest.Float), int64(0)
@@ -25,31 +25,31 @@ func rarely(width int) onnxtest.Model {
 }
 
 // TestJoining holds what it takes to have a batch axis: the graph or the
-// publisher's word, and trials that do not speak against it.
+// publisher's assertion, and trials that show nothing against it.
 func TestJoining(t *testing.T) {
 	t.Parallel()
-	const word = "rows are joined on your word: "
+	const note = "rows are joined because of --batch-axis 0: "
 	for name, tc := range map[string]struct {
-		model   onnxtest.Model
-		word    bool
-		joined  bool
-		refused string // by an error
-		note    string
+		model    onnxtest.Model
+		asserted bool
+		joined   bool
+		refused  string // by an error
+		note     string
 	}{
-		"the graph shows it":               {model: onnxtest.Scale(3, 2), joined: true},
-		"the graph shows it, and the word": {model: onnxtest.Scale(3, 2), word: true, joined: true},
-		"only trials show it":              {model: rarely(3), note: "ReduceMax"},
-		"the word":                         {model: rarely(3), word: true, joined: true, note: word},
-		"the word against trials":          {model: onnxtest.Mean(3), word: true, refused: "--batch-axis 0: rows are not independent: a row of"},
-		"the word against a vocabulary":    {model: lessMean(10, 4), word: true, refused: "--batch-axis 0: rows are not independent: a row of"},
-		"the word where no input has rows": {model: onnxtest.Identity(onnxtest.Float, 2, 3), word: true, refused: "no input has a dynamic first axis"},
-		"rows that values leave out":       {model: onnxtest.Keep(4, -1e30, "n"), note: "Compress"},
-		"a vocabulary":                     {model: onnxtest.Lookup(10, 4), joined: true},
+		"the graph shows it":                     {model: onnxtest.Scale(3, 2), joined: true},
+		"the graph shows it, and it is asserted": {model: onnxtest.Scale(3, 2), asserted: true, joined: true},
+		"only trials show it":                    {model: rarely(3), note: "ReduceMax"},
+		"asserted":                               {model: rarely(3), asserted: true, joined: true, note: note},
+		"asserted against trials":                {model: onnxtest.Mean(3), asserted: true, refused: "--batch-axis 0: rows are not independent: a row of"},
+		"asserted against a vocabulary":          {model: lessMean(10, 4), asserted: true, refused: "--batch-axis 0: rows are not independent: a row of"},
+		"asserted where no input has rows":       {model: onnxtest.Identity(onnxtest.Float, 2, 3), asserted: true, refused: "no input has a dynamic first axis"},
+		"rows that values leave out":             {model: onnxtest.Keep(4, -1e30, "n"), note: "Compress"},
+		"a vocabulary":                           {model: onnxtest.Lookup(10, 4), joined: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPublisher(t)
-			done, err := p.Publish(t.Context(), Request{Name: "rows", File: tc.model.Write(t), IndependentRows: tc.word, Measure: 1})
+			done, err := p.Publish(t.Context(), Request{Name: "rows", File: tc.model.Write(t), IndependentRows: tc.asserted, Measure: 1})
 			if tc.refused != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.refused) {
 					t.Errorf("%v", err)
@@ -63,9 +63,9 @@ func TestJoining(t *testing.T) {
 			if joined := done.Manifest.BatchAxis != nil; joined != tc.joined || !strings.Contains(notes, tc.note) || tc.note == "" && notes != "" {
 				t.Errorf("joined %v; %s", joined, notes)
 			}
-			onWord := done.Manifest.Batching != nil && done.Manifest.Batching.IndependentRows
-			if want := strings.HasPrefix(tc.note, word); onWord != want {
-				t.Errorf("on the publisher's word %v", onWord)
+			asserted := done.Manifest.Batching != nil && done.Manifest.Batching.IndependentRows
+			if want := strings.HasPrefix(tc.note, note); asserted != want {
+				t.Errorf("published as asserted %v", asserted)
 			}
 		})
 	}

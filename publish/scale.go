@@ -201,7 +201,7 @@ func (s *scale) allowed(shape []int64, x []float64, within float64) func(i int) 
 	}
 }
 
-// distance says how far two tensors of one shape are from each other.
+// distance is how far two tensors of one shape are from each other.
 func (s *scale) distance(a, b *infer.Tensor) string {
 	within := tolerance(a.DataType)
 	if within == 0 {

@@ -26,7 +26,7 @@ type trials struct {
 	sig   *infer.Signature // its BatchAxis and the inputs' Unbatched are what is asked
 
 	scales  []*scale // of the outputs, as of the rows of the shape that is tried
-	why     string   // what speaks against a batch axis; "" is nothing
+	why     string   // what rules out a batch axis; "" is nothing
 	kinds   []kind   // of the outputs, as far as seen
 	refused error    // by the model, of the last row
 	pairs   int      // of different rows that were run together
@@ -159,7 +159,7 @@ func (t *trials) rows(ctx context.Context, shapes [][]int64, must bool) (rows []
 	return rows, nil
 }
 
-// ready runs a row alone, and twice in one run. That a model refuses it says
+// ready runs a row alone, and twice in one run. That a model refuses it shows
 // nothing: the server runs the others without it. Kernels add up in another
 // order for another number of rows, and a network may make much of that on
 // values that it was not made for; so the usual rows alone are held to be the
@@ -240,7 +240,7 @@ func (t *trials) run(ctx context.Context, inputs []infer.Tensor) ([]infer.Tensor
 }
 
 // failed is what follows of a run that failed: an error only where ctx has ended.
-// That the model refuses rows says nothing, for a server runs them alone then.
+// That the model refuses rows shows nothing, for a server runs them alone then.
 func (t *trials) failed(ctx context.Context, err error, rows string) error {
 	switch {
 	case ctx.Err() != nil:
@@ -331,7 +331,7 @@ func sameData(a, b []infer.Tensor) bool {
 	return slices.EqualFunc(a, b, func(x, y infer.Tensor) bool { return bytes.Equal(x.Data, y.Data) })
 }
 
-// describePair names the stranger of two rows.
+// describePair names the unusual one of two rows.
 func describePair(pair [2]*trialRow) string {
 	if pair[0].fill.usual {
 		return pair[1].fill.name

@@ -75,7 +75,7 @@ func tried(t *testing.T, model runner, sig infer.Signature) (*trials, error) {
 	return tryRows(t.Context(), model, &asked)
 }
 
-// TestTrialsShowDependentRows holds that rows are not joined on anybody's word
+// TestTrialsShowDependentRows holds that rows are not joined, asserted or not,
 // where what one caller sends changes what another gets, though usual rows do
 // not show it.
 func TestTrialsShowDependentRows(t *testing.T) {
@@ -137,12 +137,12 @@ func TestTrialsShowDependentRows(t *testing.T) {
 	}
 }
 
-// moody gives the rows back, and does something else where they are large.
-type moody struct {
+// oddWhenLarge gives the rows back, and does something else where they are large.
+type oddWhenLarge struct {
 	large func(ctx context.Context) error
 }
 
-func (m *moody) Run(ctx context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
+func (m *oddWhenLarge) Run(ctx context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
 	for _, v := range floats(&inputs[0]) {
 		if v >= 1000 && inputs[0].Shape[0] > 1 {
 			if err := m.large(ctx); err != nil {
@@ -155,8 +155,8 @@ func (m *moody) Run(ctx context.Context, inputs []infer.Tensor, _ []string) ([]i
 	return []infer.Tensor{y}, func() {}, nil
 }
 
-// TestRowsThatAreNotAnswered holds that a refusal says nothing, and that a row
-// which keeps the model from answering does.
+// TestRowsThatAreNotAnswered holds that a refusal does not rule out a batch axis,
+// and that a row which keeps the model from answering does.
 func TestRowsThatAreNotAnswered(t *testing.T) {
 	t.Parallel()
 	hang := func(ctx context.Context) error {
@@ -173,7 +173,7 @@ func TestRowsThatAreNotAnswered(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			sig := *rowsSignature(4)
 			asked, _ := withRows(sig)
-			got, err := tryRows(t.Context(), &moody{tc.large}, &asked)
+			got, err := tryRows(t.Context(), &oddWhenLarge{tc.large}, &asked)
 			if err != nil || got.why != tc.why {
 				t.Errorf("%s: %q, %v", name, got.why, err)
 			}
@@ -182,7 +182,7 @@ func TestRowsThatAreNotAnswered(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	leave := func(context.Context) error { cancel(); return ctx.Err() }
 	asked, _ := withRows(*rowsSignature(4))
-	if got, err := tryRows(ctx, &moody{leave}, &asked); err == nil {
+	if got, err := tryRows(ctx, &oddWhenLarge{leave}, &asked); err == nil {
 		t.Errorf("cancelled: %q", got.why)
 	}
 }

@@ -59,8 +59,8 @@ func (p *Publisher) unchanged(ctx context.Context, req *Request, sources map[str
 	return nil, nil //nolint:nilnil // other bytes: a new version
 }
 
-// heldBy reports whether a manifest has what the request says of the model.
-// What it does not say is in any.
+// heldBy reports whether a manifest has what the request sets of the model.
+// What it does not set may be anything.
 func (r *Request) heldBy(m *model.Manifest) bool {
 	if !r.Bounds.heldBy(&m.Signature) || r.IndependentRows && m.BatchAxis == nil {
 		return false

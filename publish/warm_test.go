@@ -30,7 +30,7 @@ func TestTheExampleWarmsUpWhatDoesNotRunWithLess(t *testing.T) {
 		want  bool
 	}{
 		{"they do not run", []int64{1, 1}, true},
-		{"no bound says what is small", nil, false},
+		{"no bound defines what is small", nil, false},
 		{"the bound is the example", []int64{1000, 4}, false},
 	} {
 		sig := &infer.Signature{Inputs: []infer.TensorSpec{

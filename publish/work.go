@@ -16,7 +16,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/ort"
 )
 
-// work is a model on its way to being a version. Each step adds what it learned,
+// work is a model on its way to being a version. Each step adds what it found,
 // which those after it begin with.
 type work struct {
 	req       *Request
@@ -151,7 +151,7 @@ func (w *work) optimize(ctx context.Context) error {
 }
 
 // join finds out whether requests may be joined along the first axis, and refuses
-// what the publisher says of batches where they may not.
+// the publisher's settings of batches where they may not.
 func (w *work) join(ctx context.Context) error {
 	found, err := findBatchAxis(ctx, w.optimized, w.session, w.signature, w.req.IndependentRows)
 	if err != nil {
@@ -163,13 +163,13 @@ func (w *work) join(ctx context.Context) error {
 	case found.why != "" && w.req.IndependentRows:
 		return refuse("--batch-axis 0: rows are not independent: %s", found.why)
 	case found.why != "" && (batching.MaxBatchSize > 1 || batching.MaxDelay > 0):
-		return w.because(refuse("requests cannot be joined as --max-batch-size or --max-delay say: %s", found.why))
+		return w.because(refuse("requests cannot be joined, as --max-batch-size or --max-delay ask: %s", found.why))
 	case found.why != "" && len(w.req.Ragged) > 0:
 		return w.because(refuse("--ragged: requests cannot be joined at all: %s", found.why))
 	case found.why != "":
 		w.note("no batch axis: %s", found.why)
 	}
-	if batching.IndependentRows = found.word; batching != (model.Batching{}) {
+	if batching.IndependentRows = found.asserted; batching != (model.Batching{}) {
 		w.draft.Batching = &batching
 	}
 	return nil
