@@ -1,6 +1,6 @@
 # Sourced by the scripts that bring what tests need.
 
-# debian installs a package: by itself as root on Debian, else it says how.
+# debian installs a package: by itself as root on Debian, else it prints how.
 debian() { # package, what for
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "test: install $1"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Deploys an overlay of config/ to the current cluster: builds its images, holds
 # them to their limits, applies it when the cluster would take all of it, and waits
-# until every service is ready, or says why one is not.
+# until every service is ready, or prints why one is not.
 #
 #   test/deploy.sh [OVERLAY]
 #
@@ -18,7 +18,7 @@ for tool in ko kubectl; do
 done
 [ -n "${KO_DOCKER_REPO:-}" ] || refuse "KO_DOCKER_REPO is not set: where shall the images go?"
 context=$(kubectl config current-context) || refuse "which cluster? . .cluster/env, or KUBECONFIG=…"
-[ "$context" = modelserve ] || [ -n "${1:-}" ] || refuse "the current cluster is $context: say what it gets, as in OVERLAY=staging"
+[ "$context" = modelserve ] || [ -n "${1:-}" ] || refuse "the current cluster is $context: name what it gets, as in OVERLAY=staging"
 echo "deploy: $overlay to the cluster $context"
 
 work=$(mktemp -d)
@@ -34,7 +34,7 @@ go tool -modfile=tools/go.mod kustomize build "$overlay" | awk -v work="$work" '
 services=$(awk '/^  name: / {print "ksvc/" $2}' "$work/services.yaml")
 
 # What can be known before minutes of building.
-said=$(kubectl -n default get ksvc 2>&1 >/dev/null) || refuse "no Knative Serving to be seen on $context: $said"
+refusal=$(kubectl -n default get ksvc 2>&1 >/dev/null) || refuse "no Knative Serving to be seen on $context: $refusal"
 secret=$(kubectl -n default get secret modelserve-gateway --ignore-not-found -o name 2>/dev/null) || secret="not ours to see"
 [ -n "$secret" ] || refuse "the gateway's first key is not there. Make one, and keep it:
   kubectl -n default create secret generic modelserve-gateway --from-literal=MODELSERVE_ADMIN_KEY=ms_admin_\$(openssl rand -hex 32)"
@@ -63,7 +63,7 @@ ko resolve --sbom=spdx --platform="linux/${arch//,/,linux/}" --image-label="$lab
 images=$(grep -oE "$KO_DOCKER_REPO/[^ \"]+@sha256:[0-9a-f]+" "$work/resolved.yaml" | sort -u | paste -sd, -) || refuse "ko named no image in $KO_DOCKER_REPO"
 go run ./cmd/images -check "$images"
 
-# Knative's settings come first, for they say what a Service may have, then what
+# Knative's settings come first, for they set what a Service may have, then what
 # stands around the Services: Knative tries a pod of each, with its account. Of the
 # Services all are applied or none; what kn changed becomes what it was.
 settings

@@ -96,12 +96,12 @@ func (d *deployment) run(t *testing.T) (dir, out, calls string, err error) {
 	cmd.Env = append(os.Environ(), "FAKE="+dir, "REFUSE="+d.refuse, "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"KO_DOCKER_REPO=localhost:5000", "KO_CONFIG_PATH=", "ARCH=", "OVERLAY=")
 	cmd.Env = append(cmd.Env, d.env...)
-	said, err := cmd.CombinedOutput()
+	output, err := cmd.CombinedOutput()
 	log, readErr := os.ReadFile(filepath.Join(dir, "log"))
 	if readErr != nil {
 		t.Fatal(readErr)
 	}
-	return dir, string(said), regexp.MustCompile(`/\S*/tmp\.\w+/`).ReplaceAllString(string(log), ""), err
+	return dir, string(output), regexp.MustCompile(`/\S*/tmp\.\w+/`).ReplaceAllString(string(log), ""), err
 }
 
 // What is built is what is held to its limits and applied, Knative's settings are
@@ -151,7 +151,7 @@ func TestDeployRefuses(t *testing.T) {
 		want string
 	}{
 		"an overlay that is not there": {deployment{args: []string{"production"}}, "no config/overlays/production; there are: dev gpu "},
-		"a cluster that nobody named":  {deployment{context: "eks"}, "the current cluster is eks: say what it gets, as in OVERLAY=staging"},
+		"a cluster that nobody named":  {deployment{context: "eks"}, "the current cluster is eks: name what it gets, as in OVERLAY=staging"},
 		"no cluster":                   {deployment{refuse: "current-context"}, "which cluster?"},
 		"no Knative":                   {deployment{refuse: "get ksvc"}, "no Knative Serving to be seen on modelserve: Error: not that"},
 		"no first key":                 {deployment{secret: "none"}, "create secret generic modelserve-gateway --from-literal=MODELSERVE_ADMIN_KEY=ms_admin_$(openssl rand -hex 32)"},
@@ -237,8 +237,8 @@ func TestDeployElsewhere(t *testing.T) {
 	}
 }
 
-// Of what is not ready, what Knative does not know yet is told too.
-func TestDeployTellsWhy(t *testing.T) {
+// Of what is not ready, what Knative does not know yet is printed too.
+func TestDeployPrintsWhyAServiceIsNotReady(t *testing.T) {
 	t.Parallel()
 	_, out, _, err := (&deployment{refuse: "kubectl -n default wait"}).run(t)
 	if err == nil || !strings.Contains(out, "pool\n  Ready: Unknown RevisionMissing\n") || strings.Contains(out, "gateway\n") {

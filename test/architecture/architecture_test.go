@@ -19,7 +19,7 @@ import (
 
 const module = "github.com/modelserveai/modelserve/"
 
-// listed is what go list tells of a package.
+// listed is what go list reports of a package.
 type listed struct {
 	ImportPath string
 	Name       string
@@ -90,7 +90,7 @@ func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 	}
 }
 
-// layer says what of our own the packages of a tree may import, each other and
+// layer is what of our own the packages of a tree may import, each other and
 // the leaves aside.
 type layer struct {
 	tree string

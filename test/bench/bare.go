@@ -20,7 +20,7 @@ import (
 )
 
 // bare is a process that has nothing but ONNX Runtime and one model, and runs
-// it in a loop when it is told to: as many runs at once as it is told, as a
+// it in a loop on order: as many runs at once as the order asks, as a
 // function has slots. Between its turns it only waits.
 type bare struct {
 	*process
@@ -28,7 +28,7 @@ type bare struct {
 	out *bufio.Reader
 }
 
-// order tells the bare process to run batches of Rows for a Turn, or until
+// order has the bare process run batches of Rows for a Turn, or until
 // Runs were made where that is not 0, in so many Loops at once: those that so
 // many callers can fill. 0 is one for each processor.
 type order struct {
@@ -154,7 +154,7 @@ func (o order) loop(ctx context.Context, session *ort.Session, model *subject) (
 	return l, nil
 }
 
-// more says whether the nth run is to be made.
+// more reports whether the nth run is to be made.
 func (o order) more(n int64, since time.Duration) bool {
 	if o.Runs > 0 {
 		return n <= o.Runs

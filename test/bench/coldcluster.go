@@ -48,7 +48,7 @@ type coldStart struct {
 }
 
 // coldParts end when: the pod is there; it has a node; containerMoments; the API
-// server says that its containers run; that it is ready; the answer is here.
+// server reports that its containers run; that it is ready; the answer is here.
 var coldParts = [10]string{"wake", "schedule", "volumes", "sandbox", "image", "process", "queue-proxy", "report", "load until ready", "first answer"} //nolint:gochecknoglobals // a table
 
 // floors are the first of sleepers, which load nothing.
@@ -223,9 +223,9 @@ func (s *sleeper) asleep(ctx context.Context) error {
 	}
 }
 
-// watch tells when the service's first pod was first seen at each of its steps.
-// The API server says no time finer than a second; that a watch sees them says
-// it to a millisecond. It returns when the watch has begun, which is seen by the
+// watch sends when the service's first pod was first seen at each of its steps.
+// The API server records no time finer than a second; when a watch sees them is
+// known to a millisecond. It returns when the watch has begun, which is seen by the
 // gateway's pod.
 func (s *sleeper) watch(ctx context.Context) (<-chan [4]time.Time, error) {
 	cmd := exec.CommandContext(ctx, "kubectl", "get", "pods", "-l", "serving.knative.dev/service in (gateway,"+s.name+")", "--watch", "-o", "json")
@@ -276,7 +276,7 @@ func (p *pod) mark(moments *[4]time.Time, now time.Time) {
 
 var timing = regexp.MustCompile(`(\w+);dur=([\d.]+)`)
 
-// ownParts reads a Server-Timing: what the function says of its own time.
+// ownParts reads a Server-Timing: what the function reports of its own time.
 func ownParts(header string) map[string]time.Duration {
 	parts := map[string]time.Duration{}
 	for _, m := range timing.FindAllStringSubmatch(header, -1) {

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// tenantHeader says who calls; the gateway sets it, and these calls go past it.
+// tenantHeader names the caller's tenant; the gateway sets it, and these calls go past it.
 const tenantHeader = "Modelserve-Tenant"
 
 // fair holds what a light tenant waits while another floods the function with
-// ten times what it can do against what he waits alone. He sends one request
+// ten times what it can do against what it waits alone. It sends one request
 // at a time; the flood does not wait for answers.
 func (o *options) fair(ctx context.Context, p *platform, dir string) (rows []row, err error) {
 	models, err := choose(o.models, dir)

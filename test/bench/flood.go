@@ -43,7 +43,7 @@ func (r *floodResult) add(more floodResult) {
 	r.CPU += more.CPU
 }
 
-// String tells per second.
+// String is the counts per second, as text.
 func (r floodResult) String() string {
 	seconds := r.Took.Seconds()
 	return fmt.Sprintf("%.0f/s sent, %.0f/s answered, %.0f/s refused, %.0f/s without a connection, %d failed, %.2f processors its own",
@@ -51,7 +51,7 @@ func (r floodResult) String() string {
 }
 
 // flooding is a flood in a process of its own, so that its processor time can
-// be told apart.
+// be measured by itself.
 type flooding struct {
 	*process
 	out io.ReadCloser

@@ -120,7 +120,7 @@ func (l *loading) client(i int, c *conn, request []byte) error {
 	return nil
 }
 
-// wait ends the turn, and says when.
+// wait ends the turn, and returns how long it took.
 func (l *loading) wait(ctx context.Context, clients int, turn time.Duration) time.Duration {
 	defer l.stop.Store(true)
 	timer := time.NewTimer(turn)
@@ -145,7 +145,7 @@ func (l *loading) outcome(clients int, stopped time.Duration) *outcome {
 }
 
 // steadyRate counts from the answer that ends the clients' first lap to the
-// last one before they were told to stop. Between the two every client had a
+// last one before they had to stop. Between the two every client had a
 // request under way, and whole batches lie between them: counting over the
 // turn's own time would charge a large batch for being cut at both ends.
 func steadyRate(ends []time.Duration, clients int, stopped time.Duration) float64 {

@@ -37,9 +37,9 @@ func main() {
 	flag.StringVar(&o.models, "models", "", "the models to run under load (all)")
 	flag.StringVar(&clients, "clients", "1,8,32", "clients under load, in turn")
 	flag.StringVar(&o.peers, "peers", "", "the peers to run (all)")
-	flag.StringVar(&o.bare, "bare", "", "run a bare loop of this model as told on the input (used by the benchmark itself, as what follows)")
+	flag.StringVar(&o.bare, "bare", "", "run a bare loop of this model by orders on the input (used by the benchmark itself, as what follows)")
 	flag.StringVar(&o.file, "file", "", "the model's file")
-	flag.BoolVar(&o.flood, "flood", false, "flood a function as told on the input")
+	flag.BoolVar(&o.flood, "flood", false, "flood a function by orders on the input")
 	flag.StringVar(&o.decoder, "decoder", "", "serve, on this address, a handler that only decodes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -75,7 +75,7 @@ func (o *options) parse(clients string) error {
 	return nil
 }
 
-// has says whether a part is to run.
+// has reports whether a part is to run.
 func (o *options) has(part string) bool { return slices.Contains(strings.Split(o.run, ","), part) }
 
 // row is one line of the table: a figure against another, and what is wanted.

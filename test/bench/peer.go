@@ -74,7 +74,7 @@ type peer struct {
 	ended  chan struct{} // closed when it has ended
 }
 
-// spec is the file that tells a handler in Python its model.
+// spec is the file that names a Python handler's model.
 type spec struct {
 	Name   string      `json:"name"`
 	Path   string      `json:"path"`

@@ -56,7 +56,7 @@ type match struct {
 	notes   []string
 }
 
-// note tells of a peer that does not do it; the others go on.
+// note reports a peer that failed; the others go on.
 func (m *match) note(v variant, err error) {
 	progress("NOTE: %s, %s: %v", m.subject.name, v, err)
 	text, _, _ := strings.Cut(err.Error(), "\n")

@@ -229,7 +229,7 @@ func (p *platform) startFunction(ctx context.Context, dir, pkg, models string) (
 	return f, nil
 }
 
-// knowsBatchSizes says whether the CLI can publish a maximum batch size.
+// knowsBatchSizes reports whether the CLI can publish a maximum batch size.
 func (p *platform) knowsBatchSizes(ctx context.Context) (bool, error) {
 	help, err := exec.CommandContext(ctx, cli, "models", "push", "--help").Output()
 	if err != nil {

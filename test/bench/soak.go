@@ -46,7 +46,7 @@ func (o *options) soak(ctx context.Context, _ *platform, dir string) (rows []row
 	if err := s.run(ctx, o.turn); err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, p.tail())
 	}
-	if rows, err = s.judge(ctx); err != nil {
+	if rows, err = s.verdict(ctx); err != nil {
 		return rows, err
 	}
 	for _, r := range rows {
@@ -178,7 +178,7 @@ func (s *soaking) run(ctx context.Context, turn time.Duration) error {
 		s.unloads = n
 		fail(&errs[2], err)
 	})
-	wg.Go(func() { s.tell(ctx) })
+	wg.Go(func() { s.report(ctx) })
 	wg.Wait()
 	s.took = time.Since(began)
 	return errors.Join(errs...)
@@ -192,8 +192,8 @@ func (s *soaking) names() []string {
 	return names
 }
 
-// tell shows now and then how it goes.
-func (s *soaking) tell(ctx context.Context) {
+// report prints every ten seconds how the soak goes, until ctx ends.
+func (s *soaking) report(ctx context.Context) {
 	for pause(ctx, 10*time.Second) == nil {
 		found, err := s.pool.read(ctx)
 		resident, _ := s.pool.resident()

@@ -32,7 +32,7 @@ type answer struct {
 	values  []float32
 }
 
-// The refusals that are told from other failures: 429, 413 and 400.
+// The refusals that are counted apart from other failures: 429, 413 and 400.
 var (
 	errTooMany  = errors.New("too many requests")
 	errTooLarge = errors.New("too large a body")
@@ -141,7 +141,7 @@ func grpcCaller(client *http.Client, address, key string) caller {
 	}
 }
 
-// grpcError tells the refusals that are expected from others.
+// grpcError maps the refusals that are expected to their errors.
 func grpcError(err error) error {
 	var refused *connect.Error
 	if !errors.As(err, &refused) {

@@ -16,7 +16,7 @@ import (
 )
 
 // lineage is a model that gets a new version again and again. Version v
-// multiplies by v, so an answer tells which version it is of.
+// multiplies by v, so an answer shows which version it is of.
 type lineage struct {
 	name string
 
@@ -146,7 +146,7 @@ func (l *lineage) drop(ctx context.Context, keep int) (version int, err error) {
 }
 
 // ask is a request without a version, or by an alias; last is the newest that
-// its caller saw, where none older may answer him any more.
+// its caller saw, where none older may answer them any more.
 func (l *lineage) ask(want string, last *int) question {
 	began := time.Now()
 	return l.question(want, func(version int) error {
@@ -192,7 +192,7 @@ func (l *lineage) question(want string, check func(version int) error) question 
 			}
 			for i, x := range values {
 				if a.values[i] != x*float32(version) {
-					return fmt.Errorf("version %d says %v of %v", version, a.values[i], x)
+					return fmt.Errorf("version %d answers %v for %v", version, a.values[i], x)
 				}
 			}
 			l.mu.Lock()

@@ -136,7 +136,7 @@ func (p *platform) unloadOne(ctx context.Context, client *http.Client, model str
 	return nil
 }
 
-// pause waits, or says why not.
+// pause waits for d; the error is that ctx ended before.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

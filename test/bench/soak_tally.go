@@ -90,8 +90,8 @@ func (t *tally) fault(q *question, err error) {
 	if q.version != "" {
 		text += "@" + q.version
 	}
-	said, _, _ := strings.Cut(err.Error(), `,"request_id"`) // so that like faults are counted together
-	text += ": " + strings.TrimSpace(said)
+	detail, _, _ := strings.Cut(err.Error(), `,"request_id"`) // so that like faults are counted together
+	text += ": " + strings.TrimSpace(detail)
 	progress("soak: %s", text)
 	if t.faults == nil {
 		t.faults = map[string]int{}
@@ -108,9 +108,9 @@ func (t *tally) String() string {
 		t.answered, t.cancelled, t.refusals, t.failed, t.tooMany, t.slowest.Round(time.Millisecond))
 }
 
-// judge is the soak's table. It unloads every model: what is still held then is
+// verdict is the soak's table. It unloads every model: what is still held then is
 // a lease that nobody gave back.
-func (s *soaking) judge(ctx context.Context) ([]row, error) {
+func (s *soaking) verdict(ctx context.Context) ([]row, error) {
 	found, err := s.drain(ctx)
 	if err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func (s *soaking) judge(ctx context.Context) ([]row, error) {
 	return rows, nil
 }
 
-// versions tells how many versions of each lineage answered.
+// versions lists how many versions of each lineage answered.
 func (s *soaking) versions() string {
 	var words []string
 	for _, l := range []*lineage{s.newest, s.stable, s.split} {

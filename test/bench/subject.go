@@ -127,7 +127,7 @@ func (s *subject) path() string {
 	return s.file
 }
 
-// shapeFlags tell `models push` the shape of a row.
+// shapeFlags are the flags of `models push` for the shape of a row.
 func (s *subject) shapeFlags() []string {
 	var flags []string
 	for _, in := range s.inputs {

@@ -127,7 +127,7 @@ func TestSteadyRate(t *testing.T) {
 		"one client":                {ms(50, 100, 200, 300, 400), 1, 310 * time.Millisecond, 3 / 0.25},
 		"batches of two, cut":       {ms(100, 100, 200, 200, 300, 300, 400, 400), 2, 350 * time.Millisecond, 20},
 		"nothing after a first lap": {ms(100, 100), 2, 50 * time.Millisecond, 20},
-		"told to stop too early":    {ms(100, 100, 200, 200), 2, 50 * time.Millisecond, 20},
+		"stopped too early":         {ms(100, 100, 200, 200), 2, 50 * time.Millisecond, 20},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

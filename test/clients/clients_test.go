@@ -21,8 +21,8 @@ import (
 
 var all = flag.Bool("all", false, "the clients that take long to install, too: Java's and MLServer's")
 
-// patience is what one client's program may take, on a busy machine.
-const patience = 10 * time.Minute
+// clientTimeout is what one client's program may take, on a busy machine.
+const clientTimeout = 10 * time.Minute
 
 // client is a client of somebody else's and what uses it.
 type client struct {
@@ -99,7 +99,7 @@ func moduleVersion(t *testing.T, file, path string) string {
 // with 0. What it prints, the versions of its libraries first, is in the log.
 func program(folder, path string, args ...string) func(*testing.T, *platform) {
 	return func(t *testing.T, p *platform) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), clientTimeout)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, path, args...)
 		cmd.Dir = filepath.Join(platformtest.Root(t), folder)

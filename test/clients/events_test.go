@@ -21,7 +21,7 @@ const script = "#!/bin/sh\necho hello\n"
 // URL, and reads the answers with it.
 func cloudEvents(t *testing.T, p *platform) {
 	t.Logf("versions: CloudEvents SDK for Go %s", moduleVersion(t, "go.mod", "github.com/cloudevents/sdk-go/v2"))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), clientTimeout)
 	defer cancel()
 	encodings := map[string]func(context.Context) context.Context{"binary": binding.WithForceBinary, "structured": binding.WithForceStructured}
 	for name, encoding := range encodings {
@@ -91,7 +91,7 @@ func uploaded(t *testing.T, id, execution string) event.Event {
 	return e
 }
 
-// send sends an event to content-detect, in the mode that the context says, and
+// send sends an event to content-detect, in the mode that the context sets, and
 // gives the event that it is answered by, which is to have that mode too.
 func (p *platform) send(t *testing.T, ctx context.Context, e event.Event, mode string) *event.Event {
 	t.Helper()

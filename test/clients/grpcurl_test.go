@@ -92,7 +92,7 @@ func grpcurl(t *testing.T, p *platform) {
 // the repository's root.
 func grpcurlCommand(t *testing.T) func(args ...string) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), clientTimeout)
 	t.Cleanup(cancel)
 	path := t.TempDir() + "/grpcurl"
 	build := exec.CommandContext(ctx, "go", "build", "-modfile=tools/grpcurl/go.mod", "-o", path, "github.com/fullstorydev/grpcurl/cmd/grpcurl")

@@ -36,7 +36,7 @@ func callsOfThePage(t *testing.T, p *platform) {
 	for _, snippet := range snippets {
 		name, language, code := snippet[1], snippet[2], snippet[3]
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), clientTimeout)
 			defer cancel()
 			file := filepath.Join(t.TempDir(), "call."+language)
 			if err := os.WriteFile(file, []byte(here.Replace(code)), 0o600); err != nil {

@@ -52,7 +52,7 @@ func (c *cluster) build(ctx context.Context) error {
 		}
 		err := c.once("built-"+filepath.Base(m.dir), made, func() (string, error) { return sumOf(dir, args) }, func() error {
 			names := strings.Join(m.programs, ", ")
-			c.say("  build %s", names)
+			c.printf("  build %s", names)
 			cmd := exec.CommandContext(ctx, "go", args...)
 			cmd.Dir, cmd.Env = dir, compiling()
 			return c.watched(cmd, func(lines int) { c.waitFor("build %s: %d packages compiled", names, lines) })
@@ -116,9 +116,9 @@ func (c *cluster) once(name string, made func() bool, sum func() (string, error)
 	return os.WriteFile(stamp, []byte(wanted), 0o644)
 }
 
-// watched runs a command and tells how many lines it has written to its error
+// watched runs a command and reports how many lines it has written to its error
 // output, the last of which are in the error.
-func (c *cluster) watched(cmd *exec.Cmd, tell func(lines int)) error {
+func (c *cluster) watched(cmd *exec.Cmd, report func(lines int)) error {
 	pipe, err := cmd.StderrPipe()
 	if err != nil {
 		return err
@@ -133,7 +133,7 @@ func (c *cluster) watched(cmd *exec.Cmd, tell func(lines int)) error {
 		if last = append(last, scan.Text()); len(last) > 20 {
 			last = last[1:]
 		}
-		tell(lines)
+		report(lines)
 	}
 	if err := cmd.Wait(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args[:2], " "), err, strings.Join(last, "\n"))

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-func TestRecordTellsAProcessFromALaterOne(t *testing.T) {
+func TestRecordDistinguishesAProcessFromALaterOne(t *testing.T) {
 	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), "cat")
 	in, err := cmd.StdinPipe()
@@ -105,7 +105,7 @@ func TestWithoutProxy(t *testing.T) {
 	}
 }
 
-func TestUntilEndsWithWhatWaitingDoesNotMend(t *testing.T) {
+func TestUntilEndsOnAFatalError(t *testing.T) {
 	t.Parallel()
 	p := newProgress(io.Discard)
 	began := 0

@@ -25,8 +25,8 @@ type daemon struct {
 	host bool     // in the machine's network, not the node's
 }
 
-// record is what is known of a process that was started. The start time tells
-// it from a later one with its number.
+// record is what is known of a process that was started. The start time
+// distinguishes it from a later one with its number.
 type record struct {
 	PID     int      `json:"pid"`
 	Started string   `json:"started"` // in clock ticks since the machine's start
@@ -98,7 +98,7 @@ func (c *cluster) start(d daemon) error {
 }
 
 // spawn starts a process with its log, and keeps record of it. The log of the one
-// before says why that ended.
+// before is kept, and shows why that ended.
 func (c *cluster) spawn(name string, args []string, attr *syscall.SysProcAttr) error {
 	if err := os.Rename(c.logFile(name), c.logFile(name)+".old"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err

@@ -26,7 +26,7 @@ func (c *cluster) down(ctx context.Context) error {
 	if left := c.leftovers(); len(left) > 0 {
 		return fmt.Errorf("this is left:\n  %s", strings.Join(left, "\n  "))
 	}
-	c.say("nothing is left but .cluster/, with what was built")
+	c.printf("nothing is left but .cluster/, with what was built")
 	return nil
 }
 
@@ -47,8 +47,8 @@ func (c *cluster) end(ctx context.Context) error {
 		if left := c.leftProcesses(); len(left) > 0 {
 			return fmt.Errorf("these run:\n  %s", strings.Join(left, "\n  "))
 		}
-		if _, err := os.Stat("/sys/class/net/" + cable); err == nil {
-			return errors.New("the cable is still there")
+		if _, err := os.Stat("/sys/class/net/" + linkName); err == nil {
+			return errors.New("the link is still there")
 		}
 		return nil
 	})
@@ -268,7 +268,7 @@ func (c *cluster) leftovers() []string {
 			left = append(left, "mount "+m.at)
 		}
 	}
-	for _, path := range []string{"/sys/class/net/" + cable, c.run, c.state} {
+	for _, path := range []string{"/sys/class/net/" + linkName, c.run, c.state} {
 		if _, err := os.Lstat(path); err == nil {
 			left = append(left, path)
 		}
@@ -276,7 +276,7 @@ func (c *cluster) leftovers() []string {
 	return append(left, cgroups()...)
 }
 
-// status says what runs.
+// status prints what runs.
 func (c *cluster) status() error {
 	files, err := filepath.Glob(filepath.Join(c.run, "*.pid.json"))
 	if err != nil {

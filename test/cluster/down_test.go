@@ -46,7 +46,7 @@ func TestDownLeavesNothing(t *testing.T) {
 		t.Errorf("in the node's namespaces: %v", left)
 		break
 	}
-	for _, path := range []string{"/sys/class/net/" + cable, c.run, c.state, filepath.Join(c.dir, "env")} {
+	for _, path := range []string{"/sys/class/net/" + linkName, c.run, c.state, filepath.Join(c.dir, "env")} {
 		if _, err := os.Lstat(path); err == nil {
 			t.Errorf("%s is left", path)
 		}

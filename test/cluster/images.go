@@ -64,7 +64,7 @@ func (c *cluster) resolve(ctx context.Context, name, dir, manifests string) (str
 		return sumOf(dir, []string{base, fmt.Sprintf("%x", sha256.Sum256([]byte(manifests)))})
 	}
 	err := c.once("resolved-"+name, made, sum, func() error {
-		c.say("  make the images of %s", name)
+		c.printf("  make the images of %s", name)
 		c.waitFor("make the images of %s (%d of them)", name, strings.Count(manifests, "ko://"))
 		out, err := c.ko(ctx, dir, manifests, "resolve", "--sbom=none", "--jobs=2", "-f", "-")
 		if err != nil {

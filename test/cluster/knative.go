@@ -41,7 +41,7 @@ func (c *cluster) knative(ctx context.Context) error {
 	return c.apply(ctx, rest)
 }
 
-// knativeReady waits for Knative, and tells it of this cluster.
+// knativeReady waits for Knative, and configures it for this cluster.
 func (c *cluster) knativeReady(ctx context.Context) error {
 	settings, err := manifests.ReadFile("manifest/knative.yaml")
 	if err != nil {

@@ -32,7 +32,7 @@ func configuration() []string {
 	}
 }
 
-// settings are what the templates say.
+// settings are the values of the templates.
 type settings struct {
 	Dir, Run, State, PKI               string
 	NodeIP, NodeName, Registry, Cgroup string
@@ -101,7 +101,7 @@ func (c *cluster) collectGarbage(ctx context.Context) {
 		return // nothing was pushed yet
 	}
 	if err := run(ctx, c.bin("registry"), "garbage-collect", "--delete-untagged", "--quiet", filepath.Join(c.run, "registry.yaml")); err != nil {
-		c.say("  the registry keeps its old images: %v", err)
+		c.printf("  the registry keeps its old images: %v", err)
 	}
 }
 
@@ -247,7 +247,7 @@ func (c *cluster) available(ctx context.Context, namespace string) error {
 		}
 		if len(waiting) > 0 {
 			c.waitFor("wait in %s for %s", namespace, strings.Join(waiting, ", "))
-			return fmt.Errorf("not ready: %s; `. .cluster/env && kubectl -n %s get pods` tells more", strings.Join(waiting, ", "), namespace)
+			return fmt.Errorf("not ready: %s; `. .cluster/env && kubectl -n %s get pods` shows more", strings.Join(waiting, ", "), namespace)
 		}
 		return nil
 	})

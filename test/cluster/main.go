@@ -25,7 +25,7 @@ const usage = `Usage: go run ./test/cluster COMMAND
 
   up            bring up Kubernetes, Knative, PostgreSQL, Redis and an S3 server
   down          stop all of it and leave nothing behind but what was built
-  status        say what runs
+  status        show what runs
   restart NAME  kill one of its processes, and start it again
 
 make cluster and make cluster-down call the first two. What was built stays in
@@ -139,7 +139,7 @@ func (c *cluster) locked(f func() error) (err error) {
 	return f()
 }
 
-// exceptFromProxies tells this process, and all that it starts, to reach the
+// exceptFromProxies has this process, and all that it starts, reach the
 // cluster without the proxies that the environment may name.
 func exceptFromProxies() error {
 	upper, lower := withoutProxy(os.Getenv("NO_PROXY"), os.Getenv("no_proxy"))
@@ -154,7 +154,7 @@ func withoutProxy(upper, lower string) (string, string) {
 			had = other
 		}
 		all := strings.FieldsFunc(had, func(r rune) bool { return r == ',' || r == ' ' })
-		for _, own := range []string{cableNet, serviceIP, podCIDR, ".svc", ".test"} {
+		for _, own := range []string{linkNet, serviceIP, podCIDR, ".svc", ".test"} {
 			if !slices.Contains(all, own) {
 				all = append(all, own)
 			}

@@ -24,13 +24,13 @@ const (
 	nodeCommand = "be-node"
 )
 
-// Its network has one cable to the machine, of addresses that RFC 2544 keeps for
+// Its network has one link (a veth pair) to the machine, of addresses that RFC 2544 keeps for
 // tests. The machine does not forward for it: nothing in it reaches beyond.
 const (
-	cable     = "modelserve0"
+	linkName  = "modelserve0"
 	hostIP    = "198.18.0.1"
 	nodeIP    = "198.18.0.2"
-	cableNet  = "198.18.0.0/30"
+	linkNet   = "198.18.0.0/30"
 	podCIDR   = "10.244.0.0/24"
 	serviceIP = "10.96.0.0/16"
 )
@@ -38,12 +38,12 @@ const (
 const ownNamespaces = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC
 
 // private are folders that containerd, the kubelet and CNI write into whatever
-// they are told: the node has its own.
+// their configuration is: the node has its own.
 func private() []string {
 	return []string{"/run/containerd", "/run/netns", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers", "/var/log/pods"}
 }
 
-// startNode starts the process and lays its cable.
+// startNode starts the process and makes its link.
 func (c *cluster) startNode(ctx context.Context) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -71,10 +71,10 @@ func (c *cluster) startNode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.layCable(ctx)
+	return c.makeLink(ctx)
 }
 
-func (c *cluster) layCable(ctx context.Context) error {
+func (c *cluster) makeLink(ctx context.Context) error {
 	n, err := c.recorded(node)
 	if err != nil {
 		return err
@@ -82,16 +82,16 @@ func (c *cluster) layCable(ctx context.Context) error {
 	pid := strconv.Itoa(n.PID)
 	in := func(args ...string) []string { return append([]string{"nsenter", "--target", pid, "--net"}, args...) }
 	for _, args := range [][]string{
-		{"ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", pid},
-		{"ip", "addr", "add", hostIP + "/30", "dev", cable},
-		{"ip", "link", "set", cable, "up"},
-		{"sysctl", "-qw", "net.ipv4.conf." + cable + ".forwarding=0"}, // whatever the machine does elsewhere
+		{"ip", "link", "add", linkName, "type", "veth", "peer", "name", "eth0", "netns", pid},
+		{"ip", "addr", "add", hostIP + "/30", "dev", linkName},
+		{"ip", "link", "set", linkName, "up"},
+		{"sysctl", "-qw", "net.ipv4.conf." + linkName + ".forwarding=0"}, // whatever the machine does elsewhere
 		in("ip", "addr", "add", nodeIP+"/30", "dev", "eth0"),
 		in("ip", "link", "set", "lo", "up"),
 		in("ip", "link", "set", "eth0", "up"),
 		in("ip", "route", "add", "default", "via", hostIP), // Kubernetes wants one
 		in("sysctl", "-qw", "net.ipv4.ip_forward=1"),
-		// From the machine to what the cluster has, as long as the cable is there.
+		// From the machine to what the cluster has, as long as the link is there.
 		{"ip", "route", "add", serviceIP, "via", nodeIP},
 		{"ip", "route", "add", podCIDR, "via", nodeIP},
 	} {
@@ -102,7 +102,7 @@ func (c *cluster) layCable(ctx context.Context) error {
 	return nil
 }
 
-// makeFolders makes those that are not there, and says which it made, the
+// makeFolders makes those that are not there, and returns which it made, the
 // innermost first.
 func makeFolders(folders []string) (made []string, err error) {
 	for _, folder := range folders {

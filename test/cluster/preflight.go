@@ -18,7 +18,7 @@ import (
 	"syscall"
 )
 
-// errNotRoot does not say sudo make: sudo hides a Go that is not the system's, and
+// errNotRoot does not suggest sudo make: sudo hides a Go that is not the system's, and
 // root's files would be there for the next command that is not root's.
 var errNotRoot = errors.New("this needs root: it makes a network namespace and runs containers. Become root, with Go in\n" +
 	"PATH, and stay so for what comes after: what this makes, and .cluster/env with its keys, is root's.\n" +
@@ -42,7 +42,7 @@ func needed() map[string]string {
 	}
 }
 
-// preflight says why it cannot work here, all of it at once, and what to do.
+// preflight returns why it cannot work here, all of it at once, and what to do.
 func (c *cluster) preflight(ctx context.Context) error {
 	if missing := missingPackages(); len(missing) > 0 {
 		if err := c.install(ctx, missing); err != nil {
@@ -111,7 +111,7 @@ func foreignAddresses() error {
 	var faults []error
 	for _, link := range links {
 		found, err := link.Addrs()
-		if err != nil || link.Name == cable {
+		if err != nil || link.Name == linkName {
 			continue
 		}
 		for _, a := range found {
@@ -129,7 +129,7 @@ func foreignAddresses() error {
 }
 
 func addresses() []netip.Prefix {
-	return []netip.Prefix{netip.MustParsePrefix(cableNet), netip.MustParsePrefix(serviceIP), netip.MustParsePrefix(podCIDR)}
+	return []netip.Prefix{netip.MustParsePrefix(linkNet), netip.MustParsePrefix(serviceIP), netip.MustParsePrefix(podCIDR)}
 }
 
 // takenBy reports an interface that has one of the cluster's addresses, or is in
@@ -149,7 +149,7 @@ func takenRoutes(table string) error {
 	var faults []error
 	for line := range strings.Lines(table) {
 		fields := strings.Fields(line)
-		if len(fields) < 8 || fields[0] == cable {
+		if len(fields) < 8 || fields[0] == linkName {
 			continue
 		}
 		to, err := strconv.ParseUint(fields[1], 16, 32)
@@ -203,13 +203,13 @@ func missingPackages() []string {
 	return missing
 }
 
-// install brings Debian's packages, or says how.
+// install brings Debian's packages, or returns how to.
 func (c *cluster) install(ctx context.Context, packages []string) error {
 	list := strings.Join(packages, " ")
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return fmt.Errorf("install first, by this system's means: %s", list)
 	}
-	c.say("  install %s", list)
+	c.printf("  install %s", list)
 	c.waitFor("apt-get install")
 	if err := run(ctx, "apt-get", "update", "-qq"); err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// progress tells what is being done, how long it took, and every so often what
+// progress prints what is being done, how long it took, and every so often what
 // it waits for.
 type progress struct {
 	out   io.Writer
@@ -21,19 +21,19 @@ type progress struct {
 	waiting string
 }
 
-// tellEvery is how long a step may be silent.
-const tellEvery = 15 * time.Second
+// reportEvery is how long a step may print nothing.
+const reportEvery = 15 * time.Second
 
 func newProgress(out io.Writer) *progress { return &progress{out: out, start: time.Now()} }
 
-func (p *progress) say(format string, args ...any) {
+func (p *progress) printf(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	took := time.Since(p.start).Round(time.Second)
 	fmt.Fprintf(p.out, "%3d:%02d  %s\n", int(took.Minutes()), int(took.Seconds())%60, fmt.Sprintf(format, args...))
 }
 
-// waitFor says what the step at hand waits for.
+// waitFor sets what the present step waits for.
 func (p *progress) waitFor(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -57,12 +57,12 @@ func (p *progress) steps(ctx context.Context, all ...step) error {
 }
 
 func (p *progress) step(ctx context.Context, s step) error {
-	p.say("%s", s.name)
+	p.printf("%s", s.name)
 	p.waitFor("")
 	done := make(chan struct{})
-	var telling sync.WaitGroup
-	telling.Go(func() {
-		tick := time.NewTicker(tellEvery)
+	var reporting sync.WaitGroup
+	reporting.Go(func() {
+		tick := time.NewTicker(reportEvery)
 		defer tick.Stop()
 		for {
 			select {
@@ -73,14 +73,14 @@ func (p *progress) step(ctx context.Context, s step) error {
 				waiting := p.waiting
 				p.mu.Unlock()
 				if waiting != "" {
-					p.say("  … %s", waiting)
+					p.printf("  … %s", waiting)
 				}
 			}
 		}
 	})
 	err := s.do(ctx)
 	close(done)
-	telling.Wait()
+	reporting.Wait()
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
@@ -88,7 +88,7 @@ func (p *progress) step(ctx context.Context, s step) error {
 }
 
 // until asks every so often whether something holds, and ends with ctx, or
-// after limit with what ask said last.
+// after limit with the last error of ask.
 func (p *progress) until(ctx context.Context, limit time.Duration, what string, ask func(context.Context) error) error {
 	p.waitFor("wait for %s", what)
 	ctx, cancel := context.WithTimeout(ctx, limit)

@@ -237,7 +237,7 @@ func (c *cluster) models(ctx context.Context) error {
 	return err
 }
 
-// environment is what tells tools of the cluster.
+// environment is the variables by which tools find the cluster.
 func (c *cluster) environment() ([][2]string, error) {
 	key, err := c.adminKey()
 	secret, errStore := c.credential("s3")
@@ -281,11 +281,11 @@ func (c *cluster) writeEnvironment() error {
 	return os.WriteFile(filepath.Join(c.dir, "env"), []byte(text.String()), 0o600)
 }
 
-// tell says that the cluster is there, and what to do with it.
-func (c *cluster) tell() error {
+// announce prints that the cluster is there, and what to do with it.
+func (c *cluster) announce() error {
 	if err := c.writeEnvironment(); err != nil {
 		return err
 	}
-	c.say("the cluster is up\n\n  . .cluster/env && make deploy\n  kubectl get pods -A\n  make cluster-down\n")
+	c.printf("the cluster is up\n\n  . .cluster/env && make deploy\n  kubectl get pods -A\n  make cluster-down\n")
 	return nil
 }

@@ -48,7 +48,7 @@ func TestFunctionsOnlyRead(t *testing.T) {
 	}
 	secret, err := os.ReadFile(filepath.Join(c.run, "credentials", "s3-reader"))
 	if err != nil || string(secret) != given["MODELSERVE_S3_SECRET_ACCESS_KEY"] {
-		t.Errorf("the reader's secret is not what the S3 server is told: %v", err)
+		t.Errorf("the reader's secret is not the one that the S3 server has: %v", err)
 	}
 	var policy struct {
 		Statement []struct {

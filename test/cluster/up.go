@@ -40,10 +40,10 @@ func (c *cluster) bringUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.tell()
+	return c.announce()
 }
 
-// whole says why the node has to be made anew, unless it runs with all its
+// whole returns why the node has to be made anew, unless it runs with all its
 // processes and is of this configuration.
 func (c *cluster) whole() error {
 	sum, err := c.nodeSum()
@@ -70,11 +70,11 @@ func daemons() []string {
 	}
 }
 
-// renew starts the node, after removing what is left of one before, for which it
-// is told why.
+// renew starts the node, after removing what is left of one before; why is
+// the reason, which it prints.
 func (c *cluster) renew(ctx context.Context, why error) error {
 	if len(c.leftovers()) > 0 {
-		c.say("the node is made anew, and the models and databases in it are lost: %v", why)
+		c.printf("the node is made anew, and the models and databases in it are lost: %v", why)
 		if err := c.step(ctx, step{"remove what is left of the node before", c.end}); err != nil {
 			return err
 		}

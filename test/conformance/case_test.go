@@ -20,7 +20,7 @@ type testCase struct {
 	file  string
 	graph *graph
 
-	// inputs and outputs that are tensors of the protocol; carried says whether
+	// inputs and outputs that are tensors of the protocol; carried reports whether
 	// all inputs and any output are.
 	inputs, outputs []infer.Tensor
 	carried         bool

@@ -17,7 +17,7 @@ const (
 )
 
 // closeTo compares an output with the expected one: floats within ONNX's
-// tolerances, everything else exactly. The error says what differs.
+// tolerances, everything else exactly. The error names what differs.
 func closeTo(got, want *infer.Tensor) error {
 	return compare(got, want, func(g, w float64) bool {
 		return math.Abs(g-w) <= absolute+relative*math.Abs(w)

@@ -27,8 +27,8 @@ var (
 	update = flag.Bool("update", false, "write testdata/exceptions.txt again; with -all")
 )
 
-// patience is what one model may take, on a busy machine.
-const patience = 2 * time.Minute
+// modelTimeout is what one model may take, on a busy machine.
+const modelTimeout = 2 * time.Minute
 
 func TestNodeModels(t *testing.T) {
 	t.Parallel()
@@ -41,7 +41,7 @@ func TestNodeModels(t *testing.T) {
 	for _, name := range names {
 		t.Run(strings.TrimPrefix(name, "test_"), func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), modelTimeout)
 			defer cancel()
 			found := check(ctx, t, s, library, name)
 			if t.Failed() {
@@ -117,7 +117,7 @@ func openLibrary(t *testing.T) *ort.Library {
 	return library
 }
 
-// check takes one model the whole way, and says what came of it.
+// check takes one model the whole way, and returns what came of it.
 func check(ctx context.Context, t *testing.T, s *stack, library *ort.Library, name string) outcome {
 	t.Helper()
 	c, err := readCase(name)
@@ -149,7 +149,7 @@ func check(ctx context.Context, t *testing.T, s *stack, library *ort.Library, na
 	if t.Failed() {
 		return found
 	}
-	found.exception = judge(t, c, got, bare)
+	found.exception = verdict(t, c, got, bare)
 	return found
 }
 
@@ -241,9 +241,9 @@ func callAll(ctx context.Context, t *testing.T, s *stack, c *testCase) answers {
 	return a
 }
 
-// judge compares the answers with the expected one, and with each other. What
+// verdict compares the answers with the expected one, and with each other. What
 // ONNX Runtime itself does not give is not ours to give.
-func judge(t *testing.T, c *testCase, got answers, bare []infer.Tensor) exception {
+func verdict(t *testing.T, c *testCase, got answers, bare []infer.Tensor) exception {
 	t.Helper()
 	wrong := compareAll(got.binary, c.outputs, closeTo)
 	among, found := same, exception{}

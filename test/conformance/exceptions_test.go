@@ -23,7 +23,7 @@ const (
 	failed     kind = "FAILED"
 )
 
-// exception is a kind, and what was said.
+// exception is a kind, and the message.
 type exception struct {
 	kind   kind
 	detail string

@@ -87,7 +87,7 @@ func start(t *testing.T) *stack {
 	return s
 }
 
-// run runs a binary until the test ends, and tells what it printed if that
+// run runs a binary until the test ends, and logs what it printed if that
 // failed.
 func run(t *testing.T, path string, environment map[string]string) {
 	t.Helper()

@@ -29,7 +29,7 @@ func TestClusterAModelThatCannotLoad(t *testing.T) {
 	}
 	described := mustTool(t, "kubectl", "describe", "ksvc", service)
 	if !strings.Contains(described, "has no published version 99") {
-		t.Errorf("no reason in:\n%s\nkn said: %v", described, err)
+		t.Errorf("no reason in:\n%s\nkn returned: %v", described, err)
 	}
 	if err := p.wantScale(t, p.Host(service), service, 1); err != nil {
 		t.Errorf("what ran before: %v", err)
@@ -48,7 +48,7 @@ func TestClusterBadManifests(t *testing.T) {
 		service string
 		spec    string
 		refused string // by Kubernetes, at once
-		told    string // by the Service's status
+		reason  string // in the Service's status
 	}{
 		"a misspelt field": {
 			service: "e2e-misspelt",
@@ -58,12 +58,12 @@ func TestClusterBadManifests(t *testing.T) {
 		"an image that cannot be pulled": {
 			service: "e2e-no-image",
 			spec:    `{containers: [{image: "registry.invalid/none:1"}]}`,
-			told:    `Unable to fetch image "registry.invalid/none:1"`,
+			reason:  `Unable to fetch image "registry.invalid/none:1"`,
 		},
 		"more than the quota": {
 			service: "e2e-quota",
 			spec:    `{containers: [{image: "` + image + `", resources: {requests: {memory: 100Gi}}}]}`,
-			told:    "exceeded quota: modelserve",
+			reason:  "exceeded quota: modelserve",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -83,9 +83,9 @@ func TestClusterBadManifests(t *testing.T) {
 			case tc.refused == "" && err != nil:
 				t.Fatalf("%v\n%s", err, out)
 			case tc.refused == "":
-				p.eventually(t, "the service says why", func() error {
+				p.eventually(t, "the service reports why", func() error {
 					out, err := kubectl(t, "describe", "ksvc", tc.service)
-					if err == nil && !strings.Contains(out, tc.told) {
+					if err == nil && !strings.Contains(out, tc.reason) {
 						err = errors.New(out)
 					}
 					return err

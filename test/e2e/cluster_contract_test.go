@@ -64,7 +64,7 @@ func TestClusterRuntimeContract(t *testing.T) {
 		for n := range inFlight(t, done) {
 			most = max(most, n)
 		}
-		// Less would tell that this looks in the wrong place.
+		// Less would mean that this looks in the wrong place.
 		if most != limit {
 			t.Errorf("at most %d calls were in the container at once, expected %d", most, limit)
 		}

@@ -18,7 +18,7 @@ import (
 )
 
 // The sink of these tests is Eventing's own event display, in a pod whose log
-// tells what it got.
+// has what it got.
 const eventing = `
 apiVersion: v1
 kind: Pod
@@ -76,7 +76,7 @@ spec:
   filter: {attributes: {type: dev.modelserve.image.broken.v1}}
   subscriber: {ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: text-detect}}
 ---
-# Somebody else's function, which appends to what it is told.
+# Somebody else's function, which appends to what it gets.
 apiVersion: serving.knative.dev/v1
 kind: Service
 metadata: {name: e2e-appender, labels: {networking.knative.dev/visibility: cluster-local}}

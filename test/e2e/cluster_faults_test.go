@@ -27,7 +27,7 @@ func classify(p *platform) request {
 	}
 }
 
-// away is what a call may get while something is down: an answer that says to come
+// away is what a call may get while something is down: an answer that asks to come
 // back, or none at all; never one that blames the caller.
 var away = regexp.MustCompile(`^(429|502|503|504) |EOF|connection reset|connection refused`)
 
@@ -214,7 +214,7 @@ func (s *store) do(t *testing.T, line, text string) (string, error) {
 	return kubectl(t, "-n", "modelserve", "exec", s.pod, "--", "sh", "-c", line, "sh", text)
 }
 
-// A pod that starts while S3 is away waits for it, and says so; what runs goes on.
+// A pod that starts while S3 is away waits for it, and reports so; what runs goes on.
 func TestClusterS3AwayWhileAPodStarts(t *testing.T) {
 	p := cluster(t)
 	p.eventually(t, "the function answers", func() error { return answers(t, p, classify(p)) })
@@ -228,7 +228,7 @@ func TestClusterS3AwayWhileAPodStarts(t *testing.T) {
 	killPods(t, "content-detect")
 	done := make(chan error, 1)
 	go func() { done <- answers(t, p, classify(p)) }()
-	p.eventually(t, "the new pod says what it waits for", func() error {
+	p.eventually(t, "the new pod reports what it waits for", func() error {
 		out, err := kubectl(t, "logs", "-l", "serving.knative.dev/service=content-detect", "-c", "function", "--tail=-1")
 		if err == nil && !strings.Contains(out, "S3 unreachable") {
 			err = fmt.Errorf("its log:\n%s", out)

@@ -47,7 +47,7 @@ func TestClusterKn(t *testing.T) {
 	if err := knService(t, "create", service, imageOf(t, "pool"), service+"@1", "--revision-name", service+"-one"); err != nil {
 		t.Fatal(err)
 	}
-	// Traefik says a route is there a moment before it is.
+	// Traefik reports a route a moment before it is.
 	p.eventually(t, "version 1 answers", func() error { return p.wantScale(t, p.Host(service), service, 1) })
 	// Another version is one variable, and a revision of its own.
 	mustTool(t, "kn", "service", "update", service, "--env", "MODELSERVE_MODELS="+service+"@2", "--revision-name", service+"-two",
@@ -119,7 +119,7 @@ func scaled(host, model string) request {
 	return request{host: host, path: "/v2/models/" + model + "/infer", body: []byte(`{"inputs":[{"name":"x","datatype":"FP32","shape":[1,1],"data":[1]}]}`)}
 }
 
-// scaleOf calls a model of pushScale and says which version answered.
+// scaleOf calls a model of pushScale and returns which version answered.
 func (p *platform) scaleOf(t *testing.T, host, model string) (int, error) {
 	t.Helper()
 	res, err := p.do(t, scaled(host, model))

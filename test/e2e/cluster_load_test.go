@@ -25,7 +25,7 @@ func answers(t *testing.T, p *platform, r request) error {
 }
 
 // steady calls a model all the time until stop is called, or the test ends. stop
-// tells how many calls were answered and the errors of those that were not: ten a
+// returns how many calls were answered and the errors of those that were not: ten a
 // second of each client at most, so that what is down is left time to come back.
 func (p *platform) steady(t *testing.T, r request, clients int) (stop func() (int, []error)) {
 	t.Helper()

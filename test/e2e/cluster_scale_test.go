@@ -110,7 +110,7 @@ func burst(t *testing.T, p *platform) {
 	// One answer to a call may have been run twice: the pods know. They are all there
 	// still, for the autoscaler has seen more calls than they take, and waits a window.
 	ran := 0
-	p.eventually(t, "each pod tells what it ran", func() (err error) {
+	p.eventually(t, "each pod reports what it ran", func() (err error) {
 		ran, err = executions(t, burstService)
 		return err
 	})
@@ -142,7 +142,7 @@ func executions(t *testing.T, service string) (int, error) {
 			return 0, err
 		}
 		if len(answer.Stats) == 0 {
-			return 0, fmt.Errorf("%s tells nothing of %s: %s", pods[i].Name, service, text)
+			return 0, fmt.Errorf("%s reports nothing of %s: %s", pods[i].Name, service, text)
 		}
 		for _, version := range answer.Stats {
 			total += version.Count

@@ -31,7 +31,7 @@ import (
 	"github.com/modelserveai/modelserve/test/platformtest"
 )
 
-// cluster is the platform of the cluster that .cluster/env tells of.
+// cluster is the platform of the cluster that .cluster/env describes.
 func cluster(t *testing.T) *platform {
 	t.Helper()
 	for _, name := range []string{"KUBECONFIG", "GATEWAY_URL", "MODELSERVE_KEY", "MODELSERVE_S3_ENDPOINT"} {
@@ -224,7 +224,7 @@ func unsignedModel(t *testing.T, p *platform) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("push: %v\n%s", err, out)
 	}
-	p.eventually(t, "the pool says why it does not run it", func() error {
+	p.eventually(t, "the pool reports why it does not run it", func() error {
 		res, err := p.do(t, request{path: "/v2/models/e2e-unsigned/infer", body: []byte(`{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}`)})
 		if err == nil && (res.status != http.StatusServiceUnavailable || !bytes.Contains(res.body, []byte("unsigned"))) {
 			err = fmt.Errorf("%d %s", res.status, res.body)

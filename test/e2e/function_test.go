@@ -13,7 +13,7 @@ import (
 	"github.com/modelserveai/modelserve/test/platformtest"
 )
 
-// TestTutorial does what docs/tutorial.md says, in an empty home, and holds its
+// TestTutorial follows docs/tutorial.md in an empty home, and holds its
 // files to those of examples/function.
 func TestTutorial(t *testing.T) {
 	t.Parallel()

@@ -51,8 +51,8 @@ func hostileInput(t *testing.T, p *platform) {
 		"a ref that climbs":            {native("text-detect", asJSON, []byte(`{"image":{"ref":"s3://modelserve/inputs/../models/x"}}`)), 400, "image|ref"},
 		"deep JSON, native":            {native("text-detect", asJSON, deep), 400, "."},
 		"polygons of three points":     {native("text-recognize", asJSON, []byte(`{"image":"eA==","polygons":[[[0,0],[1,1],[2,2]]]}`)), 400, "polygons"},
-		"a WAV that lies":              {native("speech-detect", map[string]string{"Content-Type": "audio/wav"}, lyingWAV()), 400, "data|length|bytes"},
-		"a WAV cut in its header":      {native("speech-detect", map[string]string{"Content-Type": "audio/wav"}, lyingWAV()[:20]), 400, "."},
+		"a WAV longer than its file":   {native("speech-detect", map[string]string{"Content-Type": "audio/wav"}, overlongWAV()), 400, "data|length|bytes"},
+		"a WAV cut in its header":      {native("speech-detect", map[string]string{"Content-Type": "audio/wav"}, overlongWAV()[:20]), 400, "."},
 		"NaN":                          {input(`"data":[NaN]`), 400, `inputs\[0\].data`},
 		"1e999":                        {input(`"data":[1e999]`), 400, `inputs\[0\].data`},
 		"duplicate keys":               {v2(`{"inputs":[],"inputs":[]}`), 400, "inputs"},
@@ -121,8 +121,8 @@ func hugePNG() []byte {
 	return out
 }
 
-// lyingWAV announces a gigabyte of samples and has a hundred bytes.
-func lyingWAV() []byte {
+// overlongWAV announces a gigabyte of samples and has a hundred bytes.
+func overlongWAV() []byte {
 	out := []byte("RIFF\x00\x00\x00\x40WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00")
 	out = binary.LittleEndian.AppendUint32(out, 16000)
 	out = binary.LittleEndian.AppendUint32(out, 32000)
@@ -154,7 +154,7 @@ func slowClients(t *testing.T, p *platform) {
 		t.Parallel()
 		conn := p.dial(t)
 		fmt.Fprint(conn, "GET /v2 HTTP/1.1\r\nHost: x\r\n")
-		// The server gives up by itself; the deadline is this test's own patience.
+		// The server gives up by itself; the deadline is this test's own.
 		if err := conn.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 			t.Fatal(err)
 		}

@@ -48,11 +48,11 @@ func TestKoMakesAnImageOfTheExampleFunction(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), ko, "resolve", "--sbom=none", "--platform=linux/"+runtime.GOARCH, "-f", "service.yaml")
 	cmd.Dir = folder
 	cmd.Env = append(outside(t, home), "KO_DOCKER_REPO="+host, "KO_DEFAULTBASEIMAGE="+host+"/base-ort")
-	var said strings.Builder
-	cmd.Stderr = &said
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
 	resolved, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("ko resolve: %v\n%s", err, said.String())
+		t.Fatalf("ko resolve: %v\n%s", err, stderr.String())
 	}
 	_, image, ok := strings.Cut(string(resolved), "image: ")
 	if image, _, _ = strings.Cut(image, "\n"); !ok || !strings.HasPrefix(image, host+"/") {

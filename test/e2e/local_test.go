@@ -46,7 +46,7 @@ func TestLocalPlatform(t *testing.T) {
 		}
 	})
 	t.Run("back to zero", func(t *testing.T) { backToZero(t, p) })
-	t.Run("a second one says who holds the port", func(t *testing.T) {
+	t.Run("a second one reports who holds the port", func(t *testing.T) {
 		out, err := exec.CommandContext(t.Context(), cli, "dev", "--address", p.Address, "--data", filepath.Join(t.TempDir(), ".modelserve"), "--plain").CombinedOutput()
 		if err == nil || !strings.Contains(string(out), fmt.Sprint(p.PID())) {
 			t.Errorf("%v, want the pid %d in:\n%s", err, p.PID(), out)
@@ -171,7 +171,7 @@ func functionsAnswerV2(t *testing.T, p *platform) {
 		})
 	}
 	if res := p.must(t, request{host: p.Host("text-orient"), path: "/v2/models/text-detect"}); res.status == http.StatusOK {
-		t.Errorf("text-orient's host told of another model: %s", res.body)
+		t.Errorf("text-orient's host described another model: %s", res.body)
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 )
 
 // page is a page of the documentation as a reader follows it: commands in a
-// shell, files with what the page says is in them, and what the commands print.
+// shell, files with the page's content, and what the commands print.
 type page struct {
 	t      *testing.T
 	env    []string
@@ -166,7 +166,7 @@ func (p *page) printed(want string) {
 	}
 }
 
-// follow does what the page says.
+// follow does the page's steps.
 func (p *page) follow(blocks []block) {
 	p.t.Helper()
 	for _, b := range blocks {

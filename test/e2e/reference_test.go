@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// family is what the reference and a process say of a metric.
+// family is a metric as the reference and a process describe it.
 type family struct{ kind, labels string }
 
 // metricsAreThoseOfTheReference compares what the gateway and a function show with
@@ -40,7 +40,7 @@ func metricsAreThoseOfTheReference(t *testing.T, p *platform) {
 		t.Run(process, func(t *testing.T) {
 			at := regexp.MustCompile(find).FindAllStringSubmatch(output, -1)
 			if len(at) == 0 {
-				t.Fatalf("it does not say where its metrics are:\n%s", output)
+				t.Fatalf("it does not print where its metrics are:\n%s", output)
 			}
 			shown := scrape(t, "http://"+at[len(at)-1][1]+"/metrics")
 			if len(shown) < 4 {

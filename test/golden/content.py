@@ -7,7 +7,7 @@
     test/golden/make.sh
 
 It writes functions/content-detect/testdata/files/*, all generated here, and
-testdata/golden.json with what magika's Python package says of them.
+testdata/golden.json with what magika's Python package makes of them.
 """
 
 import base64
@@ -32,7 +32,7 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parents[2] / "functions/content-detect/testdata"
 
-# Written for this file; each says enough of its language to be told apart, or
+# Written for this file; each has enough of its language to be recognised, or
 # too little on purpose.
 TEXTS = {
     "go": 'package main\n\nimport (\n\t"fmt"\n\t"os"\n)\n\n// Greeter greets.\ntype Greeter struct{ name string }\n\nfunc (g Greeter) Greet() error {\n\tif g.name == "" {\n\t\treturn fmt.Errorf("nobody to greet")\n\t}\n\tfmt.Println("hello", g.name)\n\treturn nil\n}\n\nfunc main() {\n\tif err := (Greeter{os.Args[1]}).Greet(); err != nil {\n\t\tos.Exit(1)\n\t}\n}\n',

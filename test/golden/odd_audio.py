@@ -2,13 +2,13 @@
 # requires-python = ">=3.11"
 # dependencies = ["numpy==2.4.6", "soundfile==0.14.0"]
 # ///
-"""Makes WAVs as programs write them, and says how each is to be read.
+"""Makes WAVs as programs write them, and records how each is to be read.
 
     test/golden/make.sh --inputs
 
 It writes codec/audio/testdata/odd/: short recordings by the
 programs that people use (SoX, arecord, FFmpeg, libsndfile, Python), and the
-same ones bent in the ways that public bug reports tell of. golden.json says
+same ones bent in the ways that public bug reports describe. golden.json has
 for each the reading, libsndfile's: its rate, its frames, and every so many of
 its samples, channels averaged. Or the words that our refusal has to hold.
 Where libsndfile reads a file as silence that is not, or does not read it, the

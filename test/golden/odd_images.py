@@ -2,14 +2,14 @@
 # requires-python = ">=3.11"
 # dependencies = ["numpy==2.4.6", "opencv-python-headless==5.0.0.93", "pillow==13.0.0"]
 # ///
-"""Makes image files as programs write them, and says how each is to be read.
+"""Makes image files as programs write them, and records how each is to be read.
 
     test/golden/make.sh --inputs
 
 It writes codec/imaging/testdata/odd/: small files by the programs
 that people use (libpng's and libjpeg's, ImageMagick, ExifTool, libtiff's,
 libwebp's, FFmpeg, gifsicle, netpbm), and the same ones bent in the ways that
-public bug reports tell of. golden.json says for each file either the reading,
+public bug reports describe. golden.json has for each file either the reading,
 a lossless PNG beside it named after its content, or the words that our refusal
 has to hold. The reading is Pillow's, upright by exif_transpose, with
 transparency laid out as rapidocr does; OpenCV's where Pillow refuses what
@@ -240,7 +240,7 @@ def png_with(png, *new, before=b"IDAT", crc=None):
 
 
 def long_palette(png):
-    """The palette grown to 256 colours, which two bits cannot tell apart."""
+    """The palette grown to 256 colours, which two bits cannot distinguish."""
     return png[:8] + b"".join(chunk(k, d.ljust(768, b"\x09") if k == b"PLTE" else d) for k, d in chunks(png))
 
 

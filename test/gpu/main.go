@@ -3,7 +3,7 @@
 // batching gains and what sizes in turn cost; and that a GPU outlives what
 // callers do. Figures are ratios within one run.
 //
-// Without a GPU it says what is missing and fails, having shown that asking
+// Without a GPU it prints what is missing and fails, having shown that asking
 // for one does no harm: auto falls back, and the CPU serves in the same process.
 //
 //	make gpu-check

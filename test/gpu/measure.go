@@ -114,7 +114,7 @@ func (o *options) measure(ctx context.Context, library *ort.Library, m *model, g
 	return r, nil
 }
 
-// signature says which of the tensors have rows, as the shipped manifests do.
+// signature declares which of the tensors have rows, as the shipped manifests do.
 func (m *model) signature() *infer.Signature {
 	axis := 0
 	sig := &infer.Signature{BatchAxis: &axis}

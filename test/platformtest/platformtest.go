@@ -33,9 +33,9 @@ type Platform struct {
 	cmd *exec.Cmd // of the local one
 }
 
-// startPatience is for how long a platform may build its functions, which takes
+// startTimeout is for how long a platform may build its functions, which takes
 // minutes on a machine that has never built them.
-const startPatience = 10 * time.Minute
+const startTimeout = 10 * time.Minute
 
 // Root is the repository's root, of a test two folders below it.
 func Root(t *testing.T) string {
@@ -79,7 +79,7 @@ func Start(t *testing.T, cli, dir string) *Platform {
 			t.Logf("the platform printed:\n%s", p.printed(20000))
 		}
 	})
-	p.Eventually(t, "the platform is ready", startPatience, func() error { return ask(t.Context(), "http://"+p.Address+"/readyz") })
+	p.Eventually(t, "the platform is ready", startTimeout, func() error { return ask(t.Context(), "http://"+p.Address+"/readyz") })
 	key, err := os.ReadFile(filepath.Join(data, "key"))
 	if err != nil {
 		t.Fatalf("the key: %v\n%s", err, p.printed(20000))

@@ -51,8 +51,8 @@ test("health and metadata", async () => {
   assert.equal((await call("ServerReady", {})).ready, true);
   assert.equal((await call("ModelReady", { name: "several" })).ready, true);
   assert.equal((await call("ServerMetadata", {})).name, "modelserve");
-  const told = await call("ModelMetadata", { name: "several" });
-  assert.deepEqual(told.inputs.map((t) => [t.name, t.datatype, t.shape]), [
+  const metadata = await call("ModelMetadata", { name: "several" });
+  assert.deepEqual(metadata.inputs.map((t) => [t.name, t.datatype, t.shape]), [
     ["numbers", "FP32", ["-1", "2"]], ["counts", "INT64", ["-1", "3"]], ["texts", "BYTES", ["-1", "-1"]],
   ]);
 });

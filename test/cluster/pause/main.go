@@ -1,4 +1,4 @@
-// Pause holds a pod's namespaces open until it is told to stop: the container
+// Pause holds a pod's namespaces open until it gets a signal to stop: the container
 // that Kubernetes starts first in every pod.
 package main
 

@@ -96,6 +96,6 @@ def large():
 
 
 def show(*packages):
-    """Prints which versions run, and keeps asyncio from telling of what takes long."""
+    """Prints which versions run, and keeps asyncio from logging what takes long."""
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     print("versions:", ", ".join(f"{p} {version(p)}" for p in packages), flush=True)

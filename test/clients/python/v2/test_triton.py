@@ -114,8 +114,8 @@ class OverHTTP:
     ]
 
     async def metadata(self, model):
-        told = await self.call(self.client.get_model_metadata, model)
-        return {side: {t["name"]: (t["datatype"], t["shape"]) for t in told[side]} for side in ("inputs", "outputs")}
+        metadata = await self.call(self.client.get_model_metadata, model)
+        return {side: {t["name"]: (t["datatype"], t["shape"]) for t in metadata[side]} for side in ("inputs", "outputs")}
 
     async def test_json_and_binary_mixed(self):
         for datatype, value in served.VALUES.items():
@@ -145,8 +145,8 @@ class OverGRPC:
     compressions = [{"compression_algorithm": a} for a in (None, "gzip", "deflate")]
 
     async def metadata(self, model):
-        told = await self.call(self.client.get_model_metadata, model)
-        return {side: {t.name: (t.datatype, list(t.shape)) for t in getattr(told, side)} for side in ("inputs", "outputs")}
+        metadata = await self.call(self.client.get_model_metadata, model)
+        return {side: {t.name: (t.datatype, list(t.shape)) for t in getattr(metadata, side)} for side in ("inputs", "outputs")}
 
     async def test_deadline_of_the_client(self):
         with self.assertRaises(InferenceServerException) as caught:
