@@ -14,8 +14,8 @@ import (
 // odd are WAVs as programs write them; test/golden/odd_audio.py makes them.
 const odd = "testdata/odd"
 
-// oddFile says how one of them is to be read: every so many of its samples, or
-// not, in words that hold these.
+// oddFile is how one of them is to be read: every so many of its samples, or the
+// words that its refusal holds.
 type oddFile struct {
 	Rate    int       `json:"rate"`
 	Frames  int       `json:"frames"`
@@ -51,7 +51,7 @@ func TestOddFiles(t *testing.T) {
 			if want.Refused != "" {
 				p := problem.From(err)
 				if p == nil || p.Code != problem.InvalidArgument || !strings.Contains(p.Detail, want.Refused) {
-					t.Errorf("got %v, want a refusal that says %q", err, want.Refused)
+					t.Errorf("got %v, want a refusal with %q", err, want.Refused)
 				}
 				return
 			}

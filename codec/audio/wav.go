@@ -57,7 +57,7 @@ func coding(tag uint16) string {
 	return " (" + name + ")"
 }
 
-// otherAudio says what a file is that is no WAV.
+// otherAudio names the format of a file that is no WAV.
 func otherAudio(file []byte) string {
 	if text := bytes.TrimLeft(file[:min(len(file), 64)], " \t\r\n\ufeff"); len(text) > 0 && text[0] == '{' {
 		return "is JSON, which is read with the content type application/json"
@@ -112,7 +112,7 @@ func (f field) refuse(format string, args ...any) error {
 	return problem.Invalid(string(f), format, args...)
 }
 
-// unknownSize is from where on a size of 32 bits says nothing but "not known
+// unknownSize is from where on a size of 32 bits means only "not known
 // when written": no body of 2 GiB can be sent. Writers that stream put there
 // 0xFFFFFFFF (FFmpeg), 0x80000000 (arecord), 0x7FFFF000 rounded down to whole
 // frames (SoX, eSpeak), or one of these with the header's length added or
@@ -169,7 +169,7 @@ type parser struct {
 	field   field
 	rest    []byte
 	length  int64 // of the file
-	riffEnd int64 // where the RIFF header says that it ends
+	riffEnd int64 // where it ends by the RIFF header
 	data64  int64 // of the data chunk, from a ds64 chunk; 0 if there is none
 	w       *WAV  // once there was a fmt chunk
 }
@@ -273,7 +273,8 @@ func (p *parser) skipPad(size uint32) {
 	p.rest = p.rest[1:]
 }
 
-// missing says which chunk is not there, and whether the file is cut off.
+// missing is the error that names the chunk that is not there, and whether the
+// file is cut off.
 func (p *parser) missing() error {
 	what := "data"
 	if p.w == nil {

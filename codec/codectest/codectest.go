@@ -72,8 +72,8 @@ func library(t testing.TB) *ort.Library {
 }
 
 // Answer has codec answer one payload, and returns the JSON that a caller would
-// get. An error is what the codec returned: problem.From says what a caller would
-// get of it.
+// get. An error is what the codec returned: problem.From makes of it what a caller
+// would get.
 func Answer(t testing.TB, codec serve.Codec, model serve.Runner, contentType, body string) (string, error) {
 	t.Helper()
 	answer, err := codec.Answer(t.Context(), serve.Payload{ContentType: contentType, Body: []byte(body)}, model)

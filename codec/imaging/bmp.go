@@ -29,7 +29,7 @@ type bmp struct {
 
 // configBMP and decodeBMP read BMPs as Pillow does: every header, palettes of
 // any length, 16 bits, masks, and run lengths. The first has no alpha but where
-// a mask says so.
+// a mask defines it.
 func configBMP(r *reader) (image.Config, error) {
 	b, err := headBMP(r)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 // rowFunc writes row y as R, G, B, A (not premultiplied) into row.
 type rowFunc func(y int, row []uint8)
 
-// convert packs a decoded picture, standing as its EXIF orientation says, on a
+// convert packs a decoded picture, turned by its EXIF orientation, on a
 // canvas of w×h. Transparent pixels are blended as the reference does: over
 // white if what is visible is dark on average, else over black.
 func convert(src image.Image, w, h, orientation int, videoRange bool) *Image {
@@ -40,7 +40,7 @@ func convert(src image.Image, w, h, orientation int, videoRange bool) *Image {
 	return out
 }
 
-// oriented makes the upright image for a stored one of w×h, and says where its
+// oriented makes the upright image for a stored one of w×h, and returns where its
 // pixel (0, 0) goes and how many bytes one step along its x and y move.
 func oriented(w, h, orientation int) (out *Image, start, stepX, stepY int) {
 	if orientation >= 5 {

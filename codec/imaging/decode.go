@@ -232,8 +232,8 @@ func matches(magic string, data []byte) bool {
 	return true
 }
 
-// broken says what is wrong with a file of a known format. Cut says that it
-// ended before its picture did.
+// broken is the problem of a file of a known format. Cut is whether it ended
+// before its picture did.
 func broken(ctx context.Context, field string, f format, err error, cut bool) error {
 	var kind refusal
 	switch {

@@ -44,7 +44,7 @@ func read(t testing.TB, folder, name string) []byte {
 	return data
 }
 
-// corners is a picture of 3×2 whose pixels are told apart by their first byte:
+// corners is a picture of 3×2 whose pixels differ in their first byte:
 //
 //	1 2 3
 //	4 5 6
@@ -226,7 +226,7 @@ func TestDecodeSmallFrameOfGIF(t *testing.T) {
 	}
 }
 
-// header is a PNG that says it is w×h and holds nothing.
+// header is a PNG whose header has w×h, and that holds nothing.
 func header(w, h uint32) []byte {
 	ihdr := binary.BigEndian.AppendUint32(nil, w)
 	ihdr = binary.BigEndian.AppendUint32(ihdr, h)

@@ -9,7 +9,7 @@ import (
 // exifHead precedes EXIF's TIFF structure in a JPEG, and sometimes elsewhere.
 const exifHead = "Exif\x00\x00"
 
-// upright is the orientation of a picture that says none.
+// upright is the orientation of a picture that has none in its file.
 const upright = 1
 
 // orientation is how the picture is to be turned, 1 to 8, by its EXIF (CIPA

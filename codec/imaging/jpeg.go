@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// frame is what a JPEG says of its picture before the pixels.
+// frame is the header of a JPEG's picture, before the pixels.
 type frame struct {
 	scans       int
 	progressive bool    // so that all coefficients are held at once

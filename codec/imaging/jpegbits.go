@@ -25,7 +25,7 @@ func newHuffman(body []byte) (h huffman, n int) {
 	return h, n
 }
 
-// decode reads a symbol, and says which bits it was.
+// decode reads a symbol, and returns it with the bits that it was.
 func (h *huffman) decode(in *bitReader) (symbol byte, code, length int) {
 	before := 0 // symbols of shorter codes
 	for length = 1; length < len(h.first); length++ {

@@ -64,7 +64,7 @@ type jpegScans struct {
 	seen        map[byte][]uint64 // of each component's blocks: which coefficients are not zero, in zigzag order
 }
 
-// take keeps what a segment says about the scans behind it.
+// take keeps what a segment defines of the scans behind it.
 func (j *jpegScans) take(marker byte, segment []byte) {
 	body := segment[4:]
 	switch marker {

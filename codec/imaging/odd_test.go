@@ -13,8 +13,8 @@ import (
 // odd are files as programs write them; test/golden/odd_images.py makes them.
 const odd = "testdata/odd"
 
-// oddFile says how one of them is to be read: as this picture, or not, in words
-// that hold these.
+// oddFile is how one of them is to be read: as this picture, or the words that
+// its refusal holds.
 type oddFile struct {
 	Reading string `json:"reading"`
 	Refused string `json:"refused"`
@@ -40,7 +40,7 @@ func TestOddFiles(t *testing.T) {
 			if want.Refused != "" {
 				p := problem.From(err)
 				if p == nil || p.Code != problem.InvalidArgument || !strings.Contains(p.Detail, want.Refused) {
-					t.Errorf("got %v, want a refusal that says %q", err, want.Refused)
+					t.Errorf("got %v, want a refusal with %q", err, want.Refused)
 				}
 				return
 			}

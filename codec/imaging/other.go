@@ -5,7 +5,8 @@ import (
 	"errors"
 )
 
-// otherFile says what a file is that is none of ours, where people send them.
+// otherFile names the format of a file that is none of ours, where people send
+// them.
 func otherFile(data []byte) error {
 	for _, known := range []struct{ magic, name string }{
 		{"????ftyphei", "a HEIC image"},

@@ -72,8 +72,8 @@ const (
 	pngPaletteEntry, pngGrayKey, pngColourKey = 3, 2, 6
 )
 
-// take reads one chunk. Whole is the chunk with its head and tail; sound says
-// that its checksum is right.
+// take reads one chunk. Whole is the chunk with its head and tail; sound is whether
+// its checksum is right.
 func (p *pngFile) take(kind string, body, whole []byte, sound bool) error {
 	switch kind {
 	case "CgBI":

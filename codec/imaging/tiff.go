@@ -243,7 +243,7 @@ func (t *tiffFile) translate() {
 	}
 }
 
-// estimate says how long strips are where the writer does not, as libtiff does:
+// estimate sets how long strips are where the file does not, as libtiff does:
 // of the picture's own size, or to the end of the file.
 func (t *tiffFile) estimate(bitsPerPixel int) {
 	if slices.Max(t.values(tiffStripBytes, 0)) > 0 || t.value(tiffTileWidth, 0) > 0 {

@@ -32,7 +32,7 @@ func IsJSON(in serve.Payload) bool { return in.ContentType == "application/json"
 // It refuses what JSON leaves to the reader: duplicate and unknown names,
 // nesting beyond MaxDepth, invalid UTF-8, anything behind the object. A byte
 // order mark before it, which editors write, is passed over (RFC 8259, 8.1).
-// Each Source in dst is required unless its tag says omitzero. Errors are problems:
+// Each Source in dst is required unless its tag has omitzero. Errors are problems:
 // MalformedBody where the body is no JSON, else InvalidArgument with the field.
 func Decode(in serve.Payload, dst any) error {
 	if at, ok := tooDeep(in.Body); ok {
@@ -83,7 +83,7 @@ func stringEnd(body []byte, i int) int {
 	}
 }
 
-// decodeProblem says in the caller's terms what the JSON reader found wrong.
+// decodeProblem describes in the caller's terms what the JSON reader found wrong.
 func decodeProblem(body []byte, err error) error {
 	var semantic *json.SemanticError
 	var syntactic *jsontext.SyntacticError
@@ -108,7 +108,7 @@ func decodeProblem(body []byte, err error) error {
 	}
 }
 
-// malformed says where the body stops being JSON, and within which field.
+// malformed describes where the body stops being JSON, and within which field.
 func malformed(e *jsontext.SyntacticError) *problem.Error {
 	reason := "invalid JSON"
 	if e.Err != nil {
