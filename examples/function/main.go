@@ -1,4 +1,4 @@
-// Language-detect says which language a text is in.
+// Language-detect detects the language of a text.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Content-detect tells what kind of file some bytes are.
+// Content-detect detects the type of a file from its bytes.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Text-orient tells which lines of text stand upside down.
+// Text-orient finds the lines of text that stand upside down.
 package main
 
 import (

@@ -27,7 +27,7 @@ type Answer struct {
 	Score       float64 `json:"score"` // of the model's first guess, 0 to 1; 1 where no model was asked
 }
 
-// Codec tells what kind of content bytes are.
+// Codec detects the type of content from its bytes.
 type Codec struct {
 	config *config
 	types  map[string]contentType

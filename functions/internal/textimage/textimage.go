@@ -66,7 +66,7 @@ func (b *Budget) Reserve(ctx context.Context, n int64) error {
 	return b.in.Reserve(ctx, more)
 }
 
-// Keep says that of all that was reserved n bytes are still in use.
+// Keep releases all that was reserved but n bytes, which are still in use.
 func (b *Budget) Keep(n int64) { b.used = n }
 
 // checkOrientations holds the orientations of n lines to 0 and 180.

@@ -26,7 +26,7 @@ import (
 // The segments must be the same to the sample.
 const tolerance = 1e-4
 
-// reference is what silero-vad says of a recording.
+// reference is silero-vad's answer for a recording.
 type reference struct {
 	Duration      float64   `json:"duration"`
 	Samples       int64     `json:"samples"`
@@ -165,17 +165,17 @@ func halfSecond() []byte {
 func TestAnswerForms(t *testing.T) {
 	t.Parallel()
 	sound := base64.StdEncoding.EncodeToString(halfSecond())
-	heard := &Answer{Duration: 3, Segments: []Segment{{Start: 0.962, End: 1.534, Score: 1}}}
+	speech := &Answer{Duration: 3, Segments: []Segment{{Start: 0.962, End: 1.534, Score: 1}}}
 	for name, tc := range map[string]struct {
 		in    serve.Payload
 		want  *Answer
 		code  problem.Code
 		field string
 	}{
-		"a WAV":       {in: serve.Payload{ContentType: "audio/wav", Body: halfSecond()}, want: heard},
-		"untyped":     {in: serve.Payload{Body: halfSecond()}, want: heard},
-		"base64":      {in: form(`{"audio": "` + sound + `"}`), want: heard},
-		"a reference": {in: form(`{"audio": {"ref": "s3://b/inputs/x"}}`), want: heard},
+		"a WAV":       {in: serve.Payload{ContentType: "audio/wav", Body: halfSecond()}, want: speech},
+		"untyped":     {in: serve.Payload{Body: halfSecond()}, want: speech},
+		"base64":      {in: form(`{"audio": "` + sound + `"}`), want: speech},
+		"a reference": {in: form(`{"audio": {"ref": "s3://b/inputs/x"}}`), want: speech},
 		"no samples":  {in: serve.Payload{Body: wav8(8000, nil)}, want: &Answer{Segments: []Segment{}}},
 		"nothing":     {in: serve.Payload{}, code: problem.InvalidArgument, field: "audio"},
 		"no audio":    {in: form(`{}`), code: problem.InvalidArgument, field: "audio"},

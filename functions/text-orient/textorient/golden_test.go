@@ -77,7 +77,7 @@ func check(t *testing.T, codec serve.Codec, model serve.Runner, in serve.Payload
 	}
 	largest := 0.0
 	for i, line := range got.Lines {
-		// The reference tells its first guess; the answer here is what it does.
+		// The reference reports its first guess; the answer here is what it acts on.
 		orientation, score := want[i].Label, want[i].Score
 		if orientation == 180 && score <= 0.9 {
 			orientation, score = 0, 1-score

@@ -2,7 +2,7 @@
 // in, whether each stands upright or upside down out, by PP-OCR's direction
 // classifier and with the decisions of the Python package rapidocr 3.10.0.
 //
-// It tells 0 from 180 degrees only; lines that run upwards are turned before.
+// It distinguishes 0 and 180 degrees only; lines that run upwards are turned before.
 package textorient
 
 import (
@@ -39,7 +39,7 @@ type Line struct {
 	Score       float64 `json:"score"`       // probability of this orientation, 0 to 1
 }
 
-// Codec tells how lines of text stand. It is safe for many goroutines.
+// Codec finds whether lines of text stand upright or upside down. It is safe for many goroutines.
 type Codec struct {
 	opts   Options
 	warper *warp.Warper

@@ -75,7 +75,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestCharacterErrorRate measures the codec against what the pages truly say:
+// TestCharacterErrorRate measures the codec against the pages' true text:
 // the README's figure.
 func TestCharacterErrorRate(t *testing.T) {
 	t.Parallel()

@@ -1,5 +1,5 @@
 // Package textrecognize is the codec of the text-recognize function: lines of
-// text in, what they say out, by PP-OCRv6's recogniser and with the decisions
+// text in, their text as a string out, by PP-OCRv6's recogniser and with the decisions
 // of the Python package rapidocr 3.10.0.
 //
 // The network is a CRNN's descendant (Shi et al. 2015, "An End-to-End
@@ -36,7 +36,7 @@ type Answer struct {
 	Lines []Line `json:"lines"`
 }
 
-// Line is what one line says.
+// Line is the text of one line.
 type Line struct {
 	Text  string  `json:"text"`  // empty where nothing was read
 	Score float64 `json:"score"` // the mean probability of its characters, 0 to 1
