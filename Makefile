@@ -1,4 +1,4 @@
-# ModelServe. `make help` lists what there is; the README says where to begin.
+# ModelServe. `make help` lists the targets; the README is where to begin.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
