@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 		play(role)
 		os.Exit(0)
 	}
+	// Whoever runs the tests may have SIGHUP ignored, as nohup does, and children
+	// inherit that; of a signal that is handled they have the default.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	os.Exit(m.Run())
 }
 
