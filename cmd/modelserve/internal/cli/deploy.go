@@ -323,14 +323,14 @@ func writeManifest(path, text string) error {
 
 // function is a row of GET /v1/functions.
 type function struct {
-	Name      string   `json:"name"`
-	Namespace string   `json:"namespace,omitempty"`
-	URL       string   `json:"url,omitempty"`
+	Name      string      `json:"name"`
+	Namespace string      `json:"namespace,omitempty"`
+	URL       string      `json:"url,omitempty"`
 	State     route.State `json:"state,omitempty"`
-	Pool      bool     `json:"pool,omitempty"`
-	Reason    string   `json:"reason,omitempty"`
-	Models    []string `json:"models"`
-	Mixed     []string `json:"mixed,omitempty"` // what only some of the revisions with traffic serve
+	Pool      bool        `json:"pool,omitempty"`
+	Reason    string      `json:"reason,omitempty"`
+	Models    []string    `json:"models"`
+	Mixed     []string    `json:"mixed,omitempty"` // what only some of the revisions with traffic serve
 
 	Tagged map[string][]string `json:"tagged,omitempty"` // by tag, what its revision serves
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +40,7 @@ service.yaml in that folder. --functions names more of these.`,
 			o.DataDir = a.abs(firstOf(a.dataDir(), stateDir))
 			o.Deps = a.abs(o.Deps)
 			for i, folder := range o.Functions {
-				if o.Functions[i] = a.abs(folder); !exists(filepath.Join(o.Functions[i], manifest.FunctionFile)) {
+				if o.Functions[i] = filepath.Clean(a.abs(folder)); !exists(filepath.Join(o.Functions[i], manifest.FunctionFile)) {
 					return usagef("--functions: expected the folder of a Go module with a %s, got %q", manifest.FunctionFile, folder)
 				}
 			}
@@ -74,8 +75,8 @@ func (a *app) inModule(ctx context.Context, o *local.Options) (err error) {
 		return errors.New("there is no " + localOverlay + " here, and no Go module that needs " + ownModule + ": " +
 			"start this in ModelServe's checkout, or in a module whose go.mod requires it; --overlay names other manifests")
 	}
-	if len(o.Functions) == 0 && exists(a.abs(manifest.FunctionFile)) {
-		o.Functions = []string{a.abs("")}
+	if own := a.abs(""); exists(filepath.Join(own, manifest.FunctionFile)) && !slices.Contains(o.Functions, own) {
+		o.Functions = append([]string{own}, o.Functions...)
 	}
 	if o.Library, err = ort.FindLibrary(); err != nil {
 		o.Library, err = deps.Library(ctx, a.abs(""), a.Err)

@@ -1,11 +1,15 @@
 package cli
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/modelserveai/modelserve/local"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )
 
@@ -25,6 +29,16 @@ func (s *shell) module() {
 			s.t.Fatal(err)
 		}
 	}
+}
+
+// needModelServe lets the module need ModelServe's, as this checkout has it.
+func (s *shell) needModelServe() {
+	s.t.Helper()
+	root, err := filepath.Abs("../../../..")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.write("go.mod", "module example.com/own\n\ngo 1.26\n\nrequire "+ownModule+" v0.0.0\n\nreplace "+ownModule+" => "+root+"\n")
 }
 
 // TestDeployAFunctionOfAnotherModule holds that a manifest for the platform here
@@ -71,4 +85,38 @@ func TestDevNeedsManifestsOrAModule(t *testing.T) {
 	s.module()
 	s.fails(exitFailed, "no Go module that needs github.com/modelserveai/modelserve", "dev")
 	s.fails(exitUsage, "expected the folder of a Go module with a service.yaml", "dev", "--functions", "codec")
+}
+
+// TestDevRunsTheModulesOwnFunctionToo holds which functions run in a module's folder
+// beside the pool, whatever else is named.
+func TestDevRunsTheModulesOwnFunctionToo(t *testing.T) {
+	t.Parallel()
+	own, other := newShell(t), t.TempDir()
+	own.module()
+	own.needModelServe()
+	for name, tc := range map[string]struct {
+		manifest bool // in the folder
+		named    []string
+		want     []string
+	}{
+		"its own alone":            {true, nil, []string{own.dir}},
+		"its own beside another":   {true, []string{other}, []string{own.dir, other}},
+		"its own, named too":       {true, []string{other, own.dir}, []string{other, own.dir}},
+		"no function of its own":   {false, nil, nil},
+		"another's alone, if none": {false, []string{other}, []string{other}},
+	} {
+		if path := filepath.Join(own.dir, "service.yaml"); tc.manifest {
+			own.write("service.yaml", "")
+		} else if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+		a := &app{Env: Env{Dir: own.dir, Err: io.Discard}}
+		o := local.Options{Functions: tc.named}
+		if err := a.inModule(t.Context(), &o); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tc.want, o.Functions); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
 }
