@@ -87,8 +87,8 @@ func TestDevNeedsManifestsOrAModule(t *testing.T) {
 	s.fails(exitUsage, "expected the folder of a Go module with a service.yaml", "dev", "--functions", "codec")
 }
 
-// TestDevRunsTheModulesOwnFunctionToo holds which functions run in a module's folder
-// beside the pool, whatever else is named.
+// TestDevRunsTheModulesOwnFunctionToo holds which functions run in a module's
+// folders beside the pool, whatever else is named.
 func TestDevRunsTheModulesOwnFunctionToo(t *testing.T) {
 	t.Parallel()
 	own, other := newShell(t), t.TempDir()
@@ -110,13 +110,42 @@ func TestDevRunsTheModulesOwnFunctionToo(t *testing.T) {
 		} else if err := os.RemoveAll(path); err != nil {
 			t.Fatal(err)
 		}
-		a := &app{Env: Env{Dir: own.dir, Err: io.Discard}}
-		o := local.Options{Functions: tc.named}
-		if err := a.inModule(t.Context(), &o); err != nil {
-			t.Fatal(err)
+		for _, dir := range []string{own.dir, filepath.Join(own.dir, "codec")} {
+			a := &app{Env: Env{Dir: dir, Err: io.Discard}}
+			o := local.Options{Functions: tc.named}
+			if err := a.inModule(t.Context(), &o); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, o.Functions); diff != "" {
+				t.Errorf("%s, in %s (-want +got):\n%s", name, dir, diff)
+			}
 		}
-		if diff := cmp.Diff(tc.want, o.Functions); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", name, diff)
-		}
+	}
+}
+
+// TestDevFindsTheModuleFromItsFolders holds that a folder of a module has the
+// module's function and data, that what is nearer is taken first, and that nothing
+// is looked for above the module, or above a folder that is in none.
+func TestDevFindsTheModuleFromItsFolders(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	for _, name := range []string{"service.yaml", "own/go.mod", "own/service.yaml", "own/codec/codec.go", "own/second/service.yaml", "plain/a.txt"} {
+		s.write(name, "")
+	}
+	for name, tc := range map[string]struct{ in, file, want string }{
+		"the root":                 {"own", "service.yaml", "own/service.yaml"},
+		"a folder of it":           {"own/codec", "service.yaml", "own/service.yaml"},
+		"a folder with its own":    {"own/second", "service.yaml", "own/second/service.yaml"},
+		"what is not there yet":    {"own/codec", stateDir, "own/" + stateDir},
+		"no module":                {"plain", "service.yaml", "plain/service.yaml"},
+		"no module, not there yet": {"plain", stateDir, "plain/" + stateDir},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := &app{Env: Env{Dir: filepath.Join(s.dir, tc.in)}}
+			if got, want := a.inModuleOf(tc.file), filepath.Join(s.dir, tc.want); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		})
 	}
 }
