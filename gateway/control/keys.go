@@ -72,8 +72,8 @@ type NewKey struct {
 	Tenant    string       `json:"tenant,omitempty" pattern:"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$" doc:"a DNS label (a-z, 0-9 and -, at most 63); the caller's own where it is left out, null or empty"`
 	Scopes    []auth.Scope `json:"scopes" minItems:"1" maxItems:"100" pattern:"^(infer:(\\*|[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)|models:read|models:write|keys:admin|admin)$"`
 	Roles     []string     `json:"roles,omitempty" maxItems:"20" pattern:"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"`
-	ExpiresAt time.Time    `json:"expires_at,omitzero" doc:"a time to come, such as 2027-01-31T12:00:00Z"`
-	ExpiresIn string       `json:"expires_in,omitempty" pattern:"^(([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h))*$" doc:"a duration such as 720h, at most ten years; not with expires_at; null or empty where it is left out"`
+	ExpiresAt *time.Time   `json:"expires_at,omitempty" doc:"a time to come, such as 2027-01-31T12:00:00Z, at most ten years ahead"`
+	ExpiresIn string       `json:"expires_in,omitempty" pattern:"^(([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h))*$" doc:"a duration such as 720h, at least a second and at most ten years; not with expires_at; null or empty where it is left out"`
 }
 
 // TransformSchema adds what tags cannot express.
@@ -95,21 +95,31 @@ func (NewKey) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	return s
 }
 
-const longestLife = 10 * 365 * 24 * time.Hour
+// How long a key may be good for. Without an end it is good until it is revoked.
+const (
+	shortestLife = time.Second
+	longestLife  = 10 * 365 * 24 * time.Hour
+)
 
 func (n *NewKey) spec(caller *auth.Principal, now time.Time) (auth.KeySpec, error) {
-	spec := auth.KeySpec{Name: n.Name, Tenant: n.Tenant, Scopes: n.Scopes, Roles: n.Roles, ExpiresAt: n.ExpiresAt}
+	spec := auth.KeySpec{Name: n.Name, Tenant: n.Tenant, Scopes: n.Scopes, Roles: n.Roles}
 	if spec.Tenant == "" {
 		spec.Tenant = caller.Tenant
 	}
-	if n.ExpiresIn == "" {
-		return spec, nil
+	if at := n.ExpiresAt; at != nil {
+		// The zero time would be a key without an end.
+		if !at.Truncate(time.Millisecond).After(now) || at.After(now.Add(longestLife)) {
+			return spec, problem.Invalid("expires_at", "expected a time to come, such as 2027-01-31T12:00:00Z, at most %v ahead", longestLife)
+		}
+		spec.ExpiresAt = *at
 	}
-	life, err := time.ParseDuration(n.ExpiresIn)
-	if err != nil || life <= 0 || life > longestLife {
-		return spec, problem.Invalid("expires_in", "expected a duration such as 720h, at most %v", longestLife)
+	if n.ExpiresIn != "" {
+		life, err := time.ParseDuration(n.ExpiresIn)
+		if err != nil || life < shortestLife || life > longestLife {
+			return spec, problem.Invalid("expires_in", "expected a duration such as 720h, at least %v and at most %v", shortestLife, longestLife)
+		}
+		spec.ExpiresAt = now.Add(life)
 	}
-	spec.ExpiresAt = now.Add(life)
 	return spec, nil
 }
 
