@@ -102,6 +102,8 @@ func TestNoValueIsEchoed(t *testing.T) {
 		{path: "/v1/keys?limit=" + secret + "&limit=" + secret},
 		{path: "/v1/keys?%zz=" + secret},
 		{path: "/v1/keys/" + strings.Repeat(secret, 10)},
+		{path: "/v1/keys/" + secret},
+		{method: "DELETE", path: "/v1/keys/" + secret},
 		{method: "POST", path: "/v1/keys", body: secret},
 		{method: "POST", path: "/v1/keys", body: `"` + secret + `"`},
 		{method: "POST", path: "/v1/keys", body: `{"name":["` + secret + `"],"scopes":[]}`},

@@ -223,7 +223,7 @@ type keyInput struct {
 func (a *API) keyOf(ctx context.Context, c *call.Call, id string) (*auth.Key, error) {
 	key, err := a.deps.Keys.Get(ctx, id)
 	if errors.Is(err, auth.ErrNoKey) || err == nil && key.Tenant != c.Principal.Tenant && !a.isAdmin(ctx, c) {
-		return nil, problem.New(problem.NotFound, "there is no key %q", id)
+		return nil, problem.New(problem.NotFound, "there is no key of this id")
 	}
 	return key, err
 }

@@ -66,7 +66,7 @@ func CheckVersion(field, s string) error {
 		_, err = ParseName(s)
 	}
 	if err != nil {
-		return problem.Invalid(field, "expected a positive integer up to %d, or an alias such as \"stable\" (1 to %d of a-z, 0-9 and '-'); got %s", MaxVersion, maxName, quote(s))
+		return problem.Invalid(field, "expected a positive integer up to %d, or an alias such as \"stable\" (1 to %d of a-z, 0-9 and '-')", MaxVersion, maxName)
 	}
 	return nil
 }
@@ -90,7 +90,7 @@ func VersionOf(named string, header []string) (string, error) {
 		return "", err
 	}
 	if named != "" && named != header[0] {
-		return "", problem.Invalid(VersionHeader, "the request is for version %s already; got %q", quote(named), header[0])
+		return "", problem.Invalid(VersionHeader, "the request is for version %s already, and this names another", quote(named))
 	}
 	return header[0], nil
 }

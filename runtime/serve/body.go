@@ -168,7 +168,7 @@ func decompress(encodings []string, src io.Reader) (r io.Reader, compressed bool
 			return &exactReader{r: z, rest: buffered}, nil
 		}}, true, nil
 	default:
-		return nil, false, problem.New(problem.UnsupportedMedia, "expected a Content-Encoding of gzip, deflate or identity; got %q", encoding)
+		return nil, false, problem.New(problem.UnsupportedMedia, "expected one Content-Encoding: gzip, deflate or identity")
 	}
 }
 

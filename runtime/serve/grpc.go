@@ -8,7 +8,6 @@ import (
 	"math"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -78,7 +77,7 @@ func isProcedure(path string) bool {
 
 // unimplemented answers a procedure nobody serves, as gRPC does.
 func unimplemented(w http.ResponseWriter, r *http.Request) {
-	refuseGRPC(w, r, problem.New(problem.Unimplemented, "there is no procedure %s", strconv.Quote(r.URL.Path)))
+	refuseGRPC(w, r, problem.New(problem.Unimplemented, "there is no such procedure"))
 }
 
 // refuseGRPC answers a request that reaches no procedure.

@@ -84,12 +84,13 @@ func refuse(what string) map[string]handler {
 	return map[string]handler{http.MethodGet: h, http.MethodPost: h}
 }
 
-// nothingAt is the error of a URL that is none of ours.
+// nothingAt is the error of a URL that is none of ours. It has no path: errors are
+// logged, and a caller's path may hold a secret.
 func nothingAt(r *http.Request) error {
 	if p := r.URL.EscapedPath(); len(p) > 1 && strings.HasSuffix(p, "/") && !strings.HasSuffix(p, "//") {
-		return problem.New(problem.NotFound, "there is nothing at %s: leave out the slash at its end", strconv.Quote(shorten(r.URL.Path)))
+		return problem.New(problem.NotFound, "there is nothing at this path: leave out the slash at its end")
 	}
-	return problem.New(problem.NotFound, "there is nothing at %s", strconv.Quote(shorten(r.URL.Path)))
+	return problem.New(problem.NotFound, "there is nothing at this path")
 }
 
 // byMethod answers with the handler of the request's method.
@@ -195,7 +196,7 @@ func headerLength(h http.Header) (int, error) {
 	}
 	n, err := strconv.ParseUint(text, 10, 31)
 	if err != nil {
-		return 0, problem.Invalid(infer.JSONLengthHeader, "expected the number of bytes of JSON at the body's head; got %s", strconv.Quote(text))
+		return 0, problem.Invalid(infer.JSONLengthHeader, "expected the number of bytes of JSON at the body's head")
 	}
 	return int(n), nil
 }

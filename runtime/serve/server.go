@@ -288,7 +288,7 @@ func deadline(ctx context.Context, h http.Header) (context.Context, context.Canc
 	}
 	ms, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || ms < 0 {
-		return nil, nil, problem.Invalid(infer.TimeoutHeader, "expected milliseconds; got %q", text)
+		return nil, nil, problem.Invalid(infer.TimeoutHeader, "expected milliseconds")
 	}
 	const most = int64(1<<63-1) / int64(time.Millisecond)
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(min(ms, most))*time.Millisecond)

@@ -189,7 +189,7 @@ func (c *client) revoke(ctx context.Context, given string) (id string, err error
 	}
 	switch len(ids) {
 	case 0:
-		return "", fmt.Errorf("%w, and no active key has that name; `modelserve keys list` shows which there are", err)
+		return "", fmt.Errorf("%w, and no active key has the name %q; `modelserve keys list` shows which there are", err, idOrName)
 	case 1:
 		return ids[0], end(ids[0])
 	default:

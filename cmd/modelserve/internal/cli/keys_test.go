@@ -115,7 +115,7 @@ func TestRevokeByName(t *testing.T) {
 	}
 	for _, none := range []string{"ci", "two", "old", "nobody"} {
 		handlers["DELETE /v1/keys/"+none] = func(w http.ResponseWriter, _ *http.Request) {
-			problem.Write(w, problem.New(problem.NotFound, "there is no key %q", none))
+			problem.Write(w, problem.New(problem.NotFound, "there is no key of this id"))
 		}
 	}
 	server := fakePlatform(t, handlers)
@@ -127,7 +127,7 @@ func TestRevokeByName(t *testing.T) {
 	}
 	s.fails(exitFailed, `2 active keys have the name "two": name the one to end by its id (k2, k3)`, "keys", "revoke", "two")
 	for _, none := range []string{"old", "nobody"} {
-		s.fails(exitFailed, "and no active key has that name", "keys", "revoke", none)
+		s.fails(exitFailed, `and no active key has the name "`+none+`"`, "keys", "revoke", none)
 	}
 	if len(ended) != 0 {
 		t.Error("more were ended")
