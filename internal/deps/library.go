@@ -19,7 +19,8 @@ const module = "github.com/modelserveai/modelserve"
 func UserDir() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return "", fmt.Errorf("find the user's cache folder: %w", err)
+		return "", fmt.Errorf("find a cache folder for ONNX Runtime: %w; set XDG_CACHE_HOME to a folder, "+
+			"or MODELSERVE_ORT_LIBRARY to the path of a libonnxruntime that is here", err)
 	}
 	return filepath.Join(cache, "modelserve", "onnxruntime-"+ONNXRuntime), nil
 }

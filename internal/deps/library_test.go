@@ -67,3 +67,14 @@ func TestLibraryOfTheUsersCache(t *testing.T) {
 		t.Errorf("got %s (%v), want the one in %s", got, err, user)
 	}
 }
+
+// TestLibraryWithoutACacheFolder holds that who has no home learns which variables
+// do without one.
+func TestLibraryWithoutACacheFolder(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", "")
+	t.Setenv("HOME", "")
+	_, err := deps.Library(t.Context(), t.TempDir(), io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "set XDG_CACHE_HOME") || !strings.Contains(err.Error(), "MODELSERVE_ORT_LIBRARY") {
+		t.Errorf("got %v, want the variables to set", err)
+	}
+}
