@@ -211,7 +211,7 @@ func (p *platform) openServices(ctx context.Context) error {
 			p.screen.Line, p.logger),
 		table:   activator.New(route.ErrAtZero, p.screen.Cold),
 		history: remembered,
-		before:  p.untilPublished,
+		before:  p.untilThere,
 		changed: p.refresh,
 		logger:  p.logger,
 		byName:  map[string]*service{}, retiring: map[*running]bool{},
@@ -342,16 +342,6 @@ func (p *platform) wait(limit time.Duration) error {
 		return nil
 	case <-time.After(limit):
 		return fmt.Errorf("following the manifests and the published models did not end within %v, and was given up", limit)
-	}
-}
-
-// untilPublished holds a first start back until the models are there.
-func (p *platform) untilPublished(ctx context.Context) error {
-	select {
-	case <-p.published:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("wait for the models: %w", ctx.Err())
 	}
 }
 

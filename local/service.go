@@ -46,7 +46,7 @@ type services struct {
 	launcher *instance.Launcher
 	table    *activator.Activator
 	history  *history
-	before   func(context.Context) error // what a first start waits for
+	before   func(ctx context.Context, models []string) error // what a first start waits for, of a function that pins models
 	changed  func()
 	logger   *slog.Logger
 
@@ -250,13 +250,14 @@ func (s *services) run(service string, record record, scaling *autoscalerconfig.
 		Name: record.Name, Autoscaler: scaling, Annotations: record.Template.Annotations,
 		ContainerConcurrency: int(*spec.ContainerConcurrency),
 		Timeout:              timeout, StartTimeout: startTimeout, MaxWaiting: maxWaiting, MaxWait: min(maxWait, timeout),
-		Build: func(ctx context.Context) (err error) {
+		Build: func(ctx context.Context, wanted func() bool) (err error) {
 			publishing.Store(false)
-			if program, err = s.builder.Build(ctx, strings.TrimPrefix(container.Image, manifest.Scheme), record.Template.Annotations[manifest.ModuleAnnotation]); err != nil {
+			importPath := strings.TrimPrefix(container.Image, manifest.Scheme)
+			if program, err = s.builder.Build(ctx, importPath, record.Template.Annotations[manifest.ModuleAnnotation], wanted); err != nil {
 				return err //nolint:wrapcheck // it names what was built
 			}
 			publishing.Store(true)
-			return s.before(ctx)
+			return s.before(ctx, manifest.SplitModels(valueOf(record.Env, manifest.ModelsVariable)))
 		},
 		Building: func() string {
 			if publishing.Load() {

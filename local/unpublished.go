@@ -29,12 +29,9 @@ func (p *platform) reportUnpublished(ctx context.Context, set manifest.Set) {
 // unpublished joins a sentence for each version that is named and not
 // published.
 func (p *platform) unpublished(ctx context.Context, set manifest.Set) error {
-	store, err := artifact.NewStore(ctx, artifact.Config{
-		Bucket: p.state.S3.Bucket, Endpoint: p.state.S3.Endpoint, Region: p.state.S3.Region, PathStyle: p.state.S3.PathStyle,
-		AccessKey: p.state.S3.AccessKeyID, SecretKey: p.state.S3.SecretAccessKey,
-	})
+	store, err := p.models(ctx)
 	if err != nil {
-		return fmt.Errorf("look which models are published: %w", err)
+		return err
 	}
 	var faults []error
 	for i := range set.Services {
@@ -46,6 +43,49 @@ func (p *platform) unpublished(ctx context.Context, set manifest.Set) error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// models is the store that the models are in.
+func (p *platform) models(ctx context.Context) (*artifact.Store, error) {
+	store, err := artifact.NewStore(ctx, artifact.Config{
+		Bucket: p.state.S3.Bucket, Endpoint: p.state.S3.Endpoint, Region: p.state.S3.Region, PathStyle: p.state.S3.PathStyle,
+		AccessKey: p.state.S3.AccessKeyID, SecretKey: p.state.S3.SecretAccessKey,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look which models are published: %w", err)
+	}
+	return store, nil
+}
+
+// untilThere holds a first start back until the models are there that the function
+// pins. Where one is not published, it may be a shipped one that soon is.
+func (p *platform) untilThere(ctx context.Context, models []string) error {
+	if isClosed(p.published) {
+		return nil
+	}
+	if lacks, err := p.lacks(ctx, models); err != nil || !lacks {
+		return err
+	}
+	return p.untilPublished(ctx)
+}
+
+// lacks reports whether one of the models that a function pins is not published.
+func (p *platform) lacks(ctx context.Context, models []string) (bool, error) {
+	store, err := p.models(ctx)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(models, func(text string) bool { return missing(ctx, store, text) != nil }), nil
+}
+
+// untilPublished returns when the shipped models are there.
+func (p *platform) untilPublished(ctx context.Context) error {
+	select {
+	case <-p.published:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the models: %w", ctx.Err())
+	}
 }
 
 // missing is why a function would not find what it names.

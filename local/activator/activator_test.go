@@ -69,7 +69,7 @@ func begin(t *testing.T, name string, concurrency int, address func(n int) strin
 	r := revision.New(t.Context(), revision.Config{
 		Name: name, Autoscaler: scaling, ContainerConcurrency: concurrency,
 		Timeout: time.Minute, StartTimeout: time.Minute, MaxWaiting: 100, MaxWait: time.Minute,
-		Build: func(context.Context) error { return nil },
+		Build: func(context.Context, func() bool) error { return nil },
 		Start: func(context.Context) (revision.Instance, error) {
 			return newCopy(address(int(starts.Add(1)) - 1)), nil
 		},
@@ -280,7 +280,7 @@ func TestTheBuildIsNoPartOfTheTimeout(t *testing.T) {
 		}
 		r := revision.New(t.Context(), revision.Config{
 			Name: "fn-1", Autoscaler: scaling, Timeout: time.Minute, StartTimeout: time.Minute, MaxWaiting: 1, MaxWait: time.Minute,
-			Build:   func(context.Context) error { time.Sleep(3 * time.Minute); return nil },
+			Build:   func(context.Context, func() bool) error { time.Sleep(3 * time.Minute); return nil },
 			Start:   func(context.Context) (revision.Instance, error) { return &canned{done: make(chan struct{})}, nil },
 			Changed: func() {}, Logger: slog.New(slog.DiscardHandler),
 		})

@@ -30,7 +30,7 @@ type Builder struct {
 	spawner *process.Spawner
 	note    func(format string, args ...any)
 
-	mu    chan struct{} // held by the build that runs
+	turns turns
 	state sync.Mutex
 	inUse map[string]bool // programs given out since the start
 }
@@ -40,24 +40,23 @@ type Builder struct {
 func New(spawner *process.Spawner, dir, module string, env []string, note func(format string, args ...any)) *Builder {
 	return &Builder{
 		dir: dir, module: module, env: env, spawner: spawner, note: note,
-		mu: make(chan struct{}, 1), inUse: map[string]bool{},
+		inUse: map[string]bool{},
 	}
 }
 
 // Build returns the path of the program that the package at importPath makes
 // now, as the Go module of the folder in has it, its go.mod in there or above; ""
-// is the Builder's own. The path is of its content: a later build of changed source gets another
+// is the Builder's own. Of builds that wait for another's end, one that is wanted
+// by then goes first. The path is of its content: a later build of changed source gets another
 // one, and a program that runs is never written over.
-func (b *Builder) Build(ctx context.Context, importPath, in string) (string, error) {
+func (b *Builder) Build(ctx context.Context, importPath, in string, wanted func() bool) (string, error) {
 	if in == "" {
 		in = b.module
 	}
-	select {
-	case b.mu <- struct{}{}:
-		defer func() { <-b.mu }()
-	case <-ctx.Done():
-		return "", fmt.Errorf("build %s: %w", importPath, ctx.Err())
+	if err := b.turns.take(ctx, wanted); err != nil {
+		return "", fmt.Errorf("build %s: %w", importPath, err)
 	}
+	defer b.turns.give()
 	// go leaves a program alone that is up to date, so each import path has a
 	// place of its own in each module; and -o with a folder writes programs only.
 	place := sha256.Sum256([]byte(importPath + "\x00" + in))

@@ -48,6 +48,9 @@ func builder(t *testing.T, module string) (*build.Builder, string) {
 	return build.New(spawner, out, module, os.Environ(), func(string, ...any) {}), out
 }
 
+// nobody waits for a build.
+func nobody() bool { return false }
+
 func run(t *testing.T, program string) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), program).CombinedOutput()
@@ -61,11 +64,11 @@ func TestBuild(t *testing.T) {
 	t.Parallel()
 	dir := module(t)
 	b, out := builder(t, dir)
-	one, err := b.Build(t.Context(), "example.com/m/good", "")
+	one, err := b.Build(t.Context(), "example.com/m/good", "", nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := b.Build(t.Context(), "example.com/m/good", "")
+	again, err := b.Build(t.Context(), "example.com/m/good", "", nobody)
 	if err != nil || again != one {
 		t.Errorf("the same source made %s, then %s, %v", one, again, err)
 	}
@@ -73,7 +76,7 @@ func TestBuild(t *testing.T) {
 	if err := os.WriteFile(source, []byte("package main\n\nfunc main() { println(\"two\") }\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	two, err := b.Build(t.Context(), "example.com/m/good", "")
+	two, err := b.Build(t.Context(), "example.com/m/good", "", nobody)
 	if err != nil || two == one {
 		t.Errorf("changed source made %s again, %v", two, err)
 	}
@@ -106,14 +109,14 @@ func TestBuildInAnotherModule(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	program, err := b.Build(t.Context(), "example.com/other/v2", other)
+	program, err := b.Build(t.Context(), "example.com/other/v2", other, nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := run(t, program); got != "two" {
 		t.Errorf("got %q", got)
 	}
-	if _, err := b.Build(t.Context(), "example.com/m/good", other); err == nil || !strings.Contains(err.Error(), other) {
+	if _, err := b.Build(t.Context(), "example.com/m/good", other, nobody); err == nil || !strings.Contains(err.Error(), other) {
 		t.Errorf("a package of another module: %v, want it to name %s", err, other)
 	}
 }
@@ -126,13 +129,13 @@ func TestBuildFails(t *testing.T) {
 		"example.com/m/library": "no main packages to build",
 		"example.com/m/none":    "no required module provides package example.com/m/none",
 	} {
-		if _, err := b.Build(t.Context(), path, ""); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+		if _, err := b.Build(t.Context(), path, "", nobody); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v, want %s", path, err, want)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := b.Build(ctx, "example.com/m/good", ""); !errors.Is(err, context.Canceled) {
+	if _, err := b.Build(ctx, "example.com/m/good", "", nobody); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -158,7 +161,7 @@ func TestCompilersEndWithThePlatform(t *testing.T) {
 	b := build.New(spawner, filepath.Join(dir, "bin"), dir, []string{"PATH=" + dir + ":" + os.Getenv("PATH")}, func(string, ...any) {})
 	result := make(chan error, 1)
 	go func() {
-		_, err := b.Build(context.Background(), "example.com/m/good", "")
+		_, err := b.Build(context.Background(), "example.com/m/good", "", nobody)
 		result <- err
 	}()
 	held, err := os.Open(fifo) // returns when the grandchild has opened it

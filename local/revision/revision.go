@@ -45,7 +45,9 @@ type Config struct {
 	MaxWaiting           int           // requests that wait for an instance
 	MaxWait              time.Duration // of one of them
 
-	Build    func(ctx context.Context) error             // once, before the first start
+	// Build is called once, before the first start. wanted reports whether a request
+	// waits for it by now.
+	Build    func(ctx context.Context, wanted func() bool) error
 	Building func() string                               // what Build is about, for who waits for it; may be nil
 	Start    func(ctx context.Context) (Instance, error) // once per instance
 	Changed  func()                                      // after each change that Status shows; must not call back
@@ -194,7 +196,7 @@ const rebuildAfter = 2 * time.Second
 // build builds. When that fails it returns false as soon as a request wants
 // another try.
 func (r *Revision) build() bool {
-	err := r.cfg.Build(r.ctx)
+	err := r.cfg.Build(r.ctx, r.wanted)
 	r.mu.Lock()
 	r.reason, r.refusing = err, err != nil
 	if err == nil {
@@ -214,14 +216,18 @@ func (r *Revision) build() bool {
 		case <-r.ctx.Done():
 			return false
 		case <-r.poke:
-			r.mu.Lock()
-			wanted := r.waiting.len() > 0
-			r.mu.Unlock()
-			if wanted {
+			if r.wanted() {
 				return false
 			}
 		}
 	}
+}
+
+// wanted reports whether a request waits.
+func (r *Revision) wanted() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waiting.len() > 0
 }
 
 // idle is true when nothing can change but by a poke.

@@ -23,7 +23,7 @@ type fakes struct {
 	started []*fake
 	delay   time.Duration     // until ready
 	fail    func(n int) error // of start n, from 0; nil is none
-	build   func(context.Context) error
+	build   func(ctx context.Context, wanted func() bool) error
 	stopFor time.Duration // how long a stop takes
 }
 
@@ -102,7 +102,7 @@ func begin(t *testing.T, f *fakes, change func(*revision.Config)) *revision.Revi
 	cfg := revision.Config{
 		Name: "echo-00001", Autoscaler: scaling, ContainerConcurrency: 10,
 		Timeout: time.Minute, StartTimeout: time.Minute, MaxWaiting: 10, MaxWait: 30 * time.Second,
-		Build:   func(context.Context) error { return nil },
+		Build:   func(context.Context, func() bool) error { return nil },
 		Start:   f.start,
 		Changed: func() {},
 		Logger:  slog.New(slog.DiscardHandler),

@@ -127,14 +127,21 @@ func TestBuildThatFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		builds := 0
-		f := &fakes{build: func(context.Context) error {
+		f := &fakes{build: func(_ context.Context, wanted func() bool) error {
+			if builds == 0 && wanted() {
+				t.Error("wanted before a request came")
+			}
 			time.Sleep(time.Second)
+			if !wanted() {
+				t.Error("not wanted while a request waits")
+			}
 			if builds++; builds == 1 {
 				return errors.New("build x: main.go:3: syntax error")
 			}
 			return nil
 		}}
 		r := begin(t, f, nil)
+		synctest.Wait() // it builds
 		expectStatus(t, r, "building", 0)
 		if _, err := r.Acquire(t.Context(), true); err == nil || !strings.Contains(err.Error(), "syntax error") {
 			t.Fatalf("acquire while building: %v", err)

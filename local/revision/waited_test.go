@@ -135,7 +135,7 @@ func TestTheBuildIsWaitedFor(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				f := &fakes{delay: 300 * time.Millisecond, build: func(context.Context) error { time.Sleep(3 * time.Minute); return nil }}
+				f := &fakes{delay: 300 * time.Millisecond, build: func(context.Context, func() bool) error { time.Sleep(3 * time.Minute); return nil }}
 				r := begin(t, f, func(c *revision.Config) { c.Building = tc.building }) // MaxWait is 30 s
 				time.Sleep(tc.arrives)
 				ctx, cancel := context.WithTimeout(t.Context(), tc.patience)
