@@ -3,9 +3,10 @@ package lifecycle
 import (
 	"context"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/modelserveai/modelserve/internal/media"
 )
 
 // Drain bounds what is read, and thrown away, of a body whose answer was given
@@ -52,7 +53,7 @@ func (d *drainer) handler(stopping context.Context) http.Handler {
 		case r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0:
 			handle(d.next, w, r)
 			return
-		case r.ProtoMajor > 1 && isGRPC(r): // its clients read while they send
+		case r.ProtoMajor > 1 && media.IsGRPC(r.Header): // its clients read while they send
 			handle(d.next, w, r)
 			return
 		case control.EnableFullDuplex() != nil: // no server's writer
@@ -74,11 +75,6 @@ func (d *drainer) handler(stopping context.Context) http.Handler {
 			panic(http.ErrAbortHandler) // the rest of the body would be taken for a request
 		}
 	})
-}
-
-// isGRPC reports whether a request is gRPC of any kind.
-func isGRPC(r *http.Request) bool {
-	return strings.HasPrefix(strings.ToLower(r.Header.Get("Content-Type")), "application/grpc")
 }
 
 // drain sends the answer and reads the rest of the body, within the bounds. It

@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/modelserveai/modelserve/internal/deflate"
+	"github.com/modelserveai/modelserve/internal/media"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/internal/wellknown"
 	"github.com/modelserveai/modelserve/problem"
@@ -25,8 +26,7 @@ import (
 // would also serve its own protocol, gRPC-Web and JSON, which are no part of the
 // API.
 func isGRPC(r *http.Request) bool {
-	media := mediaType(r.Header.Get("Content-Type"))
-	return r.Method == http.MethodPost && (media == "application/grpc" || media == "application/grpc+proto")
+	return r.Method == http.MethodPost && media.IsGRPC(r.Header, "", "+proto")
 }
 
 // newGRPC is the handler of gRPC requests.
