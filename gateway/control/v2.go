@@ -141,7 +141,7 @@ func inferenceParameters() map[string]*huma.Param {
 func headerLength() *huma.Param {
 	least, most := 0.0, 2147483647.0
 	return &huma.Param{
-		Name: "Inference-Header-Content-Length", In: "header", Description: "bytes of JSON before the binary tensors",
+		Name: infer.JSONLengthHeader, In: "header", Description: "bytes of JSON before the binary tensors",
 		Schema: &huma.Schema{Type: huma.TypeInteger, Minimum: &least, Maximum: &most},
 	}
 }
@@ -151,7 +151,7 @@ func inferenceBody() *huma.RequestBody {
 	content["application/octet-stream"] = &huma.MediaType{Schema: &huma.Schema{
 		Type: huma.TypeString, Format: "binary",
 		Description: "a request in JSON, of which tensors may have parameters.binary_data_size and no data, and behind it theirs; " +
-			"Inference-Header-Content-Length says where they begin",
+			infer.JSONLengthHeader + " says where they begin",
 	}}
 	return &huma.RequestBody{Required: true, Content: content}
 }
@@ -161,9 +161,9 @@ func inferenceAnswer() *huma.Response {
 	content["application/octet-stream"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
 	headers := map[string]*huma.Header{}
 	for name, text := range map[string]string{
-		"Modelserve-Model": "name@version;digest=sha256:…",
-		"Modelserve-Alias": "the alias that decided on the version; absent when none did",
-		"Server-Timing":    "where the time went",
+		infer.ModelHeader:  "name@version;digest=sha256:…",
+		infer.AliasHeader:  "the alias that decided on the version; absent when none did",
+		infer.TimingHeader: "where the time went",
 	} {
 		headers[name] = &huma.Header{Description: text, Schema: &huma.Schema{Type: huma.TypeString}}
 	}

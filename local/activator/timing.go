@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/local/revision"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // coldParts are the parts of a cold start that a function reports, in the
@@ -55,14 +56,14 @@ func (a *Activator) addParts(resp *http.Response, service string, lease *revisio
 }
 
 func addTiming(h http.Header, name string, d time.Duration) {
-	h.Add("Server-Timing", fmt.Sprintf("%s;dur=%.3f", name, float64(d)/float64(time.Millisecond)))
+	h.Add(infer.TimingHeader, fmt.Sprintf("%s;dur=%.3f", name, float64(d)/float64(time.Millisecond)))
 }
 
 // parseTiming reads the durations of Server-Timing, which are milliseconds. What
 // cannot be read is left out: it is for people.
 func parseTiming(h http.Header) map[string]time.Duration {
 	parts := map[string]time.Duration{}
-	for _, line := range h.Values("Server-Timing") {
+	for _, line := range h.Values(infer.TimingHeader) {
 		for metric := range strings.SplitSeq(line, ",") {
 			name, params, _ := strings.Cut(strings.TrimSpace(metric), ";")
 			for p := range strings.SplitSeq(params, ";") {

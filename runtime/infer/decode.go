@@ -150,7 +150,7 @@ func newDecoder(body []byte, headerLength int, limits Limits) (*decoder, error) 
 	if headerLength != NoHeader {
 		if headerLength < 0 || headerLength > len(body) {
 			return nil, problem.New(problem.MalformedBody,
-				"Inference-Header-Content-Length is %d, but the body has %d bytes", headerLength, len(body))
+				"%s is %d, but the body has %d bytes", JSONLengthHeader, headerLength, len(body))
 		}
 		text, rest = body[:headerLength], body[headerLength:]
 	}

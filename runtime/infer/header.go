@@ -39,3 +39,8 @@ const WakeNever = "never"
 // JSONLengthHeader is the length, in bytes, of the JSON that a V2 body with binary
 // tensors begins with (the binary tensor data extension).
 const JSONLengthHeader = "Inference-Header-Content-Length"
+
+// TimingHeader says where an answer's time went
+// (https://www.w3.org/TR/server-timing/): parts such as "infer;dur=1.5", in
+// milliseconds. Whoever adds parts adds a header.
+const TimingHeader = "Server-Timing"

@@ -262,7 +262,7 @@ func (c *call) writeTiming(h http.Header) {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
-	set("Server-Timing", string(b))
+	set(infer.TimingHeader, string(b))
 	set(infer.CostHeader, c.usage.String())
 	if c.info != nil {
 		set(infer.ModelHeader, c.info.Name+"@"+c.info.Version+";digest="+c.info.Digest)
