@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ import (
 	"github.com/modelserveai/modelserve/cmd/images/internal/image"
 )
 
-const root = "../.."
+const root = "../../../.."
 
 // spec is a recipe that needs nothing of Debian.
 func spec(t *testing.T, limit string) string {
@@ -248,5 +248,28 @@ func TestEveryPackageIsPinned(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestExitStatus holds what scripts see of how it went.
+func TestExitStatus(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		args []string
+		want int
+		says string
+	}{
+		"help":          {[]string{"-help"}, 0, "-push"},
+		"a wrong flag":  {[]string{"-nothing"}, 2, "-nothing"},
+		"a wrong value": {[]string{"-push", "http://a"}, 2, "without a scheme"},
+		"no such file":  {[]string{"-spec", filepath.Join(t.TempDir(), "none.yaml")}, 1, "images: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var complaints bytes.Buffer
+			if got := Main(tc.args, io.Discard, &complaints); got != tc.want || !strings.Contains(complaints.String(), tc.says) {
+				t.Errorf("%d, want %d and %q:\n%s", got, tc.want, tc.says, &complaints)
+			}
+		})
 	}
 }

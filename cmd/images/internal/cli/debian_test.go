@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package cli
 
 import (
 	"crypto/sha256"
@@ -53,7 +53,7 @@ func (m *machine) read(name string) string {
 
 // run runs debian.sh.
 func (m *machine) run(input string, args ...string) (string, error) {
-	args = append([]string{"debian.sh", args[0], filepath.Join(m.dir, "cache"), "arm64"}, args[1:]...)
+	args = append([]string{"../../debian.sh", args[0], filepath.Join(m.dir, "cache"), "arm64"}, args[1:]...)
 	cmd := exec.CommandContext(m.t.Context(), "bash", args...)
 	cmd.Env = append(os.Environ(), "PATH="+filepath.Join(m.dir, "bin")+":"+os.Getenv("PATH"))
 	cmd.Stdin = strings.NewReader(input)

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -80,7 +80,7 @@ func pin(ctx context.Context, o *options) error {
 		}
 		slices.SortFunc(lines, func(a, b string) int { return strings.Compare(a[64:], b[64:]) })
 		text := "# What the recipes of this folder take from Debian 12. `go run ./cmd/images -pin`\n# writes it (-spec names other recipes).\n" + strings.Join(slices.Compact(lines), "")
-		if err := os.WriteFile(filepath.Join(dir, image.LockFile), []byte(text), 0o644); err != nil { //nolint:gosec // the user names the recipes
+		if err := os.WriteFile(filepath.Join(dir, image.LockFile), []byte(text), 0o644); err != nil {
 			return fmt.Errorf("write pinned packages: %w", err)
 		}
 		o.print("%s: %d packages", dir, len(names))

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -40,7 +40,7 @@ func (o *options) place(ctx context.Context, repository string, index v1.ImageIn
 // writeLayout writes an OCI layout in place of the one of before.
 func (o *options) writeLayout(repository string, index v1.ImageIndex) (string, error) {
 	path := filepath.Join(o.dir, "images", repository)
-	if err := errors.Join(os.RemoveAll(path), os.MkdirAll(path, 0o755)); err != nil { //nolint:gosec // the user names the folder
+	if err := errors.Join(os.RemoveAll(path), os.MkdirAll(path, 0o755)); err != nil {
 		return "", fmt.Errorf("make the folder for an image: %w", err)
 	}
 	if _, err := layout.Write(path, index); err != nil {
