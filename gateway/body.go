@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/internal/grpcwire"
+	"github.com/modelserveai/modelserve/internal/media"
 	"github.com/modelserveai/modelserve/problem"
-	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // body bounds a request's body in bytes, also when its length was not
@@ -51,12 +51,12 @@ type body struct {
 // bound puts the limits on a request's body, or refuses one that is announced
 // too long.
 func (g *gateway) bound(w http.ResponseWriter, r *http.Request) (*body, error) {
-	if r.ContentLength > int64(g.config.MaxBody)+grpcwire.HeaderLen || !infer.IsGRPC(r.Header) && r.ContentLength > int64(g.config.MaxBody) {
+	if r.ContentLength > int64(g.config.MaxBody)+grpcwire.HeaderLen || !media.IsGRPC(r.Header) && r.ContentLength > int64(g.config.MaxBody) {
 		return nil, g.tooLarge()
 	}
 	b := &body{
 		source: r.Body, left: r.ContentLength, control: http.NewResponseController(w), config: &g.config,
-		end: time.Now().Add(g.config.Timeout), http2: r.ProtoMajor >= 2, grpc: infer.IsGRPC(r.Header),
+		end: time.Now().Add(g.config.Timeout), http2: r.ProtoMajor >= 2, grpc: media.IsGRPC(r.Header),
 	}
 	if r.Body == nil || r.Body == http.NoBody {
 		return b, nil

@@ -10,9 +10,9 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/internal/media"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
-	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // endpoint is what answers a request: a URL's, a procedure's, or a function's.
@@ -121,7 +121,7 @@ func isSafe(method string) bool {
 // its errors are gRPC's too. Functions decide likewise: what one took for gRPC and
 // the other did not would pass unexamined.
 func protocolOf(r *http.Request) call.Protocol {
-	if r.Method == http.MethodPost && infer.IsGRPC(r.Header) {
+	if r.Method == http.MethodPost && media.IsGRPC(r.Header) {
 		return call.GRPC
 	}
 	return call.HTTP

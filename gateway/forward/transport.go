@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/internal/media"
 )
 
 // Transport reaches functions by their names in a cluster: gRPC over HTTP/2
@@ -47,7 +47,7 @@ func NewTransport() *Transport {
 
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if infer.IsGRPC(r.Header) {
+	if media.IsGRPC(r.Header) {
 		return t.http2.RoundTrip(r)
 	}
 	return t.http1.RoundTrip(r)

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/media"
 	"github.com/modelserveai/modelserve/local/revision"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -172,7 +173,7 @@ func send(req *http.Request, body *replayBody, lease *revision.Lease, timeout ti
 	out.Header.Del(infer.WakeHeader)
 	out.Header.Set(infer.SecretHeader, to.Secret())
 	out.Body = body.reader()
-	h2c := req.ProtoMajor == 2 || infer.IsGRPC(req.Header)
+	h2c := req.ProtoMajor == 2 || media.IsGRPC(req.Header)
 	resp, err := to.Transport(h2c).RoundTrip(out)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {

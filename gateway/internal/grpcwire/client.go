@@ -10,9 +10,9 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/media"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
-	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // NewRequest is a call of a procedure (/package.Service/Method) with one message.
@@ -60,7 +60,7 @@ func receive(res *http.Response, most int64, room *share) (Message, error) {
 	switch {
 	case res.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("expected a gRPC answer, got HTTP status %d", res.StatusCode)
-	case !infer.IsGRPC(res.Header):
+	case !media.IsGRPC(res.Header):
 		return nil, errors.New("expected a gRPC answer, got another content type")
 	}
 	if e, ok := problemgrpc.Status(res.Header); ok && e != nil {
