@@ -16,6 +16,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // noRoute is the route of a request that came to no endpoint.
@@ -106,7 +107,7 @@ func (g *gateway) logAndCount(r *http.Request, rec *recorder, o *call.Entry, too
 	}
 	for _, a := range []slog.Attr{
 		slog.String("tenant", o.Tenant), slog.String("principal", o.Principal), slog.String("function", o.Function),
-		slog.String("model", o.Model), slog.String("version", o.Version), slog.String("timing", strings.Join(rec.Header().Values("Server-Timing"), ", ")),
+		slog.String("model", o.Model), slog.String("version", o.Version), slog.String("timing", strings.Join(rec.Header().Values(infer.TimingHeader), ", ")),
 	} {
 		if a.Value.String() != "" {
 			attrs = append(attrs, a)

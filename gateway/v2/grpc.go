@@ -236,7 +236,7 @@ const maxAnswer = int64(env.GiB)
 func forCallers(h http.Header) http.Header {
 	out := http.Header{}
 	for name, values := range h {
-		if name == "Server-Timing" || strings.HasPrefix(name, "Modelserve-") || strings.HasPrefix(name, "Ratelimit") {
+		if name == infer.TimingHeader || strings.HasPrefix(name, "Modelserve-") || strings.HasPrefix(name, "Ratelimit") {
 			out[name] = values
 		}
 	}

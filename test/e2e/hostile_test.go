@@ -70,7 +70,7 @@ func hostileInput(t *testing.T, p *platform) {
 		"a binary header too long":     {request{path: infer, body: []byte("{}"), header: map[string]string{"Inference-Header-Content-Length": "3000000000"}}, 400, "Inference-Header-Content-Length"},
 		"a binary header not a number": {request{path: infer, body: []byte("{}"), header: map[string]string{"Inference-Header-Content-Length": "x"}}, 400, "Inference-Header-Content-Length"},
 		"a gzip that is none":          {request{path: infer, body: []byte("{}"), header: map[string]string{"Content-Encoding": "gzip"}}, 400, "gzip|cut short"},
-		"an unknown encoding":          {request{path: infer, body: []byte("{}"), header: map[string]string{"Content-Encoding": "br"}}, 415, "br"},
+		"an unknown encoding":          {request{path: infer, body: []byte("{}"), header: map[string]string{"Content-Encoding": "br"}}, 415, "expected one Content-Encoding"},
 		"an unknown model":             {request{path: "/v2/models/never/infer", body: []byte("{}")}, 404, "never"},
 		"an unknown version":           {request{path: "/v2/models/text-orient/versions/99/infer", body: []byte("{}")}, 404, "99"},
 		"a version that is none":       {request{path: "/v2/models/text-orient/versions/No.1", body: nil}, 400, "version"},
