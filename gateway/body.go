@@ -11,8 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/internal/grpcwire"
-	"github.com/modelserveai/modelserve/internal/media"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -51,12 +51,12 @@ type body struct {
 // bound puts the limits on a request's body, or refuses one that is announced
 // too long.
 func (g *gateway) bound(w http.ResponseWriter, r *http.Request) (*body, error) {
-	if r.ContentLength > int64(g.config.MaxBody)+grpcwire.HeaderLen || !media.IsGRPC(r.Header) && r.ContentLength > int64(g.config.MaxBody) {
-		return nil, g.tooLarge()
-	}
 	b := &body{
 		source: r.Body, left: r.ContentLength, control: http.NewResponseController(w), config: &g.config,
-		end: time.Now().Add(g.config.Timeout), http2: r.ProtoMajor >= 2, grpc: media.IsGRPC(r.Header),
+		end: time.Now().Add(g.config.Timeout), http2: r.ProtoMajor >= 2, grpc: protocolOf(r) == call.GRPC,
+	}
+	if r.ContentLength > b.most() {
+		return nil, g.tooLarge()
 	}
 	if r.Body == nil || r.Body == http.NoBody {
 		return b, nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/modelserveai/modelserve/gateway/call"
+	"github.com/modelserveai/modelserve/internal/media"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -63,8 +64,7 @@ func (g *gateway) find(c *call.Call, r *http.Request) (endpoint, *missing) {
 
 // procedure finds the procedure of a request of gRPC.
 func (g *gateway) procedure(r *http.Request) (endpoint, *missing) {
-	media := mediaType(r)
-	if r.ProtoMajor < 2 || media != "application/grpc" && media != "application/grpc+proto" {
+	if r.ProtoMajor < 2 || !media.IsGRPC(r.Header, "", "+proto") {
 		return endpoint{}, &missing{err: problem.New(problem.Unimplemented,
 			"expected gRPC with protobuf messages: POST over HTTP/2 with content type application/grpc")}
 	}
@@ -74,12 +74,6 @@ func (g *gateway) procedure(r *http.Request) (endpoint, *missing) {
 		return endpoint{}, &missing{err: problem.New(problem.Unimplemented, "there is no such procedure")}
 	}
 	return endpoint{route: path, public: p.Public, stream: p.Stream, up: p.Up, serve: p.Serve}, nil
-}
-
-// mediaType is a request's content type without parameters, in lower case.
-func mediaType(r *http.Request) string {
-	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	return strings.ToLower(strings.TrimSpace(media))
 }
 
 // match is a response writer by which an http.ServeMux reports what it found: an

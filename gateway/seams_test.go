@@ -213,6 +213,11 @@ func TestWhatIsRefusedIsChargedNothing(t *testing.T) {
 	if got.status != http.StatusTooManyRequests || got.code() != "overloaded" || got.header.Get("Retry-After") != "3" || len(w.net.seen) != before {
 		t.Errorf("%d %v %s", got.status, got.header, got.body)
 	}
+	for _, path := range []string{"/v2/models/iris", "/v2/models/iris/ready", "/v2/models/iris/stats"} {
+		if got := w.do(request{path: path, key: w.admin}); got.status != http.StatusTooManyRequests {
+			t.Errorf("%s, which asks of a model, beyond the limit: %d", path, got.status)
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open != 0 || l.reported != 0 || l.charged != (infer.Usage{}) {

@@ -69,9 +69,10 @@ func v2Operations() []v2Operation {
 	get, post := http.MethodGet, http.MethodPost
 	anyObject := answers(&huma.Schema{Type: huma.TypeObject})
 	index := answers(listOf(indexRow()))
-	modelCodes := []problem.Code{problem.ModelNotFound}
+	// Of those that ask of a model, which a caller's limits may refuse.
+	modelCodes := []problem.Code{problem.ModelNotFound, problem.Overloaded}
 	// Of those that ask a function, which may answer, break off or not be there.
-	functionCodes := append(slices.Clone(modelCodes), problem.ModelUnavailable, problem.Overloaded, problem.BadGateway)
+	functionCodes := append(slices.Clone(modelCodes), problem.ModelUnavailable, problem.BadGateway)
 	inferCodes := append(slices.Clone(functionCodes), problem.ModelFailed, problem.Unimplemented)
 	return []v2Operation{
 		{method: get, path: "/v2", id: "serverMetadata", summary: "The server and its extensions", answer: answers(serverMetadata())},
@@ -94,7 +95,7 @@ func v2Operations() []v2Operation {
 			model: true, method: get, path: "/ready", id: "modelReady", summary: "Whether a call would be answered; wakes nothing",
 			answer: anyObject, codes: functionCodes,
 		},
-		{model: true, method: get, path: "/config", id: "modelConfig", summary: "The model's configuration in Triton's form", answer: anyObject, codes: modelCodes},
+		{model: true, method: get, path: "/config", id: "modelConfig", summary: "The model's configuration in Triton's form", answer: anyObject, codes: functionCodes},
 		{model: true, method: get, path: "/stats", id: "modelStatistics", summary: "Statistics in Triton's form; wakes nothing", answer: anyObject, codes: functionCodes},
 		{
 			model: true, method: post, path: "/infer", id: "infer", summary: "Run the model",

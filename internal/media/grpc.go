@@ -1,4 +1,4 @@
-// Package media reads the content types that servers tell protocols apart by, for
+// Package media reads the content types by which servers distinguish protocols, for
 // those that may not import runtime/infer. What a payload may be is the business of
 // codecs.
 package media

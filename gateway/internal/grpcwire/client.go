@@ -27,11 +27,10 @@ func NewRequest(ctx context.Context, procedure string, m Message) (*http.Request
 	}
 	r.Body, _ = r.GetBody()
 	r.ContentLength = int64(HeaderLen + len(m))
-	for name, value := range map[string]string{
-		"Content-Type": "application/grpc", "Te": "trailers", "Accept-Encoding": "identity", "User-Agent": "modelserve-gateway",
-	} {
-		r.Header[name] = []string{value}
-	}
+	r.Header["Content-Type"] = []string{"application/grpc"}
+	r.Header["Te"] = []string{"trailers"}
+	r.Header["Accept-Encoding"] = []string{"identity"}
+	r.Header["User-Agent"] = []string{"modelserve-gateway"}
 	if deadline, ok := ctx.Deadline(); ok {
 		r.Header["Grpc-Timeout"] = []string{timeout(time.Until(deadline))}
 	}
@@ -57,6 +56,16 @@ func timeout(d time.Duration) string {
 // not gRPC.
 func receive(res *http.Response, most int64, room *share) (Message, error) {
 	defer res.Body.Close()
+	m, err := receiveWhole(res, most, room)
+	if err != nil { // a stream goes on for longer than its answers
+		room.release(int64(cap(m)))
+		return nil, err
+	}
+	return m, nil
+}
+
+// receiveWhole is receive, which returns with an error what it has read before.
+func receiveWhole(res *http.Response, most int64, room *share) (Message, error) {
 	switch {
 	case res.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("expected a gRPC answer, got HTTP status %d", res.StatusCode)
@@ -70,7 +79,7 @@ func receive(res *http.Response, most int64, room *share) (Message, error) {
 	if err == nil {
 		var more int
 		if more, err = res.Body.Read(make([]byte, 1)); more > 0 {
-			return nil, errors.New("expected one message, got more")
+			return m, errors.New("expected one message, got more")
 		}
 	}
 	var known *problem.Error
@@ -78,14 +87,14 @@ func receive(res *http.Response, most int64, room *share) (Message, error) {
 		return nil, err
 	}
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errEnd) {
-		return nil, fmt.Errorf("read the answer: %w", err)
+		return m, fmt.Errorf("read the answer: %w", err)
 	}
 	e, ok := problemgrpc.Status(res.Trailer)
 	switch {
 	case !ok:
-		return nil, errors.New("the answer ended without a status")
+		return m, errors.New("the answer ended without a status")
 	case e != nil:
-		return nil, e
+		return m, e
 	case m == nil:
 		return nil, errors.New("expected one message, got none")
 	}

@@ -259,8 +259,9 @@ func TestABrokenAnswerIsNoStatus(t *testing.T) {
 		if res.Body == nil {
 			res.Body = io.NopCloser(bytes.NewReader(frame(0, []byte("message"))))
 		}
-		if m, err := receive(res, 1<<20, ample()); err == nil || connect.IsWireError(err) || m != nil {
-			t.Errorf("%s: %q, %v", name, m, err)
+		room := ample()
+		if m, err := receive(res, 1<<20, room); err == nil || connect.IsWireError(err) || m != nil || room.held.Load() != 0 {
+			t.Errorf("%s: %q, %v; %d bytes are held", name, m, err, room.held.Load())
 		}
 	}
 }

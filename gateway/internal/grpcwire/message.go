@@ -1,6 +1,6 @@
 // Package grpcwire frames messages of gRPC over HTTP/2 that the gateway forwards
-// as they came: a server's side of a call (Stream) and a client's (NewRequest,
-// Receive). It follows gRPC's PROTOCOL-HTTP2.md and compression.md.
+// as they came: a server's side of a call (Stream) and a client's
+// (NewRequest, Stream.Answer). It follows gRPC's PROTOCOL-HTTP2.md and compression.md.
 //
 // It decodes no message and knows no procedure.
 package grpcwire

@@ -132,10 +132,7 @@ func Timeout(h http.Header) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
 	}
-	units := map[byte]time.Duration{
-		'n': time.Nanosecond, 'u': time.Microsecond, 'm': time.Millisecond, 'S': time.Second, 'M': time.Minute, 'H': time.Hour,
-	}
-	unit, known := units[text[len(text)-1]]
+	unit, known := unitOf(text[len(text)-1])
 	number := text[:len(text)-1]
 	n, err := strconv.ParseUint(number, 10, 32)
 	if !known || err != nil || len(number) > 8 {
@@ -145,6 +142,25 @@ func Timeout(h http.Header) (time.Duration, error) {
 		return 0, nil // as good as none
 	}
 	return max(time.Duration(n)*unit, 1), nil
+}
+
+// unitOf is the unit that a letter of Grpc-Timeout names.
+func unitOf(letter byte) (unit time.Duration, known bool) {
+	switch letter {
+	case 'n':
+		return time.Nanosecond, true
+	case 'u':
+		return time.Microsecond, true
+	case 'm':
+		return time.Millisecond, true
+	case 'S':
+		return time.Second, true
+	case 'M':
+		return time.Minute, true
+	case 'H':
+		return time.Hour, true
+	}
+	return 0, false
 }
 
 const mostHours = int64(1<<63-1) / int64(time.Hour)
