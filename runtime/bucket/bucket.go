@@ -25,6 +25,7 @@ import (
 type Session interface {
 	Run(ctx context.Context, inputs []infer.Tensor, outputs []string) (results []infer.Tensor, release func(), err error)
 	Memory() int64
+	Trim()
 	Close() error
 }
 
@@ -254,6 +255,13 @@ func (m *Model) Memory() (bytes int64) {
 		bytes += s.Memory()
 	}
 	return bytes
+}
+
+// Trim has each give back the memory that its runs have left for later ones.
+func (m *Model) Trim() {
+	for _, s := range m.sessions() {
+		s.Trim()
+	}
 }
 
 // Close closes the sessions, which wait for their runs. No run may begin after

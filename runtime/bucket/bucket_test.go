@@ -20,6 +20,7 @@ type session struct {
 	shapes  []string // of the runs, in order
 	changes int
 	closed  bool
+	trims   int
 	held    int
 
 	refuses func(rows int64) error
@@ -70,6 +71,8 @@ func (s *session) Run(ctx context.Context, inputs []infer.Tensor, _ []string) ([
 }
 
 func (s *session) Memory() int64 { return 10 }
+
+func (s *session) Trim() { s.trims++ }
 
 func (s *session) Close() error {
 	s.mu.Lock()
@@ -132,12 +135,13 @@ func TestShapesKeepToTheirSessions(t *testing.T) {
 			run(t, m, rows(n, 3))
 		}
 	}
+	m.Trim()
 	if len(all) != 4 || m.Sessions() != 4 || m.Memory() != 40 {
 		t.Errorf("%d sessions, %d bytes", len(all), m.Memory())
 	}
 	for i, s := range all {
-		if s.changes > 0 || s.held > 0 {
-			t.Errorf("session %d: %d changes of %v, %d held", i, s.changes, s.shapes[0], s.held)
+		if s.changes > 0 || s.held > 0 || s.trims != 1 {
+			t.Errorf("session %d: %d changes of %v, %d held, trimmed %d times", i, s.changes, s.shapes[0], s.held, s.trims)
 		}
 	}
 	run(t, m, rows(1, 9)) // one too many: it takes the place of what was idle longest, one row of 3

@@ -29,6 +29,7 @@ const (
 type session interface {
 	pool.Session
 	Memory() int64
+	Trim()
 	Device() ort.Device
 }
 

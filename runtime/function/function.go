@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -143,7 +142,7 @@ func answer(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Telemetr
 	defer resting.Wait()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	resting.Go(func() { giveBackAtRest(ctx, debug.FreeOSMemory) })
+	resting.Go(func() { giveBackAtRest(ctx, giveBack) })
 	limits := lifecycle.DefaultLimits()
 	limits.Drain = limits.Drain.Over(int64(cfg.MaxBody), tel.Drained)
 	return lifecycle.Serve(ctx, lifecycle.NewServer(tel.Middleware(handler), limits), listener, cfg.Grace, health.Drain)

@@ -40,6 +40,18 @@ func (s *Session) Memory() int64 {
 	return residentPages(s.mapping) + s.heap + s.poolSize()
 }
 
+// Trim gives back the memory that runs have left for later ones. Runs may be under
+// way, and keep theirs.
+func (s *Session) Trim() {
+	s.running.RLock()
+	defer s.running.RUnlock()
+	if s.ptr == nil {
+		return
+	}
+	C.ms_pool_trim(s.pool)
+	C.ms_trim()
+}
+
 func (s *Session) poolSize() int64 { return int64(C.ms_pool_size(s.pool)) }
 
 // residentPages is how many bytes of a mapping are in this process's memory, by

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -213,6 +214,54 @@ func TestALargeRunIsForgotten(t *testing.T) {
 	}
 	if left := run(128, 1, 3, 64, 96) - small; left > 8<<20 {
 		t.Errorf("%d bytes are left of them after many small runs", left)
+	}
+}
+
+func TestTrimGivesBackWhatRunsLeft(t *testing.T) {
+	t.Parallel()
+	s := load(t, open(t), model(t, shipped[0]))
+	large := zeros(1, 3, 480, 480)
+	loaded := s.PoolSize()
+	if err := runOnce(s, large); err != nil {
+		t.Fatal(err)
+	}
+	ran := s.PoolSize()
+	s.Trim()
+	if left := s.PoolSize() - loaded; ran-loaded < 16<<20 || left > 1<<20 {
+		t.Errorf("a run left %d bytes, and %d after they were given back", ran-loaded, left)
+	}
+	var runs sync.WaitGroup
+	for range 4 { // what is in use stays
+		runs.Go(func() {
+			for range 2 {
+				if err := runOnce(s, large); err != nil {
+					t.Error(err)
+				}
+				s.Trim()
+			}
+		})
+	}
+	runs.Wait()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.Trim()
+}
+
+// BenchmarkRunAfterTrim is what a run costs that finds no memory of earlier ones,
+// against one that does.
+func BenchmarkRunAfterTrim(b *testing.B) {
+	s := load(b, open(b), model(b, shipped[0]))
+	page := zeros(1, 3, 480, 480)
+	for name, trim := range map[string]func(){"kept": func() {}, "trimmed": s.Trim} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				trim()
+				if err := runOnce(s, page); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -38,6 +38,7 @@ type entry struct {
 	retryAt    time.Time // after a failure
 	failures   int
 
+	trimmed         bool // since it was last held
 	failedForMemory bool // beside the version that answered in its place
 
 	counted  bool // in the ledger, with bytes
@@ -117,7 +118,7 @@ func (p *Pool) hold(c choice) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.superseded = false
+	e.superseded, e.trimmed = false, false
 	e.leases++
 	p.work.Add(1)
 	e.used = time.Now()
@@ -164,6 +165,8 @@ func (p *Pool) release(e *entry, bytes int64) {
 		p.destroy(e)
 	case e.superseded:
 		p.evict(e, evictedSuperseded)
+	case !e.trimmed:
+		p.trimLater()
 	}
 	p.memory.signal()
 }

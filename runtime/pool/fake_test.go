@@ -38,6 +38,7 @@ type source struct {
 	resident   int64 // estimates of what is between admission and close
 	peak       int64
 	closed     []model.Ref // in order
+	trimmed    []string    // likewise, the names
 
 	open    atomic.Int64
 	delay   time.Duration // of a load, half before it is admitted
@@ -251,6 +252,14 @@ func (s *session) Memory() int64 {
 		return grown
 	}
 	return s.size
+}
+
+// Trim takes the session back to its own size.
+func (s *session) Trim() {
+	s.source.mu.Lock()
+	defer s.source.mu.Unlock()
+	delete(s.source.grown, s.ref)
+	s.source.trimmed = append(s.source.trimmed, s.ref.Name)
 }
 
 func (s *session) Close() error {

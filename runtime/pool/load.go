@@ -109,6 +109,7 @@ func (p *Pool) succeeded(e *entry, l *Loaded, bytes int64) {
 	if e.evicted && e.leases == 0 {
 		p.destroy(e)
 	}
+	p.trimLater()
 }
 
 // failed remembers why e did not load, and when to try again. What was not e's

@@ -245,10 +245,9 @@ func TestGrowthIsSeen(t *testing.T) {
 		src.mu.Lock()
 		src.grown[model.Ref{Name: "c", Version: 1}] = 200 // alone too large now
 		src.mu.Unlock()
-		time.Sleep(time.Minute)
-		for range 3 {
+		for range 3 { // sooner than it is idle
+			time.Sleep(2 * time.Second)
 			answered(t, p, "c", "")
-			time.Sleep(time.Minute)
 		}
 		if got := src.closedNames(); got != "a b" {
 			t.Errorf("let go of %q, want a and b: c is in use", got)

@@ -63,7 +63,8 @@ type Admit func(*model.Manifest) error
 // Session runs one loaded model. Run may be called from many goroutines; the
 // outputs are valid until release is called.
 //
-// One that knows the bytes it takes has a method Memory() int64 too.
+// One that knows the bytes it takes has a method Memory() int64 too, and one that
+// keeps memory for later runs has Trim(), which gives it back.
 type Session interface {
 	Run(ctx context.Context, inputs []infer.Tensor, outputs []string) (results []infer.Tensor, release func(), err error)
 	Close() error
@@ -111,15 +112,16 @@ type Pool struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // loads, unloads, listings and leases
 
-	mu      sync.Mutex
-	closed  bool
-	entries map[model.Ref]*entry
-	loads   int // under way
-	memory  ledger
-	models  map[string]*served
-	flights map[string]*flight // listings under way, by name
-	notice  notice
-	stats   map[model.Ref]*modelStats
+	mu       sync.Mutex
+	closed   bool
+	entries  map[model.Ref]*entry
+	loads    int  // under way
+	trimming bool // someone looks for idle versions
+	memory   ledger
+	models   map[string]*served
+	flights  map[string]*flight // listings under way, by name
+	notice   notice
+	stats    map[model.Ref]*modelStats
 }
 
 // New makes an empty pool.
