@@ -1,9 +1,9 @@
 // Package auth decides who a caller is and what they may do: credentials become a
 // principal, a principal and an action become yes or no.
 //
-// It knows API keys; other kinds of credential (JWTs) join as further
-// Authenticators and roles as a further Authorizer. It does not store keys and
-// does not route.
+// It knows API keys; other kinds of credential join as further Authenticators
+// (package token). What a principal's roles and grants come to is package access's;
+// what is stored, package rights'. It does not route.
 package auth
 
 import (
@@ -11,26 +11,26 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/modelserveai/modelserve/problem"
 )
 
-// Principal is a caller whose identity is proved.
+// Principal is a caller whose identity is proved. It does not change.
 type Principal struct {
-	ID     string // "key:<id>"; for logs and audit
+	ID     string // "key:<id>" or "subject:<issuer> <subject>"; for logs and audit
 	Tenant string
 	Roles  []string
-	Scopes []Scope
-}
+	Scopes []Permission
 
-// Holds reports whether the principal has a scope, or one that covers it.
-func (p *Principal) Holds(s Scope) bool {
-	for _, held := range p.Scopes {
-		if held.Covers(s) {
-			return true
-		}
-	}
-	return false
+	// Lineage is that of the key; Subject is "<issuer> <subject>" of a token. One
+	// of them is set.
+	Lineage string
+	Subject string
+
+	IssuedAt time.Time // of the token
+	Until    time.Time // when the credential ends; zero is never
+	NoAdmin  bool      // whatever its roles are: its issuer may not name an admin
 }
 
 // ErrNotMine is what an Authenticator returns for a credential of a kind it

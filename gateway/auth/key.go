@@ -2,8 +2,6 @@ package auth
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"strings"
 	"time"
 	"unicode"
@@ -11,23 +9,30 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 )
 
-// Key is a stored API key. The secret itself is nowhere: only its hash is.
+// Key is a stored API key. The secret itself is nowhere: only a keyed hash of it is.
 //
-// The hash is a plain SHA-256. Slow hashes (bcrypt, argon2) make guessing
-// passwords dear; a secret of 260 random bits cannot be guessed at any speed,
-// and a slow hash here would only be paid on every request, and by us on every
-// flood of wrong keys.
+// The hash is fast. Slow ones (bcrypt, argon2) make guessing passwords dear; a
+// secret of 260 random bits cannot be guessed at any speed, and a slow hash would be
+// paid on every request, and by us on every flood of wrong keys.
 type Key struct {
-	ID     string
-	Name   string // what people call it
-	Tenant string
-	Scopes []Scope
-	Roles  []string
-	Hash   [sha256.Size]byte // of the secret
+	ID          string
+	Name        string // what people call it
+	Description string
+	Tenant      string
+	Scopes      []Permission
+	Roles       []string
+	Hash        Hash // of the secret
+
+	// Lineage is the id of the first key of its rotations: grants are held and given
+	// by all of a lineage. Replaces is the one before, "" for the first.
+	Lineage  string
+	Replaces string
 
 	CreatedAt time.Time
 	ExpiresAt time.Time // zero is never
 	RevokedAt time.Time // zero is not
+
+	LastUsedAt time.Time // to the minute, where it was asked for; zero is never
 }
 
 // Status is what a key is good for.
@@ -55,18 +60,20 @@ func (k *Key) Status(now time.Time) Status {
 
 // KeySpec is what a new key should be.
 type KeySpec struct {
-	Name      string
-	Tenant    string
-	Scopes    []Scope
-	Roles     []string
-	ExpiresAt time.Time // zero is never
+	Name        string
+	Description string
+	Tenant      string
+	Scopes      []Permission
+	Roles       []string
+	ExpiresAt   time.Time // zero is never
 }
 
 // The bounds of a KeySpec.
 const (
-	maxName   = 100 // characters
-	maxScopes = 100
-	maxRoles  = 20
+	maxName        = 100 // characters
+	maxDescription = 500 // likewise
+	maxScopes      = 100
+	maxRoles       = 20
 )
 
 // Check reports the first thing wrong with the spec, as a problem that names
@@ -77,10 +84,12 @@ func (s *KeySpec) Check(now time.Time) error {
 		return problem.Invalid("name", "expected a name, 1 to %d characters", maxName)
 	case len([]rune(s.Name)) > maxName || strings.ContainsFunc(s.Name, isControl):
 		return problem.Invalid("name", "expected 1 to %d printable characters", maxName)
-	case !isLabel(s.Tenant):
-		return problem.Invalid("tenant", "expected a DNS label (a-z, 0-9 and -, at most 63)")
-	case len(s.Scopes) == 0:
-		return problem.Invalid("scopes", "expected at least one of %s", ScopesHelp)
+	case len([]rune(s.Description)) > maxDescription || strings.ContainsFunc(s.Description, isControl):
+		return problem.Invalid("description", "expected at most %d printable characters", maxDescription)
+	case !IsLabel(s.Tenant):
+		return problem.Invalid("tenant", "expected %s", label)
+	case len(s.Scopes)+len(s.Roles) == 0:
+		return problem.Invalid("scopes", "expected at least one, or a role; scopes are %s", PermissionsHelp)
 	case len(s.Scopes) > maxScopes:
 		return problem.Invalid("scopes", "expected at most %d, got %d", maxScopes, len(s.Scopes))
 	case len(s.Roles) > maxRoles:
@@ -89,13 +98,13 @@ func (s *KeySpec) Check(now time.Time) error {
 		return problem.Invalid("expires_at", "expected a time in the future, got %s", s.ExpiresAt.UTC().Format(time.RFC3339))
 	}
 	for i, scope := range s.Scopes {
-		if err := scope.check(index("scopes", i)); err != nil {
-			return err
+		if !scope.Valid() {
+			return problem.Invalid(index("scopes", i), "expected one of %s", PermissionsHelp)
 		}
 	}
 	for i, role := range s.Roles {
-		if !isLabel(role) {
-			return problem.Invalid(index("roles", i), "expected a DNS label (a-z, 0-9 and -, at most 63)")
+		if !IsLabel(role) {
+			return problem.Invalid(index("roles", i), "expected %s", label)
 		}
 	}
 	return nil
@@ -103,37 +112,42 @@ func (s *KeySpec) Check(now time.Time) error {
 
 // NewKey makes a key and its text, "ms_<id>_<secret>", which is shown once and
 // stored nowhere. The id has 60 random bits, the secret 260.
-func NewKey(spec KeySpec, now time.Time) (text string, key *Key, err error) {
+func (h *Hasher) NewKey(spec KeySpec, now time.Time) (text string, key *Key, err error) {
+	text = prefix + strings.ToLower(rand.Text()[:12]) + "_" + rand.Text() + rand.Text()
+	key, err = h.ImportKey(text, spec, now)
+	return text, key, err
+}
+
+// ImportKey makes the stored form of a key whose text was made elsewhere, as an
+// operator's first one is, in a Secret.
+func (h *Hasher) ImportKey(text string, spec KeySpec, now time.Time) (*Key, error) {
 	if err := spec.Check(now); err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	id := strings.ToLower(rand.Text()[:12])
-	secret := rand.Text() + rand.Text()
-	return prefix + id + "_" + secret, &Key{
-		ID:        id,
-		Name:      spec.Name,
-		Tenant:    spec.Tenant,
-		Scopes:    spec.Scopes,
-		Roles:     spec.Roles,
-		Hash:      sha256.Sum256([]byte(secret)),
+	parsed, err := ParseKey(text)
+	if err != nil {
+		return nil, err
+	}
+	return &Key{
+		ID: parsed.ID, Name: spec.Name, Description: spec.Description, Tenant: spec.Tenant, Scopes: spec.Scopes, Roles: spec.Roles,
+		Hash: h.Hash(parsed), Lineage: parsed.ID,
 		CreatedAt: now.UTC().Truncate(time.Millisecond),
 		ExpiresAt: spec.ExpiresAt.UTC().Truncate(time.Millisecond),
 	}, nil
 }
 
-// ImportKey makes the stored form of a key whose text was made elsewhere, as an
-// operator's first one is, in a Secret.
-func ImportKey(text string, spec KeySpec, now time.Time) (*Key, error) {
+// Rotate makes the key that takes over from k: the same rights, and a text of its
+// own.
+func (h *Hasher) Rotate(k *Key, now time.Time) (text string, key *Key) {
+	text = prefix + strings.ToLower(rand.Text()[:12]) + "_" + rand.Text() + rand.Text()
 	parsed, err := ParseKey(text)
 	if err != nil {
-		return nil, err
+		panic(err) // it was made just now
 	}
-	_, key, err := NewKey(spec, now)
-	if err != nil {
-		return nil, err
-	}
-	key.ID, key.Hash = parsed.ID, sha256.Sum256([]byte(parsed.secret))
-	return key, nil
+	next := *k
+	next.ID, next.Replaces, next.Hash = parsed.ID, k.ID, h.Hash(parsed)
+	next.CreatedAt, next.RevokedAt = now.UTC().Truncate(time.Millisecond), time.Time{}
+	return text, &next
 }
 
 const prefix = "ms_"
@@ -155,12 +169,6 @@ func ParseKey(text string) (Parsed, error) {
 	return Parsed{ID: id, secret: secret}, nil
 }
 
-// Matches reports whether the secret is the key's, in constant time.
-func (p Parsed) Matches(k *Key) bool {
-	sum := sha256.Sum256([]byte(p.secret))
-	return p.ID == k.ID && subtle.ConstantTimeCompare(sum[:], k.Hash[:]) == 1
-}
-
 func notAlphanumeric(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
 }
@@ -169,8 +177,12 @@ func notAlphanumeric(r rune) bool {
 // text around it, rather than be seen.
 func isControl(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }
 
-// isLabel reports whether s is a DNS label (RFC 1123).
-func isLabel(s string) bool {
+// label is what IsLabel expects, for people.
+const label = "a DNS label (a-z, 0-9 and -, at most 63)"
+
+// IsLabel reports whether s is a DNS label (RFC 1123), as names of tenants and
+// roles are.
+func IsLabel(s string) bool {
 	if len(s) == 0 || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
 		return false
 	}

@@ -1,0 +1,380 @@
+package access
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/problem"
+)
+
+// Bounds are how much one tenant may have.
+type Bounds struct {
+	Keys   int // that are good, rotations of one counted once
+	Roles  int
+	Grants int // in force
+}
+
+// Decider decides on changes that a principal wants to make of a State.
+type Decider struct {
+	State  *State
+	Bounds Bounds
+	Now    time.Time
+	By     *auth.Principal
+}
+
+// Admin reports whether the principal sees beyond their tenant.
+func (d *Decider) Admin() bool { return d.rights().Allows(auth.Admin) }
+
+func (d *Decider) rights() *Set { return d.State.Rights(d.By, d.Now) }
+
+// CreateKey decides on a new key. It may have what its maker has without grants:
+// those end, and a key goes on.
+func (d *Decider) CreateKey(k *auth.Key) (*Change, error) {
+	if err := d.ownTenant(k.Tenant); err != nil {
+		return nil, err
+	}
+	if err := d.rolesExist("roles", k.Tenant, k.Roles); err != nil {
+		return nil, err
+	}
+	if err := d.gives(d.State.Own(d.By), d.State.ownOfKey(k, nil), "make a key with"); err != nil {
+		return nil, err
+	}
+	if n := d.lineages(k.Tenant); n >= d.Bounds.Keys {
+		return nil, problem.New(problem.Conflict, "the tenant has %d keys, which is the bound (MODELSERVE_TENANT_KEYS): revoke some", n)
+	}
+	return &Change{Keys: []*auth.Key{k}}, nil
+}
+
+// lineages is how many keys a tenant has, rotations counted once.
+func (d *Decider) lineages(tenant string) int {
+	seen := map[string]bool{}
+	for _, k := range d.State.Tenant(tenant).Keys {
+		if k.Status(d.Now) == auth.Active {
+			seen[k.Lineage] = true
+		}
+	}
+	return len(seen)
+}
+
+// RevokeKey decides on the end of a key, and of all that it was rotated to and
+// from, where rotations is set.
+func (d *Decider) RevokeKey(id string, rotations bool) (*Change, error) {
+	k, err := d.key(id)
+	if err != nil {
+		return nil, err
+	}
+	if k.Lineage != d.By.Lineage {
+		if err := d.gives(d.rights(), d.State.ownOfKey(k, nil), "revoke a key with"); err != nil {
+			return nil, err // nor may they take from others what they could not give
+		}
+	}
+	change := &Change{}
+	for _, other := range d.State.Tenant(k.Tenant).Keys {
+		if other.ID == id || rotations && other.Lineage == k.Lineage {
+			ended := *other
+			ended.RevokedAt = d.Now.UTC().Truncate(time.Millisecond)
+			change.Keys = append(change.Keys, &ended)
+		}
+	}
+	return change, nil
+}
+
+// RotateKey decides on the key that takes over from another, which goes on for the
+// overlap.
+func (d *Decider) RotateKey(id string, overlap time.Duration, rotate func(*auth.Key) *auth.Key) (*Change, error) {
+	k, err := d.key(id)
+	if err != nil {
+		return nil, err
+	}
+	if k.Status(d.Now) != auth.Active {
+		return nil, problem.New(problem.Conflict, "the key has ended, so that it cannot be rotated: make a new one")
+	}
+	for _, other := range d.State.Tenant(k.Tenant).Keys {
+		if other.Replaces == id && other.Status(d.Now) == auth.Active {
+			return nil, problem.New(problem.Conflict, "the key was rotated already, to %s: rotate that one", other.ID)
+		}
+	}
+	if k.Lineage != d.By.Lineage { // whoever rotates a key gets its text
+		all := d.State.Rights(k.Principal(), d.Now)
+		if err := d.gives(d.rights(), all, "rotate a key with"); err != nil {
+			return nil, err
+		}
+	}
+	old := *k
+	if end := d.Now.Add(overlap).UTC().Truncate(time.Millisecond); old.ExpiresAt.IsZero() || end.Before(old.ExpiresAt) {
+		old.ExpiresAt = end
+	}
+	return &Change{Keys: []*auth.Key{rotate(k), &old}}, nil
+}
+
+// key is a key that the principal may see.
+func (d *Decider) key(id string) (*auth.Key, error) {
+	k := d.State.Key(id)
+	if k == nil || k.Tenant != d.By.Tenant && !d.Admin() {
+		return nil, problem.New(problem.NotFound, "there is no key of this id that is not revoked")
+	}
+	return k, nil
+}
+
+// PutRole decides on a role's new content.
+func (d *Decider) PutRole(r *Role) (*Change, error) {
+	if slices.ContainsFunc(BuiltIns(), func(b *Role) bool { return b.Name == r.Name }) {
+		return nil, problem.New(problem.Conflict, "the role %s is built in, and fixed: choose another name", r.Name)
+	}
+	if err := d.nameIsFree(r); err != nil {
+		return nil, err
+	}
+	before := d.own(r)
+	if before == nil && len(d.State.Tenant(r.Tenant).Roles) >= d.Bounds.Roles {
+		return nil, problem.New(problem.Conflict, "there are %d roles, which is the bound (MODELSERVE_TENANT_ROLES): delete some", d.Bounds.Roles)
+	}
+	if err := d.rolesExist("inherits", r.Tenant, r.Inherits); err != nil {
+		return nil, err
+	}
+	after := d.State.Apply(&Change{Roles: []*Role{r}})
+	if after.reaches(r.Tenant, r.Inherits, r.Name) {
+		return nil, problem.Invalid("inherits", "the role would inherit itself")
+	}
+	for _, state := range []*State{d.State, after} { // nor may they take from others what they could not give
+		content := &Set{}
+		state.expand(r.Tenant, []string{r.Name}, content.put)
+		if err := d.gives(d.State.Own(d.By), content, "write a role with"); err != nil {
+			return nil, err
+		}
+	}
+	return &Change{Roles: []*Role{r}}, nil
+}
+
+// own is what is stored of a role; nil is nothing.
+func (d *Decider) own(r *Role) *Role {
+	i := slices.IndexFunc(d.State.Tenant(r.Tenant).Roles, func(o *Role) bool { return o.Name == r.Name })
+	if i < 0 {
+		return nil
+	}
+	return d.State.Tenant(r.Tenant).Roles[i]
+}
+
+// nameIsFree keeps one name from meaning two roles to anybody.
+func (d *Decider) nameIsFree(r *Role) error {
+	for _, tenant := range d.State.Tenants() {
+		if tenant == r.Tenant || tenant != Everywhere && r.Tenant != Everywhere {
+			continue
+		}
+		if d.own(&Role{Tenant: tenant, Name: r.Name}) != nil {
+			return problem.New(problem.Conflict, "there is another role %s, %s: choose another name", r.Name, whose(tenant))
+		}
+	}
+	return nil
+}
+
+func whose(tenant string) string {
+	if tenant == Everywhere {
+		return "which every tenant has"
+	}
+	return "of tenant " + tenant // only an admin, whose roles are everybody's, comes here
+}
+
+// reaches reports whether one of some roles is, or inherits, the one of a name.
+func (s *State) reaches(tenant string, from []string, name string) bool {
+	seen := map[string]bool{}
+	var visit func(tenant string, names []string) bool
+	visit = func(tenant string, names []string) bool {
+		return slices.ContainsFunc(names, func(n string) bool {
+			if n == name {
+				return true
+			}
+			r := s.role(tenant, n)
+			if r == nil || seen[n] {
+				return false
+			}
+			seen[n] = true
+			return visit(r.Tenant, r.Inherits)
+		})
+	}
+	return visit(tenant, from)
+}
+
+// DeleteRole decides on the end of a role, which nobody may hold.
+func (d *Decider) DeleteRole(r *Role) (*Change, error) {
+	if slices.ContainsFunc(BuiltIns(), func(b *Role) bool { return b.Name == r.Name }) {
+		return nil, problem.New(problem.Conflict, "the role %s is built in, and fixed", r.Name)
+	}
+	stored := d.own(r)
+	if stored == nil {
+		return nil, problem.New(problem.NotFound, "there is no role of this name")
+	}
+	content := &Set{}
+	d.State.expand(stored.Tenant, []string{stored.Name}, content.put)
+	if err := d.gives(d.State.Own(d.By), content, "delete a role with"); err != nil {
+		return nil, err
+	}
+	if by := d.holders(stored); by != "" {
+		return nil, problem.New(problem.Conflict, "the role is held by %s: end that first", by)
+	}
+	return &Change{EndRoles: []*Role{stored}}, nil
+}
+
+// holders names some of what has a role; "" is nothing.
+func (d *Decider) holders(r *Role) string {
+	var keys, grants, roles int
+	for _, name := range d.State.Tenants() {
+		if r.Tenant != Everywhere && name != r.Tenant {
+			continue
+		}
+		t := d.State.Tenant(name)
+		for _, k := range t.Keys {
+			if slices.Contains(k.Roles, r.Name) && k.Status(d.Now) == auth.Active {
+				keys++
+			}
+		}
+		for _, g := range t.Grants {
+			if slices.Contains(g.Roles, r.Name) {
+				grants++
+			}
+		}
+		for _, other := range t.Roles {
+			if slices.Contains(other.Inherits, r.Name) {
+				roles++
+			}
+		}
+	}
+	var parts []string
+	for _, c := range []struct {
+		n    int
+		what string
+	}{{keys, "keys"}, {grants, "grants"}, {roles, "roles that inherit it"}} {
+		if c.n > 0 {
+			parts = append(parts, counted(c.n, c.what))
+		}
+	}
+	return strings.Join(parts, " and ")
+}
+
+// Grant decides on a new grant. It counts from the moment it is given, as long as
+// its giver has what it gives.
+func (d *Decider) Grant(g *Grant) (*Change, error) {
+	if err := d.ownTenant(g.Tenant); err != nil {
+		return nil, err
+	}
+	if err := d.recipientExists(g); err != nil {
+		return nil, err
+	}
+	if err := d.rolesExist("roles", g.Tenant, g.Roles); err != nil {
+		return nil, err
+	}
+	wanted := &Set{}
+	for _, p := range g.Permissions {
+		wanted.add(p)
+	}
+	d.State.expand(g.Tenant, g.Roles, wanted.put)
+	if err := d.gives(d.rights(), wanted, "grant"); err != nil {
+		return nil, err
+	}
+	if end := d.By.Until; d.By.Lineage != "" && !end.IsZero() && (g.ExpiresAt.IsZero() || g.ExpiresAt.After(end)) {
+		return nil, problem.Invalid("expires_at", "expected a time not after the end of the credential that grants, %s", end.UTC().Format(time.RFC3339))
+	}
+	if n := len(d.State.Tenant(g.Tenant).Grants); n >= d.Bounds.Grants {
+		return nil, problem.New(problem.Conflict, "the tenant has %d grants, which is the bound (MODELSERVE_TENANT_GRANTS): end some", n)
+	}
+	change := &Change{Grants: []*Grant{g}}
+	if d.By.Subject != "" {
+		change.Subjects = []*Subject{SubjectOf(d.By)}
+	}
+	given := 0
+	for _, p := range d.State.Apply(change).solutionOf(g.Tenant, d.Now).given[g.To] {
+		if p.grant.ID == g.ID {
+			given++
+		}
+	}
+	if given < len(wanted.all) {
+		return nil, problem.New(problem.Conflict, "what is to be granted was granted to its giver in turn, %d times over, which is the bound: have one of the earlier grant it", Depth)
+	}
+	return change, nil
+}
+
+// SubjectOf is what counts of a token for what its subject granted.
+func SubjectOf(p *auth.Principal) *Subject {
+	return &Subject{Subject: p.Subject, Tenant: p.Tenant, Roles: p.Roles, NoAdmin: p.NoAdmin, IssuedAt: p.IssuedAt.UTC().Truncate(time.Millisecond)}
+}
+
+// recipientExists checks who is to get a grant, and makes a key's id its lineage.
+func (d *Decider) recipientExists(g *Grant) error {
+	if g.To.Tenant != "" && g.To.Tenant != g.Tenant {
+		return problem.Invalid("to.tenant", "expected the tenant of the grant")
+	}
+	if g.To.Key == "" {
+		return nil
+	}
+	k := d.State.Key(g.To.Key)
+	if k == nil || k.Tenant != g.Tenant || k.Status(d.Now) != auth.Active {
+		return problem.Invalid("to.key", "expected the id of a key of the tenant that is good")
+	}
+	g.To.Key = k.Lineage
+	return nil
+}
+
+// EndGrant decides on the end of a grant: by whoever gave it, or by who could have.
+func (d *Decider) EndGrant(id string) (*Change, error) {
+	g := d.grant(id)
+	if g == nil {
+		return nil, problem.New(problem.NotFound, "there is no grant of this id")
+	}
+	if g.By != GiverOf(d.By) {
+		content := &Set{}
+		for _, p := range g.Permissions {
+			content.add(p)
+		}
+		d.State.expand(g.Tenant, g.Roles, content.put)
+		if err := d.gives(d.rights(), content, "end a grant of"); err != nil {
+			return nil, err
+		}
+	}
+	return &Change{EndGrants: []*Grant{g}}, nil
+}
+
+// grant is a grant that the principal may see; nil is none.
+func (d *Decider) grant(id string) *Grant {
+	tenants := []string{d.By.Tenant}
+	if d.Admin() {
+		tenants = d.State.Tenants()
+	}
+	for _, name := range tenants {
+		for _, g := range d.State.Tenant(name).Grants {
+			if g.ID == id {
+				return g
+			}
+		}
+	}
+	return nil
+}
+
+func (d *Decider) ownTenant(tenant string) error {
+	if tenant != d.By.Tenant && !d.Admin() {
+		return problem.New(problem.PermissionDenied, "this credential may do that in tenant %s only", d.By.Tenant)
+	}
+	return nil
+}
+
+func (d *Decider) rolesExist(field, tenant string, names []string) error {
+	for i, name := range names {
+		if d.State.role(tenant, name) == nil {
+			return problem.Invalid(element(field, i), "expected the name of a role: viewer, invoker, deployer, auditor, admin, or one that was made")
+		}
+	}
+	return nil
+}
+
+// gives is nil where a set has all that is to be given.
+func (*Decider) gives(has, wanted *Set, what string) error {
+	if p := has.lacks(wanted); p != "" {
+		return problem.New(problem.PermissionDenied, "this credential does not hold %s, so that it cannot %s it", p, what)
+	}
+	return nil
+}
+
+func counted(n int, what string) string { return strconv.Itoa(n) + " " + what }
+
+func element(field string, i int) string { return field + "[" + strconv.Itoa(i) + "]" }
