@@ -41,6 +41,23 @@ type Filter struct {
 	Limit    int
 }
 
+// Matches reports whether an entry of the chain is meant, but for the Limit.
+func (f *Filter) Matches(e *Entry) bool {
+	return (f.From.IsZero() || !e.At.Before(f.From)) && (f.To.IsZero() || e.At.Before(f.To)) &&
+		(f.Actor == "" || f.Actor == e.Actor) && (f.Action == "" || f.Action == e.Action) &&
+		(f.Resource == "" || f.Resource == e.Resource) && (f.Outcome == "" || f.Outcome == e.Outcome) &&
+		(f.Before == 0 || e.Seq < f.Before)
+}
+
+// openAction is the action of the entry in the platform's chain that says that a
+// tenant's chain was begun.
+const openAction = "audit.open"
+
+// Opened is that entry. It is stored with the first of the tenant's.
+func Opened(tenant string, at time.Time) Entry {
+	return Entry{At: at, Tenant: Platform, Actor: "gateway", Action: openAction, Outcome: Done, Resource: "chain:" + tenant}
+}
+
 // TrimAction is the action of the entry that says what was removed.
 const TrimAction = "audit.trim"
 
@@ -71,6 +88,15 @@ func Verify(ctx context.Context, s Store, tenant string) (Verdict, error) {
 	}
 	if err == nil {
 		c.end(head)
+	}
+	if c.entries == 0 && c.broken == 0 && tenant != Platform {
+		opened, err := s.Entries(ctx, Filter{Tenant: Platform, Action: openAction, Resource: "chain:" + tenant, Limit: 1})
+		if err != nil {
+			return Verdict{}, err
+		}
+		if len(opened) > 0 {
+			c.broken = 1
+		}
 	}
 	return Verdict{Holds: c.broken == 0, Entries: c.entries, BrokenAt: c.broken}, nil
 }
