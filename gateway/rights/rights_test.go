@@ -1,0 +1,267 @@
+package rights_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/modelserveai/modelserve/gateway/access"
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/rights"
+	"github.com/modelserveai/modelserve/gateway/rights/rightstest"
+	"github.com/modelserveai/modelserve/problem"
+)
+
+func spec(scopes ...auth.Permission) auth.KeySpec {
+	return auth.KeySpec{Name: "n", Tenant: "default", Scopes: scopes}
+}
+
+func revoked(k *auth.Key) access.Change {
+	ended := *k
+	ended.RevokedAt = time.Now()
+	return access.Change{Keys: []*auth.Key{&ended}}
+}
+
+func code(keys *auth.Keys, t *testing.T, text string) problem.Code {
+	t.Helper()
+	_, err := keys.Authenticate(t.Context(), text)
+	if err == nil {
+		return ""
+	}
+	return problem.CodeOf(err)
+}
+
+func TestRevokedElsewhereIsRefusedWithinTwoSeconds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &rightstest.Store{}
+		one, other := rightstest.Mirror(t, store), rightstest.Mirror(t, store)
+		text, key := rightstest.Key(t, one, spec(auth.InferAll))
+		keys := auth.NewKeys(other, rightstest.Hasher(t))
+		if got := code(keys, t, text); got != "" {
+			t.Fatalf("a key that another replica made just now: %s", got)
+		}
+		rightstest.Put(t, one, revoked(key))
+		time.Sleep(600 * time.Millisecond)
+		if got := code(keys, t, text); got != problem.Unauthenticated {
+			t.Errorf("after its revocation at another replica: %q", got)
+		}
+	})
+}
+
+func TestKeysExpireOnTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := rightstest.Mirror(t, &rightstest.Store{})
+		with := spec(auth.InferAll)
+		with.ExpiresAt = time.Now().Add(300 * time.Millisecond)
+		text, _ := rightstest.Key(t, m, with)
+		keys := auth.NewKeys(m, rightstest.Hasher(t))
+		if got := code(keys, t, text); got != "" {
+			t.Fatal(got)
+		}
+		time.Sleep(300 * time.Millisecond)
+		if got := code(keys, t, text); got != problem.Unauthenticated {
+			t.Errorf("code %q", got)
+		}
+	})
+}
+
+func TestWithoutItsDatabaseKnownKeysStayGoodForAWhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &rightstest.Store{}
+		m := rightstest.Mirror(t, store)
+		text, _ := rightstest.Key(t, m, spec(auth.Admin))
+		keys := auth.NewKeys(m, rightstest.Hasher(t))
+		store.Fail(errors.New("disk I/O error at /secret/path"))
+		time.Sleep(29 * time.Second)
+		if got := code(keys, t, text); got != "" {
+			t.Errorf("after 29 s: %s", got)
+		}
+		if got := code(keys, t, "ms_nobody_"+strings.Repeat("A", 52)); got != problem.Unauthenticated {
+			t.Errorf("an unknown key: %q", got)
+		}
+		time.Sleep(2 * time.Second)
+		for _, key := range []string{text, "ms_nobody_" + strings.Repeat("A", 52)} {
+			_, err := keys.Authenticate(t.Context(), key)
+			if problem.CodeOf(err) != problem.Unavailable || strings.Contains(err.Error(), "/secret/path") {
+				t.Errorf("after 31 s: %v", err)
+			}
+		}
+		store.Fail(nil)
+		time.Sleep(time.Second)
+		if got := code(keys, t, text); got != "" {
+			t.Errorf("and back: %s", got)
+		}
+	})
+}
+
+func TestFailedKeysShareOneRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &rightstest.Store{}
+		m := rightstest.Mirror(t, store)
+		text, _ := rightstest.Key(t, m, spec(auth.Admin))
+		keys := auth.NewKeys(m, rightstest.Hasher(t))
+		before := store.Reads()
+		for range 10 {
+			var group sync.WaitGroup
+			for i := range 1000 {
+				group.Go(func() {
+					wrong := fmt.Sprintf("ms_nobody%d_%s", i, strings.Repeat("A", 52))
+					if i%2 == 0 {
+						wrong = text[:len(text)-1] + "."
+						wrong = strings.Replace(wrong, ".", "1", 1)
+					}
+					if got := code(keys, t, wrong); got != problem.Unauthenticated {
+						t.Errorf("code %q", got)
+					}
+				})
+			}
+			group.Wait()
+		}
+		if n := store.Reads() - before; n > 22 {
+			t.Errorf("ten thousand wrong keys were %d reads", n)
+		}
+		if got := code(keys, t, text); got != "" {
+			t.Errorf("the right one: %s", got)
+		}
+	})
+}
+
+func TestKeysAreNotConfused(t *testing.T) {
+	t.Parallel()
+	m := rightstest.Mirror(t, &rightstest.Store{})
+	a, keyA := rightstest.Key(t, m, spec(auth.Admin))
+	b, keyB := rightstest.Key(t, m, spec(auth.Infer("iris")))
+	secretA, secretB := a[len("ms_")+len(keyA.ID)+1:], b[len("ms_")+len(keyB.ID)+1:]
+	keys := auth.NewKeys(m, rightstest.Hasher(t))
+	for name, text := range map[string]string{
+		"another's secret":   "ms_" + keyA.ID + "_" + secretB,
+		"another's id":       "ms_" + keyB.ID + "_" + secretA,
+		"unknown id":         "ms_nobody_" + secretA,
+		"secret cut":         a[:len(a)-1],
+		"secret longer":      a + "A",
+		"lower case":         strings.ToLower(a),
+		"no secret":          "ms_" + keyA.ID + "_",
+		"no id":              "ms__" + secretA,
+		"a part too many":    a + "_x",
+		"prefix alone":       "ms_",
+		"spaces":             a + " ",
+		"NUL":                a + "\x00",
+		"the hash itself":    fmt.Sprintf("ms_%s_%x", keyA.ID, keyA.Hash.Sum),
+		"a very long secret": "ms_" + keyA.ID + "_" + strings.Repeat("A", 10_000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, err := keys.Authenticate(t.Context(), text)
+			if problem.CodeOf(err) != problem.Unauthenticated {
+				t.Errorf("principal %v, error %v", p, err)
+			}
+			if err != nil && strings.Contains(err.Error(), secretA[:8]) {
+				t.Errorf("the error repeats the secret: %v", err)
+			}
+		})
+	}
+}
+
+// TestNothingRevokedComesBack holds that a database which failed over to one that
+// was behind, and went on from there, has what had ended end again.
+func TestNothingRevokedComesBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &rightstest.Store{}
+		m := rightstest.Mirror(t, store)
+		text, key := rightstest.Key(t, m, spec(auth.Admin))
+		role := access.Role{Tenant: "default", Name: "ops", Permissions: []auth.Permission{auth.ModelsWrite}, UpdatedAt: time.Now()}
+		grant := &access.Grant{ID: "g1", Tenant: "default", To: access.Recipient{Tenant: "default"}, By: access.Giver{Tenant: "default", Key: key.Lineage}, Permissions: []auth.Permission{auth.InferAll}}
+		rightstest.Put(t, m, access.Change{Roles: []*access.Role{&role}, Grants: []*access.Grant{grant}})
+		behind := store.Copy()
+		time.Sleep(time.Second)
+		narrow := role
+		narrow.Permissions, narrow.UpdatedAt = []auth.Permission{auth.ModelsRead}, time.Now()
+		change := revoked(key)
+		change.Roles, change.EndGrants = []*access.Role{&narrow}, []*access.Grant{grant}
+		rightstest.Put(t, m, change)
+		store.Become(behind)
+		fresh := rightstest.Mirror(t, store) // another replica goes on before the first looks
+		rightstest.Key(t, fresh, spec(auth.InferAll))
+		rightstest.Key(t, fresh, spec(auth.InferAll))
+		time.Sleep(2 * time.Second)
+		for name, m := range map[string]*rights.Mirror{"the replica that knew": m, "another one": fresh} {
+			if got := code(auth.NewKeys(m, rightstest.Hasher(t)), t, text); got != problem.Unauthenticated {
+				t.Errorf("%s: the revoked key: %q", name, got)
+			}
+			rights := m.State().Tenant("default")
+			if len(rights.Grants) != 0 || len(rights.Roles) != 1 || rights.Roles[0].Permissions[0] != auth.ModelsRead {
+				t.Errorf("%s: grants %v, roles %v", name, rights.Grants, rights.Roles[0])
+			}
+		}
+		if k, err := store.Key(t.Context(), key.ID); err != nil || k.RevokedAt.IsZero() {
+			t.Errorf("the database has %+v, %v", k, err)
+		}
+	})
+}
+
+func TestUsesAreStoredWithinFiveSeconds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &rightstest.Store{}
+		m := rightstest.Mirror(t, store)
+		old, err := auth.NewHasher(auth.HashKey{ID: "older", Key: [32]byte{7}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, key, err := old.NewKey(spec(auth.InferAll), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		rightstest.Put(t, m, access.Change{Keys: []*auth.Key{key}})
+		hasher, err := auth.NewHasher(auth.HashKey{ID: "newer", Key: [32]byte{8}}, auth.HashKey{ID: "older", Key: [32]byte{7}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys := auth.NewKeys(m, hasher)
+		store.Fail(errors.New("away"))
+		for range 3 {
+			if got := code(keys, t, text); got != "" {
+				t.Fatal(got)
+			}
+			time.Sleep(6 * time.Second)
+		}
+		store.Fail(nil)
+		time.Sleep(5 * time.Second)
+		stored, err := store.Key(t.Context(), key.ID)
+		if err != nil || stored.Hash.By != "newer" || time.Since(stored.LastUsedAt) > time.Minute {
+			t.Errorf("stored %+v, %v", stored, err)
+		}
+		if got := code(keys, t, text); got != "" {
+			t.Errorf("after it was hashed anew: %s", got)
+		}
+		if k := m.Key(key.ID); k.Hash.By != "newer" {
+			t.Errorf("it is hashed anew at each use: %s", k.Hash.By)
+		}
+	})
+}
+
+func TestAKeyByAnUnknownHashKeyIsNotJudged(t *testing.T) {
+	t.Parallel()
+	m := rightstest.Mirror(t, &rightstest.Store{})
+	other, err := auth.NewHasher(auth.HashKey{ID: "other", Key: [32]byte{9}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, key, err := other.NewKey(spec(auth.InferAll), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rightstest.Put(t, m, access.Change{Keys: []*auth.Key{key}})
+	if got := code(auth.NewKeys(m, rightstest.Hasher(t)), t, text); got != problem.Unavailable {
+		t.Errorf("code %q: its caller would throw a good key away", got)
+	}
+}
