@@ -49,7 +49,8 @@ type Config struct {
 	// Hosts are the gateway's own where they have the form of a function's.
 	Hosts []string `env:"MODELSERVE_HOSTS"`
 
-	// TrustedProxies are the networks whose X-Forwarded-Host is believed.
+	// TrustedProxies are the networks whose X-Forwarded-Host is believed, and whose
+	// X-Forwarded-For, up to the rightmost entry that is of none of them.
 	TrustedProxies []netip.Prefix `env:"MODELSERVE_TRUSTED_PROXIES"`
 }
 

@@ -15,11 +15,14 @@ import (
 	"connectrpc.com/connect"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/modelserveai/modelserve/gateway/access"
+	"github.com/modelserveai/modelserve/gateway/audit"
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/control"
 	"github.com/modelserveai/modelserve/gateway/door"
 	"github.com/modelserveai/modelserve/gateway/forward"
 	"github.com/modelserveai/modelserve/gateway/resolve"
+	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/gateway/route"
 	v2 "github.com/modelserveai/modelserve/gateway/v2"
 	"github.com/modelserveai/modelserve/internal/telemetry"
@@ -27,7 +30,10 @@ import (
 
 // Deps are what the gateway works with. Those without a note are required.
 type Deps struct {
-	Keys      auth.KeyStore
+	Rights    *rights.Mirror // whose owner runs it
+	Hasher    *auth.Hasher
+	Keys      control.Keys
+	Audit     audit.Store
 	Catalog   Catalog
 	Routes    *route.Routes
 	Telemetry *telemetry.Telemetry
@@ -38,18 +44,22 @@ type Deps struct {
 	// the caller as it is.
 	Transport http.RoundTripper
 
+	// Bounds are how much one tenant may have of keys, roles and grants; zero is
+	// DefaultBounds.
+	Bounds access.Bounds
+
 	// Authenticators are asked after API keys; may be empty.
 	Authenticators []auth.Authenticator
 
-	// Authorizer decides; nil is auth.Scopes.
+	// Authorizer decides; nil is Rights.
 	Authorizer auth.Authorizer
 
 	// Limiter decides how much a caller may have, and is charged what calls took;
 	// nil is without limits.
 	Limiter door.Limiter
 
-	// Audit records what was refused; may be nil.
-	Audit door.Audit
+	// Refusals records what was refused; may be nil.
+	Refusals door.Audit
 
 	// AroundCalls goes around the forwarding of each call, the outermost first, as a
 	// cache does; AroundTries around each try of one, as a breaker does. May be
@@ -70,7 +80,6 @@ type Catalog interface {
 type gateway struct {
 	config     Config
 	deps       Deps
-	keys       *auth.Keys
 	door       *door.Door
 	v2         *v2.Service
 	control    *control.API
@@ -85,27 +94,22 @@ type gateway struct {
 // Gateway is the handler, for an HTTP server of HTTP/1.1 and h2c.
 type Gateway struct {
 	handler http.Handler
-	keys    *auth.Keys
 }
 
 // ServeHTTP implements http.Handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler.ServeHTTP(w, r) }
 
-// Close ends what calls have left under way and waits for it; it is for after the
-// server has stopped. It returns nil.
-func (g *Gateway) Close() error {
-	g.keys.Close()
-	return nil
-}
-
-// New makes a Gateway. Its owner closes it, before what is in deps.
+// New makes a Gateway.
 func New(config Config, deps Deps) (*Gateway, error) {
 	var faults []error
 	for _, dep := range []struct {
 		name    string
 		missing bool
 	}{
+		{"Rights", deps.Rights == nil},
+		{"Hasher", deps.Hasher == nil},
 		{"Keys", deps.Keys == nil},
+		{"Audit", deps.Audit == nil},
 		{"Catalog", deps.Catalog == nil},
 		{"Routes", deps.Routes == nil},
 		{"Telemetry", deps.Telemetry == nil},
@@ -122,7 +126,6 @@ func New(config Config, deps Deps) (*Gateway, error) {
 	g := &gateway{
 		config:     config.withDefaults(),
 		deps:       deps,
-		keys:       auth.NewKeys(deps.Keys),
 		proxy:      forward.NewProxy(deps.Telemetry.Logger),
 		grpcErrors: connect.NewErrorWriter(),
 	}
@@ -134,21 +137,21 @@ func New(config Config, deps Deps) (*Gateway, error) {
 	if err := g.wire(); err != nil {
 		return nil, err
 	}
-	return &Gateway{handler: g.cleanHeaders(deps.Telemetry.Middleware(g)), keys: g.keys}, nil
+	return &Gateway{handler: g.cleanHeaders(deps.Telemetry.Middleware(g))}, nil
 }
 
 // wire connects the parts of a call's path.
 func (g *gateway) wire() (err error) {
-	authenticator := append(auth.Chain{g.keys}, g.deps.Authenticators...)
+	authenticator := append(auth.Chain{auth.NewKeys(g.deps.Rights, g.deps.Hasher)}, g.deps.Authenticators...)
 	rerun := forward.Rerun(int64(g.config.MaxKept), int64(g.config.MaxBody), g.metrics.reruns)
 	forwarder := forward.New(g.deps.Transport, slices.Concat(g.deps.AroundCalls, []forward.Decorator{rerun}, g.deps.AroundTries)...)
 	resolver := resolve.New(g.deps.Catalog, g.deps.Routes)
 	authorizer := g.deps.Authorizer
 	if authorizer == nil {
-		authorizer = auth.Scopes{}
+		authorizer = g.deps.Rights
 	}
 	g.door = door.New(door.Config{
-		Authenticator: authenticator, Authorizer: authorizer, Limiter: g.deps.Limiter, Audit: g.deps.Audit,
+		Authenticator: authenticator, Authorizer: authorizer, Limiter: g.deps.Limiter, Audit: g.deps.Refusals, Throttle: auth.NewThrottle(),
 		Resolver: resolver, Forwarder: forwarder, Refused: g.metrics.refused,
 	})
 	g.v2 = v2.New(v2.Config{
@@ -157,7 +160,10 @@ func (g *gateway) wire() (err error) {
 		Routes: g.deps.Routes, Manifests: g.deps.Catalog, Ready: g.deps.Ready, Messages: g.metrics.messages,
 		Room: semaphore.NewWeighted(int64(max(g.config.MaxInflight, 3*g.config.MaxBody))), // one of the largest always fits
 	})
-	g.control, err = control.New(control.Deps{Keys: g.deps.Keys, Known: g.keys, Routes: g.deps.Routes, Door: g.door})
+	g.control, err = control.New(control.Deps{
+		Rights: g.deps.Rights, Hasher: g.deps.Hasher, Keys: g.deps.Keys, Audit: g.deps.Audit, Bounds: g.deps.Bounds,
+		Routes: g.deps.Routes, Door: g.door,
+	})
 	if err != nil {
 		return err
 	}

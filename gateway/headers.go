@@ -1,20 +1,26 @@
 package gateway
 
 import (
-	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
-const forwardedHost = "X-Forwarded-Host"
+const (
+	forwardedHost = "X-Forwarded-Host"
+	forwardedFor  = "X-Forwarded-For"
+)
 
 // cleanHeaders is outermost: nothing behind it sees a header that only the
 // platform may set and was set by a caller.
 func (g *gateway) cleanHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if hosts := r.Header.Values(forwardedHost); len(hosts) == 1 && g.trusted(r.RemoteAddr) {
-			r.Host = hosts[0]
+		if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && g.trusted(peer.Addr()) {
+			if hosts := r.Header.Values(forwardedHost); len(hosts) == 1 {
+				r.Host = hosts[0]
+			}
+			r.RemoteAddr = g.source(peer, r.Header.Values(forwardedFor)).String()
 		}
 		for name := range r.Header {
 			if reserved(name) {
@@ -43,18 +49,38 @@ func reserved(name string) bool {
 	return false
 }
 
-func (g *gateway) trusted(remote string) bool {
-	if len(g.config.TrustedProxies) == 0 {
-		return false
+// source is whom a trusted peer reports to have called: the rightmost entry of
+// X-Forwarded-For that is no trusted proxy. Entries left of it are anybody's. Where
+// all are trusted it is the leftmost; one that is no address ends the search at the
+// entry to its right.
+func (g *gateway) source(peer netip.AddrPort, forwarded []string) netip.AddrPort {
+	source := peer
+	for _, line := range slices.Backward(forwarded) {
+		for _, entry := range slices.Backward(strings.Split(line, ",")) {
+			address, ok := parseForwarded(strings.TrimSpace(entry))
+			if !ok {
+				return source
+			}
+			source = netip.AddrPortFrom(address, 0)
+			if !g.trusted(address) {
+				return source
+			}
+		}
 	}
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		return false
+	return source
+}
+
+// parseForwarded reads an address as proxies write it: alone, with a port, and of
+// IPv6 also in brackets.
+func parseForwarded(text string) (netip.Addr, bool) {
+	if with, err := netip.ParseAddrPort(text); err == nil {
+		return with.Addr().Unmap().WithZone(""), true
 	}
-	address, err := netip.ParseAddr(host)
-	if err != nil {
-		return false
-	}
+	address, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
+	return address.Unmap().WithZone(""), err == nil
+}
+
+func (g *gateway) trusted(address netip.Addr) bool {
 	address = address.Unmap().WithZone("")
 	for _, prefix := range g.config.TrustedProxies {
 		if prefix.Contains(address) {

@@ -32,6 +32,7 @@ type Key struct {
 	ExpiresAt time.Time // zero is never
 	RevokedAt time.Time // zero is not
 
+	Imported   bool      // made elsewhere: what is known of it is never dropped
 	LastUsedAt time.Time // to the minute, where it was asked for; zero is never
 }
 

@@ -7,6 +7,7 @@ package call
 
 import (
 	"net/http"
+	"net/netip"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/route"
@@ -17,7 +18,7 @@ import (
 // once.
 type Call struct {
 	Protocol Protocol
-	Source   string // address and port of the connection it came by
+	Source   string // address and port of the caller, as far as trusted proxies report it
 	Host     string // as asked for, with its port
 
 	// Header is that of the request, without what only the platform may set; of a
@@ -28,6 +29,15 @@ type Call struct {
 	Principal *auth.Principal // nil at what is answered without a credential
 
 	Log *Entry
+}
+
+// Address is where the call came from; the zero Addr where that is not known.
+func (c *Call) Address() netip.Addr {
+	from, err := netip.ParseAddrPort(c.Source)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return from.Addr().Unmap().WithZone("")
 }
 
 // Protocol is how a call came, and how its errors are written.

@@ -28,6 +28,7 @@ type Config struct {
 	Audit         Audit
 	Resolver      *resolve.Resolver
 	Forwarder     forward.Forwarder
+	Throttle      *auth.Throttle         // of failed credentials; nil is none
 	Refused       *prometheus.CounterVec // of credentials, by code
 }
 
@@ -35,11 +36,11 @@ type Config struct {
 type Limiter interface {
 	// Admit takes a call's share of what its caller has, before it is resolved. An
 	// error refuses it: a *problem.Error (overloaded) with when to come again.
-	Admit(ctx context.Context, c *call.Call, a Ask) (Grant, error)
+	Admit(ctx context.Context, c *call.Call, a Ask) (Share, error)
 }
 
-// Grant is a call's share, from its admission to its end.
-type Grant interface {
+// Share is what a call has of its caller's limits, from its admission to its end.
+type Share interface {
 	// Header is what the answer reports of the caller's limits; it may be nil.
 	Header() http.Header
 
@@ -76,6 +77,9 @@ func (d *Door) Identify(ctx context.Context, c *call.Call) error {
 		c.Principal = nil
 		d.Refused.WithLabelValues(string(problem.CodeOf(err))).Inc()
 		d.record(ctx, c, auth.Action{}, err)
+		if d.Throttle != nil && credential != "" && problem.CodeOf(err) == problem.Unauthenticated {
+			d.Throttle.Failed(ctx, c.Address())
+		}
 		return err
 	}
 	c.Log.Principal, c.Log.Tenant = c.Principal.ID, c.Principal.Tenant
@@ -134,11 +138,11 @@ func (d *Door) Find(ctx context.Context, c *call.Call, a Ask) (resolve.Version, 
 		return resolve.Version{}, err
 	}
 	if d.Limiter != nil {
-		grant, err := d.Limiter.Admit(ctx, c, a)
+		share, err := d.Limiter.Admit(ctx, c, a)
 		if err != nil {
 			return resolve.Version{}, err
 		}
-		grant.Done(infer.Usage{}, false)
+		share.Done(infer.Usage{}, false)
 	}
 	return d.find(ctx, c, a)
 }
@@ -195,11 +199,11 @@ func (d *Door) PassNative(ctx context.Context, c *call.Call, repeatable bool) (*
 func (d *Door) pass(ctx context.Context, c *call.Call, a Ask, resolved func() (*call.Target, error)) (*Passage, error) {
 	p := &Passage{door: d, call: c}
 	if d.Limiter != nil {
-		grant, err := d.Limiter.Admit(ctx, c, a)
+		share, err := d.Limiter.Admit(ctx, c, a)
 		if err != nil {
 			return nil, err
 		}
-		p.grant = grant
+		p.share = share
 	}
 	t, err := resolved()
 	if err != nil {

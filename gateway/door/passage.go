@@ -18,7 +18,7 @@ type Passage struct {
 
 	door  *Door
 	call  *call.Call
-	grant Grant // nil without a limiter
+	share Share // nil without a limiter
 
 	mu       sync.Mutex
 	used     infer.Usage
@@ -37,8 +37,8 @@ func (p *Passage) Send(ctx context.Context, r *http.Request) (*http.Response, er
 	p.charge(res.Header)
 	delete(res.Trailer, infer.CostHeader) // is not announced
 	res.Body = &charged{res.Body, p, res}
-	if p.grant != nil {
-		for name, values := range p.grant.Header() {
+	if p.share != nil {
+		for name, values := range p.share.Header() {
 			res.Header[name] = values
 		}
 	}
@@ -116,8 +116,8 @@ func (p *Passage) End() {
 		return
 	}
 	p.ended = true
-	if p.grant != nil {
-		p.grant.Done(p.used, p.reported)
+	if p.share != nil {
+		p.share.Done(p.used, p.reported)
 	}
 }
 

@@ -1,0 +1,179 @@
+// Package callers wires what knows who may call, over one database, for each of the
+// programs that have a gateway: the copy of keys, roles and grants, the hashing of
+// secrets, the log of refusals, and the operator's first key.
+//
+// It decides nothing that what it wires could decide, and opens no database.
+package callers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/modelserveai/modelserve/gateway"
+	"github.com/modelserveai/modelserve/gateway/access"
+	"github.com/modelserveai/modelserve/gateway/audit"
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/control"
+	"github.com/modelserveai/modelserve/gateway/rights"
+	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/internal/telemetry"
+)
+
+// Config is how much is kept. Zero fields mean their defaults.
+type Config struct {
+	// TenantKeys, TenantRoles and TenantGrants bound what one tenant has at once;
+	// the rotations of a key count once.
+	TenantKeys   int `env:"MODELSERVE_TENANT_KEYS" envDefault:"1000"`
+	TenantRoles  int `env:"MODELSERVE_TENANT_ROLES" envDefault:"100"`
+	TenantGrants int `env:"MODELSERVE_TENANT_GRANTS" envDefault:"1000"`
+
+	// AuditAge and AuditEntries are how long entries of the audit log are kept, and
+	// how many of one chain.
+	AuditAge     time.Duration `env:"MODELSERVE_AUDIT_AGE" envDefault:"9600h"`
+	AuditEntries int64         `env:"MODELSERVE_AUDIT_ENTRIES" envDefault:"1000000"`
+}
+
+// Check implements env.Checker.
+func (c *Config) Check() []error {
+	var faults []error
+	for _, bound := range []struct {
+		variable string
+		is       int64
+	}{
+		{"MODELSERVE_TENANT_KEYS", int64(c.TenantKeys)},
+		{"MODELSERVE_TENANT_ROLES", int64(c.TenantRoles)},
+		{"MODELSERVE_TENANT_GRANTS", int64(c.TenantGrants)},
+		{"MODELSERVE_AUDIT_ENTRIES", c.AuditEntries},
+		{"MODELSERVE_AUDIT_AGE", int64(c.AuditAge)},
+	} {
+		if bound.is < 1 {
+			faults = append(faults, env.Faultf(bound.variable, "expected more than zero"))
+		}
+	}
+	return faults
+}
+
+// Store is the database. *sqlite.Store and *postgres.Store are.
+type Store interface {
+	rights.Store
+	audit.Store
+	control.Keys
+
+	// Convert makes hashes of those that have no key, and returns how many there
+	// were. HashedBy counts the keys that are good by the id of their hash key.
+	Convert(ctx context.Context, hash func(auth.Hash) auth.Hash) (int, error)
+	HashedBy(ctx context.Context) (map[string]int, error)
+}
+
+// Callers is what knows who may call.
+type Callers struct {
+	config   Config
+	store    Store
+	hasher   *auth.Hasher
+	rights   *rights.Mirror
+	refusals *audit.Recorder
+	logger   *slog.Logger
+}
+
+// Open reads what is stored. The database is its owner's to close, after Run.
+func Open(ctx context.Context, config Config, store Store, hashKeys []auth.HashKey, tel *telemetry.Telemetry) (*Callers, error) {
+	hasher, err := auth.NewHasher(hashKeys...)
+	if err != nil {
+		return nil, err
+	}
+	c := &Callers{config: config, store: store, hasher: hasher, logger: tel.Logger}
+	if err := c.checkHashes(ctx); err != nil {
+		return nil, err
+	}
+	if c.rights, err = rights.NewMirror(store, tel.Registry, tel.Logger); err != nil {
+		return nil, err
+	}
+	if c.refusals, err = audit.NewRecorder(store, audit.Retention{Age: config.AuditAge, Entries: config.AuditEntries}, tel.Registry, tel.Logger); err != nil {
+		return nil, err
+	}
+	if err := c.rights.Poll(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// checkHashes has all keys hashed by a key, and reports those by one that is not
+// configured.
+func (c *Callers) checkHashes(ctx context.Context) error {
+	converted, err := c.store.Convert(ctx, c.hasher.Convert)
+	if err != nil {
+		return fmt.Errorf("hash the stored keys: %w", err)
+	}
+	if converted > 0 {
+		c.logger.Info("stored keys were hashed with the hash key", "keys", converted)
+	}
+	by, err := c.store.HashedBy(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the stored keys: %w", err)
+	}
+	for id, n := range by {
+		if !c.hasher.Knows(auth.Hash{By: id}) {
+			c.logger.Error("keys cannot be checked: the hash key that they were hashed with is not configured", "hash_key", id, "keys", n)
+		}
+	}
+	return nil
+}
+
+// Wire gives a gateway what knows who may call.
+func (c *Callers) Wire(deps *gateway.Deps) {
+	deps.Rights, deps.Hasher, deps.Keys, deps.Audit, deps.Refusals = c.rights, c.hasher, c.store, c.store, refusals{c.refusals}
+	deps.Bounds = access.Bounds{Keys: c.config.TenantKeys, Roles: c.config.TenantRoles, Grants: c.config.TenantGrants}
+}
+
+// Rights is the copy of keys, roles and grants.
+func (c *Callers) Rights() *rights.Mirror { return c.rights }
+
+// Hasher hashes keys' secrets.
+func (c *Callers) Hasher() *auth.Hasher { return c.hasher }
+
+// Ready reports whether credentials can be checked.
+func (c *Callers) Ready(context.Context) error { return c.rights.Usable() }
+
+// Run keeps all of it current until ctx ends, and stores what is left to store.
+func (c *Callers) Run(ctx context.Context) {
+	var work sync.WaitGroup
+	work.Go(func() { c.rights.Run(ctx) })
+	work.Go(func() { c.refusals.Run(ctx) })
+	work.Wait()
+}
+
+// Import stores a key that was made elsewhere, unless it is there. One that was
+// revoked stays so.
+func (c *Callers) Import(ctx context.Context, text string, spec auth.KeySpec) error {
+	key, err := c.hasher.ImportKey(text, spec, time.Now())
+	if err != nil {
+		return err
+	}
+	key.Imported = true
+	parsed, err := auth.ParseKey(text)
+	if err != nil {
+		return err
+	}
+	return c.rights.Update(ctx, func(*access.State) (*rights.Stored, error) {
+		stored, err := c.store.Key(ctx, key.ID)
+		switch {
+		case errors.Is(err, auth.ErrNoKey):
+			return &rights.Stored{Change: access.Change{Keys: []*auth.Key{key}}, Entries: []audit.Entry{{
+				At: time.Now(), Tenant: key.Tenant, Actor: "gateway", Action: "key.create", Resource: "key:" + key.ID, Outcome: audit.Done,
+			}}}, nil
+		case err != nil:
+			return nil, err
+		}
+		if ok, _ := c.hasher.Matches(parsed, stored.Hash); !ok && c.hasher.Knows(stored.Hash) {
+			return nil, errors.New("another key with the same id is stored already; make a key with a new id")
+		}
+		if stored.Status(time.Now()) != auth.Active {
+			c.logger.Warn("the key that is to be imported was revoked, or has ended, and stays so: make another one", "key", key.ID)
+		}
+		return &rights.Stored{}, nil
+	})
+}

@@ -1,0 +1,121 @@
+// Package gatewayfile reads the file in which the operator decides who may call and
+// how much (gateway.yaml): its form, every fault by path and line, and what is in
+// force while it changes.
+//
+// It puts nothing in force itself: whoever follows the file does.
+package gatewayfile
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// File is what a gateway's file says.
+type File struct {
+	Issuers []Issuer
+	Stale   time.Duration // 0 is not said
+}
+
+// Issuer is who may call with tokens of theirs.
+type Issuer struct {
+	Issuer     string
+	Audiences  []string
+	JWKSURI    string
+	JWKSFile   string
+	Algorithms []string
+	Leeway     time.Duration // 0 is not said
+	Tenant     string        // CEL over claims
+	Roles      string        // likewise; "" is none
+	Admin      bool
+	Login      *Login
+}
+
+// Login is by which client `modelserve login` takes tokens.
+type Login struct {
+	ClientID string   `json:"client_id"`
+	Scopes   []string `json:"scopes"`
+}
+
+// Fault is one thing that is wrong with a file.
+type Fault struct {
+	Path   string // "issuers[0].leeway"; "" is the file
+	Line   int    // from 1; 0 is not known
+	Detail string // what was expected
+}
+
+// String is the fault as people read it.
+func (f Fault) String() string {
+	var b strings.Builder
+	if f.Line > 0 {
+		fmt.Fprintf(&b, "line %d: ", f.Line)
+	}
+	if f.Path != "" {
+		b.WriteString(f.Path + ": ")
+	}
+	return b.String() + f.Detail
+}
+
+// Faults are all that is wrong with a file, by line.
+type Faults []Fault
+
+// Error implements error.
+func (f Faults) Error() string {
+	lines := make([]string, len(f))
+	for i, fault := range f {
+		lines[i] = fault.String()
+	}
+	return strings.Join(lines, "; ")
+}
+
+// maxFile bounds a file: a ConfigMap has no more.
+const maxFile = 1 << 20 // bytes
+
+// form is the file as it is written.
+type form struct {
+	Issuers []struct {
+		Issuer     string   `json:"issuer"`
+		Audiences  []string `json:"audiences"`
+		JWKSURI    string   `json:"jwks_uri"`
+		JWKSFile   string   `json:"jwks_file"`
+		Algorithms []string `json:"algorithms"`
+		Leeway     string   `json:"leeway"`
+		Tenant     string   `json:"tenant"`
+		Roles      string   `json:"roles"`
+		Admin      bool     `json:"admin"`
+		Login      *Login   `json:"login"`
+	} `json:"issuers"`
+	Stale string `json:"stale"`
+}
+
+// Bounds of what is said.
+const (
+	shortestStale = time.Second
+	longestStale  = time.Hour
+)
+
+// file makes of the form what it says.
+func (f *form) file(at func(path string) int) (*File, Faults) {
+	out := &File{}
+	var faults Faults
+	duration := func(path, text string, least, most time.Duration) time.Duration {
+		if text == "" {
+			return 0
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil || d < least || d > most {
+			faults = append(faults, Fault{path, at(path), fmt.Sprintf("expected a duration, %v to %v", least, most)})
+		}
+		return d
+	}
+	out.Stale = duration("stale", f.Stale, shortestStale, longestStale)
+	for i := range f.Issuers {
+		w := &f.Issuers[i]
+		path := fmt.Sprintf("issuers[%d]", i)
+		out.Issuers = append(out.Issuers, Issuer{
+			Issuer: w.Issuer, Audiences: w.Audiences, JWKSURI: w.JWKSURI, JWKSFile: w.JWKSFile, Algorithms: w.Algorithms,
+			Leeway: duration(path+".leeway", w.Leeway, 0, 5*time.Minute), Tenant: w.Tenant, Roles: w.Roles, Admin: w.Admin, Login: w.Login,
+		})
+	}
+	return out, faults
+}

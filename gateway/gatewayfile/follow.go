@@ -1,0 +1,158 @@
+package gatewayfile
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// lookEvery is how often the file is looked at. Its content is, not events or times:
+// a ConfigMap's file is a link that changes under its name.
+const lookEvery = time.Second
+
+// InForce is what a Follower has put in force.
+type InForce struct {
+	File       *File
+	Generation int64     // 1, 2, … with each content that was put in force
+	Digest     string    // SHA-256 of the content in hexadecimal; "" where there is no file
+	Since      time.Time // when it was put in force
+	Bad        string    // what is wrong with the file as it is now; "" is nothing
+}
+
+// Follower keeps in force what a file says.
+type Follower struct {
+	path   string
+	apply  func(*File) error
+	logger *slog.Logger
+
+	mu  sync.Mutex
+	is  InForce
+	bad [sha256.Size]byte // the content that was refused last
+}
+
+// Follow puts in force what a file says now; without the file, the defaults. apply
+// does it, whole or not at all, and its error refuses the content. A bad file is an
+// error here: later the last good one stays.
+func Follow(path string, apply func(*File) error, registry prometheus.Registerer, logger *slog.Logger) (*Follower, error) {
+	f := &Follower{path: path, apply: apply, logger: logger}
+	if err := f.look(); err != nil {
+		return nil, err
+	}
+	for _, gauge := range []struct {
+		name, help string
+		value      func(*InForce) float64
+	}{
+		{"generation", "How many contents of the gateway's file were put in force.", func(i *InForce) float64 { return float64(i.Generation) }},
+		{"age_seconds", "How long what is in force of the gateway's file has been so.", func(i *InForce) float64 { return time.Since(i.Since).Seconds() }},
+		{"bad", "1 while the gateway's file is a bad one, and an earlier one is in force.", func(i *InForce) float64 {
+			if i.Bad != "" {
+				return 1
+			}
+			return 0
+		}},
+	} {
+		err := registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "modelserve_gateway_file_" + gauge.name, Help: gauge.help}, func() float64 {
+			is := f.InForce()
+			return gauge.value(&is)
+		}))
+		if err != nil {
+			return nil, fmt.Errorf("register the metrics of the gateway's file: %w", err)
+		}
+	}
+	return f, nil
+}
+
+// InForce is what is in force now.
+func (f *Follower) InForce() InForce {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.is
+}
+
+// Run follows the file until ctx ends.
+func (f *Follower) Run(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := f.look(); err != nil {
+			f.logger.Error("the gateway's file is a bad one; what was in force stays", "path", f.path, "error", err)
+		}
+	}
+}
+
+// look puts a content that is new in force. One that is bad is reported once.
+func (f *Follower) look() error {
+	data, err := read(f.path)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		return f.refuse(sha256.Sum256([]byte(err.Error())), err)
+	}
+	sum, digest := sha256.Sum256(data), ""
+	if !missing {
+		digest = hex.EncodeToString(sum[:])
+	}
+	is := f.InForce()
+	if is.Generation > 0 && is.Digest == digest {
+		f.mend()
+		return nil
+	}
+	file := &File{}
+	if !missing {
+		file, err = Parse(data)
+		if err != nil {
+			return f.refuse(sum, err)
+		}
+	}
+	if err := f.apply(file); err != nil {
+		return f.refuse(sum, err)
+	}
+	f.mu.Lock()
+	f.is = InForce{File: file, Generation: f.is.Generation + 1, Digest: digest, Since: time.Now()}
+	f.bad = [sha256.Size]byte{}
+	f.mu.Unlock()
+	f.logger.Info("the gateway's file is in force", "path", f.path, "there", !missing, "generation", is.Generation+1, "issuers", len(file.Issuers))
+	return nil
+}
+
+// refuse notes a bad content. Its error is for the first time alone.
+func (f *Follower) refuse(sum [sha256.Size]byte, err error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	known := f.bad == sum
+	f.bad, f.is.Bad = sum, err.Error()
+	if known {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", f.path, err)
+}
+
+// mend notes that the file is again what is in force.
+func (f *Follower) mend() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bad, f.is.Bad = [sha256.Size]byte{}, ""
+}
+
+func read(path string) ([]byte, error) {
+	in, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxFile+1))
+	return data, errors.Join(err, in.Close())
+}
