@@ -18,7 +18,8 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/gateway/auth"
-	"github.com/modelserveai/modelserve/gateway/auth/authtest"
+	"github.com/modelserveai/modelserve/gateway/rights"
+	"github.com/modelserveai/modelserve/gateway/rights/rightstest"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/logtest"
@@ -31,7 +32,8 @@ import (
 // world is a gateway on a port, with functions behind it.
 type world struct {
 	t       testing.TB
-	keys    *authtest.Store
+	store   *rightstest.Store
+	rights  *rights.Mirror
 	catalog *fakeCatalog
 	routes  *route.Routes
 	net     *network
@@ -48,7 +50,7 @@ type option func(*gateway.Config, *gateway.Deps)
 // ocr (its own name is no model; serves text-recognize 2) and the pool.
 func newWorld(t testing.TB, options ...option) *world {
 	t.Helper()
-	w := &world{t: t, keys: &authtest.Store{}, log: &logtest.Log{}, net: &network{handlers: map[string]http.Handler{}}}
+	w := &world{t: t, store: &rightstest.Store{}, log: &logtest.Log{}, net: &network{handlers: map[string]http.Handler{}}}
 	w.catalog = &fakeCatalog{models: map[string][]int{
 		"text-detect": {2, 1}, "text-recognize": {2, 1}, "iris": {3, 2, 1}, "secret-model": {1},
 	}}
@@ -73,8 +75,9 @@ func newWorld(t testing.TB, options ...option) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.rights = rightstest.Mirror(t, w.store)
 	config := gateway.Config{Version: "test"}
-	deps := gateway.Deps{Keys: w.keys, Catalog: w.catalog, Routes: w.routes, Transport: w.net, Telemetry: w.tel}
+	deps := gateway.Deps{Rights: w.rights, Hasher: rightstest.Hasher(t), Keys: w.store, Audit: w.store, Catalog: w.catalog, Routes: w.routes, Transport: w.net, Telemetry: w.tel}
 	for _, o := range options {
 		o(&config, &deps)
 	}
@@ -83,7 +86,6 @@ func newWorld(t testing.TB, options ...option) *world {
 		t.Fatal(err)
 	}
 	w.handler = handler
-	t.Cleanup(func() { _ = handler.Close() })
 	limits := lifecycle.DefaultLimits()
 	w.server = httptest.NewUnstartedServer(nil)
 	w.server.Config = lifecycle.NewServer(w.handler, limits)
@@ -95,15 +97,9 @@ func newWorld(t testing.TB, options ...option) *world {
 }
 
 // key makes a key with scopes and returns its text.
-func (w *world) key(scopes ...auth.Scope) string {
+func (w *world) key(scopes ...auth.Permission) string {
 	w.t.Helper()
-	text, key, err := auth.NewKey(auth.KeySpec{Name: "test", Tenant: "default", Scopes: scopes}, time.Now())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if err := w.keys.Create(w.t.Context(), key); err != nil {
-		w.t.Fatal(err)
-	}
+	text, _ := rightstest.Key(w.t, w.rights, auth.KeySpec{Name: "test", Tenant: "default", Scopes: scopes})
 	return text
 }
 

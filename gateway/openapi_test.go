@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
-	"github.com/modelserveai/modelserve/gateway/auth/authtest"
+	"github.com/modelserveai/modelserve/gateway/rights/rightstest"
 	"github.com/modelserveai/modelserve/gateway/control"
 	"github.com/modelserveai/modelserve/gateway/door"
 	"github.com/modelserveai/modelserve/gateway/route"
@@ -31,7 +31,10 @@ func TestTheDocumentDescribesEveryURL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	api, err := control.New(control.Deps{Keys: &authtest.Store{}, Known: &auth.Keys{}, Routes: routes, Door: door.New(door.Config{Authorizer: auth.Scopes{}})})
+	api, err := control.New(control.Deps{
+		Rights: rightstest.Mirror(t, &rightstest.Store{}), Hasher: rightstest.Hasher(t), Keys: &rightstest.Store{}, Audit: &rightstest.Store{},
+		Routes: routes, Door: door.New(door.Config{}),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

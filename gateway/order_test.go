@@ -27,7 +27,8 @@ func TestFaultsAreReportedInOneOrder(t *testing.T) {
 			t.Fatalf("faults (-want +got):\n%s", diff)
 		}
 		_, err := New(Config{}, Deps{})
-		if diff := cmp.Diff("gateway: Deps.Keys is missing\ngateway: Deps.Catalog is missing\ngateway: Deps.Routes is missing\n"+
+		if diff := cmp.Diff("gateway: Deps.Rights is missing\ngateway: Deps.Hasher is missing\ngateway: Deps.Keys is missing\n"+
+			"gateway: Deps.Audit is missing\ngateway: Deps.Catalog is missing\ngateway: Deps.Routes is missing\n"+
 			"gateway: Deps.Telemetry is missing\ngateway: Deps.Transport is missing", err.Error()); diff != "" {
 			t.Fatalf("what is missing (-want +got):\n%s", diff)
 		}

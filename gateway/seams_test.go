@@ -37,7 +37,7 @@ type ledger struct {
 }
 
 // Admit implements door.Limiter.
-func (l *ledger) Admit(_ context.Context, c *call.Call, a door.Ask) (door.Grant, error) {
+func (l *ledger) Admit(_ context.Context, c *call.Call, a door.Ask) (door.Share, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if c.Tenant() == "" {
@@ -61,10 +61,10 @@ func (l *ledger) Record(_ context.Context, _ *call.Call, r door.Refusal) {
 
 type grant struct{ of *ledger }
 
-// Header implements door.Grant.
+// Header implements door.Share.
 func (grant) Header() http.Header { return http.Header{"Ratelimit": {`"calls";r=1`}} }
 
-// Done implements door.Grant.
+// Done implements door.Share.
 func (g grant) Done(used infer.Usage, reported bool) {
 	g.of.mu.Lock()
 	defer g.of.mu.Unlock()
@@ -75,7 +75,7 @@ func (g grant) Done(used infer.Usage, reported bool) {
 	}
 }
 
-func (l *ledger) limits(_ *gateway.Config, d *gateway.Deps) { d.Limiter, d.Audit = l, l }
+func (l *ledger) limits(_ *gateway.Config, d *gateway.Deps) { d.Limiter, d.Refusals = l, l }
 
 const cost = "rows=2, elements=8, compute_ms=1.500"
 
@@ -321,7 +321,7 @@ func TestAroundTheForwarder(t *testing.T) {
 // of the caller as they are when each comes.
 func TestAMessageIsCheckedByWhatItsKeyMayNow(t *testing.T) {
 	t.Parallel()
-	demoted := &changing{scopes: []auth.Scope{auth.InferAll}}
+	demoted := &changing{scopes: []auth.Permission{auth.InferAll}}
 	w := newWorld(t, func(_ *gateway.Config, d *gateway.Deps) { d.Authenticators = []auth.Authenticator{demoted} })
 	w.grpcFunction("pool")
 	stream, err := w.dial("").NewStream(with(t, "authorization", "Bearer token"), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, service+"ModelStreamInfer")
@@ -343,10 +343,10 @@ func TestAMessageIsCheckedByWhatItsKeyMayNow(t *testing.T) {
 // changing authenticates everybody, with scopes that change.
 type changing struct {
 	mu     sync.Mutex
-	scopes []auth.Scope
+	scopes []auth.Permission
 }
 
-func (c *changing) may(scopes ...auth.Scope) {
+func (c *changing) may(scopes ...auth.Permission) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.scopes = scopes

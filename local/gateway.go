@@ -10,10 +10,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/callers"
 	"github.com/modelserveai/modelserve/gateway/catalog"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/gateway/sqlite"
@@ -44,12 +45,8 @@ func (f *front) open(ctx context.Context) error {
 	}
 	f.limits = lifecycle.DefaultLimits()
 	f.limits.Drain = f.limits.Drain.Over(int64(config.MaxBody), tel.Drained)
-	keys, err := sqlite.Open(ctx, p.dir.keys())
+	who, err := f.callers(ctx, tel)
 	if err != nil {
-		return fmt.Errorf("open the keys: %w", err)
-	}
-	f.closers = append([]func() error{keys.Close}, f.closers...)
-	if f.key, err = ensureKey(ctx, keys, p.dir.key()); err != nil {
 		return err
 	}
 	objects, err := artifact.NewStore(ctx, artifact.Config{
@@ -73,15 +70,47 @@ func (f *front) open(ctx context.Context) error {
 	f.update = func(status []FunctionStatus) error {
 		return routes.Replace(functions(status)) //nolint:wrapcheck // it names the function
 	}
-	handler, err := gateway.New(config, gateway.Deps{
-		Keys: keys, Catalog: published, Routes: routes, Transport: p.services.table, Telemetry: tel,
-		Ready: p.ready,
-	})
-	if err != nil {
+	deps := gateway.Deps{Catalog: published, Routes: routes, Transport: p.services.table, Telemetry: tel, Ready: p.ready}
+	who.Wire(&deps)
+	if f.handler, err = gateway.New(config, deps); err != nil {
 		return fmt.Errorf("make the gateway: %w", err)
 	}
-	f.handler, f.closers = handler, append([]func() error{handler.Close}, f.closers...)
 	return nil
+}
+
+// callers opens what knows who may call, and has it run until the front is closed.
+func (f *front) callers(ctx context.Context, tel *telemetry.Telemetry) (*callers.Callers, error) {
+	var config callers.Config
+	if err := env.Parse(&config); err != nil {
+		return nil, err //nolint:wrapcheck // it names the variables
+	}
+	dir := f.platform.dir
+	if config.File == "" {
+		config.File = dir.gateway()
+	}
+	hashKeys, err := dir.ensureHashKey()
+	if err != nil {
+		return nil, err
+	}
+	store, err := sqlite.Open(ctx, dir.keys())
+	if err != nil {
+		return nil, fmt.Errorf("open the keys: %w", err)
+	}
+	f.closers = append([]func() error{store.Close}, f.closers...)
+	who, err := callers.Open(ctx, config, store, hashKeys, tel)
+	if err != nil {
+		return nil, fmt.Errorf("read who may call: %w", err)
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var run sync.WaitGroup
+	run.Go(func() { who.Run(running) })
+	f.closers = append([]func() error{func() error {
+		stop()
+		run.Wait()
+		return nil
+	}}, f.closers...)
+	f.key, err = ensureKey(ctx, who, dir.key())
+	return who, err
 }
 
 // ready holds readiness until the shipped models are published: until then a
@@ -170,28 +199,36 @@ func pins(models []string) []model.Ref {
 
 // ensureKey makes the local key at the first start. It is the only one that is
 // kept in the clear, for the person whose machine this is.
-func ensureKey(ctx context.Context, keys auth.KeyStore, path string) (string, error) {
-	text, err := regular.Read(path, maxStateFile)
+func ensureKey(ctx context.Context, who *callers.Callers, path string) (string, error) {
+	kept, err := regular.Read(path, maxStateFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("read the local key: %w", err)
 	}
-	if parsed, err := auth.ParseKey(strings.TrimSpace(string(text))); err == nil {
-		key, err := keys.Get(ctx, parsed.ID)
-		switch {
-		case err == nil && parsed.Matches(key) && key.Status(time.Now()) == auth.Active:
-			return strings.TrimSpace(string(text)), nil
-		case err != nil && !errors.Is(err, auth.ErrNoKey):
-			return "", fmt.Errorf("look up the local key: %w", err)
-		}
+	text := strings.TrimSpace(string(kept))
+	if who.Good(text) {
+		return text, nil
 	}
-	secret, key, err := auth.NewKey(auth.KeySpec{Name: "local", Tenant: "default", Scopes: []auth.Scope{"admin"}}, time.Now())
+	if text, err = who.Create(ctx, auth.KeySpec{Name: "local", Tenant: "default", Scopes: []auth.Permission{auth.Admin}}); err != nil {
+		return "", fmt.Errorf("make the local key: %w", err)
+	}
+	return text, writeFile(path, []byte(text+"\n"), 0o600)
+}
+
+// ensureHashKey makes the key that keys' secrets are hashed with, once.
+func (d dir) ensureHashKey() ([]auth.HashKey, error) {
+	text, err := regular.Read(d.hashKey(), maxStateFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		key := auth.NewHashKey()
+		return []auth.HashKey{key}, writeFile(d.hashKey(), []byte(key.String()+"\n"), 0o600)
+	}
 	if err != nil {
-		return "", fmt.Errorf("make the local key: %w", err)
+		return nil, fmt.Errorf("read the hash key: %w", err)
 	}
-	if err := keys.Create(ctx, key); err != nil {
-		return "", fmt.Errorf("make the local key: %w", err)
+	keys, err := auth.ParseHashKeys(strings.TrimSpace(string(text)))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; without it no key that was made before is good", d.hashKey(), err)
 	}
-	return secret, writeFile(path, []byte(secret+"\n"), 0o600)
+	return keys, nil
 }
 
 // relative is a path as the person at the terminal would write it.

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway"
+	"github.com/modelserveai/modelserve/gateway/callers"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/telemetry"
@@ -68,7 +69,9 @@ func (o Options) withDefaults() Options {
 // Environment is all that the local platform reads of its environment, its
 // gateway included, as pointers to structs that internal/env knows: for
 // documentation.
-func Environment() []any { return []any{&settings{}, &gateway.Config{}, &telemetry.Config{}} }
+func Environment() []any {
+	return []any{&settings{}, &gateway.Config{}, &callers.Config{}, &telemetry.Config{}}
+}
 
 // settings are what the platform itself reads of its environment.
 type settings struct {

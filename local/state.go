@@ -59,6 +59,8 @@ func (d dir) path(name string) string { return filepath.Join(string(d), name) }
 func (d dir) state() string           { return d.path("platform.json") }
 func (d dir) key() string             { return d.path("key") }
 func (d dir) keys() string            { return d.path("gateway.db") }
+func (d dir) hashKey() string         { return d.path("hash.key") }
+func (d dir) gateway() string         { return d.path("gateway.yaml") }
 func (d dir) signing() string         { return d.path("signing.key") }
 func (d dir) public() string          { return d.path("signing.pub") }
 func (d dir) services() string        { return d.path("services") }

@@ -1,7 +1,7 @@
 package access
 
 import (
-	"strings"
+	"fmt"
 	"sync"
 	"time"
 
@@ -202,11 +202,8 @@ func (s *State) Own(p *auth.Principal) *Set {
 func (s *State) Rights(p *auth.Principal, now time.Time) *Set {
 	solved := s.solutionOf(p.Tenant, now)
 	who := p.ID
-	if p.Subject != "" { // tokens of one subject may have different roles
-		who += "\x00" + strings.Join(p.Roles, "\x00")
-		if p.NoAdmin {
-			who += "\x00\x00"
-		}
+	if p.Lineage == "" { // tokens of one subject may have different roles
+		who = fmt.Sprintf("%s %q %q %v", p.ID, p.Roles, p.Scopes, p.NoAdmin)
 	}
 	solved.mu.Lock()
 	defer solved.mu.Unlock()

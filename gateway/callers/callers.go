@@ -25,6 +25,10 @@ import (
 
 // Config is how much is kept. Zero fields mean their defaults.
 type Config struct {
+	// File is the gateway's file (gateway.yaml), followed as it changes. Where it is
+	// not there, the defaults are in force.
+	File string `env:"MODELSERVE_GATEWAY_FILE"`
+
 	// TenantKeys, TenantRoles and TenantGrants bound what one tenant has at once;
 	// the rotations of a key count once.
 	TenantKeys   int `env:"MODELSERVE_TENANT_KEYS" envDefault:"1000"`
@@ -146,6 +150,36 @@ func (c *Callers) Run(ctx context.Context) {
 	work.Wait()
 }
 
+// Good reports whether a key's text is that of a key that is good.
+func (c *Callers) Good(text string) bool {
+	parsed, err := auth.ParseKey(text)
+	if err != nil {
+		return false
+	}
+	key := c.rights.Key(parsed.ID)
+	if key == nil || key.Status(time.Now()) != auth.Active {
+		return false
+	}
+	ok, _ := c.hasher.Matches(parsed, key.Hash)
+	return ok
+}
+
+// Create stores a new key, as the operator, and returns its text.
+func (c *Callers) Create(ctx context.Context, spec auth.KeySpec) (string, error) {
+	text, key, err := c.hasher.NewKey(spec, time.Now())
+	if err != nil {
+		return "", err
+	}
+	return text, c.rights.Update(ctx, func(*access.State) (*rights.Stored, error) { return made(key), nil })
+}
+
+// made is what is stored of a key that the operator made.
+func made(key *auth.Key) *rights.Stored {
+	return &rights.Stored{Change: access.Change{Keys: []*auth.Key{key}}, Entries: []audit.Entry{{
+		At: time.Now(), Tenant: key.Tenant, Actor: "gateway", Action: "key.create", Resource: "key:" + key.ID, Outcome: audit.Done,
+	}}}
+}
+
 // Import stores a key that was made elsewhere, unless it is there. One that was
 // revoked stays so.
 func (c *Callers) Import(ctx context.Context, text string, spec auth.KeySpec) error {
@@ -162,9 +196,7 @@ func (c *Callers) Import(ctx context.Context, text string, spec auth.KeySpec) er
 		stored, err := c.store.Key(ctx, key.ID)
 		switch {
 		case errors.Is(err, auth.ErrNoKey):
-			return &rights.Stored{Change: access.Change{Keys: []*auth.Key{key}}, Entries: []audit.Entry{{
-				At: time.Now(), Tenant: key.Tenant, Actor: "gateway", Action: "key.create", Resource: "key:" + key.ID, Outcome: audit.Done,
-			}}}, nil
+			return made(key), nil
 		case err != nil:
 			return nil, err
 		}

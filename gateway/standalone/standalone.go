@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,9 +19,11 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/callers"
 	"github.com/modelserveai/modelserve/gateway/catalog"
 	"github.com/modelserveai/modelserve/gateway/forward"
 	"github.com/modelserveai/modelserve/gateway/knative"
+	"github.com/modelserveai/modelserve/gateway/postgres"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/gateway/sqlite"
 	"github.com/modelserveai/modelserve/internal/build"
@@ -41,9 +45,18 @@ type config struct {
 	// Grace is how long requests may take to end after SIGTERM.
 	Grace time.Duration `env:"MODELSERVE_GRACE" envDefault:"30s"`
 
-	// Database is the one thing that is written to: the file, and SQLite's own
-	// beside it. The folder must be there.
-	Database string `env:"MODELSERVE_GATEWAY_DB" envDefault:"/var/lib/modelserve/gateway.db"`
+	// Database is where keys, roles, grants and the audit log are: the URL of
+	// PostgreSQL (postgres://USER:PASSWORD@HOST/DB?sslmode=verify-full), which any
+	// number of gateways share, or the file of one gateway alone, in a folder that is
+	// there. It is a secret.
+	Database string `env:"MODELSERVE_GATEWAY_DB,unset" envDefault:"/var/lib/modelserve/gateway.db"`
+
+	// HashKeys are what the secrets of keys are hashed with: <id>:<32 bytes in
+	// base64>, as `modelserve gateway hash-key` makes one, the current one first and
+	// older ones behind it, until no key is hashed with them any more. Every gateway
+	// of a database has the same.
+	HashKeys string `env:"MODELSERVE_HASH_KEYS,unset"`
+	hashKeys []auth.HashKey
 
 	// Routes is a file, reloaded on change, or "knative:NAMESPACE,…": then the
 	// Knative Services of these namespaces are followed.
@@ -59,6 +72,7 @@ type config struct {
 	AdminKey string `env:"MODELSERVE_ADMIN_KEY,unset"`
 
 	Gateway   gateway.Config
+	Callers   callers.Config
 	Storage   artifact.Config
 	Trust     sign.Trust // policies that it did not sign are not followed
 	Telemetry telemetry.Config
@@ -84,7 +98,12 @@ func (c *config) Check() []error {
 			faults = append(faults, env.Faultf("MODELSERVE_ADMIN_KEY", "expected ms_<id>_<secret>"))
 		}
 	}
+	var err error
+	if c.hashKeys, err = auth.ParseHashKeys(c.HashKeys); err != nil {
+		faults = append(faults, env.Faultf("MODELSERVE_HASH_KEYS", "%v; `modelserve gateway hash-key` makes one", err))
+	}
 	faults = append(faults, c.Gateway.Check()...)
+	faults = append(faults, c.Callers.Check()...)
 	faults = append(faults, c.Storage.Check()...)
 	return append(faults, c.Trust.Check()...)
 }
@@ -131,12 +150,16 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 		defer cancel()
 		err = errors.Join(err, tel.Stop(stopping))
 	}()
-	keys, err := sqlite.Open(ctx, cfg.Database)
+	database, err := openDatabase(ctx, cfg.Database)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, keys.Close()) }()
-	if err := storeAdminKey(ctx, keys, cfg.AdminKey); err != nil {
+	defer func() { err = errors.Join(err, database.Close()) }()
+	who, err := callers.Open(ctx, cfg.Callers, database, cfg.hashKeys, tel)
+	if err != nil {
+		return err
+	}
+	if err := importAdminKey(ctx, who, cfg.AdminKey); err != nil {
 		return err
 	}
 	store, err := openStore(ctx, cfg, tel)
@@ -153,8 +176,8 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 	var draining atomic.Bool
 	published := catalog.New(store)
 	defer func() { err = errors.Join(err, published.Close()) }()
-	handler, err := gateway.New(cfg.Gateway, gateway.Deps{
-		Keys: keys, Catalog: published, Routes: found.routes, Transport: found.transport, Telemetry: tel,
+	deps := gateway.Deps{
+		Catalog: published, Routes: found.routes, Transport: found.transport, Telemetry: tel,
 		Ready: func(ctx context.Context) error {
 			if draining.Load() {
 				return errors.New("draining")
@@ -162,14 +185,34 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 			if err := found.ready(ctx); err != nil {
 				return err
 			}
-			return keys.Ping(ctx)
+			return who.Ready(ctx)
 		},
-	})
+	}
+	who.Wire(&deps)
+	handler, err := gateway.New(cfg.Gateway, deps)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, handler.Close()) }()
+	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // until the last request is answered
+	var run sync.WaitGroup
+	run.Go(func() { who.Run(running) })
+	defer run.Wait()
+	defer stop()
 	return serve(ctx, cfg, tel, handler, listening, func() { draining.Store(true) }, found.follow)
+}
+
+// database is where keys, roles, grants and the audit log are.
+type database interface {
+	callers.Store
+	Close() error
+}
+
+// openDatabase opens the PostgreSQL of a URL, or a file.
+func openDatabase(ctx context.Context, where string) (database, error) {
+	if strings.HasPrefix(where, "postgres://") || strings.HasPrefix(where, "postgresql://") {
+		return postgres.Open(ctx, where)
+	}
+	return sqlite.Open(ctx, where)
 }
 
 // openStore opens the published models, whose policies decide where calls go.
@@ -219,25 +262,14 @@ func serve(
 	return group.Wait()
 }
 
-// storeAdminKey stores the operator's key, unless it is there.
-func storeAdminKey(ctx context.Context, keys auth.KeyStore, text string) error {
+// importAdminKey stores the operator's key, unless it is there.
+func importAdminKey(ctx context.Context, who *callers.Callers, text string) error {
 	if text == "" {
 		return nil
 	}
-	key, err := auth.ImportKey(text, auth.KeySpec{Name: "MODELSERVE_ADMIN_KEY", Tenant: "default", Scopes: []auth.Scope{auth.Admin}}, time.Now())
+	err := who.Import(ctx, text, auth.KeySpec{Name: "MODELSERVE_ADMIN_KEY", Tenant: "default", Scopes: []auth.Permission{auth.Admin}})
 	if err != nil {
-		return fmt.Errorf("store MODELSERVE_ADMIN_KEY: %w", err)
-	}
-	err = keys.Create(ctx, key)
-	if !errors.Is(err, auth.ErrKeyExists) {
-		return err
-	}
-	stored, err := keys.Get(ctx, key.ID)
-	if err != nil {
-		return fmt.Errorf("read MODELSERVE_ADMIN_KEY: %w", err)
-	}
-	if stored.Hash != key.Hash {
-		return errors.New("MODELSERVE_ADMIN_KEY: another key with the same id is stored already; make a key with a new id")
+		return fmt.Errorf("MODELSERVE_ADMIN_KEY: %w", err)
 	}
 	return nil
 }

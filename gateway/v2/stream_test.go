@@ -24,7 +24,7 @@ func TestAStreamThatIsRefusedLeavesNothing(t *testing.T) {
 		refused := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "refused", Help: "."}, []string{"code"})
 		s := New(Config{
 			MaxMessage: 1 << 10, StreamInFlight: 1, Room: semaphore.NewWeighted(1 << 20),
-			Door: door.New(door.Config{Authenticator: auth.Chain{}, Authorizer: auth.Scopes{}, Refused: refused}),
+			Door: door.New(door.Config{Authenticator: auth.Chain{}, Refused: refused}),
 		})
 		p, ok := s.Procedure(rpc.GRPCInferenceServiceModelStreamInferProcedure)
 		if !ok || !p.Up {
