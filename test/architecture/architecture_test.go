@@ -131,6 +131,7 @@ func layers() []layer {
 		}},
 		{"gateway/internal/body", []string{"runtime/infer"}},
 		{"gateway/internal", nil},
+		{"gateway/auth/jwt", []string{"gateway/auth", "gateway/internal/detach"}},
 		{"gateway/auth", []string{"gateway/internal/memo"}},
 		{"gateway/route", []string{"runtime/infer", "runtime/model"}},
 		{"gateway/catalog", []string{"gateway/internal/...", "runtime/model"}},
