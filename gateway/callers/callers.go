@@ -17,7 +17,9 @@ import (
 	"github.com/modelserveai/modelserve/gateway/access"
 	"github.com/modelserveai/modelserve/gateway/audit"
 	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/auth/jwt"
 	"github.com/modelserveai/modelserve/gateway/control"
+	"github.com/modelserveai/modelserve/gateway/gatewayfile"
 	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/telemetry"
@@ -80,6 +82,9 @@ type Callers struct {
 	hasher   *auth.Hasher
 	rights   *rights.Mirror
 	refusals *audit.Recorder
+	tokens   *jwt.Verifier
+	file     *gatewayfile.Follower
+	recorded int64 // the generation of the file that was recorded last
 	logger   *slog.Logger
 }
 
@@ -100,6 +105,9 @@ func Open(ctx context.Context, config Config, store Store, hashKeys []auth.HashK
 		return nil, err
 	}
 	if err := c.rights.Poll(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.follow(ctx, tel); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -130,6 +138,7 @@ func (c *Callers) checkHashes(ctx context.Context) error {
 // Wire gives a gateway what knows who may call.
 func (c *Callers) Wire(deps *gateway.Deps) {
 	deps.Rights, deps.Hasher, deps.Keys, deps.Audit, deps.Refusals = c.rights, c.hasher, c.store, c.store, refusals{c.refusals}
+	deps.Authenticators, deps.File = append(deps.Authenticators, tokens{c.tokens, c.rights}), c.file
 	deps.Bounds = access.Bounds{Keys: c.config.TenantKeys, Roles: c.config.TenantRoles, Grants: c.config.TenantGrants}
 }
 
@@ -147,7 +156,10 @@ func (c *Callers) Run(ctx context.Context) {
 	var work sync.WaitGroup
 	work.Go(func() { c.rights.Run(ctx) })
 	work.Go(func() { c.refusals.Run(ctx) })
+	work.Go(func() { c.file.Run(ctx) })
+	work.Go(func() { c.recordFiles(ctx) })
 	work.Wait()
+	c.tokens.Close()
 }
 
 // Good reports whether a key's text is that of a key that is good.

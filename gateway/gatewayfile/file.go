@@ -9,32 +9,14 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/modelserveai/modelserve/gateway/auth/jwt"
 )
 
 // File is what a gateway's file says.
 type File struct {
-	Issuers []Issuer
+	Issuers []jwt.Issuer
 	Stale   time.Duration // 0 is not said
-}
-
-// Issuer is who may call with tokens of theirs.
-type Issuer struct {
-	Issuer     string
-	Audiences  []string
-	JWKSURI    string
-	JWKSFile   string
-	Algorithms []string
-	Leeway     time.Duration // 0 is not said
-	Tenant     string        // CEL over claims
-	Roles      string        // likewise; "" is none
-	Admin      bool
-	Login      *Login
-}
-
-// Login is by which client `modelserve login` takes tokens.
-type Login struct {
-	ClientID string   `json:"client_id"`
-	Scopes   []string `json:"scopes"`
 }
 
 // Fault is one thing that is wrong with a file.
@@ -83,7 +65,10 @@ type form struct {
 		Tenant     string   `json:"tenant"`
 		Roles      string   `json:"roles"`
 		Admin      bool     `json:"admin"`
-		Login      *Login   `json:"login"`
+		Login      *struct {
+			ClientID string   `json:"client_id"`
+			Scopes   []string `json:"scopes"`
+		} `json:"login"`
 	} `json:"issuers"`
 	Stale string `json:"stale"`
 }
@@ -112,10 +97,19 @@ func (f *form) file(at func(path string) int) (*File, Faults) {
 	for i := range f.Issuers {
 		w := &f.Issuers[i]
 		path := fmt.Sprintf("issuers[%d]", i)
-		out.Issuers = append(out.Issuers, Issuer{
+		out.Issuers = append(out.Issuers, jwt.Issuer{
 			Issuer: w.Issuer, Audiences: w.Audiences, JWKSURI: w.JWKSURI, JWKSFile: w.JWKSFile, Algorithms: w.Algorithms,
-			Leeway: duration(path+".leeway", w.Leeway, 0, 5*time.Minute), Tenant: w.Tenant, Roles: w.Roles, Admin: w.Admin, Login: w.Login,
+			Leeway: duration(path+".leeway", w.Leeway, 0, 5*time.Minute), Tenant: w.Tenant, Roles: w.Roles, Admin: w.Admin,
 		})
+		if w.Login != nil {
+			out.Issuers[i].Login = &jwt.Login{ClientID: w.Login.ClientID, Scopes: w.Login.Scopes}
+		}
+	}
+	if faults != nil {
+		return nil, faults
+	}
+	for _, fault := range jwt.Check(out.Issuers) {
+		faults = append(faults, Fault{fault.Field, at(fault.Field), fault.Detail})
 	}
 	return out, faults
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/modelserveai/modelserve/gateway/auth/jwt"
 	"github.com/modelserveai/modelserve/gateway/gatewayfile"
 )
 
@@ -36,9 +37,9 @@ issuers:
     tenant: claims.org
     roles: claims.groups
     login: {client_id: cli, scopes: [openid]}
-`, gatewayfile.File{Stale: 30 * time.Second, Issuers: []gatewayfile.Issuer{{
+`, gatewayfile.File{Stale: 30 * time.Second, Issuers: []jwt.Issuer{{
 			Issuer: "https://id.example.com", Audiences: []string{"modelserve"}, Algorithms: []string{"RS256", "ES256"}, Leeway: 30 * time.Second,
-			Tenant: "claims.org", Roles: "claims.groups", Login: &gatewayfile.Login{ClientID: "cli", Scopes: []string{"openid"}},
+			Tenant: "claims.org", Roles: "claims.groups", Login: &jwt.Login{ClientID: "cli", Scopes: []string{"openid"}},
 		}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -81,11 +82,13 @@ issuers:
 			"line 4: limit: there is no such field", "line 6: issuers[0].audiences: expected at least 1", "line 7: issuers[0].issuer: expected string",
 			"line 8: issuers[0].algorithms[0]: expected one of RS256", "line 9: issuers[0].secret: there is no such field",
 		}},
-		"durations": {head + "stale: 2h\nissuers:\n  - {issuer: a, audiences: [b], tenant: c, leeway: 6m}\n", []string{
+		"durations": {head + "stale: 2h\nissuers:\n  - {issuer: https://a, audiences: [b], tenant: claims.c, leeway: 6m}\n", []string{
 			"line 3: stale: expected a duration, 1s to 1h0m0s", "line 5: issuers[0].leeway: expected a duration, 0s to 5m0s",
 		}},
-		"deep":     {head + "stale: " + strings.Repeat("[", 40) + strings.Repeat("]", 40), []string{"expected at most 32 levels"}},
-		"too long": {head + "#" + strings.Repeat("x", 1<<20), []string{"expected at most 1048576 bytes"}},
+		"an expression": {head + "issuers:\n  - issuer: https://id\n    audiences: [b]\n    tenant: claims.(\n", []string{"line 6: issuers[0].tenant: expected an expression in CEL"}},
+		"a plain URL":   {head + "issuers:\n  - {issuer: 'http://id.example.com', audiences: [b], tenant: claims.o}\n", []string{"line 4: issuers[0].issuer: expected https"}},
+		"deep":          {head + "stale: " + strings.Repeat("[", 40) + strings.Repeat("]", 40), []string{"expected at most 32 levels"}},
+		"too long":      {head + "#" + strings.Repeat("x", 1<<20), []string{"expected at most 1048576 bytes"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

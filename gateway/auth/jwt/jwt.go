@@ -266,5 +266,7 @@ func (i *issuer) principal(claims map[string]any, now time.Time) (*auth.Principa
 		return nil, refuse(unmapped, err)
 	}
 	named := i.Issuer.Issuer + " " + sub
-	return &auth.Principal{ID: "subject:" + named, Subject: named, Tenant: tenant, Roles: roles, Until: until}, nil
+	return &auth.Principal{
+		ID: "subject:" + named, Subject: named, Tenant: tenant, Roles: roles, IssuedAt: times.issued, Until: until, NoAdmin: !i.Admin,
+	}, nil
 }
