@@ -15,19 +15,45 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/modelserveai/modelserve/gateway/access"
+	"github.com/modelserveai/modelserve/gateway/audit"
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/control/operation"
+	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/gateway/route"
 )
 
-// Deps are what the control API works with. All are required.
+// Deps are what the control API works with. All are required but Refused.
 type Deps struct {
-	Keys   auth.KeyStore
-	Known  Forgetter // remembers keys, and is to forget those that are revoked here
+	Rights Rights
+	Keys   Keys // every one that there was
+	Audit  audit.Store
+	Hasher *auth.Hasher
+	Bounds access.Bounds
 	Routes *route.Routes
 
-	Door Door // decides who may what
+	Door    Door     // decides who may what
+	Refused Recorder // of changes that somebody may not make; nil is none
+}
+
+// Rights are what is stored of keys, roles and grants: a rights.Mirror.
+type Rights interface {
+	// State is what is known now.
+	State() *access.State
+
+	// Update has a change stored that is decided on the newest state there is. The
+	// error of decide is returned as it is.
+	Update(ctx context.Context, decide func(*access.State) (*rights.Stored, error)) error
+}
+
+// Keys lists keys, for people: also those that have ended, and when each was used.
+type Keys interface {
+	// Key returns a key, or auth.ErrNoKey.
+	Key(ctx context.Context, id string) (*auth.Key, error)
+
+	// Keys returns a page, newest first.
+	Keys(ctx context.Context, page auth.Page) ([]*auth.Key, error)
 }
 
 // Door decides what the caller of a call may do.
@@ -38,9 +64,9 @@ type Door interface {
 	May(ctx context.Context, c *call.Call, a auth.Action) bool
 }
 
-// Forgetter drops what is remembered of a key.
-type Forgetter interface {
-	Forget(id string)
+// Recorder notes refusals for the audit log.
+type Recorder interface {
+	Record(e audit.Entry)
 }
 
 // Endpoint is one URL of the control API, ready to serve.
@@ -49,14 +75,15 @@ type Endpoint = operation.Endpoint
 // API is the control API.
 type API struct {
 	deps      Deps
+	readings  readings
 	endpoints []Endpoint
 	document  []byte
 }
 
 // New makes the control API.
 func New(deps Deps) (*API, error) {
-	if deps.Keys == nil || deps.Known == nil || deps.Routes == nil || deps.Door == nil {
-		return nil, errors.New("control: expected Deps.Keys, Deps.Known, Deps.Routes and Deps.Door")
+	if deps.Rights == nil || deps.Keys == nil || deps.Audit == nil || deps.Hasher == nil || deps.Routes == nil || deps.Door == nil {
+		return nil, errors.New("control: expected Deps.Rights, Deps.Keys, Deps.Audit, Deps.Hasher, Deps.Routes and Deps.Door")
 	}
 	return build(deps)
 }
@@ -83,6 +110,10 @@ func build(deps Deps) (a *API, err error) {
 	set := operation.NewSet(document, deps.Door)
 	a.addHealth(set)
 	a.addKeys(set)
+	a.addRoles(set)
+	a.addGrants(set)
+	a.addAccess(set)
+	a.addAudit(set)
 	a.addFunctions(set)
 	describeV2(set, document.Components)
 	a.endpoints, a.document, err = set.Finish()

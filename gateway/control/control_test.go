@@ -7,14 +7,15 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/modelserveai/modelserve/gateway/access"
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/control"
+	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -199,15 +200,15 @@ type breaks struct{ err error }
 
 func (b breaks) Read([]byte) (int, error) { return 0, b.err }
 
-// broken is a store of keys without its database.
-type broken struct {
-	auth.KeyStore
-	err error
-}
+// broken is a list of keys, and what is stored, without their database.
+type broken struct{ err error }
 
-func (b broken) List(context.Context, auth.Page) ([]*auth.Key, error) { return nil, b.err }
-func (b broken) Get(context.Context, string) (*auth.Key, error)       { return nil, b.err }
-func (b broken) Create(context.Context, *auth.Key) error              { return b.err }
+func (b broken) Keys(context.Context, auth.Page) ([]*auth.Key, error) { return nil, b.err }
+func (b broken) Key(context.Context, string) (*auth.Key, error)       { return nil, b.err }
+func (broken) State() *access.State                                   { return access.NewState() }
+func (b broken) Update(context.Context, func(*access.State) (*rights.Stored, error)) error {
+	return b.err
+}
 
 // TestErrorsAreReturnedAsTheyAre holds that a problem of whoever reads the body,
 // or of a store, comes through, and that the text of any other error does not.
@@ -216,7 +217,7 @@ func TestErrorsAreReturnedAsTheyAre(t *testing.T) {
 	slow := problem.New(problem.RequestTimeout, "the body came too slowly")
 	plain := errors.New("dial tcp 10.0.0.7:5432: password hunter2")
 	withStore := func(err error) option {
-		return func(d *control.Deps) { d.Keys = broken{err: err} }
+		return func(d *control.Deps) { d.Keys, d.Rights = broken{err}, broken{err} }
 	}
 	good := `{"name":"a","scopes":["infer:iris"]}`
 	for name, tc := range map[string]struct {
@@ -286,8 +287,8 @@ func TestAKeysAnswers(t *testing.T) {
 	if head.status != http.StatusOK || head.header.Get("Content-Length") != shown.header.Get("Content-Length") || head.header.Get("Content-Type") != "application/json" {
 		t.Errorf("HEAD: %d %v", head.status, head.header)
 	}
-	if gone := a.do(request{method: "DELETE", path: "/v1/keys/" + key.ID}); gone.status != http.StatusNoContent || gone.body != "" || !slices.Contains(a.forgot, key.ID) {
-		t.Errorf("%d %s, forgot %v", gone.status, gone.body, a.forgot)
+	if gone := a.do(request{method: "DELETE", path: "/v1/keys/" + key.ID}); gone.status != http.StatusNoContent || gone.body != "" || a.mirror.Key(key.ID) != nil {
+		t.Errorf("%d %s", gone.status, gone.body)
 	}
 	if none := a.do(request{path: "/v1/keys/nobody"}); none.problem(t).Code != problem.NotFound {
 		t.Errorf("%d %s", none.status, none.body)
@@ -298,13 +299,12 @@ func TestAKeysAnswers(t *testing.T) {
 func TestEmptyListsAreLists(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
-	a.as("default", auth.KeysAdmin)
-	for path, want := range map[string]string{"/v1/keys": `{"keys":[]}`, "/v1/functions": `{"functions":[]}`} {
+	a.as("default", auth.KeysAdmin, auth.RolesAdmin, auth.AuditRead)
+	for path, want := range map[string]string{"/v1/grants": `{"grants":[]}`, "/v1/functions": `{"functions":[]}`, "/v1/audit": `{"entries":[]}`} {
 		if got := a.do(request{path: path}); strings.TrimSpace(got.body) != want {
 			t.Errorf("%s: %s, want %s", path, got.body, want)
 		}
 	}
-	a.stored(auth.KeySpec{Name: "a", Tenant: "default", Scopes: []auth.Scope{auth.InferAll}})
 	if got := a.do(request{path: "/v1/keys"}); !strings.Contains(got.body, `"roles":[]`) {
 		t.Error(got.body)
 	}

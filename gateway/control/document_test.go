@@ -196,7 +196,7 @@ func TestTheDocumentHasTheNamesOfKeys(t *testing.T) {
 	}
 	some, none := matching(name.Pattern), matching(name.Not.Pattern)
 	for _, r := range every.String() {
-		alone := auth.KeySpec{Name: string(r), Tenant: "a", Scopes: []auth.Scope{auth.Admin}}
+		alone := auth.KeySpec{Name: string(r), Tenant: "a", Scopes: []auth.Permission{auth.Admin}}
 		inside := alone
 		inside.Name = "a" + string(r) + "b"
 		if good := some[string(r)] && !none[string(r)]; good != (alone.Check(time.Time{}) == nil) {

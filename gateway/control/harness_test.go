@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -13,14 +14,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/modelserveai/modelserve/gateway/access"
+	"github.com/modelserveai/modelserve/gateway/audit"
 	"github.com/modelserveai/modelserve/gateway/auth"
-	"github.com/modelserveai/modelserve/gateway/auth/authtest"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/control"
 	"github.com/modelserveai/modelserve/gateway/door"
+	"github.com/modelserveai/modelserve/gateway/rights"
+	"github.com/modelserveai/modelserve/gateway/rights/rightstest"
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/model"
 )
@@ -29,11 +35,13 @@ import (
 // its document.
 type api struct {
 	t        testing.TB
-	keys     auth.KeyStore
+	store    *rightstest.Store
+	mirror   *rights.Mirror
+	hasher   *auth.Hasher
 	mux      *http.ServeMux
 	caller   *auth.Principal
 	compiler *jsonschema.Compiler
-	forgot   []string
+	refused  []audit.Entry
 	err      error // that was returned last
 
 	described struct {
@@ -46,7 +54,8 @@ type api struct {
 	}
 }
 
-func (a *api) Forget(id string) { a.forgot = append(a.forgot, id) }
+// Record implements control.Recorder.
+func (a *api) Record(e audit.Entry) { a.refused = append(a.refused, e) }
 
 type option func(*control.Deps)
 
@@ -65,15 +74,21 @@ func newAPI(t testing.TB, options ...option) *api {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	a := &api{
-		t: t, mux: http.NewServeMux(), keys: &authtest.Store{},
-		caller: &auth.Principal{ID: "key:boss", Tenant: "default", Scopes: []auth.Scope{auth.Admin}},
+	a := &api{t: t, mux: http.NewServeMux(), store: &rightstest.Store{}}
+	if a.mirror, err = rights.NewMirror(a.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
 	}
-	deps := control.Deps{Keys: a.keys, Known: a, Routes: routes, Door: door.New(door.Config{Authorizer: auth.Scopes{}})}
+	if a.hasher, err = auth.NewHasher(auth.NewHashKey()); err != nil {
+		t.Fatal(err)
+	}
+	a.as("default", auth.Admin)
+	deps := control.Deps{
+		Rights: a.mirror, Keys: a.store, Audit: a.store, Hasher: a.hasher, Bounds: access.Bounds{Keys: 500, Roles: 300, Grants: 300},
+		Routes: routes, Door: door.New(door.Config{Authorizer: a.mirror}), Refused: a,
+	}
 	for _, o := range options {
 		o(&deps)
 	}
-	a.keys = deps.Keys
 	made, err := control.New(deps)
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +96,7 @@ func newAPI(t testing.TB, options ...option) *api {
 	for _, e := range made.Endpoints() {
 		a.mux.HandleFunc(e.Method+" "+e.Pattern, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set(problem.RequestIDHeader, "r1")
-			if a.err = e.Serve(&call.Call{Host: r.Host, Principal: a.caller}, w, r); a.err != nil {
+			if a.err = e.Serve(&call.Call{Host: r.Host, Source: "192.0.2.7:4711", Principal: a.caller}, w, r); a.err != nil {
 				problem.Write(w, a.err)
 			}
 		})
@@ -138,7 +153,7 @@ func (a *api) do(q request) answer {
 	if body == nil {
 		body = strings.NewReader(q.body)
 	}
-	r := httptest.NewRequestWithContext(context.Background(), q.method, q.path, body)
+	r := httptest.NewRequestWithContext(telemetry.WithRequestID(context.Background(), "r1"), q.method, q.path, body)
 	r.Header = q.header.Clone()
 	if r.Header == nil {
 		r.Header = http.Header{}
@@ -182,6 +197,9 @@ func (a *api) documented(method, pattern string, got answer) {
 	if got.body == "" { // of HEAD
 		return
 	}
+	if media == "application/jsonl" {
+		got.body = strconv.Quote(got.body)
+	}
 	value, err := jsonschema.UnmarshalJSON(strings.NewReader(got.body))
 	if err != nil {
 		a.t.Fatalf("%s: %s: %v", pattern, got.body, err)
@@ -191,22 +209,33 @@ func (a *api) documented(method, pattern string, got answer) {
 	}
 }
 
-// as makes the caller one with scopes.
-func (a *api) as(tenant string, scopes ...auth.Scope) {
-	a.caller = &auth.Principal{ID: "key:clerk", Tenant: tenant, Scopes: scopes}
+// as makes the caller a new key with scopes.
+func (a *api) as(tenant string, scopes ...auth.Permission) *auth.Key {
+	a.t.Helper()
+	k := a.stored(auth.KeySpec{Name: "caller", Tenant: tenant, Scopes: scopes})
+	a.caller = k.Principal()
+	return k
 }
 
 // stored stores a key.
 func (a *api) stored(spec auth.KeySpec) *auth.Key {
 	a.t.Helper()
-	_, key, err := auth.NewKey(spec, time.Now())
+	_, key, err := a.hasher.NewKey(spec, time.Now())
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	if err := a.keys.Create(context.Background(), key); err != nil {
+	a.changed(access.Change{Keys: []*auth.Key{key}})
+	return key
+}
+
+// changed stores a change, whoever may make it.
+func (a *api) changed(change access.Change) {
+	a.t.Helper()
+	if err := a.mirror.Update(context.Background(), func(*access.State) (*rights.Stored, error) {
+		return &rights.Stored{Change: change}, nil
+	}); err != nil {
 		a.t.Fatal(err)
 	}
-	return key
 }
 
 // names are the fields of a problem.

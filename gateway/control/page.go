@@ -24,9 +24,24 @@ func (p *page) after() (auth.Cursor, error) {
 	at, id, ok := strings.Cut(string(data), "/")
 	ms, err2 := strconv.ParseInt(at, 10, 64)
 	if err != nil || err2 != nil || !ok || id == "" {
-		return auth.Cursor{}, problem.Invalid("cursor", "expected the next_cursor of the page before, unchanged")
+		return auth.Cursor{}, errCursor()
 	}
 	return auth.Cursor{CreatedAt: time.UnixMilli(ms).UTC(), ID: id}, nil
+}
+
+// afterText is the cursor of a list that is in order of names.
+func (p *page) afterText() (string, error) {
+	name, err := base64.RawURLEncoding.DecodeString(p.Cursor)
+	if err != nil || len(name) > 0 && !auth.IsLabel(string(name)) {
+		return "", errCursor()
+	}
+	return string(name), nil
+}
+
+func formatText(name string) string { return base64.RawURLEncoding.EncodeToString([]byte(name)) }
+
+func errCursor() error {
+	return problem.Invalid("cursor", "expected the next_cursor of the page before, unchanged")
 }
 
 func formatCursor(c auth.Cursor) string {

@@ -30,8 +30,8 @@ func (s *Set) describe(op *Operation, in *plan, out *output) {
 	if op.Needs != "" {
 		codes = append(codes, problem.PermissionDenied)
 		needs := []string{}
-		for _, scope := range (auth.Action{Verb: op.Needs}).Scopes() {
-			needs = append(needs, string(scope))
+		for _, permission := range (auth.Action{Verb: op.Needs}).Permissions() {
+			needs = append(needs, string(permission))
 		}
 		for _, scheme := range s.document.Security {
 			for name := range scheme {
@@ -52,7 +52,9 @@ func (s *Set) describe(op *Operation, in *plan, out *output) {
 		o.Extensions["x-max-body-bytes"] = op.MaxBody
 	}
 	o.Responses = s.Problems(codes...)
-	o.Responses[strconv.Itoa(out.status)] = s.success(op, out)
+	for _, status := range append(out.others, out.status) {
+		o.Responses[strconv.Itoa(status)] = s.success(op, out)
+	}
 	s.document.AddOperation(o)
 }
 
@@ -64,7 +66,10 @@ func (s *Set) success(op *Operation, out *output) *huma.Response {
 		}
 		r.Headers[h.name] = &huma.Header{Description: h.text, Schema: &huma.Schema{Type: huma.TypeString}}
 	}
-	if out.body != nil {
+	switch {
+	case out.media != "":
+		r.Content = map[string]*huma.MediaType{out.media: {Schema: &huma.Schema{Type: huma.TypeString}}}
+	case out.body != nil:
 		r.Content = JSON(s.Schemas().Schema(out.body, true, op.ID+"Answer"))
 	}
 	return r

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/control/operation"
-	"github.com/modelserveai/modelserve/gateway/door"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -32,10 +32,23 @@ type rotated struct {
 	Replaces string `json:"replaces"`
 }
 
+// byScopes lets callers do what the scopes of their keys say.
+type byScopes struct{}
+
+// Decide implements operation.Door.
+func (byScopes) Decide(_ context.Context, c *call.Call, a auth.Action) error {
+	for _, need := range a.Permissions() {
+		if c.Principal != nil && slices.ContainsFunc(c.Principal.Scopes, func(p auth.Permission) bool { return p.Covers(need) }) {
+			return nil
+		}
+	}
+	return a.Denied()
+}
+
 // An endpoint is a struct for what comes, one for what is answered, a handler, and
 // its registration.
 func Example() {
-	set := operation.NewSet(document(), door.New(door.Config{Authorizer: auth.Scopes{}}))
+	set := operation.NewSet(document(), byScopes{})
 	operation.Add(set, operation.Operation{
 		Method: http.MethodPost, Pattern: "/v1/keys/{id}/rotate", ID: "rotateKey", Tag: "keys",
 		Summary: "Replace a key by one with the same rights",
@@ -49,7 +62,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	caller := &call.Call{Principal: &auth.Principal{Scopes: []auth.Scope{auth.KeysAdmin}}}
+	caller := &call.Call{Principal: &auth.Principal{Scopes: []auth.Permission{auth.KeysAdmin}}}
 	for _, body := range []string{`{"overlap":"24h"}`, `{"overlap":"a day"}`, `{"over":1}`} {
 		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/v1/keys/old/rotate", strings.NewReader(body))
 		r.SetPathValue("id", "old") // as http.ServeMux does

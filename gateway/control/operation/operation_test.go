@@ -13,10 +13,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/control/operation"
-	"github.com/modelserveai/modelserve/gateway/door"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -76,7 +74,7 @@ type server struct {
 func newServer(t testing.TB) *server {
 	t.Helper()
 	s := &server{mux: http.NewServeMux()}
-	set := operation.NewSet(document(), door.New(door.Config{Authorizer: auth.Scopes{}}))
+	set := operation.NewSet(document(), byScopes{})
 	operation.Add(set, operation.Operation{Method: "POST", Pattern: "/things/{name}", ID: "make", Summary: "Make", MaxBody: 1000},
 		func(_ context.Context, _ *call.Call, in *everything) (*seen, error) {
 			s.got = in
@@ -266,7 +264,7 @@ func TestMistakesOfTheCodeAreFoundWhenItStarts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			set := operation.NewSet(document(), door.New(door.Config{Authorizer: auth.Scopes{}}))
+			set := operation.NewSet(document(), byScopes{})
 			add(set)
 			if _, _, err := set.Finish(); err == nil {
 				t.Error("it was taken")
