@@ -4,65 +4,77 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"golang.org/x/sys/unix"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate brings the schema up to date. Files are applied in the order of
-// their names, each in one transaction with SQLite's own user_version, which
-// counts them. That is all a file that one process owns needs; a database that
-// many processes share (PostgreSQL) takes a migration library with locks.
-func migrate(ctx context.Context, conn *sql.DB) error {
-	names, err := fs.Glob(migrations, "migrations/*.sql")
+// migrate brings the schema up to date, while no other process does: neither
+// goose nor the change to a write-ahead log is safe beside another.
+//
+// The last migration sets SQLite's own user_version to the number of them: programs
+// that know fewer refuse the file by it.
+func migrate(ctx context.Context, conn *sql.DB, lock string) (err error) {
+	unlock, err := hold(ctx, lock)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if _, err := conn.ExecContext(ctx, "PRAGMA journal_mode = WAL"); err != nil {
+		return fmt.Errorf("use a write-ahead log: %w", err)
+	}
+	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return fmt.Errorf("list migrations: %w", err)
+	}
+	provider, err := goose.NewProvider(goose.DialectSQLite3, conn, files)
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
 	}
 	var version int
 	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return fmt.Errorf("read the schema's version: %w", err)
 	}
-	if version > len(names) {
-		return fmt.Errorf("the database has schema version %d, this program knows %d: use a newer one", version, len(names))
+	if known := len(provider.ListSources()); version > known {
+		return fmt.Errorf("the database has schema version %d, this program knows %d: use a newer one", version, known)
 	}
-	for i := version; i < len(names); i++ {
-		if err := apply(ctx, conn, names[i], i+1); err != nil {
-			return fmt.Errorf("migrate with %s: %w", names[i], err)
-		}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("migrate: %w", err)
 	}
 	return nil
 }
 
-// apply runs one migration, unless another process has done so meanwhile.
-func apply(ctx context.Context, conn *sql.DB, name string, version int) (err error) {
-	text, err := migrations.ReadFile(name)
+// lockEvery is how often a lock is asked for that another process has.
+const lockEvery = 10 * time.Millisecond
+
+// hold holds a file's lock, which ends with the process.
+func hold(ctx context.Context, path string) (unlock func() error, err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	tx, err := conn.BeginTx(ctx, nil) // immediate: takes the write lock at once
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = tx.Rollback() // the first error is the one to return
+	tick := time.NewTicker(lockEvery)
+	defer tick.Stop()
+	for {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return file.Close, nil
 		}
-	}()
-	var current int
-	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&current); err != nil {
-		return err
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), file.Close())
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, ctx.Err()), file.Close())
+		}
 	}
-	if current >= version {
-		return tx.Rollback()
-	}
-	if _, err := tx.ExecContext(ctx, string(text)); err != nil {
-		return err
-	}
-	// A pragma takes no parameters; version is our own number.
-	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", version)); err != nil {
-		return err
-	}
-	return tx.Commit()
 }

@@ -7,12 +7,9 @@ package sqlite
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -20,22 +17,29 @@ import (
 
 	_ "modernc.org/sqlite" // the database/sql driver, without cgo
 
-	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/audit"
+	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/gateway/sqlite/db"
 )
 
 //go:generate go -C ../../tools/sqlc tool sqlc generate -f ../../gateway/sqlite/sqlc.yaml
 
-// maxConnections bounds readers beside the one writer that SQLite allows.
-const maxConnections = 4
+const (
+	maxReaders  = 4           // beside the one writer that SQLite allows
+	lockTimeout = time.Second // for the writer before, of this process or another
+)
 
-// Store is the gateway's state in a SQLite file. It implements auth.KeyStore.
+// Store is the gateway's state in a SQLite file. It implements rights.Store and
+// audit.Store.
 type Store struct {
-	conn    *sql.DB
-	queries *db.Queries
+	reader, writer *sql.DB
+	queries        *db.Queries // of the reader
 }
 
-var _ auth.KeyStore = (*Store)(nil)
+var (
+	_ rights.Store = (*Store)(nil)
+	_ audit.Store  = (*Store)(nil)
+)
 
 // Open opens the file, makes it (mode 0600, in a folder that exists) when it
 // is not there, and brings its schema up to date. Several processes may have
@@ -45,34 +49,55 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	// SQLite would make it readable for all; its journal files take this mode.
-	file, err := os.OpenFile(abs, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open the gateway's database: %w", err)
-	}
-	err = errors.Join(file.Chmod(0o600), file.Close())
-	if err != nil {
+	if err := protect(abs); err != nil {
 		return nil, fmt.Errorf("protect the gateway's database: %w", err)
 	}
-	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(abs), RawQuery: url.Values{
+	s := &Store{}
+	if s.writer, err = connect(abs, 1, "synchronous(FULL)"); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if err := migrate(ctx, s.writer, abs+".lock"); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), s.writer.Close())
+	}
+	if s.reader, err = connect(abs, maxReaders, "query_only(true)"); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), s.writer.Close())
+	}
+	s.queries = db.New(s.reader)
+	return s, nil
+}
+
+// protect makes the file, or sees to its mode: SQLite would make it readable for
+// all, and its journal files take this mode. A file that is there is not opened, for
+// closing it would end the locks that this process has on it.
+func protect(path string) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return os.Chmod(path, 0o600) //nolint:wrapcheck // it names the path
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Chmod(0o600), file.Close())
+}
+
+func connect(path string, most int, pragma string) (*sql.DB, error) {
+	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: url.Values{
 		// Nothing is written but the file and its journal beside it.
-		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(NORMAL)", "temp_store(MEMORY)"},
+		"_pragma": {fmt.Sprintf("busy_timeout(%d)", lockTimeout.Milliseconds()), "temp_store(MEMORY)", pragma},
 		"_txlock": {"immediate"},
 	}.Encode()}
 	conn, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, err
 	}
-	conn.SetMaxOpenConns(maxConnections)
-	if err := migrate(ctx, conn); err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), conn.Close())
-	}
-	return &Store{conn: conn, queries: db.New(conn)}, nil
+	conn.SetMaxOpenConns(most)
+	conn.SetMaxIdleConns(most)
+	return conn, nil
 }
 
 // Close closes the file. Closing twice is safe.
 func (s *Store) Close() error {
-	if err := s.conn.Close(); err != nil {
+	if err := errors.Join(s.reader.Close(), s.writer.Close()); err != nil {
 		return fmt.Errorf("close the gateway's database: %w", err)
 	}
 	return nil
@@ -80,116 +105,48 @@ func (s *Store) Close() error {
 
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {
-	if err := s.conn.PingContext(ctx); err != nil {
+	if _, err := s.queries.Newest(ctx); err != nil {
 		return fmt.Errorf("ping the gateway's database: %w", err)
 	}
 	return nil
 }
 
-// Create implements auth.KeyStore.
-func (s *Store) Create(ctx context.Context, key *auth.Key) error {
-	scopes, err := json.Marshal(append([]auth.Scope{}, key.Scopes...))
-	if err != nil {
-		return fmt.Errorf("write scopes of key %s: %w", key.ID, err)
-	}
-	roles, err := json.Marshal(append([]string{}, key.Roles...))
-	if err != nil {
-		return fmt.Errorf("write roles of key %s: %w", key.ID, err)
-	}
-	rows, err := s.queries.CreateKey(ctx, db.CreateKeyParams{
-		ID: key.ID, Name: key.Name, Tenant: key.Tenant,
-		Scopes: string(scopes), Roles: string(roles), Hash: key.Hash[:],
-		CreatedAt: millis(key.CreatedAt), ExpiresAt: millis(key.ExpiresAt), RevokedAt: millis(key.RevokedAt),
-	})
-	if err != nil {
-		return fmt.Errorf("create key %s: %w", key.ID, err)
-	}
-	if rows == 0 {
-		return fmt.Errorf("create key %s: %w", key.ID, auth.ErrKeyExists)
-	}
-	return nil
-}
+// errBusy is why a writer gave up.
+var errBusy = errors.New("another change of the gateway's database takes too long")
 
-// Get implements auth.KeyStore.
-func (s *Store) Get(ctx context.Context, id string) (*auth.Key, error) {
-	row, err := s.queries.GetKey(ctx, id)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, fmt.Errorf("get key: %w", auth.ErrNoKey)
-	}
+// write has do write in a transaction, which no other overlaps. do's error undoes
+// it and is returned as it is.
+func (s *Store) write(ctx context.Context, do func(*db.Queries) error) (err error) {
+	waiting, cancel := context.WithTimeoutCause(ctx, lockTimeout, errBusy)
+	defer cancel()
+	conn, err := s.writer.Conn(waiting)
 	if err != nil {
-		return nil, fmt.Errorf("get key: %w", err)
-	}
-	return fromRow(row)
-}
-
-// List implements auth.KeyStore.
-func (s *Store) List(ctx context.Context, page auth.Page) ([]*auth.Key, error) {
-	before, beforeID := int64(math.MaxInt64), ""
-	if page.After != (auth.Cursor{}) {
-		before, beforeID = millis(page.After.CreatedAt), page.After.ID
-	}
-	var rows []db.Key
-	var err error
-	if page.Tenant == "" {
-		rows, err = s.queries.ListKeys(ctx, db.ListKeysParams{Before: before, BeforeID: beforeID, Max: int64(page.Limit)})
-	} else {
-		rows, err = s.queries.ListKeysOfTenant(ctx, db.ListKeysOfTenantParams{
-			Tenant: page.Tenant, Before: before, BeforeID: beforeID, Max: int64(page.Limit),
-		})
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list keys: %w", err)
-	}
-	keys := make([]*auth.Key, 0, len(rows))
-	for _, row := range rows {
-		key, err := fromRow(row)
-		if err != nil {
-			return nil, err
+		if ctx.Err() == nil && waiting.Err() != nil {
+			err = errBusy
 		}
-		keys = append(keys, key)
+		return fmt.Errorf("write to the gateway's database: %w", err)
 	}
-	return keys, nil
-}
-
-// Revoke implements auth.KeyStore.
-func (s *Store) Revoke(ctx context.Context, id string, now time.Time) error {
-	rows, err := s.queries.RevokeKey(ctx, db.RevokeKeyParams{RevokedAt: millis(now), ID: id})
+	defer func() { _ = conn.Close() }() // gives it back
+	tx, err := conn.BeginTx(ctx, nil)   // immediate: takes the write lock at once
 	if err != nil {
-		return fmt.Errorf("revoke key: %w", err)
+		return fmt.Errorf("write to the gateway's database: %w", err)
 	}
-	if rows == 0 {
-		return fmt.Errorf("revoke key: %w", auth.ErrNoKey)
+	defer func() { _ = tx.Rollback() }() // where it was not committed
+	if err := do(db.New(tx)); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("write to the gateway's database: %w", err)
 	}
 	return nil
 }
 
-func fromRow(row db.Key) (*auth.Key, error) {
-	key := &auth.Key{
-		ID: row.ID, Name: row.Name, Tenant: row.Tenant,
-		CreatedAt: fromMillis(row.CreatedAt), ExpiresAt: fromMillis(row.ExpiresAt), RevokedAt: fromMillis(row.RevokedAt),
+// read has do read what was stored at one moment.
+func (s *Store) read(ctx context.Context, do func(*db.Queries) error) error {
+	tx, err := s.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return fmt.Errorf("read the gateway's database: %w", err)
 	}
-	if copy(key.Hash[:], row.Hash) != sha256.Size {
-		return nil, fmt.Errorf("read key %s: its hash has %d bytes", row.ID, len(row.Hash))
-	}
-	if err := json.Unmarshal([]byte(row.Scopes), &key.Scopes); err != nil {
-		return nil, fmt.Errorf("read scopes of key %s: %w", row.ID, err)
-	}
-	if err := json.Unmarshal([]byte(row.Roles), &key.Roles); err != nil {
-		return nil, fmt.Errorf("read roles of key %s: %w", row.ID, err)
-	}
-	return key, nil
-}
-
-func millis(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
-}
-
-func fromMillis(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms).UTC()
+	defer func() { _ = tx.Rollback() }() // nothing was written
+	return do(db.New(tx))
 }

@@ -9,44 +9,134 @@ import (
 	"context"
 )
 
-const createKey = `-- name: CreateKey :execrows
-INSERT INTO keys (id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO NOTHING
+const changedKeys = `-- name: ChangedKeys :many
+SELECT keys.id, keys.name, keys.tenant, keys.scopes, keys.roles, keys.hash, keys.created_at, keys.expires_at, keys.revoked_at, keys.description, keys.hash_by, keys.lineage, keys.replaces, keys.imported, keys.last_used_at FROM tenants JOIN keys ON keys.tenant = tenants.tenant
+WHERE tenants.number > ?1 AND keys.revoked_at = 0
+  AND (keys.expires_at = 0 OR keys.expires_at >= ?2)
+ORDER BY keys.id
 `
 
-type CreateKeyParams struct {
-	ID        string
-	Name      string
-	Tenant    string
-	Scopes    string
-	Roles     string
-	Hash      []byte
-	CreatedAt int64
-	ExpiresAt int64
-	RevokedAt int64
+type ChangedKeysParams struct {
+	Number       int64
+	ExpiredAfter int64
 }
 
-func (q *Queries) CreateKey(ctx context.Context, arg CreateKeyParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, createKey,
-		arg.ID,
-		arg.Name,
-		arg.Tenant,
-		arg.Scopes,
-		arg.Roles,
-		arg.Hash,
-		arg.CreatedAt,
-		arg.ExpiresAt,
-		arg.RevokedAt,
-	)
+func (q *Queries) ChangedKeys(ctx context.Context, arg ChangedKeysParams) ([]Key, error) {
+	rows, err := q.db.QueryContext(ctx, changedKeys, arg.Number, arg.ExpiredAfter)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Key
+	for rows.Next() {
+		var i Key
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Tenant,
+			&i.Scopes,
+			&i.Roles,
+			&i.Hash,
+			&i.CreatedAt,
+			&i.ExpiresAt,
+			&i.RevokedAt,
+			&i.Description,
+			&i.HashBy,
+			&i.Lineage,
+			&i.Replaces,
+			&i.Imported,
+			&i.LastUsedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const convertHash = `-- name: ConvertHash :execrows
+UPDATE keys SET hash = ?1, hash_by = ?2 WHERE id = ?3 AND hash_by = ''
+`
+
+type ConvertHashParams struct {
+	Hash   []byte
+	HashBy string
+	ID     string
+}
+
+// ConvertHash leaves alone what was converted meanwhile.
+func (q *Queries) ConvertHash(ctx context.Context, arg ConvertHashParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, convertHash, arg.Hash, arg.HashBy, arg.ID)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected()
 }
 
+const countHashKeys = `-- name: CountHashKeys :many
+SELECT hash_by, count(*) AS keys FROM keys
+WHERE revoked_at = 0 AND (expires_at = 0 OR expires_at > ?1)
+GROUP BY hash_by
+`
+
+type CountHashKeysRow struct {
+	HashBy string
+	Keys   int64
+}
+
+func (q *Queries) CountHashKeys(ctx context.Context, now int64) ([]CountHashKeysRow, error) {
+	rows, err := q.db.QueryContext(ctx, countHashKeys, now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CountHashKeysRow
+	for rows.Next() {
+		var i CountHashKeysRow
+		if err := rows.Scan(&i.HashBy, &i.Keys); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const forgetKeys = `-- name: ForgetKeys :exec
+DELETE FROM keys WHERE id IN (
+  SELECT ended.id FROM keys AS ended
+  WHERE ended.tenant = ?1 AND NOT ended.imported
+    AND (ended.revoked_at > 0 OR ended.expires_at > 0 AND ended.expires_at < ?2)
+  ORDER BY CASE WHEN ended.revoked_at > 0 THEN ended.revoked_at ELSE ended.expires_at END DESC, ended.id DESC
+  LIMIT -1 OFFSET ?3
+)
+`
+
+type ForgetKeysParams struct {
+	Tenant        string
+	ExpiredBefore int64
+	Keep          int64
+}
+
+// ForgetKeys removes a tenant's oldest ended keys, but for those of the configuration.
+func (q *Queries) ForgetKeys(ctx context.Context, arg ForgetKeysParams) error {
+	_, err := q.db.ExecContext(ctx, forgetKeys, arg.Tenant, arg.ExpiredBefore, arg.Keep)
+	return err
+}
+
 const getKey = `-- name: GetKey :one
-SELECT id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at FROM keys WHERE id = ?
+SELECT id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at, description, hash_by, lineage, replaces, imported, last_used_at FROM keys WHERE id = ?1
 `
 
 func (q *Queries) GetKey(ctx context.Context, id string) (Key, error) {
@@ -62,12 +152,18 @@ func (q *Queries) GetKey(ctx context.Context, id string) (Key, error) {
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.RevokedAt,
+		&i.Description,
+		&i.HashBy,
+		&i.Lineage,
+		&i.Replaces,
+		&i.Imported,
+		&i.LastUsedAt,
 	)
 	return i, err
 }
 
 const listKeys = `-- name: ListKeys :many
-SELECT id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at FROM keys
+SELECT id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at, description, hash_by, lineage, replaces, imported, last_used_at FROM keys
 WHERE (created_at, id) < (?1, CAST(?2 AS TEXT))
 ORDER BY created_at DESC, id DESC
 LIMIT ?3
@@ -76,11 +172,11 @@ LIMIT ?3
 type ListKeysParams struct {
 	Before   int64
 	BeforeID string
-	Max      int64
+	Most     int64
 }
 
 func (q *Queries) ListKeys(ctx context.Context, arg ListKeysParams) ([]Key, error) {
-	rows, err := q.db.QueryContext(ctx, listKeys, arg.Before, arg.BeforeID, arg.Max)
+	rows, err := q.db.QueryContext(ctx, listKeys, arg.Before, arg.BeforeID, arg.Most)
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +194,12 @@ func (q *Queries) ListKeys(ctx context.Context, arg ListKeysParams) ([]Key, erro
 			&i.CreatedAt,
 			&i.ExpiresAt,
 			&i.RevokedAt,
+			&i.Description,
+			&i.HashBy,
+			&i.Lineage,
+			&i.Replaces,
+			&i.Imported,
+			&i.LastUsedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -113,7 +215,7 @@ func (q *Queries) ListKeys(ctx context.Context, arg ListKeysParams) ([]Key, erro
 }
 
 const listKeysOfTenant = `-- name: ListKeysOfTenant :many
-SELECT id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at FROM keys
+SELECT id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at, description, hash_by, lineage, replaces, imported, last_used_at FROM keys
 WHERE tenant = ?1 AND (created_at, id) < (?2, CAST(?3 AS TEXT))
 ORDER BY created_at DESC, id DESC
 LIMIT ?4
@@ -123,7 +225,7 @@ type ListKeysOfTenantParams struct {
 	Tenant   string
 	Before   int64
 	BeforeID string
-	Max      int64
+	Most     int64
 }
 
 func (q *Queries) ListKeysOfTenant(ctx context.Context, arg ListKeysOfTenantParams) ([]Key, error) {
@@ -131,7 +233,7 @@ func (q *Queries) ListKeysOfTenant(ctx context.Context, arg ListKeysOfTenantPara
 		arg.Tenant,
 		arg.Before,
 		arg.BeforeID,
-		arg.Max,
+		arg.Most,
 	)
 	if err != nil {
 		return nil, err
@@ -150,6 +252,12 @@ func (q *Queries) ListKeysOfTenant(ctx context.Context, arg ListKeysOfTenantPara
 			&i.CreatedAt,
 			&i.ExpiresAt,
 			&i.RevokedAt,
+			&i.Description,
+			&i.HashBy,
+			&i.Lineage,
+			&i.Replaces,
+			&i.Imported,
+			&i.LastUsedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -164,18 +272,112 @@ func (q *Queries) ListKeysOfTenant(ctx context.Context, arg ListKeysOfTenantPara
 	return items, nil
 }
 
-const revokeKey = `-- name: RevokeKey :execrows
-UPDATE keys SET revoked_at = CASE revoked_at WHEN 0 THEN ?1 ELSE revoked_at END
-WHERE id = ?2
+const noteUse = `-- name: NoteUse :exec
+UPDATE keys SET last_used_at = max(last_used_at, CAST(?1 AS INTEGER)) WHERE id = ?2
 `
 
-type RevokeKeyParams struct {
-	RevokedAt int64
-	ID        string
+type NoteUseParams struct {
+	UsedAt int64
+	ID     string
 }
 
-func (q *Queries) RevokeKey(ctx context.Context, arg RevokeKeyParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, revokeKey, arg.RevokedAt, arg.ID)
+func (q *Queries) NoteUse(ctx context.Context, arg NoteUseParams) error {
+	_, err := q.db.ExecContext(ctx, noteUse, arg.UsedAt, arg.ID)
+	return err
+}
+
+const plainHashes = `-- name: PlainHashes :many
+SELECT id, hash FROM keys WHERE hash_by = '' ORDER BY id
+`
+
+type PlainHashesRow struct {
+	ID   string
+	Hash []byte
+}
+
+func (q *Queries) PlainHashes(ctx context.Context) ([]PlainHashesRow, error) {
+	rows, err := q.db.QueryContext(ctx, plainHashes)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PlainHashesRow
+	for rows.Next() {
+		var i PlainHashesRow
+		if err := rows.Scan(&i.ID, &i.Hash); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const putHash = `-- name: PutHash :exec
+UPDATE keys SET hash = ?1, hash_by = ?2 WHERE id = ?3
+`
+
+type PutHashParams struct {
+	Hash   []byte
+	HashBy string
+	ID     string
+}
+
+func (q *Queries) PutHash(ctx context.Context, arg PutHashParams) error {
+	_, err := q.db.ExecContext(ctx, putHash, arg.Hash, arg.HashBy, arg.ID)
+	return err
+}
+
+const putKey = `-- name: PutKey :execrows
+INSERT INTO keys (id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at, description, hash_by, lineage, replaces, imported)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+  name = excluded.name, scopes = excluded.scopes, roles = excluded.roles,
+  created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = excluded.revoked_at,
+  description = excluded.description, lineage = excluded.lineage, replaces = excluded.replaces, imported = excluded.imported
+WHERE keys.tenant = excluded.tenant
+`
+
+type PutKeyParams struct {
+	ID          string
+	Name        string
+	Tenant      string
+	Scopes      string
+	Roles       string
+	Hash        []byte
+	CreatedAt   int64
+	ExpiresAt   int64
+	RevokedAt   int64
+	Description string
+	HashBy      string
+	Lineage     string
+	Replaces    string
+	Imported    bool
+}
+
+// PutKey leaves alone what uses of a key note, and keeps it in its tenant.
+func (q *Queries) PutKey(ctx context.Context, arg PutKeyParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, putKey,
+		arg.ID,
+		arg.Name,
+		arg.Tenant,
+		arg.Scopes,
+		arg.Roles,
+		arg.Hash,
+		arg.CreatedAt,
+		arg.ExpiresAt,
+		arg.RevokedAt,
+		arg.Description,
+		arg.HashBy,
+		arg.Lineage,
+		arg.Replaces,
+		arg.Imported,
+	)
 	if err != nil {
 		return 0, err
 	}

@@ -4,14 +4,90 @@
 
 package db
 
-type Key struct {
-	ID        string
-	Name      string
+type Audit struct {
 	Tenant    string
-	Scopes    string
-	Roles     string
-	Hash      []byte
-	CreatedAt int64
-	ExpiresAt int64
-	RevokedAt int64
+	Seq       int64
+	At        int64
+	Actor     string
+	Action    string
+	Resource  string
+	Outcome   string
+	Reason    string
+	RequestID string
+	Address   string
+	Count     int64
+	Previous  string
+	Hash      string
+}
+
+type AuditHead struct {
+	Tenant  string
+	Seq     int64
+	Hash    string
+	MovedAt int64
+}
+
+type Counter struct {
+	One    int64
+	Number int64
+	Mark   string
+}
+
+type Generation struct {
+	Number int64
+	Mark   string
+}
+
+type Grant struct {
+	ID          string
+	Tenant      string
+	ToKey       string
+	ToSubject   string
+	ToTenant    string
+	ByTenant    string
+	ByKey       string
+	BySubject   string
+	Roles       string
+	Permissions string
+	CreatedAt   int64
+	ExpiresAt   int64
+}
+
+type Key struct {
+	ID          string
+	Name        string
+	Tenant      string
+	Scopes      string
+	Roles       string
+	Hash        []byte
+	CreatedAt   int64
+	ExpiresAt   int64
+	RevokedAt   int64
+	Description string
+	HashBy      string
+	Lineage     string
+	Replaces    string
+	Imported    bool
+	LastUsedAt  int64
+}
+
+type Role struct {
+	Tenant      string
+	Name        string
+	Inherits    string
+	Permissions string
+	UpdatedAt   int64
+}
+
+type Subject struct {
+	Tenant   string
+	Subject  string
+	Roles    string
+	NoAdmin  bool
+	IssuedAt int64
+}
+
+type Tenant struct {
+	Tenant string
+	Number int64
 }
