@@ -2,8 +2,9 @@
 // gateway's settings, and of who was refused: one chain of entries for each tenant,
 // and one for the platform, each entry with the hash of the one before.
 //
-// It stores nothing: entries of changes are written in the change's own
-// transaction, by whoever stores it. It decides nothing and refuses nobody.
+// Entries of changes are written in the change's own transaction, by whoever stores
+// it; refusals by a Recorder, which counts a flood of them. It knows no database,
+// decides nothing and refuses nobody.
 package audit
 
 import (
@@ -58,14 +59,20 @@ type Head struct {
 // which it is stored: bounded text without control characters, whole milliseconds.
 func (h Head) Next(e Entry) (Entry, error) {
 	e.Seq, e.Tenant, e.Previous = h.Seq+1, h.Tenant, h.Hash
+	e = e.plain()
+	hash, err := e.Sum()
+	e.Hash = hash
+	return e, err
+}
+
+// plain is an entry in the form in which it is stored.
+func (e Entry) plain() Entry {
 	e.At = e.At.UTC().Truncate(time.Millisecond)
 	e.Count = max(e.Count, 1)
 	for _, text := range []*string{&e.Actor, &e.Action, &e.Resource, &e.Reason, &e.RequestID, &e.Address} {
 		*text = plain(*text)
 	}
-	hash, err := e.Sum()
-	e.Hash = hash
-	return e, err
+	return e
 }
 
 // maxText bounds each text of an entry, in bytes.
