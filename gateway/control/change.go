@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -48,10 +47,10 @@ func (a *API) change(ctx context.Context, c *call.Call, of act, decide func(*acc
 		}
 		return stored, nil
 	})
-	if problem.CodeOf(err) == problem.PermissionDenied && a.deps.Refused != nil {
+	if problem.CodeOf(err) == problem.PermissionDenied && a.deps.Refusals != nil {
 		refused := entry(ctx, c, of.name, note{tenant: c.Principal.Tenant, reason: string(problem.PermissionDenied)})
 		refused.Outcome = audit.Refused
-		a.deps.Refused.Record(refused)
+		a.deps.Refusals.Refused(refused)
 	}
 	return err
 }
@@ -72,9 +71,9 @@ func stillMay(d *access.Decider, verb auth.Verb) error {
 
 // entry is what the caller of a call did.
 func entry(ctx context.Context, c *call.Call, action string, n note) audit.Entry {
-	address, _, err := net.SplitHostPort(c.Source)
-	if err != nil {
-		address = c.Source
+	address := ""
+	if from := c.Address(); from.IsValid() {
+		address = from.String()
 	}
 	return audit.Entry{
 		At: time.Now(), Tenant: n.tenant, Actor: c.Principal.ID, Action: action, Resource: n.resource, Outcome: audit.Done,

@@ -24,7 +24,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/route"
 )
 
-// Deps are what the control API works with. All are required but Refused.
+// Deps are what the control API works with. All are required but Refusals.
 type Deps struct {
 	Rights Rights
 	Keys   Keys // every one that there was
@@ -33,8 +33,8 @@ type Deps struct {
 	Bounds access.Bounds
 	Routes *route.Routes
 
-	Door    Door     // decides who may what
-	Refused Recorder // of changes that somebody may not make; nil is none
+	Door     Door     // decides who may what
+	Refusals Refusals // of changes that somebody may not make; nil is none
 }
 
 // Rights are what is stored of keys, roles and grants: a rights.Mirror.
@@ -64,9 +64,9 @@ type Door interface {
 	May(ctx context.Context, c *call.Call, a auth.Action) bool
 }
 
-// Recorder notes refusals for the audit log.
-type Recorder interface {
-	Record(e audit.Entry)
+// Refusals are noted for the audit log: an audit.Recorder.
+type Refusals interface {
+	Refused(e audit.Entry)
 }
 
 // Endpoint is one URL of the control API, ready to serve.

@@ -54,8 +54,8 @@ type api struct {
 	}
 }
 
-// Record implements control.Recorder.
-func (a *api) Record(e audit.Entry) { a.refused = append(a.refused, e) }
+// Refused implements control.Refusals.
+func (a *api) Refused(e audit.Entry) { a.refused = append(a.refused, e) }
 
 type option func(*control.Deps)
 
@@ -84,7 +84,7 @@ func newAPI(t testing.TB, options ...option) *api {
 	a.as("default", auth.Admin)
 	deps := control.Deps{
 		Rights: a.mirror, Keys: a.store, Audit: a.store, Hasher: a.hasher, Bounds: access.Bounds{Keys: 500, Roles: 300, Grants: 300},
-		Routes: routes, Door: door.New(door.Config{Authorizer: a.mirror}), Refused: a,
+		Routes: routes, Door: door.New(door.Config{Authorizer: a.mirror}), Refusals: a,
 	}
 	for _, o := range options {
 		o(&deps)

@@ -135,15 +135,15 @@ func TestRevokingIsOnceForAll(t *testing.T) {
 func TestAKeyHasAScopeOrARole(t *testing.T) {
 	t.Parallel()
 	for body, fields := range map[string][]string{
-		`{"name":"a","roles":["viewer"]}`:              nil,
-		`{"name":"a","roles":["viewer"],"scopes":[]}`:  nil,
-		`{"name":"a","scopes":["infer:text-*"]}`:       nil,
-		`{"name":"a","roles":[],"scopes":["run:*"]}`:   nil,
-		`{"name":"a"}`:                                 {"scopes"},
-		`{"name":"a","roles":null}`:                    {"scopes"},
-		`{"name":"a","roles":[],"scopes":[]}`:          {"scopes"},
-		`{"name":"a","roles":["nobody"]}`:              {"roles[0]"},
-		`{"name":"a","scopes":["infer:te*t"]}`:         {"scopes[0]"},
+		`{"name":"a","roles":["viewer"]}`:             nil,
+		`{"name":"a","roles":["viewer"],"scopes":[]}`: nil,
+		`{"name":"a","scopes":["infer:text-*"]}`:      nil,
+		`{"name":"a","roles":[],"scopes":["run:*"]}`:  nil,
+		`{"name":"a"}`:                                  {"scopes"},
+		`{"name":"a","roles":null}`:                     {"scopes"},
+		`{"name":"a","roles":[],"scopes":[]}`:           {"scopes"},
+		`{"name":"a","roles":["nobody"]}`:               {"roles[0]"},
+		`{"name":"a","scopes":["infer:te*t"]}`:          {"scopes[0]"},
 		`{"name":"a","scopes":["infer:*"],"id":"mine"}`: {"id"},
 	} {
 		got := newAPI(t).do(request{method: "POST", path: "/v1/keys", body: body})
