@@ -58,8 +58,11 @@ type Deps struct {
 	// nil is without limits.
 	Limiter door.Limiter
 
-	// Refusals records what was refused; may be nil.
-	Refusals door.Audit
+	// Refusals are noted for the audit log; may be nil.
+	Refusals control.Refusals
+
+	// File shows what is in force of the gateway's file; may be nil.
+	File control.File
 
 	// AroundCalls goes around the forwarding of each call, the outermost first, as a
 	// cache does; AroundTries around each try of one, as a breaker does. May be
@@ -150,8 +153,12 @@ func (g *gateway) wire() (err error) {
 	if authorizer == nil {
 		authorizer = g.deps.Rights
 	}
+	var noted door.Audit
+	if g.deps.Refusals != nil {
+		noted = refusals{g.deps.Refusals}
+	}
 	g.door = door.New(door.Config{
-		Authenticator: authenticator, Authorizer: authorizer, Limiter: g.deps.Limiter, Audit: g.deps.Refusals, Throttle: auth.NewThrottle(),
+		Authenticator: authenticator, Authorizer: authorizer, Limiter: g.deps.Limiter, Audit: noted, Throttle: auth.NewThrottle(),
 		Resolver: resolver, Forwarder: forwarder, Refused: g.metrics.refused,
 	})
 	g.v2 = v2.New(v2.Config{
@@ -162,7 +169,7 @@ func (g *gateway) wire() (err error) {
 	})
 	g.control, err = control.New(control.Deps{
 		Rights: g.deps.Rights, Hasher: g.deps.Hasher, Keys: g.deps.Keys, Audit: g.deps.Audit, Bounds: g.deps.Bounds,
-		Routes: g.deps.Routes, Door: g.door,
+		Routes: g.deps.Routes, Door: g.door, Refusals: g.deps.Refusals, File: g.deps.File,
 	})
 	if err != nil {
 		return err

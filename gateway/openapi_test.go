@@ -9,10 +9,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/modelserveai/modelserve/gateway/auth"
-	"github.com/modelserveai/modelserve/gateway/rights/rightstest"
 	"github.com/modelserveai/modelserve/gateway/control"
 	"github.com/modelserveai/modelserve/gateway/door"
+	"github.com/modelserveai/modelserve/gateway/rights/rightstest"
 	"github.com/modelserveai/modelserve/gateway/route"
 	v2 "github.com/modelserveai/modelserve/gateway/v2"
 )

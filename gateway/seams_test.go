@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/modelserveai/modelserve/gateway"
+	"github.com/modelserveai/modelserve/gateway/audit"
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/door"
@@ -33,7 +34,7 @@ type ledger struct {
 	asked    []door.Ask
 	charged  infer.Usage
 	reported int // grants that ended with a report
-	refusals []door.Refusal
+	refusals []audit.Entry
 }
 
 // Admit implements door.Limiter.
@@ -52,11 +53,11 @@ func (l *ledger) Admit(_ context.Context, c *call.Call, a door.Ask) (door.Share,
 	return grant{l}, nil
 }
 
-// Record implements door.Audit.
-func (l *ledger) Record(_ context.Context, _ *call.Call, r door.Refusal) {
+// Refused implements control.Refusals.
+func (l *ledger) Refused(e audit.Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.refusals = append(l.refusals, r)
+	l.refusals = append(l.refusals, e)
 }
 
 type grant struct{ of *ledger }
@@ -243,11 +244,21 @@ func TestRefusalsAreRecorded(t *testing.T) {
 		w.do(q)
 	}
 	w.server.Close()
-	want := []door.Refusal{
-		{Code: problem.Unauthenticated},
-		{Action: auth.Action{Verb: auth.DoInfer, On: "secret-model"}, Code: problem.PermissionDenied},
-		{Action: auth.Action{Verb: auth.DoInfer, On: "ocr"}, Code: problem.PermissionDenied},
-		{Action: auth.Action{Verb: auth.DoManageKeys}, Code: problem.PermissionDenied},
+	denied := func(action, resource string) audit.Entry {
+		return audit.Entry{
+			Tenant: "default", Action: action, Resource: resource, Outcome: audit.Refused, Reason: "permission_denied", Address: "127.0.0.1",
+		}
+	}
+	want := []audit.Entry{
+		{Action: "authenticate", Outcome: audit.Refused, Reason: "unauthenticated", Address: "127.0.0.1"},
+		denied("infer", "model:secret-model"), denied("infer", "model:ocr"), denied("manage keys", ""),
+	}
+	for i := range l.refusals {
+		e := &l.refusals[i]
+		if e.At.IsZero() || e.RequestID == "" || e.Tenant != "" && !strings.HasPrefix(e.Actor, "key:") {
+			t.Errorf("%+v", e)
+		}
+		e.At, e.RequestID, e.Actor = time.Time{}, "", ""
 	}
 	if diff := cmp.Diff(want, l.refusals); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/gateway/auth"

@@ -35,7 +35,6 @@ type Key struct {
 	Imported   bool      // made elsewhere: what is known of it is never dropped
 	LastUsedAt time.Time // to the minute, where it was asked for; zero is never
 
-	Imported bool // its text comes from the gateway's configuration; it is never removed
 }
 
 // Status is what a key is good for.

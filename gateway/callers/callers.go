@@ -137,7 +137,7 @@ func (c *Callers) checkHashes(ctx context.Context) error {
 
 // Wire gives a gateway what knows who may call.
 func (c *Callers) Wire(deps *gateway.Deps) {
-	deps.Rights, deps.Hasher, deps.Keys, deps.Audit, deps.Refusals = c.rights, c.hasher, c.store, c.store, refusals{c.refusals}
+	deps.Rights, deps.Hasher, deps.Keys, deps.Audit, deps.Refusals = c.rights, c.hasher, c.store, c.store, c.refusals
 	deps.Authenticators, deps.File = append(deps.Authenticators, tokens{c.tokens, c.rights}), c.file
 	deps.Bounds = access.Bounds{Keys: c.config.TenantKeys, Roles: c.config.TenantRoles, Grants: c.config.TenantGrants}
 }

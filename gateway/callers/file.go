@@ -31,11 +31,7 @@ func (c *Callers) apply(f *gatewayfile.File) error {
 	if err := c.tokens.Set(f.Issuers); err != nil {
 		return err
 	}
-	stale := f.Stale
-	if stale == 0 {
-		stale = rights.DefaultStale
-	}
-	c.rights.SetStale(stale)
+	c.rights.SetStale(f.Stale)
 	return nil
 }
 
@@ -105,4 +101,3 @@ func (t tokens) Authenticate(ctx context.Context, credential string) (*auth.Prin
 }
 
 var _ auth.Authenticator = tokens{}
-

@@ -35,6 +35,7 @@ type Deps struct {
 
 	Door     Door     // decides who may what
 	Refusals Refusals // of changes that somebody may not make; nil is none
+	File     File     // what is in force of the gateway's file; nil is none
 }
 
 // Rights are what is stored of keys, roles and grants: a rights.Mirror.
@@ -115,6 +116,7 @@ func build(deps Deps) (a *API, err error) {
 	a.addAccess(set)
 	a.addAudit(set)
 	a.addFunctions(set)
+	a.addFile(set)
 	describeV2(set, document.Components)
 	a.endpoints, a.document, err = set.Finish()
 	return a, err

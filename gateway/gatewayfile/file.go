@@ -16,8 +16,11 @@ import (
 // File is what a gateway's file says.
 type File struct {
 	Issuers []jwt.Issuer
-	Stale   time.Duration // 0 is not said
+	Stale   time.Duration // how long known keys stay good while the database cannot be reached
 }
+
+// Default is what is in force without a file.
+func Default() *File { return &File{Stale: 30 * time.Second} }
 
 // Fault is one thing that is wrong with a file.
 type Fault struct {
@@ -81,7 +84,7 @@ const (
 
 // file makes of the form what it says.
 func (f *form) file(at func(path string) int) (*File, Faults) {
-	out := &File{}
+	out := Default()
 	var faults Faults
 	duration := func(path, text string, least, most time.Duration) time.Duration {
 		if text == "" {
@@ -93,7 +96,9 @@ func (f *form) file(at func(path string) int) (*File, Faults) {
 		}
 		return d
 	}
-	out.Stale = duration("stale", f.Stale, shortestStale, longestStale)
+	if d := duration("stale", f.Stale, shortestStale, longestStale); d > 0 {
+		out.Stale = d
+	}
 	for i := range f.Issuers {
 		w := &f.Issuers[i]
 		path := fmt.Sprintf("issuers[%d]", i)

@@ -25,7 +25,7 @@ func TestGoodFiles(t *testing.T) {
 		text string
 		want gatewayfile.File
 	}{
-		"nothing decided": {head, gatewayfile.File{}},
+		"nothing decided": {head, gatewayfile.File{Stale: 30 * time.Second}},
 		"as JSON":         {`{"apiVersion": "modelserve.dev/v1", "kind": "Gateway", "stale": "1m"}`, gatewayfile.File{Stale: time.Minute}},
 		"an issuer": {head + `
 stale: 30s
@@ -161,10 +161,10 @@ func TestFollow(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(1100 * time.Millisecond)
-		if is := f.InForce(); is.Generation != 3 || is.File.Stale != 0 || is.Digest != "" {
+		if is := f.InForce(); is.Generation != 3 || is.File.Stale != 30*time.Second || is.Digest != "" {
 			t.Errorf("in force %+v: a file that is gone means defaults", is)
 		}
-		if diff := cmp.Diff([]time.Duration{0, 5 * time.Second, 0}, applied); diff != "" {
+		if diff := cmp.Diff([]time.Duration{30 * time.Second, 5 * time.Second, 30 * time.Second}, applied); diff != "" {
 			t.Error(diff)
 		}
 	})

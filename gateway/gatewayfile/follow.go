@@ -111,7 +111,7 @@ func (f *Follower) look() error {
 		f.mend()
 		return nil
 	}
-	file := &File{}
+	file := Default()
 	if !missing {
 		file, err = Parse(data)
 		if err != nil {

@@ -15,7 +15,6 @@ import (
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
-	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/internal/env"
 )
 
@@ -88,10 +87,7 @@ func TestGatewayOfACluster(t *testing.T) {
 	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	key, _, err := auth.NewKey(auth.KeySpec{Name: "n", Tenant: "t", Scopes: []auth.Scope{auth.Admin}}, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := newKey(t)
 	environment := environment(t, s3.URL, service.URL, key)
 	environment["MODELSERVE_ROUTES"], environment["KUBECONFIG"], environment["K_SERVICE"] = "knative:default", kubeconfig, "gateway"
 	var cfg config

@@ -32,10 +32,27 @@ func environment(t *testing.T, s3, function, key string) map[string]string {
 	}
 	return map[string]string{
 		"PORT": "0", "MODELSERVE_METRICS_ADDRESS": "127.0.0.1:0",
-		"MODELSERVE_GATEWAY_DB": filepath.Join(dir, "gateway.db"), "MODELSERVE_ROUTES": routes, "MODELSERVE_ADMIN_KEY": key,
+		"MODELSERVE_GATEWAY_DB": filepath.Join(dir, "gateway.db"), "MODELSERVE_ROUTES": routes, "MODELSERVE_ADMIN_KEY": key, "MODELSERVE_HASH_KEYS": hashKey().String(),
 		"MODELSERVE_S3_BUCKET": "models", "MODELSERVE_S3_ENDPOINT": s3, "MODELSERVE_S3_PATH_STYLE": "true",
 		"MODELSERVE_S3_ACCESS_KEY_ID": "a", "MODELSERVE_S3_SECRET_ACCESS_KEY": "b",
 	}
+}
+
+// hashKey is what the tests' keys are hashed with.
+func hashKey() auth.HashKey { return auth.HashKey{ID: "test", Key: [32]byte{1}} }
+
+// newKey is the text of an operator's key.
+func newKey(t *testing.T) string {
+	t.Helper()
+	hasher, err := auth.NewHasher(hashKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, err := hasher.NewKey(auth.KeySpec{Name: "n", Tenant: "t", Scopes: []auth.Permission{auth.Admin}}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 func TestGateway(t *testing.T) {
@@ -50,10 +67,7 @@ func TestGateway(t *testing.T) {
 		_, _ = io.WriteString(w, "tenant "+r.Header.Get("Modelserve-Tenant"))
 	}))
 	t.Cleanup(function.Close)
-	key, _, err := auth.NewKey(auth.KeySpec{Name: "n", Tenant: "t", Scopes: []auth.Scope{auth.Admin}}, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := newKey(t)
 	var cfg config
 	if err := env.ParseFrom(&cfg, environment(t, s3.URL, function.URL, key)); err != nil {
 		t.Fatal(err)

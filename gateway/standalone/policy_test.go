@@ -53,10 +53,7 @@ func TestChangesAreFollowed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, _, err := auth.NewKey(auth.KeySpec{Name: "n", Tenant: "t", Scopes: []auth.Scope{auth.Admin}}, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := newKey(t)
 	environment := environment(t, s3.URL, service.URL, key)
 	environment["MODELSERVE_PUBLIC_KEY_FILE"] = filepath.Join(keys, "pub")
 	routes := "functions:\n- {name: iris, url: '" + service.URL + "', models: [iris@1]}\n"
@@ -144,10 +141,7 @@ func TestAKeyIsFollowedHoweverItIsSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, _, err := auth.NewKey(auth.KeySpec{Name: "n", Tenant: "t", Scopes: []auth.Scope{auth.Admin}}, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := newKey(t)
 	gateway := func(variables map[string]string) config {
 		t.Helper()
 		environment := environment(t, s3.URL, service.URL, key)

@@ -27,6 +27,9 @@ func (s *Set) describe(op *Operation, in *plan, out *output) {
 		Extensions: map[string]any{},
 	}
 	codes := slices.Concat(op.Codes, []problem.Code{problem.InvalidArgument}) // of query parameters at least
+	if op.Public {
+		o.Security = []map[string][]string{}
+	}
 	if op.Needs != "" {
 		codes = append(codes, problem.PermissionDenied)
 		needs := []string{}

@@ -33,6 +33,7 @@ type Operation struct {
 	Summary string
 	Tag     string
 
+	Public  bool      // whether it needs no credential; then Needs is not looked at
 	Needs   auth.Verb // what the caller has to be allowed; "" where a credential is enough
 	Audit   string    // the action's name in the audit log: "key.create"; "" where nothing changes
 	MaxBody int64     // bytes; 0 is DefaultMaxBody
@@ -98,7 +99,7 @@ func Add[In, Out any](s *Set, op Operation, handle func(context.Context, *call.C
 	out := outputOf(reflect.TypeFor[Out](), &op)
 	s.describe(&op, in, out)
 	s.plans = append(s.plans, in)
-	s.endpoints = append(s.endpoints, Endpoint{Method: op.Method, Pattern: op.Pattern, Serve: func(c *call.Call, w http.ResponseWriter, r *http.Request) error {
+	s.endpoints = append(s.endpoints, Endpoint{Method: op.Method, Pattern: op.Pattern, Public: op.Public, Serve: func(c *call.Call, w http.ResponseWriter, r *http.Request) error {
 		if op.Needs != "" {
 			if err := s.door.Decide(r.Context(), c, auth.Action{Verb: op.Needs}); err != nil {
 				return err

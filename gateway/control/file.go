@@ -1,0 +1,98 @@
+package control
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/call"
+	"github.com/modelserveai/modelserve/gateway/control/operation"
+	"github.com/modelserveai/modelserve/gateway/gatewayfile"
+	"github.com/modelserveai/modelserve/problem"
+)
+
+// File shows what is in force of the gateway's file: a gatewayfile.Follower.
+type File interface {
+	InForce() gatewayfile.InForce
+}
+
+func (a *API) addFile(set *operation.Set) {
+	operation.Add(set, operation.Operation{
+		Method: http.MethodGet, Pattern: "/v1/gateway", ID: "getGateway", Tag: "gateway",
+		Summary: "Show what is in force of the gateway's file",
+		Needs:   auth.DoAnything, Codes: []problem.Code{problem.NotFound},
+	}, a.getFile)
+	operation.Add(set, operation.Operation{
+		Method: http.MethodGet, Pattern: "/v1/login", ID: "listLogins", Tag: "gateway",
+		Summary: "List the issuers of which people take tokens",
+		Public:  true,
+	}, a.listLogins)
+}
+
+// Gateway is what is in force of the gateway's file.
+type Gateway struct {
+	Generation int64     `json:"generation" doc:"how many contents this replica has put in force"`
+	Digest     string    `json:"digest,omitempty" doc:"SHA-256 of the file; absent without one"`
+	Since      time.Time `json:"since"`
+	AgeSeconds float64   `json:"age_seconds"`
+	Bad        string    `json:"bad,omitempty" doc:"what is wrong with the file as it is now, while an earlier one is in force"`
+	Stale      string    `json:"stale" doc:"how long known keys stay good while the database cannot be reached"`
+	Issuers    []Issuer  `json:"issuers"`
+}
+
+// Issuer is who may call with tokens of theirs.
+type Issuer struct {
+	Issuer     string   `json:"issuer"`
+	Audiences  []string `json:"audiences"`
+	Algorithms []string `json:"algorithms"`
+	Tenant     string   `json:"tenant" doc:"CEL over claims"`
+	Roles      string   `json:"roles,omitempty" doc:"CEL over claims"`
+	Admin      bool     `json:"admin"`
+}
+
+type getFileOutput struct{ Body Gateway }
+
+func (a *API) getFile(context.Context, *call.Call, *struct{}) (*getFileOutput, error) {
+	if a.deps.File == nil {
+		return nil, problem.New(problem.NotFound, "this gateway follows no file")
+	}
+	is := a.deps.File.InForce()
+	out := &getFileOutput{Gateway{
+		Generation: is.Generation, Digest: is.Digest, Since: is.Since.UTC(), AgeSeconds: time.Since(is.Since).Seconds(), Bad: is.Bad,
+		Stale: is.File.Stale.String(),
+	}}
+	for i := range is.File.Issuers {
+		f := &is.File.Issuers[i]
+		out.Body.Issuers = append(out.Body.Issuers, Issuer{f.Issuer, f.Audiences, f.Algorithms, f.Tenant, f.Roles, f.Admin})
+	}
+	return out, nil
+}
+
+// Login is how to take a token of an issuer (RFC 8628).
+type Login struct {
+	Issuer   string   `json:"issuer"`
+	ClientID string   `json:"client_id"`
+	Scopes   []string `json:"scopes"`
+}
+
+// Logins are the issuers of which people take tokens.
+type Logins struct {
+	Issuers []Login `json:"issuers"`
+}
+
+type listLoginsOutput struct{ Body Logins }
+
+func (a *API) listLogins(context.Context, *call.Call, *struct{}) (*listLoginsOutput, error) {
+	out := &listLoginsOutput{}
+	if a.deps.File == nil {
+		return out, nil
+	}
+	is := a.deps.File.InForce()
+	for i := range is.File.Issuers {
+		if f := &is.File.Issuers[i]; f.Login != nil {
+			out.Body.Issuers = append(out.Body.Issuers, Login{f.Issuer, f.Login.ClientID, f.Login.Scopes})
+		}
+	}
+	return out, nil
+}
