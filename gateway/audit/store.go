@@ -78,7 +78,8 @@ type Verdict struct {
 
 // Verify reads a tenant's chain, and holds each entry to its hash, to the one
 // before, to the entry that says what was removed before the first, and the last to
-// the head that is stored beside the chain. Whoever writes anew a whole chain and
+// the head that is stored beside the chain. A chain that was removed whole is found out
+// by the platform's, also when it was begun anew. Whoever writes anew a whole chain and
 // its head is not found out by this, but by heads that were logged.
 func Verify(ctx context.Context, s Store, tenant string) (Verdict, error) {
 	c := chain{tenant: tenant}
@@ -89,12 +90,12 @@ func Verify(ctx context.Context, s Store, tenant string) (Verdict, error) {
 	if err == nil {
 		c.end(head)
 	}
-	if c.entries == 0 && c.broken == 0 && tenant != Platform {
-		opened, err := s.Entries(ctx, Filter{Tenant: Platform, Action: openAction, Resource: "chain:" + tenant, Limit: 1})
+	if c.broken == 0 && tenant != Platform {
+		opened, err := s.Entries(ctx, Filter{Tenant: Platform, Action: openAction, Resource: "chain:" + tenant, Limit: 2})
 		if err != nil {
 			return Verdict{}, err
 		}
-		if len(opened) > 0 {
+		if len(opened) > 1 || len(opened) == 1 && c.entries == 0 { // begun anew, or gone
 			c.broken = 1
 		}
 	}

@@ -27,6 +27,7 @@ type Store struct {
 	history []rights.Position
 	changed map[string]int64 // tenants, and the number of their last change
 	chains  map[string][]audit.Entry
+	heads   map[string]audit.Head // of those chains
 	err     error
 	reads   int
 }
@@ -51,6 +52,7 @@ func (s *Store) Copy() *Store {
 	defer s.mu.Unlock()
 	return &Store{
 		state: s.state, keys: maps.Clone(s.keys), history: slices.Clone(s.history), changed: maps.Clone(s.changed), chains: maps.Clone(s.chains),
+		heads: maps.Clone(s.heads),
 	}
 }
 
@@ -59,13 +61,13 @@ func (s *Store) Become(other *Store) {
 	o := other.Copy()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state, s.keys, s.history, s.changed, s.chains = o.state, o.keys, o.history, o.changed, o.chains
+	s.state, s.keys, s.history, s.changed, s.chains, s.heads = o.state, o.keys, o.history, o.changed, o.chains, o.heads
 }
 
 func (s *Store) begin(ctx context.Context) error {
 	if s.state == nil {
 		s.state, s.keys = access.NewState(), map[string]*auth.Key{}
-		s.changed, s.chains = map[string]int64{}, map[string][]audit.Entry{}
+		s.changed, s.chains, s.heads = map[string]int64{}, map[string][]audit.Entry{}, map[string]audit.Head{}
 	}
 	return cmp.Or(ctx.Err(), s.err)
 }
@@ -89,10 +91,19 @@ func (s *Store) since(p rights.Position) *rights.Update {
 	u.Whole = !slices.Contains(s.history, p)
 	for tenant, number := range s.changed {
 		if u.Whole || number > p.Number {
-			u.Tenants[tenant] = s.state.Tenant(tenant)
+			u.Tenants[tenant] = s.tenant(tenant)
 		}
 	}
 	return u
+}
+
+// tenant is a tenant without the keys that expired more than a day ago.
+func (s *Store) tenant(name string) *access.Tenant {
+	t := *s.state.Tenant(name)
+	t.Keys = slices.DeleteFunc(slices.Clone(t.Keys), func(k *auth.Key) bool {
+		return !k.ExpiresAt.IsZero() && k.ExpiresAt.Before(time.Now().Add(-24*time.Hour))
+	})
+	return &t
 }
 
 // Commit implements rights.Store.
@@ -107,22 +118,24 @@ func (s *Store) Commit(ctx context.Context, p rights.Position, decide func(*righ
 	if err != nil {
 		return p, err
 	}
-	change := &stored.Change
+	change := stored.Change
 	if len(change.Tenants())+len(stored.Entries) == 0 {
 		return u.Position, nil
 	}
-	next := rights.Position{Number: u.Position.Number + 1, Mark: rand.Text()}
-	s.history = append(s.history, next)
-	s.state = s.state.Apply(change)
-	for _, tenant := range change.Tenants() {
-		s.changed[tenant] = next.Number
-	}
-	for _, k := range change.Keys {
-		kept := *k
-		if before := s.keys[k.ID]; before != nil {
-			kept.LastUsedAt = before.LastUsedAt
+	change.Keys = nil
+	for _, k := range stored.Change.Keys {
+		live, kept := *k, *k
+		if before := s.keys[k.ID]; before != nil { // what uses of it noted stays
+			live.Hash, kept.Hash, kept.LastUsedAt = before.Hash, before.Hash, before.LastUsedAt
 		}
 		s.keys[k.ID] = &kept
+		change.Keys = append(change.Keys, &live)
+	}
+	next := rights.Position{Number: u.Position.Number + 1, Mark: rand.Text()}
+	s.history = append(s.history, next)
+	s.state = s.state.Apply(&change)
+	for _, tenant := range change.Tenants() {
+		s.changed[tenant] = next.Number
 	}
 	return next, s.add(stored.Entries)
 }
@@ -201,17 +214,14 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 func (s *Store) head(tenant string) audit.Head {
-	chain := s.chains[tenant]
-	if len(chain) == 0 {
-		return audit.Head{Tenant: tenant}
-	}
-	last := chain[len(chain)-1]
-	return audit.Head{Tenant: tenant, Seq: last.Seq, Hash: last.Hash}
+	head := s.heads[tenant]
+	head.Tenant = tenant
+	return head
 }
 
 func (s *Store) add(entries []audit.Entry) error {
 	for _, e := range entries {
-		if len(s.chains[e.Tenant]) == 0 && e.Tenant != audit.Platform {
+		if s.heads[e.Tenant].Seq == 0 && e.Tenant != audit.Platform {
 			if err := s.add([]audit.Entry{audit.Opened(e.Tenant, e.At)}); err != nil {
 				return err
 			}
@@ -221,6 +231,7 @@ func (s *Store) add(entries []audit.Entry) error {
 			return err
 		}
 		s.chains[e.Tenant] = append(s.chains[e.Tenant], next)
+		s.heads[e.Tenant] = audit.Head{Tenant: e.Tenant, Seq: next.Seq, Hash: next.Hash}
 	}
 	return nil
 }
@@ -274,7 +285,7 @@ func (s *Store) Heads(ctx context.Context, since time.Time, most int) ([]audit.H
 	}
 	var out []audit.Head
 	for tenant, chain := range s.chains {
-		if len(out) < most && !chain[len(chain)-1].At.Before(since) {
+		if len(out) < most && len(chain) > 0 && !chain[len(chain)-1].At.Before(since) {
 			out = append(out, s.head(tenant))
 		}
 	}
@@ -313,4 +324,14 @@ func (s *Store) Damage(tenant string, seq int64, change func(*audit.Entry)) erro
 		}
 	}
 	return errors.New("there is no such entry")
+}
+
+// Remove deletes entries of a chain behind everybody's back, and its head as well.
+func (s *Store) Remove(tenant string, from, to int64, head bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.chains[tenant] = slices.DeleteFunc(slices.Clone(s.chains[tenant]), func(e audit.Entry) bool { return e.Seq >= from && e.Seq <= to })
+	if head {
+		delete(s.heads, tenant)
+	}
 }

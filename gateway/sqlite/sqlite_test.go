@@ -1,0 +1,99 @@
+package sqlite_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/modelserveai/modelserve/gateway/sqlite"
+	"github.com/modelserveai/modelserve/gateway/storetest"
+)
+
+func open(t *testing.T, path string) *sqlite.Store {
+	t.Helper()
+	s, err := sqlite.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// raw opens a database as any program can.
+func raw(t *testing.T, path string) *sql.DB {
+	t.Helper()
+	conn, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// file implements storetest.Database.
+type file struct {
+	storetest.SQL
+
+	path string
+	conn *sql.DB
+}
+
+func newFile(t *testing.T, path string) *file {
+	conn := raw(t, path)
+	return &file{func(ctx context.Context, query string) error {
+		_, err := conn.ExecContext(ctx, query)
+		return err
+	}, path, conn}
+}
+
+func (f *file) Open(t *testing.T) storetest.Store { return open(t, f.path) }
+
+func (f *file) Copy(t *testing.T) storetest.Database {
+	path := filepath.Join(t.TempDir(), "copy.db")
+	f.Do(t, fmt.Sprintf("VACUUM INTO '%s'", path))
+	return newFile(t, path)
+}
+
+func TestStore(t *testing.T) {
+	t.Parallel()
+	storetest.RunStore(t, func(t *testing.T) storetest.Database { return newFile(t, filepath.Join(t.TempDir(), "gateway.db")) })
+	storetest.RunDurable(t, func(t *testing.T) (storetest.Database, storetest.SQL) {
+		f := newFile(t, filepath.Join(t.TempDir(), "gateway.db"))
+		return f, f.SQL
+	})
+}
+
+func TestFileIsForItsOwnerOnly(t *testing.T) {
+	t.Parallel()
+	// A name that is a URI's syntax is only a name.
+	path := filepath.Join(t.TempDir(), "a b?mode=memory#%41.db")
+	open(t, path)
+	for _, name := range []string{path, path + "-wal", path + ".lock"} {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", name, info.Mode())
+		}
+	}
+}
+
+func TestNewerSchemaIsRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "gateway.db")
+	if _, err := raw(t, path).ExecContext(t.Context(), "PRAGMA user_version = 99"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sqlite.Open(t.Context(), path); err == nil || !strings.Contains(err.Error(), "schema version 99") {
+		t.Errorf("error %v", err)
+	}
+}
