@@ -53,11 +53,11 @@ type Durable interface {
 func RunDurable(t *testing.T, open func(t *testing.T) (Database, SQL)) {
 	t.Helper()
 	for name, check := range map[string]func(*testing.T, *durable){
-		"plain hashes are converted once":            convert,
-		"keys that are good are counted by hash key": hashedBy,
-		"ended keys are kept, a thousand a tenant":   forgetKeys,
-		"ten thousand positions are kept":            forgetPositions,
-		"what is a tenant's stays the tenant's":      othersRow,
+		"plain hashes are converted once":                             convert,
+		"keys that are good are counted by hash key":                  hashedBy,
+		"ended keys are kept, a thousand a tenant":                    forgetKeys,
+		"ten thousand positions are kept":                             forgetPositions,
+		"what is a tenant's stays the tenant's":                       othersRow,
 		"a decision that takes long holds up others only for a while": slowDecision,
 		"a caller who goes while deciding stores nothing":             goneWhileDeciding,
 		"a row that cannot be read is an error":                       unreadable,
@@ -129,7 +129,7 @@ func forgetKeys(t *testing.T, d *durable) {
 		all = append(all, k)
 	}
 	all[most+2].RevokedAt, all[most+2].ExpiresAt = now().AddDate(-1000, 0, 0), now().AddDate(-1000, 0, 0)
-	all[most+2].RevokedAt = epoch().AddDate(0, 0, -1) // ended first
+	all[most+2].RevokedAt = epoch().AddDate(0, 0, -1)                                  // ended first
 	all[1].RevokedAt, all[1].ExpiresAt = all[1].ExpiresAt.AddDate(-200, 0, 0), epoch() // revoked before it was made
 	imported, live, other := key("imported", "a"), key("live", "a"), key("other", "b")
 	imported.RevokedAt, other.RevokedAt = epoch().AddDate(-1, 0, 0), epoch().AddDate(-1, 0, 0)

@@ -1,0 +1,178 @@
+// Package postgres keeps the gateway's state in PostgreSQL, for gateways of several
+// replicas.
+//
+// It satisfies the gateway's interfaces and decides nothing. The SQL is in
+// queries and migrations, the Go in db is generated from it by sqlc.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/modelserveai/modelserve/gateway/audit"
+	"github.com/modelserveai/modelserve/gateway/postgres/db"
+	"github.com/modelserveai/modelserve/gateway/rights"
+)
+
+//go:generate go -C ../../tools/sqlc tool sqlc generate -f ../../gateway/postgres/sqlc.yaml
+
+const (
+	maxConnections = 8 // for all but the poll
+	maxPolling     = 4 // the poll's own, so that it waits for no change; one is used, others replace one that hangs
+	connectTimeout = 2 * time.Second
+	healthPeriod   = 5 * time.Second
+)
+
+// limits are those of a session, in milliseconds.
+func limits() map[string]string {
+	return map[string]string{
+		"statement_timeout": "2000", "lock_timeout": "1000", "idle_in_transaction_session_timeout": "5000",
+		"application_name": "modelserve-gateway",
+	}
+}
+
+// Store is the gateway's state in a PostgreSQL database. It implements rights.Store
+// and audit.Store.
+type Store struct {
+	pool, poll *pgxpool.Pool
+	queries    *db.Queries // of pool
+}
+
+var (
+	_ rights.Store = (*Store)(nil)
+	_ audit.Store  = (*Store)(nil)
+)
+
+// Open connects to the database of a URL, and brings its schema up to date; several
+// replicas may do so at once. Of several hosts in the URL the one is taken that can
+// be written to, where the URL's target_session_attrs does not say otherwise. No
+// error repeats the URL.
+func Open(ctx context.Context, url string) (*Store, error) {
+	config, err := parse(url)
+	if err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, config.ConnConfig); err != nil {
+		return nil, fmt.Errorf("open the gateway's database: %w", err)
+	}
+	polling := config.Copy()
+	polling.MaxConns, polling.MinConns = maxPolling, 0
+	if !strings.Contains(url, "target_session_attrs") {
+		// What cannot be written to for now can still be followed.
+		polling.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	}
+	s := &Store{}
+	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return nil, fmt.Errorf("open the gateway's database: %w", err)
+	}
+	if s.poll, err = pgxpool.NewWithConfig(ctx, polling); err != nil {
+		s.pool.Close()
+		return nil, fmt.Errorf("open the gateway's database: %w", err)
+	}
+	s.queries = db.New(s.pool)
+	return s, nil
+}
+
+func parse(url string) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil || strings.Contains(config.ConnConfig.Database, "@") { // a password that is not encoded ends up anywhere
+		return nil, errors.New("open the gateway's database: its URL cannot be read: expected " +
+			"postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full, with what is no letter or digit in USER and PASSWORD percent-encoded")
+	}
+	if !strings.Contains(url, "pool_max_conns") {
+		config.MaxConns = maxConnections
+	}
+	config.HealthCheckPeriod = healthPeriod
+	conn := config.ConnConfig
+	if !strings.Contains(url, "target_session_attrs") {
+		conn.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	if conn.ConnectTimeout == 0 {
+		conn.ConnectTimeout = connectTimeout
+	}
+	for name, value := range limits() {
+		if conn.RuntimeParams[name] == "" {
+			conn.RuntimeParams[name] = value
+		}
+	}
+	return config, nil
+}
+
+// Close closes the connections. Closing twice is safe.
+func (s *Store) Close() error {
+	s.pool.Close()
+	s.poll.Close()
+	return nil
+}
+
+// Ping reports whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	if _, err := s.queries.Newest(ctx); err != nil {
+		return s.failed(fmt.Errorf("ping the gateway's database: %w", err))
+	}
+	return nil
+}
+
+// errStandby is of a server that follows another, and may be behind.
+var errStandby = errors.New("the database is a standby, in recovery")
+
+const readOnly = "25006" // read_only_sql_transaction
+
+// failed has connections made anew where an error says that they are to a server
+// that is no longer the one to write to. It returns the error.
+func (s *Store) failed(err error) error {
+	var refused *pgconn.PgError
+	switch {
+	case errors.Is(err, errStandby):
+		s.pool.Reset()
+		s.poll.Reset()
+	case errors.As(err, &refused) && refused.Code == readOnly:
+		s.pool.Reset()
+	}
+	return err
+}
+
+// write has do write in a transaction. do's error undoes it and is returned as it
+// is.
+func (s *Store) write(ctx context.Context, do func(*db.Queries) error) error {
+	tx, err := s.pool.Begin(ctx)
+	if err != nil {
+		return s.failed(fmt.Errorf("write to the gateway's database: %w", err))
+	}
+	defer func() { _ = tx.Rollback(ctx) }() // where it was not committed; a connection that cannot is closed
+	if err := do(db.New(tx)); err != nil {
+		return s.failed(err)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return s.failed(fmt.Errorf("write to the gateway's database: %w", err))
+	}
+	return nil
+}
+
+// read has do read what was stored at one moment, beside whatever changes.
+func (s *Store) read(ctx context.Context, pool *pgxpool.Pool, do func(*db.Queries) error) error {
+	tx, err := pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return s.failed(fmt.Errorf("read the gateway's database: %w", err))
+	}
+	defer func() { _ = tx.Rollback(ctx) }() // nothing was written
+	return s.failed(do(db.New(tx)))
+}
+
+// all is the first error of a batch.
+func all(batch interface{ Exec(func(int, error)) }) error {
+	var first error
+	batch.Exec(func(_ int, err error) {
+		if first == nil {
+			first = err
+		}
+	})
+	return first
+}
