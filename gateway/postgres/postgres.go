@@ -77,6 +77,9 @@ func Open(ctx context.Context, url string) (*Store, error) {
 		return nil, fmt.Errorf("open the gateway's database: %w", err)
 	}
 	s.queries = db.New(s.pool)
+	if err := errors.Join(s.pool.Ping(ctx), s.poll.Ping(ctx)); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the gateway's database: %w", err), s.Close())
+	}
 	return s, nil
 }
 
