@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Brings what the tests use and the platform does not: a client nobody here
 # wrote, in Python, beside the other things that are fetched, and the ONNX
-# project's node tests from Debian. Does nothing when they are there.
+# project's node tests and PostgreSQL from Debian. Does nothing when they are there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 . test/debian.sh
 command -v curl >/dev/null || debian curl "The tests paste the curl lines that the platform prints."
 [ -d /usr/share/libonnx-testdata/data/node ] || debian libonnx-testdata "The tests take the ONNX project's node tests from Debian."
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || debian postgresql "The tests start PostgreSQL servers of their own."
 
 test/clients/setup.sh
 

@@ -192,7 +192,9 @@ func TestStandbyIsNotReadAndFoundWhenPromoted(t *testing.T) {
 	if err := standby.Exec(t.Context(), name, "ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"); err != nil {
 		t.Fatal(err)
 	}
-	recovers(t, "the standby leaves", func() error { return primary.Exec(t.Context(), name, "SELECT 1 / (1 - count(*)) FROM pg_stat_replication") })
+	recovers(t, "the standby leaves", func() error {
+		return primary.Exec(t.Context(), name, "SELECT 1 / (1 - count(*)) FROM pg_stat_replication")
+	})
 	lost := mustPut(t, both, "lost")
 	primary.Stop(t)
 	_, err = since(t.Context(), both, lost)

@@ -52,7 +52,7 @@ func Start(t *testing.T) *Server {
 // newServer makes a folder that the server's user may write to.
 func newServer(t *testing.T) *Server {
 	t.Helper()
-	folder, err := os.MkdirTemp("", "postgrestest") // t.TempDir is too long for a socket
+	folder, err := os.MkdirTemp("", "postgrestest") //nolint:usetesting // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
