@@ -52,6 +52,9 @@ func (s *Store) Append(ctx context.Context, entries []audit.Entry) error {
 
 // Entries implements audit.Store.
 func (s *Store) Entries(ctx context.Context, f audit.Filter) ([]audit.Entry, error) {
+	if !storable(f.Tenant, f.Actor, f.Action, f.Resource, string(f.Outcome)) {
+		return nil, nil
+	}
 	from, to, before := stored.Bounds(&f)
 	p := db.EntriesParams{
 		Tenant: f.Tenant, Before: before, Actor: f.Actor, Action: f.Action, Resource: f.Resource, Outcome: string(f.Outcome),

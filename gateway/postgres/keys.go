@@ -16,6 +16,9 @@ import (
 
 // Key returns a key whatever its status, or auth.ErrNoKey.
 func (s *Store) Key(ctx context.Context, id string) (*auth.Key, error) {
+	if !storable(id) {
+		return nil, fmt.Errorf("get key: %w", auth.ErrNoKey)
+	}
 	row, err := s.queries.GetKey(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, fmt.Errorf("get key: %w", auth.ErrNoKey)
@@ -29,6 +32,9 @@ func (s *Store) Key(ctx context.Context, id string) (*auth.Key, error) {
 // Keys returns a page of keys, newest first, whatever their status.
 func (s *Store) Keys(ctx context.Context, page auth.Page) ([]*auth.Key, error) {
 	before, beforeID := stored.Before(page)
+	if !storable(page.Tenant, beforeID) {
+		return nil, nil
+	}
 	var rows []db.Key
 	var err error
 	if page.Tenant == "" {

@@ -181,9 +181,18 @@ func hostile(t *testing.T, b *bench) {
 		}
 		same(t, fmt.Sprintf("%q", text), want, b.key(t, id))
 	}
-	for _, text := range []string{"a\x00b", "\xff"} { // they have no key, in whatever way
-		if k, err := b.Key(t.Context(), text); err == nil {
-			t.Errorf("%q: key %v", text, k)
+	for _, text := range []string{"a\x00b", "\xff", "'", "\n"} {
+		if k, err := b.Key(t.Context(), text); !errors.Is(err, auth.ErrNoKey) {
+			t.Errorf("%q: key %v, error %v", text, k, err)
+		}
+		if keys, err := b.Keys(t.Context(), auth.Page{Tenant: text, Limit: 10}); err != nil || len(keys) != 0 {
+			t.Errorf("keys of %q: %v, %v", text, keys, err)
+		}
+		for _, f := range []audit.Filter{{Tenant: text}, {Tenant: "a", Actor: text}, {Tenant: "a", Action: text}, {Tenant: "a", Resource: text}} {
+			f.Limit = 10
+			if entries, err := b.Entries(t.Context(), f); err != nil || len(entries) != 0 {
+				t.Errorf("entries of %+v: %v, %v", f, entries, err)
+			}
 		}
 	}
 	if err := b.Ping(t.Context()); err != nil {
