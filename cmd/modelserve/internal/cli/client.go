@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/modelserveai/modelserve/problem"
@@ -44,23 +46,9 @@ func newClient(addr address) *client {
 // call sends body as JSON, if it is not nil, and reads the answer into out, if
 // it is not nil. An error has the platform's message, and what to do.
 func (c *client) call(ctx context.Context, method, path string, body, out any) error {
-	var reader io.Reader
-	if body != nil {
-		data, err := json.Marshal(body)
-		if err != nil {
-			return fmt.Errorf("%s %s: %w", method, path, err)
-		}
-		reader = bytes.NewReader(data)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.server+path, reader)
+	req, err := c.request(ctx, method, path, body)
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if c.key != "" {
-		req.Header.Set("Authorization", "Bearer "+c.key)
+		return err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -81,6 +69,90 @@ func (c *client) call(ctx context.Context, method, path string, body, out any) e
 		return fmt.Errorf("%s does not answer like ModelServe (%w); check --server", c.server, err)
 	}
 	return nil
+}
+
+func (c *client) request(ctx context.Context, method, path string, body any) (*http.Request, error) {
+	var reader io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", method, path, err)
+		}
+		reader = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.server+path, reader)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	return req, nil
+}
+
+// stream copies an answer that may be long, however long it takes.
+func (c *client) stream(ctx context.Context, path string, to io.Writer) error {
+	req, err := c.request(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	unhurried := *c.http
+	unhurried.Timeout = 0
+	resp, err := unhurried.Do(req)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		if err != nil {
+			return fmt.Errorf("read the answer of %s: %w", c.server, err)
+		}
+		return c.refused(resp, data)
+	}
+	if _, err := io.Copy(to, resp.Body); err != nil {
+		return fmt.Errorf("the answer of %s broke off, and what was written is not all: %w", c.server, err)
+	}
+	return nil
+}
+
+// mostAPage is how much a list gives at once.
+const mostAPage = 200
+
+// pages reads a list of the control API, to its end, or as many as most where that
+// is not 0. noun is the field that the list is in.
+func pages[T any](ctx context.Context, c *client, path, noun string, query url.Values, most int) ([]T, error) {
+	all := []T{}
+	asked := url.Values{}
+	maps.Copy(asked, query)
+	for {
+		limit := mostAPage
+		if most > 0 {
+			limit = min(limit, most-len(all))
+		}
+		asked.Set("limit", strconv.Itoa(limit))
+		var page map[string]json.RawMessage
+		if err := c.call(ctx, http.MethodGet, path+"?"+asked.Encode(), nil, &page); err != nil {
+			return nil, err
+		}
+		var items []T
+		var next string
+		err := json.Unmarshal(page[noun], &items)
+		if raw := page["next_cursor"]; err == nil && raw != nil {
+			err = json.Unmarshal(raw, &next)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s does not answer like ModelServe (%w); check --server", c.server, err)
+		}
+		all = append(all, items...)
+		if next == "" || next == asked.Get("cursor") || most > 0 && len(all) >= most {
+			return all, nil
+		}
+		asked.Set("cursor", next)
+	}
 }
 
 // load has a model's version that calls without one reach loaded, and returns
@@ -124,7 +196,7 @@ func (c *client) refused(resp *http.Response, data []byte) error {
 	case body.Code == problem.Unauthenticated:
 		return fmt.Errorf("%w; %s does not know this key: check --key, MODELSERVE_KEY and .modelserve/key", refused, c.server)
 	case body.Code == problem.PermissionDenied:
-		return fmt.Errorf("%w; use a key that has the scope", refused)
+		return fmt.Errorf("%w; `modelserve access explain` says what a key may do, and why", refused)
 	case body.Code == problem.Internal && body.RequestID != "":
 		return fmt.Errorf("%w (request id %s)", refused, body.RequestID)
 	}

@@ -17,58 +17,63 @@ import (
 
 // apiKey is a key as the control API answers it.
 type apiKey struct {
-	ID        string     `json:"id"`
-	Name      string     `json:"name"`
-	Tenant    string     `json:"tenant"`
-	Scopes    []string   `json:"scopes"`
-	Roles     []string   `json:"roles"`
-	Status    string     `json:"status"`
-	CreatedAt time.Time  `json:"created_at"`
-	ExpiresAt *time.Time `json:"expires_at,omitempty"`
-	RevokedAt *time.Time `json:"revoked_at,omitempty"`
+	ID          string     `json:"id"`
+	Name        string     `json:"name"`
+	Description string     `json:"description,omitempty"`
+	Tenant      string     `json:"tenant"`
+	Scopes      []string   `json:"scopes"`
+	Roles       []string   `json:"roles"`
+	Status      string     `json:"status"`
+	Replaces    string     `json:"replaces,omitempty"`
+	CreatedAt   time.Time  `json:"created_at"`
+	ExpiresAt   *time.Time `json:"expires_at,omitempty"`
+	RevokedAt   *time.Time `json:"revoked_at,omitempty"`
+	LastUsedAt  *time.Time `json:"last_used_at,omitempty"`
 
 	Key string `json:"key,omitempty"` // only in the answer that made it
 }
 
 // newKey asks for a key.
 type newKey struct {
-	Name      string     `json:"name"`
-	Scopes    []string   `json:"scopes"`
-	Tenant    string     `json:"tenant,omitempty"`
-	Roles     []string   `json:"roles,omitempty"`
-	ExpiresAt *time.Time `json:"expires_at,omitempty"`
-	ExpiresIn string     `json:"expires_in,omitempty"`
+	Name        string   `json:"name"`
+	Description string   `json:"description,omitempty"`
+	Scopes      []string `json:"scopes,omitempty"`
+	Tenant      string   `json:"tenant,omitempty"`
+	Roles       []string `json:"roles,omitempty"`
+
+	ending
 }
 
 func (a *app) keysCommand() *cobra.Command {
-	return group("keys", "Make, list and revoke the keys that may call the platform",
-		a.keysCreateCommand(), a.keysListCommand(), a.keysRevokeCommand())
+	return group("keys", "Make, list, rotate and revoke the keys that may call the platform",
+		a.keysCreateCommand(), a.keysListCommand(), a.keysRotateCommand(), a.keysRevokeCommand())
 }
 
 func (a *app) keysCreateCommand() *cobra.Command {
-	var (
-		ask       newKey
-		expiresIn time.Duration
-		expiresAt string
-	)
+	var ask newKey
 	cmd := &cobra.Command{
-		Use:   "create NAME --scope SCOPE",
+		Use:   "create NAME {--scope SCOPE | --role ROLE}…",
 		Short: "Make a key and show it, this once",
 		Long: `Make a key and show it. The platform keeps only a hash of it, so it cannot be
 shown again.
 
-Scopes: infer:* and infer:MODEL call models, models:read reads about all of
-them, models:write also loads and unloads, keys:admin manages keys, admin is
-all of it. A key cannot give a scope that it lacks itself.`,
+Scopes: infer:* and infer:MODEL call models (a name may end in *), run:* and
+run:PIPELINE start pipelines; models:read, models:write, pipelines:read,
+pipelines:write, executions:read, executions:write, events:send, schedules:write,
+webhooks:write, usage:read and audit:read as they say, write with read;
+keys:admin manages keys, roles:admin roles and grants, admin is all of it.
+Roles: viewer, invoker, deployer, auditor, admin, and those of ` + "`modelserve roles list`" + `.
+A key cannot give what it lacks itself.`,
 		Example: `  modelserve keys create ci --scope infer:churn --scope models:read
+  modelserve keys create deploy --role deployer --description 'the pipeline of team a'
   modelserve keys create visitor --scope 'infer:*' --expires-in 24h`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ask.Name = args[0]
-			if len(ask.Scopes) == 0 {
-				return usagef("--scope: name at least one, such as --scope 'infer:*'")
+			if len(ask.Scopes)+len(ask.Roles) == 0 {
+				return usagef("--scope: name at least one, such as --scope 'infer:*', or a --role")
 			}
-			if err := ask.expire(cmd.Flags().Changed("expires-in"), expiresIn, expiresAt); err != nil {
+			if err := ask.set(cmd); err != nil {
 				return err
 			}
 			c, err := a.client()
@@ -79,39 +84,21 @@ all of it. A key cannot give a scope that it lacks itself.`,
 			if err := c.call(cmd.Context(), http.MethodPost, "/v1/keys", ask, &key); err != nil {
 				return err
 			}
-			return a.print(key, func() string {
-				return key.Key + "\n\nThis is the only time it is shown. Its id is " + key.ID + "; " +
-					"`modelserve keys revoke " + key.ID + "` ends it.\n"
-			})
+			return a.print(key, key.shownOnce)
 		},
 	}
-	cmd.Flags().StringArrayVar(&ask.Scopes, "scope", nil, "what it may do (repeatable, required)")
+	cmd.Flags().StringArrayVar(&ask.Scopes, "scope", nil, "what it may do (repeatable)")
 	cmd.Flags().StringArrayVar(&ask.Roles, "role", nil, "a role it has (repeatable)")
 	cmd.Flags().StringVar(&ask.Tenant, "tenant", "", "whose it is (your own key's tenant)")
-	cmd.Flags().DurationVar(&expiresIn, "expires-in", 0, "how long it lasts, such as 720h (for ever)")
-	cmd.Flags().StringVar(&expiresAt, "expires-at", "", "when it ends, as an RFC 3339 `time`")
+	cmd.Flags().StringVar(&ask.Description, "description", "", "what it is for")
+	ask.flags(cmd)
 	return cmd
 }
 
-// expire checks the two flags that set when a key ends. within is whether the
-// first is given.
-func (k *newKey) expire(within bool, in time.Duration, at string) error {
-	switch {
-	case within && at != "":
-		return usagef("--expires-in and --expires-at exclude each other")
-	case within && in < time.Second:
-		return usagef("--expires-in: expected a second or more, such as 720h, got %s; leave it out for a key that never ends", in)
-	case within:
-		k.ExpiresIn = in.String()
-	case at != "":
-		t, err := time.Parse(time.RFC3339, at)
-		if err != nil {
-			return usagef("--expires-at: expected a time such as 2030-01-31T00:00:00Z, got %q", at)
-		}
-		t = t.UTC()
-		k.ExpiresAt = &t
-	}
-	return nil
+// shownOnce is what people get of a key that was made.
+func (k *apiKey) shownOnce() string {
+	return k.Key + "\n\nThis is the only time it is shown. Its id is " + k.ID + "; " +
+		"`modelserve keys revoke " + k.ID + "` ends it.\n"
 }
 
 func (a *app) keysListCommand() *cobra.Command {
@@ -136,25 +123,7 @@ func (a *app) keysListCommand() *cobra.Command {
 
 // keys lists every key that may be seen, newest first.
 func (c *client) keys(ctx context.Context) ([]apiKey, error) {
-	all := []apiKey{}
-	for cursor := ""; ; {
-		var page struct {
-			Keys []apiKey `json:"keys"`
-			Next string   `json:"next_cursor"`
-		}
-		query := url.Values{"limit": {"200"}}
-		if cursor != "" {
-			query.Set("cursor", cursor)
-		}
-		if err := c.call(ctx, http.MethodGet, "/v1/keys?"+query.Encode(), nil, &page); err != nil {
-			return nil, err
-		}
-		all = append(all, page.Keys...)
-		if page.Next == "" || page.Next == cursor {
-			return all, nil
-		}
-		cursor = page.Next
-	}
+	return pages[apiKey](ctx, c, "/v1/keys", "keys", nil, 0)
 }
 
 // idOf is the id in a whole key that was given in its place: the rest is a
@@ -167,11 +136,15 @@ func idOf(given string) string {
 }
 
 // revoke ends the key of an id, or else the active one of a name, and returns
-// its id.
-func (c *client) revoke(ctx context.Context, given string) (id string, err error) {
+// its id. rotations also ends what it was rotated from and to.
+func (c *client) revoke(ctx context.Context, given string, rotations bool) (id string, err error) {
 	idOrName := idOf(given)
 	end := func(id string) error {
-		return c.call(ctx, http.MethodDelete, "/v1/keys/"+url.PathEscape(id), nil, nil)
+		path := "/v1/keys/" + url.PathEscape(id)
+		if rotations {
+			path += "?rotations=true"
+		}
+		return c.call(ctx, http.MethodDelete, path, nil, nil)
 	}
 	err = end(idOrName)
 	if code := problem.CodeOf(err); err == nil || code != problem.NotFound && code != problem.InvalidArgument {
@@ -198,26 +171,25 @@ func (c *client) revoke(ctx context.Context, given string) (id string, err error
 }
 
 func keyTable(keys []apiKey) string {
-	t := table{head: []string{"ID", "NAME", "TENANT", "SCOPES", "STATUS", "CREATED", "EXPIRES"}}
+	t := table{head: []string{"ID", "NAME", "TENANT", "SCOPES", "ROLES", "STATUS", "CREATED", "EXPIRES", "LAST USED"}}
 	for _, k := range keys {
-		expires := "never"
-		if k.ExpiresAt != nil {
-			expires = k.ExpiresAt.UTC().Format(time.DateTime)
-		}
-		t.add(k.ID, k.Name, k.Tenant, strings.Join(k.Scopes, ","), k.Status, k.CreatedAt.UTC().Format(time.DateTime), expires)
+		t.add(k.ID, k.Name, k.Tenant, commas(k.Scopes), commas(k.Roles), k.Status,
+			k.CreatedAt.UTC().Format(time.DateTime), timeOr(k.ExpiresAt, "never"), timeOr(k.LastUsedAt, "never"))
 	}
 	return t.String()
 }
 
 func (a *app) keysRevokeCommand() *cobra.Command {
-	return &cobra.Command{
+	var rotations bool
+	cmd := &cobra.Command{
 		Use:   "revoke {ID | NAME}…",
 		Short: "End keys now",
 		Long: `End keys, by their ids or by names that only one active key has. Calls with them
 are refused within two seconds. Revoking an id twice is no error. One that is not
 to be found does not keep the others.`,
 		Example: `  modelserve keys revoke k7x2m4
-  modelserve keys revoke ci`,
+  modelserve keys revoke ci
+  modelserve keys revoke k7x2m4 --rotations`,
 		Args: args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
@@ -227,7 +199,7 @@ to be found does not keep the others.`,
 			var ids []string
 			var faults []error
 			for _, arg := range args {
-				id, err := c.revoke(cmd.Context(), arg)
+				id, err := c.revoke(cmd.Context(), arg, rotations)
 				if err != nil {
 					faults = append(faults, fmt.Errorf("%s: %w", idOf(arg), err))
 					continue
@@ -245,4 +217,6 @@ to be found does not keep the others.`,
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&rotations, "rotations", false, "also end every key that it was rotated from and to")
+	return cmd
 }

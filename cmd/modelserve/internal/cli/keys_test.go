@@ -72,9 +72,9 @@ func TestKeys(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{"name": "ci", "scopes": []any{"infer:*"}, "expires_in": "24h0m0s"}, asked); diff != "" {
 		t.Errorf("asked (-want +got):\n%s", diff)
 	}
-	s.wants(`ID  NAME  TENANT   SCOPES             STATUS   CREATED              EXPIRES
-k1  ci    default  infer:*            active   2026-01-02 03:04:05  never
-k0  old   a        admin,models:read  expired  2025-01-02 03:04:05  2025-02-02 03:04:05
+	s.wants(`ID  NAME  TENANT   SCOPES             ROLES  STATUS   CREATED              EXPIRES              LAST USED
+k1  ci    default  infer:*            -      active   2026-01-02 03:04:05  never                never
+k0  old   a        admin,models:read  -      expired  2025-01-02 03:04:05  2025-02-02 03:04:05  never
 `, "keys", "list")
 	s.wants("revoked k1\n", "keys", "revoke", "k1")
 	if len(revoked) != 1 {
