@@ -77,7 +77,11 @@ func (e *explanation) roles() {
 		})
 		switch {
 		case len(path) > 0:
-			e.by = append(e.by, "The role "+strings.Join(path, ", which inherits ")+", has "+string(p)+".")
+			name := strings.Join(path, ", which inherits ")
+			if len(path) > 1 {
+				name += ","
+			}
+			e.by = append(e.by, fmt.Sprintf("The role %s has %s.", name, p))
 		case e.state.role(e.of.Tenant, name) == nil:
 			e.not = append(e.not, fmt.Sprintf("There is no role %s, so that holding it gives nothing.", name))
 		case e.of.NoAdmin:
@@ -211,10 +215,12 @@ func (e *explanation) near(held *Set) {
 	area := func(p auth.Permission) string { before, _, _ := strings.Cut(string(p), ":"); return before }
 	var near []string
 	for _, p := range held.all {
-		if slices.ContainsFunc(e.needs, func(n auth.Permission) bool { return area(n) == area(p) }) && len(near) < mostNear {
+		if slices.ContainsFunc(e.needs, func(n auth.Permission) bool { return area(n) == area(p) }) {
 			near = append(near, string(p))
 		}
 	}
+	slices.Sort(near)
+	near = near[:min(len(near), mostNear)]
 	if len(near) > 0 {
 		e.not = append(e.not, "What comes near, and does not cover it: "+strings.Join(near, ", ")+".")
 	}
