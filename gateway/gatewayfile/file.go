@@ -24,9 +24,9 @@ func Default() *File { return &File{Stale: 30 * time.Second} }
 
 // Fault is one thing that is wrong with a file.
 type Fault struct {
-	Path   string // "issuers[0].leeway"; "" is the file
-	Line   int    // from 1; 0 is not known
-	Detail string // what was expected
+	Path   string `json:"path"`   // "issuers[0].leeway"; "" is the file
+	Line   int    `json:"line"`   // from 1; 0 is not known
+	Detail string `json:"detail"` // what was expected
 }
 
 // String is the fault as people read it.

@@ -24,7 +24,8 @@ const maxAnswer = 8 << 20
 // client calls the platform's control API.
 type client struct {
 	address
-	http *http.Client
+	http   *http.Client
+	logins *loginFile // whose token is used where there is no key; nil is none
 }
 
 func (a *app) client() (*client, error) {
@@ -32,7 +33,16 @@ func (a *app) client() (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newClient(addr), nil
+	return a.clientOf(addr), nil
+}
+
+// clientOf calls the platform at addr, with the user's login where there is no key.
+func (a *app) clientOf(addr address) *client {
+	c := newClient(addr)
+	if file, err := a.loginFile(); err == nil { // else nobody logged in
+		c.logins = &file
+	}
+	return c
 }
 
 func newClient(addr address) *client {
@@ -87,8 +97,12 @@ func (c *client) request(ctx context.Context, method, path string, body any) (*h
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if c.key != "" {
-		req.Header.Set("Authorization", "Bearer "+c.key)
+	credential, err := c.credential(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if credential != "" {
+		req.Header.Set("Authorization", "Bearer "+credential)
 	}
 	return req, nil
 }
@@ -155,6 +169,14 @@ func pages[T any](ctx context.Context, c *client, path, noun string, query url.V
 	}
 }
 
+// credential is the key, or else the login's token; "" is neither.
+func (c *client) credential(ctx context.Context) (string, error) {
+	if c.key != "" || c.logins == nil {
+		return c.key, nil
+	}
+	return c.logins.token(ctx, c.server)
+}
+
 // load has a model's version that calls without one reach loaded, and returns
 // when it is.
 func (c *client) load(ctx context.Context, model string) error {
@@ -175,6 +197,7 @@ func (c *client) unreachable(err error) error {
 }
 
 // refused turns an answer that is not 2xx into the problem it holds.
+// credential is what was sent.
 func (c *client) refused(resp *http.Response, data []byte) error {
 	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	var body struct {
@@ -191,8 +214,10 @@ func (c *client) refused(resp *http.Response, data []byte) error {
 	}
 	refused := &problem.Error{Code: body.Code, Detail: body.Detail, Fields: body.Errors}
 	switch {
+	case body.Code == problem.Unauthenticated && (resp.Request == nil || resp.Request.Header.Get("Authorization") == ""):
+		return fmt.Errorf("%w; give a key with --key or MODELSERVE_KEY, run `modelserve login`, or run this where .modelserve/key is", refused)
 	case body.Code == problem.Unauthenticated && c.key == "":
-		return fmt.Errorf("%w; give a key with --key or MODELSERVE_KEY, or run this where .modelserve/key is", refused)
+		return fmt.Errorf("%w; %s does not take the login's token: run `modelserve login` again", refused, c.server)
 	case body.Code == problem.Unauthenticated:
 		return fmt.Errorf("%w; %s does not know this key: check --key, MODELSERVE_KEY and .modelserve/key", refused, c.server)
 	case body.Code == problem.PermissionDenied:

@@ -49,7 +49,7 @@ func (a *app) pins(ctx context.Context, refs []model.Ref) []string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	functions, err := newClient(addr).functions(ctx)
+	functions, err := a.clientOf(addr).functions(ctx)
 	if err != nil {
 		return notes // no platform answers
 	}

@@ -262,7 +262,7 @@ const (
 func (a *app) bring(ctx context.Context, ref model.Ref, addr address, takesOver bool) (notes []string) {
 	asking, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	c := newClient(addr)
+	c := a.clientOf(addr)
 	functions, err := c.functions(asking)
 	if err != nil {
 		return nil

@@ -19,6 +19,8 @@ type variables struct {
 	Data       string `env:"MODELSERVE_DATA"`             // the folder that a local platform keeps, where --data names none
 	SigningKey string `env:"MODELSERVE_SIGNING_KEY_FILE"` // the private key (PEM) that published models and policies are signed with, else the local platform's
 	PublicKey  string `env:"MODELSERVE_PUBLIC_KEY_FILE"`  // the public keys (PEM) that published models must be signed with, else the local platform's
+	Config     string `env:"XDG_CONFIG_HOME"`             // the user's configuration, where `modelserve login` keeps tokens
+	Home       string `env:"HOME"`                        // the user's folder, whose .config it is where XDG_CONFIG_HOME is not set
 	Gateway    string `env:"GATEWAY_URL"`                 // where a cluster's gateway is, as `make cluster` sets it; MODELSERVE_SERVER goes before it
 }
 
