@@ -254,3 +254,21 @@ func TestTheSameKeysInAnotherOrderChangeNothing(t *testing.T) {
 		}
 	})
 }
+
+func TestCloseEndsAFetch(t *testing.T) {
+	each(t, func(t *testing.T, issuer *jwttest.Issuer, v *jwt.Verifier) {
+		issuer.Answer(slow)
+		began := time.Now()
+		var group sync.WaitGroup
+		group.Go(func() { refused(t, v, hours(issuer, "jane"), problem.Unavailable) })
+		synctest.Wait()
+		v.Close()
+		v.Close()
+		group.Wait()
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("after %s", waited)
+		}
+		time.Sleep(time.Minute)
+		refused(t, v, hours(issuer, "jane"), problem.Unavailable)
+	})
+}
