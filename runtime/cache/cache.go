@@ -18,11 +18,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
+	"github.com/modelserveai/modelserve/internal/regular"
 	"github.com/modelserveai/modelserve/runtime/model"
 )
 
@@ -31,15 +33,21 @@ import (
 // read-only, and never removed while somebody holds a lease on it.
 //
 //	files/<sha256>        the file, locked shared (flock) by each lease
-//	files/<sha256>.ok     size and mtime it was verified with; its own mtime is the last use
+//	files/<sha256>.ok     what it was verified as; its own mtime is the last use
 //	partial/<sha256>      a download, locked by the one process that writes it
 //	sets/…                hard links under the names that a model with external data needs
 //
 // A download is used as soon as it is verified, and synced behind that: its .ok
 // is written once the disk has it, so what a crash leaves without one is hashed
 // again before it is used.
+//
+// The folder is its user's alone, and so is every file that is used: one that another
+// user made, or may write to, is fetched again. A lease has the file open from the
+// moment it is verified, and whoever loads it opens that one (Local.Path), not whatever
+// has its name by then.
 type Cache struct {
 	dir      string
+	user     int // who files must belong to
 	maxBytes int64
 	readOnly bool
 	logger   *slog.Logger
@@ -61,16 +69,18 @@ type Config struct {
 
 // Open makes the folder when it is missing, and removes what a process
 // that died left half-written.
-func Open(cfg Config) (*Cache, error) {
+func Open(cfg Config) (*Cache, error) { return openAs(cfg, os.Geteuid()) }
+
+func openAs(cfg Config, user int) (*Cache, error) {
 	c := &Cache{
-		dir: cfg.Dir, maxBytes: cfg.MaxBytes, readOnly: cfg.ReadOnly, logger: cfg.Logger,
+		dir: folder(cfg.Dir, user), user: user, maxBytes: cfg.MaxBytes, readOnly: cfg.ReadOnly, logger: cfg.Logger,
 		syncing: semaphore.NewWeighted(maxSyncing), unsynced: map[string]verified{},
 	}
 	if c.logger == nil {
 		c.logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.ReadOnly {
-		if _, err := os.Stat(cfg.Dir); err != nil {
+		if _, err := os.Stat(c.dir); err != nil {
 			return nil, fmt.Errorf("open cache: %w", err)
 		}
 		return c, nil
@@ -91,9 +101,9 @@ func Open(cfg Config) (*Cache, error) {
 
 // make makes the cache's folders, again when somebody removed them.
 func (c *Cache) make() error {
-	for _, sub := range []string{"files", "partial", "sets"} {
-		if err := os.MkdirAll(filepath.Join(c.dir, sub), 0o750); err != nil {
-			return diskError(err)
+	for _, sub := range []string{"", "files", "partial", "sets"} {
+		if err := makePrivate(filepath.Join(c.dir, sub), c.user); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -105,8 +115,13 @@ func (c *Cache) partial(sum string) string { return filepath.Join(c.dir, "partia
 // lease keeps a file from being evicted for one holder.
 type lease struct {
 	path string
-	file *os.File // holds the shared lock
+	file *os.File // what was verified; it holds the shared lock
+	as   verified
 }
+
+// open is a path by which the file itself is opened while the lease is held,
+// whatever has its name.
+func (l *lease) open() string { return fmt.Sprintf("/proc/self/fd/%d", l.file.Fd()) }
 
 func (l *lease) release() {
 	if l.file != nil {
@@ -116,26 +131,46 @@ func (l *lease) release() {
 	}
 }
 
-// verified is what a .ok file holds.
+// verified is what a .ok file holds: which file was verified, and as it was then. The
+// system sets Ctime at each change of a file, its times and names included, and
+// nobody else can: what has the same size and Mtime by being made so differs in it.
 type verified struct {
-	Size  int64 `json:"size"`
-	Mtime int64 `json:"mtime"` // nanoseconds
+	Size  int64  `json:"size"`
+	Mtime int64  `json:"mtime"` // nanoseconds
+	Ctime int64  `json:"ctime"` // nanoseconds
+	Inode uint64 `json:"inode"`
+}
+
+// stateOf is what a file is now.
+func stateOf(info fs.FileInfo) verified {
+	v := verified{Size: info.Size(), Mtime: info.ModTime().UnixNano()}
+	if is, ok := info.Sys().(*syscall.Stat_t); ok {
+		v.Ctime, v.Inode = is.Ctim.Nano(), is.Ino
+	}
+	return v
 }
 
 // acquire leases a file that is in the cache; nil means that it is not. A file
-// whose size or time is not what it was verified with is hashed again, and
-// removed when it has changed.
+// that is not as it was verified is hashed again, and removed when it has changed;
+// one that is not this user's alone is removed.
 func (c *Cache) acquire(ctx context.Context, f model.File) (*lease, error) {
 	path := c.path(f.SHA256)
 	for {
-		file, err := os.Open(path)
+		file, err := regular.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil // a miss
+		}
+		if errors.Is(err, regular.ErrNotRegular) {
+			return nil, c.replace(ctx, f.SHA256, err)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("cache: %w", err)
 		}
 		l := &lease{path: path, file: file}
+		if err := c.own(file); err != nil { // before its lock, which others may hold for ever
+			l.release()
+			return nil, c.replace(ctx, f.SHA256, err)
+		}
 		if err := waitLock(ctx, file, unix.LOCK_SH); err != nil {
 			l.release()
 			return nil, fmt.Errorf("cache: lock %s: %w", path, err)
@@ -149,54 +184,72 @@ func (c *Cache) acquire(ctx context.Context, f model.File) (*lease, error) {
 			l.release()
 			continue
 		}
-		ok, err := c.check(file, f)
-		if ok && err == nil {
+		l.as, err = c.check(file, f)
+		if err == nil {
 			return l, nil
 		}
-		switch {
-		case err != nil:
-		case c.readOnly:
-			err = fmt.Errorf("cache: %s is altered, and the cache is read-only", path)
-		default:
-			c.logger.WarnContext(ctx, "a file in the cache is altered: it is fetched again", "file", path)
-			if err = c.remove(f.SHA256); err != nil {
-				err = fmt.Errorf("cache: %w", err)
-			}
-		}
 		l.release()
+		if errors.Is(err, errAltered) {
+			err = c.replace(ctx, f.SHA256, err)
+		}
 		return nil, err // nil is a miss now
 	}
 }
 
-// check reports whether a file still is what was verified, and marks its use.
-func (c *Cache) check(file *os.File, f model.File) (bool, error) {
+// errAltered is what a file is that has not the hash that is its name.
+var errAltered = errors.New("it is altered")
+
+// own is nil where a file is this user's alone.
+func (c *Cache) own(file *os.File) error {
 	info, err := file.Stat()
 	if err != nil {
-		return false, fmt.Errorf("cache: %w", err)
+		return fmt.Errorf("cache: %w", err)
+	}
+	return private(info, c.user)
+}
+
+// replace removes a file that must not be used, so that it is fetched again.
+func (c *Cache) replace(ctx context.Context, sum string, why error) error {
+	if c.readOnly {
+		return fmt.Errorf("cache: %s: %w, and the cache is read-only", c.path(sum), why)
+	}
+	c.logger.WarnContext(ctx, "a file in the cache is not used: it is fetched again", "file", c.path(sum), "reason", why)
+	if err := c.remove(sum); err != nil {
+		return fmt.Errorf("cache: %w", err)
+	}
+	return nil
+}
+
+// check returns what a file is, where that is what was verified, and marks its use;
+// else errAltered.
+func (c *Cache) check(file *os.File, f model.File) (verified, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return verified{}, fmt.Errorf("cache: %w", err)
 	}
 	if info.Size() != f.Size {
-		return false, nil
+		return verified{}, errAltered
 	}
-	now := verified{Size: info.Size(), Mtime: info.ModTime().UnixNano()}
+	now := stateOf(info)
 	if c.known(file.Name(), f.SHA256, now) {
 		if !c.readOnly {
 			// The last use only orders evictions: a failure costs nothing.
 			t := time.Now()
 			_ = os.Chtimes(file.Name()+".ok", t, t)
 		}
-		return true, nil
+		return now, nil
 	}
 	h := sha256.New()
 	if _, err := io.Copy(h, io.NewSectionReader(file, 0, info.Size())); err != nil {
-		return false, fmt.Errorf("cache: %w", err)
+		return verified{}, fmt.Errorf("cache: %w", err)
 	}
 	if hex.EncodeToString(h.Sum(nil)) != f.SHA256 {
-		return false, nil
+		return verified{}, errAltered
 	}
 	if !c.readOnly {
 		c.syncAndStamp(file, file.Name(), now)
 	}
-	return true, nil
+	return now, nil
 }
 
 // known reports whether a file was verified as it is now.
@@ -207,9 +260,20 @@ func (c *Cache) known(path, sum string, now verified) bool {
 	if unsynced && was == now {
 		return true
 	}
-	data, err := os.ReadFile(path + ".ok")
-	return err == nil && json.Unmarshal(data, &was) == nil && was == now
+	stamp, err := regular.Open(path + ".ok")
+	if err != nil {
+		return false
+	}
+	defer stamp.Close()
+	if c.own(stamp) != nil {
+		return false
+	}
+	was = verified{}
+	return json.NewDecoder(io.LimitReader(stamp, maxStamp)).Decode(&was) == nil && was == now
 }
+
+// maxStamp bounds what is read of a .ok file, in bytes.
+const maxStamp = 1 << 10
 
 // link puts leased files under their own names into a folder of their own,
 // where a model finds its external data. remove deletes it.
@@ -218,15 +282,16 @@ func (c *Cache) link(files []model.File, leases []*lease) (dir string, remove fu
 	if err != nil {
 		return "", nil, fmt.Errorf("cache: %w", diskError(err))
 	}
-	dir = held.Name()
+	dir = fmt.Sprintf("/proc/self/fd/%d", held.Fd())
 	remove = func() {
 		// A folder that stays is swept by the next process.
-		_ = os.RemoveAll(dir)
+		_ = os.RemoveAll(held.Name())
 		_ = held.Close()
+		c.restamp(leases)
 	}
 	for i, f := range files {
 		if err == nil {
-			err = os.Link(leases[i].path, filepath.Join(dir, f.Path))
+			err = c.linkOne(leases[i], filepath.Join(dir, f.Path))
 		}
 	}
 	if err != nil {
@@ -234,6 +299,40 @@ func (c *Cache) link(files []model.File, leases []*lease) (dir string, remove fu
 		return "", nil, fmt.Errorf("cache: %w", diskError(err))
 	}
 	return dir, remove, nil
+}
+
+// linkOne gives a leased file another name, if it has still its own.
+func (c *Cache) linkOne(l *lease, name string) error {
+	if err := os.Link(l.path, name); err != nil {
+		return err
+	}
+	if same, err := sameFile(l.file, name); err != nil || !same {
+		return errors.Join(fmt.Errorf("%s was replaced while it was in use", l.path), err)
+	}
+	c.restamp([]*lease{l})
+	return nil
+}
+
+// restamp stamps leased files again as they were verified, once their names alone
+// have changed: the system counts that as a change of the file.
+func (c *Cache) restamp(leases []*lease) {
+	for _, l := range leases {
+		info, err := l.file.Stat()
+		if err != nil {
+			continue
+		}
+		now, sum := stateOf(info), filepath.Base(l.path)
+		but := now
+		but.Ctime = l.as.Ctime
+		switch {
+		case c.readOnly, but != l.as, now == l.as, !c.known(l.path, sum, l.as):
+			continue // it changed otherwise: it is hashed before it is used again
+		case c.renew(sum, l.as, now): // it is stamped when it is synced
+			l.as = now
+		case stamp(l.path, now) == nil: // or it is hashed again
+			l.as = now
+		}
+	}
 }
 
 // newSet makes a folder and locks it; one that was swept before it was locked

@@ -2,11 +2,13 @@ package cache
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,7 +38,7 @@ func TestCacheEvictsTheLeastRecentlyUsed(t *testing.T) {
 	for i, name := range []string{"a", "b", "a"} {
 		local := fetch(name)
 		waitSynced(t, cache)
-		age(t, local.Path, time.Duration(10-i)*time.Minute)
+		age(t, local.Place, time.Duration(10-i)*time.Minute)
 		local.Release()
 	}
 	held := fetch("a") // "b" was used longest ago, and nobody holds it
@@ -96,8 +98,36 @@ func TestCacheChecksAgainWhatChanged(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, false},
-		"its bytes": {func(t *testing.T, path string) { rewrite(t, path, s3test.Noise(2, 1000)) }, true},
-		"its size":  {func(t *testing.T, path string) { rewrite(t, path, content[:999]) }, true},
+		"its bytes":                        {func(t *testing.T, path string) { rewrite(t, path, s3test.Noise(2, 1000)) }, true},
+		"its bytes, not its size and time": {func(t *testing.T, path string) { forge(t, path, s3test.Noise(2, 1000)) }, true},
+		"another file of its size and time": {func(t *testing.T, path string) {
+			other := path + "-other"
+			if err := errors.Join(os.Link(path, other), os.Remove(path), os.WriteFile(path, s3test.Noise(2, 1000), 0o440)); err != nil {
+				t.Fatal(err)
+			}
+			sameTime(t, other, path)
+		}, true},
+		"who may write to it": {func(t *testing.T, path string) {
+			if err := os.Chmod(path, 0o660); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		"who may write to its stamp": {func(t *testing.T, path string) {
+			forge(t, path, s3test.Noise(2, 1000))
+			info, err := os.Stat(path)
+			if err == nil {
+				err = errors.Join(stamp(path, stateOf(info)), os.Chmod(path+".ok", 0o666))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		"a FIFO in its place": {func(t *testing.T, path string) {
+			if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		"its size": {func(t *testing.T, path string) { rewrite(t, path, content[:999]) }, true},
 		"all of it": {func(t *testing.T, path string) {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
@@ -116,7 +146,7 @@ func TestCacheChecksAgainWhatChanged(t *testing.T) {
 			}
 			first.Release()
 			waitSynced(t, cache)
-			tc.change(t, first.Path)
+			tc.change(t, first.Place)
 			second, err := f.Fetch(t.Context(), model.Ref{Name: "iris", Version: 1})
 			if err != nil {
 				t.Fatal(err)
@@ -129,6 +159,33 @@ func TestCacheChecksAgainWhatChanged(t *testing.T) {
 				t.Errorf("%d bytes were read", second.Timing.Bytes)
 			}
 		})
+	}
+}
+
+// forge writes other bytes in place of a file's, and gives it its times back.
+func forge(t *testing.T, path string, data []byte) {
+	t.Helper()
+	was := filepath.Join(t.TempDir(), "was")
+	if err := os.WriteFile(was, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sameTime(t, path, was)
+	rewrite(t, path, data)
+	if err := os.Chmod(path, 0o440); err != nil {
+		t.Fatal(err)
+	}
+	sameTime(t, was, path)
+}
+
+// sameTime gives one file the times of another.
+func sameTime(t *testing.T, of, to string) {
+	t.Helper()
+	info, err := os.Stat(of)
+	if err == nil {
+		err = os.Chtimes(to, info.ModTime(), info.ModTime())
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

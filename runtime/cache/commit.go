@@ -24,9 +24,12 @@ func (c *Cache) begin(ctx context.Context, f model.File) (*os.File, error) {
 	if err := c.make(); err != nil {
 		return nil, err
 	}
-	tmp, err := os.OpenFile(c.partial(f.SHA256), os.O_CREATE|os.O_RDWR, 0o600)
+	tmp, err := os.OpenFile(c.partial(f.SHA256), os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, diskError(err)
+	}
+	if err = c.own(tmp); err != nil { // whoever made it may have it open to write
+		return nil, errors.Join(fmt.Errorf("%s: %w", tmp.Name(), err), tmp.Close())
 	}
 	if err = waitLock(ctx, tmp, unix.LOCK_EX); err == nil {
 		var current bool
@@ -49,20 +52,10 @@ func (c *Cache) commit(ctx context.Context, tmp *os.File, f model.File) error {
 	if err := errors.Join(tmp.Chmod(0o440), removeIfExists(path+".ok")); err != nil {
 		return diskError(err)
 	}
-	info, err := tmp.Stat()
-	if err != nil {
-		return err
-	}
 	if err := c.syncing.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	v := verified{Size: info.Size(), Mtime: info.ModTime().UnixNano()}
-	c.remember(f.SHA256, v)
-	err = os.Rename(tmp.Name(), path)
-	if err == nil {
-		// Others may use it now, and none may evict it until it is on the disk.
-		err = flock(tmp, unix.LOCK_SH)
-	}
+	v, err := c.place(tmp, f.SHA256)
 	if err != nil {
 		c.forget(f.SHA256, v)
 		c.syncing.Release(1)
@@ -77,6 +70,21 @@ func (c *Cache) commit(ctx context.Context, tmp *os.File, f model.File) error {
 	return nil
 }
 
+// place gives a whole download its name.
+func (c *Cache) place(tmp *os.File, sum string) (v verified, err error) {
+	if err := os.Rename(tmp.Name(), c.path(sum)); err != nil {
+		return v, err
+	}
+	info, err := tmp.Stat()
+	if err != nil {
+		return v, err
+	}
+	v = stateOf(info)
+	c.remember(sum, v)
+	// Others may use it now, and none may evict it until it is on the disk.
+	return v, flock(tmp, unix.LOCK_SH)
+}
+
 // syncAndStamp syncs a verified file to the disk and then stamps it. A file that
 // cannot be synced is removed; one that cannot be stamped is hashed again by the
 // next process.
@@ -88,7 +96,7 @@ func (c *Cache) syncAndStamp(file *os.File, path string, v verified) {
 		}
 		return
 	}
-	if err := errors.Join(syncDir(filepath.Dir(path)), stamp(path, v)); err != nil {
+	if err := errors.Join(syncDir(filepath.Dir(path)), stamp(path, c.latest(filepath.Base(path), v))); err != nil {
 		c.logger.Warn("cannot stamp a file of the cache: the next process hashes it again", "file", path, "error", diskError(err))
 	}
 }
@@ -110,9 +118,30 @@ func (c *Cache) remember(sum string, v verified) {
 func (c *Cache) forget(sum string, v verified) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.unsynced[sum] == v { // and not a later download
+	if c.unsynced[sum].Inode == v.Inode { // and not a later download
 		delete(c.unsynced, sum)
 	}
+}
+
+// renew replaces what an unsynced file was; false is a file that is synced.
+func (c *Cache) renew(sum string, was, now verified) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.unsynced[sum] != was {
+		return false
+	}
+	c.unsynced[sum] = now
+	return true
+}
+
+// latest is what a file was last, which was v.
+func (c *Cache) latest(sum string, v verified) verified {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := c.unsynced[sum]; now.Inode == v.Inode {
+		return now
+	}
+	return v
 }
 
 // Close waits until every fetched file is synced to the disk, for as long as ctx

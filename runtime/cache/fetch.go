@@ -98,7 +98,7 @@ func (f *Fetcher) Fetch(ctx context.Context, ref model.Ref) (*Local, error) {
 	if err != nil {
 		return nil, err
 	}
-	local := &Local{Manifest: *m, Digest: model.DigestOf(data), ORT: ort, Path: got.leases[0].path, leases: got.leases}
+	local := &Local{Manifest: *m, Digest: model.DigestOf(data), ORT: ort, Path: got.leases[0].open(), Place: got.leases[0].path, leases: got.leases}
 	release := got.release
 	if len(files) > 1 {
 		dir, remove, err := f.cache.link(files, got.leases)

@@ -12,7 +12,8 @@ import (
 type Local struct {
 	Manifest model.Manifest
 	Digest   string // "sha256:…" of model.json's bytes
-	Path     string // the file to load
+	Path     string // the file to load, which is the one that was verified, whatever has its name
+	Place    string // where that was, for a log
 	ORT      bool   // Path is an .ort that fits this library and CPU
 	Timing   Timing
 

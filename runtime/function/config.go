@@ -1,6 +1,7 @@
 package function
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,7 +36,7 @@ type config struct {
 
 	S3          artifact.Config
 	Trust       sign.Trust
-	CacheDir    string   `env:"MODELSERVE_CACHE_DIR"`                        // the folder of fetched model files; "" is one in the system's temporary folder, "none" keeps files in memory as long as they are used
+	CacheDir    string   `env:"MODELSERVE_CACHE_DIR"`                        // the folder of fetched model files, which must be this user's alone: in one that others may write to, user-UID is; "" is one of this user's in the system's temporary folder, "none" keeps files in memory as long as they are used
 	CacheSize   env.Size `env:"MODELSERVE_CACHE_SIZE" envDefault:"4GiB"`     // bytes of model files kept on the node
 	CacheMemory env.Size `env:"MODELSERVE_CACHE_MEMORY" envDefault:"512MiB"` // the largest model file that is loaded from memory, when no folder takes it; 0 is never
 
@@ -130,6 +131,6 @@ func (c *config) Check() []error {
 // fill sets what follows from the machine.
 func (c *config) fill() {
 	if c.CacheDir == "" {
-		c.CacheDir = filepath.Join(os.TempDir(), "modelserve-cache")
+		c.CacheDir = filepath.Join(os.TempDir(), fmt.Sprintf("modelserve-cache-%d", os.Geteuid()))
 	}
 }

@@ -157,7 +157,7 @@ func (s *source) Load(ctx context.Context, ref model.Ref, admit pool.Admit) (*po
 	session, reason, err := s.device.open(library, path, &local.Manifest, s.cfg.Threads)
 	if err != nil {
 		local.Suspect()
-		return nil, fmt.Errorf("%w of %s: %w", errSession, ref, err)
+		return nil, fmt.Errorf("%w of %s: %w (%s)", errSession, ref, err, local.Place)
 	}
 	return &pool.Loaded{
 		Session:      session,
