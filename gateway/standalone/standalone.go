@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -225,7 +226,11 @@ func openStore(ctx context.Context, cfg config, tel *telemetry.Telemetry) (*arti
 	if err != nil {
 		return nil, err
 	}
-	return artifact.NewPolicyReader(store, verifier, tel.Logger), nil
+	kept, err := artifact.NewPolicyFolder(filepath.Join(filepath.Dir(cfg.Database), "policies"))
+	if err != nil {
+		return nil, err
+	}
+	return artifact.NewPolicyReader(store, verifier, tel.Logger).Keeping(kept), nil
 }
 
 // serve runs the two listeners and the watch, and waits for all of them.

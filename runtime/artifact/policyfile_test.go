@@ -213,7 +213,8 @@ func TestAnAlteredPolicyIsNotFollowed(t *testing.T) {
 				t.Fatal(err)
 			}
 			var log bytes.Buffer
-			r := NewPolicyReader(s, sign.NewVerifier(signer.Public()), slog.New(slog.NewTextHandler(&log, nil)))
+			kept := policyFolder(t)
+			r := NewPolicyReader(s, sign.NewVerifier(signer.Public()), slog.New(slog.NewTextHandler(&log, nil))).Keeping(kept)
 			wants := func(version int) {
 				t.Helper()
 				if p, err := r.Policy(t.Context(), "m"); err != nil || p.Aliases[model.Stable] != version {
@@ -227,6 +228,10 @@ func TestAnAlteredPolicyIsNotFollowed(t *testing.T) {
 			if n := strings.Count(log.String(), "not followed"); n != 1 || !strings.Contains(log.String(), tc.want) {
 				t.Errorf("logged %d times, want %q: %s", n, tc.want, log.String())
 			}
+			// A process that starts again follows what was the newest before.
+			r = NewPolicyReader(s, sign.NewVerifier(signer.Public()), slog.New(slog.DiscardHandler)).Keeping(kept)
+			wants(2)
+			wants(2)
 			if name != "an older one put back" { // which is good for one who knows no better
 				if p, err := NewPolicyReader(s, sign.NewVerifier(signer.Public()), slog.New(slog.DiscardHandler)).Policy(t.Context(), "m"); err != nil || !cmp.Equal(p, &model.Policy{}) {
 					t.Errorf("a reader that knew none: %+v, %v", p, err)

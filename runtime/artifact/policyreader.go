@@ -18,6 +18,7 @@ type PolicyReader struct {
 	*Store
 
 	verifier *sign.Verifier
+	kept     LastGood // nil is none
 	logger   *slog.Logger
 
 	mu    sync.Mutex
@@ -28,7 +29,10 @@ type PolicyReader struct {
 type knownPolicy struct {
 	policy     *model.Policy
 	generation int64
+	kept       int64  // the generation that is kept beyond the process
+	looked     bool   // for what is kept
 	fault      string // of what was there last, as it was logged; "" is none
+	keeping    string // what was wrong with what is kept, as it was logged
 }
 
 // maxKnown bounds the policies that are remembered.
@@ -40,16 +44,26 @@ func NewPolicyReader(store *Store, verifier *sign.Verifier, logger *slog.Logger)
 	return &PolicyReader{Store: store, verifier: verifier, logger: logger, known: map[string]*knownPolicy{}}
 }
 
+// Keeping has the reader keep what it follows beyond the process, and begin with that.
+// It is for before the first Policy. Without a verifier nothing is kept.
+func (r *PolicyReader) Keeping(kept LastGood) *PolicyReader {
+	if r.verifier != nil {
+		r.kept = kept
+	}
+	return r
+}
+
 // Policy reads a model's policy; without one, or with none that was ever good,
 // it is the zero policy. An error is one of S3 alone.
 func (r *PolicyReader) Policy(ctx context.Context, name string) (*model.Policy, error) {
+	r.recall(ctx, name)
 	have, err := r.check(ctx, name)
 	if errors.Is(err, errOlder) {
 		have, err = r.check(ctx, name) // of two concurrent reads, the later was faster
 	}
 	switch {
 	case err == nil:
-		return r.follow(name, have), nil
+		return r.follow(ctx, name, have), nil
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case notToFollow(err):
@@ -85,17 +99,86 @@ func (r *PolicyReader) check(ctx context.Context, name string) (*policyVersion, 
 	return have, nil
 }
 
-// follow remembers a good policy. One that was deleted leaves its generation
-// behind, so that an older one does not come back by that way.
-func (r *PolicyReader) follow(name string, have *policyVersion) *model.Policy {
-	policy := &have.Policy
+// recall begins with what is kept of a model. It must have been signed, too, and
+// where the keys were replaced since, it was for nobody.
+func (r *PolicyReader) recall(ctx context.Context, name string) {
+	if r.kept == nil || r.looked(name) {
+		return
+	}
+	data, err := r.kept.Load(ctx, name)
+	if err != nil {
+		r.cannotKeep(ctx, name, err) // it is tried again with the next call
+		return
+	}
+	var have *policyVersion
+	if data != nil {
+		have, err = parseRead(name, data, nil)
+		if err == nil {
+			have.tag = "kept"
+			err = have.verify(r.verifier)
+		}
+	}
+	r.mu.Lock()
+	known := r.entry(name, true)
+	known.looked = true
+	if data != nil && err == nil && have.Generation > known.generation {
+		known.policy, known.generation, known.kept = &have.Policy, have.Generation, have.Generation
+	}
+	r.mu.Unlock()
+	if err != nil {
+		r.cannotKeep(ctx, name, err)
+	}
+}
+
+func (r *PolicyReader) looked(name string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	known := r.known[name]
+	return known != nil && known.looked
+}
+
+// follow remembers a good policy. One that was deleted leaves its generation
+// behind, so that an older one does not come back by that way.
+func (r *PolicyReader) follow(ctx context.Context, name string, have *policyVersion) *model.Policy {
+	policy := &have.Policy
+	r.mu.Lock()
 	known := r.entry(name, have.tag != "")
+	keep := false
 	if known != nil {
 		known.policy, known.generation, known.fault = policy, max(known.generation, have.Generation), ""
+		keep = r.kept != nil && have.Generation > known.kept
+	}
+	r.mu.Unlock()
+	if keep {
+		r.keep(ctx, name, have)
 	}
 	return policy
+}
+
+// keep keeps a policy beyond the process. Where that fails it is tried again when the
+// policy is next read.
+func (r *PolicyReader) keep(ctx context.Context, name string, have *policyVersion) {
+	if err := r.kept.Keep(ctx, name, have.Generation, have.data); err != nil {
+		r.cannotKeep(ctx, name, err)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known := r.known[name]; known != nil {
+		known.kept, known.keeping = max(known.kept, have.Generation), ""
+	}
+}
+
+// cannotKeep logs, once, what is wrong with what is kept. No call fails for it.
+func (r *PolicyReader) cannotKeep(ctx context.Context, name string, err error) {
+	r.mu.Lock()
+	known := r.entry(name, true)
+	logged := known.keeping == err.Error()
+	known.keeping = err.Error()
+	r.mu.Unlock()
+	if !logged && ctx.Err() == nil {
+		r.logger.ErrorContext(ctx, "the newest policy of a model is not kept: after a restart an older one, if it is signed, would be followed", "model", name, "error", err)
+	}
 }
 
 // refuse is the last good policy, in place of one that is not to be followed.

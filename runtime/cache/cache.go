@@ -36,6 +36,7 @@ import (
 //	files/<sha256>.ok     what it was verified as; its own mtime is the last use
 //	partial/<sha256>      a download, locked by the one process that writes it
 //	sets/…                hard links under the names that a model with external data needs
+//	policies/…            where the newest policies are kept (Folder)
 //
 // A download is used as soon as it is verified, and synced behind that: its .ok
 // is written once the disk has it, so what a crash leaves without one is hashed
@@ -107,6 +108,18 @@ func (c *Cache) make() error {
 		}
 	}
 	return nil
+}
+
+// Folder makes a folder for something else of this user's that is kept on the node.
+func (c *Cache) Folder(name string) (string, error) {
+	dir := filepath.Join(c.dir, name)
+	if err := c.make(); err != nil {
+		return "", fmt.Errorf("cache: %w", err)
+	}
+	if err := makePrivate(dir, c.user); err != nil {
+		return "", fmt.Errorf("cache: %w", err)
+	}
+	return dir, nil
 }
 
 func (c *Cache) path(sum string) string    { return filepath.Join(c.dir, "files", sum) }

@@ -51,9 +51,11 @@ func newSource(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (*sou
 			return nil, fmt.Errorf("MODELSERVE_CACHE_DIR: %w", err)
 		}
 	}
+	policies := artifact.NewPolicyReader(store, verifier, tel.Logger)
+	keepPolicies(policies, files, tel.Logger)
 	s := &source{
 		cfg: cfg, store: store, verifier: verifier, cache: files, library: sync.OnceValues(func() (*ort.Library, error) { return openLibrary(tel.Logger) }),
-		policies: artifact.NewPolicyReader(store, verifier, tel.Logger), logger: tel.Logger,
+		policies: policies, logger: tel.Logger,
 	}
 	s.device = newDevice(cfg, s.library, tel.Registry, tel.Logger)
 	target := func() (model.Target, error) {
@@ -73,6 +75,23 @@ func newSource(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (*sou
 	s.fetcher = cache.NewFetcherFor(store, files, target, verifier, cache.Transfer{Memory: int64(cfg.CacheMemory)})
 	go func() { _, _ = s.library() }() // close waits for it, and whoever needs it gets the error
 	return s, nil
+}
+
+// keepPolicies has the newest policies kept beside the models' files. A function that
+// keeps no files, or whose disk takes none, begins with what it finds in S3.
+func keepPolicies(policies *artifact.PolicyReader, files *cache.Cache, logger *slog.Logger) {
+	if files == nil {
+		return
+	}
+	dir, err := files.Folder("policies")
+	if err == nil {
+		var kept *artifact.PolicyFolder
+		if kept, err = artifact.NewPolicyFolder(dir); err == nil {
+			policies.Keeping(kept)
+			return
+		}
+	}
+	logger.Warn("the newest policies are not kept", "error", err)
 }
 
 func openLibrary(logger *slog.Logger) (*ort.Library, error) {
