@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // Config bounds the gateway. Zero fields mean their defaults.
@@ -48,6 +49,10 @@ type Config struct {
 
 	// Hosts are the gateway's own where they have the form of a function's.
 	Hosts []string `env:"MODELSERVE_HOSTS"`
+
+	// Secret shows functions that a request comes from the gateway, which then open
+	// what its tenant stored. They have the same one; "" is none.
+	Secret string `env:"MODELSERVE_GATEWAY_SECRET,unset" filled:"true"`
 
 	// TrustedProxies are the networks whose X-Forwarded-Host is believed, and whose
 	// X-Forwarded-For, up to the rightmost entry that is of none of them.
@@ -98,6 +103,9 @@ func (c *Config) Check() []error {
 	}
 	if c.StreamInFlight < 0 || c.StreamInFlight > 1000 {
 		faults = append(faults, env.Faultf("MODELSERVE_STREAM_IN_FLIGHT", "expected 1 to 1000, got %d", c.StreamInFlight))
+	}
+	if err := infer.CheckSecret(c.Secret); err != nil {
+		faults = append(faults, env.Faultf("MODELSERVE_GATEWAY_SECRET", "%v", err))
 	}
 	if c.AccessRate < 0 || c.AccessRate > 1_000_000 {
 		faults = append(faults, env.Faultf("MODELSERVE_ACCESS_LOG_RATE", "expected 1 to 1000000 lines a second, got %d", c.AccessRate))

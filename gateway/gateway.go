@@ -147,7 +147,11 @@ func New(config Config, deps Deps) (*Gateway, error) {
 func (g *gateway) wire() (err error) {
 	authenticator := append(auth.Chain{auth.NewKeys(g.deps.Rights, g.deps.Hasher)}, g.deps.Authenticators...)
 	rerun := forward.Rerun(int64(g.config.MaxKept), int64(g.config.MaxBody), g.metrics.reruns)
-	forwarder := forward.New(g.deps.Transport, slices.Concat(g.deps.AroundCalls, []forward.Decorator{rerun}, g.deps.AroundTries)...)
+	around := slices.Concat(g.deps.AroundCalls, []forward.Decorator{rerun}, g.deps.AroundTries)
+	if g.config.Secret != "" {
+		around = append(around, forward.Prove(g.config.Secret))
+	}
+	forwarder := forward.New(g.deps.Transport, around...)
 	resolver := resolve.New(g.deps.Catalog, g.deps.Routes)
 	authorizer := g.deps.Authorizer
 	if authorizer == nil {

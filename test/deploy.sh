@@ -36,8 +36,12 @@ services=$(awk '/^  name: / {print "ksvc/" $2}' "$work/services.yaml")
 # What can be known before minutes of building.
 refusal=$(kubectl -n default get ksvc 2>&1 >/dev/null) || refuse "no Knative Serving to be seen on $context: $refusal"
 secret=$(kubectl -n default get secret modelserve-gateway --ignore-not-found -o name 2>/dev/null) || secret="not ours to see"
-[ -n "$secret" ] || refuse "the gateway's first key is not there. Make one, and keep it:
-  kubectl -n default create secret generic modelserve-gateway --from-literal=MODELSERVE_ADMIN_KEY=ms_admin_\$(openssl rand -hex 32)"
+[ -n "$secret" ] || refuse "the gateway's first key is not there. Make one, and keep the file:
+  (umask 077; printf ms_admin_%s \"\$(openssl rand -hex 32)\" >admin.key)
+  kubectl -n default create secret generic modelserve-gateway --from-file=MODELSERVE_ADMIN_KEY=admin.key"
+proof=$(kubectl -n default get secret modelserve-functions --ignore-not-found -o name 2>/dev/null) || proof="not ours to see"
+[ -n "$proof" ] || echo "deploy: without the Secret modelserve-functions functions open no {\"ref\": …}. To make it, before the next deploy:
+  openssl rand -hex 32 | tr -d '\\n' | kubectl -n default create secret generic modelserve-functions --from-file=MODELSERVE_GATEWAY_SECRET=/dev/stdin"
 # Who else set one of Knative's settings meant it: they are not taken over.
 settings() { [ ! -s "$work/knative.yaml" ] || kubectl apply --server-side "$@" -f "$work/knative.yaml"; }
 settings --dry-run=server >/dev/null || refuse "Knative's settings on $context are not ours to change: leave them out of the overlay, or make them agree. Nothing is changed"

@@ -59,6 +59,23 @@ func New(next http.RoundTripper, around ...Decorator) Forwarder {
 	return function{f}
 }
 
+// Prove has requests bring what shows functions that they come from the gateway, so
+// that a tenant's refs are opened. It is for the innermost place.
+func Prove(secret string) Decorator {
+	return func(next Forwarder) Forwarder { return proven{next, secret} }
+}
+
+type proven struct {
+	next   Forwarder
+	secret string
+}
+
+// Forward implements Forwarder.
+func (p proven) Forward(ctx context.Context, c *call.Call, t *call.Target, r *http.Request) (*http.Response, error) {
+	r.Header.Set(infer.SecretHeader, p.secret)
+	return p.next.Forward(ctx, c, t, r)
+}
+
 // Forward implements Forwarder.
 func (f function) Forward(ctx context.Context, c *call.Call, t *call.Target, r *http.Request) (*http.Response, error) {
 	setHeaders(ctx, c, r.Header)

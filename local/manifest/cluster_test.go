@@ -266,7 +266,7 @@ func checkOverlay(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(b.validate(ctx), b.confined(), b.granted(), b.bounded(), b.verified(), b.known(variables))
+	return errors.Join(b.validate(ctx), b.confined(), b.granted(), b.bounded(), b.verified(), b.proven(), b.known(variables))
 }
 
 // verified holds that the keys of models and policies reach every process that
@@ -297,6 +297,31 @@ func (b *built) verified() error {
 			if strings.HasPrefix(key, "MODELSERVE_PUBLIC_KEY") && name != "modelserve-signing" {
 				faults = append(faults, fmt.Errorf("ConfigMap %s: %s belongs into modelserve-signing", name, key))
 			}
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// proven holds that what shows a call to come from the gateway reaches it and every
+// function, by a Secret alone: without it no tenant's inputs are opened.
+func (b *built) proven() error {
+	var faults []error
+	for _, s := range b.services {
+		for _, c := range s.Spec.Template.Spec.Containers {
+			n := 0
+			for _, from := range c.EnvFrom {
+				if m := from.SecretRef; m != nil && m.Name == "modelserve-functions" && from.Prefix == "" && m.Optional != nil && *m.Optional {
+					n++
+				}
+			}
+			if n != 1 {
+				faults = append(faults, fmt.Errorf("Service %s: container %s: envFrom has not the Secret modelserve-functions, as an optional one, once: a ref would be opened for nobody", s.Name, c.Name))
+			}
+		}
+	}
+	for name, m := range b.settings {
+		if _, ok := m.Data["MODELSERVE_GATEWAY_SECRET"]; ok {
+			faults = append(faults, fmt.Errorf("ConfigMap %s: MODELSERVE_GATEWAY_SECRET belongs into the Secret modelserve-functions", name))
 		}
 	}
 	return errors.Join(faults...)
@@ -366,6 +391,9 @@ func TestOverlaysWithAFault(t *testing.T) {
 		"a field behind a feature": {"overlays/gpu/features.yaml", "kubernetes.podspec-tolerations: enabled", "kubernetes.podspec-dnspolicy: enabled", "gpu", "must not set the field(s): spec.template.spec.tolerations"},
 		"a gateway without keys":   {"base/gateway.yaml", "name: modelserve-signing", "name: modelserve-sign", "prod", "Service gateway: container gateway: envFrom has not the ConfigMap modelserve-signing"},
 		"a function without keys":  {"base/pool.yaml", "name: modelserve-signing", "name: modelserve-sign", "dev", "Service pool: container function: envFrom has not the ConfigMap modelserve-signing"},
+		"a gateway without proof":  {"base/gateway.yaml", "name: modelserve-functions", "name: modelserve-function", "prod", "Service gateway: container gateway: envFrom has not the Secret modelserve-functions"},
+		"a function without proof": {"base/text-detect.yaml", "name: modelserve-functions", "name: modelserve-function", "dev", "Service text-detect: container function: envFrom has not the Secret modelserve-functions"},
+		"a proof for all to read":  {"base/settings.yaml", "MODELSERVE_S3_BUCKET: modelserve", "MODELSERVE_S3_BUCKET: modelserve\n  MODELSERVE_GATEWAY_SECRET: x", "dev", "belongs into the Secret modelserve-functions"},
 		"keys that must be there":  {"base/gateway.yaml", "name: modelserve-signing\n                optional: true", "name: modelserve-signing", "kourier", "Service gateway: container gateway: envFrom has not the ConfigMap modelserve-signing"},
 		"a key beside the keys":    {"base/gateway.yaml", "- name: MODELSERVE_HOSTS", "- name: MODELSERVE_PUBLIC_KEY_FILE", "staging", "MODELSERVE_PUBLIC_KEY_FILE would stand in"},
 		"a second gateway":         {"base/gateway.yaml", `max-scale: "1"`, `max-scale: "2"`, "prod", "Service gateway: it keeps keys to itself"},

@@ -3,7 +3,9 @@ package artifact
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -26,17 +28,28 @@ const maxRef = 1200
 
 // Asked names what a request refers to: an object, for a tenant.
 type Asked struct {
-	Field  string // of the request, which errors name
-	Ref    string // "s3://BUCKET/inputs/TENANT/…"
-	Tenant string // of whoever calls; "" is nobody, for whom nothing is opened
-	Most   int64  // bytes that are read
+	Field  string   // of the request, which errors name
+	Ref    string   // "s3://BUCKET/inputs/TENANT/…", or payloads/TENANT/
+	Tenant string   // of whoever calls; "" is nobody, for whom nothing is opened
+	Shared []string // what is every tenant's, below inputs/ (CheckShared)
+	Most   int64    // bytes that are read
+}
+
+// CheckShared refuses what names no folder below inputs/, such as "public" or
+// "team-a/forms".
+func CheckShared(folder string) error {
+	if !plain(folder) {
+		return fmt.Errorf("expected a folder below %s, such as public or team-a/forms, got %.100q", inputsPrefix, folder)
+	}
+	return nil
 }
 
 // OpenInput opens what {"ref": "s3://…"} of a request names. Only the
-// platform's own bucket is read, and only below inputs/ and the name of the
-// tenant that calls: a reference must never be a way to models, to what another
-// tenant stored, or to anything else that this process may read. An object of
-// more than Most bytes is problem.PayloadTooLarge, before it is read.
+// platform's own bucket is read, and only below inputs/ or payloads/ and the name
+// of the tenant that calls, or in what the operator shares: a reference must never be
+// a way to models, to what another tenant stored, or to anything else that this
+// process may read. An object of more than Most bytes is problem.PayloadTooLarge,
+// before it is read.
 //
 // What another tenant stored is answered as what is not there, with the same error
 // in the same time: for both S3 is asked once.
@@ -79,9 +92,9 @@ const notYours = "not-yours"
 // ownInputs is the prefix of a tenant's inputs.
 func ownInputs(tenant string) string { return inputsPrefix + tenant + "/" }
 
-// inputKey takes a reference apart, strictly, and is the key to ask S3 for, which
-// is always one of the tenant's inputs. mine is false where the reference names
-// what is not: then it is another key.
+// inputKey takes a reference apart, strictly, and is the key to ask S3 for. mine is
+// false where the reference names what is not the tenant's: then it is another key,
+// of one of the tenant's inputs.
 func (s *Store) inputKey(in Asked) (key string, mine bool, err error) {
 	if in.Tenant == "" {
 		return "", false, problem.Invalid(in.Field, "expected a call with a tenant, for whom the ref is opened: call through the gateway, which sets it, or send the bytes themselves")
@@ -96,21 +109,39 @@ func (s *Store) inputKey(in Asked) (key string, mine bool, err error) {
 		return "", false, problem.Invalid(in.Field, "%s of at most %d bytes, got %d", expected, maxRef, len(in.Ref))
 	}
 	key, ok := strings.CutPrefix(in.Ref, "s3://"+s.bucket+"/")
-	if !ok || !strings.HasPrefix(key, inputsPrefix) {
+	below, input := strings.CutPrefix(key, inputsPrefix)
+	if !input {
+		var payload bool
+		below, payload = strings.CutPrefix(key, payloadsPrefix)
+		ok = ok && payload
+	}
+	if !ok {
 		return "", false, problem.Invalid(in.Field, "%s, got %.100q", expected, in.Ref)
 	}
-	for part := range strings.SplitSeq(strings.TrimPrefix(key, inputsPrefix), "/") {
+	if !plain(below) {
+		return "", false, problem.Invalid(in.Field, "%s with plain names between the slashes, got %.100q", expected, in.Ref)
+	}
+	if strings.HasPrefix(below, in.Tenant+"/") || input && shared(in.Shared, below) {
+		return key, true, nil
+	}
+	return ownInputs(in.Tenant) + notYours, false, nil
+}
+
+// shared reports whether a key below inputs/ is in a folder that is every tenant's.
+func shared(folders []string, below string) bool {
+	return slices.ContainsFunc(folders, func(folder string) bool { return strings.HasPrefix(below, folder+"/") })
+}
+
+// plain reports whether a part of a key can be read in one way only.
+func plain(key string) bool {
+	for part := range strings.SplitSeq(key, "/") {
 		if part == "" || part == "." || part == ".." || strings.ContainsFunc(part, func(r rune) bool {
 			return r < ' ' || r == 0x7f || r == '\\' || r == '?' || r == '#' || r == '\uFFFD'
 		}) {
-			return "", false, problem.Invalid(in.Field, "%s with plain names between the slashes, got %.100q", expected, in.Ref)
+			return false
 		}
 	}
-	own := ownInputs(in.Tenant)
-	if !strings.HasPrefix(key, own) {
-		return own + notYours, false, nil
-	}
-	return key, true, nil
+	return true
 }
 
 func (s *Store) inputProblem(in Asked, err error) error {

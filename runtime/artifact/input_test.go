@@ -23,7 +23,8 @@ func TestOpenInput(t *testing.T) {
 	t.Parallel()
 	s3 := newFakeS3(t)
 	store := s3.store(t)
-	put(t, s3, "inputs/a/page.png", "inputs/a/b/page.png", "inputs/ab/page.png", "inputs/page.png", "models/iris/1/secret")
+	put(t, s3, "inputs/a/page.png", "inputs/a/b/page.png", "inputs/ab/page.png", "inputs/page.png", "models/iris/1/secret",
+		"payloads/a/e1/page.png", "inputs/public/page.png", "inputs/forms/2026/page.png", "inputs/forms/page.png", "payloads/public/page.png")
 	for name, tc := range map[string]struct {
 		tenant, ref string
 		most        int64
@@ -33,6 +34,17 @@ func TestOpenInput(t *testing.T) {
 		"a folder below":        {"a", "s3://models/inputs/a/b/page.png", 5, ""},
 		"too large":             {"a", "s3://models/inputs/a/page.png", 4, problem.PayloadTooLarge},
 		"nothing there":         {"a", "s3://models/inputs/a/b", 5, problem.InvalidArgument},
+		"a payload":             {"a", "s3://models/payloads/a/e1/page.png", 5, ""},
+		"another's payload":     {"b", "s3://models/payloads/a/e1/page.png", 5, problem.InvalidArgument},
+		"shared":                {"a", "s3://models/inputs/public/page.png", 5, ""},
+		"shared, two folders":   {"b", "s3://models/inputs/forms/2026/page.png", 5, ""},
+		"shared, to nobody":     {"", "s3://models/inputs/public/page.png", 5, problem.InvalidArgument},
+		"beside what is shared": {"a", "s3://models/inputs/forms/page.png", 5, problem.InvalidArgument},
+		"shared by half a name": {"a", "s3://models/inputs/publi/page.png", 5, problem.InvalidArgument},
+		"shared, not there":     {"a", "s3://models/inputs/public/other.png", 5, problem.InvalidArgument},
+		"shared as payloads":    {"a", "s3://models/payloads/public/page.png", 5, problem.InvalidArgument},
+		"up from what is":       {"a", "s3://models/inputs/public/../page.png", 5, problem.InvalidArgument},
+		"payloads of no tenant": {"a", "s3://models/payloads/page.png", 5, problem.InvalidArgument},
 		"another's":             {"b", "s3://models/inputs/a/page.png", 5, problem.InvalidArgument},
 		"of a longer name":      {"a", "s3://models/inputs/ab/page.png", 5, problem.InvalidArgument},
 		"of a shorter name":     {"ab", "s3://models/inputs/a/b/page.png", 5, problem.InvalidArgument},
@@ -62,7 +74,7 @@ func TestOpenInput(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			in, err := store.OpenInput(t.Context(), Asked{Field: "image.ref", Ref: tc.ref, Tenant: tc.tenant, Most: tc.most})
+			in, err := store.OpenInput(t.Context(), Asked{Field: "image.ref", Ref: tc.ref, Tenant: tc.tenant, Shared: []string{"public", "forms/2026"}, Most: tc.most})
 			if problem.CodeOf(err) != tc.want {
 				t.Fatalf("OpenInput: %v, want %q", err, tc.want)
 			}
@@ -115,6 +127,7 @@ func TestAnotherTenantsInputsLookAbsent(t *testing.T) {
 		status.Store(code)
 		text, kind, questions := answer("s3://models/inputs/b/page.png") // not there
 		for name, ref := range map[string]string{
+			"another's payload":    "s3://models/payloads/a/page.png",
 			"another's, there":     "s3://models/inputs/a/page.png",
 			"another's, not there": "s3://models/inputs/a/pages.png",
 			"of no tenant":         "s3://models/inputs/page.png",
@@ -126,20 +139,32 @@ func TestAnotherTenantsInputsLookAbsent(t *testing.T) {
 	}
 }
 
+func TestWhatIsSharedIsAFolder(t *testing.T) {
+	t.Parallel()
+	for folder, good := range map[string]bool{
+		"public": true, "forms/2026": true, "": false, "/": false, "public/": false, "/public": false, "a//b": false, "..": false, "a/../b": false, ".": false, "a\\b": false, "a?b": false,
+	} {
+		if err := CheckShared(folder); (err == nil) != good {
+			t.Errorf("%q: %v", folder, err)
+		}
+	}
+}
+
 // FuzzInputKey holds that no reference and no tenant lead to a key that is not
-// plainly below that tenant's inputs.
+// plainly below that tenant's inputs or payloads, or what is shared.
 func FuzzInputKey(f *testing.F) {
 	for _, tenant := range []string{"a", "tenant-b", "", "..", "a/b", "A", "a%2fb", "xn--a", strings.Repeat("a", 64)} {
 		for _, ref := range []string{
 			"s3://models/inputs/a/x", "s3://models/inputs/tenant-b/x/y.png", "s3://models/inputs/a/../b/x", "s3://models/inputs/../models/iris/1/model.json",
 			"s3://models/inputs//a", "s3://models/inputs/%2e%2e/a", "s3://models/inputs/a/.", "s3://models/inputs/a\\..\\b", "s3://models/inputs/..", "s3://models/inputs/a/x?versionId=1", "",
+			"s3://models/payloads/a/e/x", "s3://models/payloads/../inputs/a/x", "s3://models/inputs/public/x", "s3://models/inputs/public/../a/x",
 		} {
 			f.Add(tenant, ref)
 		}
 	}
 	store := &Store{bucket: "models"}
 	f.Fuzz(func(t *testing.T, tenant, ref string) {
-		key, mine, err := store.inputKey(Asked{Field: "ref", Ref: ref, Tenant: tenant, Most: 1})
+		key, mine, err := store.inputKey(Asked{Field: "ref", Ref: ref, Tenant: tenant, Shared: []string{"public"}, Most: 1})
 		if err != nil {
 			if problem.CodeOf(err) != problem.InvalidArgument || key != "" || mine {
 				t.Fatalf("%q for %q: %q, %v, %v", ref, tenant, key, mine, err)
@@ -149,7 +174,12 @@ func FuzzInputKey(f *testing.F) {
 		if _, bad := infer.ParseName(tenant); bad != nil {
 			t.Fatalf("%q is opened for the tenant %q", ref, tenant)
 		}
-		rest, ok := strings.CutPrefix(key, "inputs/"+tenant+"/")
+		rest, ok := "", false
+		for _, prefix := range []string{"inputs/" + tenant + "/", "payloads/" + tenant + "/", "inputs/public/"} {
+			if !ok {
+				rest, ok = strings.CutPrefix(key, prefix)
+			}
+		}
 		if !ok || rest == "" {
 			t.Fatalf("%q for %q is the key %q", ref, tenant, key)
 		}

@@ -57,8 +57,9 @@ func (c *Config) Check() []error {
 
 // Prefixes of the bucket.
 const (
-	modelsPrefix = "models/"
-	inputsPrefix = "inputs/"
+	modelsPrefix   = "models/"
+	inputsPrefix   = "inputs/"
+	payloadsPrefix = "payloads/"
 )
 
 // dialTimeout is how long S3 may take to accept a connection. The client's own 30

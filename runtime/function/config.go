@@ -13,6 +13,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/artifact"
+	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/sign"
@@ -24,11 +25,13 @@ func Environment() []any { return []any{&config{}} }
 
 // config is everything a function reads from its environment.
 type config struct {
-	Host   string        `env:"MODELSERVE_HOST"`                   // the address to listen on; "" is every one
-	Port   int           `env:"PORT" envDefault:"8080"`            // the port to listen on, which Knative sets
-	Socket int           `env:"MODELSERVE_LISTEN_FD"`              // an inherited file descriptor of a bound socket, to listen on instead of PORT; 0 is none
-	Secret string        `env:"MODELSERVE_SECRET"`                 // what requests must bring in the header Modelserve-Secret; "" is nothing
-	Grace  time.Duration `env:"MODELSERVE_GRACE" envDefault:"25s"` // how long what was begun may take to finish after SIGTERM
+	Host          string        `env:"MODELSERVE_HOST"`                               // the address to listen on; "" is every one
+	Port          int           `env:"PORT" envDefault:"8080"`                        // the port to listen on, which Knative sets
+	Socket        int           `env:"MODELSERVE_LISTEN_FD"`                          // an inherited file descriptor of a bound socket, to listen on instead of PORT; 0 is none
+	Secret        string        `env:"MODELSERVE_SECRET"`                             // what requests must bring in the header Modelserve-Secret; "" is nothing
+	GatewaySecret string        `env:"MODELSERVE_GATEWAY_SECRET,unset" filled:"true"` // what the gateway's requests bring in that header, where others may call too: refs are opened for these alone
+	SharedInputs  []string      `env:"MODELSERVE_SHARED_INPUTS"`                      // folders below inputs/ of the bucket whose objects every tenant's refs may name, such as public
+	Grace         time.Duration `env:"MODELSERVE_GRACE" envDefault:"25s"`             // how long what was begun may take to finish after SIGTERM
 
 	TerminationLog string `env:"MODELSERVE_TERMINATION_LOG" envDefault:"/dev/termination-log"` // the file for the reason of a bad end, a Service's terminationMessagePath; it is not made where it is not there
 
@@ -81,6 +84,14 @@ func (c *config) Check() []error {
 	}
 	if c.Socket != 0 && c.Socket < 3 {
 		fault(lifecycle.ListenVariable, "expected a file descriptor from 3 on, got %d", c.Socket)
+	}
+	if err := infer.CheckSecret(c.GatewaySecret); err != nil {
+		fault("MODELSERVE_GATEWAY_SECRET", "%v", err)
+	}
+	for _, folder := range c.SharedInputs {
+		if err := artifact.CheckShared(folder); err != nil {
+			fault("MODELSERVE_SHARED_INPUTS", "%v", err)
+		}
 	}
 	for _, bound := range []struct {
 		variable string

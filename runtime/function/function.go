@@ -218,6 +218,9 @@ func newServer(spec Spec, cfg *config, tel *telemetry.Telemetry, src *source, mo
 		Version:    cfg.Telemetry.Version,
 		Open:       src.open,
 		Secret:     cfg.Secret,
+
+		GatewaySecret: cfg.GatewaySecret,
+
 		Health:     health,
 		Logger:     tel.Logger,
 		Registerer: tel.Registry,
@@ -231,6 +234,9 @@ func newServer(spec Spec, cfg *config, tel *telemetry.Telemetry, src *source, mo
 		config.Sink = sink.Send
 	}
 	if spec.Codec != nil {
+		if cfg.Secret == "" && cfg.GatewaySecret == "" {
+			tel.Logger.Info("refs are not opened: nothing shows that a call comes from the gateway; set MODELSERVE_GATEWAY_SECRET here and there")
+		}
 		config.Codec = spec.Codec(Limits{MaxPixels: cfg.MaxPixels})
 		if len(cfg.refs) > 0 {
 			config.Model = cfg.refs[0].Name

@@ -1,5 +1,7 @@
 package infer
 
+import "errors"
+
 // The headers between the gateway and functions, and of answers; in gRPC, the
 // metadata. No caller may set one: the gateway removes them on the way in.
 const (
@@ -25,7 +27,7 @@ const (
 	WakeHeader = "Modelserve-Wake"
 
 	// SecretHeader proves that a request comes from who started the function, as
-	// the local platform does for its processes.
+	// the local platform does for its processes, or from the gateway, in a cluster.
 	SecretHeader = "Modelserve-Secret" //nolint:gosec // the name of one
 
 	// CostHeader is what a call took (Usage). It may be a trailer. The gateway
@@ -44,3 +46,20 @@ const JSONLengthHeader = "Inference-Header-Content-Length"
 // (https://www.w3.org/TR/server-timing/): parts such as "infer;dur=1.5", in
 // milliseconds. Whoever adds parts adds a header.
 const TimingHeader = "Server-Timing"
+
+// CheckSecret refuses a secret between the gateway and functions that is none, or
+// cannot be a header's value. "" is no secret.
+func CheckSecret(secret string) error {
+	if secret == "" {
+		return nil
+	}
+	if len(secret) < 32 || len(secret) > 256 {
+		return errors.New("expected 32 to 256 characters, as openssl rand -hex 32 makes them")
+	}
+	for _, c := range []byte(secret) {
+		if c <= ' ' || c > '~' {
+			return errors.New("expected letters, digits and signs of ASCII alone")
+		}
+	}
+	return nil
+}

@@ -58,7 +58,7 @@ func (s *Server) answerEvent(ctx context.Context, c *call, hold *hold, form form
 	if err != nil {
 		return err
 	}
-	data, err := s.eventData(ctx, hold, r.Header.Get(infer.TenantHeader), in)
+	data, err := s.eventData(ctx, hold, s.storage(r.Header), in)
 	if err != nil {
 		return err
 	}

@@ -89,10 +89,10 @@ func (s *Server) answer(ctx context.Context, c *call, hold *hold, r *http.Reques
 		return nil, err
 	}
 	defer lease.Release()
-	tenant := r.Header.Get(infer.TenantHeader)
-	run := &runner{lease: lease, tenant: tenant}
+	run := &runner{lease: lease, tenant: r.Header.Get(infer.TenantHeader)}
 	defer run.release()
-	in.Open = func(ctx context.Context, ref string) (io.ReadCloser, error) { return s.cfg.Open(ctx, tenant, ref) }
+	storage := s.storage(r.Header)
+	in.Open = func(ctx context.Context, ref string) (io.ReadCloser, error) { return s.cfg.Open(ctx, storage, ref) }
 	in.Reserve = hold.take
 	var out bytes.Buffer
 	err = s.guard(ctx, func() error {

@@ -21,11 +21,14 @@ import (
 	"github.com/modelserveai/modelserve/runtime/serve"
 )
 
+// secret is what the gateway's requests bring.
+const secret = "what-only-the-gateway-and-functions-know"
+
 // native serves the echo codec.
 func native(t *testing.T, f *fake) string {
 	t.Helper()
 	return start(t, serve.Config{
-		Backend: f, Repository: f, Function: "echo", Model: "double", Codec: echo{},
+		Backend: f, Repository: f, Function: "echo", Model: "double", Codec: echo{}, GatewaySecret: secret,
 		Open: func(_ context.Context, tenant, ref string) (io.ReadCloser, error) {
 			if ref != "s3://bucket/inputs/acme/a" || tenant != "acme" {
 				return nil, problem.Invalid("dataref", "outside the inputs of tenant %q", tenant)
@@ -167,9 +170,12 @@ func TestRefsAreOpenedForTheTenant(t *testing.T) {
 		headers []string
 		code    problem.Code
 	}{
-		"its own":   {[]string{infer.TenantHeader, "acme"}, ""},
-		"another's": {[]string{infer.TenantHeader, "other"}, problem.InvalidArgument},
-		"nobody's":  {nil, problem.InvalidArgument},
+		"its own":                    {[]string{infer.TenantHeader, "acme", infer.SecretHeader, secret}, ""},
+		"another's":                  {[]string{infer.TenantHeader, "other", infer.SecretHeader, secret}, problem.InvalidArgument},
+		"nobody's":                   {[]string{infer.SecretHeader, secret}, problem.InvalidArgument},
+		"its own, past the gateway":  {[]string{infer.TenantHeader, "acme"}, problem.InvalidArgument},
+		"its own, by a guess":        {[]string{infer.TenantHeader, "acme", infer.SecretHeader, "a guess"}, problem.InvalidArgument},
+		"its own, by an empty guess": {[]string{infer.TenantHeader, "acme", infer.SecretHeader, ""}, problem.InvalidArgument},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -227,7 +233,7 @@ func TestCloudEventStructured(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := send(t, http.MethodPost, url, []byte(tc.event), "Content-Type", "application/cloudevents+json; charset=utf-8", infer.TenantHeader, "acme")
+			got := send(t, http.MethodPost, url, []byte(tc.event), "Content-Type", "application/cloudevents+json; charset=utf-8", infer.TenantHeader, "acme", infer.SecretHeader, secret)
 			var out map[string]json.RawMessage
 			got.into(t, &out)
 			var a answer
@@ -261,26 +267,27 @@ func TestCloudEventRefuses(t *testing.T) {
 		headers []string
 		code    problem.Code
 	}{
-		"batch":             {`[]`, []string{"Content-Type", "application/cloudevents-batch+json"}, problem.UnsupportedMedia},
-		"another format":    {`<x/>`, []string{"Content-Type", "application/cloudevents+xml"}, problem.UnsupportedMedia},
-		"not JSON":          {`x`, []string{"Content-Type", structured}, problem.MalformedBody},
-		"an array":          {`[]`, []string{"Content-Type", structured}, problem.MalformedBody},
-		"duplicate":         {`{"id":"1","id":"2"}`, []string{"Content-Type", structured}, problem.MalformedBody},
-		"too deep":          {`{"data":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`, []string{"Content-Type", structured}, problem.InvalidArgument},
-		"nothing in it":     {`{}`, []string{"Content-Type", structured}, problem.InvalidArgument},
-		"data twice":        {`{"specversion":"1.0","id":"1","source":"/a","type":"t","data":{},"data_base64":"YWJj"}`, []string{"Content-Type", structured}, problem.InvalidArgument},
-		"data twice, first": {`{"specversion":"1.0","id":"1","source":"/a","type":"t","data_base64":"YWJj","data":1}`, []string{"Content-Type", structured}, problem.InvalidArgument},
-		"no id":             {`{"specversion":"1.0","source":"/a","type":"t"}`, []string{"Content-Type", structured}, problem.InvalidArgument},
-		"old version":       {``, []string{"Ce-Specversion", "0.3", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},
-		"no type":           {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a"}, problem.InvalidArgument},
-		"bad time":          {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Time", "now"}, problem.InvalidArgument},
-		"ref elsewhere":     {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://other/x", infer.TenantHeader, "acme"}, problem.InvalidArgument},
-		"ref of another":    {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://bucket/inputs/acme/a", infer.TenantHeader, "other"}, problem.InvalidArgument},
-		"ref of nobody":     {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://bucket/inputs/acme/a"}, problem.InvalidArgument},
-		"ref by the event":  {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://bucket/inputs/acme/a", "Ce-Tenant", "acme"}, problem.InvalidArgument},
-		"no UTF-8":          {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "\xff", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},
-		"a codec's problem": {`bad`, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},
-		"a codec's panic":   {`panic`, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t"}, problem.Internal},
+		"batch":                {`[]`, []string{"Content-Type", "application/cloudevents-batch+json"}, problem.UnsupportedMedia},
+		"another format":       {`<x/>`, []string{"Content-Type", "application/cloudevents+xml"}, problem.UnsupportedMedia},
+		"not JSON":             {`x`, []string{"Content-Type", structured}, problem.MalformedBody},
+		"an array":             {`[]`, []string{"Content-Type", structured}, problem.MalformedBody},
+		"duplicate":            {`{"id":"1","id":"2"}`, []string{"Content-Type", structured}, problem.MalformedBody},
+		"too deep":             {`{"data":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`, []string{"Content-Type", structured}, problem.InvalidArgument},
+		"nothing in it":        {`{}`, []string{"Content-Type", structured}, problem.InvalidArgument},
+		"data twice":           {`{"specversion":"1.0","id":"1","source":"/a","type":"t","data":{},"data_base64":"YWJj"}`, []string{"Content-Type", structured}, problem.InvalidArgument},
+		"data twice, first":    {`{"specversion":"1.0","id":"1","source":"/a","type":"t","data_base64":"YWJj","data":1}`, []string{"Content-Type", structured}, problem.InvalidArgument},
+		"no id":                {`{"specversion":"1.0","source":"/a","type":"t"}`, []string{"Content-Type", structured}, problem.InvalidArgument},
+		"old version":          {``, []string{"Ce-Specversion", "0.3", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},
+		"no type":              {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a"}, problem.InvalidArgument},
+		"bad time":             {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Time", "now"}, problem.InvalidArgument},
+		"ref elsewhere":        {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://other/x", infer.TenantHeader, "acme", infer.SecretHeader, secret}, problem.InvalidArgument},
+		"ref of another":       {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://bucket/inputs/acme/a", infer.TenantHeader, "other", infer.SecretHeader, secret}, problem.InvalidArgument},
+		"ref past the gateway": {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://bucket/inputs/acme/a", infer.TenantHeader, "acme"}, problem.InvalidArgument},
+		"ref of nobody":        {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://bucket/inputs/acme/a", infer.SecretHeader, secret}, problem.InvalidArgument},
+		"ref by the event":     {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t", "Ce-Dataref", "s3://bucket/inputs/acme/a", "Ce-Tenant", "acme", infer.SecretHeader, secret}, problem.InvalidArgument},
+		"no UTF-8":             {``, []string{"Ce-Specversion", "1.0", "Ce-Id", "\xff", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},
+		"a codec's problem":    {`bad`, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t"}, problem.InvalidArgument},
+		"a codec's panic":      {`panic`, []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/a", "Ce-Type", "t"}, problem.Internal},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

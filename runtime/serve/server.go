@@ -45,9 +45,10 @@ type Config struct {
 	Version string
 
 	// Open opens the {"ref": "s3://…"} of native payloads and the dataref of
-	// events for the tenant that calls. It refuses what is outside that tenant's
-	// inputs, and every ref of a call that the gateway set no tenant for. Without
-	// one every ref is refused.
+	// events for the tenant that calls: the one that a request names which shows by
+	// Secret or GatewaySecret that it comes from the gateway, "" for every other. It
+	// refuses what is outside that tenant's inputs, and every ref where there is no
+	// tenant. Without one every ref is refused.
 	Open func(ctx context.Context, tenant, ref string) (io.ReadCloser, error)
 
 	// Sink takes the answers to events in place of their senders; nil answers the
@@ -58,6 +59,11 @@ type Config struct {
 	// infer.SecretHeader: where others could reach the port, it shows that a request has
 	// passed the gateway.
 	Secret string
+
+	// GatewaySecret, when set, is what requests of the gateway bring in
+	// infer.SecretHeader. Others are answered too, as where events come from
+	// elsewhere, and are not believed whose tenant they are.
+	GatewaySecret string
 
 	// Health is what the health calls report; nil is a server always ready.
 	Health *Health
@@ -176,7 +182,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	r.Header.Del(infer.SecretHeader)
 	if isGRPC(r) {
 		s.grpc.ServeHTTP(tracked, r)
 		return
@@ -194,7 +199,22 @@ func (s *Server) trusts(r *http.Request) bool {
 	case "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready":
 		return true
 	}
-	return wellknown.IsHealth(r.URL.Path) || subtle.ConstantTimeCompare([]byte(r.Header.Get(infer.SecretHeader)), []byte(s.cfg.Secret)) == 1
+	return wellknown.IsHealth(r.URL.Path) || brings(r.Header, s.cfg.Secret)
+}
+
+// brings reports whether a request has a secret, which is not "".
+func brings(h http.Header, secret string) bool {
+	return secret != "" && subtle.ConstantTimeCompare([]byte(h.Get(infer.SecretHeader)), []byte(secret)) == 1
+}
+
+// storage is the tenant whose stored inputs a request may name; "" where nothing
+// shows that the gateway set it. Whose share of a function a call takes, which harms
+// nobody else, is believed without.
+func (s *Server) storage(h http.Header) string {
+	if brings(h, s.cfg.Secret) || brings(h, s.cfg.GatewaySecret) {
+		return h.Get(infer.TenantHeader)
+	}
+	return ""
 }
 
 // panicked logs a panic and is the error its request is answered with.

@@ -174,7 +174,8 @@ func (c *cluster) secrets() (string, error) {
 	store, errStore := c.credential("s3")
 	read, errRead := c.credential("s3-reader")
 	admin, errAdmin := c.adminKey()
-	if err := errors.Join(err, errRedis, errStore, errRead, errAdmin); err != nil {
+	proof, errProof := c.credential("functions")
+	if err := errors.Join(err, errRedis, errStore, errRead, errAdmin, errProof); err != nil {
 		return "", err
 	}
 	secret(namespace, "postgres", "POSTGRES_PASSWORD", postgres)
@@ -182,6 +183,7 @@ func (c *cluster) secrets() (string, error) {
 	secret(namespace, "s3", "ROOT_ACCESS_KEY_ID", bucket, "ROOT_SECRET_ACCESS_KEY", store)
 	secret("default", "modelserve-s3", "MODELSERVE_S3_ACCESS_KEY_ID", reader, "MODELSERVE_S3_SECRET_ACCESS_KEY", read)
 	secret("default", "modelserve-gateway", "MODELSERVE_ADMIN_KEY", admin)
+	secret("default", "modelserve-functions", "MODELSERVE_GATEWAY_SECRET", proof)
 	_, file, err := c.signingKeys()
 	if err != nil {
 		return "", err
