@@ -8,6 +8,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/media"
@@ -46,6 +47,9 @@ func (g *gateway) enter(c *call.Call, w http.ResponseWriter, r *http.Request) er
 		if hostErr != nil {
 			return hostErr
 		}
+		if err := g.visible(r.Context(), c); err != nil {
+			return err
+		}
 	}
 	if err := checkURL(c, r); err != nil {
 		return err
@@ -77,9 +81,36 @@ func (g *gateway) host(r *http.Request) (*route.Bound, error) {
 	}
 	bound, mine := g.deps.Routes.Host(r.Host)
 	if bound == nil && mine {
-		return nil, problem.New(problem.NotFound, "there is no function at this host")
+		return nil, noFunction()
 	}
 	return bound, nil
+}
+
+// noFunction is the answer at a host of no function, and at that of one which is none
+// of the caller's.
+func noFunction() error {
+	return problem.New(problem.NotFound, "there is no function at this host that the credential may call")
+}
+
+// visible refuses who may neither call the function at whose host they are nor look at
+// one of its models as they would be where there is none: which functions, tags and
+// revisions there are is for those who may.
+func (g *gateway) visible(ctx context.Context, c *call.Call) error {
+	if c.Bound == nil {
+		return nil
+	}
+	for _, ref := range c.Bound.Pins() {
+		if g.door.May(ctx, c, auth.Action{Verb: auth.DoRead, On: ref.Name}) {
+			return nil
+		}
+	}
+	if g.door.May(ctx, c, auth.Action{Verb: auth.DoRead, On: c.Bound.Function.Name}) {
+		return nil
+	}
+	if g.door.Decide(ctx, c, auth.Action{Verb: auth.DoInfer, On: c.Bound.Function.Name}) != nil {
+		return noFunction()
+	}
+	return nil
 }
 
 // fail answers with an error in the format of the call's protocol.

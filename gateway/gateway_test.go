@@ -119,6 +119,10 @@ func TestWhoMayDoWhat(t *testing.T) {
 					t.Errorf("%d %s", got.status, got.body)
 				case !allowed && who == "none" && got.status != http.StatusUnauthorized:
 					t.Errorf("%d %s, want 401", got.status, got.body)
+				case tc.host != "" && (who == "iris" || who == "keys"):
+					if got.status != http.StatusNotFound {
+						t.Errorf("%d %s, want 404: nothing at the host is theirs", got.status, got.body)
+					}
 				case !allowed && who != "none" && tc.allowed != "" && got.status != http.StatusForbidden:
 					t.Errorf("%d %s, want 403", got.status, got.body)
 				}

@@ -113,6 +113,9 @@ func (g *gateway) logAndCount(r *http.Request, rec *recorder, o *call.Entry, too
 			attrs = append(attrs, a)
 		}
 	}
+	if telemetry.RequestIDIsGiven(r.Context()) {
+		attrs = append(attrs, slog.Bool("request_id_given", true)) // by the caller: another's may be the same
+	}
 	if leftOut > 0 {
 		attrs = append(attrs, slog.Int("left_out", leftOut)) // lines of this kind, before this one
 	}

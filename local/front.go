@@ -170,7 +170,7 @@ func (c commands) lines() []string {
 	if !c.shipped {
 		return []string{"publish a model: any ONNX file", program + " models push my-model FILE.onnx" + data}
 	}
-	key := "-H " + `"X-API-Key: $(cat ` + path(filepath.Join(c.data, "key")) + `)"`
+	key := "-H @" + path(dir(c.data).header()) // in curl's arguments every user of the machine would see the key
 	return []string{
 		"find the lines of text on a page",
 		fmt.Sprintf(`curl -fsS %s --data-binary @%s %s`, key,

@@ -15,18 +15,18 @@ func TestPrintedCommands(t *testing.T) {
 		want []string
 	}{
 		"here": {"/src/.modelserve", []string{
-			`curl -fsS -H "X-API-Key: $(cat .modelserve/key)" --data-binary @functions/text-detect/testdata/page.png http://text-detect.default.localhost:1/`,
-			`curl -fsS -H "X-API-Key: $(cat .modelserve/key)" http://localhost:1/v2/models/text-detect`,
+			`curl -fsS -H @.modelserve/key.header --data-binary @functions/text-detect/testdata/page.png http://text-detect.default.localhost:1/`,
+			`curl -fsS -H @.modelserve/key.header http://localhost:1/v2/models/text-detect`,
 			`bin/modelserve models push my-model .deps/models/text-orient/ch_ppocr_mobile_v2.0_cls_mobile.onnx`,
 		}},
 		"elsewhere": {"/tmp/my data", []string{
-			`curl -fsS -H "X-API-Key: $(cat '/tmp/my data/key')" --data-binary @/src/functions/text-detect/testdata/page.png http://text-detect.default.localhost:1/`,
-			`curl -fsS -H "X-API-Key: $(cat '/tmp/my data/key')" http://localhost:1/v2/models/text-detect`,
+			`curl -fsS -H @'/tmp/my data/key.header' --data-binary @/src/functions/text-detect/testdata/page.png http://text-detect.default.localhost:1/`,
+			`curl -fsS -H @'/tmp/my data/key.header' http://localhost:1/v2/models/text-detect`,
 			`/opt/modelserve models push my-model /src/.deps/models/text-orient/ch_ppocr_mobile_v2.0_cls_mobile.onnx --data '/tmp/my data'`,
 		}},
 		"another folder here": {"/src/other", []string{
-			`curl -fsS -H "X-API-Key: $(cat /src/other/key)" --data-binary @/src/functions/text-detect/testdata/page.png http://text-detect.default.localhost:1/`,
-			`curl -fsS -H "X-API-Key: $(cat /src/other/key)" http://localhost:1/v2/models/text-detect`,
+			`curl -fsS -H @/src/other/key.header --data-binary @/src/functions/text-detect/testdata/page.png http://text-detect.default.localhost:1/`,
+			`curl -fsS -H @/src/other/key.header http://localhost:1/v2/models/text-detect`,
 			`/opt/modelserve models push my-model /src/.deps/models/text-orient/ch_ppocr_mobile_v2.0_cls_mobile.onnx --data /src/other`,
 		}},
 	} {

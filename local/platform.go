@@ -219,8 +219,11 @@ func (p *platform) openServices(ctx context.Context) error {
 		logger:  p.logger,
 		byName:  map[string]*service{}, retiring: map[*running]bool{},
 	}
-	p.front, err = newFront(ctx, p)
-	return err
+	if p.front, err = newFront(ctx, p); err != nil {
+		return err
+	}
+	// For curl -H @FILE: every user of the machine sees the arguments of a program.
+	return writeFile(p.dir.header(), []byte("X-API-Key: "+p.front.key+"\n"), 0o600)
 }
 
 // serve runs until ctx ends or the gateway does.

@@ -58,6 +58,7 @@ type dir string
 func (d dir) path(name string) string { return filepath.Join(string(d), name) }
 func (d dir) state() string           { return d.path("platform.json") }
 func (d dir) key() string             { return d.path("key") }
+func (d dir) header() string          { return d.path("key.header") }
 func (d dir) keys() string            { return d.path("gateway.db") }
 func (d dir) hashKey() string         { return d.path("hash.key") }
 func (d dir) gateway() string         { return d.path("gateway.yaml") }

@@ -104,3 +104,14 @@ func paths(err error) []string {
 	}
 	return found
 }
+
+// ForLog keeps an error for the log, and its text from callers.
+func ForLog(err error) error { return forLog{err} }
+
+type forLog struct{ cause error }
+
+// Error stands in for the cause's text.
+func (forLog) Error() string { return "the log has the reason" }
+
+// Unwrap returns what the log has.
+func (e forLog) Unwrap() error { return e.cause }

@@ -50,9 +50,9 @@ func Error(ctx context.Context, err error) error {
 	case errors.Is(err, route.ErrAtZero):
 		return problem.New(problem.Unavailable, "%w", err)
 	case errors.As(err, &op) && op.Op == "dial":
-		return problem.New(problem.Unavailable, "the function cannot be reached: %w", Redacted(err)).WithRetryAfter(time.Second)
+		return problem.New(problem.Unavailable, "the function cannot be reached: %w", problem.ForLog(err)).WithRetryAfter(time.Second)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
-		return problem.New(problem.DeadlineExceeded, "the function did not answer in time: %w", Redacted(err))
+		return problem.New(problem.DeadlineExceeded, "the function did not answer in time: %w", problem.ForLog(err))
 	default:
 		return BrokeOff(err)
 	}
@@ -60,16 +60,8 @@ func Error(ctx context.Context, err error) error {
 
 // BrokeOff is the error of a function whose answer is not whole.
 func BrokeOff(err error) error {
-	return problem.New(problem.BadGateway, "the function broke off before its answer was whole: %w", Redacted(err))
+	return problem.New(problem.BadGateway, "the function broke off before its answer was whole: %w", problem.ForLog(err))
 }
-
-// Redacted keeps an error for the log, and its text from the caller.
-func Redacted(err error) error { return redacted{err} }
-
-type redacted struct{ cause error }
-
-func (redacted) Error() string   { return "the log has the reason" }
-func (r redacted) Unwrap() error { return r.cause }
 
 // errorBody bounds what is read of a function's error.
 const errorBody = 64 << 10

@@ -2,6 +2,7 @@ package knative
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -176,7 +177,28 @@ func readVerdict(c *apis.Condition) verdict {
 	if text == "" {
 		text = c.Reason
 	}
-	text = strings.Join(strings.Fields(text), " ")
+	text = strings.Join(strings.Fields(withoutLog(text)), " ")
 	known := !c.IsUnknown() && c.Reason != servingv1.ReasonNotOwned
 	return verdict{known: known, message: strings.ToValidUTF8(text[:min(len(text), maxMessage)], "")}
 }
+
+// withoutLog is a message without what a container logged last, which Kubernetes has
+// in it where the container wrote no reason (terminationMessagePolicy): callers read
+// it, and a log has what is others'. A reason that a function wrote is kept.
+func withoutLog(text string) string {
+	var kept []string
+	for line := range strings.Lines(text) {
+		trimmed := strings.TrimSpace(line)
+		if at := logged.FindStringIndex(trimmed); at != nil {
+			return strings.Join(append(kept, trimmed[:at[0]]+"the container's log has the reason"), " ")
+		}
+		kept = append(kept, trimmed)
+	}
+	return strings.Join(kept, " ")
+}
+
+// logged is what a line of a log begins with, ours or one that the Go runtime writes of
+// a crash, where a message is no more a sentence.
+//
+//nolint:gochecknoglobals // compiled once, and constant
+var logged = regexp.MustCompile(`(?:^|: )(\{"|time=|panic: |fatal error: |goroutine \d+ |SIG[A-Z]+: |runtime: |\[signal |\d{4}[-/]\d\d[-/]\d\d)`)

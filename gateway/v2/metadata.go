@@ -9,7 +9,6 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/door"
-	"github.com/modelserveai/modelserve/gateway/forward"
 	"github.com/modelserveai/modelserve/gateway/resolve"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/problem"
@@ -46,7 +45,7 @@ func (s *Service) ready(c *call.Call, w http.ResponseWriter, r *http.Request) er
 func (s *Service) NotReady(ctx context.Context, bound *route.Bound) error {
 	if s.Ready != nil {
 		if err := s.Ready(ctx); err != nil {
-			return problem.New(problem.Unavailable, "not ready: %w", forward.Redacted(err))
+			return problem.New(problem.Unavailable, "not ready: %w", problem.ForLog(err))
 		}
 	}
 	if bound == nil {

@@ -108,7 +108,7 @@ func (s *Service) statsOf(ctx context.Context, c *call.Call, at *route.Bound, pa
 }
 
 func unreadable(err error) error {
-	return problem.New(problem.BadGateway, "the function's statistics cannot be read: %w", forward.Redacted(err))
+	return problem.New(problem.BadGateway, "the function's statistics cannot be read: %w", problem.ForLog(err))
 }
 
 // noStats is a row of zeros, with every field Triton's has.

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -71,7 +73,9 @@ func ListenMetrics(ctx context.Context, cfg Config) (net.Listener, error) {
 }
 
 // MetricsServer serves the registry on /metrics, in OpenMetrics with exemplars
-// to those who ask for it.
+// to those who ask for it. On a loopback address it answers names of this machine and
+// the host of cfg.MetricsAddress alone, and any address: a page in a browser here may
+// have a name of its own lead to loopback (DNS rebinding), and no address.
 func (t *Telemetry) MetricsServer() *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(t.Registry, promhttp.HandlerOpts{
@@ -81,10 +85,34 @@ func (t *Telemetry) MetricsServer() *http.Server {
 		Timeout:             10 * time.Second,
 	}))
 	return &http.Server{
-		Handler:           mux,
+		Handler:           t.hosts(mux),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      20 * time.Second,
 		MaxHeaderBytes:    16 << 10,
 	}
+}
+
+// hosts refuses requests to loopback by a name that is none of this machine's.
+func (t *Telemetry) hosts(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		at, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+		if at != nil && at.IP.IsLoopback() && !t.isLocal(r.Host) {
+			http.Error(w, "metrics: expected a Host of this machine, such as localhost, or that of MODELSERVE_METRICS_ADDRESS", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (t *Telemetry) isLocal(host string) bool {
+	name := host
+	if alone, _, err := net.SplitHostPort(host); err == nil {
+		name = alone
+	}
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+		return true
+	}
+	return name == "localhost" || strings.HasSuffix(name, ".localhost") || name != "" && name == t.metricsHost
 }

@@ -14,12 +14,22 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 )
 
-type requestIDKey struct{}
+type (
+	requestIDKey struct{}
+	givenKey     struct{}
+)
 
 // RequestID is the id of the request that ctx belongs to, "" if none.
 func RequestID(ctx context.Context) string {
 	id, _ := ctx.Value(requestIDKey{}).(string)
 	return id
+}
+
+// RequestIDIsGiven reports whether the request's id is its caller's own choice, which
+// others may have chosen too.
+func RequestIDIsGiven(ctx context.Context) bool {
+	given, _ := ctx.Value(givenKey{}).(bool)
+	return given
 }
 
 // WithRequestID gives ctx a request id.
@@ -43,12 +53,16 @@ func (t *Telemetry) Middleware(next http.Handler) http.Handler {
 	carry, traced := propagator(), t.traced(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(problem.RequestIDHeader)
-		if !saneRequestID(id) {
+		given := saneRequestID(id)
+		if !given {
 			id = rand.Text()
 			r.Header.Set(problem.RequestIDHeader, id)
 		}
 		w.Header().Set(problem.RequestIDHeader, id)
 		ctx := WithRequestID(r.Context(), id)
+		if given {
+			ctx = context.WithValue(ctx, givenKey{}, true)
+		}
 		if t.exports && !isProbe(r.URL.Path) {
 			traced.ServeHTTP(w, r.WithContext(ctx))
 			return

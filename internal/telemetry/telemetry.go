@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -53,6 +55,8 @@ type Telemetry struct {
 	drained  *drained
 	provider *sdktrace.TracerProvider
 	exports  bool // spans; else requests have only their ids
+
+	metricsHost string // the name that the metrics port is configured by; "" is none
 }
 
 // New starts telemetry, logging to w. Spans are exported only when an OTLP
@@ -85,6 +89,7 @@ func New(ctx context.Context, cfg Config, w io.Writer) (*Telemetry, error) {
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		logger.Warn("cannot export telemetry", "error", err)
 	}))
+	name, _, _ := net.SplitHostPort(cfg.MetricsAddress) // ListenMetrics reports a wrong one
 	return &Telemetry{
 		Logger:   logger,
 		Registry: registry,
@@ -92,6 +97,8 @@ func New(ctx context.Context, cfg Config, w io.Writer) (*Telemetry, error) {
 		drained:  drained,
 		provider: provider,
 		exports:  exporter != nil,
+
+		metricsHost: strings.ToLower(name),
 	}, nil
 }
 

@@ -97,11 +97,13 @@ func (a *Activator) RoundTrip(req *http.Request) (*http.Response, error) {
 func (a *Activator) carry(req *http.Request, body *replayBody) (*http.Response, error) {
 	arrived := time.Now()
 	var last error
+	name := ""
 	for range attempts {
 		target, service, err := a.target(req.URL.Host)
 		if err != nil {
 			return nil, err
 		}
+		name = service
 		lease, err := target.Revision.Acquire(req.Context(), req.Header.Get(infer.WakeHeader) != infer.WakeNever)
 		switch {
 		case errors.Is(err, revision.ErrRetired):
@@ -126,7 +128,7 @@ func (a *Activator) carry(req *http.Request, body *replayBody) (*http.Response, 
 		}
 		last = err
 	}
-	return nil, problem.New(problem.Unavailable, "%s: its instances ended as the request came; tried %d times: %w", req.URL.Host, attempts, last)
+	return nil, problem.New(problem.Unavailable, "%s: its instances ended as the request came; tried %d times: %w", name, attempts, problem.ForLog(last))
 }
 
 // target picks the revision for one request.

@@ -280,7 +280,14 @@ func (c *cluster) writeEnvironment() error {
 		fmt.Fprintf(&text, "export %s='%s'\n", pair[0], pair[1])
 	}
 	fmt.Fprintf(&text, "case \":$PATH:\" in *':%[1]s:'*) ;; *) export PATH='%[1]s':$PATH ;; esac\n", filepath.Join(c.dir, "bin"))
-	return os.WriteFile(filepath.Join(c.dir, "env"), []byte(text.String()), 0o600)
+	key, err := c.adminKey()
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(filepath.Join(c.dir, "env"), []byte(text.String()), 0o600),
+		// For curl -H @FILE, whose arguments every user of the machine sees.
+		os.WriteFile(filepath.Join(c.dir, "key.header"), []byte("X-API-Key: "+key+"\n"), 0o600))
 }
 
 // announce prints that the cluster is there, and what to do with it.

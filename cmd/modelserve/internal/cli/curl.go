@@ -39,7 +39,6 @@ func callText(line string, addr address) string {
 // runs with: written out when they are few; else zeros go in the protocol's
 // binary form, from /dev/zero.
 func curlLine(m *model.Manifest, url string, addr address) string {
-	curl := `curl -fsS -H "X-API-Key: ` + addr.keyText + `" `
 	url = shellQuote(url)
 	req := infer.Request{}
 	kept := map[string]bool{} // inputs whose values matter
@@ -75,10 +74,25 @@ func curlLine(m *model.Manifest, url string, addr address) string {
 	}
 	header := shellQuote(string(encoded.JSON))
 	if encoded.HeaderLength() == infer.NoHeader {
-		return curl + "-H 'Content-Type: application/json' -d " + header + " " + url
+		return withKey(addr, "", "-H 'Content-Type: application/json' -d "+header+" "+url)
 	}
-	return "{ printf %s " + header + "; head -c " + strconv.FormatInt(bytes, 10) + " /dev/zero; } | " + curl +
-		"-H 'Content-Type: application/octet-stream' -H 'Inference-Header-Content-Length: " + strconv.Itoa(len(encoded.JSON)) + "' --data-binary @- " + url
+	return withKey(addr, "{ printf %s "+header+"; head -c "+strconv.FormatInt(bytes, 10)+" /dev/zero; } | ",
+		"-H 'Content-Type: application/octet-stream' -H 'Inference-Header-Content-Length: "+strconv.Itoa(len(encoded.JSON))+"' --data-binary @- "+url)
+}
+
+// withKey is a shell line of a curl that body is piped into, where there is one. The key
+// is in no argument of it, as every user of the machine sees them while it runs: it
+// comes from a file, or by printf, which is the shell's own.
+func withKey(addr address, body, args string) string {
+	const curl = "curl -fsS -H @"
+	if addr.keyHeader != "" {
+		return body + curl + shellQuote(addr.keyHeader) + " " + args
+	}
+	line := curl + "- " + args
+	if body != "" { // which has curl's standard input
+		line = "{ " + body + curl + "/dev/fd/3 " + args + "; } 3<&0"
+	}
+	return `printf 'X-API-Key: %s\n' "$` + keyVariable + `" | ` + line
 }
 
 // elementSize is the bytes of an element that is zero or an empty string.

@@ -86,7 +86,7 @@ func TestDeployToACluster(t *testing.T) {
 	out := s.must(append(model, "ko")...)
 	for _, want := range []string{
 		"churn@1\n  manifest  " + filepath.Join(s.dir, "out", "churn.yaml") + "\n", "URL       http://churn.default.svc.cluster.local\n",
-		`curl -fsS -H "X-API-Key: $MODELSERVE_KEY"`, " http://gateway.default.models.test/v2/models/churn/versions/1/infer\n",
+		`printf 'X-API-Key: %s\n' "$MODELSERVE_KEY" | curl -fsS -H @- `, " http://gateway.default.models.test/v2/models/churn/versions/1/infer\n",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in:\n%s", want, out)

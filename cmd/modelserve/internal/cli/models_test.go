@@ -24,7 +24,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
-const scaleCurl = `curl -fsS -H "X-API-Key: $(cat .modelserve/key)" -H 'Content-Type: application/json' ` +
+const scaleCurl = `curl -fsS -H @.modelserve/key.header -H 'Content-Type: application/json' ` +
 	`-d '{"inputs":[{"name":"x","datatype":"FP32","shape":[1,3],"data":[0,0,0]}]}' http://localhost:8080/v2/models/churn/infer`
 
 func TestModels(t *testing.T) {
@@ -187,7 +187,7 @@ func TestASecondVersionAnswersAtOnce(t *testing.T) {
 // names what is missing.
 func TestKeyInTheLine(t *testing.T) {
 	t.Parallel()
-	const comment = "# with your key in MODELSERVE_KEY:\ncurl "
+	const comment = "# with your key in MODELSERVE_KEY:\nprintf "
 	for name, tc := range map[string]struct {
 		set, flag string
 		commented bool
@@ -360,7 +360,7 @@ func TestWhereModelsAre(t *testing.T) {
 		"MODELSERVE_KEY": "ms_a_b",
 	})
 	s.model("a.onnx", onnxtest.Scale(3, 2))
-	if out := s.must("models", "push", "churn", "a.onnx"); !strings.Contains(out, `"X-API-Key: $MODELSERVE_KEY"`) || !strings.Contains(out, "https://models.example.org/v2/models/churn/infer") {
+	if out := s.must("models", "push", "churn", "a.onnx"); !strings.Contains(out, `printf 'X-API-Key: %s\n' "$MODELSERVE_KEY" | curl -fsS -H @- `) || !strings.Contains(out, "https://models.example.org/v2/models/churn/infer") {
 		t.Errorf("push: %s", out)
 	}
 	clear(s.vars)
@@ -427,7 +427,7 @@ func TestDataElsewhere(t *testing.T) {
 	s.model("a.onnx", onnxtest.Scale(3, 2))
 	s.fails(exitFailed, "name its folder with --data", "models", "list")
 	out := s.must("models", "push", "churn", "a.onnx", "--data", data)
-	if !strings.Contains(out, "published churn@1") || strings.Contains(out, "not signed") || !strings.Contains(out, "$(cat '"+data+"/key')") {
+	if !strings.Contains(out, "published churn@1") || strings.Contains(out, "not signed") || !strings.Contains(out, "-H @'"+data+"/key.header'") {
 		t.Errorf("push:\n%s", out)
 	}
 	s.vars["MODELSERVE_DATA"] = data
@@ -496,6 +496,37 @@ func TestServerOfTheLocalStore(t *testing.T) {
 	}
 }
 
+// TestTheKeyIsInNoArgument runs the lines that are printed with a curl that shows its
+// arguments, what -H @FILE names, and its body.
+func TestTheKeyIsInNoArgument(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const curl = "#!/bin/sh\nfor a; do case $a in @-) body=-;; @*) header=$(cat \"${a#@}\");; esac; done\n" +
+		"[ \"$2\" = -H ] && [ \"$3\" = @- ] && header=$(cat)\necho \"args $*\"; echo \"header $header\"; echo \"body $([ \"$body\" ] && [ \"$3\" != @- ] && cat)\"\n"
+	if err := os.WriteFile(filepath.Join(dir, "curl"), []byte(curl), 0o700); err != nil { //nolint:gosec // it is run
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "key.header")
+	if err := os.WriteFile(file, []byte("X-API-Key: ms_a_b\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, addr := range map[string]address{"by a file": {keyHeader: file}, "by a variable": {}} {
+		for body, want := range map[string]string{"": "body \n", "{ printf %s some; } | ": "body some\n"} {
+			args := "-d {} http://x"
+			if body != "" {
+				args = "--data-binary @- http://x"
+			}
+			cmd := exec.CommandContext(t.Context(), "sh", "-c", withKey(addr, body, args))
+			cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "MODELSERVE_KEY=ms_a_b"}
+			out, err := cmd.CombinedOutput()
+			shown, _, _ := strings.Cut(string(out), "\n")
+			if err != nil || strings.Contains(shown, "ms_") || !strings.Contains(string(out), "\nheader X-API-Key: ms_a_b\n") || !strings.HasSuffix(string(out), want) {
+				t.Errorf("%s, %q: %v\n%s", name, body, err, out)
+			}
+		}
+	}
+}
+
 func TestCurlLine(t *testing.T) {
 	t.Parallel()
 	s := newShell(t).withPlatform()
@@ -504,9 +535,9 @@ func TestCurlLine(t *testing.T) {
 	s.model("none.onnx", onnxtest.Constant(1))
 	for name, want := range map[string]string{
 		"wide": `{ printf %s '{"inputs":[{"name":"x","datatype":"FP32","shape":[1,1000],"parameters":{"binary_data_size":4000}}]}'; head -c 4000 /dev/zero; } | ` +
-			`curl -fsS -H "X-API-Key: $(cat .modelserve/key)" -H 'Content-Type: application/octet-stream' -H 'Inference-Header-Content-Length: 99' --data-binary @- http://localhost:8080/v2/models/wide/infer`,
-		"words": `curl -fsS -H "X-API-Key: $(cat .modelserve/key)" -H 'Content-Type: application/json' -d '{"inputs":[{"name":"x","datatype":"BYTES","shape":[1,2],"data":["",""]}]}' http://localhost:8080/v2/models/words/infer`,
-		"none":  `curl -fsS -H "X-API-Key: $(cat .modelserve/key)" -H 'Content-Type: application/json' -d '{"inputs":[]}' http://localhost:8080/v2/models/none/infer`,
+			`curl -fsS -H @.modelserve/key.header -H 'Content-Type: application/octet-stream' -H 'Inference-Header-Content-Length: 99' --data-binary @- http://localhost:8080/v2/models/wide/infer`,
+		"words": `curl -fsS -H @.modelserve/key.header -H 'Content-Type: application/json' -d '{"inputs":[{"name":"x","datatype":"BYTES","shape":[1,2],"data":["",""]}]}' http://localhost:8080/v2/models/words/infer`,
+		"none":  `curl -fsS -H @.modelserve/key.header -H 'Content-Type: application/json' -d '{"inputs":[]}' http://localhost:8080/v2/models/none/infer`,
 	} {
 		out := strings.TrimSpace(s.must("models", "push", name, name+".onnx"))
 		if got := out[strings.LastIndex(out, "\n")+1:]; got != want {

@@ -134,12 +134,13 @@ func (p *platform) running() bool {
 	return err == nil || errors.Is(err, syscall.EPERM)
 }
 
-// address is the platform's URL and the key for it. keyText is how a shell line
-// printed for the user names the key.
+// address is the platform's URL and the key for it. keyHeader is the file of the
+// header with the key, by which a shell line printed for the user brings it; "" is the
+// variable of the key.
 type address struct {
-	server, key, keyText string
+	server, key, keyHeader string
 
-	keyUnset bool // keyText names a variable that is not set here
+	keyUnset bool // the variable is not set here
 }
 
 // address resolves flags, then the environment, then the platform's files.
@@ -156,28 +157,28 @@ func (a *app) address() (address, error) {
 	addr.server = strings.TrimRight(addr.server, "/")
 	switch {
 	case a.key != "":
-		addr.key, addr.keyText = a.key, "$"+keyVariable
+		addr.key = a.key
 	case a.vars.Key != "":
-		addr.key, addr.keyText = a.vars.Key, "$"+keyVariable
+		addr.key = a.vars.Key
 	default:
-		addr.key, addr.keyText, err = p.localKey(a.Dir, addr.server, a.dataDir() != "")
+		addr.key, addr.keyHeader, err = p.localKey(a.Dir, addr.server, a.dataDir() != "")
 	}
 	set := a.vars.Key
-	addr.keyUnset = addr.keyText == "$"+keyVariable && (set == "" || set != addr.key)
+	addr.keyUnset = addr.keyHeader == "" && (set == "" || set != addr.key)
 	return addr, err
 }
 
 // localKey reads .modelserve/key, which is for the local platform only: it is
-// not sent to any other server. absolute names the file so that the line can be
-// pasted anywhere.
-func (p *platform) localKey(dir, server string, absolute bool) (key, text string, err error) {
+// not sent to any other server. header is the file beside it that has it as a header of
+// HTTP, absolute where the line is to be pasted anywhere.
+func (p *platform) localKey(dir, server string, absolute bool) (key, header string, err error) {
 	if p.dir == "" || server != firstOf(p.Server, defaultServer) {
-		return "", "$" + keyVariable, nil
+		return "", "", nil
 	}
 	path := filepath.Join(p.dir, keyFile)
 	data, err := regular.Read(path, maxStateFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", "$" + keyVariable, nil
+		return "", "", nil
 	}
 	if err != nil {
 		return "", "", fmt.Errorf("read the platform's key: %w", sameUser(err))
@@ -185,7 +186,7 @@ func (p *platform) localKey(dir, server string, absolute bool) (key, text string
 	if relative, err := filepath.Rel(dir, path); err == nil && !absolute {
 		path = relative
 	}
-	return strings.TrimSpace(string(data)), "$(cat " + shellQuote(path) + ")", nil
+	return strings.TrimSpace(string(data)), path + ".header", nil
 }
 
 func firstOf(values ...string) string {
