@@ -28,6 +28,12 @@ func (g *gateway) cleanHeaders(next http.Handler) http.Handler {
 			}
 		}
 		r.Trailer = nil
+		if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
+			// It may have had a Content-Length beside its chunks, which net/http has
+			// dropped by now, and a proxy before this server may have gone by that: what
+			// follows on the connection is nobody's for certain (RFC 9112, 6.1).
+			w.Header().Set("Connection", "close")
+		}
 		next.ServeHTTP(w, r)
 	})
 }

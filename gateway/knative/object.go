@@ -189,8 +189,8 @@ func withoutLog(text string) string {
 	var kept []string
 	for line := range strings.Lines(text) {
 		trimmed := strings.TrimSpace(line)
-		if at := logged.FindStringIndex(trimmed); at != nil {
-			return strings.Join(append(kept, trimmed[:at[0]]+"the container's log has the reason"), " ")
+		if at := logged.FindStringSubmatchIndex(trimmed); at != nil {
+			return strings.Join(append(kept, trimmed[:at[2]]+"the container's log has the reason"), " ")
 		}
 		kept = append(kept, trimmed)
 	}
