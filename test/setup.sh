@@ -19,5 +19,5 @@ cmp -s "$wanted" "$stamp" && exit 0
 python3 -m pip --version >/dev/null 2>&1 || debian python3-pip "The tests use a client in Python, which pip brings."
 echo "test: fetch the Python client into .deps/python"
 rm -rf .deps/python
-python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .deps/python -r "$wanted"
+python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .deps/python --require-hashes --only-binary=:all: -r "$wanted"
 cp "$wanted" "$stamp"

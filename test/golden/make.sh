@@ -52,7 +52,7 @@ env=$(mktemp -d)
 trap 'rm -rf "$env"' EXIT
 python3 -m venv "$env"
 echo "golden: fetch the reference implementations"
-"$env/bin/pip" install --quiet --disable-pip-version-check --no-deps -r test/golden/requirements.txt
+"$env/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: -r test/golden/requirements.txt
 
 for of in text speech content odd_images odd_audio; do
   echo "golden: $of"

@@ -16,6 +16,6 @@ for wanted in test/bench/peers/*/requirements.txt; do
   echo "peers: fetch $name into $env"
   rm -rf "$env"
   python3 -m venv "$env"
-  "$env/bin/pip" install --quiet --disable-pip-version-check --only-binary=:all: -r "$wanted"
+  "$env/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: -r "$wanted"
   cp "$wanted" "$env/.requirements"
 done

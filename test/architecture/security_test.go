@@ -1,0 +1,65 @@
+package architecture
+
+import (
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// withoutATest is how many lines of docs/security.md say of what nobody may do that no
+// test holds it.
+const withoutATest = 6
+
+// TestWhatHoldsSecurityExists holds that every test that docs/security.md names is
+// there, and that every line of what nobody may do names one.
+func TestWhatHoldsSecurityExists(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`([a-z0-9_/-]+)/((?:Test|Fuzz)[A-Za-z0-9]+)`")
+	seen, bare := 0, 0
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		if !strings.HasPrefix(line, "|") || len(cells) < 2 || strings.Contains(line, "---") || strings.Contains(line, "held by") {
+			continue
+		}
+		claim, tests := strings.TrimSpace(cells[len(cells)-2]), named.FindAllStringSubmatch(cells[len(cells)-1], -1)
+		if claim != "" && len(tests) == 0 {
+			bare++
+			t.Logf("no test: %s", claim)
+		}
+		for _, test := range tests {
+			seen++
+			if !declares(t, test[1], test[2]) {
+				t.Errorf("there is no %s", path.Join(test[1], test[2]))
+			}
+		}
+	}
+	if seen < 30 || bare != withoutATest {
+		t.Errorf("%d tests are named, and %d lines have none; want %d", seen, bare, withoutATest)
+	}
+}
+
+// declares reports whether a folder's tests have a function.
+func declares(t *testing.T, folder, name string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("../..", folder, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "\nfunc "+name+"(") {
+			return true
+		}
+	}
+	return false
+}
