@@ -37,9 +37,21 @@ func TestWhatIsNotTheirsLooksAbsent(t *testing.T) {
 		return got.status, id.ReplaceAllString(got.body, ""), got.header
 	}
 	for _, at := range [][2]string{
-		{"POST", "/"}, {"GET", "/healthz"}, {"GET", "/readyz"}, {"GET", "/v2"}, {"GET", "/v2/health/ready"}, {"GET", "/v2/health/live"},
-		{"GET", "/v2/models/secret-model"}, {"GET", "/v2/models/nothing"}, {"POST", "/v2/models/secret-model/infer"}, {"POST", "/v2/repository/index"},
-		{"GET", "/v2/models/stats"}, {"DELETE", "/v2"}, {"OPTIONS", "/"}, {"GET", "/v2//x"}, {"POST", "/a/../b"},
+		{"POST", "/"},
+		{"GET", "/healthz"},
+		{"GET", "/readyz"},
+		{"GET", "/v2"},
+		{"GET", "/v2/health/ready"},
+		{"GET", "/v2/health/live"},
+		{"GET", "/v2/models/secret-model"},
+		{"GET", "/v2/models/nothing"},
+		{"POST", "/v2/models/secret-model/infer"},
+		{"POST", "/v2/repository/index"},
+		{"GET", "/v2/models/stats"},
+		{"DELETE", "/v2"},
+		{"OPTIONS", "/"},
+		{"GET", "/v2//x"},
+		{"POST", "/a/../b"},
 	} {
 		status, body, header := ask("none", nothing, at[0], at[1])
 		if status != http.StatusNotFound {

@@ -29,7 +29,7 @@ type config struct {
 	Port          int           `env:"PORT" envDefault:"8080"`                        // the port to listen on, which Knative sets
 	Socket        int           `env:"MODELSERVE_LISTEN_FD"`                          // an inherited file descriptor of a bound socket, to listen on instead of PORT; 0 is none
 	Secret        string        `env:"MODELSERVE_SECRET"`                             // what requests must bring in the header Modelserve-Secret; "" is nothing
-	GatewaySecret string        `env:"MODELSERVE_GATEWAY_SECRET,unset" filled:"true"` // what the gateway's requests bring in that header, where others may call too: refs are opened for these alone
+	GatewaySecret string        `env:"MODELSERVE_GATEWAY_SECRET,unset" filled:"true"` // what the gateway's requests bring in the header Modelserve-Secret, where others may call too: refs are opened for these alone
 	SharedInputs  []string      `env:"MODELSERVE_SHARED_INPUTS"`                      // folders below inputs/ of the bucket whose objects every tenant's refs may name, such as public
 	Grace         time.Duration `env:"MODELSERVE_GRACE" envDefault:"25s"`             // how long what was begun may take to finish after SIGTERM
 
@@ -39,7 +39,7 @@ type config struct {
 
 	S3          artifact.Config
 	Trust       sign.Trust
-	CacheDir    string   `env:"MODELSERVE_CACHE_DIR"`                        // the folder of fetched model files, which must be this user's alone: in one that others may write to, user-UID is; "" is one of this user's in the system's temporary folder, "none" keeps files in memory as long as they are used
+	CacheDir    string   `env:"MODELSERVE_CACHE_DIR"`                        // the folder of fetched model files, which is to be this user's alone: where others may write to it, user-UID in it is used; "" is one of this user's in the system's temporary folder, "none" keeps files in memory as long as they are used
 	CacheSize   env.Size `env:"MODELSERVE_CACHE_SIZE" envDefault:"4GiB"`     // bytes of model files kept on the node
 	CacheMemory env.Size `env:"MODELSERVE_CACHE_MEMORY" envDefault:"512MiB"` // the largest model file that is loaded from memory, when no folder takes it; 0 is never
 

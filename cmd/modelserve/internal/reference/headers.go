@@ -56,7 +56,7 @@ func innerHeaders() []header {
 	return []header{
 		{"Modelserve-Tenant", "gateway", "The caller's tenant: whose fair share a call is, and whose stored inputs a ref may name."},
 		{"Modelserve-Timeout", "gateway", "What is left of the request's time, in milliseconds."},
-		{"Modelserve-Secret", "`modelserve dev`", "What a function asks for where others could reach its port (`MODELSERVE_SECRET`)."},
+		{"Modelserve-Secret", "gateway, `modelserve dev`", "What shows a function that a call comes from the gateway (`MODELSERVE_GATEWAY_SECRET`); on the local platform what it asks for of every call (`MODELSERVE_SECRET`)."},
 		{"Modelserve-Cost", "function", "What a call took, `rows=8, elements=6272, compute_ms=12.345`: rows of the batch axis, elements of all inputs, and the call's part of the runs. It may be a trailer; the gateway removes it."},
 		{"Modelserve-Wake", "gateway", "`never`: answer without starting a function for it."},
 	}
