@@ -116,7 +116,7 @@ func TestNobodyGrantsMoreThanTheyHave(t *testing.T) {
 		`{"name":"a","scopes":["admin"]}`:                       403,
 		`{"name":"a","scopes":["infer:iris","models:write"]}`:   403,
 		`{"name":"a","scopes":["infer:iris"],"tenant":"other"}`: 403,
-		`{"name":"a","scopes":["infer:iris"],"roles":["boss"]}`: 403,
+		`{"name":"a","scopes":["infer:iris"],"roles":["boss"]}`: 400,
 	} {
 		if got := w.do(request{method: "POST", path: "/v1/keys", key: clerk, body: body}); got.status != want {
 			t.Errorf("%s: %d %s", body, got.status, got.body)

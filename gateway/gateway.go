@@ -45,7 +45,7 @@ type Deps struct {
 	Transport http.RoundTripper
 
 	// Bounds are how much one tenant may have of keys, roles and grants; zero is
-	// DefaultBounds.
+	// access.DefaultBounds.
 	Bounds access.Bounds
 
 	// Authenticators are asked after API keys; may be empty.
@@ -171,6 +171,9 @@ func (g *gateway) wire() (err error) {
 		Routes: g.deps.Routes, Manifests: g.deps.Catalog, Ready: g.deps.Ready, Messages: g.metrics.messages,
 		Room: semaphore.NewWeighted(int64(max(g.config.MaxInflight, 3*g.config.MaxBody))), // one of the largest always fits
 	})
+	if g.deps.Bounds == (access.Bounds{}) {
+		g.deps.Bounds = access.DefaultBounds()
+	}
 	g.control, err = control.New(control.Deps{
 		Rights: g.deps.Rights, Hasher: g.deps.Hasher, Keys: g.deps.Keys, Audit: g.deps.Audit, Bounds: g.deps.Bounds,
 		Routes: g.deps.Routes, Door: g.door, Refusals: g.deps.Refusals, File: g.deps.File,

@@ -62,7 +62,11 @@ func (f *front) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reach the objects: %w", err)
 	}
-	published := catalog.New(artifact.NewPolicyReader(objects, verifier, tel.Logger))
+	kept, err := artifact.NewPolicyFolder(p.dir.policies())
+	if err != nil {
+		return fmt.Errorf("keep policies: %w", err)
+	}
+	published := catalog.New(artifact.NewPolicyReader(objects, verifier, tel.Logger).Keeping(kept))
 	f.closers = append([]func() error{published.Close}, f.closers...)
 	routes, err := route.New(hostTemplate)
 	if err != nil {

@@ -17,6 +17,9 @@ type Bounds struct {
 	Grants int // in force
 }
 
+// DefaultBounds are those of a tenant of whom nothing else is configured.
+func DefaultBounds() Bounds { return Bounds{Keys: 1000, Roles: 100, Grants: 1000} }
+
 // Decider decides on changes that a principal wants to make of a State.
 type Decider struct {
 	State  *State
@@ -231,7 +234,7 @@ func (d *Decider) holders(r *Role) string {
 			}
 		}
 		for _, g := range t.Grants {
-			if slices.Contains(g.Roles, r.Name) {
+			if slices.Contains(g.Roles, r.Name) && (g.ExpiresAt.IsZero() || d.Now.Before(g.ExpiresAt)) {
 				grants++
 			}
 		}
@@ -276,10 +279,18 @@ func (d *Decider) Grant(g *Grant) (*Change, error) {
 	if end := d.By.Until; d.By.Lineage != "" && !end.IsZero() && (g.ExpiresAt.IsZero() || g.ExpiresAt.After(end)) {
 		return nil, problem.Invalid("expires_at", "expected a time not after the end of the credential that grants, %s", end.UTC().Format(time.RFC3339))
 	}
-	if n := len(d.State.Tenant(g.Tenant).Grants); n >= d.Bounds.Grants {
+	change := &Change{Grants: []*Grant{g}}
+	n := 0
+	for _, other := range d.State.Tenant(g.Tenant).Grants {
+		if other.ExpiresAt.IsZero() || d.Now.Before(other.ExpiresAt) {
+			n++
+		} else { // it makes room
+			change.EndGrants = append(change.EndGrants, other)
+		}
+	}
+	if n >= d.Bounds.Grants {
 		return nil, problem.New(problem.Conflict, "the tenant has %d grants, which is the bound (MODELSERVE_TENANT_GRANTS): end some", n)
 	}
-	change := &Change{Grants: []*Grant{g}}
 	if d.By.Subject != "" {
 		change.Subjects = []*Subject{SubjectOf(d.By)}
 	}

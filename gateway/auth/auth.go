@@ -57,7 +57,7 @@ func (c Chain) Authenticate(ctx context.Context, credential string) (*Principal,
 		}
 		return p, err
 	}
-	return nil, problem.New(problem.Unauthenticated, "the credential is of no known kind; expected a key ms_<id>_<secret>")
+	return nil, problem.New(problem.Unauthenticated, "the credential is of no known kind; expected a key ms_<id>_<secret> or a token of an issuer that the gateway knows")
 }
 
 // The headers that carry a credential; gRPC metadata has the same names.

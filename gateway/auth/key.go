@@ -148,6 +148,7 @@ func (h *Hasher) Rotate(k *Key, now time.Time) (text string, key *Key) {
 	}
 	next := *k
 	next.ID, next.Replaces, next.Hash = parsed.ID, k.ID, h.Hash(parsed)
+	next.Imported = false
 	next.CreatedAt, next.RevokedAt = now.UTC().Truncate(time.Millisecond), time.Time{}
 	return text, &next
 }

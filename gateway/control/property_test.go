@@ -197,8 +197,9 @@ func (p *player) holds() {
 			}
 		}
 	}
-	grants := state.Tenant("acme").Grants
-	mine := slices.DeleteFunc(slices.Clone(p.world.grants), func(g *grantModel) bool { return g.tenant != "acme" })
+	live := func(ends time.Time) bool { return ends.IsZero() || now.Before(ends) } // others go when room is made
+	grants := slices.DeleteFunc(slices.Clone(state.Tenant("acme").Grants), func(g *access.Grant) bool { return !live(g.ExpiresAt) })
+	mine := slices.DeleteFunc(slices.Clone(p.world.grants), func(g *grantModel) bool { return g.tenant != "acme" || !live(g.ends) })
 	if diff := cmp.Diff(sortedIDs(mine, func(g *grantModel) string { return g.id }), sortedIDs(grants, func(g *access.Grant) string { return g.ID })); diff != "" {
 		p.t.Fatal(diff)
 	}

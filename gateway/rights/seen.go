@@ -17,7 +17,6 @@ const seenEvery = time.Hour
 // seen bounds how many tokens are noted at once.
 type seen struct {
 	mu      sync.Mutex
-	noting  bool
 	pending map[string]*access.Subject
 }
 

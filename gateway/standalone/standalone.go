@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,6 +50,10 @@ type config struct {
 	// number of gateways share, or the file of one gateway alone, in a folder that is
 	// there. It is a secret.
 	Database string `env:"MODELSERVE_GATEWAY_DB,unset" envDefault:"/var/lib/modelserve/gateway.db"`
+
+	// Policies is a folder in which the newest policy of each model is kept, so that an
+	// older one is not followed after a restart.
+	Policies string `env:"MODELSERVE_POLICIES" envDefault:"/var/lib/modelserve/policies"`
 
 	// HashKeys are what the secrets of keys are hashed with: <id>:<32 bytes in
 	// base64>, as `modelserve gateway hash-key` makes one, the current one first and
@@ -226,7 +229,7 @@ func openStore(ctx context.Context, cfg config, tel *telemetry.Telemetry) (*arti
 	if err != nil {
 		return nil, err
 	}
-	kept, err := artifact.NewPolicyFolder(filepath.Join(filepath.Dir(cfg.Database), "policies"))
+	kept, err := artifact.NewPolicyFolder(cfg.Policies)
 	if err != nil {
 		return nil, err
 	}

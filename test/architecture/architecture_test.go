@@ -133,7 +133,7 @@ func layers() []layer {
 		{"gateway/internal/stored", []string{"gateway/access", "gateway/audit", "gateway/auth", "gateway/rights"}},
 		{"gateway/internal", nil},
 		{"gateway/auth/jwt", []string{"gateway/auth", "gateway/internal/detach"}},
-		{"gateway/auth", []string{"gateway/internal/memo"}},
+		{"gateway/auth", nil},
 		{"gateway/route", []string{"runtime/infer", "runtime/model"}},
 		{"gateway/catalog", []string{"gateway/internal/...", "runtime/model"}},
 		{"gateway/access", []string{"gateway/auth"}},
@@ -143,8 +143,12 @@ func layers() []layer {
 		{"gateway/sqlite", []string{"gateway/access", "gateway/audit", "gateway/auth", "gateway/internal/stored", "gateway/rights"}},
 		{"gateway/postgres", []string{"gateway/access", "gateway/audit", "gateway/auth", "gateway/internal/stored", "gateway/rights"}},
 		{"gateway/knative", []string{"gateway/route", "runtime/infer", "runtime/model"}},
+		{"gateway/gatewayfile", []string{"gateway/auth/jwt"}},
+		{"gateway/callers", []string{
+			"gateway", "gateway/access", "gateway/audit", "gateway/auth", "gateway/auth/jwt", "gateway/control", "gateway/gatewayfile", "gateway/rights",
+		}},
 		{"gateway/standalone", []string{
-			"gateway", "gateway/auth", "gateway/catalog", "gateway/forward", "gateway/knative", "gateway/route", "gateway/sqlite",
+			"gateway", "gateway/auth", "gateway/callers", "gateway/catalog", "gateway/forward", "gateway/knative", "gateway/postgres", "gateway/route", "gateway/sqlite",
 			"runtime/artifact", "runtime/sign",
 		}},
 		{"gateway/call", []string{"gateway/auth", "gateway/route", "runtime/model"}},
@@ -156,20 +160,21 @@ func layers() []layer {
 			"runtime/infer/...", "runtime/model",
 		}},
 		{"gateway/control", []string{
-			"gateway/auth", "gateway/call", "gateway/internal/body", "gateway/route", "runtime/infer",
+			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/gatewayfile", "gateway/internal/body", "gateway/rights", "gateway/route",
+			"runtime/infer",
 		}},
 		{"gateway", []string{
-			"gateway/auth", "gateway/call", "gateway/control", "gateway/door", "gateway/forward", "gateway/internal/grpcwire", "gateway/resolve", "gateway/route", "gateway/v2",
+			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/control", "gateway/door", "gateway/forward", "gateway/internal/grpcwire", "gateway/resolve", "gateway/rights", "gateway/route", "gateway/v2",
 			"runtime/infer",
 		}},
 		{"local", []string{
-			"gateway", "gateway/auth", "gateway/catalog", "gateway/route", "gateway/sqlite",
+			"gateway", "gateway/auth", "gateway/callers", "gateway/catalog", "gateway/route", "gateway/sqlite",
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/artifact",
 		}},
 		{"cmd/gateway", []string{"gateway/standalone"}},
 		{"cmd/modelserve/internal/reference", []string{"..."}},
 		{"cmd/modelserve", []string{
-			"gateway/auth", "gateway/route", "local/...", "publish",
+			"gateway/auth", "gateway/gatewayfile", "gateway/route", "local/...", "publish",
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/cache", "runtime/artifact", "runtime/ort",
 		}},
 		{"docs", nil},

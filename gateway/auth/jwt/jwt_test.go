@@ -59,10 +59,10 @@ func TestATokenIsItsSubject(t *testing.T) {
 	issuer := jwttest.New("https://id.test")
 	v, _, _ := verifier(t, issuer, issuer.Config())
 	exp := time.Now().Add(5 * time.Minute).Truncate(time.Second)
-	token := issuer.Token(map[string]any{"exp": exp.Unix(), "groups": []string{"b", "a", "b", "admin", "Not a role"}})
+	token := issuer.Token(map[string]any{"exp": exp.Unix(), "iat": exp.Add(-5 * time.Minute).Unix(), "groups": []string{"b", "a", "b", "admin", "Not a role"}})
 	want := &auth.Principal{
 		ID: "subject:https://id.test jane", Subject: "https://id.test jane", Tenant: jwttest.Tenant,
-		Roles: []string{"a", "b"}, Until: exp.Add(30 * time.Second),
+		Roles: []string{"a", "b"}, IssuedAt: exp.Add(-5 * time.Minute).UTC(), Until: exp.Add(30 * time.Second), NoAdmin: true,
 	}
 	for _, when := range []string{"verified", "remembered"} {
 		if diff := cmp.Diff(want, taken(t, v, token)); diff != "" {
