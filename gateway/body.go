@@ -37,11 +37,12 @@ type body struct {
 
 	waited time.Duration // for the client, in Read
 	end    time.Time     // of the request's whole budget
-	taken  int64         // bytes
+	taken  int64         // bytes; of a stream, those of the message that is under way
 	http2  bool
 
 	grpc   bool // there are frames around the messages
-	stream bool // without an end: bounded by the message, and by the time between them
+	stream bool // without an end: each message is bounded as a body is, and the time between them
+	frames grpcwire.Frames
 
 	// failed is why reading ended early, for whoever sees only that the
 	// forwarded request broke off.
@@ -111,6 +112,12 @@ func (b *body) read(p []byte) (int, error) {
 	n, err := b.source.Read(p)
 	b.taken += int64(n)
 	b.waited += time.Since(began)
+	if b.stream {
+		if b.frames.Pass(p[:n]) {
+			b.waited, b.end = 0, time.Now().Add(b.config.Timeout)
+		}
+		b.taken = b.frames.Within()
+	}
 	if b.taken > b.most() {
 		return 0, b.fail(problem.New(problem.PayloadTooLarge, "the body is larger than %v; send larger inputs by reference", b.config.MaxBody))
 	}
@@ -144,7 +151,7 @@ func (b *body) most() int64 {
 
 // patience is how much longer the client may take.
 func (b *body) patience() time.Duration {
-	if b.stream {
+	if b.stream && b.taken == 0 {
 		return b.config.StreamIdle
 	}
 	late := time.Duration(b.taken/int64(b.config.BodyRate)) * time.Second

@@ -17,8 +17,9 @@ type Config struct {
 	MaxHeaders env.Size `env:"MODELSERVE_MAX_HEADERS" envDefault:"32KiB"` // names, values and the request line
 
 	// MaxInflight bounds the memory of gRPC messages, decompressed, that are being
-	// handed on, and of their answers: those of all callers together. The process
-	// takes up to twice as much, until what is over is collected.
+	// handed on, and of their answers: those of all callers together, of which one
+	// tenant has at most three quarters, and four of the largest messages at least.
+	// The process takes up to three times as much, until what is over is collected.
 	MaxInflight env.Size `env:"MODELSERVE_MAX_INFLIGHT" envDefault:"512MiB"`
 
 	// Timeout is the budget of one request, forwarded to the function as what is

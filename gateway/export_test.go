@@ -8,3 +8,13 @@ func Bound(config Config, w http.ResponseWriter, r *http.Request) error {
 	_, err := g.bound(w, r)
 	return err
 }
+
+// BoundStream does so where the body is a stream's.
+func BoundStream(config Config, w http.ResponseWriter, r *http.Request) error {
+	g := &gateway{config: config.withDefaults()}
+	b, err := g.bound(w, r)
+	if err == nil {
+		b.stream = true
+	}
+	return err
+}

@@ -13,7 +13,6 @@ import (
 	"slices"
 
 	"connectrpc.com/connect"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/modelserveai/modelserve/gateway/access"
 	"github.com/modelserveai/modelserve/gateway/audit"
@@ -21,6 +20,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/control"
 	"github.com/modelserveai/modelserve/gateway/door"
 	"github.com/modelserveai/modelserve/gateway/forward"
+	"github.com/modelserveai/modelserve/gateway/internal/room"
 	"github.com/modelserveai/modelserve/gateway/resolve"
 	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/gateway/route"
@@ -169,7 +169,8 @@ func (g *gateway) wire() (err error) {
 		Version: g.config.Version, MaxMessage: int64(g.config.MaxBody), Timeout: g.config.Timeout, StreamInFlight: g.config.StreamInFlight,
 		Door: g.door, Authenticator: authenticator, Resolver: resolver, Forwarder: forwarder, Proxy: g.proxy,
 		Routes: g.deps.Routes, Manifests: g.deps.Catalog, Ready: g.deps.Ready, Messages: g.metrics.messages,
-		Room: semaphore.NewWeighted(int64(max(g.config.MaxInflight, 3*g.config.MaxBody))), // one of the largest always fits
+		// One of the largest always fits into what one tenant may have, compressed and beside it what it becomes.
+		Room: room.New(int64(max(g.config.MaxInflight, 4*g.config.MaxBody))),
 	})
 	if g.deps.Bounds == (access.Bounds{}) {
 		g.deps.Bounds = access.DefaultBounds()

@@ -98,7 +98,13 @@ func newWorld(t testing.TB, options ...option) *world {
 // key makes a key with scopes and returns its text.
 func (w *world) key(scopes ...auth.Permission) string {
 	w.t.Helper()
-	text, _ := rightstest.Key(w.t, w.rights, auth.KeySpec{Name: "test", Tenant: "default", Scopes: scopes})
+	return w.keyOf("default", scopes...)
+}
+
+// keyOf makes a tenant's.
+func (w *world) keyOf(tenant string, scopes ...auth.Permission) string {
+	w.t.Helper()
+	text, _ := rightstest.Key(w.t, w.rights, auth.KeySpec{Name: "test", Tenant: tenant, Scopes: scopes})
 	return text
 }
 

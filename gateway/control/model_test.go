@@ -211,7 +211,7 @@ func (w *world) mayDelete(by *keyModel, tenant, name string) int {
 	case !covers(w.own(by), w.content(tenant, []string{name})):
 		return 403
 	case slices.ContainsFunc(w.keys, func(k *keyModel) bool { return ours(k.tenant) && k.live() && slices.Contains(k.roles, name) }),
-		slices.ContainsFunc(w.grants, func(g *grantModel) bool { return ours(g.tenant) && slices.Contains(g.roles, name) }),
+		slices.ContainsFunc(w.grants, func(g *grantModel) bool { return ours(g.tenant) && !ended(g.ends) && slices.Contains(g.roles, name) }),
 		slices.ContainsFunc(w.roles, func(r *roleModel) bool { return ours(r.tenant) && slices.Contains(r.inherits, name) }):
 		return 409
 	}

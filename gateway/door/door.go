@@ -131,6 +131,10 @@ func (d *Door) check(ctx context.Context, c *call.Call, a Ask) error {
 	return d.Decide(ctx, c, auth.Action{Verb: a.Verb, On: model})
 }
 
+// Check decides on what is asked of a model before all of its request has come; Pass
+// does so again, by what is asked in the end.
+func (d *Door) Check(ctx context.Context, c *call.Call, a Ask) error { return d.check(ctx, c, a) }
+
 // Find decides on what is asked of a model and resolves its version, without
 // calling it.
 func (d *Door) Find(ctx context.Context, c *call.Call, a Ask) (resolve.Version, error) {

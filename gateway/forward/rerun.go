@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/gateway/call"
+	"github.com/modelserveai/modelserve/gateway/internal/room"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/problem"
 )
@@ -26,7 +27,7 @@ import (
 // they answer so without having reached it, and then nothing has run.
 type rerun struct {
 	next    Forwarder
-	budget  *budget
+	kept    *room.Room
 	json    int64 // bytes of a body's JSON that are read for its timeout
 	counter *prometheus.CounterVec
 }
@@ -35,8 +36,8 @@ type rerun struct {
 // take that are kept for it, and json what of one body's JSON is read, decompressed,
 // for its timeout; counter counts the reruns by function.
 func Rerun(kept, json int64, counter *prometheus.CounterVec) Decorator {
-	budget := newBudget(kept)
-	return func(next Forwarder) Forwarder { return &rerun{next, budget, json, counter} }
+	shared := room.New(kept)
+	return func(next Forwarder) Forwarder { return &rerun{next, shared, json, counter} }
 }
 
 // A container that was killed is started again at once. It is waited for at most
@@ -56,7 +57,7 @@ func (f *rerun) Forward(ctx context.Context, c *call.Call, t *call.Target, r *ht
 	var body again = renewed{r.GetBody}
 	answered := func() {}
 	if r.GetBody == nil {
-		k := keep(r, f.budget.share(c.Tenant()))
+		k := keep(r, f.kept.Of(c.Tenant()))
 		body = k
 		if t.Timed {
 			ctx, answered = withTimeout(ctx, r.Header, f.json, k)

@@ -77,14 +77,14 @@ func (s *Service) Procedure(path string) (Procedure, bool) {
 
 // serveProcedure answers a call of one of our procedures, errors and all.
 func (s *Service) serveProcedure(answer procedure, c *call.Call, w http.ResponseWriter, r *http.Request) error {
-	stream, err := grpcwire.Accept(w, r, s.MaxMessage, s.Room)
+	stream := grpcwire.Accept(w, r, s.MaxMessage, s.Room.Of(c.Tenant()))
+	defer stream.Close()
 	ctx := r.Context()
-	if timeout, wrong := grpcwire.Timeout(r.Header); timeout > 0 {
+	timeout, err := grpcwire.Timeout(r.Header)
+	if timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
-	} else if err == nil {
-		err = wrong
 	}
 	if err == nil {
 		err = answer(ctx, c, stream)
@@ -120,12 +120,18 @@ func local[T any, In interface {
 	proto.Message
 }, Out proto.Message](answer func(ctx context.Context, c *call.Call, in In) (Out, error)) procedure {
 	return func(ctx context.Context, c *call.Call, stream *grpcwire.Stream) error {
-		m, err := stream.ReceiveOnly()
+		x, err := stream.Only()
 		if err != nil {
 			return err
 		}
+		if _, _, err := x.Begin(ctx); err != nil {
+			return err
+		}
+		if err := x.ReadOnly(ctx); err != nil {
+			return err
+		}
 		in := In(new(T))
-		if proto.Unmarshal(m, in) != nil {
+		if proto.Unmarshal(x.Message(), in) != nil {
 			return malformed()
 		}
 		out, err := answer(ctx, c, in)
@@ -142,27 +148,54 @@ func local[T any, In interface {
 
 // modelInfer forwards an inference to the version it resolves to.
 func (s *Service) modelInfer(ctx context.Context, c *call.Call, stream *grpcwire.Stream) error {
-	m, err := stream.ReceiveOnly()
+	x, err := s.only(ctx, c, stream, auth.DoInfer)
 	if err != nil {
 		return err
 	}
-	out, err := s.inferMessage(ctx, c, stream, m)
+	out, err := s.inferMessage(ctx, c, x)
 	return reply(stream, out, err)
 }
 
 // modelConfigGRPC forwards too: the configuration has where the model runs, which
 // only its function knows.
 func (s *Service) modelConfigGRPC(ctx context.Context, c *call.Call, stream *grpcwire.Stream) error {
-	m, err := stream.ReceiveOnly()
+	x, err := s.only(ctx, c, stream, auth.DoRead)
 	if err != nil {
 		return err
 	}
-	a, err := addressOf(m)
+	a, err := addressOf(x.Message())
 	if err != nil {
 		return err
 	}
-	out, err := s.sendMessage(ctx, c, stream, rpc.GRPCInferenceServiceModelConfigProcedure, auth.DoRead, a, a.version, m)
+	out, err := s.sendMessage(ctx, c, x, rpc.GRPCInferenceServiceModelConfigProcedure, auth.DoRead, a, a.version)
 	return reply(stream, out, err)
+}
+
+// only reads the message of a call that has one.
+func (s *Service) only(ctx context.Context, c *call.Call, stream *grpcwire.Stream, verb auth.Verb) (*grpcwire.Exchange, error) {
+	x, err := stream.Only()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.begin(ctx, c, x, verb); err != nil {
+		return nil, err
+	}
+	return x, x.ReadOnly(ctx)
+}
+
+// begin reads what a message begins with, and decides on it before room is taken for
+// more: messages begin with the model's name, but for those of who wants them not to,
+// which are decided on when they are whole, as small ones are.
+func (s *Service) begin(ctx context.Context, c *call.Call, x *grpcwire.Exchange, verb auth.Verb) (address, error) {
+	beginning, more, err := x.Begin(ctx)
+	if err != nil {
+		return address{}, err
+	}
+	a, _ := addressOf(beginning) // of what is cut, what is whole
+	if !more || a.name == "" {
+		return a, nil
+	}
+	return a, s.Door.Check(ctx, c, door.Ask{Verb: verb, Model: a.name})
 }
 
 // answer is a function's.
@@ -183,8 +216,8 @@ func reply(stream *grpcwire.Stream, out *answer, err error) error {
 
 // inferMessage forwards one inference, whose metadata may name the version that
 // the message does not.
-func (s *Service) inferMessage(ctx context.Context, c *call.Call, stream *grpcwire.Stream, m grpcwire.Message) (*answer, error) {
-	a, err := addressOf(m)
+func (s *Service) inferMessage(ctx context.Context, c *call.Call, x *grpcwire.Exchange) (*answer, error) {
+	a, err := addressOf(x.Message())
 	if err != nil {
 		return nil, err
 	}
@@ -192,13 +225,13 @@ func (s *Service) inferMessage(ctx context.Context, c *call.Call, stream *grpcwi
 	if err != nil {
 		return nil, err
 	}
-	return s.sendMessage(ctx, c, stream, rpc.GRPCInferenceServiceModelInferProcedure, auth.DoInfer, a, version, m)
+	return s.sendMessage(ctx, c, x, rpc.GRPCInferenceServiceModelInferProcedure, auth.DoInfer, a, version)
 }
 
-// sendMessage sends a message, which is for a version, to the function that it
+// sendMessage sends x's message, which is for a version, to the function that it
 // resolves to, and returns that one's answer.
 func (s *Service) sendMessage(
-	ctx context.Context, c *call.Call, stream *grpcwire.Stream, path string, verb auth.Verb, a address, version string, m grpcwire.Message,
+	ctx context.Context, c *call.Call, x *grpcwire.Exchange, path string, verb auth.Verb, a address, version string,
 ) (*answer, error) {
 	p, err := s.Door.Pass(ctx, c, door.Ask{Verb: verb, Model: a.name, Version: version})
 	if err != nil {
@@ -210,6 +243,7 @@ func (s *Service) sendMessage(
 		ctx, cancel = context.WithTimeoutCause(ctx, a.timeout+forward.Slack, forward.TimedOut(a.timeout))
 		defer cancel()
 	}
+	m := x.Message()
 	if p.Target.Version != a.version {
 		m = withVersion(m, p.Target.Version)
 	}
@@ -221,7 +255,7 @@ func (s *Service) sendMessage(
 	if err != nil {
 		return nil, err
 	}
-	out, err := stream.Answer(res, maxAnswer)
+	out, err := x.Answer(ctx, res, maxAnswer)
 	if err != nil {
 		return nil, s.functionError(ctx, p, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/internal/grpcwire"
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
@@ -21,9 +22,9 @@ const (
 
 // framed is a ModelStreamInferResponse: what stands before a message, and that.
 type framed struct {
-	head    []byte
-	message grpcwire.Message
-	release func()
+	head     []byte
+	message  grpcwire.Message
+	exchange *grpcwire.Exchange // which is done when it was sent
 }
 
 // modelStreamInfer answers each message of a stream as a call of its own, to
@@ -40,7 +41,7 @@ func (s *Service) modelStreamInfer(ctx context.Context, c *call.Call, stream *gr
 			select {
 			case answer := <-place:
 				err := stream.Send(answer.head, answer.message)
-				answer.release()
+				answer.exchange.Done()
 				if err != nil {
 					return err
 				}
@@ -62,7 +63,7 @@ func (s *Service) modelStreamInfer(ctx context.Context, c *call.Call, stream *gr
 // last.
 func (s *Service) receive(ctx context.Context, c *call.Call, stream *grpcwire.Stream, places chan<- chan framed, group *errgroup.Group) error {
 	for {
-		message, err := stream.Receive()
+		x, err := stream.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -70,10 +71,18 @@ func (s *Service) receive(ctx context.Context, c *call.Call, stream *grpcwire.St
 			return err
 		}
 		// Messages are calls of their own, answered at once. A stream may outlive its
-		// key, or what that may do: the caller of each is identified anew.
+		// key, or what that may do: the caller of each is identified anew, before room
+		// is taken for it.
 		own := &call.Call{Protocol: call.GRPC, Source: c.Source, Host: c.Host, Header: c.Header, Bound: c.Bound, Log: &call.Entry{}}
 		if err := s.Door.Identify(ctx, own); err != nil {
 			return err
+		}
+		a, refused := s.begin(ctx, own, x, auth.DoInfer)
+		if refused == nil {
+			refused = x.Read(ctx)
+		}
+		if refused != nil {
+			x.Refuse()
 		}
 		place := make(chan framed, 1)
 		select {
@@ -81,35 +90,44 @@ func (s *Service) receive(ctx context.Context, c *call.Call, stream *grpcwire.St
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		if refused != nil {
+			place <- s.streamError(own, x, a.id, refused)
+			if err := x.Skip(); err != nil {
+				return err
+			}
+			continue
+		}
 		group.Go(func() error {
-			place <- s.streamAnswer(ctx, own, stream, message)
+			place <- s.streamAnswer(ctx, own, x)
 			return nil
 		})
 	}
 }
 
 // streamAnswer is one message's ModelStreamInferResponse.
-func (s *Service) streamAnswer(ctx context.Context, c *call.Call, stream *grpcwire.Stream, m grpcwire.Message) framed {
-	defer stream.Release(m)
+func (s *Service) streamAnswer(ctx context.Context, c *call.Call, x *grpcwire.Exchange) framed {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	code := "ok"
-	defer func() { s.Messages.WithLabelValues(c.Log.Function, code).Inc() }()
-
-	a, _ := addressOf(m) // what is wrong with it, inferMessage says
-	out, err := s.inferMessage(ctx, c, stream, m)
-	if err == nil {
-		head := protowire.AppendTag(nil, fieldInferResponse, protowire.BytesType)
-		return framed{protowire.AppendVarint(head, uint64(len(out.message))), out.message, func() { stream.Release(out.message) }}
+	out, err := s.inferMessage(ctx, c, x)
+	if err != nil {
+		a, _ := addressOf(x.Message()) // what is wrong with it, inferMessage says
+		return s.streamError(c, x, a.id, err)
 	}
+	s.Messages.WithLabelValues(c.Log.Function, "ok").Inc()
+	head := protowire.AppendTag(nil, fieldInferResponse, protowire.BytesType)
+	return framed{protowire.AppendVarint(head, uint64(len(out.message))), out.message, x}
+}
+
+// streamError is the ModelStreamInferResponse of a message that failed. Clients find
+// the request by its id.
+func (s *Service) streamError(c *call.Call, x *grpcwire.Exchange, id string, err error) framed {
 	e := problemgrpc.WithCode(problemgrpc.Error(err))
-	code = e.Code().String()
+	s.Messages.WithLabelValues(c.Log.Function, e.Code().String()).Inc()
 	head := protowire.AppendTag(nil, fieldErrorMessage, protowire.BytesType)
 	head = protowire.AppendString(head, e.Message())
-	if a.id == "" {
-		return framed{head: head, release: func() {}}
+	if id == "" {
+		return framed{head, nil, x}
 	}
-	// Clients find the request that failed by its id.
-	id := protowire.AppendString(protowire.AppendTag(nil, fieldID, protowire.BytesType), a.id)
-	return framed{protowire.AppendTag(head, fieldInferResponse, protowire.BytesType), protowire.AppendBytes(nil, id), func() {}}
+	response := protowire.AppendString(protowire.AppendTag(nil, fieldID, protowire.BytesType), id)
+	return framed{protowire.AppendTag(head, fieldInferResponse, protowire.BytesType), protowire.AppendBytes(nil, response), x}
 }

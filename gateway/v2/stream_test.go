@@ -1,6 +1,7 @@
 package v2
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -8,11 +9,12 @@ import (
 	"testing/synctest"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/door"
+	"github.com/modelserveai/modelserve/gateway/internal/grpcwire"
+	"github.com/modelserveai/modelserve/gateway/internal/room"
 	rpc "github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
 )
 
@@ -23,7 +25,7 @@ func TestAStreamThatIsRefusedLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refused := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "refused", Help: "."}, []string{"code"})
 		s := New(Config{
-			MaxMessage: 1 << 10, StreamInFlight: 1, Room: semaphore.NewWeighted(1 << 20),
+			MaxMessage: 1 << 10, StreamInFlight: 1, Room: room.New(1 << 20),
 			Door: door.New(door.Config{Authenticator: auth.Chain{}, Refused: refused}),
 		})
 		p, ok := s.Procedure(rpc.GRPCInferenceServiceModelStreamInferProcedure)
@@ -40,4 +42,35 @@ func TestAStreamThatIsRefusedLeavesNothing(t *testing.T) {
 			t.Errorf("status %q, want 16 (unauthenticated); %v", got, rec.Result().Header)
 		}
 	})
+}
+
+// TestACallThatPanicsGivesItsRoomBack holds that what a call holds of the room for all
+// does not stay taken when its answer panics.
+func TestACallThatPanicsGivesItsRoomBack(t *testing.T) {
+	t.Parallel()
+	all := room.New(1 << 20)
+	s := New(Config{MaxMessage: 1 << 10, StreamInFlight: 1, Room: all})
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader("\x00\x00\x00\x00\x01a"))
+	r.Header.Set("Content-Type", "application/grpc")
+	fails := func(ctx context.Context, _ *call.Call, stream *grpcwire.Stream) error {
+		x, err := stream.Only()
+		if err == nil {
+			_, _, err = x.Begin(ctx)
+		}
+		if err != nil || all.Of("").TryAcquire(all.Of("").Largest()) {
+			t.Errorf("the message is not in the room: %v", err)
+		}
+		panic("as it does")
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic is lost")
+			}
+		}()
+		_ = s.serveProcedure(fails, &call.Call{Header: r.Header, Log: &call.Entry{}}, httptest.NewRecorder(), r)
+	}()
+	if !all.Of("").TryAcquire(all.Of("").Largest()) {
+		t.Error("not all came back")
+	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/door"
 	"github.com/modelserveai/modelserve/gateway/forward"
-	"github.com/modelserveai/modelserve/gateway/internal/grpcwire"
+	"github.com/modelserveai/modelserve/gateway/internal/room"
 	"github.com/modelserveai/modelserve/gateway/resolve"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/wellknown"
@@ -42,8 +42,8 @@ type Config struct {
 	// Ready is asked last for the platform's readiness; it may be nil.
 	Ready func(context.Context) error
 
-	// Room is the memory of gRPC messages and their answers, in bytes.
-	Room grpcwire.Room
+	// Room is the memory of gRPC messages and their answers.
+	Room *room.Room
 
 	// Messages counts the messages of streams, by function and gRPC code.
 	Messages *prometheus.CounterVec

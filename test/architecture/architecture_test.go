@@ -153,10 +153,10 @@ func layers() []layer {
 		}},
 		{"gateway/call", []string{"gateway/auth", "gateway/route", "runtime/model"}},
 		{"gateway/resolve", []string{"gateway/auth", "gateway/call", "gateway/route", "runtime/infer", "runtime/model"}},
-		{"gateway/forward", []string{"gateway/auth", "gateway/call", "gateway/route", "runtime/infer"}},
+		{"gateway/forward", []string{"gateway/auth", "gateway/call", "gateway/internal/room", "gateway/route", "runtime/infer"}},
 		{"gateway/door", []string{"gateway/auth", "gateway/call", "gateway/forward", "gateway/resolve", "runtime/infer"}},
 		{"gateway/v2", []string{
-			"gateway/auth", "gateway/call", "gateway/door", "gateway/forward", "gateway/internal/body", "gateway/internal/grpcwire", "gateway/resolve", "gateway/route",
+			"gateway/auth", "gateway/call", "gateway/door", "gateway/forward", "gateway/internal/body", "gateway/internal/grpcwire", "gateway/internal/room", "gateway/resolve", "gateway/route",
 			"runtime/infer/...", "runtime/model",
 		}},
 		{"gateway/control", []string{
@@ -164,7 +164,7 @@ func layers() []layer {
 			"runtime/infer",
 		}},
 		{"gateway", []string{
-			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/control", "gateway/door", "gateway/forward", "gateway/internal/grpcwire", "gateway/resolve", "gateway/rights", "gateway/route", "gateway/v2",
+			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/control", "gateway/door", "gateway/forward", "gateway/internal/grpcwire", "gateway/internal/room", "gateway/resolve", "gateway/rights", "gateway/route", "gateway/v2",
 			"runtime/infer",
 		}},
 		{"local", []string{

@@ -50,53 +50,59 @@ func timeout(d time.Duration) string {
 	return strconv.FormatInt(int64(d/time.Hour), 10) + "H"
 }
 
-// receive reads an answer to its end, which is one message of at most most bytes,
-// and closes it. An error that the server's status says is a *connect.Error of
-// the wire (connect.IsWireError); any other is of an answer that is not whole, or
-// not gRPC.
-func receive(res *http.Response, most int64, room *share) (Message, error) {
-	defer res.Body.Close()
-	m, err := receiveWhole(res, most, room)
-	if err != nil { // a stream goes on for longer than its answers
-		room.release(int64(cap(m)))
-		return nil, err
-	}
-	return m, nil
-}
-
-// receiveWhole is receive, which returns with an error what it has read before.
-func receiveWhole(res *http.Response, most int64, room *share) (Message, error) {
+// receive reads an answer to its end, which is one message, into memory that place
+// has for its length in bytes. An error that the server's status says is a
+// *connect.Error of the wire (connect.IsWireError), and those of place are returned
+// as they are; any other is of an answer that is not whole, or not gRPC.
+func receive(res *http.Response, place func(length int64) (Message, error)) (Message, error) {
 	switch {
 	case res.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("expected a gRPC answer, got HTTP status %d", res.StatusCode)
+		return nil, problem.New(problem.BadGateway, "the function answered with HTTP status %d; expected a gRPC answer", res.StatusCode)
 	case !media.IsGRPC(res.Header):
-		return nil, errors.New("expected a gRPC answer, got another content type")
+		return nil, problem.New(problem.BadGateway, "the function answered with another content type; expected a gRPC answer")
 	}
 	if e, ok := problemgrpc.Status(res.Header); ok && e != nil {
 		return nil, e
 	}
-	m, err := read(res.Body, most, "", room)
-	if err == nil {
-		var more int
-		if more, err = res.Body.Read(make([]byte, 1)); more > 0 {
-			return m, errors.New("expected one message, got more")
-		}
-	}
-	var known *problem.Error
-	if errors.As(err, &known) && known.Code == problem.Overloaded {
+	m, err := readAnswer(res.Body, place)
+	if err != nil && !errors.Is(err, errEnd) {
 		return nil, err
-	}
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errEnd) {
-		return m, fmt.Errorf("read the answer: %w", err)
 	}
 	e, ok := problemgrpc.Status(res.Trailer)
 	switch {
 	case !ok:
-		return m, errors.New("the answer ended without a status")
+		return nil, errors.New("the answer ended without a status")
 	case e != nil:
-		return m, e
+		return nil, e
 	case m == nil:
 		return nil, errors.New("expected one message, got none")
+	}
+	return m, nil
+}
+
+// readAnswer reads the one message of an answer, errEnd where there is none.
+func readAnswer(body io.Reader, place func(length int64) (Message, error)) (Message, error) {
+	head, err := readHead(body)
+	switch {
+	case errors.Is(err, errEnd):
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("read the answer: %w", err)
+	case head[0] != 0:
+		return nil, errors.New("expected an answer that is not compressed")
+	}
+	m, err := place(head.length())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.ReadFull(body, m); err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	switch n, err := body.Read(make([]byte, 1)); {
+	case n > 0:
+		return nil, errors.New("expected one message, got more")
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("read the answer: %w", err)
 	}
 	return m, nil
 }

@@ -8,23 +8,49 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"connectrpc.com/connect"
-	"golang.org/x/sync/semaphore"
 
+	"github.com/modelserveai/modelserve/gateway/internal/room"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
 )
 
+// roomOf is a room of which one tenant may have so many bytes.
+func roomOf(n int64) room.Tenant { return room.New((n + 2) / 3 * 4).Of("a tenant") }
+
 // ample is room for all.
-func ample() *share { return &share{of: semaphore.NewWeighted(1 << 40)} }
+func ample() room.Tenant { return roomOf(1 << 40) }
+
+// accept begins to answer a call with a body.
+func accept(t testing.TB, body io.Reader, encoding string, most int64, of room.Tenant) *Stream {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", body)
+	r.Header["Grpc-Encoding"] = []string{encoding}
+	return Accept(httptest.NewRecorder(), r, most, of)
+}
+
+// receiveOnly is the message of a call that has one.
+func receiveOnly(ctx context.Context, s *Stream) (Message, error) {
+	x, err := s.Only()
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := x.Begin(ctx); err != nil {
+		return nil, err
+	}
+	if err := x.ReadOnly(ctx); err != nil {
+		return nil, err
+	}
+	return x.Message(), nil
+}
 
 // frame is a message as it stands on the wire.
 func frame(flag byte, message []byte) []byte {
@@ -75,6 +101,9 @@ func TestReceive(t *testing.T) {
 		"compressed by nothing":      {"", frame(1, small), nil, problem.MalformedBody},
 		"not gzip":                   {"gzip", frame(1, small), nil, problem.MalformedBody},
 		"gzip that is cut":           {"gzip", frame(1, compressed(t, "gzip", large)[:40]), nil, problem.MalformedBody},
+		"bytes behind gzip":          {"gzip", frame(1, append(compressed(t, "gzip", small), 1)), nil, problem.MalformedBody},
+		"bytes behind deflate":       {"deflate", frame(1, append(compressed(t, "deflate", small), 1)), nil, problem.MalformedBody},
+		"nothing, compressed":        {"gzip", frame(1, nil), nil, problem.MalformedBody},
 		"an unknown encoding":        {"br", frame(1, small), nil, problem.Unimplemented},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -82,13 +111,7 @@ func TestReceive(t *testing.T) {
 			for _, reader := range []func(io.Reader) io.Reader{
 				func(r io.Reader) io.Reader { return r }, iotest.OneByteReader, iotest.DataErrReader, iotest.HalfReader,
 			} {
-				r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", reader(bytes.NewReader(tc.body)))
-				r.Header.Set("Grpc-Encoding", tc.encoding)
-				s, err := Accept(httptest.NewRecorder(), r, most, semaphore.NewWeighted(64<<20))
-				var got Message
-				if err == nil {
-					got, err = s.ReceiveOnly()
-				}
+				got, err := receiveOnly(t.Context(), accept(t, reader(bytes.NewReader(tc.body)), tc.encoding, most, roomOf(64<<20)))
 				if !bytes.Equal(got, tc.want) || err == nil && tc.code != "" || err != nil && problem.CodeOf(err) != tc.code {
 					t.Fatalf("%d bytes, %v; want %d, %q", len(got), err, len(tc.want), tc.code)
 				}
@@ -97,14 +120,18 @@ func TestReceive(t *testing.T) {
 	}
 }
 
-// TestAnAnnouncedLengthTakesNoMemory holds that memory is taken as bytes come.
+// TestAnAnnouncedLengthTakesNoMemory holds that no memory is taken for what is
+// announced and of which little came.
 func TestAnAnnouncedLengthTakesNoMemory(t *testing.T) {
 	t.Parallel()
 	body := frame(0, make([]byte, 100))
 	binary.BigEndian.PutUint32(body[1:], 1<<30)
 	allocated := testing.Benchmark(func(b *testing.B) {
 		for range b.N {
-			_, _ = read(bytes.NewReader(body), math.MaxInt64, "", ample())
+			_, err := receiveOnly(b.Context(), accept(b, bytes.NewReader(body), "", 1<<30, ample()))
+			if problem.CodeOf(err) != problem.MalformedBody {
+				b.Fatal(err)
+			}
 		}
 	}).AllocedBytesPerOp()
 	if allocated > 4*firstPiece {
@@ -125,33 +152,30 @@ func TestMessagesAreInTheRoom(t *testing.T) {
 		room     int64
 		code     problem.Code
 	}{
-		"a message":                {"", frame(0, zeros), 2 * most, ""},
+		"a message":                {"", frame(0, zeros), most + 100, ""},
 		"one larger than the room": {"", frame(0, zeros), most / 2, problem.Overloaded},
-		"a bomb":                   {"gzip", frame(1, compressed(t, "gzip", zeros)), 3 * most, ""},
+		"a bomb":                   {"gzip", frame(1, compressed(t, "gzip", zeros)), 2 * most, ""},
 		"a bomb without room":      {"gzip", frame(1, compressed(t, "gzip", zeros)), most / 2, problem.Overloaded},
 		"a bomb of zlib's":         {"deflate", frame(1, compressed(t, "deflate", zeros)), most / 2, problem.Overloaded},
-		"one that is cut":          {"", frame(0, zeros)[:most/4], most, problem.MalformedBody},
+		"one that is cut":          {"", frame(0, zeros)[:most/4], most + 100, problem.MalformedBody},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			room := semaphore.NewWeighted(tc.room)
-			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(tc.body))
-			r.Header.Set("Grpc-Encoding", tc.encoding)
-			s, err := Accept(httptest.NewRecorder(), r, most, room)
-			if err != nil {
-				t.Fatal(err)
-			}
-			m, err := s.ReceiveOnly()
-			if (err != nil || tc.code != "") && problem.CodeOf(err) != tc.code {
-				t.Fatalf("%d bytes, %v; want %q", len(m), err, tc.code)
-			}
-			if tc.code == "" && (len(m) != most || room.TryAcquire(tc.room-most)) {
-				t.Errorf("%d bytes are not in the room", len(m))
-			}
-			s.End(err)
-			if !room.TryAcquire(tc.room) {
-				t.Error("not all came back")
-			}
+			synctest.Test(t, func(t *testing.T) { // who waits for room waits in its time
+				of := roomOf(tc.room)
+				s := accept(t, bytes.NewReader(tc.body), tc.encoding, most, of)
+				m, err := receiveOnly(t.Context(), s)
+				if (err != nil || tc.code != "") && problem.CodeOf(err) != tc.code {
+					t.Fatalf("%d bytes, %v; want %q", len(m), err, tc.code)
+				}
+				if tc.code == "" && (len(m) != most || of.TryAcquire(of.Largest()-most)) {
+					t.Errorf("%d bytes are not in the room", len(m))
+				}
+				s.Close()
+				if !of.TryAcquire(of.Largest()) {
+					t.Error("not all came back")
+				}
+			})
 		})
 	}
 }
@@ -160,7 +184,7 @@ func TestBrokenBodiesReturnTheirOwnError(t *testing.T) {
 	t.Parallel()
 	own := errors.New("its own")
 	for _, n := range []int{0, 3, 8} {
-		_, err := read(io.MultiReader(bytes.NewReader(frame(0, []byte("a message"))[:n]), iotest.ErrReader(own)), 1<<10, "", ample())
+		_, err := receiveOnly(t.Context(), accept(t, io.MultiReader(bytes.NewReader(frame(0, []byte("a message"))[:n]), iotest.ErrReader(own)), "", 1<<10, ample()))
 		if !errors.Is(err, own) {
 			t.Errorf("after %d bytes: %v", n, err)
 		}
@@ -193,11 +217,9 @@ func TestACallOverHTTP2(t *testing.T) {
 	t.Parallel()
 	fault := problem.Invalid("shape", "expected 4 — not %d%%", 5).WithRetryAfter(time.Second)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s, err := Accept(w, r, 1<<20, semaphore.NewWeighted(64<<20))
-		var m Message
-		if err == nil {
-			m, err = s.ReceiveOnly()
-		}
+		s := Accept(w, r, 1<<20, ample())
+		defer s.Close()
+		m, err := receiveOnly(r.Context(), s)
 		switch {
 		case err != nil:
 		case string(m) == "fail":
@@ -223,11 +245,11 @@ func TestACallOverHTTP2(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.URL.Host = server.Listener.Addr().String()
-		res, err := transport.RoundTrip(r)
+		res, err := transport.RoundTrip(r) //nolint:bodyclose // answerOf closes it
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := receive(res, 1<<20, ample())
+		got, err := answerOf(t, res, ample())
 		if text == "fail" || text == "late" {
 			var e *connect.Error
 			if !errors.As(err, &e) || !connect.IsWireError(err) || e.Message() != fault.Detail || problemgrpc.Code(e) != fault.Code || len(e.Details()) != 3 {
@@ -253,17 +275,31 @@ func TestABrokenAnswerIsNoStatus(t *testing.T) {
 		"no status":       {StatusCode: http.StatusOK, Header: grpc},
 		"no message":      {StatusCode: http.StatusOK, Header: grpc, Trailer: ok, Body: io.NopCloser(strings.NewReader(""))},
 		"half a message":  {StatusCode: http.StatusOK, Header: grpc, Trailer: ok, Body: io.NopCloser(bytes.NewReader(frame(0, []byte("message"))[:7]))},
+		"compressed":      {StatusCode: http.StatusOK, Header: grpc, Trailer: ok, Body: io.NopCloser(bytes.NewReader(frame(1, []byte("message"))))},
 		"two messages":    {StatusCode: http.StatusOK, Header: grpc, Trailer: ok, Body: io.NopCloser(bytes.NewReader(append(frame(0, nil), frame(0, nil)...)))},
 		"a message of 2G": {StatusCode: http.StatusOK, Header: grpc, Trailer: ok, Body: io.NopCloser(bytes.NewReader([]byte{0, 127, 255, 255, 255}))},
 	} {
 		if res.Body == nil {
 			res.Body = io.NopCloser(bytes.NewReader(frame(0, []byte("message"))))
 		}
-		room := ample()
-		if m, err := receive(res, 1<<20, room); err == nil || connect.IsWireError(err) || m != nil || room.held.Load() != 0 {
-			t.Errorf("%s: %q, %v; %d bytes are held", name, m, err, room.held.Load())
+		of := ample()
+		if m, err := answerOf(t, res, of); err == nil || connect.IsWireError(err) || m != nil || !of.TryAcquire(of.Largest()) {
+			t.Errorf("%s: %q, %v; or not all came back", name, m, err)
 		}
 	}
+}
+
+// answerOf is the answer to a call of one small message.
+func answerOf(t *testing.T, res *http.Response, of room.Tenant) (Message, error) {
+	t.Helper()
+	x, err := accept(t, bytes.NewReader(frame(0, []byte("a question"))), "", 1<<10, of).Only()
+	if err == nil {
+		_, _, err = x.Begin(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x.Answer(t.Context(), res, 1<<20)
 }
 
 // FuzzReceive holds that no body makes more of what it has, and that what is read is
@@ -274,15 +310,9 @@ func FuzzReceive(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 1, 0, 7}, "deflate")
 	f.Fuzz(func(t *testing.T, body []byte, encoding string) {
 		const most = 1 << 16
-		r := httptest.NewRequestWithContext(context.Background(), http.MethodPost, "/", bytes.NewReader(body))
-		r.Header["Grpc-Encoding"] = []string{encoding}
-		s, err := Accept(httptest.NewRecorder(), r, most, semaphore.NewWeighted(64<<20))
+		m, err := receiveOnly(t.Context(), accept(t, bytes.NewReader(body), encoding, most, roomOf(64<<20)))
 		if err != nil {
-			return
-		}
-		m, err := s.ReceiveOnly()
-		if err != nil {
-			if code := problem.CodeOf(err); code != problem.MalformedBody && code != problem.PayloadTooLarge {
+			if code := problem.CodeOf(err); code != problem.MalformedBody && code != problem.PayloadTooLarge && code != problem.Unimplemented {
 				t.Fatalf("%v", err)
 			}
 			return

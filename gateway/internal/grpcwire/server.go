@@ -1,15 +1,15 @@
 package grpcwire
 
 import (
-	"errors"
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
 
+	"github.com/modelserveai/modelserve/gateway/internal/room"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
 )
@@ -23,72 +23,33 @@ const (
 )
 
 // Stream is the server's side of one call. One goroutine may send while another
-// receives.
+// receives, and others read answers.
 type Stream struct {
 	w        http.ResponseWriter
 	body     io.Reader
 	most     int64
-	encoding string // of messages that say they are compressed; "" for none
+	encoding string // of messages that say they are compressed
 	room     share
+
+	received int64           // exchanges
+	turn     <-chan struct{} // of the next one
+	done     atomic.Int64    // exchanges
 }
 
 // Accept begins to answer a call whose messages have at most most bytes each, and
-// are in room until they are released, or the call ends. An error (of an encoding
-// that is not known) is for End all the same, which is to be called.
-func Accept(w http.ResponseWriter, r *http.Request, most int64, room Room) (*Stream, error) {
-	s := &Stream{w: w, body: r.Body, most: most, room: share{of: room}}
+// are in its tenant's room until they are done, or the call ends. Whoever accepts
+// closes it.
+func Accept(w http.ResponseWriter, r *http.Request, most int64, of room.Tenant) *Stream {
+	turn := make(chan struct{})
+	close(turn)
 	h := w.Header()
 	h.Set("Content-Type", r.Header.Get("Content-Type"))
 	h.Set("Grpc-Accept-Encoding", encodings)
-	switch encoding := r.Header.Get("Grpc-Encoding"); encoding {
-	case "", "identity":
-	case gzipEncoding, deflateEncoding:
-		s.encoding = encoding
-	default:
-		return s, problem.New(problem.Unimplemented, "grpc-encoding: expected %s or none", strings.ReplaceAll(encodings, ",", ", "))
-	}
-	return s, nil
+	return &Stream{w: w, body: r.Body, most: most, encoding: r.Header.Get("Grpc-Encoding"), room: share{of: of}, turn: turn}
 }
 
 // Header is the metadata of the answer, until its first message is sent.
 func (s *Stream) Header() http.Header { return s.w.Header() }
-
-// Receive is the next message, io.EOF after the last.
-func (s *Stream) Receive() (Message, error) {
-	m, err := read(s.body, s.most, s.encoding, &s.room)
-	if errors.Is(err, errEnd) {
-		return nil, io.EOF
-	}
-	return m, err
-}
-
-// ReceiveOnly is the message of a call that has one.
-func (s *Stream) ReceiveOnly() (Message, error) {
-	m, err := s.Receive()
-	if errors.Is(err, io.EOF) {
-		return nil, problem.New(problem.MalformedBody, "expected one message, got none")
-	}
-	if err != nil {
-		return nil, err
-	}
-	switch n, err := s.body.Read(make([]byte, 1)); {
-	case n > 0:
-		return nil, problem.New(problem.MalformedBody, "expected one message, got more")
-	case err != nil && !errors.Is(err, io.EOF):
-		return nil, err //nolint:wrapcheck // the body's own problem
-	}
-	return m, nil
-}
-
-// Release gives back the memory of a message that is not looked at any more. A call
-// of few messages need not: End does.
-func (s *Stream) Release(m Message) { s.room.release(int64(cap(m))) }
-
-// Answer reads the answer of a function for this call, as Receive does, into the
-// call's room.
-func (s *Stream) Answer(res *http.Response, most int64) (Message, error) {
-	return receive(res, most, &s.room)
-}
 
 // Send sends a message, which is what the parts are one after the other.
 func (s *Stream) Send(parts ...[]byte) error {
@@ -113,9 +74,8 @@ func (s *Stream) Flush() {
 }
 
 // End ends the answer with an error's status, or with OK for nil. It returns what
-// the client gets; nil for OK. Nobody uses a message of the call any more.
+// the client gets; nil for OK.
 func (s *Stream) End(err error) *connect.Error {
-	defer s.room.end()
 	defer s.Flush()
 	e := problemgrpc.Error(err)
 	if e != nil {
@@ -124,6 +84,10 @@ func (s *Stream) End(err error) *connect.Error {
 	problemgrpc.SetStatus(s.w.Header(), e)
 	return e
 }
+
+// Close gives back what is left of the call's messages, of which nobody uses one any
+// more. It is for however the call ended, also by a panic.
+func (s *Stream) Close() { s.room.end() }
 
 // Timeout is how long the client waits, by its headers; 0 where they have none.
 func Timeout(h http.Header) (time.Duration, error) {
