@@ -216,7 +216,7 @@ func ensureKey(ctx context.Context, who *callers.Callers, path string) (string, 
 	if text, err = who.Create(ctx, auth.KeySpec{Name: "local", Tenant: "default", Scopes: []auth.Permission{auth.Admin}}); err != nil {
 		return "", fmt.Errorf("make the local key: %w", err)
 	}
-	return text, writeFile(path, []byte(text+"\n"), 0o600)
+	return text, writeFile(path, []byte(text+"\n"))
 }
 
 // ensureHashKey makes the key that keys' secrets are hashed with, once.
@@ -224,7 +224,7 @@ func (d dir) ensureHashKey() ([]auth.HashKey, error) {
 	text, err := regular.Read(d.hashKey(), maxStateFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		key := auth.NewHashKey()
-		return []auth.HashKey{key}, writeFile(d.hashKey(), []byte(key.String()+"\n"), 0o600)
+		return []auth.HashKey{key}, writeFile(d.hashKey(), []byte(key.String()+"\n"))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the hash key: %w", err)

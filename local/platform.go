@@ -223,7 +223,7 @@ func (p *platform) openServices(ctx context.Context) error {
 		return err
 	}
 	// For curl -H @FILE: every user of the machine sees the arguments of a program.
-	return writeFile(p.dir.header(), []byte("X-API-Key: "+p.front.key+"\n"), 0o600)
+	return writeFile(p.dir.header(), []byte("X-API-Key: "+p.front.key+"\n"))
 }
 
 // serve runs until ctx ends or the gateway does.

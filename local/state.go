@@ -88,12 +88,12 @@ func writeJSON(path string, v any) error {
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
-	return writeFile(path, append(text, '\n'), 0o600)
+	return writeFile(path, append(text, '\n'))
 }
 
-// writeFile replaces a file in one step.
-func writeFile(path string, text []byte, mode fs.FileMode) error {
-	if err := regular.Replace(path, text, mode); err != nil {
+// writeFile replaces a file, readable by its owner only, in one step.
+func writeFile(path string, text []byte) error {
+	if err := regular.Replace(path, text, 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil

@@ -89,7 +89,7 @@ func TestSetIsTheUnionOfItsPermissions(t *testing.T) {
 		}
 	}
 	all = append(all, auth.Fixed()...)
-	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same each time
+	rng := rand.New(rand.NewPCG(1, 2))
 	for range 3000 {
 		var held []auth.Permission
 		for range rng.IntN(6) {

@@ -143,7 +143,7 @@ func (d *Decider) PutRole(r *Role) (*Change, error) {
 	}
 	for _, state := range []*State{d.State, after} { // nor may they take from others what they could not give
 		content := &Set{}
-		state.expand(r.Tenant, []string{r.Name}, content.put)
+		state.expand(r.Tenant, []string{r.Name}, content.add)
 		if err := d.gives(d.State.Own(d.By), content, "write a role with"); err != nil {
 			return nil, err
 		}
@@ -210,7 +210,7 @@ func (d *Decider) DeleteRole(r *Role) (*Change, error) {
 		return nil, problem.New(problem.NotFound, "there is no role of this name")
 	}
 	content := &Set{}
-	d.State.expand(stored.Tenant, []string{stored.Name}, content.put)
+	d.State.expand(stored.Tenant, []string{stored.Name}, content.add)
 	if err := d.gives(d.State.Own(d.By), content, "delete a role with"); err != nil {
 		return nil, err
 	}
@@ -272,7 +272,7 @@ func (d *Decider) Grant(g *Grant) (*Change, error) {
 	for _, p := range g.Permissions {
 		wanted.add(p)
 	}
-	d.State.expand(g.Tenant, g.Roles, wanted.put)
+	d.State.expand(g.Tenant, g.Roles, wanted.add)
 	if err := d.gives(d.rights(), wanted, "grant"); err != nil {
 		return nil, err
 	}
@@ -338,7 +338,7 @@ func (d *Decider) EndGrant(id string) (*Change, error) {
 		for _, p := range g.Permissions {
 			content.add(p)
 		}
-		d.State.expand(g.Tenant, g.Roles, content.put)
+		d.State.expand(g.Tenant, g.Roles, content.add)
 		if err := d.gives(d.rights(), content, "end a grant of"); err != nil {
 			return nil, err
 		}

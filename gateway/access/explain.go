@@ -146,7 +146,7 @@ func (e *explanation) grantNot(g *Grant) {
 	for _, p := range g.Permissions {
 		set.add(p)
 	}
-	e.state.expand(g.Tenant, g.Roles, set.put)
+	e.state.expand(g.Tenant, g.Roles, set.add)
 	i := slices.IndexFunc(set.all, e.gives)
 	if i < 0 {
 		return

@@ -50,10 +50,10 @@ func (p *patterns) covers(pattern string) bool {
 	return i > 0 && strings.HasPrefix(name, p.begins[i-1])
 }
 
-// add adds a permission, and reports whether that made a difference.
-func (s *Set) add(p auth.Permission) bool {
+// add adds a permission.
+func (s *Set) add(p auth.Permission) {
 	if s.Allows(p) {
-		return false
+		return
 	}
 	s.all = append(s.all, p)
 	kind, pattern := p.Split()
@@ -66,7 +66,7 @@ func (s *Set) add(p auth.Permission) bool {
 				s.fixed[other] = true
 			}
 		}
-		return true
+		return
 	}
 	if s.kinds == nil {
 		s.kinds = map[string]*patterns{}
@@ -77,7 +77,6 @@ func (s *Set) add(p auth.Permission) bool {
 		s.kinds[kind] = of
 	}
 	of.add(pattern)
-	return true
 }
 
 func (p *patterns) add(pattern string) {
@@ -90,9 +89,6 @@ func (p *patterns) add(pattern string) {
 	i := sort.SearchStrings(p.begins, begin)
 	p.begins = slices.Insert(p.begins, i, begin)
 }
-
-// put adds a permission.
-func (s *Set) put(p auth.Permission) { s.add(p) }
 
 // Covers reports whether the set has all that another has.
 func (s *Set) Covers(other *Set) bool { return s.lacks(other) == "" }

@@ -66,7 +66,7 @@ func (s *State) solve(name string, now time.Time) *solution {
 		for _, p := range g.Permissions {
 			set.add(p)
 		}
-		s.expand(g.Tenant, g.Roles, set.put)
+		s.expand(g.Tenant, g.Roles, set.add)
 		for _, p := range set.all {
 			wishes = append(wishes, wish{p, g})
 		}
@@ -143,7 +143,7 @@ func (s *State) ownOfKey(k *auth.Key, set *Set) *Set {
 	for _, p := range k.Scopes {
 		set.add(p)
 	}
-	s.expand(k.Tenant, k.Roles, set.put)
+	s.expand(k.Tenant, k.Roles, set.add)
 	return set
 }
 

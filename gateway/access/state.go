@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 )
@@ -138,17 +137,6 @@ func (s *State) Key(id string) *auth.Key { return s.keys[id] }
 
 // Keys is how many there are, of all tenants.
 func (s *State) Keys() int { return len(s.keys) }
-
-// live are the keys of a lineage that are good at a time.
-func (t *Tenant) live(lineage string, now time.Time) []*auth.Key {
-	var out []*auth.Key
-	for _, k := range t.Keys {
-		if k.Lineage == lineage && k.Status(now) == auth.Active {
-			out = append(out, k)
-		}
-	}
-	return out
-}
 
 // role is the role of a name in a tenant: built in, everybody's, or the tenant's
 // own. There is at most one of them, but for a name that nobody holds; nil is none.

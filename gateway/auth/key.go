@@ -34,7 +34,6 @@ type Key struct {
 
 	Imported   bool      // made elsewhere: what is known of it is never dropped
 	LastUsedAt time.Time // to the minute, where it was asked for; zero is never
-
 }
 
 // Status is what a key is good for.

@@ -127,6 +127,9 @@ func (c *Callers) checkHashes(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look at the stored keys: %w", err)
 	}
+	if len(by) > 1 {
+		c.logger.Info("keys are hashed with several hash keys; each that is used is hashed anew", "keys_by_hash_key", by)
+	}
 	for id, n := range by {
 		if !c.hasher.Knows(auth.Hash{By: id}) {
 			c.logger.Error("keys cannot be checked: the hash key that they were hashed with is not configured", "hash_key", id, "keys", n)

@@ -134,7 +134,7 @@ func (p *player) step() {
 		want := p.world.mayGrant(actor, g)
 		g.id = p.does(want, "POST", "/v1/grants", fmt.Sprintf(`{"to":%s,"tenant":%q,"permissions":%s,"roles":%s,"expires_in":%q}`, to, target, toJSON(permissions), toJSON(roles), in))
 	case 5:
-		ours := slices.DeleteFunc(slices.Clone(p.world.grants), func(g *grantModel) bool { return g.tenant != target })
+		ours := slices.DeleteFunc(slices.Clone(p.world.grants), func(g *grantModel) bool { return g.tenant != target || ended(g.ends) })
 		if len(ours) > 0 {
 			g := ours[on%len(ours)]
 			p.does(p.world.mayEnd(actor, g), "DELETE", "/v1/grants/"+g.id, "")

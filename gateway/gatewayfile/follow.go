@@ -48,24 +48,23 @@ func Follow(path string, apply func(*File) error, registry prometheus.Registerer
 	if err := f.look(); err != nil {
 		return nil, err
 	}
-	for _, gauge := range []struct {
-		name, help string
-		value      func(*InForce) float64
-	}{
-		{"generation", "How many contents of the gateway's file were put in force.", func(i *InForce) float64 { return float64(i.Generation) }},
-		{"age_seconds", "How long what is in force of the gateway's file has been so.", func(i *InForce) float64 { return time.Since(i.Since).Seconds() }},
-		{"bad", "1 while the gateway's file is a bad one, and an earlier one is in force.", func(i *InForce) float64 {
-			if i.Bad != "" {
+	for _, gauge := range []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "modelserve_gateway_file_generation", Help: "How many contents of the gateway's file were put in force.",
+		}, func() float64 { return float64(f.InForce().Generation) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "modelserve_gateway_file_age_seconds", Help: "How long what is in force of the gateway's file has been so.",
+		}, func() float64 { return time.Since(f.InForce().Since).Seconds() }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "modelserve_gateway_file_bad", Help: "1 while the gateway's file is a bad one, and an earlier one is in force.",
+		}, func() float64 {
+			if f.InForce().Bad != "" {
 				return 1
 			}
 			return 0
-		}},
+		}),
 	} {
-		err := registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "modelserve_gateway_file_" + gauge.name, Help: gauge.help}, func() float64 {
-			is := f.InForce()
-			return gauge.value(&is)
-		}))
-		if err != nil {
+		if err := registry.Register(gauge); err != nil {
 			return nil, fmt.Errorf("register the metrics of the gateway's file: %w", err)
 		}
 	}

@@ -49,7 +49,7 @@ type config struct {
 	// PostgreSQL (postgres://USER:PASSWORD@HOST/DB?sslmode=verify-full), which any
 	// number of gateways share, or the file of one gateway alone, in a folder that is
 	// there. It is a secret.
-	Database string `env:"MODELSERVE_GATEWAY_DB,unset" envDefault:"/var/lib/modelserve/gateway.db"`
+	Database string `env:"MODELSERVE_GATEWAY_DB,unset"`
 
 	// Policies is a folder in which the newest policy of each model is kept, so that an
 	// older one is not followed after a restart.
@@ -101,6 +101,9 @@ func (c *config) Check() []error {
 		if _, err := auth.ParseKey(c.AdminKey); err != nil {
 			faults = append(faults, env.Faultf("MODELSERVE_ADMIN_KEY", "expected ms_<id>_<secret>"))
 		}
+	}
+	if c.Database == "" {
+		faults = append(faults, env.Faultf("MODELSERVE_GATEWAY_DB", "expected the URL of PostgreSQL (postgres://…), or a file for one gateway alone"))
 	}
 	var err error
 	if c.hashKeys, err = auth.ParseHashKeys(c.HashKeys); err != nil {

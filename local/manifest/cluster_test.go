@@ -396,7 +396,7 @@ func TestOverlaysWithAFault(t *testing.T) {
 		"a proof for all to read":  {"base/settings.yaml", "MODELSERVE_S3_BUCKET: modelserve", "MODELSERVE_S3_BUCKET: modelserve\n  MODELSERVE_GATEWAY_SECRET: x", "dev", "belongs into the Secret modelserve-functions"},
 		"keys that must be there":  {"base/gateway.yaml", "name: modelserve-signing\n                optional: true", "name: modelserve-signing", "kourier", "Service gateway: container gateway: envFrom has not the ConfigMap modelserve-signing"},
 		"a key beside the keys":    {"base/gateway.yaml", "- name: MODELSERVE_HOSTS", "- name: MODELSERVE_PUBLIC_KEY_FILE", "staging", "MODELSERVE_PUBLIC_KEY_FILE would stand in"},
-		"a second gateway":         {"base/gateway.yaml", `max-scale: "1"`, `max-scale: "2"`, "prod", "Service gateway: it keeps keys to itself"},
+		"a gateway at zero":        {"base/gateway.yaml", `min-scale: "1"`, `min-scale: "0"`, "prod", "Service gateway: min-scale"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
@@ -139,6 +140,19 @@ func (c *cluster) adminKey() (string, error) {
 	return "ms_cluster_" + secret, err
 }
 
+// hashKey is what the gateway hashes the secrets of keys with.
+func (c *cluster) hashKey() (string, error) {
+	text, err := c.credential("hash-key")
+	if err != nil {
+		return "", err
+	}
+	raw, err := hex.DecodeString(text)
+	if err != nil || len(raw) != 32 {
+		return "", errors.New("the credential hash-key is not 32 bytes in hexadecimal")
+	}
+	return auth.HashKey{ID: "cluster", Key: [32]byte(raw)}.String(), nil
+}
+
 // signingKeys are what this cluster's models are signed with, made at their first
 // use.
 func (c *cluster) signingKeys() (private, public string, err error) {
@@ -182,7 +196,12 @@ func (c *cluster) secrets() (string, error) {
 	secret(namespace, "redis", "REDIS_PASSWORD", redis)
 	secret(namespace, "s3", "ROOT_ACCESS_KEY_ID", bucket, "ROOT_SECRET_ACCESS_KEY", store)
 	secret("default", "modelserve-s3", "MODELSERVE_S3_ACCESS_KEY_ID", reader, "MODELSERVE_S3_SECRET_ACCESS_KEY", read)
-	secret("default", "modelserve-gateway", "MODELSERVE_ADMIN_KEY", admin)
+	hashKey, err := c.hashKey()
+	if err != nil {
+		return "", err
+	}
+	secret("default", "modelserve-gateway", "MODELSERVE_ADMIN_KEY", admin, "MODELSERVE_HASH_KEYS", hashKey,
+		"MODELSERVE_GATEWAY_DB", "postgres://postgres:"+postgres+"@postgres."+namespace+".svc.cluster.local:5432/postgres?sslmode=disable")
 	secret("default", "modelserve-functions", "MODELSERVE_GATEWAY_SECRET", proof)
 	_, file, err := c.signingKeys()
 	if err != nil {

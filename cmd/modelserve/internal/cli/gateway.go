@@ -71,8 +71,8 @@ func (a *app) hashKeyCommand() *cobra.Command {
 		Short: "Make a key that the secrets of API keys are hashed with",
 		Long: `Make a key that the secrets of API keys are hashed with, for MODELSERVE_HASH_KEYS of
 the gateways of one database. It is a secret. To replace one, add the new one behind
-it at all gateways, then put it first, and take the old one out when
-modelserve_gateway_keys_by_hash_key counts none of it.`,
+it at all gateways, then put it first. A key is hashed anew when it is used; a gateway
+that starts logs how many are left that are hashed with a key it does not have.`,
 		Example: `  modelserve gateway hash-key`,
 		Args:    args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
