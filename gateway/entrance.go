@@ -148,11 +148,12 @@ func isSafe(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
-// protocolOf is gRPC for a POST of gRPC of any kind, by its content type, so that
-// its errors are gRPC's too. Functions decide likewise: what one took for gRPC and
+// protocolOf is gRPC for a POST of gRPC of any kind over HTTP/2, by its content type,
+// so that its errors are gRPC's too. Over HTTP/1.1, where its errors would be in
+// trailers that nobody reads, it is refused as HTTP. Functions decide likewise: what one took for gRPC and
 // the other did not would pass unexamined.
 func protocolOf(r *http.Request) call.Protocol {
-	if r.Method == http.MethodPost && media.IsGRPC(r.Header) {
+	if r.Method == http.MethodPost && r.ProtoMajor >= 2 && media.IsGRPC(r.Header) {
 		return call.GRPC
 	}
 	return call.HTTP

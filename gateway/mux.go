@@ -38,8 +38,14 @@ type missing struct {
 
 // find finds the endpoint of a request, or why there is none.
 func (g *gateway) find(c *call.Call, r *http.Request) (endpoint, *missing) {
+	if len(r.Header.Values("Content-Type")) > 1 {
+		return endpoint{}, &missing{err: problem.New(problem.UnsupportedMedia, "expected one Content-Type")}
+	}
 	if c.Protocol == call.GRPC {
 		return g.procedure(r)
+	}
+	if r.Method == http.MethodPost && media.IsGRPC(r.Header) {
+		return endpoint{}, &missing{err: problem.New(problem.UnsupportedMedia, "expected gRPC over HTTP/2, got it over %s", r.Proto)}
 	}
 	mux := g.own
 	if c.Bound != nil {

@@ -9,6 +9,7 @@ package forward
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -84,6 +85,8 @@ func (f function) Forward(ctx context.Context, c *call.Call, t *call.Target, r *
 		return nil, Error(ctx, err)
 	}
 	cleanAnswer(res.Header)
+	cleanAnswer(res.Trailer) // as it is announced
+	res.Body = &cleaned{res.Body, res}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		_ = res.Body.Close()
 		return nil, problem.New(problem.BadGateway, "the function switched protocols, which no call asks for")
@@ -102,16 +105,37 @@ func (f function) Forward(ctx context.Context, c *call.Call, t *call.Target, r *
 // gateway has set itself, and names of the platform's that mean nothing there.
 func cleanAnswer(h http.Header) {
 	for name := range h {
-		switch name {
+		plain := http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-")) // which CGI and WSGI take for each other
+		if plain != name && strings.HasPrefix(plain, "Modelserve-") {
+			delete(h, name)
+			continue
+		}
+		switch plain {
 		case infer.ModelHeader, infer.AliasHeader, infer.DeviceHeader, infer.CostHeader:
 		case problem.RequestIDHeader, "Traceparent", "Tracestate", "Ratelimit", "Ratelimit-Policy":
 			delete(h, name)
 		default:
-			if strings.HasPrefix(name, "Modelserve-") {
+			if strings.HasPrefix(plain, "Modelserve-") {
 				delete(h, name)
 			}
 		}
 	}
+}
+
+// cleaned is the body of an answer, behind which its trailers come.
+type cleaned struct {
+	io.ReadCloser
+
+	res *http.Response
+}
+
+// Read implements io.Reader.
+func (b *cleaned) Read(into []byte) (int, error) {
+	n, err := b.ReadCloser.Read(into)
+	if err != nil {
+		cleanAnswer(b.res.Trailer)
+	}
+	return n, err //nolint:wrapcheck // io.EOF must stay itself
 }
 
 // setHeaders puts on a request to a function what the platform says of it, and

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -165,8 +166,18 @@ func failed(t *call.Target, res *http.Response, err error) tried {
 		return notRetried
 	}
 	text, err := beginning(res)
-	if err == nil && strings.Contains(string(text), "dial tcp") {
+	if err == nil && isDial(string(text)) {
 		return unreached
 	}
 	return brokeOff
+}
+
+// isDial reports whether a text is what Knative's proxies answer when they reached
+// nothing: "dial tcp 127.0.0.1:8080: connect: connection refused", and no more. Of a
+// function that answers with an error of its own there is more, or no address.
+func isDial(text string) bool {
+	rest, dialled := strings.CutPrefix(strings.TrimSpace(text), "dial tcp ")
+	address, reason, _ := strings.Cut(rest, ": ")
+	_, err := netip.ParseAddrPort(address)
+	return dialled && err == nil && (strings.HasPrefix(reason, "connect: ") || reason == "i/o timeout")
 }

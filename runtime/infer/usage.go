@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -26,11 +27,19 @@ func UsageOf(inputs []Tensor, t Timing) Usage {
 	return u
 }
 
-// Add sums the usage of two calls.
+// Add sums the usage of two calls, at most to the largest number there is.
 func (u *Usage) Add(other Usage) {
-	u.Rows += other.Rows
-	u.Elements += other.Elements
-	u.Compute += other.Compute
+	u.Rows = sum(u.Rows, other.Rows)
+	u.Elements = sum(u.Elements, other.Elements)
+	u.Compute = time.Duration(sum(int64(u.Compute), int64(other.Compute)))
+}
+
+// sum is a + b, neither of them negative.
+func sum(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
 }
 
 // String writes a usage as CostHeader has it, a dictionary of RFC 9651:
@@ -53,6 +62,9 @@ func ParseUsage(text string) (Usage, bool) {
 	found := false
 	for member := range strings.SplitSeq(text, ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(member), "=")
+		if strings.Trim(value, "0123456789.") != "" { // signs, hexadecimal, infinities
+			value = ""
+		}
 		var err error
 		switch name {
 		case "rows":

@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -38,6 +39,8 @@ func TestParseUsage(t *testing.T) {
 		"rows=1, rows=x":                         {},
 		"rows=9223372036854775808":               {},
 		"compute_ms=-1":                          {},
+		"compute_ms=0x1p3":                       {},
+		"rows=+5":                                {},
 		"compute_ms=NaN":                         {},
 		"compute_ms=1e300":                       {},
 	} {
@@ -45,5 +48,15 @@ func TestParseUsage(t *testing.T) {
 		if ok != (want != Usage{}) || ok && got != want {
 			t.Errorf("%q: %v, %v; want %v", text, got, ok, want)
 		}
+	}
+}
+
+func TestUsageDoesNotOverflow(t *testing.T) {
+	t.Parallel()
+	most := Usage{Rows: math.MaxInt64, Elements: math.MaxInt64, Compute: math.MaxInt64}
+	u := most
+	u.Add(most)
+	if u != most {
+		t.Errorf("twice the most is %+v", u)
 	}
 }
