@@ -119,6 +119,7 @@ func TestDeploy(t *testing.T) {
 go tool -modfile=tools/go.mod kustomize build config/overlays/dev
 kubectl -n default get ksvc
 kubectl -n default get secret modelserve-gateway --ignore-not-found -o name
+kubectl -n default get secret modelserve-functions --ignore-not-found -o name
 kubectl apply --server-side --dry-run=server -f knative.yaml
 go env GOARCH
 git rev-parse HEAD
@@ -154,7 +155,7 @@ func TestDeployRefuses(t *testing.T) {
 		"a cluster that nobody named":  {deployment{context: "eks"}, "the current cluster is eks: name what it gets, as in OVERLAY=staging"},
 		"no cluster":                   {deployment{refuse: "current-context"}, "which cluster?"},
 		"no Knative":                   {deployment{refuse: "get ksvc"}, "no Knative Serving to be seen on modelserve: Error: not that"},
-		"no first key":                 {deployment{secret: "none"}, "create secret generic modelserve-gateway --from-literal=MODELSERVE_ADMIN_KEY=ms_admin_$(openssl rand -hex 32)"},
+		"no first key":                 {deployment{secret: "none"}, "create secret generic modelserve-gateway --from-file=MODELSERVE_ADMIN_KEY=admin.key --from-file=MODELSERVE_HASH_KEYS=hash.key"},
 		"settings of somebody else's":  {deployment{refuse: "--dry-run=server -f"}, "Knative's settings on modelserve are not ours to change"},
 		"an image that is too large":   {deployment{refuse: "./cmd/images -check"}, "not that"},
 		"an image that is not built":   {deployment{refuse: "ko resolve"}, "not that"},

@@ -1,0 +1,49 @@
+package gateway
+
+import (
+	"net/netip"
+	"testing"
+)
+
+func TestTheSourceIsTheRightmostThatIsNoProxy(t *testing.T) {
+	t.Parallel()
+	g := &gateway{config: Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}}}
+	for name, tc := range map[string]struct {
+		forwarded []string
+		want      string
+	}{
+		"nothing":                 {nil, "10.0.0.1"},
+		"one":                     {[]string{"192.0.2.7"}, "192.0.2.7"},
+		"forged on the left":      {[]string{"203.0.113.9, 192.0.2.7"}, "192.0.2.7"},
+		"behind two proxies":      {[]string{"203.0.113.9, 192.0.2.7, 10.1.1.1"}, "192.0.2.7"},
+		"in two lines":            {[]string{"192.0.2.7", "10.1.1.1"}, "192.0.2.7"},
+		"all proxies":             {[]string{"10.2.2.2, 10.1.1.1"}, "10.2.2.2"},
+		"no address":              {[]string{"192.0.2.7, unknown"}, "10.0.0.1"},
+		"no address on the left":  {[]string{"unknown, 10.1.1.1"}, "10.1.1.1"},
+		"with a port":             {[]string{"192.0.2.7:4711"}, "192.0.2.7"},
+		"version 6 in brackets":   {[]string{"[2001:db8::1]:4711"}, "2001:db8::1"},
+		"version 6 with a zone":   {[]string{"fe80::1%eth0"}, "fe80::1"},
+		"version 4 in version 6":  {[]string{"::ffff:192.0.2.7"}, "192.0.2.7"},
+		"a proxy written as such": {[]string{"192.0.2.7, ::ffff:10.1.1.1"}, "192.0.2.7"},
+		"empty":                   {[]string{""}, "10.0.0.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := g.source(netip.MustParseAddrPort("10.0.0.1:5"), tc.forwarded).Addr().String(); got != tc.want {
+				t.Errorf("%s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+func FuzzForwardedFor(f *testing.F) {
+	for _, seed := range []string{"", "192.0.2.7", "a, b", "[::1]:1, 10.0.0.1", ",,,"} {
+		f.Add(seed)
+	}
+	g := &gateway{config: Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}}
+	f.Fuzz(func(t *testing.T, text string) {
+		if got := g.source(netip.MustParseAddrPort("10.0.0.1:5"), []string{text}); !got.IsValid() {
+			t.Errorf("%q is %v", text, got)
+		}
+	})
+}
