@@ -82,15 +82,22 @@ const (
 	longestStale  = time.Hour
 )
 
-// file makes of the form what it says.
-func (f *form) file(at func(path string) int) (*File, Faults) {
+// file makes of the form what it says. The faults are added to those that are known
+// of its shape; what issuers say is looked at where there is none.
+func (f *form) file(at func(path string) int, faults Faults) (*File, Faults) {
 	out := Default()
-	var faults Faults
+	known := map[string]bool{}
+	for _, fault := range faults {
+		known[fault.Path] = true
+	}
 	duration := func(path, text string, least, most time.Duration) time.Duration {
 		if text == "" {
 			return 0
 		}
 		d, err := time.ParseDuration(text)
+		if known[path] {
+			return 0
+		}
 		if err != nil || d < least || d > most {
 			faults = append(faults, Fault{path, at(path), fmt.Sprintf("expected a duration, %v to %v", least, most)})
 		}

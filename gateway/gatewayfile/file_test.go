@@ -79,7 +79,7 @@ issuers:
     secret: hunter2
     tenant: claims.org
 `, []string{
-			"line 4: limit: there is no such field", "line 6: issuers[0].audiences: expected at least 1", "line 7: issuers[0].issuer: expected string",
+			"line 3: stale: expected a duration", "line 4: limit: there is no such field", "line 6: issuers[0].audiences: expected at least 1", "line 7: issuers[0].issuer: expected string",
 			"line 8: issuers[0].algorithms[0]: expected one of RS256", "line 9: issuers[0].secret: there is no such field",
 		}},
 		"durations": {head + "stale: 2h\nissuers:\n  - {issuer: https://a, audiences: [b], tenant: claims.c, leeway: 6m}\n", []string{

@@ -30,21 +30,19 @@ func Parse(data []byte) (*File, error) {
 	}
 	t := &tree{lines: map[string]int{}}
 	value := t.value(root, "", 0)
-	if t.faults == nil {
-		t.faults = t.check(value)
-	}
 	if t.faults != nil {
 		return nil, sorted(t.faults)
 	}
+	t.faults = t.check(value)
 	text, err := json.Marshal(value)
 	if err != nil {
 		return nil, Faults{{Detail: "expected YAML that JSON can express"}}
 	}
 	var f form
-	if err := json.Unmarshal(text, &f); err != nil {
+	if err := json.Unmarshal(text, &f); err != nil && t.faults == nil { // else what could be read is looked at
 		return nil, Faults{{Detail: "expected a gateway's file: " + err.Error()}}
 	}
-	file, faults := f.file(func(path string) int { return t.lines[path] })
+	file, faults := f.file(func(path string) int { return t.lines[path] }, t.faults)
 	if faults != nil {
 		return nil, sorted(faults)
 	}
