@@ -1,8 +1,10 @@
 package rights_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -265,3 +267,45 @@ func TestAKeyByAnUnknownHashKeyIsNotJudged(t *testing.T) {
 		t.Errorf("code %q: its caller would throw a good key away", got)
 	}
 }
+
+// BenchmarkMemoryOfTenThousandKeys is what a gateway's copy of them takes.
+func BenchmarkMemoryOfTenThousandKeys(b *testing.B) {
+	inUse := func() float64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return float64(m.HeapInuse)
+	}
+	for b.Loop() {
+		before := inUse()
+		m := rightstest.Mirror(b, tenThousand())
+		b.ReportMetric((inUse()-before)/1e6, "MB")
+		runtime.KeepAlive(m)
+	}
+}
+
+// thousands is a database that is read once, and keeps nothing.
+type thousands struct{ rights.Store }
+
+func tenThousand() rights.Store { return thousands{} }
+
+// Since implements rights.Store.
+func (thousands) Since(_ context.Context, p rights.Position) (*rights.Update, error) {
+	u := &rights.Update{Position: rights.Position{Number: 1, Mark: "m"}, Whole: p.Number == 0, Tenants: map[string]*access.Tenant{}}
+	for i := range 10_000 * (1 - int(min(p.Number, 1))) {
+		tenant, id := fmt.Sprintf("tenant-%d", i/1000), fmt.Sprintf("abcdefg%05d", i)
+		t := u.Tenants[tenant]
+		if t == nil {
+			t = &access.Tenant{}
+			u.Tenants[tenant] = t
+		}
+		t.Keys = append(t.Keys, &auth.Key{
+			ID: id, Name: "a key of some service " + id, Tenant: tenant, Lineage: id, Hash: auth.Hash{By: "k1"},
+			Scopes: []auth.Permission{auth.Infer("model-" + id), auth.ModelsRead}, Roles: []string{"viewer"}, CreatedAt: time.Now(),
+		})
+	}
+	return u, nil
+}
+
+// Used implements rights.Store.
+func (thousands) Used(context.Context, []rights.Use) error { return nil }
