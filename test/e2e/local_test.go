@@ -231,7 +231,7 @@ func pushedModelAnswers(t *testing.T, p *platform) {
 	if err != nil {
 		t.Fatalf("push: %v\n%s", err, out)
 	}
-	curl := regexp.MustCompile(`(?ms)^\s*(curl .*?[^\\])$`).FindStringSubmatch(out)
+	curl := regexp.MustCompile(`(?ms)^\s*((?:printf [^|]*[|] )?curl .*?[^\\])$`).FindStringSubmatch(out)
 	if curl == nil {
 		t.Fatalf("no curl line in:\n%s", out)
 	}
