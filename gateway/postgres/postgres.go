@@ -67,7 +67,7 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	polling := config.Copy()
 	polling.MaxConns, polling.MinConns = maxPolling, 0
 	if !strings.Contains(url, "target_session_attrs") {
-		// What cannot be written to for now can still be followed.
+		// What takes no writes can still be followed.
 		polling.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
 	}
 	s := &Store{}

@@ -126,10 +126,15 @@ func (m *Mirror) restore(ctx context.Context) {
 	m.mu.Lock()
 	again := m.lost.change()
 	m.mu.Unlock()
-	if again == nil || !m.committing.TryLock() {
+	if again == nil {
 		return
 	}
-	defer m.committing.Unlock()
+	select {
+	case m.committing <- struct{}{}:
+		defer func() { <-m.committing }()
+	default: // a poll waits for no change
+		return
+	}
 	writing, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	err := m.commit(writing, func(*access.State) (*Stored, error) {

@@ -17,11 +17,12 @@ import (
 )
 
 const (
-	pollEvery   = 500 * time.Millisecond
-	pollTimeout = time.Second
-	pollAtOnce  = 50 * time.Millisecond // between polls that somebody waits for
-	mostWaiting = 256                   // for a poll at once; more are not
-	useEvery    = 5 * time.Second       // within which a use of a key is stored
+	pollEvery     = 500 * time.Millisecond
+	pollTimeout   = time.Second
+	pollAtOnce    = 50 * time.Millisecond // between polls that somebody waits for
+	mostWaiting   = 256                   // for a poll at once; more are not
+	commitTimeout = 5 * time.Second       // of one change, with those before it
+	useEvery      = 5 * time.Second       // within which a use of a key is stored
 )
 
 // DefaultStale is how long what is known stays good while the database is away.
@@ -36,7 +37,7 @@ type Mirror struct {
 	stale   atomic.Int64 // a time.Duration
 	view    atomic.Pointer[view]
 
-	committing sync.Mutex // held for one Update at a time
+	committing chan struct{} // has room for one Update at a time
 
 	mu      sync.Mutex // of what follows, and of changes of view
 	waiting []chan error
@@ -57,7 +58,7 @@ type view struct {
 
 // NewMirror makes a Mirror that knows nothing until it has polled.
 func NewMirror(store Store, registry prometheus.Registerer, logger *slog.Logger) (*Mirror, error) {
-	m := &Mirror{store: store, logger: logger, asked: make(chan struct{}, 1)}
+	m := &Mirror{store: store, logger: logger, asked: make(chan struct{}, 1), committing: make(chan struct{}, 1)}
 	m.view.Store(&view{state: access.NewState()})
 	m.SetStale(DefaultStale)
 	var err error
@@ -100,6 +101,7 @@ func (m *Mirror) Run(ctx context.Context) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	work.Go(func() { m.noteUses(ctx) })
+	work.Go(func() { m.noteSeen(ctx) })
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	var last time.Time
@@ -117,7 +119,6 @@ func (m *Mirror) Run(ctx context.Context) {
 		last = time.Now()
 		waiting := m.take()
 		m.answer(waiting, m.Poll(ctx))
-		m.storeSeen(ctx)
 	}
 }
 
@@ -242,8 +243,14 @@ var errDiverged = errors.New("the database has lost changes")
 // Update has a change stored that is decided on the newest state there is, while no
 // other change comes between. The error of decide is returned as it is.
 func (m *Mirror) Update(ctx context.Context, decide func(*access.State) (*Stored, error)) error {
-	m.committing.Lock()
-	defer m.committing.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	select {
+	case m.committing <- struct{}{}:
+		defer func() { <-m.committing }()
+	case <-ctx.Done():
+		return problem.New(problem.Unavailable, "the gateway's database takes no changes now").WithRetryAfter(time.Second)
+	}
 	err := m.commit(ctx, decide)
 	if errors.Is(err, errDiverged) {
 		if err = m.Poll(ctx); err == nil {

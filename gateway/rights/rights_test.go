@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -266,6 +267,52 @@ func TestAKeyByAnUnknownHashKeyIsNotJudged(t *testing.T) {
 	if got := code(auth.NewKeys(m, rightstest.Hasher(t)), t, text); got != problem.Unavailable {
 		t.Errorf("code %q: its caller would throw a good key away", got)
 	}
+}
+
+// hanging is a database that reads and, from some time on, does not end a change.
+type hanging struct {
+	*rightstest.Store
+	hangs atomic.Bool
+}
+
+// Commit implements rights.Store.
+func (h *hanging) Commit(ctx context.Context, p rights.Position, decide func(*rights.Update) (*rights.Stored, error)) (rights.Position, error) {
+	if h.hangs.Load() {
+		<-ctx.Done()
+		return p, ctx.Err()
+	}
+	return h.Store.Commit(ctx, p, decide)
+}
+
+// TestAChangeThatHangsHoldsNoCallUp holds that what is known stays current, and that
+// changes end, while the database does not end one.
+func TestAChangeThatHangsHoldsNoCallUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &hanging{Store: &rightstest.Store{}}
+		m := rightstest.Mirror(t, store)
+		text, _ := rightstest.Key(t, m, spec(auth.Admin))
+		rightstest.Put(t, m, access.Change{Subjects: []*access.Subject{{Subject: "https://id jane", Tenant: "default", IssuedAt: time.Now()}}})
+		store.hangs.Store(true)
+		began := time.Now()
+		var changes sync.WaitGroup
+		for range 20 {
+			changes.Go(func() {
+				err := m.Update(context.WithoutCancel(t.Context()), func(*access.State) (*rights.Stored, error) { return &rights.Stored{}, nil })
+				if problem.CodeOf(err) != problem.Unavailable {
+					t.Errorf("error %v", err)
+				}
+			})
+		}
+		for range 40 {
+			time.Sleep(time.Second)
+			m.Seen(&auth.Principal{Subject: "https://id jane", Tenant: "default", Roles: []string{"viewer"}, IssuedAt: time.Now()})
+			if got := code(auth.NewKeys(m, rightstest.Hasher(t)), t, text); got != "" {
+				t.Fatalf("after %v: %s", time.Since(began), got)
+			}
+		}
+		changes.Wait()
+	})
 }
 
 // BenchmarkMemoryOfTenThousandKeys is what a gateway's copy of them takes.

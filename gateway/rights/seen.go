@@ -56,6 +56,21 @@ func newer(s *access.State, row *access.Subject) bool {
 	return false
 }
 
+// noteSeen stores what was seen until ctx ends, beside the polls, which wait for no
+// change.
+func (m *Mirror) noteSeen(ctx context.Context) {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			m.storeSeen(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // storeSeen stores what was seen of subjects.
 func (m *Mirror) storeSeen(ctx context.Context) {
 	m.seen.mu.Lock()
