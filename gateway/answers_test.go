@@ -83,6 +83,29 @@ func TestWhatIsNoPOSTIsNoGRPC(t *testing.T) {
 	}
 }
 
+// TestGRPCOverHTTP1IsRefusedAsHTTP holds that such a request, and one with several
+// types, gets an error that its client can read, with HTTP's status.
+func TestGRPCOverHTTP1IsRefusedAsHTTP(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.serve("ocr", func(http.ResponseWriter, *http.Request) { t.Error("the function was reached") })
+	for name, types := range map[string][]string{
+		"gRPC":            {"application/grpc"},
+		"gRPC, any kind":  {"application/grpc-web+proto"},
+		"gRPC, then JSON": {"application/grpc", "application/json"},
+		"JSON, then gRPC": {"application/json", "application/grpc"},
+	} {
+		for path, host := range map[string]string{service + "ModelInfer": "", "/v2/models/iris/infer": "", "/v1/keys": "", "/": "ocr.default.localhost"} {
+			for key, status := range map[string]int{w.admin: http.StatusUnsupportedMediaType, "": http.StatusUnauthorized} {
+				got := w.do(request{method: http.MethodPost, host: host, path: path, key: key, body: "\x00\x00\x00\x00\x00", header: http.Header{"Content-Type": types}})
+				if got.status != status || got.code() == "" {
+					t.Errorf("%s to %s: %d %q, want %d", name, path, got.status, got.body, status)
+				}
+			}
+		}
+	}
+}
+
 // TestProceduresAreComparedAsTheyAre holds that a path which another reader would
 // read differently is no procedure.
 func TestProceduresAreComparedAsTheyAre(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/media"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // endpoint is what answers a request: a URL's, a procedure's, or a function's.
@@ -50,6 +51,9 @@ func (g *gateway) enter(c *call.Call, w http.ResponseWriter, r *http.Request) er
 		if err := g.visible(r.Context(), c); err != nil {
 			return err
 		}
+	}
+	if err := checkType(r); err != nil {
+		return err
 	}
 	if err := checkURL(c, r); err != nil {
 		return err
@@ -149,12 +153,23 @@ func isSafe(method string) bool {
 }
 
 // protocolOf is gRPC for a POST of gRPC of any kind over HTTP/2, by its content type,
-// so that its errors are gRPC's too. Over HTTP/1.1, where its errors would be in
-// trailers that nobody reads, it is refused as HTTP. Functions decide likewise: what one took for gRPC and
-// the other did not would pass unexamined.
+// so that its errors are gRPC's too. Functions decide likewise: what one took for gRPC
+// and the other did not would pass unexamined.
 func protocolOf(r *http.Request) call.Protocol {
-	if r.Method == http.MethodPost && r.ProtoMajor >= 2 && media.IsGRPC(r.Header) {
+	if r.ProtoMajor >= 2 && r.Method == http.MethodPost && media.IsGRPC(r.Header) {
 		return call.GRPC
 	}
 	return call.HTTP
+}
+
+// checkType refuses content types that two readers could read differently, and gRPC
+// where its errors cannot be read: over HTTP/1.x they would look like an empty answer.
+func checkType(r *http.Request) error {
+	if _, err := infer.MediaType(r.Header.Values("Content-Type")); err != nil {
+		return err
+	}
+	if r.ProtoMajor < 2 && r.Method == http.MethodPost && media.IsGRPC(r.Header) {
+		return problem.New(problem.UnsupportedMedia, "expected gRPC over HTTP/2, got it over %s", r.Proto)
+	}
+	return nil
 }

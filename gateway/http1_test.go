@@ -5,34 +5,6 @@ import (
 	"testing"
 )
 
-// TestGRPCOverHTTP1IsRefusedAsHTTP holds that an error is not hidden in trailers which
-// clients of HTTP/1.1 do not read, and that nothing of gRPC reaches a function so.
-func TestGRPCOverHTTP1IsRefusedAsHTTP(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.echo("ocr")
-	for name, tc := range map[string]struct {
-		host, path, key string
-		types           []string
-		status          int
-	}{
-		"the control API":    {"", "/v1/keys", w.admin, []string{"application/grpc"}, http.StatusUnsupportedMediaType},
-		"a model":            {"", "/v2/models/iris/infer", w.admin, []string{"application/grpc+proto"}, http.StatusUnsupportedMediaType},
-		"without a key":      {"", "/v2/models/iris/infer", "", []string{"application/grpc"}, http.StatusUnauthorized},
-		"a procedure":        {"ocr.default.localhost", "/inference.GRPCInferenceService/ModelInfer", w.admin, []string{"application/grpc"}, http.StatusUnsupportedMediaType},
-		"two types":          {"", "/v1/keys", w.admin, []string{"application/grpc", "application/json"}, http.StatusUnsupportedMediaType},
-		"two, the other way": {"", "/v1/keys", w.admin, []string{"application/json", "application/grpc"}, http.StatusUnsupportedMediaType},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			got := w.do(request{method: http.MethodPost, host: tc.host, path: tc.path, key: tc.key, header: http.Header{"Content-Type": tc.types}, body: "{}"})
-			if got.status != tc.status || got.code() == "" {
-				t.Errorf("%d %s, want %d", got.status, got.body, tc.status)
-			}
-		})
-	}
-}
-
 // TestTrailersOfFunctionsAreCleaned holds of trailers what holds of headers.
 func TestTrailersOfFunctionsAreCleaned(t *testing.T) {
 	t.Parallel()

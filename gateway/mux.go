@@ -38,14 +38,8 @@ type missing struct {
 
 // find finds the endpoint of a request, or why there is none.
 func (g *gateway) find(c *call.Call, r *http.Request) (endpoint, *missing) {
-	if len(r.Header.Values("Content-Type")) > 1 {
-		return endpoint{}, &missing{err: problem.New(problem.UnsupportedMedia, "expected one Content-Type")}
-	}
 	if c.Protocol == call.GRPC {
 		return g.procedure(r)
-	}
-	if r.Method == http.MethodPost && media.IsGRPC(r.Header) {
-		return endpoint{}, &missing{err: problem.New(problem.UnsupportedMedia, "expected gRPC over HTTP/2, got it over %s", r.Proto)}
 	}
 	mux := g.own
 	if c.Bound != nil {
@@ -70,9 +64,9 @@ func (g *gateway) find(c *call.Call, r *http.Request) (endpoint, *missing) {
 
 // procedure finds the procedure of a request of gRPC.
 func (g *gateway) procedure(r *http.Request) (endpoint, *missing) {
-	if r.ProtoMajor < 2 || !media.IsGRPC(r.Header, "", "+proto") {
+	if !media.IsGRPC(r.Header, "", "+proto") {
 		return endpoint{}, &missing{err: problem.New(problem.Unimplemented,
-			"expected gRPC with protobuf messages: POST over HTTP/2 with content type application/grpc")}
+			"expected gRPC with protobuf messages: content type application/grpc")}
 	}
 	path := r.URL.EscapedPath()
 	p, ok := g.v2.Procedure(path)

@@ -18,15 +18,17 @@ import (
 	"github.com/modelserveai/modelserve/internal/wellknown"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
+	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
 )
 
 // isGRPC reports whether a request is gRPC with protobuf messages. connect-go
 // would also serve its own protocol, gRPC-Web and JSON, which are no part of the
-// API.
+// API, and gRPC over HTTP/1.x, whose errors look like an empty answer there.
 func isGRPC(r *http.Request) bool {
-	return r.Method == http.MethodPost && media.IsGRPC(r.Header, "", "+proto")
+	_, err := infer.MediaType(r.Header.Values("Content-Type"))
+	return err == nil && r.ProtoMajor >= 2 && r.Method == http.MethodPost && media.IsGRPC(r.Header, "", "+proto")
 }
 
 // newGRPC is the handler of gRPC requests.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/modelserveai/modelserve/internal/media"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -70,6 +71,10 @@ func (s *Server) routes() http.Handler {
 		}
 		if _, err := infer.MediaType(r.Header.Values("Content-Type")); err != nil {
 			s.fail(w, r, err)
+			return
+		}
+		if r.Method == http.MethodPost && media.IsGRPC(r.Header, "", "+proto") {
+			s.fail(w, r, problem.New(problem.UnsupportedMedia, "expected gRPC over HTTP/2, got it over %s", r.Proto))
 			return
 		}
 		mux.ServeHTTP(w, r)

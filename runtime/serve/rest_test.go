@@ -384,14 +384,18 @@ func TestCallsRefused(t *testing.T) {
 		"shared memory":       {http.MethodGet, "/v2/systemsharedmemory/status", "", problem.Unimplemented},
 		"logging":             {http.MethodPost, "/v2/logging", "", problem.Unimplemented},
 		"gRPC-Web":            {http.MethodPost, "/inference.GRPCInferenceService/ServerLive", "", problem.NotFound},
+		"gRPC over HTTP/1.1":  {http.MethodPost, "/inference.GRPCInferenceService/ServerLive", "\x00\x00\x00\x00\x00", problem.UnsupportedMedia},
 		"connect's own":       {http.MethodPost, "/inference.GRPCInferenceService/ServerLive", "{}", problem.NotFound},
 		"a very long address": {http.MethodGet, "/v2/models/" + strings.Repeat("a", 4000), "", problem.InvalidArgument},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			headers := []string{"Content-Type", "application/json"}
-			if name == "gRPC-Web" {
+			switch name {
+			case "gRPC-Web":
 				headers[1] = "application/grpc-web+proto"
+			case "gRPC over HTTP/1.1":
+				headers[1] = "application/grpc"
 			}
 			got := send(t, tc.method, ts.URL+tc.path, []byte(tc.body), headers...)
 			e := got.failed(t, tc.code)
