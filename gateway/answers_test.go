@@ -3,10 +3,13 @@ package gateway_test
 import (
 	"bytes"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -54,16 +57,97 @@ func TestWhatAFunctionMayNotSay(t *testing.T) {
 	}
 }
 
-// TestAFunctionsOwn502IsItsOwn holds that an answer of a function whose errors may
-// be text is handed on as it is, whatever it says, and that it runs once.
+// TestAFunctionsOwn502IsItsOwn holds that an answer of a function which a proxy before
+// it did not write is not run again for long, and is handed on as it is where there is
+// no such proxy or its errors may be text.
 func TestAFunctionsOwn502IsItsOwn(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.ocrIs(route.Function{}) // which has no models
-	calls := w.failing("ocr", mirror, before("dial tcp 10.0.0.1: connection refused"))
-	got := w.do(request{host: ocrHost, path: "/", key: w.admin})
-	if got.status != http.StatusBadGateway || !strings.Contains(got.body, "dial tcp") || calls.Load() != 1 {
-		t.Errorf("%d %q after %d runs", got.status, got.body, calls.Load())
+	const own, ofQueueProxy = "dial tcp 10.0.0.1:80: connect: connection refused", "dial tcp 127.0.0.1:8080: connect: connection refused"
+	own502 := func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusBadGateway)
+		_, _ = io.WriteString(w, ofQueueProxy)
+	}
+	for name, tc := range map[string]struct {
+		models bool // it has them
+		direct bool // there is no proxy before it
+		answer http.HandlerFunc
+		status int
+		runs   int64
+	}{
+		"without models":                    {false, false, before(own), http.StatusBadGateway, 1},
+		"with models, of another address":   {true, false, before(own), http.StatusServiceUnavailable, 2},
+		"with models, of no connection":     {true, false, before("dial tcp 127.0.0.1:8080: no words of the system"), http.StatusServiceUnavailable, 2},
+		"with models, within other words":   {true, false, before("call: " + ofQueueProxy), http.StatusServiceUnavailable, 2},
+		"with models, of more than a line":  {true, false, before(ofQueueProxy + "\nmore"), http.StatusServiceUnavailable, 2},
+		"with models, not as http.Error":    {true, false, own502, http.StatusServiceUnavailable, 2},
+		"with models, where is no proxy":    {true, true, before(ofQueueProxy), http.StatusBadGateway, 1},
+		"without models, where is no proxy": {false, true, before(ofQueueProxy), http.StatusBadGateway, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(_ *gateway.Config, d *gateway.Deps) { d.Direct = tc.direct })
+			if !tc.models {
+				w.ocrIs(route.Function{})
+			}
+			calls := w.failing("ocr", tc.answer)
+			got := w.do(request{host: ocrHost, path: "/", key: w.admin})
+			if got.status != tc.status || calls.Load() != tc.runs || tc.runs == 1 && !strings.Contains(got.body, "dial tcp") {
+				t.Errorf("%d %q after %d runs, want %d after %d", got.status, got.body, calls.Load(), tc.status, tc.runs)
+			}
+		})
+	}
+}
+
+// TestAFunctionsTrailersAreCleaned holds that no trailer, announced or not, and no
+// header's twin, says what only the platform does, and that others go on.
+func TestAFunctionsTrailersAreCleaned(t *testing.T) {
+	t.Parallel()
+	names := []string{
+		"Ratelimit", "Ratelimit-Policy", "X-Request-Id", "X_request_id", "Modelserve-Secret", "Modelserve-Model", "Modelserve_cost", "Traceparent", "X-Own",
+	}
+	for name, announced := range map[string]bool{"announced": true, "not announced": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.serve("ocr", func(rw http.ResponseWriter, _ *http.Request) {
+				for _, twin := range []string{"Modelserve_cost", "Ratelimit_policy", "X_request_id"} {
+					rw.Header().Set(twin, "evil")
+				}
+				prefix := http.TrailerPrefix
+				if announced {
+					rw.Header().Set("Trailer", strings.Join(names, ", "))
+					prefix = ""
+				}
+				_, _ = io.WriteString(rw, "whole")
+				_ = http.NewResponseController(rw).Flush()
+				for _, name := range names {
+					rw.Header().Set(prefix+name, "evil")
+				}
+			})
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+"/", http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = ocrHost
+			req.Header.Set("X-Api-Key", w.admin)
+			res, err := w.server.Client().Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			if body, err := io.ReadAll(res.Body); err != nil || string(body) != "whole" {
+				t.Errorf("%q, %v", body, err)
+			}
+			for name, values := range res.Header {
+				if slices.Contains(values, "evil") {
+					t.Errorf("the caller gets the header %s", name)
+				}
+			}
+			if got := slices.Sorted(maps.Keys(res.Trailer)); !slices.Equal(got, []string{"X-Own"}) {
+				t.Errorf("the caller gets the trailers %v", got)
+			}
+		})
 	}
 }
 

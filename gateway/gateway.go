@@ -48,6 +48,10 @@ type Deps struct {
 	// access.DefaultBounds.
 	Bounds access.Bounds
 
+	// Direct is of a Transport that reaches functions themselves: whatever is answered
+	// is theirs. Of another one, text may be an error of a proxy before a function.
+	Direct bool
+
 	// Authenticators are asked after API keys; may be empty.
 	Authenticators []auth.Authenticator
 
@@ -151,7 +155,7 @@ func (g *gateway) wire() (err error) {
 	if g.config.Secret != "" {
 		around = append(around, forward.Prove(g.config.Secret))
 	}
-	forwarder := forward.New(g.deps.Transport, around...)
+	forwarder := forward.New(g.deps.Transport, g.deps.Direct, around...)
 	resolver := resolve.New(g.deps.Catalog, g.deps.Routes)
 	authorizer := g.deps.Authorizer
 	if authorizer == nil {

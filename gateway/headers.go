@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/modelserveai/modelserve/gateway/forward"
 )
 
 const (
@@ -42,7 +44,7 @@ func (g *gateway) cleanHeaders(next http.Handler) http.Handler {
 // Expect end here: the first would make a tunnel past every limit, the second
 // is between the caller and this server.
 func reserved(name string) bool {
-	name = strings.ReplaceAll(strings.ToLower(name), "_", "-") // which CGI and WSGI take for each other
+	name = forward.Folded(name)
 	switch name {
 	case "forwarded", "upgrade", "expect", "x-real-ip":
 		return true

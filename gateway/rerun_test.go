@@ -90,7 +90,7 @@ const modelHost, otherHost = "text-detect.default.localhost", "hello.default.loc
 // function a second time, and that it comes there whole.
 func TestAnInferenceThatBrokeOffIsRunAgainOnce(t *testing.T) {
 	t.Parallel()
-	const refused = "dial tcp 127.0.0.1:8080: connect: connection refused"
+	const refused, gone = "dial tcp 127.0.0.1:8080: connect: connection refused", "dial tcp 10.244.0.7:8012: i/o timeout"
 	most := strings.Repeat("x", 8<<20)
 	for _, tc := range []struct {
 		name, host, method, path, body string
@@ -106,6 +106,7 @@ func TestAnInferenceThatBrokeOffIsRunAgainOnce(t *testing.T) {
 		{name: "queue-proxy reports it", first: []http.HandlerFunc{before("EOF")}, calls: 2, reruns: 1, status: 200},
 		{name: "the ingress reports it", first: []http.HandlerFunc{before("Bad Gateway")}, calls: 2, reruns: 1, status: 200},
 		{name: "it is not there yet", first: []http.HandlerFunc{before(refused), before(refused), before(refused)}, calls: 4, status: 200},
+		{name: "its pod is gone", first: []http.HandlerFunc{before(gone), before(gone), before(gone)}, calls: 4, status: 200},
 		{name: "it broke off and is not there yet", first: []http.HandlerFunc{readThen, before(refused), before(refused)}, calls: 4, reruns: 1, status: 200},
 		{name: "at its own host", host: modelHost, path: "/v2/models/text-detect/infer", first: []http.HandlerFunc{readThen}, calls: 2, reruns: 1, status: 200},
 		{name: "its native payload", host: modelHost, path: "/", first: []http.HandlerFunc{readThen}, calls: 2, reruns: 1, status: 200},

@@ -75,7 +75,7 @@ func (f *front) open(ctx context.Context) error {
 	f.update = func(status []FunctionStatus) error {
 		return routes.Replace(functions(status)) //nolint:wrapcheck // it names the function
 	}
-	deps := gateway.Deps{Catalog: published, Routes: routes, Transport: p.services.table, Telemetry: tel, Ready: p.ready}
+	deps := gateway.Deps{Catalog: published, Routes: routes, Transport: p.services.table, Direct: true, Telemetry: tel, Ready: p.ready}
 	who.Wire(&deps)
 	if f.handler, err = gateway.New(config, deps); err != nil {
 		return fmt.Errorf("make the gateway: %w", err)

@@ -35,7 +35,6 @@ func (p *Passage) Send(ctx context.Context, r *http.Request) (*http.Response, er
 		return nil, err
 	}
 	p.charge(res.Header)
-	delete(res.Trailer, infer.CostHeader) // is not announced
 	res.Body = &charged{res.Body, p, res}
 	if p.share != nil {
 		for name, values := range p.share.Header() {
@@ -134,6 +133,7 @@ func (b *charged) Read(into []byte) (int, error) {
 	n, err := b.ReadCloser.Read(into)
 	if err != nil {
 		b.passage.charge(b.res.Trailer)
+		forward.CleanTrailer(b.res.Trailer)
 	}
 	return n, err //nolint:wrapcheck // io.EOF must stay itself
 }

@@ -9,7 +9,6 @@ package forward
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -48,16 +47,20 @@ func (t transport) Forward(ctx context.Context, _ *call.Call, to *call.Target, r
 }
 
 // function is the first Forwarder.
-type function struct{ next Forwarder }
+type function struct {
+	next   Forwarder
+	direct bool
+}
 
 // New makes the Forwarder of calls to functions. next reaches them by the host of
-// their target's URL; around is what goes around it, the outermost first.
-func New(next http.RoundTripper, around ...Decorator) Forwarder {
+// their target's URL, direct where no proxy before one answers in its place; around is
+// what goes around it, the outermost first.
+func New(next http.RoundTripper, direct bool, around ...Decorator) Forwarder {
 	var f Forwarder = transport{next}
 	for i := len(around) - 1; i >= 0; i-- {
 		f = around[i](f)
 	}
-	return function{f}
+	return function{f, direct}
 }
 
 // Prove has requests bring what shows functions that they come from the gateway, so
@@ -80,13 +83,17 @@ func (p proven) Forward(ctx context.Context, c *call.Call, t *call.Target, r *ht
 // Forward implements Forwarder.
 func (f function) Forward(ctx context.Context, c *call.Call, t *call.Target, r *http.Request) (*http.Response, error) {
 	setHeaders(ctx, c, r.Header)
+	if f.direct && !t.Plain {
+		own := *t
+		own.Plain = true // whatever it answers is its own
+		t = &own
+	}
 	res, err := f.next.Forward(ctx, c, t, r)
 	if err != nil {
 		return nil, Error(ctx, err)
 	}
 	cleanAnswer(res.Header)
-	cleanAnswer(res.Trailer) // as it is announced
-	res.Body = &cleaned{res.Body, res}
+	CleanTrailer(res.Trailer) // what is announced
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		_ = res.Body.Close()
 		return nil, problem.New(problem.BadGateway, "the function switched protocols, which no call asks for")
@@ -105,38 +112,38 @@ func (f function) Forward(ctx context.Context, c *call.Call, t *call.Target, r *
 // gateway has set itself, and names of the platform's that mean nothing there.
 func cleanAnswer(h http.Header) {
 	for name := range h {
-		plain := http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-")) // which CGI and WSGI take for each other
-		if plain != name && strings.HasPrefix(plain, "Modelserve-") {
-			delete(h, name)
-			continue
-		}
-		switch plain {
+		switch name {
 		case infer.ModelHeader, infer.AliasHeader, infer.DeviceHeader, infer.CostHeader:
-		case problem.RequestIDHeader, "Traceparent", "Tracestate", "Ratelimit", "Ratelimit-Policy":
-			delete(h, name)
 		default:
-			if strings.HasPrefix(plain, "Modelserve-") {
+			if platforms(name) {
 				delete(h, name)
 			}
 		}
 	}
 }
 
-// cleaned is the body of an answer, behind which its trailers come.
-type cleaned struct {
-	io.ReadCloser
-
-	res *http.Response
-}
-
-// Read implements io.Reader.
-func (b *cleaned) Read(into []byte) (int, error) {
-	n, err := b.ReadCloser.Read(into)
-	if err != nil {
-		cleanAnswer(b.res.Trailer)
+// CleanTrailer does so with trailers, in which the platform says nothing. All of
+// them are there only behind the answer's body.
+func CleanTrailer(h http.Header) {
+	for name := range h {
+		if platforms(name) {
+			delete(h, name)
+		}
 	}
-	return n, err //nolint:wrapcheck // io.EOF must stay itself
 }
+
+// platforms reports whether a header of an answer is the platform's.
+func platforms(name string) bool {
+	name = Folded(name)
+	switch name {
+	case "traceparent", "tracestate", strings.ToLower(problem.RequestIDHeader):
+		return true
+	}
+	return strings.HasPrefix(name, "modelserve-") || strings.HasPrefix(name, "ratelimit")
+}
+
+// Folded is a header's name, and that of all that CGI and WSGI take for it.
+func Folded(name string) string { return strings.ReplaceAll(strings.ToLower(name), "_", "-") }
 
 // setHeaders puts on a request to a function what the platform says of it, and
 // removes what is the caller's own.

@@ -165,19 +165,34 @@ func failed(t *call.Target, res *http.Response, err error) tried {
 	case t.Plain || res.StatusCode != http.StatusBadGateway || ingressError(res) == nil:
 		return notRetried
 	}
-	text, err := beginning(res)
-	if err == nil && isDial(string(text)) {
+	if proxyAlone(res) {
 		return unreached
 	}
 	return brokeOff
 }
 
-// isDial reports whether a text is what Knative's proxies answer when they reached
-// nothing: "dial tcp 127.0.0.1:8080: connect: connection refused", and no more. Of a
-// function that answers with an error of its own there is more, or no address.
-func isDial(text string) bool {
-	rest, dialled := strings.CutPrefix(strings.TrimSpace(text), "dial tcp ")
+// proxyAlone reports whether an answer is that of Knative's proxies (http.Error, by
+// knative.dev/pkg/network.ErrorHandler) that could not reach what is behind them, and
+// that text alone, since a function's own may have it somewhere: queue-proxy reaches the
+// container beside it, the activator a queue-proxy.
+func proxyAlone(res *http.Response) bool {
+	if res.Header.Get("X-Content-Type-Options") != "nosniff" || res.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
+		return false
+	}
+	text, err := beginning(res)
+	if err != nil {
+		return false
+	}
+	line, more, ended := strings.Cut(string(text), "\n")
+	rest, dialled := strings.CutPrefix(line, "dial tcp ")
 	address, reason, _ := strings.Cut(rest, ": ")
-	_, err := netip.ParseAddrPort(address)
-	return dialled && err == nil && (strings.HasPrefix(reason, "connect: ") || reason == "i/o timeout")
+	to, err := netip.ParseAddrPort(address)
+	if !ended || more != "" || !dialled || err != nil {
+		return false
+	}
+	return (to.Addr().IsLoopback() || isQueueProxy(to.Port())) && (strings.HasPrefix(reason, "connect: ") || reason == "i/o timeout")
 }
+
+// isQueueProxy reports whether queue-proxy listens at a port of a pod
+// (knative.dev/serving/pkg/networking's Backend ports).
+func isQueueProxy(port uint16) bool { return port == 8012 || port == 8013 || port == 8112 }
