@@ -27,15 +27,16 @@ func UsageOf(inputs []Tensor, t Timing) Usage {
 	return u
 }
 
-// Add sums the usage of two calls, at most to the largest number there is.
+// Add sums the usage of two calls. What is more than can be counted is the most that
+// can: none becomes a credit.
 func (u *Usage) Add(other Usage) {
 	u.Rows = sum(u.Rows, other.Rows)
 	u.Elements = sum(u.Elements, other.Elements)
-	u.Compute = time.Duration(sum(int64(u.Compute), int64(other.Compute)))
+	u.Compute = sum(u.Compute, other.Compute)
 }
 
-// sum is a + b, neither of them negative.
-func sum(a, b int64) int64 {
+// sum adds what is not negative.
+func sum[T ~int64](a, b T) T {
 	if a > math.MaxInt64-b {
 		return math.MaxInt64
 	}
@@ -52,38 +53,49 @@ func (u Usage) String() string {
 	return string(strconv.AppendFloat(b, float64(u.Compute)/float64(time.Millisecond), 'f', 3, 64))
 }
 
-// mostMillis is some thirty years, in milliseconds.
-const mostMillis = 1e12
-
-// ParseUsage reads a usage, and is false where the text is none. Members that are
-// not known are left out, and a negative number is none.
+// ParseUsage reads a usage, and is false where the text is none: where a number is not
+// written as RFC 9651 has it (3.3.1, 3.3.2) or is negative. Members that are not known
+// are left out.
 func ParseUsage(text string) (Usage, bool) {
 	var u Usage
 	found := false
 	for member := range strings.SplitSeq(text, ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(member), "=")
-		if strings.Trim(value, "0123456789.") != "" { // signs, hexadecimal, infinities
-			value = ""
-		}
-		var err error
+		var ok bool
 		switch name {
 		case "rows":
-			u.Rows, err = strconv.ParseInt(value, 10, 64)
+			u.Rows, ok = digits(value, 15)
 		case "elements":
-			u.Elements, err = strconv.ParseInt(value, 10, 64)
+			u.Elements, ok = digits(value, 15)
 		case "compute_ms":
-			var ms float64
-			if ms, err = strconv.ParseFloat(value, 64); err == nil && (ms < 0 || !(ms < mostMillis)) {
-				return Usage{}, false
-			}
-			u.Compute = time.Duration(ms * float64(time.Millisecond))
+			u.Compute, ok = millis(value)
 		default:
 			continue
 		}
-		if err != nil {
+		if !ok {
 			return Usage{}, false
 		}
 		found = true
 	}
-	return u, found && u.Rows >= 0 && u.Elements >= 0 && u.Compute >= 0
+	return u, found
+}
+
+// millis reads a decimal of milliseconds, at most some thirty years.
+func millis(text string) (time.Duration, bool) {
+	whole, part, dotted := strings.Cut(text, ".")
+	n, ok := digits(whole, 12)
+	if !dotted || !ok {
+		return time.Duration(n) * time.Millisecond, ok
+	}
+	µs, ok := digits((part + "000")[:max(3, len(part))], 3)
+	return time.Duration(n)*time.Millisecond + time.Duration(µs)*time.Microsecond, ok && part != ""
+}
+
+// digits reads a number of at most so many digits, and nothing else.
+func digits(text string, most int) (int64, bool) {
+	if text == "" || len(text) > most || strings.Trim(text, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	return n, err == nil
 }

@@ -35,12 +35,26 @@ func TestParseUsage(t *testing.T) {
 		"compute_ms=1, tokens=7":                 {Compute: time.Millisecond}, // a member of later
 		"":                                       {},
 		"tokens=7":                               {},
+		"compute_ms=1.5":                         {Compute: 1500 * time.Microsecond},
+		"compute_ms=999999999999":                {Compute: 999999999999 * time.Millisecond},
+		"rows=999999999999999":                   {Rows: 999999999999999},
+		"rows=1000000000000000":                  {},
+		"rows=9223372036854775807":               {},
+		"rows=+5":                                {},
+		"rows=":                                  {},
+		"rows=1_000":                             {},
+		"rows=٣":                                 {},
+		"compute_ms=0x1p3":                       {},
+		"compute_ms=1.":                          {},
+		"compute_ms=.5":                          {},
+		"compute_ms=1.2345":                      {},
+		"compute_ms=1e3":                         {},
+		"compute_ms=+1":                          {},
+		"compute_ms=1000000000000":               {},
 		"rows=-1":                                {},
 		"rows=1, rows=x":                         {},
 		"rows=9223372036854775808":               {},
 		"compute_ms=-1":                          {},
-		"compute_ms=0x1p3":                       {},
-		"rows=+5":                                {},
 		"compute_ms=NaN":                         {},
 		"compute_ms=1e300":                       {},
 	} {
@@ -51,12 +65,19 @@ func TestParseUsage(t *testing.T) {
 	}
 }
 
-func TestUsageDoesNotOverflow(t *testing.T) {
+// TestAChargeNeverBecomesACredit holds that sums end at what can be counted.
+func TestAChargeNeverBecomesACredit(t *testing.T) {
 	t.Parallel()
 	most := Usage{Rows: math.MaxInt64, Elements: math.MaxInt64, Compute: math.MaxInt64}
-	u := most
-	u.Add(most)
-	if u != most {
-		t.Errorf("twice the most is %+v", u)
+	for name, tc := range map[string]struct{ a, b, want Usage }{
+		"small":       {Usage{1, 2, 3}, Usage{4, 5, 6}, Usage{5, 7, 9}},
+		"the most":    {most, most, most},
+		"to the most": {Usage{math.MaxInt64 - 1, 0, 0}, Usage{1, 0, 0}, Usage{math.MaxInt64, 0, 0}},
+		"one behind":  {Usage{math.MaxInt64 - 1, 0, 0}, Usage{2, 0, 0}, Usage{math.MaxInt64, 0, 0}},
+	} {
+		got := tc.a
+		if got.Add(tc.b); got != tc.want {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
 	}
 }
