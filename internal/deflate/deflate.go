@@ -3,7 +3,10 @@
 package deflate
 
 import (
+	"bufio"
+	"compress/flate"
 	"compress/zlib"
+	"errors"
 	"io"
 
 	"connectrpc.com/connect"
@@ -19,9 +22,17 @@ func NewInflater() connect.Decompressor { return &inflater{} }
 func NewDeflater() connect.Compressor { return zlib.NewWriter(io.Discard) }
 
 // inflater is a zlib reader that can be made before it has anything to read.
-type inflater struct{ r io.ReadCloser }
+type inflater struct {
+	r    io.ReadCloser
+	rest io.ByteReader // where the source goes on behind the end
+}
 
 func (i *inflater) Reset(src io.Reader) error {
+	exact, ok := src.(flate.Reader)
+	if !ok {
+		exact = bufio.NewReader(src)
+	}
+	i.rest, src = exact, exact
 	if again, ok := i.r.(zlib.Resetter); ok {
 		return again.Reset(src, nil)
 	}
@@ -36,7 +47,13 @@ func (i *inflater) Read(p []byte) (int, error) {
 	if i.r == nil {
 		return 0, io.EOF
 	}
-	return i.r.Read(p)
+	n, err := i.r.Read(p)
+	if errors.Is(err, io.EOF) {
+		if _, more := i.rest.ReadByte(); more == nil {
+			return n, errors.New("something follows the compressed data")
+		}
+	}
+	return n, err
 }
 
 func (i *inflater) Close() error {
