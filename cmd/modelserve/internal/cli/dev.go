@@ -101,11 +101,21 @@ func (a *app) inModule(ctx context.Context, o *local.Options) (err error) {
 			"start this in ModelServe's checkout, or in a module whose go.mod requires it; --overlay names other manifests")
 	}
 	service := a.inModuleOf(manifest.FunctionFile)
-	if own := filepath.Dir(service); exists(service) && !slices.Contains(o.Functions, own) {
+	if own := filepath.Dir(service); exists(service) && !slices.ContainsFunc(o.Functions, func(other string) bool { return isSame(own, other) }) {
 		o.Functions = append([]string{own}, o.Functions...)
 	}
 	if o.Library, err = ort.FindLibrary(); err != nil {
 		o.Library, err = deps.Library(ctx, a.abs(""), a.Err)
 	}
 	return err
+}
+
+// isSame reports whether two paths lead to the same file or folder, by whatever links.
+func isSame(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
 }

@@ -94,6 +94,10 @@ func TestDevRunsTheModulesOwnFunctionToo(t *testing.T) {
 	own, other := newShell(t), t.TempDir()
 	own.module()
 	own.needModelServe()
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(own.dir, link); err != nil {
+		t.Fatal(err)
+	}
 	for name, tc := range map[string]struct {
 		manifest bool // in the folder
 		named    []string
@@ -102,6 +106,7 @@ func TestDevRunsTheModulesOwnFunctionToo(t *testing.T) {
 		"its own alone":            {true, nil, []string{own.dir}},
 		"its own beside another":   {true, []string{other}, []string{own.dir, other}},
 		"its own, named too":       {true, []string{other, own.dir}, []string{other, own.dir}},
+		"its own, named by a link": {true, []string{link}, []string{link}},
 		"no function of its own":   {false, nil, nil},
 		"another's alone, if none": {false, []string{other}, []string{other}},
 	} {
