@@ -32,7 +32,11 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		"good":                    {body: good},
 		"with a byte order mark":  {body: "\ufeff" + good},
 		"as curl -d sends it":     {body: good, header: form},
-		"of any content type":     {body: good, header: http.Header{"Content-Type": {"text/plain"}}},
+		"as JSON in UTF-8":        {body: good, header: http.Header{"Content-Type": {`application/json; charset="UTF-8"`}}},
+		"as text":                 {body: good, header: http.Header{"Content-Type": {"text/plain"}}, code: problem.UnsupportedMedia},
+		"in another charset":      {body: good, header: http.Header{"Content-Type": {"application/json; charset=latin1"}}, code: problem.UnsupportedMedia},
+		"of two types in one":     {body: good, header: http.Header{"Content-Type": {"application/json, text/plain"}}, code: problem.UnsupportedMedia},
+		"of a type of JSON":       {body: good, header: http.Header{"Content-Type": {"application/vnd.api+json"}}, code: problem.UnsupportedMedia},
 		"null for what is not":    {body: `{"name":"a","scopes":["infer:iris"],"tenant":null,"roles":null,"expires_at":null,"expires_in":null}`},
 		"empty":                   {code: problem.MalformedBody},
 		"only white space":        {body: " \n", code: problem.MalformedBody},
@@ -45,7 +49,7 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		"a list":                  {body: "[]", code: problem.InvalidArgument, fields: []string{"body"}},
 		"a text":                  {body: `"x"`, code: problem.InvalidArgument, fields: []string{"body"}},
 		"an unknown name":         {body: `{"name":"a","scopes":["admin"],"admin":true}`, code: problem.InvalidArgument, fields: []string{"admin"}},
-		"a name in another case":  {body: `{"Name":"a","scopes":["admin"]}`, code: problem.InvalidArgument, fields: []string{"Name"}},
+		"a name in another case":  {body: `{"Name":"a","scopes":["admin"]}`, code: problem.InvalidArgument, fields: []string{"Name", "name"}},
 		"a name twice":            {body: `{"name":"a","scopes":["admin"],"name":"b"}`, code: problem.InvalidArgument, fields: []string{"name"}},
 		"a wrong type":            {body: `{"name":7,"scopes":["admin"]}`, code: problem.InvalidArgument, fields: []string{"name"}},
 		"a wrong type inside":     {body: `{"name":"a","scopes":["admin",{}]}`, code: problem.InvalidArgument, fields: []string{"scopes[1]"}},
@@ -63,8 +67,12 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		"longer than ten years":   {body: `{"name":"a","scopes":["admin"],"expires_in":"87601h"}`, code: problem.InvalidArgument, fields: []string{"expires_in"}},
 		"a huge number":           {body: `{"name":"a","scopes":["admin"],"expires_in":1e999}`, code: problem.InvalidArgument, fields: []string{"expires_in"}},
 		"a number of many digits": {body: `{"name":"a","scopes":["admin"],"expires_in":` + strings.Repeat("9", 5000) + `}`, code: problem.InvalidArgument, fields: []string{"expires_in"}},
-		"deep where a text is":    {body: `{"name":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + `}`, code: problem.InvalidArgument, fields: []string{"name"}},
-		"too deep":                {body: `{"more":` + strings.Repeat("[", 20_000) + `}`, code: problem.InvalidArgument, fields: []string{"more"}},
+		"deep where a text is":    {body: `{"name":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + `}`, code: problem.InvalidArgument, fields: []string{"name", "scopes"}},
+		"too deep":                {body: `{"more":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`, code: problem.MalformedBody},
+		"two unknown names":       {body: `{"name":"a","scopes":["admin"],"f0":1,"f1":1}`, code: problem.InvalidArgument, fields: []string{"f0", "f1"}},
+		"huge numbers":            {body: `{"name":1e999,"scopes":[1e9999999,1e-9999999]}`, code: problem.InvalidArgument, fields: []string{"name", "scopes[0]", "scopes[1]"}},
+		"a huge number for null":  {body: `{"name":"a","scopes":["admin"],"tenant":1e999}`, code: problem.InvalidArgument, fields: []string{"tenant"}},
+		"wrong types, and more":   {body: `{"name":7,"scopes":{},"roles":"x","f0":1}`, code: problem.InvalidArgument, fields: []string{"f0", "name", "roles", "scopes"}},
 		"too large":               {body: `{"name":"` + strings.Repeat("a", 1<<20) + `"}`, code: problem.PayloadTooLarge},
 		"a form":                  {body: "name=a&scopes=admin", header: form, code: problem.UnsupportedMedia},
 		"a form of parts":         {body: good, header: http.Header{"Content-Type": {"multipart/form-data; boundary=x"}}, code: problem.UnsupportedMedia},
@@ -88,6 +96,35 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 				t.Errorf("fields (-want +got):\n%s%s", diff, got.body)
 			}
 		})
+	}
+}
+
+// TestNoNameOfACallersIsLogged holds that a name which there is none of reaches its
+// caller, and not the log, and that names of ours reach both.
+func TestNoNameOfACallersIsLogged(t *testing.T) {
+	t.Parallel()
+	const secret = "hunter2"
+	for _, q := range []request{
+		{path: "/v1/keys?" + secret + "=1"},
+		{path: "/v1/keys?limit=0&" + secret + "=1"},
+		{method: "POST", path: "/v1/keys", body: `{"name":7,"scopes":["admin"],"` + secret + `":1}`},
+		{method: "POST", path: "/v1/keys", body: `{"` + secret + `":1,"` + secret + `":2}`},
+		{method: "POST", path: "/v1/keys", body: `{"name[` + secret + `]":1}`},
+		{method: "POST", path: "/v1/keys", body: `{"name":{"` + secret + `":1,"` + secret + `":1}}`},
+	} {
+		a := newAPI(t)
+		got := a.do(q)
+		if got.status != http.StatusBadRequest || !strings.Contains(got.body, secret) {
+			t.Errorf("%s %s %s: %d %s", q.method, q.path, q.body, got.status, got.body)
+		}
+		for err := a.err; err != nil; err = errors.Unwrap(err) {
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("%s %s %s: the log has %v", q.method, q.path, q.body, err)
+			}
+		}
+		if strings.Contains(got.body, `"name"`) && !strings.Contains(a.err.Error(), "name: ") || strings.Contains(got.body, `"limit"`) && !strings.Contains(a.err.Error(), "limit: ") {
+			t.Errorf("%s %s %s: the log has only %v", q.method, q.path, q.body, a.err)
+		}
 	}
 }
 

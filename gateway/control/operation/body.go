@@ -1,35 +1,106 @@
 package operation
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
+	"io"
+	"math"
+	"mime"
 	"reflect"
+	"strings"
 	"time"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json"
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/modelserveai/modelserve/problem"
 )
 
-// decode reads strict JSON: no unknown or duplicate names, nothing after it. The
-// error names the field and no value.
-func decode(data []byte, into any) error {
-	if len(data) == 0 {
-		return problem.New(problem.MalformedBody, "the body is empty; expected a JSON object")
+// isJSON refuses a body of another type. One without a type, or of the type that curl
+// sends with anything, is JSON where it can be read as that.
+func isJSON(types []string) error {
+	for _, text := range types {
+		media, parameters, err := mime.ParseMediaType(text)
+		charset := parameters["charset"]
+		if err != nil || media != "application/json" && media != "application/x-www-form-urlencoded" || charset != "" && !strings.EqualFold(charset, "utf-8") {
+			return problem.New(problem.UnsupportedMedia, "expected the Content-Type application/json, in UTF-8")
+		}
 	}
-	err := json.Unmarshal(data, into, json.RejectUnknownMembers(true))
+	return nil
+}
+
+// parse reads one JSON value, without names that come twice, for a check by its schema.
+func parse(data []byte) (any, error) {
+	if len(data) == 0 {
+		return nil, problem.New(problem.MalformedBody, "the body is empty; expected a JSON object")
+	}
+	decoder := jsontext.NewDecoder(bytes.NewReader(data))
+	_, err := decoder.ReadValue()
+	if err == nil {
+		if _, err = decoder.ReadToken(); errors.Is(err, io.EOF) {
+			err = nil
+		} else if err == nil {
+			err = problem.New(problem.MalformedBody, "the body is not one JSON value: something follows it at byte %d", decoder.InputOffset())
+		}
+	}
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	return withoutHuge(value), nil
+}
+
+// withoutHuge puts null, which a decoder refuses later, in place of the numbers that no
+// field takes: a schema's check would work them out to the last digit.
+func withoutHuge(value any) any {
+	switch v := value.(type) {
+	case json.Number:
+		_, exponent, _ := strings.Cut(strings.ToLower(v.String()), "e")
+		if f, err := v.Float64(); err != nil || math.IsInf(f, 0) || len(exponent) > len("-308") || len(v) > maxNumber {
+			return nil
+		}
+	case []any:
+		for i := range v {
+			v[i] = withoutHuge(v[i])
+		}
+	case map[string]any:
+		for name := range v {
+			v[name] = withoutHuge(v[name])
+		}
+	}
+	return value
+}
+
+// maxNumber bounds a number's text, in bytes.
+const maxNumber = 400
+
+// decode reads what holds to its schema into a value.
+func decode(data []byte, into any) error {
+	if err := jsonv2.Unmarshal(data, into, jsonv2.RejectUnknownMembers(true)); err != nil {
+		return unreadable(err)
+	}
+	return nil
+}
+
+// unreadable is the error of a body that cannot be read, by what a reader of JSON
+// returned. Values are not in it.
+func unreadable(err error) error {
+	var known *problem.Error
 	var syntactic *jsontext.SyntacticError
-	var semantic *json.SemanticError
+	var semantic *jsonv2.SemanticError
 	switch {
-	case err == nil:
-		return nil
+	case errors.As(err, &known):
+		return known
 	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntactic):
 		return problem.Invalid(problem.Path(syntactic.JSONPointer.Tokens()), "expected once, got twice")
 	case errors.As(err, &syntactic):
 		return problem.New(problem.MalformedBody, "the body is not JSON at byte %d", syntactic.ByteOffset)
-	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic):
-		return problem.Invalid(problem.Path(semantic.JSONPointer.Tokens()), "there is no such field")
 	case errors.As(err, &semantic):
 		return problem.Invalid(problem.Path(semantic.JSONPointer.Tokens()), "expected %s", wordFor(semantic.GoType))
 	default:

@@ -156,9 +156,14 @@ func expected(k jsonschema.ErrorKind, schema map[string]any) string {
 	least, most := schema["minimum"], schema["maximum"]
 	switch k := k.(type) {
 	case *kind.Type, *kind.Minimum, *kind.Maximum:
+		_, wrongType := k.(*kind.Type)
 		switch {
 		case least != nil && most != nil:
 			return fmt.Sprintf("%v to %v", least, most)
+		case wrongType && least != nil:
+			return fmt.Sprintf("%s, at least %v", typeWord(schema), least)
+		case wrongType && most != nil:
+			return fmt.Sprintf("%s, at most %v", typeWord(schema), most)
 		case least != nil:
 			return fmt.Sprintf("at least %v", least)
 		case most != nil:

@@ -67,7 +67,7 @@ func Example() {
 		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/v1/keys/old/rotate", strings.NewReader(body))
 		r.SetPathValue("id", "old") // as http.ServeMux does
 		if err := endpoints[0].Serve(caller, w, r); err != nil {
-			fmt.Println(err)
+			fmt.Println(problem.From(err).Detail)
 			continue
 		}
 		fmt.Print(w.Code, " ", w.Header().Get("Location"), " ", w.Body)

@@ -1,7 +1,6 @@
 package operation
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -31,6 +30,8 @@ type plan struct {
 	optional bool
 	schema   *huma.Schema
 	check    *check
+
+	names map[string]bool // of parameters and of the body's fields
 }
 
 // param is one field of an input that is not its body.
@@ -110,16 +111,21 @@ func readable(t reflect.Type) bool {
 
 // compile finds the checks in the finished document.
 func (p *plan) compile(c *checks) (err error) {
+	p.names = map[string]bool{"body": true, "query": true}
 	operation := "/paths/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(p.pattern) + "/" + strings.ToLower(p.method)
 	for i, a := range p.params {
+		p.names[a.name] = true
 		if a.check, err = c.at(fmt.Sprintf("%s/parameters/%d/schema", url.PathEscape(operation), i)); err != nil {
 			return err
 		}
 	}
 	if p.body != nil {
-		p.check, err = c.at(url.PathEscape(operation) + "/requestBody/content/application~1json/schema")
+		if p.check, err = c.at(url.PathEscape(operation) + "/requestBody/content/application~1json/schema"); err != nil {
+			return err
+		}
+		namesOf(p.check.schema, p.names, map[*jsonschema.Schema]bool{})
 	}
-	return err
+	return nil
 }
 
 // read fills an input from a request, or returns what is wrong with all of its
@@ -147,9 +153,9 @@ func (p *plan) read(r *http.Request, into reflect.Value) error {
 		faults = append(faults, problem.Field{Field: short(name), Detail: p.noSuch()})
 	}
 	if err := refused(faults); err != nil || p.body == nil {
-		return err
+		return p.quieted(err)
 	}
-	return p.readBody(r, into.FieldByIndex(p.at))
+	return p.quieted(p.readBody(r, into.FieldByIndex(p.at)))
 }
 
 // noSuch lists the query parameters that there are.
@@ -175,15 +181,18 @@ func (p *plan) readBody(r *http.Request, into reflect.Value) error {
 		into.Set(reflect.New(p.body))
 		into = into.Elem()
 	}
-	data = infer.WithoutMark(data)
-	if err := decode(data, into.Addr().Interface()); err != nil {
+	if err := isJSON(r.Header.Values("Content-Type")); err != nil {
 		return err
 	}
-	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	data = infer.WithoutMark(data)
+	value, err := parse(data)
 	if err != nil {
-		return problem.New(problem.MalformedBody, "the body cannot be read as JSON")
+		return err
 	}
-	return refused(p.check.of(value))
+	if err := refused(p.check.of(value)); err != nil {
+		return err
+	}
+	return decode(data, into.Addr().Interface())
 }
 
 // set reads a parameter's texts into its field. What does not fit is left to the
