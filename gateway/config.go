@@ -27,7 +27,9 @@ type Config struct {
 	Timeout time.Duration `env:"MODELSERVE_REQUEST_TIMEOUT" envDefault:"5m"`
 
 	// A client may keep its body waiting for BodyTimeout, and longer in all by a
-	// second for each BodyRate bytes of it, but never longer at once.
+	// second for each BodyRate bytes of it, but never longer at once. A stream's message
+	// is a body, and is itself kept waiting for BodyTimeout at most for memory that
+	// others have.
 	BodyTimeout time.Duration `env:"MODELSERVE_BODY_TIMEOUT" envDefault:"30s"`
 	BodyRate    env.Size      `env:"MODELSERVE_BODY_RATE" envDefault:"16KiB"`
 

@@ -75,7 +75,7 @@ func TestNewKeysAreChecked(t *testing.T) {
 		"not JSON":        {"{", "malformed_body", ""},
 		"two values":      {`{"name":"a","scopes":["admin"]}{}`, "malformed_body", ""},
 		"unknown field":   {`{"name":"a","scopes":["admin"],"admin":true}`, "invalid_argument", "admin"},
-		"wrong case":      {`{"Name":"a","scopes":["admin"]}`, "invalid_argument", "Name"},
+		"wrong case":      {`{"name":"a","Name":"a","scopes":["admin"]}`, "invalid_argument", "Name"},
 		"twice":           {`{"name":"a","name":"b","scopes":["admin"]}`, "invalid_argument", "name"},
 		"wrong type":      {`{"name":7,"scopes":["admin"]}`, "invalid_argument", "name"},
 		"wrong type deep": {`{"name":"a","scopes":["admin",{}]}`, "invalid_argument", "scopes[1]"},

@@ -174,7 +174,7 @@ func (g *gateway) wire() (err error) {
 		Door: g.door, Authenticator: authenticator, Resolver: resolver, Forwarder: forwarder, Proxy: g.proxy,
 		Routes: g.deps.Routes, Manifests: g.deps.Catalog, Ready: g.deps.Ready, Messages: g.metrics.messages,
 		// One of the largest always fits into what one tenant may have, compressed and beside it what it becomes.
-		Room: room.New(int64(max(g.config.MaxInflight, 4*g.config.MaxBody))),
+		Room: room.New(int64(max(g.config.MaxInflight, 4*g.config.MaxBody))), StreamPatience: g.config.BodyTimeout,
 	})
 	if g.deps.Bounds == (access.Bounds{}) {
 		g.deps.Bounds = access.DefaultBounds()

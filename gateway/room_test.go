@@ -95,7 +95,7 @@ func TestAStreamIsAnsweredWhole(t *testing.T) {
 // there is no room gets its error, with its id, and that the stream goes on.
 func TestAMessageWithoutRoomIsRefusedAlone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, narrow)
+	w := newWorld(t, narrow, func(c *gateway.Config, _ *gateway.Deps) { c.BodyTimeout = 2 * time.Second })
 	w.grpcFunction("pool")
 	const others = 3
 	arrived, leave, left := make(chan struct{}), make(chan struct{}), make(chan struct{})

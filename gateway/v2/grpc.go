@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -71,13 +72,21 @@ func (s *Service) Procedure(path string) (Procedure, bool) {
 	answer, ok := s.procedures[path]
 	up := path == rpc.GRPCInferenceServiceModelStreamInferProcedure
 	return Procedure{Stream: up, Up: up, Serve: func(c *call.Call, w http.ResponseWriter, r *http.Request) error {
-		return s.serveProcedure(answer, c, w, r)
+		return s.serveProcedure(answer, up, c, w, r)
 	}}, ok
 }
 
+// unaryPatience is how long a call of one message waits for room, as it does at a
+// function: its caller can come again.
+const unaryPatience = time.Second
+
 // serveProcedure answers a call of one of our procedures, errors and all.
-func (s *Service) serveProcedure(answer procedure, c *call.Call, w http.ResponseWriter, r *http.Request) error {
-	stream := grpcwire.Accept(w, r, s.MaxMessage, s.Room.Of(c.Tenant()))
+func (s *Service) serveProcedure(answer procedure, up bool, c *call.Call, w http.ResponseWriter, r *http.Request) error {
+	patience := unaryPatience
+	if up {
+		patience = s.StreamPatience
+	}
+	stream := grpcwire.Accept(w, r, s.MaxMessage, s.Room.Of(c.Tenant()), patience)
 	defer stream.Close()
 	ctx := r.Context()
 	timeout, err := grpcwire.Timeout(r.Header)

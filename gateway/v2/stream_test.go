@@ -68,7 +68,7 @@ func TestACallThatPanicsGivesItsRoomBack(t *testing.T) {
 				t.Error("the panic is lost")
 			}
 		}()
-		_ = s.serveProcedure(fails, &call.Call{Header: r.Header, Log: &call.Entry{}}, httptest.NewRecorder(), r)
+		_ = s.serveProcedure(fails, false, &call.Call{Header: r.Header, Log: &call.Entry{}}, httptest.NewRecorder(), r)
 	}()
 	if !all.Of("").TryAcquire(all.Of("").Largest()) {
 		t.Error("not all came back")

@@ -45,6 +45,10 @@ type Config struct {
 	// Room is the memory of gRPC messages and their answers.
 	Room *room.Room
 
+	// StreamPatience is how long a stream is held back, with nothing under way, for
+	// room that others have.
+	StreamPatience time.Duration
+
 	// Messages counts the messages of streams, by function and gRPC code.
 	Messages *prometheus.CounterVec
 }

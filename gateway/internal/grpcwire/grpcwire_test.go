@@ -34,7 +34,7 @@ func accept(t testing.TB, body io.Reader, encoding string, most int64, of room.T
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", body)
 	r.Header["Grpc-Encoding"] = []string{encoding}
-	return Accept(httptest.NewRecorder(), r, most, of)
+	return Accept(httptest.NewRecorder(), r, most, of, time.Second)
 }
 
 // receiveOnly is the message of a call that has one.
@@ -217,7 +217,7 @@ func TestACallOverHTTP2(t *testing.T) {
 	t.Parallel()
 	fault := problem.Invalid("shape", "expected 4 — not %d%%", 5).WithRetryAfter(time.Second)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s := Accept(w, r, 1<<20, ample())
+		s := Accept(w, r, 1<<20, ample(), time.Second)
 		defer s.Close()
 		m, err := receiveOnly(r.Context(), s)
 		switch {

@@ -37,15 +37,15 @@ type Stream struct {
 }
 
 // Accept begins to answer a call whose messages have at most most bytes each, and
-// are in its tenant's room until they are done, or the call ends. Whoever accepts
-// closes it.
-func Accept(w http.ResponseWriter, r *http.Request, most int64, of room.Tenant) *Stream {
+// are in its tenant's room until they are done, or the call ends. It waits with
+// patience for room that others have. Whoever accepts closes it.
+func Accept(w http.ResponseWriter, r *http.Request, most int64, of room.Tenant, patience time.Duration) *Stream {
 	turn := make(chan struct{})
 	close(turn)
 	h := w.Header()
 	h.Set("Content-Type", r.Header.Get("Content-Type"))
 	h.Set("Grpc-Accept-Encoding", encodings)
-	return &Stream{w: w, body: r.Body, most: most, encoding: r.Header.Get("Grpc-Encoding"), room: share{of: of}, turn: turn}
+	return &Stream{w: w, body: r.Body, most: most, encoding: r.Header.Get("Grpc-Encoding"), room: share{of: of, patience: patience}, turn: turn}
 }
 
 // Header is the metadata of the answer, until its first message is sent.

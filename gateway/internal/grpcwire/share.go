@@ -9,12 +9,10 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 )
 
-// patience is how long a call waits for room that nothing of its own gives back.
-const patience = time.Second
-
 // share is what one call has of its tenant's room, in bytes.
 type share struct {
-	of room.Tenant
+	of       room.Tenant
+	patience time.Duration // that it waits for room which nothing of its own gives back
 
 	mu   sync.Mutex
 	held int64
@@ -24,7 +22,7 @@ type share struct {
 // take waits for n bytes more: while the call holds what will come back, and then
 // for as long as the patience goes. It takes all of them or none.
 func (s *share) take(ctx context.Context, n int64, comesBack func() bool) error {
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(s.patience)
 	defer timer.Stop()
 	for {
 		freed := s.of.Freed()
@@ -39,7 +37,7 @@ func (s *share) take(ctx context.Context, n int64, comesBack func() bool) error 
 			if !comesBack() {
 				return problem.New(problem.Overloaded, "messages that are being handed on take all the memory there is for them; call again").WithRetryAfter(time.Second)
 			}
-			timer.Reset(patience)
+			timer.Reset(s.patience)
 		}
 	}
 }
