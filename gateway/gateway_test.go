@@ -97,7 +97,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		"another model":         {"POST", "", "/v2/models/text-detect/infer", "infer admin"},
 		"metadata":              {"GET", "", "/v2/models/iris", "iris infer read write admin"},
 		"readiness":             {"GET", "", "/v2/models/iris/ready", "iris infer read write admin"},
-		"statistics":            {"GET", "", "/v2/models/iris/stats", "iris infer read write admin"},
+		"statistics":            {"GET", "", "/v2/models/iris/stats", "read write admin"},
 		"load":                  {"POST", "", "/v2/repository/models/iris/load", "write admin"},
 		"unload":                {"POST", "", "/v2/repository/models/iris/unload", "write admin"},
 		"keys":                  {"GET", "", "/v1/keys", "keys admin"},

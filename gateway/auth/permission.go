@@ -118,6 +118,7 @@ type Verb string
 const (
 	DoInfer       Verb = "infer"          // On is the model or function
 	DoRead        Verb = "read"           // On is the model
+	DoCount       Verb = "see the use of" // On is the model: how often and how long whoever called it
 	DoLoad        Verb = "load or unload" // On is the model
 	DoManageKeys  Verb = "manage keys"
 	DoManageRoles Verb = "manage roles and grants"
@@ -130,6 +131,8 @@ func (a Action) Permissions() []Permission {
 	switch a.Verb {
 	case DoInfer:
 		return []Permission{Infer(a.On)}
+	case DoCount:
+		return []Permission{ModelsRead}
 	case DoRead:
 		return []Permission{Infer(a.On), ModelsRead}
 	case DoLoad:

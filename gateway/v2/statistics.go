@@ -42,7 +42,7 @@ func (s *Service) statistics(c *call.Call, w http.ResponseWriter, r *http.Reques
 func (s *Service) collect(ctx context.Context, c *call.Call, name, version string) ([]modelStats, error) {
 	path, number := "/v2/models/stats", ""
 	if name != "" {
-		found, err := s.Door.Find(ctx, c, door.Ask{Verb: auth.DoRead, Model: name, Version: version})
+		found, err := s.Door.Find(ctx, c, door.Ask{Verb: auth.DoCount, Model: name, Version: version})
 		if err != nil {
 			return nil, err
 		}
@@ -64,7 +64,7 @@ func (s *Service) collect(ctx context.Context, c *call.Call, name, version strin
 	var all []modelStats
 	for _, rows := range answers {
 		for _, row := range rows {
-			if (name == "" && s.mayRead(ctx, c, row.name)) || (row.name == name && (version == "" || row.version == number)) {
+			if (name == "" && s.Door.May(ctx, c, auth.Action{Verb: auth.DoCount, On: row.name})) || (row.name == name && (version == "" || row.version == number)) {
 				all = append(all, row)
 			}
 		}
