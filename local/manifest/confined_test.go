@@ -87,6 +87,9 @@ func unwritable(volumes []corev1.Volume, c corev1.Container) []string {
 			if m.Name != v.Name {
 				continue
 			}
+			if v.ConfigMap != nil && m.ReadOnly {
+				continue // nothing is written there
+			}
 			if v.EmptyDir == nil || v.EmptyDir.SizeLimit == nil {
 				faults = append(faults, "volume "+v.Name+" has no size limit")
 				continue
