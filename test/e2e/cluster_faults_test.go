@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -105,16 +106,16 @@ func TestClusterAKilledFunctionFailsNobody(t *testing.T) {
 	p.eventually(t, "the function answers", func() error { return answers(t, p, classify(p)) })
 	stop := p.steady(t, classify(p), 4)
 	for kill := range 2 {
-		killProcesses(t, "/ko-app/"+function)
+		killProcesses(t, "/ko-app/"+function, "")
 		p.eventually(t, "it has been started again", func() error { return restarted(t, function, int32(kill+1)) })
 		p.eventually(t, "the function answers again", func() error { return answers(t, p, classify(p)) })
 	}
 	noneFailed(t, stop)
 }
 
-// killProcesses kills every process of a program on this machine, by the path of
-// the program in its container.
-func killProcesses(t *testing.T, program string) {
+// killProcesses kills every process of a program on this machine, by the path of the
+// program in its container; those of one pod alone, where its UID is not "".
+func killProcesses(t *testing.T, program, pod string) {
 	t.Helper()
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
 	if err != nil {
@@ -123,6 +124,9 @@ func killProcesses(t *testing.T, program string) {
 	killed := 0
 	for _, link := range links {
 		if path, err := os.Readlink(link); err != nil || path != program {
+			continue
+		}
+		if of, err := os.ReadFile(filepath.Join(filepath.Dir(link), "cgroup")); err != nil || !bytes.Contains(of, []byte(pod)) {
 			continue
 		}
 		pid, err := strconv.Atoi(strings.Split(link, "/")[2])

@@ -78,6 +78,25 @@ func (i *Issuer) Config() jwt.Issuer {
 	}
 }
 
+// JWKS is the issuer's key set (RFC 7517), as JSON.
+func (i *Issuer) JWKS(t *testing.T) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, i.URL+"/jwks", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	keys, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("the issuer's keys: %s, %v", response.Status, err)
+	}
+	return string(keys)
+}
+
 // Machine is an access token of a program (RFC 6749, section 4.4): of the tenant acme,
 // with the role invoker.
 func (i *Issuer) Machine(t *testing.T) string {
