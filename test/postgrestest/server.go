@@ -1,4 +1,5 @@
-// Package postgrestest starts PostgreSQL servers for tests, and has them fail.
+// Package postgrestest starts PostgreSQL servers for tests and benchmarks, and has
+// them fail.
 //
 // The programs are Debian's (test/setup.sh brings them). They refuse to run as root,
 // so root runs them as the user that the package made.
@@ -7,6 +8,7 @@ package postgrestest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -27,113 +29,143 @@ import (
 
 const password = "p@ss/w:rd?#%" // what a URL must encode
 
-// Server is a running PostgreSQL server, which ends with its test.
+// Server is a running PostgreSQL server.
 type Server struct {
 	folder    string
+	user      *syscall.Credential // that it runs as; nil is this process's own
 	port      int
 	run       *process // nil while it is stopped
 	databases atomic.Int64
 }
 
-// Start makes a server with nothing in it. Its text sorts as people do, unlike Go.
+// Start makes a server with nothing in it, which ends with its test.
 func Start(t *testing.T) *Server {
 	t.Helper()
-	s := newServer(t)
-	secret := filepath.Join(s.folder, "password")
-	if err := os.WriteFile(secret, []byte(password), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	s.program(t, "initdb", "--no-sync", "--username=postgres", "--pwfile="+secret, "--auth=scram-sha-256",
-		"--encoding=UTF8", "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US", "--pgdata="+s.data())
-	s.Start(t)
-	return s
+	s, err := Run(t.Context())
+	return s.until(t, err)
 }
 
-// newServer makes a folder that the server's user may write to.
-func newServer(t *testing.T) *Server {
+// Run makes a server with nothing in it, for who is no test: they Close it. Its text
+// sorts as people do, unlike Go.
+func Run(ctx context.Context) (*Server, error) {
+	s, err := newServer()
+	if err != nil {
+		return nil, err
+	}
+	secret := filepath.Join(s.folder, "password")
+	if err := os.WriteFile(secret, []byte(password), 0o644); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	err = s.program("initdb", "--no-sync", "--username=postgres", "--pwfile="+secret, "--auth=scram-sha-256",
+		"--encoding=UTF8", "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US", "--pgdata="+s.data())
+	if err == nil {
+		err = s.start(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// until has a server end with its test, which ends where there is none.
+func (s *Server) until(t *testing.T, err error) *Server {
 	t.Helper()
-	folder, err := os.MkdirTemp("", "postgrestest") //nolint:usetesting // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{folder: folder, port: freePort(t)}
 	t.Cleanup(func() {
-		s.Stop(t)
-		if err := os.RemoveAll(folder); err != nil {
+		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	if c := credential(t); c != nil {
-		if err := os.Chown(folder, int(c.Uid), int(c.Gid)); err != nil {
-			t.Fatal(err)
-		}
-	}
 	return s
+}
+
+// Close stops the server, and leaves nothing of it.
+func (s *Server) Close() error { return errors.Join(s.stop(), os.RemoveAll(s.folder)) }
+
+// newServer makes a folder that the server's user may write to.
+func newServer() (*Server, error) {
+	folder, err := os.MkdirTemp("", "postgrestest") // a test's own is too long for a socket
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{folder: folder}
+	if s.user, err = credential(); err == nil && s.user != nil {
+		err = os.Chown(folder, int(s.user.Uid), int(s.user.Gid))
+	}
+	if err == nil {
+		s.port, err = freePort()
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
 }
 
 func (s *Server) data() string { return filepath.Join(s.folder, "data") }
 
-func freePort(t *testing.T) int {
-	t.Helper()
+func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		return 0, err
 	}
 	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// credential is of the user that the server runs as; nil is the test's own.
-func credential(t *testing.T) *syscall.Credential {
-	t.Helper()
+// credential is of the user that the server runs as; nil is this process's own.
+func credential() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
-		return nil
+		return nil, nil //nolint:nilnil // the process's own
 	}
 	u, err := user.Lookup("postgres")
 	if err != nil {
-		t.Fatalf("PostgreSQL is not here: run test/setup.sh: %v", err)
+		return nil, fmt.Errorf("PostgreSQL is not here: run test/setup.sh: %w", err)
 	}
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	gid, err := strconv.ParseUint(u.Gid, 10, 32)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
 // command is one of PostgreSQL's programs.
-func (s *Server) command(t *testing.T, name string, args ...string) *exec.Cmd {
-	t.Helper()
+func (s *Server) command(name string, args ...string) (*exec.Cmd, error) {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
 	if err != nil || len(found) == 0 {
-		t.Fatalf("PostgreSQL is not here: run test/setup.sh")
+		return nil, errors.New("PostgreSQL is not here: run test/setup.sh")
 	}
 	cmd := exec.Command(slices.Max(found), args...)
 	cmd.Dir = s.folder
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "PGPASSWORD=" + password}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential(t)}
-	return cmd
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.user}
+	return cmd, nil
 }
 
-func (s *Server) program(t *testing.T, name string, args ...string) {
-	t.Helper()
-	if out, err := s.command(t, name, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", name, err, out)
+func (s *Server) program(name string, args ...string) error {
+	cmd, err := s.command(name, args...)
+	if err != nil {
+		return err
 	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", name, err, out)
+	}
+	return nil
 }
 
-// process is a program that runs beside the test, and not longer.
+// process is a program that runs beside this one, and not longer.
 type process struct {
 	cmd  *exec.Cmd
 	done chan struct{}
 	out  bytes.Buffer
 }
 
-func start(t *testing.T, cmd *exec.Cmd) *process {
-	t.Helper()
+func start(cmd *exec.Cmd) (*process, error) {
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = &p.out, &p.out
 	ends(cmd)
@@ -148,18 +180,29 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 			_ = cmd.Wait() // it is stopped
 		}
 	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return p, <-started
 }
 
 // Start starts a server that was stopped, and waits until it answers.
 func (s *Server) Start(t *testing.T) {
 	t.Helper()
-	s.run = start(t, s.command(t, "postgres", "-D", s.data(), "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-k", s.folder,
-		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=300", "-c", "max_wal_senders=4", "-c", "shared_buffers=16MB"))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	if err := s.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Server) start(ctx context.Context) error {
+	cmd, err := s.command("postgres", "-D", s.data(), "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-k", s.folder,
+		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=300", "-c", "max_wal_senders=4", "-c", "shared_buffers=16MB")
+	if err != nil {
+		return err
+	}
+	run, err := start(cmd)
+	if err != nil {
+		return err
+	}
+	s.run = run
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -167,14 +210,14 @@ func (s *Server) Start(t *testing.T) {
 		conn, err := pgx.Connect(ctx, s.URL("postgres"))
 		if err == nil {
 			_ = conn.Close(ctx) // only whether it answers was asked
-			return
+			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-s.run.done:
-			t.Fatalf("PostgreSQL ended: %v\n%s", err, s.run.out.String())
+			return fmt.Errorf("PostgreSQL ended: %w\n%s", err, s.run.out.String())
 		case <-ctx.Done():
-			t.Fatalf("PostgreSQL does not answer: %v", err)
+			return fmt.Errorf("PostgreSQL does not answer: %w", err)
 		}
 	}
 }
@@ -182,14 +225,19 @@ func (s *Server) Start(t *testing.T) {
 // Stop ends the server as a power failure does. A stopped one stays stopped.
 func (s *Server) Stop(t *testing.T) {
 	t.Helper()
-	if s.run == nil {
-		return
-	}
-	if err := s.run.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+	if err := s.stop(); err != nil {
 		t.Error(err)
 	}
+}
+
+func (s *Server) stop() error {
+	if s.run == nil {
+		return nil
+	}
+	err := s.run.cmd.Process.Signal(syscall.SIGQUIT)
 	<-s.run.done
 	s.run = nil
+	return err
 }
 
 // Address is the server's host and port.
@@ -225,6 +273,15 @@ func (s *Server) Exec(ctx context.Context, database string, statements ...string
 // copy ends the other's connections.
 func (s *Server) Database(t *testing.T, of string) string {
 	t.Helper()
+	name, err := s.NewDatabase(t.Context(), of)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// NewDatabase is Database for who is no test.
+func (s *Server) NewDatabase(ctx context.Context, of string) (string, error) {
 	name := fmt.Sprintf("test%d", s.databases.Add(1))
 	statements := []string{"CREATE DATABASE " + name}
 	if of != "" {
@@ -235,10 +292,7 @@ func (s *Server) Database(t *testing.T, of string) string {
 			fmt.Sprintf("ALTER DATABASE %s ALLOW_CONNECTIONS true", of),
 		}
 	}
-	if err := s.Exec(t.Context(), "postgres", statements...); err != nil {
-		t.Fatal(err)
-	}
-	return name
+	return name, s.Exec(ctx, "postgres", statements...)
 }
 
 // ReadOnly has the server refuse writes, or take them again.
@@ -254,9 +308,13 @@ func (s *Server) ReadOnly(t *testing.T, on bool) {
 // Standby starts a server that follows this one.
 func (s *Server) Standby(t *testing.T) *Server {
 	t.Helper()
-	standby := newServer(t)
-	standby.program(t, "pg_basebackup", "--no-sync", "--checkpoint=fast", "-R", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port),
+	standby, err := newServer()
+	standby.until(t, err)
+	err = standby.program("pg_basebackup", "--no-sync", "--checkpoint=fast", "-R", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port),
 		"-U", "postgres", "-D", standby.data())
+	if err != nil {
+		t.Fatal(err)
+	}
 	standby.Start(t)
 	return standby
 }
