@@ -31,7 +31,7 @@ import (
 func main() {
 	var o options
 	var clients string
-	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,gateway,load,cold,idle", "the parts to run: these, fresh, peers, soak, cluster, tuning and requests")
+	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,gateway,callers,load,cold,idle", "the parts to run: these, fresh, peers, soak, cluster, tuning and requests")
 	flag.IntVar(&o.rounds, "rounds", 5, "turns of each")
 	flag.DurationVar(&o.turn, "turn", time.Second, "length of a turn under load")
 	flag.StringVar(&o.models, "models", "", "the models to run under load (all)")
@@ -41,6 +41,7 @@ func main() {
 	flag.StringVar(&o.file, "file", "", "the model's file")
 	flag.BoolVar(&o.flood, "flood", false, "flood a function by orders on the input")
 	flag.StringVar(&o.decoder, "decoder", "", "serve, on this address, a handler that only decodes")
+	flag.StringVar(&o.entrance, "entrance", "", "serve a gateway by this order")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -62,6 +63,7 @@ type options struct {
 	bare, file string
 	flood      bool
 	decoder    string
+	entrance   string
 }
 
 func (o *options) parse(clients string) error {
@@ -97,6 +99,7 @@ func (o *options) parts() []part {
 		{"fair", o.fair},
 		{"memory", o.memory},
 		{"gateway", o.gateway},
+		{"callers", o.callers},
 		{"load", o.loading},
 		{"cold", o.cold},
 		{"idle", o.idle},
@@ -117,6 +120,8 @@ func (o *options) main(ctx context.Context) error {
 		return serveFlood(ctx, os.Stdin, os.Stdout)
 	case o.decoder != "":
 		return serveDecoder(ctx, o.decoder)
+	case o.entrance != "":
+		return serveEntrance(ctx, o.entrance, os.Stderr)
 	}
 	for name := range strings.SplitSeq(o.run, ",") {
 		if !slices.ContainsFunc(o.parts(), func(p part) bool { return p.name == name }) {

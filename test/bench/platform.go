@@ -200,14 +200,24 @@ type function struct {
 	address, metrics string
 }
 
+// buildOnce builds a program into dir, unless it is there.
+func buildOnce(ctx context.Context, dir, pkg string) (binary string, err error) {
+	binary = filepath.Join(dir, filepath.Base(pkg))
+	if _, err := os.Stat(binary); err == nil {
+		return binary, nil
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, pkg)
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+	}
+	return binary, nil
+}
+
 // startFunction builds a function, once, and runs it with the models given.
 func (p *platform) startFunction(ctx context.Context, dir, pkg, models string) (f *function, err error) {
-	binary := filepath.Join(dir, filepath.Base(pkg))
-	if _, err := os.Stat(binary); err != nil {
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, pkg)
-		if out, err := build.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("build %s: %w\n%s", pkg, err, out)
-		}
+	binary, err := buildOnce(ctx, dir, pkg)
+	if err != nil {
+		return nil, err
 	}
 	f = new(function)
 	if f.address, err = freeAddress(ctx); err != nil {
