@@ -285,6 +285,37 @@ func TestGivingsInTurnAreBounded(t *testing.T) {
 	}
 }
 
+// TestASetAllowsWhatItsPermissionsCover holds of few permissions and of many, in any
+// order, that what is compiled of them is what they say.
+func TestASetAllowsWhatItsPermissionsCover(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	pick := func() auth.Permission {
+		if n := random.IntN(40); n < len(auth.Fixed())-1 { // without admin, which covers all
+			return auth.Fixed()[n]
+		}
+		name := []string{"", "a", "ab", "abc", "abd", "b", "ba", "c", "ca", "cab"}[random.IntN(10)]
+		return auth.Permission([]string{"infer:", "run:"}[random.IntN(2)] + name + []string{"", "*"}[random.IntN(2)])
+	}
+	for range 300 {
+		scopes := []auth.Permission{pick()}
+		for range random.IntN(40) {
+			scopes = append(scopes, pick())
+		}
+		if random.IntN(10) == 0 {
+			scopes = append(scopes, auth.Admin)
+		}
+		set := access.NewState().Own(&auth.Principal{Scopes: scopes})
+		for range 100 {
+			p := pick()
+			want := slices.ContainsFunc(scopes, func(has auth.Permission) bool { return has.Covers(p) })
+			if set.Allows(p) != want {
+				t.Fatalf("%q of %q: %v, want %v", p, scopes, !want, want)
+			}
+		}
+	}
+}
+
 func BenchmarkDecision(b *testing.B) {
 	var scopes []auth.Permission
 	for i := range 100 {

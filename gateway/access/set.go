@@ -8,12 +8,21 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 )
 
-// Set is what a principal may do, compiled: a decision takes well below a
-// microsecond, however many permissions there are. The zero Set allows nothing.
+// Set is what a principal may do, compiled: a decision takes about a microsecond at
+// most, however many permissions there are. The zero Set allows nothing.
 type Set struct {
+	all   []auth.Permission // as they were added, none of which covers one that came later
+	index *index            // of all, where they are many
+}
+
+// few is up to how many permissions are looked through one by one. Nearly every key
+// has fewer, and the index of five takes a kilobyte (make bench, callers).
+const few = 16
+
+// index finds what covers a permission.
+type index struct {
 	fixed map[auth.Permission]bool // with those that they include
 	kinds map[string]*patterns     // of permissions that name something
-	all   []auth.Permission        // as they were added, each once
 }
 
 // patterns are the names and beginnings of names that a kind of permission has.
@@ -24,14 +33,21 @@ type patterns struct {
 
 // Allows reports whether the set has a permission, or one that covers it.
 func (s *Set) Allows(p auth.Permission) bool {
-	if s.fixed[auth.Admin] {
+	if s.index != nil {
+		return s.index.allows(p)
+	}
+	return slices.ContainsFunc(s.all, func(has auth.Permission) bool { return has.Covers(p) })
+}
+
+func (i *index) allows(p auth.Permission) bool {
+	if i.fixed[auth.Admin] {
 		return true
 	}
 	kind, pattern := p.Split()
 	if kind == "" {
-		return s.fixed[p]
+		return i.fixed[p]
 	}
-	of := s.kinds[kind]
+	of := i.kinds[kind]
 	return of != nil && of.covers(pattern)
 }
 
@@ -56,25 +72,31 @@ func (s *Set) add(p auth.Permission) {
 		return
 	}
 	s.all = append(s.all, p)
+	switch {
+	case s.index != nil:
+		s.index.add(p)
+	case len(s.all) > few:
+		s.index = &index{fixed: map[auth.Permission]bool{}, kinds: map[string]*patterns{}}
+		for _, p := range s.all {
+			s.index.add(p)
+		}
+	}
+}
+
+func (i *index) add(p auth.Permission) {
 	kind, pattern := p.Split()
 	if kind == "" {
-		if s.fixed == nil {
-			s.fixed = map[auth.Permission]bool{}
-		}
 		for _, other := range auth.Fixed() {
 			if p.Covers(other) {
-				s.fixed[other] = true
+				i.fixed[other] = true
 			}
 		}
 		return
 	}
-	if s.kinds == nil {
-		s.kinds = map[string]*patterns{}
-	}
-	of := s.kinds[kind]
+	of := i.kinds[kind]
 	if of == nil {
 		of = &patterns{names: map[string]bool{}}
-		s.kinds[kind] = of
+		i.kinds[kind] = of
 	}
 	of.add(pattern)
 }

@@ -28,7 +28,7 @@ func (m *Mirror) Used(k *auth.Key, anew *auth.Hash) {
 	if u.minutes[k.ID] == minute && anew == nil {
 		return
 	}
-	if u.pending == nil {
+	if u.minutes == nil {
 		u.minutes, u.pending = map[string]int64{}, map[string]Use{}
 	}
 	u.minutes[k.ID] = minute
@@ -61,7 +61,7 @@ const mostUses = 1000
 func (m *Mirror) storeUses(ctx context.Context) {
 	m.uses.mu.Lock()
 	pending := slices.Collect(maps.Values(m.uses.pending))
-	clear(m.uses.pending)
+	m.uses.pending = map[string]Use{} // a map that is cleared keeps its room
 	m.uses.mu.Unlock()
 	for batch := range slices.Chunk(pending, mostUses) {
 		writing, cancel := context.WithTimeout(ctx, pollTimeout)
