@@ -97,7 +97,7 @@ generate: ## Make the generated code again (needs protoc).
 	@$(GO) generate ./...
 
 .PHONY: bench
-bench: deps build ## Measure against bare ONNX Runtime, in ratios within one run.
+bench: test-deps deps build ## Measure against bare ONNX Runtime, in ratios within one run.
 	@$(GO) run ./test/bench $(BENCHFLAGS)
 
 .PHONY: bench-peers

@@ -4,7 +4,7 @@
 // every figure is a ratio of two things measured in short turns within one run,
 // and the median of several rounds.
 //
-//	make bench                     everything but what follows, some 20 minutes
+//	make bench                     everything but what follows, some 25 minutes
 //	make bench-peers               against other servers, in Python
 //	make soak                      everything at once for minutes, with no failure
 //	make bench-cluster             first answers from zero on a cluster
