@@ -54,7 +54,7 @@ func with(t *testing.T, pairs ...string) context.Context {
 }
 
 // reason is the code in an error's ErrorInfo.
-func reason(t *testing.T, err error) string {
+func reason(t testing.TB, err error) string {
 	t.Helper()
 	for _, d := range status.Convert(err).Details() {
 		if info, ok := d.(*errdetails.ErrorInfo); ok {

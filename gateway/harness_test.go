@@ -251,6 +251,13 @@ func (n *network) last() *http.Request {
 	return n.seen[len(n.seen)-1]
 }
 
+// calls is how many requests functions got.
+func (n *network) calls() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.seen)
+}
+
 func (n *network) sleep(names ...string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
