@@ -207,7 +207,7 @@ func (a *API) listGrants(ctx context.Context, c *call.Call, in *page) (*listGran
 
 // grantID is the id of a grant in a URL.
 type grantID struct {
-	ID string `path:"id" minLength:"1" maxLength:"32" pattern:"^[^\\x00-\\x1f\\x7f]*$" doc:"a grant's id"`
+	ID string `path:"id" maxLength:"32" pattern:"^[A-Za-z0-9]+$" doc:"a grant's id"`
 }
 
 type getGrantOutput struct{ Body Grant }

@@ -162,7 +162,7 @@ func (a *API) listKeys(ctx context.Context, c *call.Call, in *page) (*listKeysOu
 
 // keyID is the id of a key in a URL.
 type keyID struct {
-	ID string `path:"id" minLength:"1" maxLength:"32" pattern:"^[^\\x00-\\x1f\\x7f]*$" doc:"a key's id, such as the part between ms_ and the next _"`
+	ID string `path:"id" maxLength:"32" pattern:"^[A-Za-z0-9]+$" doc:"a key's id, such as the part between ms_ and the next _"`
 }
 
 // keyOf loads the key a URL names, if the caller may see it. One of another

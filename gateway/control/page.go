@@ -13,7 +13,7 @@ import (
 // page is what every list takes.
 type page struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
-	Cursor string `query:"cursor" doc:"the next_cursor of the page before, unchanged"`
+	Cursor string `query:"cursor" pattern:"^[A-Za-z0-9_-]*$" doc:"the next_cursor of the page before, unchanged"`
 }
 
 func (p *page) after() (auth.Cursor, error) {
