@@ -73,6 +73,10 @@ func TestClientsOfOthers(t *testing.T) {
 			})
 		}
 	})
+	// Which revokes keys and unloads models, so after all others.
+	t.Run("schemathesis", func(t *testing.T) {
+		program("test/clients/python/document", interpreter("document"), "test_document.py")(t, p)
+	})
 }
 
 // moduleVersion is the version of a Go module that a go.mod names.

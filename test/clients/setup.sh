@@ -55,6 +55,7 @@ java() {
 mkdir -p .deps/clients
 python v2
 python events
+python document
 node
 case "${1-}" in
   "") ;;
