@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/modelserveai/modelserve/gateway/access"
 	"github.com/modelserveai/modelserve/gateway/audit"
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/auth/jwt"
@@ -56,7 +57,8 @@ func (c *Callers) recordFiles(ctx context.Context) {
 const fileAction = "gateway.file"
 
 // recordFile records the file that is in force, unless that was the last thing
-// that was recorded of it: replicas have the same file.
+// that was recorded of it: replicas have the same file. Changes wait for each other,
+// so of replicas that do so at once one records it.
 func (c *Callers) recordFile(ctx context.Context) {
 	is := c.file.InForce()
 	if is.Generation == c.recorded {
@@ -68,12 +70,18 @@ func (c *Callers) recordFile(ctx context.Context) {
 	if is.Digest == "" {
 		resource = "file:none"
 	}
-	last, err := c.store.Entries(writing, audit.Filter{Tenant: audit.Platform, Action: fileAction, Limit: 1})
-	if err == nil && (len(last) == 0 && is.Digest != "" || len(last) > 0 && last[0].Resource != resource) {
-		err = c.store.Append(writing, []audit.Entry{{
+	err := c.rights.Update(writing, func(*access.State) (*rights.Stored, error) {
+		last, err := c.store.Entries(writing, audit.Filter{Tenant: audit.Platform, Action: fileAction, Limit: 1})
+		switch {
+		case err != nil:
+			return nil, err
+		case len(last) == 0 && is.Digest == "", len(last) > 0 && last[0].Resource == resource:
+			return &rights.Stored{}, nil
+		}
+		return &rights.Stored{Entries: []audit.Entry{{
 			At: time.Now(), Tenant: audit.Platform, Actor: "gateway", Action: fileAction, Resource: resource, Outcome: audit.Done,
-		}})
-	}
+		}}}, nil
+	})
 	if err != nil {
 		return // and tried again
 	}
