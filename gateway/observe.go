@@ -40,7 +40,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !c.Log.Aborted && rec.Header().Get("Content-Length") != "" {
 			rec.Flush() // the answer is whole: its caller need not wait for the log
 		}
-		g.logAndCount(r, rec, c.Log, took)
+		g.logAndCount(c, rec, r, took)
 		if c.Log.Aborted {
 			panic(http.ErrAbortHandler) // half an answer must not look whole
 		}
@@ -72,7 +72,8 @@ func (g *gateway) recovered(c *call.Call, rec *recorder, r *http.Request, cause 
 // a header in it, but for a model's name and version: those are the caller's, and
 // may hold a secret. What an error repeats of them, and of the body, is written
 // without credentials.
-func (g *gateway) logAndCount(r *http.Request, rec *recorder, o *call.Entry, took time.Duration) {
+func (g *gateway) logAndCount(c *call.Call, rec *recorder, r *http.Request, took time.Duration) {
+	o := c.Log
 	status := statusLabel(rec.status)
 	if o.GRPC != "" {
 		status = o.GRPC
@@ -88,11 +89,12 @@ func (g *gateway) logAndCount(r *http.Request, rec *recorder, o *call.Entry, too
 	}
 	g.metrics.requests.WithLabelValues(o.Route, o.Function, status).Inc()
 	g.metrics.seconds.WithLabelValues(o.Route, o.Function).Observe(took.Seconds())
-
 	level := levelOf(o.Err)
 	if o.Err == nil {
 		level = levelOfStatus(rec.status)
 	}
+	g.metrics.byTenant.WithLabelValues(g.metrics.tenants.label(c.Principal), o.Route, outcomeOf(level)).Inc()
+
 	logger := g.deps.Telemetry.Logger
 	if !logger.Enabled(r.Context(), level) || o.Err == nil && isProbe(o.Route) {
 		return
@@ -135,6 +137,18 @@ func levelOf(err error) slog.Level {
 		return slog.LevelError
 	default:
 		return slog.LevelWarn
+	}
+}
+
+// outcomeOf is how a call ended, by the level of its line.
+func outcomeOf(level slog.Level) string {
+	switch {
+	case level >= slog.LevelError:
+		return "failed"
+	case level >= slog.LevelWarn:
+		return "refused"
+	default:
+		return "good"
 	}
 }
 
@@ -196,10 +210,12 @@ func (r *recorder) Flush() {
 // Unwrap lets http.ResponseController reach the server's writer.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// metrics are the gateway's. Labels are endpoints, functions in the table and
-// statuses: all bounded, whatever callers send.
+// metrics are the gateway's. Labels are endpoints, functions in the table, statuses
+// and some tenants: all bounded, whatever callers send.
 type metrics struct {
+	tenants  *tenants
 	requests *prometheus.CounterVec
+	byTenant *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	refused  *prometheus.CounterVec
@@ -209,9 +225,13 @@ type metrics struct {
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
+		tenants: newTenants(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "modelserve_gateway_requests_total", Help: "Requests answered, by endpoint, function and HTTP or gRPC status.",
 		}, []string{"route", "function", "status"}),
+		byTenant: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "modelserve_gateway_tenant_requests_total", Help: "Requests answered, by tenant, endpoint and outcome: good, refused (the caller's fault) or failed (ours).",
+		}, []string{"tenant", "route", "outcome"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "modelserve_gateway_request_seconds", Help: "Time from a request's headers to the end of its answer.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 18), // 0.5 ms to 65 s
@@ -229,7 +249,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Name: "modelserve_gateway_reruns_total", Help: "Inferences run again since their function broke off before any of its answer came, by function.",
 		}, []string{"function"}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.inFlight, m.refused, m.messages, m.reruns} {
+	for _, c := range []prometheus.Collector{m.requests, m.byTenant, m.seconds, m.inFlight, m.refused, m.messages, m.reruns} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register the gateway's metrics: %w", err)
 		}
