@@ -10,7 +10,7 @@ import (
 // keys, and as many of tokens. The others share one.
 const mostTenants = 100
 
-const otherTenants = "other"
+const otherTenants = "_other"
 
 // tenants are the tenants that metrics name, the first ones that called. A tenant of
 // keys is one that an admin made. What a token's tenant is, its issuer says, and an

@@ -118,7 +118,7 @@ func metricsPage(s source) ([]byte, error) {
 	}
 	p := newPage("Metrics", "What each process shows on `/metrics` of its own port (`MODELSERVE_METRICS_ADDRESS`, 9464), in Prometheus' format, and in OpenMetrics with trace ids as exemplars to those who ask for it. Beside these are Go's (`go_*`) and the process's own (`process_*`).")
 	for _, part := range []struct{ head, about, below string }{
-		{"The gateway", "Labels are endpoints, functions, statuses and tenants: bounded, whatever callers send. The first 100 tenants of keys that call, and the first 100 of tokens, have a value of their own; the rest are `other`, and who is not known has none.", "gateway"},
+		{"The gateway", "Labels are endpoints, functions, statuses and tenants: bounded, whatever callers send. The first 100 tenants of keys that call, and the first 100 of tokens, have a value of their own; the rest are `_other`, which is no tenant's name, and who is not known has none.", "gateway"},
 		{"Functions", "The label `model` is bounded: what is beyond the first models is `other`.", "runtime"},
 		{"Every process", "", "internal"},
 	} {
