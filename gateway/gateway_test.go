@@ -107,6 +107,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		"the server's metadata": {"GET", "", "/v2", "iris infer read write keys admin ocr"},
 		"functions":             {"GET", "", "/v1/functions", "iris infer read write keys admin ocr"},
 		"health":                {"GET", "", "/healthz", "none iris infer read write keys admin ocr"},
+		"how to log in":         {"GET", "", "/v1/login", "none iris infer read write keys admin ocr"},
 		"a URL that is none":    {"GET", "", "/v1/nothing", ""},
 	} {
 		for who, key := range keys {

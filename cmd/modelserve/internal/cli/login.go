@@ -23,21 +23,22 @@ const (
 )
 
 func (a *app) loginCommand() *cobra.Command {
-	asked := login{Scopes: []string{"openid", "offline_access"}}
+	var asked login
 	cmd := &cobra.Command{
-		Use:   "login --issuer URL --client-id ID",
+		Use:   "login",
 		Short: "Log in with an issuer of tokens that the platform trusts",
 		Long: `Log in with an issuer of tokens: it shows an address and a code for a browser
 anywhere (RFC 8628). The tokens are kept for the platform's address, in
 modelserve/token.json of the user's configuration, and renewed as long as the
-issuer allows. A key goes before them. The platform's operator knows the issuer
-and the client.`,
-		Example: `  modelserve login --server https://models.example.com --issuer https://id.example.com --client-id cli`,
-		Args:    args(cobra.NoArgs),
+issuer allows. A key goes before them.
+
+The platform names the issuer, the client and what to ask for; --issuer chooses
+where it names several. With --issuer and --client-id the platform is not asked.`,
+		Example: `  modelserve login --server https://models.example.com
+  modelserve login --server https://models.example.com --issuer https://id.example.com
+  modelserve login --server https://models.example.com --issuer https://id.example.com --client-id cli`,
+		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if asked.Issuer == "" || asked.ClientID == "" {
-				return usagef("--issuer and --client-id: expected both; the platform's operator knows them")
-			}
 			addr, err := a.address()
 			if err != nil {
 				return err
@@ -46,9 +47,13 @@ and the client.`,
 			if err != nil {
 				return err
 			}
-			got, err := a.device(cmd.Context(), asked)
+			with, err := choose(cmd.Context(), addr.server, asked)
 			if err != nil {
-				return fmt.Errorf("log in with %s: %w", asked.Issuer, err)
+				return err
+			}
+			got, err := a.device(cmd.Context(), with)
+			if err != nil {
+				return fmt.Errorf("log in with %s: %w", with.Issuer, err)
 			}
 			if err := file.change(func(all logins) error { all[addr.server] = got; return nil }); err != nil {
 				return err
@@ -58,10 +63,61 @@ and the client.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&asked.Issuer, "issuer", "", "the issuer's `URL`")
-	flags.StringVar(&asked.ClientID, "client-id", "", "the `ID` that the issuer knows this command by")
-	flags.StringSliceVar(&asked.Scopes, "scope", asked.Scopes, "what to ask for; offline_access lets the login be renewed")
+	flags.StringVar(&asked.Issuer, "issuer", "", "the issuer's `URL`, if the platform names several, or none")
+	flags.StringVar(&asked.ClientID, "client-id", "", "the `ID` that the issuer knows this command by, in place of the platform's")
+	flags.StringSliceVar(&asked.Scopes, "scope", nil, "what to ask for, in place of what the platform says; offline_access lets the login be renewed")
 	return cmd
+}
+
+// choose completes what the flags say by what the platform at server names.
+func choose(ctx context.Context, server string, asked login) (login, error) {
+	if asked.Issuer == "" || asked.ClientID == "" {
+		named, err := namedLogin(ctx, server, asked.Issuer)
+		if err != nil {
+			return login{}, err
+		}
+		asked.Issuer, asked.ClientID = named.Issuer, firstOf(asked.ClientID, named.ClientID)
+		if asked.Scopes == nil {
+			asked.Scopes = named.Scopes
+		}
+	}
+	if len(asked.Scopes) == 0 {
+		asked.Scopes = []string{"openid", "offline_access"}
+	}
+	return asked, nil
+}
+
+// namedLogin asks the platform at server with which issuer people log in: issuer, or
+// where that is "" the only one.
+func namedLogin(ctx context.Context, server, issuer string) (login, error) {
+	var answer struct {
+		Issuers []login `json:"issuers"`
+	}
+	// Without a credential: a login that has ended is no reason to fail.
+	if err := newClient(address{server: server}).call(ctx, http.MethodGet, "/v1/login", nil, &answer); err != nil {
+		return login{}, fmt.Errorf("ask how to log in: %w", err)
+	}
+	var names []string
+	for _, named := range answer.Issuers {
+		if named.Issuer == issuer || issuer == "" && len(answer.Issuers) == 1 {
+			asker := server
+			if _, err := ofIssuer(server, server); err != nil {
+				asker = "" // one elsewhere, in plain text, names no issuer on this machine
+			}
+			if _, err := ofIssuer(named.Issuer, asker); err != nil {
+				return login{}, fmt.Errorf("the issuer that %s names: %w", server, err)
+			}
+			return named, nil
+		}
+		names = append(names, visible(named.Issuer))
+	}
+	switch {
+	case len(names) == 0:
+		return login{}, fmt.Errorf("%s names no issuer to log in with; use a key, or --issuer and --client-id", server)
+	case issuer != "":
+		return login{}, usagef("--issuer: expected one of %s, or --client-id beside it", strings.Join(names, ", "))
+	}
+	return login{}, usagef("%s names several issuers; choose with --issuer: %s", server, strings.Join(names, ", "))
 }
 
 func (a *app) logoutCommand() *cobra.Command {

@@ -15,15 +15,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/auth/jwt"
+	"github.com/modelserveai/modelserve/gateway/control"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/test/issuer"
 )
 
-// whoami is a platform that lists as its one key who calls.
+// whoami is a platform that lists as its one key who calls, and names its issuer as
+// the gateway's control API does.
 func whoami(t *testing.T, config jwt.Issuer) *httptest.Server {
 	t.Helper()
 	v, err := jwt.New([]jwt.Issuer{config}, jwt.Options{Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
@@ -32,6 +35,10 @@ func whoami(t *testing.T, config jwt.Issuer) *httptest.Server {
 	}
 	t.Cleanup(v.Close)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/login" {
+			_ = json.NewEncoder(w).Encode(control.Logins{Issuers: []control.Login{{Issuer: config.Issuer, ClientID: config.Login.ClientID, Scopes: config.Login.Scopes}}})
+			return
+		}
 		credential, err := auth.Credential(r.Header)
 		if err != nil {
 			problem.Write(w, err)
@@ -77,7 +84,7 @@ func TestALoginIsUsedAndRenewed(t *testing.T) {
 	s.fails(exitFailed, "modelserve login", "keys", "list")
 
 	terminal := &approver{real: real, done: make(chan error, 1)}
-	code := Run(t.Context(), []string{"login", "--issuer", real.URL, "--client-id", issuer.Client, "--scope", "openid,offline_access,api"}, Env{
+	code := Run(t.Context(), []string{"login"}, Env{
 		Out: terminal, Err: terminal, Vars: s.vars, Dir: s.dir,
 	})
 	if err := <-terminal.done; err != nil || code != exitOK {
@@ -208,5 +215,67 @@ func TestLoginRefusesIssuersThatAreNone(t *testing.T) {
 	s.fails(exitFailed, "HOME", "login", "--issuer", "https://id.test", "--client-id", "cli")
 	s.vars["HOME"] = t.TempDir()
 	s.fails(exitFailed, "https://", "login", "--issuer", "http://id.test", "--client-id", "cli")
-	s.fails(exitUsage, "--issuer", "login")
+}
+
+func TestThePlatformNamesTheIssuer(t *testing.T) {
+	t.Parallel()
+	const (
+		one = `{"issuer":"https://a.test","client_id":"cli","scopes":["openid","api"]}`
+		two = `{"issuer":"https://b.test","client_id":"other","scopes":[]}`
+	)
+	standard := []string{"openid", "offline_access"}
+	for name, tc := range map[string]struct {
+		named string
+		asked login
+		want  login
+		fault string
+	}{
+		"the only one":             {one, login{}, login{Issuer: "https://a.test", ClientID: "cli", Scopes: []string{"openid", "api"}}, ""},
+		"the only one, by name":    {one, login{Issuer: "https://a.test"}, login{Issuer: "https://a.test", ClientID: "cli", Scopes: []string{"openid", "api"}}, ""},
+		"one of several, by name":  {one + "," + two, login{Issuer: "https://b.test"}, login{Issuer: "https://b.test", ClientID: "other", Scopes: standard}, ""},
+		"another client":           {one, login{ClientID: "mine"}, login{Issuer: "https://a.test", ClientID: "mine", Scopes: []string{"openid", "api"}}, ""},
+		"other scopes":             {one, login{Scopes: []string{"x"}}, login{Issuer: "https://a.test", ClientID: "cli", Scopes: []string{"x"}}, ""},
+		"not asked":                {"no JSON", login{Issuer: "https://c.test", ClientID: "c"}, login{Issuer: "https://c.test", ClientID: "c", Scopes: standard}, ""},
+		"several":                  {one + "," + two, login{}, login{}, "choose with --issuer: https://a.test, https://b.test"},
+		"none of these":            {one + "," + two, login{Issuer: "https://c.test"}, login{}, "expected one of https://a.test, https://b.test"},
+		"none":                     {"", login{}, login{}, "names no issuer"},
+		"none, by name":            {"", login{Issuer: "https://a.test"}, login{}, "names no issuer"},
+		"no platform":              {"no JSON", login{}, login{}, "ask how to log in"},
+		"an issuer in plain text":  {`{"issuer":"http://id.test","client_id":"cli"}`, login{}, login{}, "expected https://"},
+		"text acting on terminals": {`{"issuer":"\u001b[2J","client_id":"cli"},` + two, login{}, login{}, "issuer: \uFFFD[2J, "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Authorization") != "" {
+					t.Error("a credential was sent")
+				}
+				_, _ = fmt.Fprintf(w, `{"issuers":[%s]}`, tc.named)
+			}))
+			defer server.Close()
+			got, err := choose(t.Context(), server.URL, tc.asked)
+			if tc.fault == "" && err != nil || tc.fault != "" && (err == nil || !strings.Contains(err.Error(), tc.fault)) {
+				t.Fatalf("%v, want %q", err, tc.fault)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestALoginThatEndedIsNoObstacleToTheNext holds that the platform is asked without it.
+func TestALoginThatEndedIsNoObstacleToTheNext(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"issuers":[]}`))
+	}))
+	defer server.Close()
+	s := newShell(t)
+	s.vars["XDG_CONFIG_HOME"], s.vars["MODELSERVE_SERVER"] = t.TempDir(), server.URL
+	file := loginFile{filepath.Join(s.vars["XDG_CONFIG_HOME"], "modelserve", "token.json")}
+	if err := file.change(func(all logins) error { all[server.URL] = &login{Token: "t", Expires: time.Now()}; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	s.fails(exitFailed, "names no issuer", "login")
 }
