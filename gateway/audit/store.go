@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -49,13 +53,51 @@ func (f *Filter) Matches(e *Entry) bool {
 		(f.Before == 0 || e.Seq < f.Before)
 }
 
+// Chains are the heads of all chains, by their tenants' names, and so the platform's
+// first: of those that are stored, and of those of which only the platform's chain
+// says that they were begun, which somebody removed. Either alone is not enough: what
+// was said may have been trimmed.
+func Chains(ctx context.Context, s Store) ([]Head, error) {
+	stored, err := s.Heads(ctx, time.Time{}, math.MaxInt32)
+	if err != nil {
+		return nil, err
+	}
+	heads := map[string]Head{Platform: {}}
+	for page := (Filter{Tenant: Platform, Action: openAction, Limit: openPage}); ; {
+		opened, err := s.Entries(ctx, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range opened {
+			tenant := strings.TrimPrefix(e.Resource, chainResource)
+			heads[tenant] = Head{Tenant: tenant}
+			page.Before = e.Seq
+		}
+		if len(opened) < openPage {
+			break
+		}
+	}
+	for _, head := range stored {
+		heads[head.Tenant] = head
+	}
+	all := slices.Collect(maps.Values(heads))
+	slices.SortFunc(all, func(a, b Head) int { return strings.Compare(a.Tenant, b.Tenant) })
+	return all, nil
+}
+
+// openPage is how many of the entries that say that a chain was begun are read at once.
+const openPage = 1000
+
 // openAction is the action of the entry in the platform's chain that says that a
 // tenant's chain was begun.
 const openAction = "audit.open"
 
+// chainResource is what a chain's resource begins with, before its tenant.
+const chainResource = "chain:"
+
 // Opened is that entry. It is stored with the first of the tenant's.
 func Opened(tenant string, at time.Time) Entry {
-	return Entry{At: at, Tenant: Platform, Actor: "gateway", Action: openAction, Outcome: Done, Resource: "chain:" + tenant}
+	return Entry{At: at, Tenant: Platform, Actor: "gateway", Action: openAction, Outcome: Done, Resource: chainResource + tenant}
 }
 
 // TrimAction is the action of the entry that says what was removed.
@@ -91,7 +133,7 @@ func Verify(ctx context.Context, s Store, tenant string) (Verdict, error) {
 		c.end(head)
 	}
 	if c.broken == 0 && tenant != Platform {
-		opened, err := s.Entries(ctx, Filter{Tenant: Platform, Action: openAction, Resource: "chain:" + tenant, Limit: 2})
+		opened, err := s.Entries(ctx, Filter{Tenant: Platform, Action: openAction, Resource: chainResource + tenant, Limit: 2})
 		if err != nil {
 			return Verdict{}, err
 		}

@@ -30,6 +30,11 @@ func (a *API) addAudit(set *operation.Set) {
 		Needs:   auth.DoReadAudit, Codes: []problem.Code{problem.Overloaded},
 	}, a.verifyAudit)
 	operation.Add(set, operation.Operation{
+		Method: http.MethodGet, Pattern: "/v1/audit/chains", ID: "listChains", Tag: "audit",
+		Summary: "List every chain of the audit log, with its head",
+		Needs:   auth.DoAnything,
+	}, a.listChains)
+	operation.Add(set, operation.Operation{
 		Method: http.MethodGet, Pattern: "/v1/audit/export", ID: "exportAudit", Tag: "audit",
 		Summary: "A chain of the audit log as JSON Lines, the oldest entry first",
 		Needs:   auth.DoReadAudit, Codes: []problem.Code{problem.Overloaded},
@@ -136,6 +141,46 @@ func (p *page) before() (int64, error) {
 
 func formatSeq(seq int64) string {
 	return base64.RawURLEncoding.EncodeToString(strconv.AppendInt(nil, seq, 10))
+}
+
+// Chain is the end of one: what the gateway logs of it each minute can be compared
+// with it.
+type Chain struct {
+	Tenant   string `json:"tenant,omitempty" doc:"absent for the platform's"`
+	Platform bool   `json:"platform"`
+	Seq      int64  `json:"seq" doc:"of its newest entry; 0 is of a chain that has no head, for nothing happened or somebody removed it"`
+	Hash     string `json:"hash" doc:"of its newest entry"`
+}
+
+// ChainList is a page of chains.
+type ChainList struct {
+	Chains []Chain `json:"chains"`
+	Next   string  `json:"next_cursor,omitempty" doc:"asks for the next page; absent on the last"`
+}
+
+type listChainsOutput struct{ Body ChainList }
+
+func (a *API) listChains(ctx context.Context, _ *call.Call, in *page) (*listChainsOutput, error) {
+	from, err := in.afterText()
+	if err != nil {
+		return nil, err
+	}
+	all, err := audit.Chains(ctx, a.deps.Audit)
+	if err != nil {
+		return nil, err
+	}
+	out := &listChainsOutput{}
+	for _, head := range all {
+		if head.Tenant < from {
+			continue
+		}
+		if len(out.Body.Chains) == in.Limit {
+			out.Body.Next = formatText(head.Tenant)
+			break
+		}
+		out.Body.Chains = append(out.Body.Chains, Chain{head.Tenant, head.Tenant == audit.Platform, head.Seq, head.Hash})
+	}
+	return out, nil
 }
 
 // Verdict is whether a chain holds.

@@ -108,6 +108,29 @@ func TestChainsOfOthersAreForAdmins(t *testing.T) {
 	}
 }
 
+func TestChainsAreListed(t *testing.T) {
+	t.Parallel()
+	a := logged(t)
+	a.wants(403, "GET", "/v1/audit/chains", "")
+	a.as("default", auth.Admin)
+	var got []string
+	for query := "limit=1"; query != ""; {
+		page := a.wants(200, "GET", "/v1/audit/chains?"+query, "")
+		for _, item := range list(page, "chains") {
+			chain, _ := item.(map[string]any)
+			got = append(got, fmt.Sprint(chain["tenant"], " ", chain["platform"], " ", chain["seq"]))
+		}
+		query = ""
+		if next, ok := page["next_cursor"].(string); ok {
+			query = "limit=1&cursor=" + next
+		}
+	}
+	if diff := cmp.Diff([]string{"<nil> true 1", "acme false 9"}, got); diff != "" {
+		t.Error(diff)
+	}
+	a.wants(400, "GET", "/v1/audit/chains?cursor=!", "")
+}
+
 // TestADamagedChainDoesNotHold holds that each way of changing a stored entry is found.
 func TestADamagedChainDoesNotHold(t *testing.T) {
 	t.Parallel()

@@ -12,7 +12,7 @@ import (
 // FuzzQueries holds that cursors and filters of lists are read or refused by field, whatever they
 // are, and that what is refused is not repeated.
 func FuzzQueries(f *testing.F) {
-	paths := []string{"/v1/keys", "/v1/roles", "/v1/grants", "/v1/audit", "/v1/access", "/v1/audit/export", "/v1/audit/verify"}
+	paths := []string{"/v1/keys", "/v1/roles", "/v1/grants", "/v1/audit", "/v1/access", "/v1/audit/export", "/v1/audit/verify", "/v1/audit/chains"}
 	a := logged(f)
 	a.as("acme", auth.KeysAdmin, auth.RolesAdmin, auth.AuditRead)
 	for _, seed := range [][2]string{

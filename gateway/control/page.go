@@ -29,7 +29,7 @@ func (p *page) after() (auth.Cursor, error) {
 	return auth.Cursor{CreatedAt: time.UnixMilli(ms).UTC(), ID: id}, nil
 }
 
-// afterText is the cursor of a list that is in order of names.
+// afterText is the cursor of a list that is in order of names; "" is none.
 func (p *page) afterText() (string, error) {
 	name, err := base64.RawURLEncoding.DecodeString(p.Cursor)
 	if err != nil || len(name) > 0 && !auth.IsLabel(string(name)) {

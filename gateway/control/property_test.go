@@ -241,7 +241,7 @@ func (p *player) views(tenant string) string {
 	p.caller.Lineage = ""
 	for _, path := range []string{
 		"/v1/keys?limit=3", "/v1/keys?limit=200", "/v1/roles", "/v1/roles/r1", "/v1/roles/e1", "/v1/grants?limit=200", "/v1/keys/nobody", "/v1/grants/nobody",
-		"/v1/access?action=infer&resource=a", "/v1/access?action=roles:admin", "/v1/audit/verify",
+		"/v1/access?action=infer&resource=a", "/v1/access?action=roles:admin", "/v1/audit/verify", "/v1/audit/chains",
 	} {
 		got := p.do(request{path: path})
 		fmt.Fprintf(&b, "%s %d %s\n", path, got.status, got.body)

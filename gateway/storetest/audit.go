@@ -337,3 +337,40 @@ func wiped(t *testing.T, b *bench) {
 	b.fill(t, "a", 2) // as somebody does who begins it anew
 	b.broken(t, "begun anew", "a", 1)
 }
+
+// listed holds that a chain is listed by its head, also when the platform's chain no
+// longer has the entry that opened it, and by that entry where somebody removed the
+// chain with its head.
+func listed(t *testing.T, b *bench) {
+	chains := func() []string {
+		t.Helper()
+		all, err := audit.Chains(t.Context(), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tenants []string
+		for _, head := range all {
+			tenants = append(tenants, head.Tenant)
+			if _, is := b.chain(t, head.Tenant); is != head {
+				t.Errorf("head %+v, want %+v", head, is)
+			}
+		}
+		return tenants
+	}
+	same(t, "of an empty log", []string{audit.Platform}, chains())
+	b.fill(t, "old", 3)
+	if n, err := b.Trim(t.Context(), audit.Platform, now().Add(time.Minute), 0); err != nil || n != 0 { // the newest stays
+		t.Fatalf("removed %d, %v", n, err)
+	}
+	b.fill(t, audit.Platform, 1)
+	if n, err := b.Trim(t.Context(), audit.Platform, now().Add(time.Minute), 0); err != nil || n != 1 {
+		t.Fatalf("removed %d, %v", n, err)
+	}
+	b.fill(t, "wiped", 2)
+	b.fill(t, "new", 1)
+	b.db.Remove(t, "wiped", 1, 2, true)
+	same(t, "chains", []string{audit.Platform, "new", "old", "wiped"}, chains())
+	b.db.Remove(t, "old", 2, 2, false)
+	b.broken(t, "one whose opening was trimmed", "old", 2)
+	b.broken(t, "one that is gone", "wiped", 1)
+}

@@ -103,6 +103,7 @@ func RunStore(t *testing.T, open func(t *testing.T) Database) {
 		"a cut beginning is found":         cutBeginning,
 		"a chain without its head is none": noHead,
 		"a chain that is gone is found":    wiped,
+		"every chain is listed":            listed,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -204,18 +203,22 @@ head, still follows: compare its head with those that the gateway logs.`,
 	return cmd
 }
 
-// chains asks for every chain: the platform's, whose entries say which others were
-// begun.
+// chains asks for every chain.
 func (c *client) chains(ctx context.Context) ([]url.Values, error) {
-	opened, err := pages[auditEntry](ctx, c, "/v1/audit", "entries", url.Values{"platform": {"true"}, "action": {"audit.open"}}, 0)
+	all, err := pages[struct {
+		Tenant   string `json:"tenant"`
+		Platform bool   `json:"platform"`
+	}](ctx, c, "/v1/audit/chains", "chains", nil, 0)
 	if err != nil {
 		return nil, err
 	}
-	queries := []url.Values{{"platform": {"true"}}}
-	for _, e := range slices.Backward(opened) {
-		if tenant, ok := strings.CutPrefix(e.Resource, "chain:"); ok {
-			queries = append(queries, url.Values{"tenant": {tenant}})
+	queries := make([]url.Values, 0, len(all))
+	for _, chain := range all {
+		if chain.Platform {
+			queries = append(queries, url.Values{"platform": {"true"}})
+			continue
 		}
+		queries = append(queries, url.Values{"tenant": {chain.Tenant}})
 	}
 	return queries, nil
 }

@@ -188,8 +188,12 @@ func TestAnExportThatBreaksOffFails(t *testing.T) {
 func TestVerifyFailsWhereOneChainDoesNotHold(t *testing.T) {
 	t.Parallel()
 	server := fakePlatform(t, map[string]func(http.ResponseWriter, *http.Request){
-		"GET /v1/audit": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = fmt.Fprint(w, `{"entries":[{"seq":9,"resource":"chain:bad"},{"seq":3,"resource":"chain:good"}]}`)
+		"GET /v1/audit/chains": func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("cursor") == "" {
+				_, _ = fmt.Fprint(w, `{"chains":[{"platform":true,"seq":9},{"tenant":"bad","seq":4}],"next_cursor":"x"}`)
+				return
+			}
+			_, _ = fmt.Fprint(w, `{"chains":[{"tenant":"good","seq":3}]}`)
 		},
 		"GET /v1/audit/verify": func(w http.ResponseWriter, r *http.Request) {
 			switch tenant := r.URL.Query().Get("tenant"); tenant {
@@ -206,7 +210,7 @@ func TestVerifyFailsWhereOneChainDoesNotHold(t *testing.T) {
 	s.vars = map[string]string{"MODELSERVE_SERVER": server.URL, "MODELSERVE_KEY": "ms_test_key"}
 	s.wants("CHAIN  HOLDS  ENTRIES  BROKEN AT\n(own)  yes    12\n", "audit", "verify")
 	r := s.run("audit", "verify", "--all")
-	want := "CHAIN       HOLDS  ENTRIES  BROKEN AT\n(platform)  yes    12\ngood        yes    12\nbad         NO     4        5\n"
+	want := "CHAIN       HOLDS  ENTRIES  BROKEN AT\n(platform)  yes    12\nbad         NO     4        5\ngood        yes    12\n"
 	if r.code != exitFailed || r.out != want || !strings.Contains(r.err, "the chain bad does not hold: it is broken at entry 5") {
 		t.Errorf("%+v", r)
 	}
