@@ -87,8 +87,8 @@ var table = map[Code]Row{
 	},
 	PermissionDenied: {
 		Status: http.StatusForbidden, GRPC: 7, Title: "Permission denied",
-		Cause: "The credential is good and lacks the scope that `detail` names.",
-		Cure:  "Use another key, or have an admin create one with that scope.",
+		Cause: "The credential is good and has no right to do this: no scope of the key, no role and no grant gives the permission that `detail` names.",
+		Cure:  "`modelserve access explain` says what a key may do, and why. Use another credential, or have somebody who holds the permission grant it (`modelserve grants create`), or make a key that has it.",
 	},
 	NotFound: {
 		Status: http.StatusNotFound, GRPC: 5, Title: "Not found",

@@ -98,7 +98,7 @@ func Open(ctx context.Context, config Config, store Store, hashKeys []auth.HashK
 	if err := c.checkHashes(ctx); err != nil {
 		return nil, err
 	}
-	if c.rights, err = rights.NewMirror(store, tel.Registry, tel.Logger); err != nil {
+	if c.rights, err = rights.NewMirror(store, gatewayfile.Default().Stale, tel.Registry, tel.Logger); err != nil {
 		return nil, err
 	}
 	if c.refusals, err = audit.NewRecorder(store, audit.Retention{Age: config.AuditAge, Entries: config.AuditEntries}, tel.Registry, tel.Logger); err != nil {

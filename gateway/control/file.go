@@ -60,7 +60,7 @@ func (a *API) getFile(context.Context, *call.Call, *struct{}) (*getFileOutput, e
 	is := a.deps.File.InForce()
 	out := &getFileOutput{Gateway{
 		Generation: is.Generation, Digest: is.Digest, Since: is.Since.UTC(), AgeSeconds: time.Since(is.Since).Seconds(), Bad: is.Bad,
-		Stale: is.File.Stale.String(),
+		Stale: gatewayfile.Written(is.File.Stale),
 	}}
 	for i := range is.File.Issuers {
 		f := &is.File.Issuers[i]

@@ -75,7 +75,7 @@ func newAPI(t testing.TB, options ...option) *api {
 		t.Fatal(err)
 	}
 	a := &api{t: t, mux: http.NewServeMux(), store: &rightstest.Store{}}
-	if a.mirror, err = rights.NewMirror(a.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)); err != nil {
+	if a.mirror, err = rights.NewMirror(a.store, time.Minute, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	if a.hasher, err = auth.NewHasher(auth.NewHashKey()); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/control/operation"
+	"github.com/modelserveai/modelserve/gateway/gatewayfile"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -248,7 +249,7 @@ func (r *Rotation) overlap() (time.Duration, error) {
 	}
 	overlap, err := time.ParseDuration(r.Overlap)
 	if err != nil || overlap < 0 || overlap > longestOverlap {
-		return 0, problem.Invalid("overlap", "expected a duration such as 24h, 0s to %v", longestOverlap)
+		return 0, problem.Invalid("overlap", "expected a duration such as 24h, 0s to %s", gatewayfile.Written(longestOverlap))
 	}
 	return overlap, nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/gatewayfile"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -24,7 +25,7 @@ type NewKey struct {
 // End is when what is made ends, of bodies.
 type End struct {
 	ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"a time to come, such as 2027-01-31T12:00:00Z, at most ten years ahead"`
-	ExpiresIn string     `json:"expires_in,omitempty" pattern:"^(([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h))*$" doc:"a duration such as 720h, at least a second and at most ten years; not with expires_at; null or empty where it is left out"`
+	ExpiresIn string     `json:"expires_in,omitempty" pattern:"^(([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h))*$" doc:"a duration such as 720h, at least 1s and at most 87600h (ten years); not with expires_at; null or empty where it is left out"`
 }
 
 // How long something may be good for. Without an end it is good until it is ended.
@@ -38,7 +39,7 @@ func (e *End) at(now time.Time) (time.Time, error) {
 	if e.ExpiresIn != "" {
 		life, err := time.ParseDuration(e.ExpiresIn)
 		if err != nil || life < shortestLife || life > longestLife {
-			return time.Time{}, problem.Invalid("expires_in", "expected a duration such as 720h, at least %v and at most %v", shortestLife, longestLife)
+			return time.Time{}, problem.Invalid("expires_in", "expected a duration such as 720h, at least %s and at most %s", gatewayfile.Written(shortestLife), gatewayfile.Written(longestLife))
 		}
 		return now.Add(life), nil
 	}
@@ -47,7 +48,7 @@ func (e *End) at(now time.Time) (time.Time, error) {
 	case at == nil:
 		return time.Time{}, nil
 	case !at.Truncate(time.Millisecond).After(now) || at.After(now.Add(longestLife)): // the zero time would be without an end
-		return time.Time{}, problem.Invalid("expires_at", "expected a time to come, such as 2027-01-31T12:00:00Z, at most %v ahead", longestLife)
+		return time.Time{}, problem.Invalid("expires_at", "expected a time to come, such as 2027-01-31T12:00:00Z, at most ten years ahead")
 	}
 	return *at, nil
 }

@@ -22,6 +22,17 @@ type File struct {
 // Default is what is in force without a file.
 func Default() *File { return &File{Stale: 30 * time.Second} }
 
+// Written is a duration as people write one in the file: "1h", not "1h0m0s".
+func Written(d time.Duration) string {
+	text := d.String()
+	for _, nothing := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, nothing) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
+}
+
 // Fault is one thing that is wrong with a file.
 type Fault struct {
 	Path   string `json:"path"`   // "issuers[0].leeway"; "" is the file
@@ -99,7 +110,7 @@ func (f *form) file(at func(path string) int, faults Faults) (*File, Faults) {
 			return 0
 		}
 		if err != nil || d < least || d > most {
-			faults = append(faults, Fault{path, at(path), fmt.Sprintf("expected a duration, %v to %v", least, most)})
+			faults = append(faults, Fault{path, at(path), fmt.Sprintf("expected a duration, %s to %s", Written(least), Written(most))})
 		}
 		return d
 	}

@@ -83,7 +83,7 @@ issuers:
 			"line 8: issuers[0].algorithms[0]: expected one of RS256", "line 9: issuers[0].secret: there is no such field",
 		}},
 		"durations": {head + "stale: 2h\nissuers:\n  - {issuer: https://a, audiences: [b], tenant: claims.c, leeway: 6m}\n", []string{
-			"line 3: stale: expected a duration, 1s to 1h0m0s", "line 5: issuers[0].leeway: expected a duration, 0s to 5m0s",
+			"line 3: stale: expected a duration, 1s to 1h", "line 5: issuers[0].leeway: expected a duration, 0s to 5m",
 		}},
 		"an expression": {head + "issuers:\n  - issuer: https://id\n    audiences: [b]\n    tenant: claims.(\n", []string{"line 6: issuers[0].tenant: expected an expression in CEL"}},
 		"a plain URL":   {head + "issuers:\n  - {issuer: 'http://id.example.com', audiences: [b], tenant: claims.o}\n", []string{"line 4: issuers[0].issuer: expected https"}},
@@ -192,4 +192,16 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("file %v, error %v", file, err)
 		}
 	})
+}
+
+func TestDurationsAreShownAsPeopleWriteThem(t *testing.T) {
+	t.Parallel()
+	for want, d := range map[string]time.Duration{
+		"0s": 0, "1s": time.Second, "1m30s": 90 * time.Second, "5m": 5 * time.Minute, "1h": time.Hour, "1h10m": 70 * time.Minute,
+		"1h0m1s": time.Hour + time.Second, "10h": 10 * time.Hour, "20m": 20 * time.Minute, "87600h": 87600 * time.Hour, "1.5s": 1500 * time.Millisecond,
+	} {
+		if got := gatewayfile.Written(d); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
 }

@@ -25,9 +25,6 @@ const (
 	useEvery      = 5 * time.Second       // within which a use of a key is stored
 )
 
-// DefaultStale is how long what is known stays good while the database is away.
-const DefaultStale = 30 * time.Second
-
 // Mirror is the copy of what is stored. It implements auth.KnownKeys and
 // auth.Authorizer. Run keeps it current.
 type Mirror struct {
@@ -56,17 +53,18 @@ type view struct {
 	asOf     time.Time // when the read that gave it began; zero before the first
 }
 
-// NewMirror makes a Mirror that knows nothing until it has polled.
-func NewMirror(store Store, registry prometheus.Registerer, logger *slog.Logger) (*Mirror, error) {
+// NewMirror makes a Mirror that knows nothing until it has polled. What it knows then
+// stays good for stale while the database is away.
+func NewMirror(store Store, stale time.Duration, registry prometheus.Registerer, logger *slog.Logger) (*Mirror, error) {
 	m := &Mirror{store: store, logger: logger, asked: make(chan struct{}, 1), committing: make(chan struct{}, 1)}
 	m.view.Store(&view{state: access.NewState()})
-	m.SetStale(DefaultStale)
+	m.SetStale(stale)
 	var err error
 	m.metrics, err = newMetrics(registry, m)
 	return m, err
 }
 
-// SetStale sets how long what is known stays good while the database is away.
+// SetStale changes how long what is known stays good while the database is away.
 func (m *Mirror) SetStale(d time.Duration) { m.stale.Store(int64(d)) }
 
 // State is what is known now.

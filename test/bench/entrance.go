@@ -155,7 +155,7 @@ func wireNothing(ctx context.Context, deps *gateway.Deps) (ended func(), err err
 		return nil, err
 	}
 	store := nothingStored{}
-	if deps.Rights, err = rights.NewMirror(store, deps.Telemetry.Registry, deps.Telemetry.Logger); err != nil {
+	if deps.Rights, err = rights.NewMirror(store, time.Hour, deps.Telemetry.Registry, deps.Telemetry.Logger); err != nil {
 		return nil, err
 	}
 	deps.Keys, deps.Audit = store, store

@@ -28,7 +28,7 @@ func Hasher(t testing.TB) *auth.Hasher {
 // ends.
 func Mirror(t testing.TB, store rights.Store) *rights.Mirror {
 	t.Helper()
-	m, err := rights.NewMirror(store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	m, err := rights.NewMirror(store, 30*time.Second, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
