@@ -33,7 +33,6 @@ func environment(t *testing.T, s3, function, key string) map[string]string {
 	return map[string]string{
 		"PORT": "0", "MODELSERVE_METRICS_ADDRESS": "127.0.0.1:0",
 		"MODELSERVE_GATEWAY_DB": filepath.Join(dir, "gateway.db"), "MODELSERVE_ROUTES": routes, "MODELSERVE_ADMIN_KEY": key, "MODELSERVE_HASH_KEYS": hashKey().String(),
-		"MODELSERVE_POLICIES":  filepath.Join(dir, "policies"),
 		"MODELSERVE_S3_BUCKET": "models", "MODELSERVE_S3_ENDPOINT": s3, "MODELSERVE_S3_PATH_STYLE": "true",
 		"MODELSERVE_S3_ACCESS_KEY_ID": "a", "MODELSERVE_S3_SECRET_ACCESS_KEY": "b",
 	}

@@ -1,8 +1,10 @@
 package standalone
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -184,6 +186,74 @@ func TestAKeyIsFollowedHoweverItIsSet(t *testing.T) {
 	if err := run(t.Context(), unreadable, func(net.Addr) { t.Error("it listens with half a key") }); err == nil || !strings.Contains(err.Error(), "MODELSERVE_PUBLIC_KEY") {
 		t.Errorf("with half a key: %v", err)
 	}
+}
+
+// TestAnOlderPolicyIsNotFollowedByAnotherGateway holds that a signed policy which
+// somebody put back in the bucket is followed by no gateway of the database in which a
+// newer one is kept, also by one that never saw it.
+func TestAnOlderPolicyIsNotFollowedByAnotherGateway(t *testing.T) {
+	t.Parallel()
+	backend := s3mem.New()
+	if err := backend.CreateBucket("models"); err != nil {
+		t.Fatal(err)
+	}
+	s3 := httptest.NewServer(gofakes3.New(backend).Server())
+	t.Cleanup(s3.Close)
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, r.URL.Path) }))
+	t.Cleanup(service.Close)
+	keys, key := t.TempDir(), newKey(t)
+	signer, err := sign.CreateKeys(filepath.Join(keys, "key"), filepath.Join(keys, "pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := environment(t, s3.URL, service.URL, key)
+	shared["MODELSERVE_PUBLIC_KEY_FILE"] = filepath.Join(keys, "pub")
+	gateway := func(database string) config {
+		t.Helper()
+		variables := maps.Clone(shared)
+		variables["MODELSERVE_GATEWAY_DB"] = database
+		var cfg config
+		if err := env.ParseFrom(&cfg, variables); err != nil {
+			t.Fatal(err)
+		}
+		return cfg
+	}
+	database, other := shared["MODELSERVE_GATEWAY_DB"], filepath.Join(t.TempDir(), "other.db")
+	store, err := artifact.NewStore(t.Context(), gateway(database).Storage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := func(what, database, version string) {
+		t.Helper()
+		if _, body := get(t, startGateway(t, gateway(database)), "", "/v2/models/iris", key); !strings.Contains(body, `"version":"`+version+`"`) {
+			t.Errorf("%s: %s, want version %s", what, body, version)
+		}
+	}
+	policies := make([][]byte, 2)
+	for i := range policies {
+		publish(t, store, fmt.Sprint(i))
+		_, err := store.ChangePolicy(t.Context(), "iris", artifact.Changing{Signer: signer}, func(p *model.Policy) error {
+			p.Aliases = map[string]int{"stable": i + 1}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		object, err := backend.GetObject("models", "models/iris/policy.json", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if policies[i], err = io.ReadAll(object.Contents); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answers("the newest", database, "2")
+	_, err = backend.PutObject("models", "models/iris/policy.json", map[string]string{}, bytes.NewReader(policies[0]), int64(len(policies[0])), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers("with the same database", database, "2")
+	answers("with a database in which none is kept", other, "1")
 }
 
 // startGateway runs the gateway until the test ends.

@@ -45,15 +45,12 @@ type config struct {
 	// Grace is how long requests may take to end after SIGTERM.
 	Grace time.Duration `env:"MODELSERVE_GRACE" envDefault:"30s"`
 
-	// Database is where keys, roles, grants and the audit log are: the URL of
-	// PostgreSQL (postgres://USER:PASSWORD@HOST/DB?sslmode=verify-full), which any
-	// number of gateways share, or the file of one gateway alone, in a folder that is
-	// there. It is a secret.
+	// Database is where keys, roles, grants, the audit log and the newest policy of each
+	// model are: the URL of PostgreSQL
+	// (postgres://USER:PASSWORD@HOST/DB?sslmode=verify-full), which any number of
+	// gateways share, or the file of one gateway alone, in a folder that is there. It is
+	// a secret.
 	Database string `env:"MODELSERVE_GATEWAY_DB,unset"`
-
-	// Policies is a folder in which the newest policy of each model is kept, so that an
-	// older one is not followed after a restart.
-	Policies string `env:"MODELSERVE_POLICIES" envDefault:"/var/lib/modelserve/policies"`
 
 	// HashKeys are what the secrets of keys are hashed with: <id>:<32 bytes in
 	// base64>, as `modelserve gateway hash-key` makes one, the current one first and
@@ -169,7 +166,7 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 	if err := importAdminKey(ctx, who, cfg.AdminKey); err != nil {
 		return err
 	}
-	store, err := openStore(ctx, cfg, tel)
+	store, err := openStore(ctx, cfg, database, tel)
 	if err != nil {
 		return err
 	}
@@ -208,9 +205,11 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 	return serve(ctx, cfg, tel, handler, listening, func() { draining.Store(true) }, found.follow)
 }
 
-// database is where keys, roles, grants and the audit log are.
+// database is where keys, roles, grants and the audit log are, and the newest policies,
+// so that no gateway follows one that is older.
 type database interface {
 	callers.Store
+	artifact.LastGood
 	Close() error
 }
 
@@ -223,16 +222,12 @@ func openDatabase(ctx context.Context, where string) (database, error) {
 }
 
 // openStore opens the published models, whose policies decide where calls go.
-func openStore(ctx context.Context, cfg config, tel *telemetry.Telemetry) (*artifact.PolicyReader, error) {
+func openStore(ctx context.Context, cfg config, kept artifact.LastGood, tel *telemetry.Telemetry) (*artifact.PolicyReader, error) {
 	store, err := artifact.NewStore(ctx, cfg.Storage)
 	if err != nil {
 		return nil, err
 	}
 	verifier, err := cfg.Trust.Verifier(ctx, tel.Logger)
-	if err != nil {
-		return nil, err
-	}
-	kept, err := artifact.NewPolicyFolder(cfg.Policies)
 	if err != nil {
 		return nil, err
 	}

@@ -46,6 +46,8 @@ type Durable interface {
 	Store
 	Convert(ctx context.Context, convert func(auth.Hash) auth.Hash) (int, error)
 	HashedBy(ctx context.Context) (map[string]int, error)
+	KeptPolicy(ctx context.Context, model string) ([]byte, error)
+	KeepPolicy(ctx context.Context, model string, generation int64, data []byte) error
 }
 
 // RunDurable runs the part of the suite that is of databases alone. open returns an
@@ -61,6 +63,8 @@ func RunDurable(t *testing.T, open func(t *testing.T) (Database, SQL)) {
 		"a decision that takes long holds up others only for a while": slowDecision,
 		"a caller who goes while deciding stores nothing":             goneWhileDeciding,
 		"a row that cannot be read is an error":                       unreadable,
+		"the newest policy of a model is kept":                        policies,
+		"of policies that several keep at once the newest stays":      policiesAtOnce,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -16,15 +16,16 @@ import (
 )
 
 // LastGood keeps the newest policy of each model beyond the process, so that one
-// that starts again does not follow an older one. PolicyFolder is one.
+// that starts again, or another one, does not follow an older one. PolicyFolder is
+// one, and the gateway's databases are.
 type LastGood interface {
-	// Load returns the bytes of policy.json that were kept of a model; nil where none
-	// were. They are verified by whoever uses them.
-	Load(ctx context.Context, name string) ([]byte, error)
+	// KeptPolicy returns the bytes of policy.json that were kept of a model; nil where
+	// none were. They are verified by whoever uses them.
+	KeptPolicy(ctx context.Context, model string) ([]byte, error)
 
-	// Keep keeps the bytes of policy.json of a generation, unless those of a later
-	// one are kept.
-	Keep(ctx context.Context, name string, generation int64, data []byte) error
+	// KeepPolicy keeps the bytes of policy.json of a generation, unless those of the
+	// same or a later one are kept.
+	KeepPolicy(ctx context.Context, model string, generation int64, data []byte) error
 }
 
 // PolicyFolder keeps policies as files of a folder, NAME.json each, of at most
@@ -40,8 +41,8 @@ func NewPolicyFolder(dir string) (*PolicyFolder, error) {
 	return &PolicyFolder{dir: dir}, nil
 }
 
-// Load implements LastGood.
-func (p *PolicyFolder) Load(_ context.Context, name string) ([]byte, error) {
+// KeptPolicy implements LastGood.
+func (p *PolicyFolder) KeptPolicy(_ context.Context, name string) ([]byte, error) {
 	path, err := p.path(name)
 	if err != nil {
 		return nil, err
@@ -56,8 +57,8 @@ func (p *PolicyFolder) Load(_ context.Context, name string) ([]byte, error) {
 	return data, nil
 }
 
-// Keep implements LastGood.
-func (p *PolicyFolder) Keep(ctx context.Context, name string, generation int64, data []byte) (err error) {
+// KeepPolicy implements LastGood.
+func (p *PolicyFolder) KeepPolicy(ctx context.Context, name string, generation int64, data []byte) (err error) {
 	path, err := p.path(name)
 	if err != nil {
 		return err
@@ -71,7 +72,7 @@ func (p *PolicyFolder) Keep(ctx context.Context, name string, generation int64, 
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		return fmt.Errorf("keep the policy of model %s: lock: %w", name, err)
 	}
-	have, err := p.Load(ctx, name)
+	have, err := p.KeptPolicy(ctx, name)
 	if err != nil {
 		return err
 	}

@@ -29,9 +29,9 @@ func policyFolder(t *testing.T) *PolicyFolder {
 // broken is a LastGood whose disk takes nothing, or gives nothing.
 type broken struct{ err error }
 
-func (b broken) Load(context.Context, string) ([]byte, error) { return nil, b.err }
+func (b broken) KeptPolicy(context.Context, string) ([]byte, error) { return nil, b.err }
 
-func (b broken) Keep(context.Context, string, int64, []byte) error { return b.err }
+func (b broken) KeepPolicy(context.Context, string, int64, []byte) error { return b.err }
 
 // TestWhatIsKeptIsVerified holds what becomes of a policy that is kept beyond a
 // process, when that starts again beside an older one that somebody put back.
@@ -102,6 +102,96 @@ func TestACallDoesNotFailForWhatIsKept(t *testing.T) {
 	}
 }
 
+// database is a LastGood of several processes, which may be away.
+type database struct {
+	LastGood
+
+	err   error
+	hang  bool
+	asked int
+}
+
+func (s *database) KeptPolicy(ctx context.Context, name string) ([]byte, error) {
+	s.asked++
+	if s.hang {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	if s.err != nil {
+		return nil, s.err
+	}
+	return s.LastGood.KeptPolicy(ctx, name)
+}
+
+func (s *database) KeepPolicy(ctx context.Context, name string, generation int64, data []byte) error {
+	if s.err != nil || s.hang {
+		return s.err
+	}
+	return s.LastGood.KeepPolicy(ctx, name, generation, data)
+}
+
+// TestAPolicyThatAnotherProcessKeptCounts holds what one process follows of what another has
+// kept, while what keeps it is there and while it is away.
+func TestAPolicyThatAnotherProcessKeptCounts(t *testing.T) {
+	t.Parallel()
+	signer := newSigner(t)
+	f, s := twoVersions(t)
+	documents := make([]string, 4) // by how many changes they have
+	for change, version := range []int{0, 1, 2, 1} {
+		if version == 0 {
+			continue
+		}
+		if _, err := s.ChangePolicy(t.Context(), "m", Changing{Signer: signer}, stable(version)); err != nil {
+			t.Fatal(err)
+		}
+		documents[change] = string(f.Object(t, "models/m/policy.json"))
+	}
+	kept := &database{LastGood: policyFolder(t)}
+	reader := func() *PolicyReader {
+		return NewPolicyReader(s, sign.NewVerifier(signer.Public()), slog.New(slog.DiscardHandler)).Keeping(kept)
+	}
+	one, other := reader(), reader()
+	follows := func(what string, r *PolicyReader, change int) {
+		t.Helper()
+		want, err := model.ParsePolicy("m", []byte(documents[change]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.Policy(t.Context(), "m"); err != nil || !cmp.Equal(*got, want.Policy) {
+			t.Errorf("%s: %+v, %v; want the policy of change %d", what, got, err, change)
+		}
+	}
+	f.set(t, documents[1])
+	follows("at first", other, 1)
+	f.set(t, documents[2])
+	follows("the second", one, 2)
+	f.set(t, documents[1])
+	follows("the first is put back, where only the other process saw the second", other, 2)
+
+	kept.err = errors.New("away")
+	f.set(t, documents[3])
+	follows("a newer one, while what keeps them is away", other, 3)
+	f.set(t, documents[2])
+	follows("an older one, likewise", other, 3)
+	fresh := reader()
+	f.set(t, documents[1])
+	follows("an older one, by a process that knows none", fresh, 1)
+	kept.err = nil
+	follows("the same, once what keeps them is back", fresh, 2)
+	f.set(t, documents[3])
+	follows("the newest, which was not kept when it was first read", other, 3)
+	f.set(t, documents[2])
+	follows("by then it is kept", fresh, 3)
+
+	kept.hang, kept.asked = true, 0
+	for range 3 {
+		follows("while it does not answer", fresh, 3)
+	}
+	if kept.asked != 1 {
+		t.Errorf("it was asked %d times", kept.asked)
+	}
+}
+
 // TestTheNewestPolicyIsKept has several processes keep generations at once.
 func TestTheNewestPolicyIsKept(t *testing.T) {
 	t.Parallel()
@@ -120,7 +210,7 @@ func TestTheNewestPolicyIsKept(t *testing.T) {
 		group.Go(func() {
 			p, err := NewPolicyFolder(kept.dir) // another process
 			if err == nil {
-				err = p.Keep(t.Context(), "m", generation+1, data)
+				err = p.KeepPolicy(t.Context(), "m", generation+1, data)
 			}
 			if err != nil {
 				t.Error(err)
@@ -128,14 +218,14 @@ func TestTheNewestPolicyIsKept(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if got, err := kept.Load(t.Context(), "m"); err != nil || !cmp.Equal(got, document(20)) {
+	if got, err := kept.KeptPolicy(t.Context(), "m"); err != nil || !cmp.Equal(got, document(20)) {
 		t.Errorf("%s, %v", got, err)
 	}
 	for _, name := range []string{"../m", "", ".lock", "a/b", "M"} {
-		if _, err := kept.Load(t.Context(), name); err == nil {
+		if _, err := kept.KeptPolicy(t.Context(), name); err == nil {
 			t.Errorf("%q was read", name)
 		}
-		if err := kept.Keep(t.Context(), name, 1, document(1)); err == nil {
+		if err := kept.KeepPolicy(t.Context(), name, 1, document(1)); err == nil {
 			t.Errorf("%q was written", name)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/sign"
@@ -21,8 +22,9 @@ type PolicyReader struct {
 	kept     LastGood // nil is none
 	logger   *slog.Logger
 
-	mu    sync.Mutex
-	known map[string]*knownPolicy
+	mu       sync.Mutex
+	known    map[string]*knownPolicy
+	askAgain time.Time // what keeps policies, after it did not answer
 }
 
 // knownPolicy is the last good policy of a model.
@@ -30,7 +32,6 @@ type knownPolicy struct {
 	policy     *model.Policy
 	generation int64
 	kept       int64  // the generation that is kept beyond the process
-	looked     bool   // for what is kept
 	fault      string // of what was there last, as it was logged; "" is none
 	keeping    string // what was wrong with what is kept, as it was logged
 }
@@ -38,14 +39,23 @@ type knownPolicy struct {
 // maxKnown bounds the policies that are remembered.
 const maxKnown = 10_000
 
+// What keeps policies holds nobody up for long: one that does not answer is left alone
+// for a while.
+const (
+	keepTimeout = time.Second
+	keepPause   = 5 * time.Second
+)
+
 // NewPolicyReader reads policies of store. A nil verifier follows every policy
 // that can be read.
 func NewPolicyReader(store *Store, verifier *sign.Verifier, logger *slog.Logger) *PolicyReader {
 	return &PolicyReader{Store: store, verifier: verifier, logger: logger, known: map[string]*knownPolicy{}}
 }
 
-// Keeping has the reader keep what it follows beyond the process, and begin with that.
-// It is for before the first Policy. Without a verifier nothing is kept.
+// Keeping has the reader keep what it follows beyond the process, and follow nothing
+// older than what is kept there, by whatever process. While what keeps it is away, what
+// this process has seen decides. It is for before the first Policy. Without a verifier
+// nothing is kept.
 func (r *PolicyReader) Keeping(kept LastGood) *PolicyReader {
 	if r.verifier != nil {
 		r.kept = kept
@@ -99,15 +109,19 @@ func (r *PolicyReader) check(ctx context.Context, name string) (*policyVersion, 
 	return have, nil
 }
 
-// recall begins with what is kept of a model. It must have been signed, too, and
-// where the keys were replaced since, it was for nobody.
+// recall learns what is kept of a model, each time, for another process may have kept
+// it. It must have been signed, too, and where the keys were replaced since, it was for
+// nobody.
 func (r *PolicyReader) recall(ctx context.Context, name string) {
-	if r.kept == nil || r.looked(name) {
+	if r.kept == nil || r.away() {
 		return
 	}
-	data, err := r.kept.Load(ctx, name)
+	bounded, cancel := context.WithTimeout(ctx, keepTimeout)
+	defer cancel()
+	data, err := r.kept.KeptPolicy(bounded, name)
 	if err != nil {
-		r.cannotKeep(ctx, name, err) // it is tried again with the next call
+		r.hangs(ctx, bounded)
+		r.cannotKeep(ctx, name, err)
 		return
 	}
 	var have *policyVersion
@@ -118,23 +132,44 @@ func (r *PolicyReader) recall(ctx context.Context, name string) {
 			err = have.verify(r.verifier)
 		}
 	}
-	r.mu.Lock()
-	known := r.entry(name, true)
-	known.looked = true
-	if data != nil && err == nil && have.Generation > known.generation {
-		known.policy, known.generation, known.kept = &have.Policy, have.Generation, have.Generation
-	}
-	r.mu.Unlock()
 	if err != nil {
 		r.cannotKeep(ctx, name, err)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.entry(name, have != nil)
+	if known == nil {
+		return
+	}
+	known.kept = 0 // where it was lost, what is followed is kept again
+	if have != nil {
+		known.kept = have.Generation
+	}
+	if have != nil && have.Generation > known.generation {
+		known.policy, known.generation = &have.Policy, have.Generation
+	}
+	if known.kept >= known.generation {
+		known.keeping = ""
 	}
 }
 
-func (r *PolicyReader) looked(name string) bool {
+// away reports whether what keeps policies did not answer a moment ago.
+func (r *PolicyReader) away() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	known := r.known[name]
-	return known != nil && known.looked
+	return time.Now().Before(r.askAgain)
+}
+
+// hangs notes that what keeps policies did not answer in time, if it was not the caller
+// who went.
+func (r *PolicyReader) hangs(ctx, bounded context.Context) {
+	if ctx.Err() != nil || bounded.Err() == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.askAgain = time.Now().Add(keepPause)
 }
 
 // follow remembers a good policy. One that was deleted leaves its generation
@@ -158,14 +193,20 @@ func (r *PolicyReader) follow(ctx context.Context, name string, have *policyVers
 // keep keeps a policy beyond the process. Where that fails it is tried again when the
 // policy is next read.
 func (r *PolicyReader) keep(ctx context.Context, name string, have *policyVersion) {
-	if err := r.kept.Keep(ctx, name, have.Generation, have.data); err != nil {
+	if r.away() {
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, keepTimeout)
+	defer cancel()
+	if err := r.kept.KeepPolicy(bounded, name, have.Generation, have.data); err != nil {
+		r.hangs(ctx, bounded)
 		r.cannotKeep(ctx, name, err)
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if known := r.known[name]; known != nil {
-		known.kept, known.keeping = max(known.kept, have.Generation), ""
+		known.kept = max(known.kept, have.Generation)
 	}
 }
 

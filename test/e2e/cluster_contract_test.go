@@ -56,7 +56,7 @@ func TestClusterRuntimeContract(t *testing.T) {
 		hasHugePages(t, proc)
 	})
 	t.Run("the gateway", func(t *testing.T) {
-		isConfined(t, processOf(t, "gateway", "gateway"), "/tmp", "/var/lib/modelserve")
+		isConfined(t, processOf(t, "gateway", "gateway"), "/tmp")
 	})
 	t.Run("concurrency", func(t *testing.T) {
 		done := callTogether(t, p, read, 8)

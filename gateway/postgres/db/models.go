@@ -71,6 +71,12 @@ type Key struct {
 	LastUsedAt  int64
 }
 
+type Policy struct {
+	Model      string
+	Generation int64
+	Data       []byte
+}
+
 type Role struct {
 	Tenant      string
 	Name        string
