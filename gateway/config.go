@@ -58,7 +58,8 @@ type Config struct {
 	Secret string `env:"MODELSERVE_GATEWAY_SECRET,unset" filled:"true"`
 
 	// TrustedProxies are the networks whose X-Forwarded-Host is believed, and whose
-	// X-Forwarded-For, up to the rightmost entry that is of none of them.
+	// X-Forwarded-For, up to the rightmost entry that is of none of them. Whoever can
+	// call from one of them chooses the address that failures are counted by.
 	TrustedProxies []netip.Prefix `env:"MODELSERVE_TRUSTED_PROXIES"`
 }
 
@@ -109,6 +110,11 @@ func (c *Config) Check() []error {
 	}
 	if err := infer.CheckSecret(c.Secret); err != nil {
 		faults = append(faults, env.Faultf("MODELSERVE_GATEWAY_SECRET", "%v", err))
+	}
+	for _, network := range c.TrustedProxies {
+		if network.Bits() == 0 {
+			faults = append(faults, env.Faultf("MODELSERVE_TRUSTED_PROXIES", "expected the networks of proxies, got %v, which is everybody's: each caller would choose their address", network))
+		}
 	}
 	if c.AccessRate < 0 || c.AccessRate > 1_000_000 {
 		faults = append(faults, env.Faultf("MODELSERVE_ACCESS_LOG_RATE", "expected 1 to 1000000 lines a second, got %d", c.AccessRate))

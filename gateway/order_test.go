@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -11,12 +12,15 @@ import (
 // each time: as the settings are listed.
 func TestFaultsAreReportedInOneOrder(t *testing.T) {
 	t.Parallel()
-	config := Config{Timeout: 25 * time.Hour, BodyTimeout: -1, StreamIdle: -1, StreamInFlight: -1}
+	config := Config{Timeout: 25 * time.Hour, BodyTimeout: -1, StreamIdle: -1, StreamInFlight: -1, TrustedProxies: []netip.Prefix{
+		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::/0"),
+	}}
 	want := []string{
 		"MODELSERVE_REQUEST_TIMEOUT: expected at most 24h, got 25h0m0s",
 		"MODELSERVE_BODY_TIMEOUT: expected at most 24h, got -1ns",
 		"MODELSERVE_STREAM_IDLE: expected at most 24h, got -1ns",
 		"MODELSERVE_STREAM_IN_FLIGHT: expected 1 to 1000, got -1",
+		"MODELSERVE_TRUSTED_PROXIES: expected the networks of proxies, got ::/0, which is everybody's: each caller would choose their address",
 	}
 	for range 20 {
 		var got []string

@@ -36,6 +36,58 @@ func TestTheSourceIsTheRightmostThatIsNoProxy(t *testing.T) {
 	}
 }
 
+// TestTheSourceInACluster holds what the settings of config/ come to. Each request comes
+// from queue-proxy, by loopback, and each proxy adds who called it.
+func TestTheSourceInACluster(t *testing.T) {
+	t.Parallel()
+	const (
+		client    = "192.0.2.7"
+		ingress   = "10.244.0.8"
+		activator = "10.244.0.9"
+		forged    = "203.0.113.9"
+	)
+	networks := func(texts ...string) (all []netip.Prefix) {
+		for _, text := range append(texts, "127.0.0.1/32", "::1/128") {
+			all = append(all, netip.MustParsePrefix(text))
+		}
+		return all
+	}
+	base, pods, all := networks(), networks("10.244.0.0/24"), networks("10.244.0.0/24", "192.0.2.0/24")
+	for name, tc := range map[string]struct {
+		trusted   []netip.Prefix
+		forwarded string
+		want      string
+	}{
+		"loopback alone":                        {base, client + ", " + ingress + ", " + activator, activator},
+		"loopback alone, without the activator": {base, client + ", " + ingress, ingress},
+		"loopback alone, forged":                {base, forged + ", " + ingress, ingress},
+		"and pods":                              {pods, client + ", " + ingress + ", " + activator, client},
+		"and pods, without the activator":       {pods, client + ", " + ingress, client},
+		"and pods, forged on the left":          {pods, forged + ", " + client + ", " + ingress + ", " + activator, client},
+		"and pods, twice through it":            {pods, client + ", 127.0.0.1, " + ingress + ", " + activator, client},
+		"and pods, called by one":               {pods, "10.244.0.3, " + ingress, "10.244.0.3"},
+		"and pods, nothing written":             {pods, "", "127.0.0.1"},
+		"too much, none written":                {pods, forged + ", " + activator, forged},
+		"too much, a pod that forges":           {pods, forged + ", 10.244.0.3, " + ingress, forged},
+		"too much, a network of callers":        {all, forged + ", " + client + ", " + ingress, forged},
+	} {
+		for form, peer := range map[string]string{"version 4": "127.0.0.1:5", "version 6": "[::1]:5", "version 4 in version 6": "[::ffff:127.0.0.1]:5"} {
+			t.Run(name+"/"+form, func(t *testing.T) {
+				t.Parallel()
+				g := &gateway{config: Config{TrustedProxies: tc.trusted}}
+				from := netip.MustParseAddrPort(peer)
+				if !g.trusted(from.Addr()) {
+					t.Error("queue-proxy is not trusted")
+				}
+				got := g.source(from, []string{tc.forwarded}).Addr()
+				if tc.forwarded != "" && got.String() != tc.want || tc.forwarded == "" && got != from.Addr() {
+					t.Errorf("%s, want %s", got, tc.want)
+				}
+			})
+		}
+	}
+}
+
 func FuzzForwardedFor(f *testing.F) {
 	for _, seed := range []string{"", "192.0.2.7", "a, b", "[::1]:1, 10.0.0.1", ",,,"} {
 		f.Add(seed)

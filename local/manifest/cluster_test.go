@@ -266,7 +266,7 @@ func checkOverlay(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(b.validate(ctx), b.confined(), b.granted(), b.bounded(), b.verified(), b.proven(), b.decided(), b.known(variables))
+	return errors.Join(b.validate(ctx), b.confined(), b.granted(), b.bounded(), b.verified(), b.proven(), b.decided(), b.sourced(), b.known(variables))
 }
 
 // verified holds that the keys of models and policies reach every process that
@@ -376,6 +376,8 @@ func TestOverlaysWithAFault(t *testing.T) {
 		"a variable of the other":   {"base/gateway.yaml", "MODELSERVE_HOSTS", "MODELSERVE_MODELS", "prod", "Service gateway: MODELSERVE_MODELS: nothing reads it"},
 		"a default set again":       {"overlays/dev/settings.yaml", "MODELSERVE_LOG_LEVEL: debug", "MODELSERVE_LOG_LEVEL: info", "dev", "MODELSERVE_LOG_LEVEL: \"info\" is the default"},
 		"a default in other words":  {"base/gateway.yaml", "- name: MODELSERVE_HOSTS\n              value: gateway.default.models.test", "- name: MODELSERVE_GRACE\n              value: 0m30s", "dev", "MODELSERVE_GRACE: \"0m30s\" is the default"},
+		"everybody is a proxy":      {"base/gateway.yaml", "::1/128", "::1/128,0.0.0.0/0", "prod", "0.0.0.0/0 has callers in it"},
+		"queue-proxy is none":       {"base/gateway.yaml", "127.0.0.1/32,", "", "staging", "127.0.0.1 is missing"},
 		"a value of no type":        {"overlays/dev/settings.yaml", `PATH_STYLE: "true"`, `PATH_STYLE: "yes"`, "dev", "MODELSERVE_S3_PATH_STYLE: "},
 		"a Service not confined":    {"base/pool.yaml", "drop: [ALL]", "drop: [NET_RAW]", "dev", "Service pool: it keeps capabilities"},
 		"no account":                {"base/pool.yaml", "serviceAccountName: function", "serviceAccountName: nobody", "dev", "Service pool: there is no ServiceAccount \"nobody\""},

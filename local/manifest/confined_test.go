@@ -3,8 +3,10 @@ package manifest_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +17,45 @@ import (
 
 // nobody is the user of the base images.
 const nobody = 65532
+
+// sourced holds whom the gateway believes where a call comes from: queue-proxy, by
+// loopback, which every call comes from, and beside it private networks alone.
+func (b *built) sourced() error {
+	const variable = "MODELSERVE_TRUSTED_PROXIES"
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("Service gateway: "+variable+": "+format, args...))
+	}
+	at := slices.IndexFunc(b.services, func(s *servingv1.Service) bool { return s.Name == "gateway" })
+	if at < 0 {
+		return nil // the local platform has one of its own
+	}
+	var networks string
+	for _, e := range b.services[at].Spec.Template.Spec.Containers[0].Env {
+		if e.Name == variable {
+			networks = e.Value
+		}
+	}
+	queueProxy := map[netip.Addr]bool{netip.MustParseAddr("127.0.0.1"): false, netip.IPv6Loopback(): false}
+	for _, text := range strings.Split(networks, ",") {
+		network, err := netip.ParsePrefix(text)
+		switch {
+		case err != nil:
+			fault("%w", err)
+		case !network.Addr().IsLoopback() && !network.Addr().IsPrivate() || network.Bits() < 8:
+			fault("%v has callers in it", network)
+		}
+		for address := range queueProxy {
+			queueProxy[address] = queueProxy[address] || network.Contains(address)
+		}
+	}
+	for address, trusted := range queueProxy {
+		if !trusted {
+			fault("%v is missing: every call comes from there", address)
+		}
+	}
+	return errors.Join(faults...)
+}
 
 // confined holds what every Service ships with: the least that it may do, room
 // to write in, and one port for both protocols.

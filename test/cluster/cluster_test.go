@@ -90,6 +90,19 @@ func TestDelegate(t *testing.T) {
 	}
 }
 
+// TestTheGatewayKnowsThisClustersPods holds that the network of pods, whose addresses
+// the activator and the ingress have, is the one that overlays/dev has the gateway trust.
+func TestTheGatewayKnowsThisClustersPods(t *testing.T) {
+	t.Parallel()
+	patch, err := os.ReadFile("../../config/overlays/dev/gateway.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "value: 127.0.0.1/32,::1/128," + podCIDR + "\n"; !strings.Contains(string(patch), want) {
+		t.Errorf("config/overlays/dev/gateway.yaml has not %q", want)
+	}
+}
+
 func TestWithoutProxy(t *testing.T) {
 	t.Parallel()
 	const own = "198.18.0.0/30,10.96.0.0/16,10.244.0.0/24,.svc,.test"
