@@ -96,8 +96,8 @@ func TestTenantsDoNotGrowTheMetrics(t *testing.T) {
 	for labels, want := range map[[3]string]float64{
 		{"subject-99", route, "refused"}: 1,
 		{"acme-99", route, "good"}:       1,
-		{"_other", route, "refused"}:      many - 100,
-		{"_other", route, "good"}:         many - 100,
+		{"_other", route, "refused"}:     many - 100,
+		{"_other", route, "good"}:        many - 100,
 		{"", "none", "refused"}:          unknown,
 	} {
 		if counted[labels] != want {

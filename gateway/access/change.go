@@ -42,7 +42,7 @@ func (d *Decider) CreateKey(k *auth.Key) (*Change, error) {
 	if err := d.rolesExist("roles", k.Tenant, k.Roles); err != nil {
 		return nil, err
 	}
-	if err := d.gives(d.State.Own(d.By), d.State.ownOfKey(k, nil), "make a key with"); err != nil {
+	if err := d.gives(d.State.Own(d.By), d.State.ownOfKey(k), "make a key with"); err != nil {
 		return nil, err
 	}
 	if n := d.lineages(k.Tenant); n >= d.Bounds.Keys {
@@ -70,7 +70,7 @@ func (d *Decider) RevokeKey(id string, rotations bool) (*Change, error) {
 		return nil, err
 	}
 	if k.Lineage != d.By.Lineage {
-		if err := d.gives(d.rights(), d.State.ownOfKey(k, nil), "revoke a key with"); err != nil {
+		if err := d.gives(d.rights(), d.State.ownOfKey(k), "revoke a key with"); err != nil {
 			return nil, err // nor may they take from others what they could not give
 		}
 	}
@@ -140,6 +140,9 @@ func (d *Decider) PutRole(r *Role) (*Change, error) {
 	after := d.State.Apply(&Change{Roles: []*Role{r}})
 	if after.reaches(r.Tenant, r.Inherits, r.Name) {
 		return nil, problem.Invalid("inherits", "the role would inherit itself")
+	}
+	if err := after.bounded(r.Tenant, d.Now); err != nil {
+		return nil, err
 	}
 	for _, state := range []*State{d.State, after} { // nor may they take from others what they could not give
 		content := &Set{}
@@ -294,8 +297,12 @@ func (d *Decider) Grant(g *Grant) (*Change, error) {
 	if d.By.Subject != "" {
 		change.Subjects = []*Subject{SubjectOf(d.By)}
 	}
+	after := d.State.Apply(change)
+	if err := after.bounded(g.Tenant, d.Now); err != nil {
+		return nil, err
+	}
 	given := 0
-	for _, p := range d.State.Apply(change).solutionOf(g.Tenant, d.Now).given[g.To] {
+	for _, p := range after.solutionOf(g.Tenant, d.Now).given[g.To] {
 		if p.grant.ID == g.ID {
 			given++
 		}

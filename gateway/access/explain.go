@@ -120,7 +120,7 @@ func (s *State) path(tenant, name string, wanted func(auth.Permission) bool) (pa
 
 func (e *explanation) grants() {
 	counting := e.state.solutionOf(e.of.Tenant, e.now).given
-	to := recipients(e.of)
+	to := recipientsOf(e.of.Tenant, e.of.Lineage, e.of.Subject)
 	for _, g := range e.state.Tenant(e.of.Tenant).Grants {
 		if !slices.Contains(to, g.To) {
 			continue
@@ -153,7 +153,7 @@ func (e *explanation) grantNot(g *Grant) {
 	}
 	p := set.all[i]
 	var why string
-	own := e.state.ownOf(g.By, e.now, &solution{})
+	own := e.state.ownOf(g.By, e.now, newSolution())
 	switch {
 	case !g.ExpiresAt.IsZero() && !e.now.Before(g.ExpiresAt):
 		why = "ended at " + at(g.ExpiresAt)
@@ -173,12 +173,7 @@ func (e *explanation) grantNot(g *Grant) {
 
 // granted reports whether a giver holds a permission by grants.
 func (e *explanation) granted(by Giver, p auth.Permission) bool {
-	for to, list := range e.state.solutionOf(by.Tenant, e.now).given {
-		if to.is(by) && slices.ContainsFunc(list, func(one given) bool { return one.permission.Covers(p) }) {
-			return true
-		}
-	}
-	return false
+	return e.state.solutionOf(by.Tenant, e.now).hands(by, p)
 }
 
 // giver names who gave a grant, as those who get it may know.
@@ -214,7 +209,7 @@ const mostNear = 5
 func (e *explanation) near(held *Set) {
 	area := func(p auth.Permission) string { before, _, _ := strings.Cut(string(p), ":"); return before }
 	var near []string
-	for _, p := range held.all {
+	for p := range held.each {
 		if slices.ContainsFunc(e.needs, func(n auth.Permission) bool { return area(n) == area(p) }) {
 			near = append(near, string(p))
 		}

@@ -11,8 +11,9 @@ import (
 // Set is what a principal may do, compiled: a decision takes about a microsecond at
 // most, however many permissions there are. The zero Set allows nothing.
 type Set struct {
-	all   []auth.Permission // as they were added, none of which covers one that came later
-	index *index            // of all, where they are many
+	all    []auth.Permission // as they were added, none of which covers one that came later
+	index  *index            // of all, where they are many
+	shared []*Set            // what it has besides, with others
 }
 
 // few is up to how many permissions are looked through one by one. Nearly every key
@@ -33,10 +34,29 @@ type patterns struct {
 
 // Allows reports whether the set has a permission, or one that covers it.
 func (s *Set) Allows(p auth.Permission) bool {
-	if s.index != nil {
-		return s.index.allows(p)
+	switch {
+	case s.index != nil && s.index.allows(p):
+		return true
+	case s.index == nil && slices.ContainsFunc(s.all, func(has auth.Permission) bool { return has.Covers(p) }):
+		return true
 	}
-	return slices.ContainsFunc(s.all, func(has auth.Permission) bool { return has.Covers(p) })
+	return slices.ContainsFunc(s.shared, func(of *Set) bool { return of.Allows(p) })
+}
+
+// each is every permission of the set; some may be covered by others.
+func (s *Set) each(yield func(auth.Permission) bool) {
+	for _, p := range s.all {
+		if !yield(p) {
+			return
+		}
+	}
+	for _, of := range s.shared {
+		for _, p := range of.all {
+			if !yield(p) {
+				return
+			}
+		}
+	}
 }
 
 func (i *index) allows(p auth.Permission) bool {
@@ -107,9 +127,12 @@ func (p *patterns) add(pattern string) {
 		p.names[pattern] = true
 		return
 	}
-	p.begins = slices.DeleteFunc(p.begins, func(b string) bool { return strings.HasPrefix(b, begin) })
 	i := sort.SearchStrings(p.begins, begin)
-	p.begins = slices.Insert(p.begins, i, begin)
+	end := i
+	for end < len(p.begins) && strings.HasPrefix(p.begins[end], begin) {
+		end++ // what begins with it comes behind it in order
+	}
+	p.begins = slices.Replace(p.begins, i, end, begin)
 }
 
 // Covers reports whether the set has all that another has.
@@ -117,7 +140,7 @@ func (s *Set) Covers(other *Set) bool { return s.lacks(other) == "" }
 
 // lacks is the first permission of another set that this one has not; "" is none.
 func (s *Set) lacks(other *Set) auth.Permission {
-	for _, p := range other.all {
+	for p := range other.each {
 		if !s.Allows(p) {
 			return p
 		}

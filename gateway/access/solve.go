@@ -3,6 +3,7 @@ package access
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
@@ -20,9 +21,16 @@ type solution struct {
 	until   time.Time // when something in it ends; zero is never
 	foreign bool      // something was given by a principal of another tenant
 	given   map[Recipient][]given
+	has     map[Recipient]*Set // the same, compiled
 
-	mu   sync.Mutex
-	sets map[string]*Set // what principals may do in all, by who
+	mu    sync.Mutex
+	sets  map[string]*Set // what principals may do in all, by who
+	roles map[string]*Set // what lists of roles come to
+	held  int             // permissions in both
+}
+
+func newSolution() *solution {
+	return &solution{given: map[Recipient][]given{}, has: map[Recipient]*Set{}, sets: map[string]*Set{}, roles: map[string]*Set{}}
 }
 
 // given is one permission that counts, and the grant that it comes of.
@@ -31,20 +39,47 @@ type given struct {
 	grant      *Grant
 }
 
-// maxSets bounds the sets that are kept for one tenant: tokens may have any roles.
-const maxSets = 10_000
+// mostHeld bounds the permissions in the sets that are kept for one tenant: tokens may
+// have any roles, and a hundred keys of the most that a tenant's roles have.
+const mostHeld = 200_000
+
+// solving is a tenant's solution, or that it is being computed: other tenants' calls do
+// not wait for it.
+type solving struct {
+	mu   sync.Mutex // while it is computed
+	last atomic.Pointer[solution]
+}
 
 // solutionOf is the tenant's solution at a time.
 func (s *State) solutionOf(tenant string, now time.Time) *solution {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	old := s.solved[tenant]
-	if old != nil && (old.until.IsZero() || now.Before(old.until)) {
-		return old
+	of := s.solving(tenant)
+	if last := of.last.Load(); last.holds(now) {
+		return last
+	}
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	if last := of.last.Load(); last.holds(now) {
+		return last
 	}
 	solved := s.solve(tenant, now)
-	s.solved[tenant] = solved
+	of.last.Store(solved)
 	return solved
+}
+
+func (s *State) solving(tenant string) *solving {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	of := s.solved[tenant]
+	if of == nil {
+		of = &solving{}
+		s.solved[tenant] = of
+	}
+	return of
+}
+
+// holds reports whether a solution, if there is one, holds at a time.
+func (o *solution) holds(now time.Time) bool {
+	return o != nil && (o.until.IsZero() || now.Before(o.until))
 }
 
 // wish is a permission of a grant that does not count yet.
@@ -54,11 +89,37 @@ type wish struct {
 }
 
 func (s *State) solve(name string, now time.Time) *solution {
-	t := s.Tenant(name)
-	out := &solution{given: map[Recipient][]given{}, sets: map[string]*Set{}}
+	out := newSolution()
 	givers := s.givers(name, now, out)
-	var wishes []wish
-	for _, g := range t.Grants {
+	wishes := s.wishes(name, now, out)
+	for range Depth {
+		var counts, rest []wish
+		for _, w := range wishes {
+			if by := w.grant.By; givers[by] != nil && (givers[by].Allows(w.permission) || by.Tenant == name && out.hands(by, w.permission)) {
+				counts = append(counts, w)
+			} else {
+				rest = append(rest, w)
+			}
+		}
+		if len(counts) == 0 {
+			break
+		}
+		for _, w := range counts { // what they give on counts from the next round
+			to := w.grant.To
+			out.given[to] = append(out.given[to], given(w))
+			if out.has[to] == nil {
+				out.has[to] = &Set{}
+			}
+			out.has[to].add(w.permission)
+		}
+		wishes = rest
+	}
+	return out
+}
+
+// wishes are what a tenant's grants would give.
+func (s *State) wishes(name string, now time.Time, out *solution) (wishes []wish) {
+	for _, g := range s.Tenant(name).Grants {
 		if !out.lives(g.ExpiresAt, now) {
 			continue
 		}
@@ -71,29 +132,17 @@ func (s *State) solve(name string, now time.Time) *solution {
 			wishes = append(wishes, wish{p, g})
 		}
 	}
-	for range Depth {
-		var counts, rest []wish
-		for _, w := range wishes {
-			if of := givers[w.grant.By]; of != nil && of.Allows(w.permission) {
-				counts = append(counts, w)
-			} else {
-				rest = append(rest, w)
-			}
+	return wishes
+}
+
+// hands reports whether what counts until now hands a giver of the tenant a permission.
+func (o *solution) hands(by Giver, p auth.Permission) bool {
+	for _, to := range recipientsOf(by.Tenant, by.Key, by.Subject) {
+		if set := o.has[to]; set != nil && set.Allows(p) {
+			return true
 		}
-		if len(counts) == 0 {
-			break
-		}
-		for _, w := range counts { // what they give on counts from the next round
-			out.given[w.grant.To] = append(out.given[w.grant.To], given(w))
-			for giver, set := range givers {
-				if set != nil && giver.Tenant == name && w.grant.To.is(giver) {
-					set.add(w.permission)
-				}
-			}
-		}
-		wishes = rest
 	}
-	return out
+	return false
 }
 
 // givers are the rights that the givers of a tenant's grants have by themselves.
@@ -122,24 +171,27 @@ func (s *State) ownOf(g Giver, now time.Time, out *solution) *Set {
 	var set *Set
 	if g.Key != "" {
 		for _, k := range t.Keys {
-			if k.Lineage == g.Key && out.lives(k.ExpiresAt, now) {
-				set = s.ownOfKey(k, set)
+			if k.Lineage != g.Key || !out.lives(k.ExpiresAt, now) {
+				continue
 			}
+			if set == nil {
+				set = &Set{}
+			}
+			out.hold(s, set, k.Tenant, k.Roles, k.Scopes, false)
 		}
 		return set
 	}
 	for _, sub := range t.Subjects {
 		if sub.Subject == g.Subject && out.lives(sub.IssuedAt.Add(SubjectCounts), now) {
-			set = s.ownOfRoles(sub.Tenant, sub.Roles, sub.NoAdmin)
+			set = &Set{}
+			out.hold(s, set, sub.Tenant, sub.Roles, nil, sub.NoAdmin)
 		}
 	}
 	return set
 }
 
-func (s *State) ownOfKey(k *auth.Key, set *Set) *Set {
-	if set == nil {
-		set = &Set{}
-	}
+func (s *State) ownOfKey(k *auth.Key) *Set {
+	set := &Set{}
 	for _, p := range k.Scopes {
 		set.add(p)
 	}
@@ -157,6 +209,34 @@ func (s *State) ownOfRoles(tenant string, roles []string, noAdmin bool) *Set {
 	return set
 }
 
+// hold adds scopes and roles to what a set has by itself. What roles come to is kept,
+// and shared by those who have the same ones.
+func (o *solution) hold(s *State, set *Set, tenant string, roles []string, scopes []auth.Permission, noAdmin bool) {
+	for _, p := range scopes {
+		set.add(p)
+	}
+	if len(roles) == 0 {
+		return
+	}
+	name := fmt.Sprintf("%s %v %q", tenant, noAdmin, roles)
+	of := o.roles[name]
+	if of == nil {
+		of = s.ownOfRoles(tenant, roles, noAdmin)
+		o.makeRoom(len(of.all))
+		o.roles[name] = of
+	}
+	set.shared = append(set.shared, of)
+}
+
+// makeRoom has room for n more permissions in what is kept.
+func (o *solution) makeRoom(n int) {
+	if o.held += n + 1; o.held > mostHeld {
+		clear(o.sets)
+		clear(o.roles)
+		o.held = n + 1
+	}
+}
+
 // lives reports whether what ends at a time has not ended, and has the solution be
 // computed anew when it does.
 func (o *solution) lives(ends, now time.Time) bool {
@@ -172,19 +252,15 @@ func (o *solution) lives(ends, now time.Time) bool {
 	return true
 }
 
-// is reports whether a giver of the recipient's tenant gets what it gets.
-func (r Recipient) is(g Giver) bool {
-	return r.Tenant != "" || r.Key != "" && r.Key == g.Key || r.Subject != "" && r.Subject == g.Subject
-}
-
-// recipients are those whose grants a principal gets.
-func recipients(p *auth.Principal) []Recipient {
-	out := []Recipient{{Tenant: p.Tenant}}
-	if p.Lineage != "" {
-		out = append(out, Recipient{Key: p.Lineage})
+// recipientsOf are those whose grants somebody gets: their tenant, and the key's lineage
+// or the subject that they are.
+func recipientsOf(tenant, lineage, subject string) []Recipient {
+	out := []Recipient{{Tenant: tenant}}
+	if lineage != "" {
+		out = append(out, Recipient{Key: lineage})
 	}
-	if p.Subject != "" {
-		out = append(out, Recipient{Subject: p.Subject})
+	if subject != "" {
+		out = append(out, Recipient{Subject: subject})
 	}
 	return out
 }
@@ -210,15 +286,14 @@ func (s *State) Rights(p *auth.Principal, now time.Time) *Set {
 	if set := solved.sets[who]; set != nil {
 		return set
 	}
-	set := s.Own(p)
-	for _, to := range recipients(p) {
-		for _, given := range solved.given[to] {
-			set.add(given.permission)
+	set := &Set{}
+	solved.hold(s, set, p.Tenant, p.Roles, p.Scopes, p.NoAdmin)
+	for _, to := range recipientsOf(p.Tenant, p.Lineage, p.Subject) {
+		if given := solved.has[to]; given != nil {
+			set.shared = append(set.shared, given)
 		}
 	}
-	if len(solved.sets) >= maxSets {
-		clear(solved.sets)
-	}
+	solved.makeRoom(len(set.all))
 	solved.sets[who] = set
 	return set
 }

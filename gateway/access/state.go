@@ -16,12 +16,12 @@ type State struct {
 	builtIn map[string]*Role
 
 	mu     sync.Mutex
-	solved map[string]*solution // by tenant
+	solved map[string]*solving // by tenant
 }
 
 // NewState is the State with nothing stored.
 func NewState() *State {
-	s := &State{tenants: map[string]*Tenant{}, keys: map[string]*auth.Key{}, builtIn: map[string]*Role{}, solved: map[string]*solution{}}
+	s := &State{tenants: map[string]*Tenant{}, keys: map[string]*auth.Key{}, builtIn: map[string]*Role{}, solved: map[string]*solving{}}
 	for _, r := range BuiltIns() {
 		s.builtIn[r.Name] = r
 	}
@@ -32,7 +32,7 @@ func NewState() *State {
 // nothing is stored.
 func (s *State) With(changed map[string]*Tenant) *State {
 	next := &State{
-		tenants: maps.Clone(s.tenants), keys: maps.Clone(s.keys), builtIn: s.builtIn, solved: map[string]*solution{},
+		tenants: maps.Clone(s.tenants), keys: maps.Clone(s.keys), builtIn: s.builtIn, solved: map[string]*solving{},
 	}
 	for name, t := range changed {
 		if before := next.tenants[name]; before != nil {
@@ -54,9 +54,11 @@ func (s *State) With(changed map[string]*Tenant) *State {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, solved := range s.solved {
-		if _, ok := changed[name]; !ok && !solved.foreign {
-			next.solved[name] = solved
+	for name, of := range s.solved {
+		last := of.last.Load()
+		if _, ok := changed[name]; !ok && last != nil && !last.foreign {
+			next.solved[name] = &solving{}
+			next.solved[name].last.Store(last)
 		}
 	}
 	return next
@@ -157,6 +159,15 @@ func (s *State) role(tenant, name string) *Role {
 // expand adds the permissions of roles, and of what they inherit. Names of no role
 // are ignored.
 func (s *State) expand(tenant string, names []string, add func(auth.Permission)) {
+	s.visit(tenant, names, func(r *Role) {
+		for _, p := range r.Permissions {
+			add(p)
+		}
+	})
+}
+
+// visit visits roles and what they inherit, each once.
+func (s *State) visit(tenant string, names []string, each func(*Role)) {
 	seen := map[string]bool{}
 	var visit func(tenant string, names []string)
 	visit = func(tenant string, names []string) {
@@ -166,9 +177,7 @@ func (s *State) expand(tenant string, names []string, add func(auth.Permission))
 				continue
 			}
 			seen[name] = true
-			for _, p := range r.Permissions {
-				add(p)
-			}
+			each(r)
 			visit(r.Tenant, r.Inherits) // everybody's inherit none of one tenant
 		}
 	}

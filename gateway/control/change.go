@@ -32,7 +32,7 @@ type act struct {
 // log. What the caller may do is looked at once more, on the state that the change
 // is made of: they may have lost it since they came.
 func (a *API) change(ctx context.Context, c *call.Call, of act, decide func(*access.Decider) (*access.Change, []note, error)) error {
-	err := a.deps.Rights.Update(ctx, func(s *access.State) (*rights.Stored, error) {
+	err := a.deps.Rights.UpdateFor(ctx, c.Principal.Tenant, func(s *access.State) (*rights.Stored, error) {
 		d := &access.Decider{State: s, Bounds: a.deps.Bounds, Now: time.Now(), By: c.Principal}
 		if err := stillMay(d, of.needs); err != nil {
 			return nil, err

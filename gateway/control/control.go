@@ -43,9 +43,9 @@ type Rights interface {
 	// State is what is known now.
 	State() *access.State
 
-	// Update has a change stored that is decided on the newest state there is. The
-	// error of decide is returned as it is.
-	Update(ctx context.Context, decide func(*access.State) (*rights.Stored, error)) error
+	// UpdateFor has a change of somebody of a tenant stored that is decided on the newest
+	// state there is. The error of decide is returned as it is.
+	UpdateFor(ctx context.Context, tenant string, decide func(*access.State) (*rights.Stored, error)) error
 }
 
 // Keys lists keys, for people: also those that have ended, and when each was used.

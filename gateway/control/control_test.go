@@ -243,7 +243,7 @@ type broken struct{ err error }
 func (b broken) Keys(context.Context, auth.Page) ([]*auth.Key, error) { return nil, b.err }
 func (b broken) Key(context.Context, string) (*auth.Key, error)       { return nil, b.err }
 func (broken) State() *access.State                                   { return access.NewState() }
-func (b broken) Update(context.Context, func(*access.State) (*rights.Stored, error)) error {
+func (b broken) UpdateFor(context.Context, string, func(*access.State) (*rights.Stored, error)) error {
 	return b.err
 }
 

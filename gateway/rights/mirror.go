@@ -35,6 +35,7 @@ type Mirror struct {
 	view    atomic.Pointer[view]
 
 	committing chan struct{} // has room for one Update at a time
+	turns      turns         // of tenants that have changes
 
 	mu      sync.Mutex // of what follows, and of changes of view
 	waiting []chan error
@@ -237,6 +238,19 @@ func (m *Mirror) replace(before *view, state *access.State, p Position, asOf tim
 
 // errDiverged has a commit begin anew, when all was read again.
 var errDiverged = errors.New("the database has lost changes")
+
+// UpdateFor is Update for somebody of a tenant: of each tenant one change waits beside
+// those of others, and the rest behind it.
+func (m *Mirror) UpdateFor(ctx context.Context, tenant string, decide func(*access.State) (*Stored, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	done, err := m.turns.wait(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return m.Update(ctx, decide)
+}
 
 // Update has a change stored that is decided on the newest state there is, while no
 // other change comes between. The error of decide is returned as it is.

@@ -42,7 +42,8 @@ func (s *Set) describe(op *Operation, in *plan, out *output) {
 			}
 		}
 	}
-	if op.Audit != "" {
+	if op.Audit != "" { // a change, of which a tenant's wait for each other
+		codes = append(codes, problem.Overloaded)
 		o.Extensions["x-audit-action"] = op.Audit
 	}
 	for _, a := range in.params {
