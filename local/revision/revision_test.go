@@ -68,7 +68,12 @@ func (i *fake) end(err error) { i.once.Do(func() { i.err = err; close(i.done) })
 func (i *fake) Ready(ctx context.Context) error {
 	select {
 	case <-time.After(time.Until(i.ready)):
-		return nil
+		select { // both may have come to pass
+		case <-i.done:
+			return errors.New("ended")
+		default:
+			return nil
+		}
 	case <-i.done:
 		return errors.New("ended")
 	case <-ctx.Done():
