@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -37,8 +39,13 @@ func TestMain(m *testing.M) {
 func serve(role string) {
 	var hold []byte
 	begun := time.Now()
+	var probes atomic.Int64
+	second := make(chan struct{})
 	mux := http.NewServeMux()
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if probes.Add(1) == 2 {
+			close(second)
+		}
 		state := role
 		if role == "slow" && time.Since(begun) > 200*time.Millisecond {
 			state = "ready"
@@ -54,6 +61,7 @@ func serve(role string) {
 			hold[i] = 1
 		}
 	})
+	mux.HandleFunc("/second-probe", func(http.ResponseWriter, *http.Request) { <-second })
 	mux.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(os.Environ()) })
 	if role == "failed" {
 		fmt.Println(os.WriteFile(os.Getenv("MODELSERVE_TERMINATION_LOG"), []byte("fn: model.onnx: 5 bytes, 10 were promised"), 0))
@@ -139,13 +147,21 @@ func TestReady(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			patience := time.Minute
+			i := launch(t, tc.role, tc.probe, "")
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
 			if tc.name == "never" {
-				patience = 500 * time.Millisecond
+				go func() { // the second probe comes when the first has been answered
+					for {
+						if _, err := get(t, i, "/second-probe"); err == nil || ctx.Err() != nil {
+							break // until then it does not listen yet
+						}
+						runtime.Gosched()
+					}
+					cancel(errors.New("too late"))
+				}()
 			}
-			ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("too late"))
-			defer cancel()
-			err := launch(t, tc.role, tc.probe, "").Ready(ctx)
+			err := i.Ready(ctx)
 			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("ready: %v, want %q", err, tc.want)
 			}

@@ -29,12 +29,15 @@ func (i *Instance) Ready(ctx context.Context) error {
 	interval, fixed := probeFirst, time.Duration(i.probe.PeriodSeconds)*time.Second
 	var last error
 	for good := int32(0); ; {
-		if last = i.once(ctx); last == nil {
+		if err := i.once(ctx); err == nil {
+			last = nil
 			if good++; good >= max(1, i.probe.SuccessThreshold) {
 				return nil
 			}
 		} else {
-			good = 0
+			if good = 0; last == nil || ctx.Err() == nil { // else it says no more than that ctx has ended
+				last = err
+			}
 			if reason := i.report.read(); reason != "" {
 				return errors.New(reason)
 			}
