@@ -158,17 +158,6 @@ func TestGrantsEndByTime(t *testing.T) {
 	w.expect("a", "infer:x", false)
 }
 
-// TestBorrowedRightsDoNotStay holds that what somebody has by a grant alone goes into
-// no key and no role, which would outlive the grant.
-func TestBorrowedRightsDoNotStay(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, key("t", "boss", auth.Admin), key("t", "p", auth.KeysAdmin, auth.RolesAdmin))
-	w.does(w.by("boss").Grant(grant("g1", "t", to("p"), giver("t", "boss"), auth.ModelsWrite)))
-	w.refused(problem.PermissionDenied, nil, second(w.by("p").CreateKey(key("t", "mine", auth.ModelsWrite))))
-	w.refused(problem.PermissionDenied, nil, second(w.by("p").PutRole(&access.Role{Tenant: "t", Name: "mine", Permissions: []auth.Permission{auth.ModelsRead}})))
-	w.does(w.by("p").CreateKey(key("t", "mine", auth.KeysAdmin)))
-}
-
 func TestRotationGivesNobodyMoreThanTheyHave(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, key("t", "boss", auth.Admin), key("t", "p", auth.KeysAdmin, auth.ModelsRead), key("t", "k", auth.ModelsRead))

@@ -28,109 +28,29 @@ type Decider struct {
 	By     *auth.Principal
 }
 
-// Admin reports whether the principal sees beyond their tenant.
+// Admin reports whether the principal sees, and takes away, beyond their tenant.
 func (d *Decider) Admin() bool { return d.rights().Allows(auth.Admin) }
+
+// OwnAdmin reports whether the principal is an admin without grants. What goes on
+// beyond their tenant, or in all of them, takes that: a grant ends.
+func (d *Decider) OwnAdmin() bool { return d.own().Allows(auth.Admin) }
 
 func (d *Decider) rights() *Set { return d.State.Rights(d.By, d.Now) }
 
-// CreateKey decides on a new key. It may have what its maker has without grants:
-// those end, and a key goes on.
-func (d *Decider) CreateKey(k *auth.Key) (*Change, error) {
-	if err := d.ownTenant(k.Tenant); err != nil {
-		return nil, err
-	}
-	if err := d.rolesExist("roles", k.Tenant, k.Roles); err != nil {
-		return nil, err
-	}
-	if err := d.gives(d.State.Own(d.By), d.State.ownOfKey(k), "make a key with"); err != nil {
-		return nil, err
-	}
-	if n := d.lineages(k.Tenant); n >= d.Bounds.Keys {
-		return nil, problem.New(problem.Conflict, "the tenant has %d keys, which is the bound (MODELSERVE_TENANT_KEYS): revoke some", n)
-	}
-	return &Change{Keys: []*auth.Key{k}}, nil
-}
-
-// lineages is how many keys a tenant has, rotations counted once.
-func (d *Decider) lineages(tenant string) int {
-	seen := map[string]bool{}
-	for _, k := range d.State.Tenant(tenant).Keys {
-		if k.Status(d.Now) == auth.Active {
-			seen[k.Lineage] = true
-		}
-	}
-	return len(seen)
-}
-
-// RevokeKey decides on the end of a key, and of all that it was rotated to and
-// from, where rotations is set.
-func (d *Decider) RevokeKey(id string, rotations bool) (*Change, error) {
-	k, err := d.key(id)
-	if err != nil {
-		return nil, err
-	}
-	if k.Lineage != d.By.Lineage {
-		if err := d.gives(d.rights(), d.State.ownOfKey(k), "revoke a key with"); err != nil {
-			return nil, err // nor may they take from others what they could not give
-		}
-	}
-	change := &Change{}
-	for _, other := range d.State.Tenant(k.Tenant).Keys {
-		if other.ID == id || rotations && other.Lineage == k.Lineage {
-			ended := *other
-			ended.RevokedAt = d.Now.UTC().Truncate(time.Millisecond)
-			change.Keys = append(change.Keys, &ended)
-		}
-	}
-	return change, nil
-}
-
-// RotateKey decides on the key that takes over from another, which goes on for the
-// overlap.
-func (d *Decider) RotateKey(id string, overlap time.Duration, rotate func(*auth.Key) *auth.Key) (*Change, error) {
-	k, err := d.key(id)
-	if err != nil {
-		return nil, err
-	}
-	if k.Status(d.Now) != auth.Active {
-		return nil, problem.New(problem.Conflict, "the key has ended, so that it cannot be rotated: make a new one")
-	}
-	for _, other := range d.State.Tenant(k.Tenant).Keys {
-		if other.Replaces == id && other.Status(d.Now) == auth.Active {
-			return nil, problem.New(problem.Conflict, "the key was rotated already, to %s: rotate that one", other.ID)
-		}
-	}
-	if k.Lineage != d.By.Lineage { // whoever rotates a key gets its text
-		all := d.State.Rights(k.Principal(), d.Now)
-		if err := d.gives(d.rights(), all, "rotate a key with"); err != nil {
-			return nil, err
-		}
-	}
-	old := *k
-	if end := d.Now.Add(overlap).UTC().Truncate(time.Millisecond); old.ExpiresAt.IsZero() || end.Before(old.ExpiresAt) {
-		old.ExpiresAt = end
-	}
-	return &Change{Keys: []*auth.Key{rotate(k), &old}}, nil
-}
-
-// key is a key that the principal may see.
-func (d *Decider) key(id string) (*auth.Key, error) {
-	k := d.State.Key(id)
-	if k == nil || k.Tenant != d.By.Tenant && !d.Admin() {
-		return nil, problem.New(problem.NotFound, "there is no key of this id that is not revoked")
-	}
-	return k, nil
-}
+func (d *Decider) own() *Set { return d.State.Own(d.By) }
 
 // PutRole decides on a role's new content.
 func (d *Decider) PutRole(r *Role) (*Change, error) {
 	if slices.ContainsFunc(BuiltIns(), func(b *Role) bool { return b.Name == r.Name }) {
 		return nil, problem.New(problem.Conflict, "the role %s is built in, and fixed: choose another name", r.Name)
 	}
+	if err := d.mayAct(r.Tenant); err != nil {
+		return nil, err
+	}
 	if err := d.nameIsFree(r); err != nil {
 		return nil, err
 	}
-	before := d.own(r)
+	before := d.stored(r)
 	if before == nil && len(d.State.Tenant(r.Tenant).Roles) >= d.Bounds.Roles {
 		return nil, problem.New(problem.Conflict, "there are %d roles, which is the bound (MODELSERVE_TENANT_ROLES): delete some", d.Bounds.Roles)
 	}
@@ -147,15 +67,15 @@ func (d *Decider) PutRole(r *Role) (*Change, error) {
 	for _, state := range []*State{d.State, after} { // nor may they take from others what they could not give
 		content := &Set{}
 		state.expand(r.Tenant, []string{r.Name}, content.add)
-		if err := d.gives(d.State.Own(d.By), content, "write a role with"); err != nil {
+		if err := d.gives(d.own(), content, "write a role with"); err != nil {
 			return nil, err
 		}
 	}
 	return &Change{Roles: []*Role{r}}, nil
 }
 
-// own is what is stored of a role; nil is nothing.
-func (d *Decider) own(r *Role) *Role {
+// stored is what is stored of a role; nil is nothing.
+func (d *Decider) stored(r *Role) *Role {
 	i := slices.IndexFunc(d.State.Tenant(r.Tenant).Roles, func(o *Role) bool { return o.Name == r.Name })
 	if i < 0 {
 		return nil
@@ -169,7 +89,7 @@ func (d *Decider) nameIsFree(r *Role) error {
 		if tenant == r.Tenant || tenant != Everywhere && r.Tenant != Everywhere {
 			continue
 		}
-		if d.own(&Role{Tenant: tenant, Name: r.Name}) != nil {
+		if d.stored(&Role{Tenant: tenant, Name: r.Name}) != nil {
 			return problem.New(problem.Conflict, "there is another role %s, %s: choose another name", r.Name, whose(tenant))
 		}
 	}
@@ -208,13 +128,16 @@ func (d *Decider) DeleteRole(r *Role) (*Change, error) {
 	if slices.ContainsFunc(BuiltIns(), func(b *Role) bool { return b.Name == r.Name }) {
 		return nil, problem.New(problem.Conflict, "the role %s is built in, and fixed", r.Name)
 	}
-	stored := d.own(r)
+	if err := d.mayAct(r.Tenant); err != nil {
+		return nil, err
+	}
+	stored := d.stored(r)
 	if stored == nil {
 		return nil, problem.New(problem.NotFound, "there is no role of this name")
 	}
 	content := &Set{}
 	d.State.expand(stored.Tenant, []string{stored.Name}, content.add)
-	if err := d.gives(d.State.Own(d.By), content, "delete a role with"); err != nil {
+	if err := d.gives(d.own(), content, "delete a role with"); err != nil {
 		return nil, err
 	}
 	if by := d.holders(stored); by != "" {
@@ -262,7 +185,7 @@ func (d *Decider) holders(r *Role) string {
 // Grant decides on a new grant. It counts from the moment it is given, as long as
 // its giver has what it gives.
 func (d *Decider) Grant(g *Grant) (*Change, error) {
-	if err := d.ownTenant(g.Tenant); err != nil {
+	if err := d.mayAct(g.Tenant); err != nil {
 		return nil, err
 	}
 	if err := d.recipientExists(g); err != nil {
@@ -369,11 +292,16 @@ func (d *Decider) grant(id string) *Grant {
 	return nil
 }
 
-func (d *Decider) ownTenant(tenant string) error {
-	if tenant != d.By.Tenant && !d.Admin() {
+// mayAct is nil where the principal may make what goes on in a tenant.
+func (d *Decider) mayAct(tenant string) error {
+	switch {
+	case tenant == d.By.Tenant || d.OwnAdmin():
+		return nil
+	case d.Admin():
+		return problem.New(problem.PermissionDenied, "this credential is an admin by a grant alone, which ends: beyond tenant %s it may not do that", d.By.Tenant)
+	default:
 		return problem.New(problem.PermissionDenied, "this credential may do that in tenant %s only", d.By.Tenant)
 	}
-	return nil
 }
 
 func (d *Decider) rolesExist(field, tenant string, names []string) error {

@@ -153,9 +153,8 @@ func (w *world) key(tenant string, n int) *keyModel {
 
 // mayCreate is the status of a new key.
 func (w *world) mayCreate(by *keyModel, k *keyModel) int {
-	admin := covers(w.holds(by), []auth.Permission{auth.Admin})
 	switch {
-	case !covers(w.holds(by), []auth.Permission{auth.KeysAdmin}), k.tenant != by.tenant && !admin:
+	case !covers(w.holds(by), []auth.Permission{auth.KeysAdmin}), k.tenant != by.tenant && !w.ownAdmin(by):
 		return 403
 	case !w.exist(k.tenant, k.roles):
 		return 400
@@ -166,6 +165,28 @@ func (w *world) mayCreate(by *keyModel, k *keyModel) int {
 	return 201
 }
 
+// ownAdmin reports whether a key is an admin without grants.
+func (w *world) ownAdmin(by *keyModel) bool { return covers(w.own(by), []auth.Permission{auth.Admin}) }
+
+// whose is the tenant of the role that a key changes by a name.
+func (w *world) whose(by *keyModel, name string) string {
+	r := w.role(by.tenant, name)
+	switch {
+	case r != nil && (r.tenant == by.tenant || w.ownAdmin(by)):
+		return r.tenant
+	case w.ownAdmin(by):
+		return access.Everywhere
+	}
+	return by.tenant
+}
+
+// taken reports whether a role's name would have two meanings somewhere.
+func (w *world) taken(r *roleModel) bool {
+	return slices.ContainsFunc(w.roles, func(o *roleModel) bool {
+		return o.name == r.name && o.tenant != r.tenant && (o.tenant == access.Everywhere || r.tenant == access.Everywhere)
+	})
+}
+
 // mayPut is the status of a role.
 func (w *world) mayPut(by *keyModel, r *roleModel) int {
 	before := w.roles
@@ -173,6 +194,8 @@ func (w *world) mayPut(by *keyModel, r *roleModel) int {
 	switch {
 	case !covers(w.holds(by), []auth.Permission{auth.RolesAdmin}):
 		return 403
+	case w.taken(r):
+		return 409
 	case !w.exist(r.tenant, r.inherits), w.reaches(r.tenant, r.inherits, r.name):
 		return 400
 	case old >= 0 && !covers(w.own(by), w.content(r.tenant, []string{r.name})):
@@ -223,7 +246,7 @@ func (w *world) mayDelete(by *keyModel, tenant, name string) int {
 func (w *world) mayGrant(by *keyModel, g *grantModel) int {
 	has := w.holds(by)
 	switch {
-	case !covers(has, []auth.Permission{auth.RolesAdmin}), g.tenant != by.tenant && !covers(has, []auth.Permission{auth.Admin}):
+	case !covers(has, []auth.Permission{auth.RolesAdmin}), g.tenant != by.tenant && !w.ownAdmin(by):
 		return 403
 	case !w.exist(g.tenant, g.roles):
 		return 400
@@ -260,9 +283,11 @@ func (w *world) mayRotate(by, k, next *keyModel, overlap time.Duration) int {
 		return 403
 	case k.tenant != by.tenant && !covers(has, []auth.Permission{auth.Admin}):
 		return 404
+	case k.tenant != by.tenant && !w.ownAdmin(by):
+		return 403
 	case slices.ContainsFunc(w.keys, func(o *keyModel) bool { return o.replaces == k.id && o.live() }):
 		return 409
-	case k.lineage != by.lineage && !covers(has, w.holds(k)):
+	case k.lineage != by.lineage && !covers(w.own(by), w.holds(k)):
 		return 403
 	}
 	*next = *k

@@ -34,6 +34,7 @@ func play(t *testing.T, seed uint64, skip string) *player {
 	t.Helper()
 	p := &player{api: newAPI(t), rng: rand.New(rand.NewPCG(seed, 1)), world: &world{}, skip: skip, is: map[string]int{}}
 	p.seed(theAdmins, auth.Admin)
+	p.seed(theAdmins, auth.KeysAdmin, auth.RolesAdmin, auth.InferAll) // who may be an admin by a grant
 	for _, tenant := range []string{"acme", "other"} {
 		p.seed(tenant, auth.KeysAdmin, auth.RolesAdmin, auth.InferAll, auth.ModelsWrite)
 		p.seed(tenant, auth.RolesAdmin, auth.Infer("a"))
@@ -50,7 +51,7 @@ func (p *player) seed(tenant string, scopes ...auth.Permission) {
 
 // universe are the permissions that are played with.
 func universe() []auth.Permission {
-	return []auth.Permission{auth.Infer("a"), auth.Infer("b"), auth.InferAll, auth.ModelsRead, auth.ModelsWrite, auth.KeysAdmin, auth.RolesAdmin}
+	return []auth.Permission{auth.Infer("a"), auth.Infer("b"), auth.InferAll, auth.ModelsRead, auth.ModelsWrite, auth.KeysAdmin, auth.RolesAdmin, auth.Admin}
 }
 
 // some are up to n of a list.
@@ -75,8 +76,11 @@ func (p *player) step() {
 	// All that is random is drawn first, so that what one tenant does changes no other's draws.
 	kind, tenant := p.rng.IntN(8), []string{"acme", "other", theAdmins}[p.rng.IntN(3)]
 	by, on, wait := p.rng.IntN(1000), p.rng.IntN(1000), time.Duration(p.rng.IntN(40))*time.Minute
-	target := []string{"acme", "other"}[p.rng.IntN(2)]
+	target := []string{"acme", "other", theAdmins}[p.rng.IntN(3)]
 	permissions := some(p.rng, 2, universe())
+	if p.skip != "" { // an admin sees the other tenant
+		permissions = slices.DeleteFunc(permissions, func(p auth.Permission) bool { return p == auth.Admin })
+	}
 	roles := some(p.rng, 1, []string{"r1", "r2", "e1", "viewer"})
 	name := []string{"r1", "r2"}[p.rng.IntN(2)]
 	life, toTenant := p.rng.IntN(3), p.rng.IntN(3) == 0
@@ -109,18 +113,10 @@ func (p *player) step() {
 		got := p.does(want, "POST", "/v1/keys", fmt.Sprintf(`{"name":"k","tenant":%q,"scopes":%s,"roles":%s,"expires_in":%q}`, target, toJSON(permissions), toJSON(roles), in))
 		k.id, k.lineage = got, got
 	case 2:
-		of := tenant
-		if tenant == theAdmins {
-			of = access.Everywhere
-		}
-		want := p.world.mayPut(actor, &roleModel{of, name, permissions, roles})
+		want := p.world.mayPut(actor, &roleModel{p.world.whose(actor, name), name, permissions, roles})
 		p.does(want, "PUT", "/v1/roles/"+name, fmt.Sprintf(`{"permissions":%s,"inherits":%s}`, toJSON(permissions), toJSON(roles)))
 	case 3:
-		of := tenant
-		if tenant == theAdmins {
-			of = access.Everywhere
-		}
-		p.does(p.world.mayDelete(actor, of, name), "DELETE", "/v1/roles/"+name, "")
+		p.does(p.world.mayDelete(actor, p.world.whose(actor, name), name), "DELETE", "/v1/roles/"+name, "")
 	case 4:
 		if len(permissions)+len(roles) == 0 {
 			return
@@ -145,7 +141,7 @@ func (p *player) step() {
 		next.id = p.does(p.world.mayRotate(actor, k, next, time.Hour), "POST", "/v1/keys/"+k.id+"/rotate", `{"overlap":"1h"}`)
 	default:
 		k := p.world.key(target, on)
-		if on%4 == 0 && !slices.Contains(k.scopes, auth.KeysAdmin) {
+		if on%4 == 0 && !slices.Contains(k.scopes, auth.KeysAdmin) && !slices.Contains(k.scopes, auth.Admin) {
 			p.does(p.world.mayRevoke(actor, k), "DELETE", "/v1/keys/"+k.id, "")
 		}
 	}

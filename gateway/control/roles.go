@@ -156,9 +156,9 @@ type putRoleOutput struct {
 func whose(d *access.Decider, name string) string {
 	r := roleOf(d.State, d.By.Tenant, name)
 	switch {
-	case r != nil && !isBuiltIn(name) && (r.Tenant == d.By.Tenant || d.Admin()):
+	case r != nil && !isBuiltIn(name) && (r.Tenant == d.By.Tenant || d.OwnAdmin()):
 		return r.Tenant
-	case d.Admin():
+	case d.OwnAdmin():
 		return access.Everywhere
 	default:
 		return d.By.Tenant

@@ -1,0 +1,101 @@
+package access
+
+import (
+	"time"
+
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/problem"
+)
+
+// CreateKey decides on a new key. It may have what its maker has without grants:
+// those end, and a key goes on.
+func (d *Decider) CreateKey(k *auth.Key) (*Change, error) {
+	if err := d.mayAct(k.Tenant); err != nil {
+		return nil, err
+	}
+	if err := d.rolesExist("roles", k.Tenant, k.Roles); err != nil {
+		return nil, err
+	}
+	if err := d.gives(d.own(), d.State.ownOfKey(k), "make a key with"); err != nil {
+		return nil, err
+	}
+	if n := d.lineages(k.Tenant); n >= d.Bounds.Keys {
+		return nil, problem.New(problem.Conflict, "the tenant has %d keys, which is the bound (MODELSERVE_TENANT_KEYS): revoke some", n)
+	}
+	return &Change{Keys: []*auth.Key{k}}, nil
+}
+
+// lineages is how many keys a tenant has, rotations counted once.
+func (d *Decider) lineages(tenant string) int {
+	seen := map[string]bool{}
+	for _, k := range d.State.Tenant(tenant).Keys {
+		if k.Status(d.Now) == auth.Active {
+			seen[k.Lineage] = true
+		}
+	}
+	return len(seen)
+}
+
+// RevokeKey decides on the end of a key, and of all that it was rotated to and
+// from, where rotations is set.
+func (d *Decider) RevokeKey(id string, rotations bool) (*Change, error) {
+	k, err := d.key(id)
+	if err != nil {
+		return nil, err
+	}
+	if k.Lineage != d.By.Lineage {
+		if err := d.gives(d.rights(), d.State.ownOfKey(k), "revoke a key with"); err != nil {
+			return nil, err // nor may they take from others what they could not give
+		}
+	}
+	change := &Change{}
+	for _, other := range d.State.Tenant(k.Tenant).Keys {
+		if other.ID == id || rotations && other.Lineage == k.Lineage {
+			ended := *other
+			ended.RevokedAt = d.Now.UTC().Truncate(time.Millisecond)
+			change.Keys = append(change.Keys, &ended)
+		}
+	}
+	return change, nil
+}
+
+// RotateKey decides on the key that takes over from another, which goes on for the
+// overlap. Whoever rotates a key gets its text, so they need without grants all that
+// it may do: a grant ends, and the text goes on.
+func (d *Decider) RotateKey(id string, overlap time.Duration, rotate func(*auth.Key) *auth.Key) (*Change, error) {
+	k, err := d.key(id)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.mayAct(k.Tenant); err != nil {
+		return nil, err
+	}
+	if k.Status(d.Now) != auth.Active {
+		return nil, problem.New(problem.Conflict, "the key has ended, so that it cannot be rotated: make a new one")
+	}
+	for _, other := range d.State.Tenant(k.Tenant).Keys {
+		if other.Replaces == id && other.Status(d.Now) == auth.Active {
+			return nil, problem.New(problem.Conflict, "the key was rotated already, to %s: rotate that one", other.ID)
+		}
+	}
+	if k.Lineage != d.By.Lineage {
+		all := d.State.Rights(k.Principal(), d.Now)
+		if err := d.gives(d.own(), all, "rotate a key with"); err != nil {
+			return nil, err
+		}
+	}
+	old := *k
+	if end := d.Now.Add(overlap).UTC().Truncate(time.Millisecond); old.ExpiresAt.IsZero() || end.Before(old.ExpiresAt) {
+		old.ExpiresAt = end
+	}
+	return &Change{Keys: []*auth.Key{rotate(k), &old}}, nil
+}
+
+// key is a key that the principal may see.
+func (d *Decider) key(id string) (*auth.Key, error) {
+	k := d.State.Key(id)
+	if k == nil || k.Tenant != d.By.Tenant && !d.Admin() {
+		return nil, problem.New(problem.NotFound, "there is no key of this id that is not revoked")
+	}
+	return k, nil
+}
