@@ -202,8 +202,8 @@ func (d *Decider) Grant(g *Grant) (*Change, error) {
 	if err := d.gives(d.rights(), wanted, "grant"); err != nil {
 		return nil, err
 	}
-	if end := d.By.Until; d.By.Lineage != "" && !end.IsZero() && (g.ExpiresAt.IsZero() || g.ExpiresAt.After(end)) {
-		return nil, problem.Invalid("expires_at", "expected a time not after the end of the credential that grants, %s", end.UTC().Format(time.RFC3339))
+	if end := d.until(); d.By.Lineage != "" && outlives(g.ExpiresAt, end) { // a subject counts by each of its tokens
+		return nil, problem.Invalid("expires_at", "expected a time not after the end of the credential that grants, %s", written(end))
 	}
 	change := &Change{Grants: []*Grant{g}}
 	n := 0

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"strings"
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
@@ -18,6 +19,9 @@ func (d *Decider) CreateKey(k *auth.Key) (*Change, error) {
 	}
 	if err := d.gives(d.own(), d.State.ownOfKey(k), "make a key with"); err != nil {
 		return nil, err
+	}
+	if end := d.until(); outlives(k.ExpiresAt, end) {
+		return nil, problem.Invalid("expires_at", "expected a time not after the end of the credential that makes the key, %s", written(end))
 	}
 	if n := d.lineages(k.Tenant); n >= d.Bounds.Keys {
 		return nil, problem.New(problem.Conflict, "the tenant has %d keys, which is the bound (MODELSERVE_TENANT_KEYS): revoke some", n)
@@ -84,12 +88,50 @@ func (d *Decider) RotateKey(id string, overlap time.Duration, rotate func(*auth.
 			return nil, err
 		}
 	}
-	old := *k
+	whole, err := d.ofRotation(k)
+	if err != nil {
+		return nil, err
+	}
+	old, planned := *k, k.End()
+	old.Planned = &planned
 	if end := d.Now.Add(overlap).UTC().Truncate(time.Millisecond); old.ExpiresAt.IsZero() || end.Before(old.ExpiresAt) {
 		old.ExpiresAt = end
 	}
-	return &Change{Keys: []*auth.Key{rotate(k), &old}}, nil
+	return &Change{Keys: []*auth.Key{rotate(whole), &old}}, nil
 }
+
+// ofRotation is a key with the end that its rotation gets: the one that it had, before
+// a rotation that was lost and revoked, too. Nobody who ends before gets that of
+// another, nor a key that is to end because it was rotated its own.
+func (d *Decider) ofRotation(k *auth.Key) (*auth.Key, error) {
+	whole := *k
+	whole.Planned = nil
+	if d.By.ID == k.Principal().ID {
+		return &whole, nil
+	}
+	whole.ExpiresAt = k.End()
+	if end := d.until(); outlives(whole.ExpiresAt, end) {
+		return nil, problem.New(problem.PermissionDenied, "this credential ends at %s, before the key would, so that it cannot rotate it", written(end))
+	}
+	return &whole, nil
+}
+
+// until is when the principal's credential ends, of a key as it is stored now; zero
+// is never.
+func (d *Decider) until() time.Time {
+	if k := d.State.Key(strings.TrimPrefix(d.By.ID, "key:")); k != nil && d.By.Lineage != "" {
+		return k.ExpiresAt
+	}
+	return d.By.Until
+}
+
+// outlives reports whether what ends at one time goes on after another; zero is
+// never.
+func outlives(ends, other time.Time) bool {
+	return !other.IsZero() && (ends.IsZero() || ends.After(other))
+}
+
+func written(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // key is a key that the principal may see.
 func (d *Decider) key(id string) (*auth.Key, error) {

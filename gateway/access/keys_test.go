@@ -72,3 +72,81 @@ func TestBorrowedRightsDoNotStay(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatEndsMakesNothingThatGoesOn holds that a credential that ends makes no key that
+// ends later, and that no rotation puts off an end.
+func TestWhatEndsMakesNothingThatGoesOn(t *testing.T) {
+	t.Parallel()
+	hours := func(n int) time.Time { return now().Add(time.Duration(n) * time.Hour) }
+	for name, tc := range map[string]struct {
+		maker, made time.Time
+		want        problem.Code
+	}{
+		"for ever, by one who goes on":      {time.Time{}, time.Time{}, ""},
+		"for a while, by one who goes on":   {time.Time{}, hours(9), ""},
+		"for ever, by one who ends":         {hours(1), time.Time{}, problem.InvalidArgument},
+		"for longer than its maker":         {hours(1), hours(2), problem.InvalidArgument},
+		"as long as its maker":              {hours(1), hours(1), ""},
+		"for a shorter time than its maker": {hours(2), hours(1), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			maker := key("t", "maker", auth.KeysAdmin)
+			maker.ExpiresAt = tc.maker
+			made := key("t", "made", auth.KeysAdmin)
+			made.ExpiresAt = tc.made
+			token := &auth.Principal{ID: "subject:i s", Subject: "i s", Tenant: "t", Scopes: []auth.Permission{auth.KeysAdmin}, IssuedAt: now(), Until: tc.maker}
+			w := newWorld(t, maker)
+			for who, by := range map[string]*auth.Principal{"a key": maker.Principal(), "a token": token} {
+				d := &access.Decider{State: w.state, Bounds: access.DefaultBounds(), Now: now(), By: by}
+				if _, err := d.CreateKey(made); problem.CodeOf(err) != tc.want {
+					t.Errorf("%s makes it: %v, want %s", who, err, tc.want)
+				}
+				w := newWorld(t, maker, made)
+				d.State = w.state
+				want := tc.want
+				if want != "" {
+					want = problem.PermissionDenied
+				}
+				if _, err := d.RotateKey("made", time.Hour, next); problem.CodeOf(err) != want {
+					t.Errorf("%s rotates it: %v, want %s", who, err, want)
+				}
+			}
+			w.does(w.by("maker").RotateKey("maker", 30*time.Minute, next))
+			if got := w.state.Key("maker'").ExpiresAt; !got.Equal(tc.maker) {
+				t.Errorf("rotated by itself it ends %v, want %v", got, tc.maker)
+			}
+		})
+	}
+}
+
+// TestARotationThatWasLostChangesNoEnd holds that a key whose rotation was lost, and so
+// revoked, is rotated to one that ends when it would have itself; but not by itself, or
+// by another that is to end because it was rotated.
+func TestARotationThatWasLostChangesNoEnd(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]time.Time{"never": {}, "in a week": now().Add(7 * 24 * time.Hour)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := key("t", "k", auth.KeysAdmin)
+			k.ExpiresAt = end
+			w := newWorld(t, key("t", "boss", auth.Admin), k)
+			w.does(w.by("boss").RotateKey("k", time.Hour, next))
+			w.does(w.by("boss").RevokeKey("k'", false))
+			overlap := w.state.Key("k").ExpiresAt
+			change, err := w.by("k").RotateKey("k", time.Hour, next)
+			if err != nil || !change.Keys[0].ExpiresAt.Equal(overlap) {
+				t.Errorf("it put off its own end: %v, %v", change, err)
+			}
+			w.does(w.by("boss").RotateKey("k", 2*time.Hour, next))
+			if got := w.state.Key("k'"); !got.ExpiresAt.Equal(end) || got.Planned != nil {
+				t.Errorf("the second rotation ends %v, want %v", got.ExpiresAt, end)
+			}
+			if got := w.state.Key("k").ExpiresAt; !got.Equal(overlap) {
+				t.Errorf("the old one ends %v, want %v", got, overlap)
+			}
+			w.refused(problem.PermissionDenied, nil, second(w.by("k").RotateKey("k'", time.Hour, next)))
+			w.does(w.by("k'").RotateKey("k'", time.Hour, next))
+		})
+	}
+}

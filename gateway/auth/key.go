@@ -32,6 +32,10 @@ type Key struct {
 	ExpiresAt time.Time // zero is never
 	RevokedAt time.Time // zero is not
 
+	// Planned is when it would have ended without its rotation, zero is never; nil
+	// where it was not rotated.
+	Planned *time.Time
+
 	Imported   bool      // made elsewhere: what is known of it is never dropped
 	LastUsedAt time.Time // to the minute, where it was asked for; zero is never
 }
@@ -57,6 +61,14 @@ func (k *Key) Status(now time.Time) Status {
 	default:
 		return Active
 	}
+}
+
+// End is when the key ends, or would have without its rotation; zero is never.
+func (k *Key) End() time.Time {
+	if k.Planned != nil {
+		return *k.Planned
+	}
+	return k.ExpiresAt
 }
 
 // KeySpec is what a new key should be.
@@ -137,8 +149,8 @@ func (h *Hasher) ImportKey(text string, spec KeySpec, now time.Time) (*Key, erro
 	}, nil
 }
 
-// Rotate makes the key that takes over from k: the same rights, and a text of its
-// own.
+// Rotate makes the key that takes over from k: the same rights, the same end, and a
+// text of its own.
 func (h *Hasher) Rotate(k *Key, now time.Time) (text string, key *Key) {
 	text = prefix + strings.ToLower(rand.Text()[:12]) + "_" + rand.Text() + rand.Text()
 	parsed, err := ParseKey(text)

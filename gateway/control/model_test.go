@@ -22,6 +22,7 @@ type keyModel struct {
 	scopes                        []auth.Permission
 	roles                         []string
 	ends                          time.Time
+	planned                       *time.Time // its end without its rotation
 	revoked                       bool
 }
 
@@ -41,6 +42,11 @@ type grantModel struct {
 }
 
 func ended(at time.Time) bool { return !at.IsZero() && !time.Now().Before(at) }
+
+// outlives reports whether what ends at a time goes on when somebody has ended.
+func outlives(ends, theirs time.Time) bool {
+	return !theirs.IsZero() && (ends.IsZero() || ends.After(theirs))
+}
 
 func (k *keyModel) live() bool { return !k.revoked && !ended(k.ends) }
 
@@ -160,6 +166,8 @@ func (w *world) mayCreate(by *keyModel, k *keyModel) int {
 		return 400
 	case !covers(w.own(by), w.own(k)):
 		return 403
+	case outlives(k.ends, by.ends):
+		return 400
 	}
 	w.keys = append(w.keys, k)
 	return 201
@@ -252,7 +260,7 @@ func (w *world) mayGrant(by *keyModel, g *grantModel) int {
 		return 400
 	case !covers(has, w.gives(g)):
 		return 403
-	case !by.ends.IsZero() && (g.ends.IsZero() || g.ends.After(by.ends)):
+	case outlives(g.ends, by.ends):
 		return 400
 	}
 	w.grants = append(w.grants, g)
@@ -277,7 +285,14 @@ func (w *world) mayEnd(by *keyModel, g *grantModel) int {
 
 // mayRotate is the status of a rotation; next has an id when it is made.
 func (w *world) mayRotate(by, k, next *keyModel, overlap time.Duration) int {
-	has := w.holds(by)
+	has, planned := w.holds(by), k.ends
+	if k.planned != nil {
+		planned = *k.planned
+	}
+	ends := planned
+	if by == k {
+		ends = k.ends // nobody puts off their own end
+	}
 	switch {
 	case !covers(has, []auth.Permission{auth.KeysAdmin}):
 		return 403
@@ -287,11 +302,12 @@ func (w *world) mayRotate(by, k, next *keyModel, overlap time.Duration) int {
 		return 403
 	case slices.ContainsFunc(w.keys, func(o *keyModel) bool { return o.replaces == k.id && o.live() }):
 		return 409
-	case k.lineage != by.lineage && !covers(w.own(by), w.holds(k)):
+	case k.lineage != by.lineage && !covers(w.own(by), w.holds(k)), by != k && outlives(ends, by.ends):
 		return 403
 	}
 	*next = *k
-	next.replaces = k.id
+	next.replaces, next.ends, next.planned = k.id, ends, nil
+	k.planned = &planned
 	if end := time.Now().Add(overlap).Truncate(time.Millisecond); k.ends.IsZero() || end.Before(k.ends) {
 		k.ends = end
 	}

@@ -187,7 +187,7 @@ func putKeys(ctx context.Context, q *db.Queries, c *access.Change) error {
 		n, err := q.PutKey(ctx, db.PutKeyParams{
 			ID: r.ID, Name: r.Name, Tenant: r.Tenant, Scopes: r.Scopes, Roles: r.Roles, Hash: r.Hash,
 			CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, RevokedAt: r.RevokedAt,
-			Description: r.Description, HashBy: r.HashBy, Lineage: r.Lineage, Replaces: r.Replaces, Imported: r.Imported,
+			Description: r.Description, HashBy: r.HashBy, Lineage: r.Lineage, Replaces: r.Replaces, Imported: r.Imported, PlannedEnd: r.PlannedEnd,
 		})
 		if err == nil && n == 0 {
 			err = stored.ErrOthers

@@ -96,7 +96,7 @@ func (l *lost) key(known, found *auth.Key, now time.Time) *auth.Key {
 	if known == nil || known.ExpiresAt.IsZero() || !found.ExpiresAt.IsZero() && !known.ExpiresAt.Before(found.ExpiresAt) {
 		return nil
 	}
-	again.ExpiresAt = known.ExpiresAt
+	again.ExpiresAt, again.Planned = known.ExpiresAt, known.Planned
 	return &again
 }
 

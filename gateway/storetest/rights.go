@@ -42,9 +42,11 @@ func empty(t *testing.T, b *bench) {
 func everything() (access.Change, map[string]*access.Tenant) {
 	bare := &auth.Key{ID: "bare", Name: "n", Tenant: "a", Lineage: "bare", CreatedAt: epoch()}
 	forever := &access.Grant{ID: "g3", Tenant: "b", To: access.Recipient{Tenant: "b"}, By: access.Giver{Tenant: "a", Key: "k1"}, CreatedAt: epoch()}
+	never, later, rotated, rotatedToo := time.Time{}, now().Add(time.Hour), key("rotated", "a"), key("rotated2", "a")
+	rotated.Planned, rotatedToo.Planned = &never, &later
 	want := map[string]*access.Tenant{
 		"a": {
-			Keys: []*auth.Key{bare, key("imported", "a"), key("k1", "a")}, Roles: []*access.Role{role("a", "r1"), role("a", "r2")},
+			Keys: []*auth.Key{bare, key("imported", "a"), key("k1", "a"), rotated, rotatedToo}, Roles: []*access.Role{role("a", "r1"), role("a", "r2")},
 			Grants: []*access.Grant{grant("g1", "a")}, Subjects: []*access.Subject{subject("a", "https://issuer one"), subject("a", "https://issuer two")},
 		},
 		"b": {

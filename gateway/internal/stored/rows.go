@@ -34,7 +34,11 @@ type Key struct {
 	Replaces    string
 	Imported    bool
 	LastUsedAt  int64
+	PlannedEnd  int64 // notRotated, or when it would have ended
 }
+
+// notRotated is the PlannedEnd of a key that was not rotated.
+const notRotated = -1
 
 // Role is a row of roles.
 type Role struct {
@@ -93,8 +97,15 @@ func KeyRow(k *auth.Key) Key {
 		ID: k.ID, Name: k.Name, Tenant: k.Tenant, Scopes: list(k.Scopes), Roles: list(k.Roles), Hash: k.Hash.Sum[:],
 		CreatedAt: Millis(k.CreatedAt), ExpiresAt: Millis(k.ExpiresAt), RevokedAt: Millis(k.RevokedAt),
 		Description: k.Description, HashBy: k.Hash.By, Lineage: k.Lineage, Replaces: k.Replaces, Imported: k.Imported,
-		LastUsedAt: Millis(k.LastUsedAt),
+		LastUsedAt: Millis(k.LastUsedAt), PlannedEnd: planned(k),
 	}
+}
+
+func planned(k *auth.Key) int64 {
+	if k.Planned == nil {
+		return notRotated
+	}
+	return Millis(*k.Planned)
 }
 
 // Key is the row's key.
@@ -103,6 +114,10 @@ func (r Key) Key() (*auth.Key, error) {
 		ID: r.ID, Name: r.Name, Description: r.Description, Tenant: r.Tenant, Hash: auth.Hash{By: r.HashBy},
 		Lineage: r.Lineage, Replaces: r.Replaces, Imported: r.Imported,
 		CreatedAt: Time(r.CreatedAt), ExpiresAt: Time(r.ExpiresAt), RevokedAt: Time(r.RevokedAt), LastUsedAt: Time(r.LastUsedAt),
+	}
+	if r.PlannedEnd != notRotated {
+		planned := Time(r.PlannedEnd)
+		k.Planned = &planned
 	}
 	if k.Lineage == "" {
 		k.Lineage = k.ID // a program that knew no rotations made it

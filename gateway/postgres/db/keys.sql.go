@@ -10,7 +10,7 @@ import (
 )
 
 const changedKeys = `-- name: ChangedKeys :many
-SELECT keys.id, keys.name, keys.tenant, keys.scopes, keys.roles, keys.hash, keys.created_at, keys.expires_at, keys.revoked_at, keys.description, keys.hash_by, keys.lineage, keys.replaces, keys.imported, keys.last_used_at FROM tenants JOIN keys ON keys.tenant = tenants.tenant
+SELECT keys.id, keys.name, keys.tenant, keys.scopes, keys.roles, keys.hash, keys.created_at, keys.expires_at, keys.revoked_at, keys.description, keys.hash_by, keys.lineage, keys.replaces, keys.imported, keys.last_used_at, keys.planned_end FROM tenants JOIN keys ON keys.tenant = tenants.tenant
 WHERE tenants.number > $1 AND keys.revoked_at = 0
   AND (keys.expires_at = 0 OR keys.expires_at >= $2)
 ORDER BY keys.id
@@ -46,6 +46,7 @@ func (q *Queries) ChangedKeys(ctx context.Context, arg ChangedKeysParams) ([]Key
 			&i.Replaces,
 			&i.Imported,
 			&i.LastUsedAt,
+			&i.PlannedEnd,
 		); err != nil {
 			return nil, err
 		}
@@ -111,7 +112,7 @@ func (q *Queries) ForgetKeys(ctx context.Context, arg ForgetKeysParams) error {
 }
 
 const getKey = `-- name: GetKey :one
-SELECT id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at, description, hash_by, lineage, replaces, imported, last_used_at FROM keys WHERE id = $1
+SELECT id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at, description, hash_by, lineage, replaces, imported, last_used_at, planned_end FROM keys WHERE id = $1
 `
 
 func (q *Queries) GetKey(ctx context.Context, id string) (Key, error) {
@@ -133,12 +134,13 @@ func (q *Queries) GetKey(ctx context.Context, id string) (Key, error) {
 		&i.Replaces,
 		&i.Imported,
 		&i.LastUsedAt,
+		&i.PlannedEnd,
 	)
 	return i, err
 }
 
 const listKeys = `-- name: ListKeys :many
-SELECT id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at, description, hash_by, lineage, replaces, imported, last_used_at FROM keys
+SELECT id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at, description, hash_by, lineage, replaces, imported, last_used_at, planned_end FROM keys
 WHERE (created_at, id) < ($1, CAST($2 AS TEXT))
 ORDER BY created_at DESC, id DESC
 LIMIT $3::bigint
@@ -175,6 +177,7 @@ func (q *Queries) ListKeys(ctx context.Context, arg ListKeysParams) ([]Key, erro
 			&i.Replaces,
 			&i.Imported,
 			&i.LastUsedAt,
+			&i.PlannedEnd,
 		); err != nil {
 			return nil, err
 		}
@@ -187,7 +190,7 @@ func (q *Queries) ListKeys(ctx context.Context, arg ListKeysParams) ([]Key, erro
 }
 
 const listKeysOfTenant = `-- name: ListKeysOfTenant :many
-SELECT id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at, description, hash_by, lineage, replaces, imported, last_used_at FROM keys
+SELECT id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at, description, hash_by, lineage, replaces, imported, last_used_at, planned_end FROM keys
 WHERE tenant = $1 AND (created_at, id) < ($2, CAST($3 AS TEXT))
 ORDER BY created_at DESC, id DESC
 LIMIT $4::bigint
@@ -230,6 +233,7 @@ func (q *Queries) ListKeysOfTenant(ctx context.Context, arg ListKeysOfTenantPara
 			&i.Replaces,
 			&i.Imported,
 			&i.LastUsedAt,
+			&i.PlannedEnd,
 		); err != nil {
 			return nil, err
 		}
@@ -271,12 +275,13 @@ func (q *Queries) PlainHashes(ctx context.Context) ([]PlainHashesRow, error) {
 }
 
 const putKey = `-- name: PutKey :execrows
-INSERT INTO keys (id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at, description, hash_by, lineage, replaces, imported)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+INSERT INTO keys (id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at, description, hash_by, lineage, replaces, imported, planned_end)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 ON CONFLICT (id) DO UPDATE SET
   name = excluded.name, scopes = excluded.scopes, roles = excluded.roles,
   created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = excluded.revoked_at,
-  description = excluded.description, lineage = excluded.lineage, replaces = excluded.replaces, imported = excluded.imported
+  description = excluded.description, lineage = excluded.lineage, replaces = excluded.replaces, imported = excluded.imported,
+  planned_end = excluded.planned_end
 WHERE keys.tenant = excluded.tenant
 `
 
@@ -295,6 +300,7 @@ type PutKeyParams struct {
 	Lineage     string
 	Replaces    string
 	Imported    bool
+	PlannedEnd  int64
 }
 
 // PutKey leaves alone what uses of a key note, and keeps it in its tenant.
@@ -314,6 +320,7 @@ func (q *Queries) PutKey(ctx context.Context, arg PutKeyParams) (int64, error) {
 		arg.Lineage,
 		arg.Replaces,
 		arg.Imported,
+		arg.PlannedEnd,
 	)
 	if err != nil {
 		return 0, err

@@ -69,6 +69,7 @@ type Key struct {
 	Replaces    string
 	Imported    bool
 	LastUsedAt  int64
+	PlannedEnd  int64
 }
 
 type Policy struct {

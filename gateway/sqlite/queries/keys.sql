@@ -21,12 +21,13 @@ ORDER BY keys.id;
 
 -- PutKey leaves alone what uses of a key note, and keeps it in its tenant.
 -- name: PutKey :execrows
-INSERT INTO keys (id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at, description, hash_by, lineage, replaces, imported)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO keys (id, name, tenant, scopes, roles, hash, created_at, expires_at, revoked_at, description, hash_by, lineage, replaces, imported, planned_end)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
   name = excluded.name, scopes = excluded.scopes, roles = excluded.roles,
   created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = excluded.revoked_at,
-  description = excluded.description, lineage = excluded.lineage, replaces = excluded.replaces, imported = excluded.imported
+  description = excluded.description, lineage = excluded.lineage, replaces = excluded.replaces, imported = excluded.imported,
+  planned_end = excluded.planned_end
 WHERE keys.tenant = excluded.tenant;
 
 -- ForgetKeys removes a tenant's oldest ended keys, but for those of the configuration.

@@ -1,10 +1,15 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // ending is when what is to be made ends, of bodies, with its flags.
@@ -40,6 +45,15 @@ func (e *ending) set(cmd *cobra.Command) error {
 		e.ExpiresAt = &t
 	}
 	return nil
+}
+
+// refused says what to do about an end that is too late for whoever makes what ends.
+func (*ending) refused(err error) error {
+	var p *problem.Error
+	if !errors.As(err, &p) || !slices.ContainsFunc(p.Fields, func(f problem.Field) bool { return f.Field == "expires_at" }) {
+		return err
+	}
+	return fmt.Errorf("%w; set --expires-in or --expires-at, or use a credential that goes on longer, such as a key (--key, MODELSERVE_KEY) in place of a login", err)
 }
 
 // timeOr is a time for people, or a word for none.

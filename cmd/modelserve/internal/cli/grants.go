@@ -89,7 +89,7 @@ when it is rotated.`,
 			ask.To.Key = idOf(ask.To.Key)
 			var made grant
 			if err := c.call(cmd.Context(), http.MethodPost, "/v1/grants", ask, &made); err != nil {
-				return err
+				return ask.refused(err)
 			}
 			return a.print(made, func() string {
 				return "granted to " + made.To.String() + " as " + made.ID + "; `modelserve grants delete " + made.ID + "` ends it\n"

@@ -63,7 +63,8 @@ pipelines:write, executions:read, executions:write, events:send, schedules:write
 webhooks:write, usage:read and audit:read as they say, write with read;
 keys:admin manages keys, roles:admin roles and grants, admin is all of it.
 Roles: viewer, invoker, deployer, auditor, admin, and those of ` + "`modelserve roles list`" + `.
-A key cannot give what it lacks itself.`,
+A key cannot give what it lacks itself, nor for longer than it lasts: with a key
+that ends, or a login, --expires-in sets an end that is not later.`,
 		Example: `  modelserve keys create ci --scope infer:churn --scope models:read
   modelserve keys create deploy --role deployer --description 'the pipeline of team a'
   modelserve keys create visitor --scope 'infer:*' --expires-in 24h`,
@@ -82,7 +83,7 @@ A key cannot give what it lacks itself.`,
 			}
 			var key apiKey
 			if err := c.call(cmd.Context(), http.MethodPost, "/v1/keys", ask, &key); err != nil {
-				return err
+				return ask.refused(err)
 			}
 			return a.print(key, key.shownOnce)
 		},

@@ -72,6 +72,24 @@ func TestKeysAreRotated(t *testing.T) {
 	wantsAsked(t, all, asked{"DELETE /v1/keys/k1?rotations=true", ""})
 }
 
+// TestWhatEndsTooLateIsRefusedWithTheCure holds that who logged in, or has a key that
+// ends, is shown how to make something with an end.
+func TestWhatEndsTooLateIsRefusedWithTheCure(t *testing.T) {
+	t.Parallel()
+	for _, command := range [][]string{
+		{"keys", "create", "ci", "--scope", "infer:*"},
+		{"grants", "create", "--to-tenant", "acme", "--permission", "infer:*"},
+	} {
+		refuse := func(w http.ResponseWriter, _ *http.Request) {
+			problem.Write(w, problem.Invalid("expires_at", "expected a time not after the end of the credential, 2030-01-31T00:00:00Z"))
+		}
+		s := newShell(t)
+		server := fakePlatform(t, map[string]func(http.ResponseWriter, *http.Request){"POST /v1/keys": refuse, "POST /v1/grants": refuse})
+		s.vars = map[string]string{"MODELSERVE_SERVER": server.URL, "MODELSERVE_KEY": "ms_test_key"}
+		s.fails(exitFailed, "2030-01-31T00:00:00Z; set --expires-in or --expires-at, or use a credential", command...)
+	}
+}
+
 func TestRoles(t *testing.T) {
 	t.Parallel()
 	const (

@@ -1,0 +1,7 @@
+-- +goose Up
+-- When a key would have ended without its rotation, 0 is never; -1 where it was not
+-- rotated.
+ALTER TABLE keys ADD COLUMN planned_end INTEGER NOT NULL DEFAULT -1;
+
+-- Programs that count by this refuse the file from now on.
+PRAGMA user_version = 4;
