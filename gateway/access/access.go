@@ -7,6 +7,7 @@
 package access
 
 import (
+	"slices"
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
@@ -102,6 +103,7 @@ type Change struct {
 	Grants   []*Grant    // by id
 	Subjects []*Subject  // by tenant and subject
 
+	EndKeys   []*auth.Key // that expired longer ago than Remembered; what stores them forgets them by itself
 	EndRoles  []*Role
 	EndGrants []*Grant
 }
@@ -116,7 +118,7 @@ func (c *Change) Tenants() []string {
 			out = append(out, tenant)
 		}
 	}
-	for _, k := range c.Keys {
+	for _, k := range slices.Concat(c.Keys, c.EndKeys) {
 		add(k.Tenant)
 	}
 	for _, list := range [][]*Role{c.Roles, c.EndRoles} {

@@ -12,7 +12,7 @@ import (
 
 // Bounds are how much one tenant may have.
 type Bounds struct {
-	Keys   int // that are good, rotations of one counted once
+	Keys   int // that are remembered, rotations of one counted once
 	Roles  int
 	Grants int // in force
 }

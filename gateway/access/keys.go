@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -23,21 +24,46 @@ func (d *Decider) CreateKey(k *auth.Key) (*Change, error) {
 	if end := d.until(); outlives(k.ExpiresAt, end) {
 		return nil, problem.Invalid("expires_at", "expected a time not after the end of the credential that makes the key, %s", written(end))
 	}
-	if n := d.lineages(k.Tenant); n >= d.Bounds.Keys {
-		return nil, problem.New(problem.Conflict, "the tenant has %d keys, which is the bound (MODELSERVE_TENANT_KEYS): revoke some", n)
+	known, old := d.keysOf(k.Tenant)
+	lineages := map[string]bool{}
+	for _, k := range known {
+		lineages[k.Lineage] = true
 	}
-	return &Change{Keys: []*auth.Key{k}}, nil
+	if n := len(lineages); n >= d.Bounds.Keys {
+		return nil, problem.New(problem.Conflict, "the tenant has %d keys, with those that expired within a day, which is the bound (MODELSERVE_TENANT_KEYS): revoke some", n)
+	}
+	if err := d.roomFor(known); err != nil {
+		return nil, err
+	}
+	return &Change{Keys: []*auth.Key{k}, EndKeys: old}, nil
 }
 
-// lineages is how many keys a tenant has, rotations counted once.
-func (d *Decider) lineages(tenant string) int {
-	seen := map[string]bool{}
+// Remembered is how long a key is known that expired. So long it counts toward the
+// bound of its tenant.
+const Remembered = 24 * time.Hour
+
+// mostRotations is how many keys of one lineage are good at once, and how many are
+// remembered for each key of the bound.
+const mostRotations = 3
+
+// keysOf are a tenant's keys that are remembered, and those that expired before.
+func (d *Decider) keysOf(tenant string) (known, old []*auth.Key) {
 	for _, k := range d.State.Tenant(tenant).Keys {
-		if k.Status(d.Now) == auth.Active {
-			seen[k.Lineage] = true
+		if !k.ExpiresAt.IsZero() && k.ExpiresAt.Before(d.Now.Add(-Remembered)) {
+			old = append(old, k)
+		} else {
+			known = append(known, k)
 		}
 	}
-	return len(seen)
+	return known, old
+}
+
+// roomFor is nil where one more of a tenant's keys can be remembered.
+func (d *Decider) roomFor(known []*auth.Key) error {
+	if n := len(known); n >= mostRotations*d.Bounds.Keys {
+		return problem.New(problem.Conflict, "the tenant has %d keys, with rotations and those that expired within a day, which is %d times the bound (MODELSERVE_TENANT_KEYS): revoke some", n, mostRotations)
+	}
+	return nil
 }
 
 // RevokeKey decides on the end of a key, and of all that it was rotated to and
@@ -52,8 +78,9 @@ func (d *Decider) RevokeKey(id string, rotations bool) (*Change, error) {
 			return nil, err // nor may they take from others what they could not give
 		}
 	}
-	change := &Change{}
-	for _, other := range d.State.Tenant(k.Tenant).Keys {
+	known, old := d.keysOf(k.Tenant)
+	change := &Change{EndKeys: old}
+	for _, other := range known {
 		if other.ID == id || rotations && other.Lineage == k.Lineage {
 			ended := *other
 			ended.RevokedAt = d.Now.UTC().Truncate(time.Millisecond)
@@ -77,7 +104,8 @@ func (d *Decider) RotateKey(id string, overlap time.Duration, rotate func(*auth.
 	if k.Status(d.Now) != auth.Active {
 		return nil, problem.New(problem.Conflict, "the key has ended, so that it cannot be rotated: make a new one")
 	}
-	for _, other := range d.State.Tenant(k.Tenant).Keys {
+	known, gone := d.keysOf(k.Tenant)
+	for _, other := range known {
 		if other.Replaces == id && other.Status(d.Now) == auth.Active {
 			return nil, problem.New(problem.Conflict, "the key was rotated already, to %s: rotate that one", other.ID)
 		}
@@ -97,7 +125,33 @@ func (d *Decider) RotateKey(id string, overlap time.Duration, rotate func(*auth.
 	if end := d.Now.Add(overlap).UTC().Truncate(time.Millisecond); old.ExpiresAt.IsZero() || end.Before(old.ExpiresAt) {
 		old.ExpiresAt = end
 	}
-	return &Change{Keys: []*auth.Key{rotate(whole), &old}}, nil
+	if err := cmp.Or(d.fewAtOnce(known, &old), d.roomFor(known)); err != nil {
+		return nil, err
+	}
+	return &Change{Keys: []*auth.Key{rotate(whole), &old}, EndKeys: gone}, nil
+}
+
+// fewAtOnce is nil where a key may have one more rotation beside it, as it is to be
+// then.
+func (d *Decider) fewAtOnce(known []*auth.Key, old *auth.Key) error {
+	good := 1
+	if old.Status(d.Now) == auth.Active {
+		good++
+	}
+	var first *auth.Key // of the others to end
+	for _, k := range known {
+		if k.ID == old.ID || k.Lineage != old.Lineage || k.Status(d.Now) != auth.Active {
+			continue
+		}
+		good++
+		if first == nil || outlives(first.ExpiresAt, k.ExpiresAt) {
+			first = k
+		}
+	}
+	if good <= mostRotations {
+		return nil
+	}
+	return problem.New(problem.Conflict, "%d keys of these rotations are still good, which is the most: revoke one, have this one end at once (overlap 0s), or wait until %s ends, at %s", mostRotations, first.ID, written(first.ExpiresAt))
 }
 
 // ofRotation is a key with the end that its rotation gets: the one that it had, before

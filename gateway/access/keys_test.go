@@ -1,6 +1,8 @@
 package access_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,4 +151,69 @@ func TestARotationThatWasLostChangesNoEnd(t *testing.T) {
 			w.does(w.by("k'").RotateKey("k'", time.Hour, next))
 		})
 	}
+}
+
+// TestKeysThatEndAreBounded holds that whoever makes keys of a second without an end, or
+// rotates one without an end, fills neither the memory nor a day's bound, and that room
+// comes of itself.
+func TestKeysThatEndAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, key("t", "boss", auth.Admin))
+	made, at := 0, "boss"
+	make1 := func() (*access.Change, error) {
+		made++
+		k := key("t", fmt.Sprint("k", made))
+		k.ExpiresAt = w.now.Add(time.Second)
+		return w.by(at).CreateKey(k)
+	}
+	for day := range 3 {
+		for range 4 {
+			w.does(make1())
+			w.now = w.now.Add(2 * time.Second)
+		}
+		w.refused(problem.Conflict, nil, second(make1()))
+		w.now = w.now.Add(access.Remembered)
+		if n := w.state.Keys(); n != 5 {
+			t.Errorf("day %d: %d keys are known", day, n)
+		}
+	}
+	w.does(make1())
+	if n := w.state.Keys(); n != 2 {
+		t.Errorf("%d keys are known after a change, want the boss' and the one made", n)
+	}
+	for range 13 { // with a bound of 5, 15 are remembered
+		w.does(w.by(at).RotateKey(at, 0, next))
+		at += "'"
+	}
+	w.refused(problem.Conflict, nil, second(w.by(at).RotateKey(at, 0, next)))
+	w.refused(problem.Conflict, nil, second(make1()))
+	w.does(w.by(at).RevokeKey("boss", false)) // which makes room
+	w.does(w.by(at).RotateKey(at, 0, next))
+	w.now = w.now.Add(access.Remembered + 2*time.Second)
+	at += "'"
+	w.does(w.by(at).RevokeKey("boss'", false))
+	if n := w.state.Keys(); n != 1 {
+		t.Errorf("%d keys are known, want the last", n)
+	}
+}
+
+// TestFewRotationsAreGoodAtOnce holds that a key and its rotations are three at most that
+// are good, and that one that ends at once is rotated nevertheless.
+func TestFewRotationsAreGoodAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, key("t", "boss", auth.Admin), key("t", "k", auth.InferAll))
+	w.does(w.by("boss").RotateKey("k", 2*time.Hour, next))
+	w.does(w.by("boss").RotateKey("k'", time.Hour, next))
+	_, err := w.by("boss").RotateKey("k''", time.Hour, next)
+	w.refused(problem.Conflict, nil, err)
+	if want := "k' ends, at 2026-01-02T04:04:05Z"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q in it", err, want)
+	}
+	w.does(w.by("boss").RotateKey("k''", 0, next))
+	w.refused(problem.Conflict, nil, second(w.by("boss").RotateKey("k'''", time.Hour, next)))
+	w.does(w.by("boss").RevokeKey("k", false))
+	w.does(w.by("boss").RotateKey("k'''", time.Hour, next))
+	w.refused(problem.Conflict, nil, second(w.by("boss").RotateKey("k''''", time.Hour, next)))
+	w.now = w.now.Add(time.Hour)
+	w.does(w.by("boss").RotateKey("k''''", time.Hour, next))
 }

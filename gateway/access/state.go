@@ -82,6 +82,11 @@ func (t *Tenant) apply(name string, c *Change) *Tenant {
 			next.Keys = put(next.Keys, k, func(o *auth.Key) bool { return o.ID == k.ID }, !k.RevokedAt.IsZero())
 		}
 	}
+	for _, k := range c.EndKeys {
+		if k.Tenant == name {
+			next.Keys = put(next.Keys, k, func(o *auth.Key) bool { return o.ID == k.ID }, true)
+		}
+	}
 	roles := func(list []*Role, gone bool) {
 		for _, r := range list {
 			if r.Tenant == name {

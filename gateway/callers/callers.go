@@ -31,8 +31,8 @@ type Config struct {
 	// not there, the defaults are in force.
 	File string `env:"MODELSERVE_GATEWAY_FILE"`
 
-	// TenantKeys, TenantRoles and TenantGrants bound what one tenant has at once;
-	// the rotations of a key count once.
+	// TenantKeys, TenantRoles and TenantGrants bound what one tenant has at once; the
+	// rotations of a key count once, and a key that expired counts for a day.
 	TenantKeys   int `env:"MODELSERVE_TENANT_KEYS" envDefault:"1000"`
 	TenantRoles  int `env:"MODELSERVE_TENANT_ROLES" envDefault:"100"`
 	TenantGrants int `env:"MODELSERVE_TENANT_GRANTS" envDefault:"1000"`

@@ -304,6 +304,8 @@ func (w *world) mayRotate(by, k, next *keyModel, overlap time.Duration) int {
 		return 409
 	case k.lineage != by.lineage && !covers(w.own(by), w.holds(k)), by != k && outlives(ends, by.ends):
 		return 403
+	case w.good(k.lineage) >= 3: // with the old one, which goes on
+		return 409
 	}
 	*next = *k
 	next.replaces, next.ends, next.planned = k.id, ends, nil
@@ -313,6 +315,16 @@ func (w *world) mayRotate(by, k, next *keyModel, overlap time.Duration) int {
 	}
 	w.keys = append(w.keys, next)
 	return 201
+}
+
+// good is how many keys of a lineage are.
+func (w *world) good(lineage string) (n int) {
+	for _, k := range w.keys {
+		if k.lineage == lineage && k.live() {
+			n++
+		}
+	}
+	return n
 }
 
 // mayRevoke is the status of a revocation.

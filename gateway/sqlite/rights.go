@@ -188,7 +188,7 @@ func putKeys(ctx context.Context, q *db.Queries, c *access.Change) error {
 			return fmt.Errorf("store key %s: %w", k.ID, err)
 		}
 	}
-	for _, tenant := range stored.Revoking(c) {
+	for _, tenant := range stored.OfKeys(c) {
 		err := q.ForgetKeys(ctx, db.ForgetKeysParams{Tenant: tenant, ExpiredBefore: stored.ExpiredBefore(), Keep: stored.EndedKeys})
 		if err != nil {
 			return fmt.Errorf("forget ended keys: %w", err)

@@ -209,6 +209,28 @@ func expired(t *testing.T, b *bench) {
 	}
 }
 
+func forgotten(t *testing.T, b *bench) {
+	var c access.Change
+	for i := range 1003 {
+		k := key(fmt.Sprintf("k%04d", i), "a")
+		k.ExpiresAt = now().Add(-2*access.Remembered + time.Duration(i)*time.Second)
+		c.Keys = append(c.Keys, k)
+	}
+	c.Keys[1].Imported = true
+	live, recent := key("live", "a"), key("recent", "a")
+	recent.ExpiresAt = now().Add(-time.Hour)
+	b.commit(t, access.Change{Keys: []*auth.Key{live, recent, key("other", "b")}})
+	b.commit(t, c)
+	b.commit(t, access.Change{Keys: []*auth.Key{key("one more", "a")}})
+	for id, want := range map[string]error{
+		"k0000": auth.ErrNoKey, "k0001": nil, "k0002": auth.ErrNoKey, "k0003": nil, "k1002": nil, "live": nil, "recent": nil, "other": nil, "one more": nil,
+	} {
+		if _, err := b.Key(t.Context(), id); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", id, err, want)
+		}
+	}
+}
+
 func replaced(t *testing.T, b *bench) {
 	change, _ := everything()
 	b.commit(t, change)

@@ -64,6 +64,7 @@ func RunStore(t *testing.T, open func(t *testing.T) Database) {
 		"a tenant that is now empty comes empty":                    emptied,
 		"a revoked key goes, and stays to be looked up":             revoked,
 		"a key that expired goes after a day":                       expired,
+		"ended keys are forgotten, but for the newest thousand":     forgotten,
 		"a change replaces whole rows":                              replaced,
 		"a change leaves alone what uses of a key noted":            changedAfterUse,
 		"roles and grants end":                                      ended,

@@ -16,9 +16,8 @@ import (
 
 // What is kept, and for how long.
 const (
-	Generations = 10_000         // of the history
-	EndedKeys   = 1000           // of a tenant
-	keyGoesOn   = 24 * time.Hour // a key that expired is read that much longer
+	Generations = 10_000 // of the history
+	EndedKeys   = 1000   // of a tenant
 )
 
 // ErrOthers is why a row is not stored.
@@ -29,7 +28,7 @@ const Everything = -1
 
 // ExpiredBefore is the time, as a row has it, before which keys have expired long
 // ago.
-func ExpiredBefore() int64 { return time.Now().Add(-keyGoesOn).UnixMilli() }
+func ExpiredBefore() int64 { return time.Now().Add(-access.Remembered).UnixMilli() }
 
 // Next is the position of a change after another.
 func Next(p rights.Position) rights.Position {
@@ -49,11 +48,12 @@ func SortedUses(uses []rights.Use) []rights.Use {
 	return slices.SortedStableFunc(slices.Values(uses), func(a, b rights.Use) int { return strings.Compare(a.Key, b.Key) })
 }
 
-// Revoking are the tenants of which a change revokes keys.
-func Revoking(c *access.Change) []string {
+// OfKeys are the tenants of a change's keys: with each change ended ones are
+// forgotten.
+func OfKeys(c *access.Change) []string {
 	var tenants []string
 	for _, k := range c.Keys {
-		if !k.RevokedAt.IsZero() && !slices.Contains(tenants, k.Tenant) {
+		if !slices.Contains(tenants, k.Tenant) {
 			tenants = append(tenants, k.Tenant)
 		}
 	}

@@ -101,7 +101,7 @@ func (s *Store) since(p rights.Position) *rights.Update {
 func (s *Store) tenant(name string) *access.Tenant {
 	t := *s.state.Tenant(name)
 	t.Keys = slices.DeleteFunc(slices.Clone(t.Keys), func(k *auth.Key) bool {
-		return !k.ExpiresAt.IsZero() && k.ExpiresAt.Before(time.Now().Add(-24*time.Hour))
+		return !k.ExpiresAt.IsZero() && k.ExpiresAt.Before(time.Now().Add(-access.Remembered))
 	})
 	return &t
 }
@@ -131,6 +131,9 @@ func (s *Store) Commit(ctx context.Context, p rights.Position, decide func(*righ
 		s.keys[k.ID] = &kept
 		change.Keys = append(change.Keys, &live)
 	}
+	for _, k := range change.Keys {
+		s.forget(k.Tenant)
+	}
 	next := rights.Position{Number: u.Position.Number + 1, Mark: rand.Text()}
 	s.history = append(s.history, next)
 	s.state = s.state.Apply(&change)
@@ -138,6 +141,28 @@ func (s *Store) Commit(ctx context.Context, p rights.Position, decide func(*righ
 		s.changed[tenant] = next.Number
 	}
 	return next, s.add(stored.Entries)
+}
+
+// forget removes a tenant's oldest ended keys, but for a thousand and those of the
+// configuration.
+func (s *Store) forget(tenant string) {
+	var ended []*auth.Key
+	for _, k := range s.keys {
+		gone := !k.ExpiresAt.IsZero() && k.ExpiresAt.Before(time.Now().Add(-access.Remembered))
+		if k.Tenant == tenant && !k.Imported && (gone || !k.RevokedAt.IsZero()) {
+			ended = append(ended, k)
+		}
+	}
+	at := func(k *auth.Key) time.Time {
+		if !k.RevokedAt.IsZero() {
+			return k.RevokedAt
+		}
+		return k.ExpiresAt
+	}
+	slices.SortFunc(ended, func(a, b *auth.Key) int { return cmp.Or(at(b).Compare(at(a)), strings.Compare(b.ID, a.ID)) })
+	for _, k := range ended[min(1000, len(ended)):] {
+		delete(s.keys, k.ID)
+	}
 }
 
 // Used implements rights.Store.

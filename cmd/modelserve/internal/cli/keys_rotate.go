@@ -16,7 +16,8 @@ func (a *app) keysRotateCommand() *cobra.Command {
 		Long: `Replace a key by a new one that has the same scopes and roles, and the grants that
 it holds and gave. The old one goes on for the overlap, so that whoever uses it
 has time to change over. Whoever rotates another's key needs all that it may do,
-without grants, and must not end before it would.`,
+without grants, and must not end before it would. A key and its rotations are three at most that are
+good at once.`,
 		Example: `  modelserve keys rotate k7x2m4
   modelserve keys rotate k7x2m4 --overlap 1h
   modelserve keys rotate k7x2m4 --overlap 0s   # the old one ends at once`,
