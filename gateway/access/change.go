@@ -194,18 +194,18 @@ func (d *Decider) Grant(g *Grant) (*Change, error) {
 	if err := d.rolesExist("roles", g.Tenant, g.Roles); err != nil {
 		return nil, err
 	}
-	wanted := &Set{}
-	for _, p := range g.Permissions {
-		wanted.add(p)
-	}
-	d.State.expand(g.Tenant, g.Roles, wanted.add)
+	wanted := d.State.contentOf(g)
 	if err := d.gives(d.rights(), wanted, "grant"); err != nil {
+		return nil, err
+	}
+	giver, err := d.subject(wanted)
+	if err != nil {
 		return nil, err
 	}
 	if end := d.until(); d.By.Lineage != "" && outlives(g.ExpiresAt, end) { // a subject counts by each of its tokens
 		return nil, problem.Invalid("expires_at", "expected a time not after the end of the credential that grants, %s", written(end))
 	}
-	change := &Change{Grants: []*Grant{g}}
+	change := &Change{Grants: []*Grant{g}, Subjects: giver}
 	n := 0
 	for _, other := range d.State.Tenant(g.Tenant).Grants {
 		if other.ExpiresAt.IsZero() || d.Now.Before(other.ExpiresAt) {
@@ -216,9 +216,6 @@ func (d *Decider) Grant(g *Grant) (*Change, error) {
 	}
 	if n >= d.Bounds.Grants {
 		return nil, problem.New(problem.Conflict, "the tenant has %d grants, which is the bound (MODELSERVE_TENANT_GRANTS): end some", n)
-	}
-	if d.By.Subject != "" {
-		change.Subjects = []*Subject{SubjectOf(d.By)}
 	}
 	after := d.State.Apply(change)
 	if err := after.bounded(g.Tenant, d.Now); err != nil {
@@ -234,6 +231,49 @@ func (d *Decider) Grant(g *Grant) (*Change, error) {
 		return nil, problem.New(problem.Conflict, "what is to be granted was granted to its giver in turn, %d times over, which is the bound: have one of the earlier grant it", Depth)
 	}
 	return change, nil
+}
+
+// subject is what is to be stored of the token that grants, where it is newer than what
+// is stored of its subject. An older one grants what the stored one may: whoever lost
+// a right does not give it by a token of before.
+func (d *Decider) subject(wanted *Set) ([]*Subject, error) {
+	if d.By.Subject == "" {
+		return nil, nil
+	}
+	row := SubjectOf(d.By)
+	if row.IssuedAt.IsZero() || !d.Now.Before(row.IssuedAt.Add(SubjectCounts)) {
+		return nil, problem.New(problem.PermissionDenied, "granting needs a token with iat, at most 24 h old")
+	}
+	stored := d.State.subject(row.Tenant, row.Subject)
+	if stored == nil || row.IssuedAt.After(stored.IssuedAt) {
+		return []*Subject{row}, nil
+	}
+	newest := *d.By
+	newest.Roles, newest.NoAdmin = stored.Roles, stored.NoAdmin
+	if p := d.State.Rights(&newest, d.Now).lacks(wanted); p != "" {
+		return nil, problem.New(problem.PermissionDenied, "a token of this subject that is not older does not hold %s, so that this one cannot grant it: take a new token", p)
+	}
+	return nil, nil
+}
+
+// subject is what is stored of a subject's last token; nil is nothing.
+func (s *State) subject(tenant, name string) *Subject {
+	for _, known := range s.Tenant(tenant).Subjects {
+		if known.Subject == name {
+			return known
+		}
+	}
+	return nil
+}
+
+// contentOf are the permissions that a grant has.
+func (s *State) contentOf(g *Grant) *Set {
+	content := &Set{}
+	for _, p := range g.Permissions {
+		content.add(p)
+	}
+	s.expand(g.Tenant, g.Roles, content.add)
+	return content
 }
 
 // SubjectOf is what counts of a token for what its subject granted.
@@ -264,12 +304,7 @@ func (d *Decider) EndGrant(id string) (*Change, error) {
 		return nil, problem.New(problem.NotFound, "there is no grant of this id")
 	}
 	if g.By != GiverOf(d.By) {
-		content := &Set{}
-		for _, p := range g.Permissions {
-			content.add(p)
-		}
-		d.State.expand(g.Tenant, g.Roles, content.add)
-		if err := d.gives(d.rights(), content, "end a grant of"); err != nil {
+		if err := d.gives(d.rights(), d.State.contentOf(g), "end a grant of"); err != nil {
 			return nil, err
 		}
 	}
