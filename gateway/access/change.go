@@ -85,22 +85,23 @@ func (d *Decider) stored(r *Role) *Role {
 
 // nameIsFree keeps one name from meaning two roles to anybody.
 func (d *Decider) nameIsFree(r *Role) error {
+	if r.Tenant != Everywhere {
+		if d.stored(&Role{Name: r.Name}) == nil {
+			return nil
+		}
+		return problem.New(problem.Conflict, "there is a role %s that every tenant has: choose another name", r.Name)
+	}
+	var own []string
 	for _, tenant := range d.State.Tenants() {
-		if tenant == r.Tenant || tenant != Everywhere && r.Tenant != Everywhere {
-			continue
-		}
-		if d.stored(&Role{Tenant: tenant, Name: r.Name}) != nil {
-			return problem.New(problem.Conflict, "there is another role %s, %s: choose another name", r.Name, whose(tenant))
+		if tenant != Everywhere && d.stored(&Role{Tenant: tenant, Name: r.Name}) != nil {
+			own = append(own, tenant)
 		}
 	}
-	return nil
-}
-
-func whose(tenant string) string {
-	if tenant == Everywhere {
-		return "which every tenant has"
+	if len(own) == 0 {
+		return nil
 	}
-	return "of tenant " + tenant // only an admin, whose roles are everybody's, comes here
+	slices.Sort(own) // an admin may know whose
+	return problem.New(problem.Conflict, "tenants have a role %s of their own, which would then mean two things to them (%s is one of %d): choose another name, or have them delete theirs", r.Name, own[0], len(own))
 }
 
 // reaches reports whether one of some roles is, or inherits, the one of a name.

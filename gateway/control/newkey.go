@@ -91,9 +91,12 @@ func oneEnd() keywords {
 
 // someOf is that one list or the other has something.
 func someOf(first, other string) keywords {
-	some := keywords{"type": "array", "minItems": 1}
+	expected := first + " or " + other + ", at least one"
 	return keywords{
-		"if":   keywords{"required": []string{first}, "properties": keywords{first: some}},
-		"else": keywords{"required": []string{other}, "properties": keywords{other: some}},
+		"if": keywords{"required": []string{first}, "properties": keywords{first: keywords{"type": "array", "minItems": 1}}},
+		"else": keywords{
+			"description": expected, "required": []string{other},
+			"properties": keywords{other: keywords{"description": expected, "not": keywords{"maxItems": 0}}},
+		},
 	}
 }

@@ -159,6 +159,67 @@ func TestAKeyHasAScopeOrARole(t *testing.T) {
 	}
 }
 
+// TestWhatHasNeitherListIsNamedWithBoth holds that what has no right at all is answered
+// with each list that it could be in.
+func TestWhatHasNeitherListIsNamedWithBoth(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ path, body, want string }{
+		"a grant":                {"/v1/grants", `{"to":{"tenant":"acme"}}`, "permissions: expected roles or permissions, at least one"},
+		"a grant of empty lists": {"/v1/grants", `{"to":{"tenant":"acme"},"roles":[],"permissions":[]}`, "permissions: expected roles or permissions, at least one"},
+		"a grant of null":        {"/v1/grants", `{"to":{"tenant":"acme"},"permissions":null}`, "permissions: expected roles or permissions, at least one"},
+		"a key":                  {"/v1/keys", `{"name":"a"}`, "scopes: expected roles or scopes, at least one"},
+		"a key of empty lists":   {"/v1/keys", `{"name":"a","roles":[],"scopes":[]}`, "scopes: expected roles or scopes, at least one"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := newAPI(t).do(request{method: "POST", path: tc.path, body: tc.body})
+			if p := got.problem(t); got.status != http.StatusBadRequest || p.Detail != tc.want {
+				t.Errorf("%d %s, want %q", got.status, got.body, tc.want)
+			}
+		})
+	}
+}
+
+// TestARolesNameIsNobodyElses holds what is said where an admin's role would have the name
+// of tenants' own, and the other way round.
+func TestARolesNameIsNobodyElses(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	admin := a.caller
+	a.wants(201, "PUT", "/v1/roles/ops", `{}`)
+	for _, tenant := range []string{"acme", "beta"} {
+		a.as(tenant, auth.RolesAdmin)
+		a.wants(201, "PUT", "/v1/roles/mine", `{}`)
+		if got := text(a.wants(409, "PUT", "/v1/roles/ops", `{}`), "detail"); got != "there is a role ops that every tenant has: choose another name" {
+			t.Error(got)
+		}
+	}
+	a.caller = admin
+	if got := text(a.wants(409, "PUT", "/v1/roles/mine", `{}`), "detail"); !strings.Contains(got, "(acme is one of 2)") {
+		t.Error(got)
+	}
+}
+
+// TestAnAdminByAGrantMakesRolesOfTheirTenant holds that a role of everybody's takes an
+// admin whose right does not end.
+func TestAnAdminByAGrantMakesRolesOfTheirTenant(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.wants(201, "PUT", "/v1/roles/ops", `{}`)
+	admin := a.caller
+	borrower := a.as("acme", auth.RolesAdmin)
+	by := a.caller
+	a.caller = admin
+	a.wants(201, "POST", "/v1/grants", `{"to":{"key":"`+borrower.ID+`"},"tenant":"acme","permissions":["admin"]}`)
+	a.caller = by
+	a.wants(200, "GET", "/v1/access?action=admin", "")
+	if got := a.wants(201, "PUT", "/v1/roles/mine", `{}`); text(got, "tenant") != "acme" {
+		t.Errorf("%v", got)
+	}
+	a.wants(409, "PUT", "/v1/roles/ops", `{}`)
+	a.wants(404, "DELETE", "/v1/roles/ops", "")
+}
+
 func TestRoles(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)

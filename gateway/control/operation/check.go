@@ -85,8 +85,12 @@ func (c *check) leaves(e *jsonschema.ValidationError, tokens []string) (faults [
 	}
 	switch k := e.ErrorKind.(type) {
 	case *kind.Required:
+		detail := isRequired
+		if rule := c.lookUp(e.SchemaURL); rule["type"] == nil && rule["description"] != nil { // it is about more fields than this one
+			detail = "expected " + expected(e.ErrorKind, rule)
+		}
 		for _, name := range k.Missing {
-			add(slices.Concat(at, []string{name}), isRequired)
+			add(slices.Concat(at, []string{name}), detail)
 		}
 		return faults
 	case *kind.AdditionalProperties:
