@@ -170,10 +170,13 @@ func (d *Decider) ofRotation(k *auth.Key) (*auth.Key, error) {
 	return &whole, nil
 }
 
-// until is when the principal's credential ends, of a key as it is stored now; zero
-// is never.
+// until is when the principal's key ends, as it is stored now; zero is never. A token's
+// end is none: it is that of a session, and its subject comes back with the next one.
 func (d *Decider) until() time.Time {
-	if k := d.State.Key(strings.TrimPrefix(d.By.ID, "key:")); k != nil && d.By.Lineage != "" {
+	if d.By.Lineage == "" {
+		return time.Time{}
+	}
+	if k := d.State.Key(strings.TrimPrefix(d.By.ID, "key:")); k != nil {
 		return k.ExpiresAt
 	}
 	return d.By.Until

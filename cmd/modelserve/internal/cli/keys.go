@@ -64,7 +64,7 @@ webhooks:write, usage:read and audit:read as they say, write with read;
 keys:admin manages keys, roles:admin roles and grants, admin is all of it.
 Roles: viewer, invoker, deployer, auditor, admin, and those of ` + "`modelserve roles list`" + `.
 A key cannot give what it lacks itself, nor for longer than it lasts: with a key
-that ends, or a login, --expires-in sets an end that is not later.`,
+that ends --expires-in sets an end that is not later.`,
 		Example: `  modelserve keys create ci --scope infer:churn --scope models:read
   modelserve keys create deploy --role deployer --description 'the pipeline of team a'
   modelserve keys create visitor --scope 'infer:*' --expires-in 24h`,
