@@ -45,7 +45,11 @@ type Gateway struct {
 type Issuer struct {
 	Issuer     string   `json:"issuer"`
 	Audiences  []string `json:"audiences"`
+	Discovery  string   `json:"discovery,omitempty" doc:"where OpenID discovery says its keys are, of an issuer without jwks_uri and jwks_file"`
+	JWKSURI    string   `json:"jwks_uri,omitempty" doc:"where its keys are"`
+	JWKSFile   string   `json:"jwks_file,omitempty" doc:"the file of its keys"`
 	Algorithms []string `json:"algorithms"`
+	Leeway     string   `json:"leeway" doc:"how far its clock may be off"`
 	Tenant     string   `json:"tenant" doc:"CEL over claims"`
 	Roles      string   `json:"roles,omitempty" doc:"CEL over claims"`
 	Admin      bool     `json:"admin"`
@@ -64,7 +68,14 @@ func (a *API) getFile(context.Context, *call.Call, *struct{}) (*getFileOutput, e
 	}}
 	for i := range is.File.Issuers {
 		f := &is.File.Issuers[i]
-		out.Body.Issuers = append(out.Body.Issuers, Issuer{f.Issuer, f.Audiences, f.Algorithms, f.Tenant, f.Roles, f.Admin})
+		shown := Issuer{
+			Issuer: f.Issuer, Audiences: f.Audiences, JWKSURI: f.JWKSURI, JWKSFile: f.JWKSFile, Algorithms: f.Algorithms,
+			Leeway: gatewayfile.Written(f.Leeway), Tenant: f.Tenant, Roles: f.Roles, Admin: f.Admin,
+		}
+		if f.JWKSURI == "" && f.JWKSFile == "" {
+			shown.Discovery = f.Discovery()
+		}
+		out.Body.Issuers = append(out.Body.Issuers, shown)
 	}
 	return out, nil
 }

@@ -18,6 +18,25 @@ func (f inForce) InForce() gatewayfile.InForce {
 	return gatewayfile.InForce{File: f.file, Generation: 3, Digest: strings.Repeat("a", 64), Since: time.Now()}
 }
 
+// TestTheFileIsShownAsItIsInForce holds that what the file leaves out is shown as what
+// it comes to: the clock's leeway, and where keys come from.
+func TestTheFileIsShownAsItIsInForce(t *testing.T) {
+	t.Parallel()
+	issuers := []jwt.Issuer{
+		{Issuer: "https://id.test/a/", Audiences: []string{"x"}, Algorithms: []string{"ES256"}, Leeway: 90 * time.Second, Tenant: "claims.org"},
+		{Issuer: "b", JWKSURI: "https://keys.test/b", Audiences: []string{"x"}, Algorithms: []string{"RS256"}, Tenant: "claims.org", Roles: "claims.r", Admin: true},
+		{Issuer: "c", JWKSFile: "/keys.json", Audiences: []string{"x"}, Algorithms: []string{"RS256"}, Tenant: "claims.org"},
+	}
+	a := newAPI(t, func(d *control.Deps) { d.File = inForce{&gatewayfile.File{Issuers: issuers, Stale: time.Minute}} })
+	const want = `"stale":"1m","issuers":[` +
+		`{"issuer":"https://id.test/a/","audiences":["x"],"discovery":"https://id.test/a/.well-known/openid-configuration","algorithms":["ES256"],"leeway":"1m30s","tenant":"claims.org","admin":false},` +
+		`{"issuer":"b","audiences":["x"],"jwks_uri":"https://keys.test/b","algorithms":["RS256"],"leeway":"0s","tenant":"claims.org","roles":"claims.r","admin":true},` +
+		`{"issuer":"c","audiences":["x"],"jwks_file":"/keys.json","algorithms":["RS256"],"leeway":"0s","tenant":"claims.org","admin":false}]}`
+	if got := a.do(request{path: "/v1/gateway"}); got.status != http.StatusOK || !strings.HasSuffix(strings.TrimSpace(got.body), want) {
+		t.Errorf("%d %s, want %s", got.status, got.body, want)
+	}
+}
+
 func TestLoginsAreThoseOfIssuersThatNameOne(t *testing.T) {
 	t.Parallel()
 	file := &gatewayfile.File{Issuers: []jwt.Issuer{

@@ -87,10 +87,12 @@ type form struct {
 	Stale string `json:"stale"`
 }
 
-// Bounds of what is said.
+// Bounds of what is said, and what is in force where nothing is.
 const (
 	shortestStale = time.Second
 	longestStale  = time.Hour
+	defaultLeeway = 30 * time.Second
+	longestLeeway = 5 * time.Minute
 )
 
 // file makes of the form what it says. The faults are added to those that are known
@@ -119,11 +121,17 @@ func (f *form) file(at func(path string) int, faults Faults) (*File, Faults) {
 	}
 	for i := range f.Issuers {
 		w := &f.Issuers[i]
-		path := fmt.Sprintf("issuers[%d]", i)
-		out.Issuers = append(out.Issuers, jwt.Issuer{
+		issuer := jwt.Issuer{
 			Issuer: w.Issuer, Audiences: w.Audiences, JWKSURI: w.JWKSURI, JWKSFile: w.JWKSFile, Algorithms: w.Algorithms,
-			Leeway: duration(path+".leeway", w.Leeway, 0, 5*time.Minute), Tenant: w.Tenant, Roles: w.Roles, Admin: w.Admin,
-		})
+			Leeway: defaultLeeway, Tenant: w.Tenant, Roles: w.Roles, Admin: w.Admin,
+		}
+		if w.Leeway != "" {
+			issuer.Leeway = duration(fmt.Sprintf("issuers[%d].leeway", i), w.Leeway, 0, longestLeeway)
+		}
+		if issuer.Algorithms == nil {
+			issuer.Algorithms = []string{"RS256", "ES256"}
+		}
+		out.Issuers = append(out.Issuers, issuer)
 		if w.Login != nil {
 			out.Issuers[i].Login = &jwt.Login{ClientID: w.Login.ClientID, Scopes: w.Login.Scopes}
 		}

@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/modelserveai/modelserve/gateway/auth/jwt"
 	"github.com/modelserveai/modelserve/internal/logtest"
@@ -74,7 +75,7 @@ func Start(t *testing.T, root string) *Issuer {
 func (i *Issuer) Config() jwt.Issuer {
 	return jwt.Issuer{
 		Issuer: i.URL, Audiences: []string{"modelserve"}, Tenant: "claims.org", Roles: "claims.groups",
-		Algorithms: []string{"ES256"}, Login: &jwt.Login{ClientID: Client, Scopes: []string{"openid", "offline_access", "api"}},
+		Algorithms: []string{"ES256"}, Leeway: 30 * time.Second, Login: &jwt.Login{ClientID: Client, Scopes: []string{"openid", "offline_access", "api"}},
 	}
 }
 

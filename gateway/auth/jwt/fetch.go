@@ -56,7 +56,7 @@ func fetchURI(client *http.Client, issuer *Issuer) func(context.Context) (fetche
 		uri := issuer.JWKSURI
 		if uri == "" {
 			var err error
-			if uri, err = discover(ctx, client, issuer.Issuer); err != nil {
+			if uri, err = discover(ctx, client, issuer); err != nil {
 				return fetched{}, fmt.Errorf("discover %s: %w", issuer.Issuer, err)
 			}
 		}
@@ -74,8 +74,8 @@ func fetchURI(client *http.Client, issuer *Issuer) func(context.Context) (fetche
 
 // discover is OpenID Connect Discovery 1.0, section 4: the document must name the
 // issuer exactly.
-func discover(ctx context.Context, client *http.Client, issuer string) (string, error) {
-	text, _, err := get(ctx, client, strings.TrimSuffix(issuer, "/")+"/.well-known/openid-configuration")
+func discover(ctx context.Context, client *http.Client, issuer *Issuer) (string, error) {
+	text, _, err := get(ctx, client, issuer.Discovery())
 	if err != nil {
 		return "", err
 	}
@@ -86,14 +86,14 @@ func discover(ctx context.Context, client *http.Client, issuer string) (string, 
 	if err := json.Unmarshal(text, &document); err != nil {
 		return "", errors.New("expected the JSON of an OpenID provider's metadata")
 	}
-	if document.Issuer != issuer {
+	if document.Issuer != issuer.Issuer {
 		return "", fmt.Errorf("its metadata is of another issuer, %q", document.Issuer)
 	}
 	uri, err := fetchable(document.JWKSURI)
 	if err != nil {
 		return "", fmt.Errorf("jwks_uri: %w", err)
 	}
-	if from, err := url.Parse(issuer); err != nil || from.Scheme == "https" && uri.Scheme != "https" {
+	if from, err := url.Parse(issuer.Issuer); err != nil || from.Scheme == "https" && uri.Scheme != "https" {
 		return "", errors.New("jwks_uri: expected https, as the issuer's")
 	}
 	return document.JWKSURI, nil

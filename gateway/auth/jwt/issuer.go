@@ -20,10 +20,9 @@ type Issuer struct {
 	Audiences  []string // one of which `aud` holds
 	JWKSURI    string   // where its keys are; "" is what OpenID discovery names
 	JWKSFile   string   // a file of its keys, read again when it changes, instead of a URI
-	Algorithms []string // RS, PS and ES with 256, 384 or 512, and EdDSA; none is RS256 and ES256
+	Algorithms []string // RS, PS and ES with 256, 384 or 512, and EdDSA; at least one
 
-	// Leeway is how far the issuer's clock may be off, at most 5 minutes; 0 is 30 s.
-	Leeway time.Duration
+	Leeway time.Duration // how far the issuer's clock may be off, at most 5 minutes
 
 	Tenant string // CEL over `claims`, a string: the tenant's name
 	Roles  string // CEL over `claims`, strings, or one with spaces between the names; "" is no roles
@@ -37,15 +36,14 @@ type Login struct {
 	Scopes   []string
 }
 
-// The bounds of issuers, and what is taken where nothing is said.
+// The bounds of issuers.
 const (
-	maxIssuers    = 50
-	maxListed     = 20   // audiences, algorithms, scopes
-	maxText       = 255  // bytes of a name
-	maxURI        = 2048 // bytes
-	maxLeeway     = 5 * time.Minute
-	defaultLeeway = 30 * time.Second
-	adminRole     = "admin"
+	maxIssuers = 50
+	maxListed  = 20   // audiences, algorithms, scopes
+	maxText    = 255  // bytes of a name
+	maxURI     = 2048 // bytes
+	maxLeeway  = 5 * time.Minute
+	adminRole  = "admin"
 )
 
 // asymmetric lists the algorithms that an issuer may have. With HMAC, whoever
@@ -58,6 +56,11 @@ func asymmetric() []string {
 		string(jose.ES256), string(jose.ES384), string(jose.ES512),
 		string(jose.EdDSA),
 	}
+}
+
+// Discovery is where OpenID discovery says the issuer's keys are.
+func (i *Issuer) Discovery() string {
+	return strings.TrimSuffix(i.Issuer, "/") + "/.well-known/openid-configuration"
 }
 
 // Check reports all that is wrong with issuers, by paths as "issuers[0].leeway".
@@ -91,6 +94,9 @@ func (i *Issuer) check(path string, faults *faults) {
 		faults.add(path+"audiences", "expected at least one: without it, tokens for others would be taken")
 	}
 	faults.names(path+"algorithms", i.Algorithms)
+	if len(i.Algorithms) == 0 {
+		faults.add(path+"algorithms", "expected at least one")
+	}
 	for n, name := range i.Algorithms {
 		if !slices.Contains(asymmetric(), name) {
 			faults.add(fmt.Sprintf("%salgorithms[%d]", path, n), "expected one of %s", strings.Join(asymmetric(), ", "))
@@ -133,7 +139,7 @@ func (i *Issuer) checkKeys(path string, faults *faults) {
 	case !isName(i.Issuer):
 		faults.add(path+"issuer", "expected 1 to %d characters without spaces", maxText)
 	case i.JWKSURI == "" && i.JWKSFile == "":
-		if u, err := fetchable(i.Issuer); err != nil || u.RawQuery != "" {
+		if _, err := fetchable(i.Issuer); err != nil || strings.Contains(i.Issuer, "?") { // a path is put behind it
 			faults.add(path+"issuer", "expected https://HOST/… for OpenID discovery (http only of loopback), or jwks_uri, or jwks_file")
 		}
 	case i.JWKSURI != "" && i.JWKSFile != "":
@@ -149,7 +155,7 @@ func (i *Issuer) checkKeys(path string, faults *faults) {
 func fetchable(uri string) (*url.URL, error) {
 	u, err := url.Parse(uri)
 	switch {
-	case err != nil || len(uri) > maxURI || u.Host == "" || u.User != nil || u.Fragment != "" || u.Opaque != "":
+	case err != nil || len(uri) > maxURI || u.Hostname() == "" || u.User != nil || strings.Contains(uri, "#") || u.Opaque != "":
 		return nil, fmt.Errorf("expected https://HOST/… without a user and a fragment")
 	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u):
 		return u, nil

@@ -112,9 +112,6 @@ func (v *Verifier) issuer(config *Issuer, before *issuer) (*issuer, error) {
 	for _, name := range config.Algorithms {
 		made.algorithms = append(made.algorithms, jose.SignatureAlgorithm(name))
 	}
-	if len(made.algorithms) == 0 {
-		made.algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256}
-	}
 	if before != nil && before.JWKSURI == config.JWKSURI && before.JWKSFile == config.JWKSFile {
 		made.keys = before.keys
 	} else {
@@ -235,10 +232,6 @@ func (i *issuer) verify(ctx context.Context, token *parsed) (*keySet, error) {
 
 // principal is who a token's verified claims say the caller is.
 func (i *issuer) principal(claims map[string]any, now time.Time) (*auth.Principal, error) {
-	leeway := i.Leeway
-	if leeway == 0 {
-		leeway = defaultLeeway
-	}
 	times, err := timesOf(claims)
 	if err != nil {
 		return nil, refuse(badClaims, err)
@@ -250,11 +243,11 @@ func (i *issuer) principal(claims map[string]any, now time.Time) (*auth.Principa
 	if err := audience(claims, i.Audiences); err != nil {
 		return nil, refuse(otherAudience, err)
 	}
-	until := times.expires.Add(leeway)
+	until := times.expires.Add(i.Leeway)
 	switch {
 	case !now.Before(until):
 		return nil, refuse(expired, fmt.Errorf("since %s", times.expires.Format(time.RFC3339)))
-	case now.Add(leeway).Before(times.notBefore), now.Add(leeway).Before(times.issued):
+	case now.Add(i.Leeway).Before(times.notBefore), now.Add(i.Leeway).Before(times.issued):
 		return nil, refuse(early, errors.New("not before, or issued at, a later time than now"))
 	}
 	tenant, err := i.mapping.tenantOf(claims)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -119,6 +120,27 @@ func TestGoodTokensAreTaken(t *testing.T) {
 			taken(t, v, key.Sign(tc.header, issuer.Claims(tc.claims)))
 		})
 	}
+}
+
+// TestALeewayOfNothingIsNone holds times to the second where the issuer's clock may not
+// be off.
+func TestALeewayOfNothingIsNone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		issuer := jwttest.New("https://id.test")
+		config := issuer.Config()
+		config.Leeway = 0
+		v, _, _ := verifier(t, issuer, config)
+		now := time.Now().Unix()
+		taken(t, v, issuer.Token(map[string]any{"exp": now + 1, "nbf": now, "iat": now}))
+		for name, claims := range map[string]map[string]any{
+			"expired": {"exp": now, "nbf": now - 9, "iat": now - 9}, "not yet": {"exp": now + 9, "nbf": now + 1}, "issued later": {"exp": now + 9, "iat": now + 1},
+		} {
+			if _, err := v.Authenticate(t.Context(), issuer.Token(claims)); problem.CodeOf(err) != problem.Unauthenticated {
+				t.Errorf("%s: error %v", name, err)
+			}
+		}
+	})
 }
 
 func TestAttacksAreRefused(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -475,6 +476,11 @@ func TestAFileOfKeysIsReadWhenItChanges(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		taken(t, v, hours(issuer, "after it is gone"))
+		if err := syscall.Mkfifo(config.JWKSFile, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		taken(t, v, hours(issuer, "while it is a FIFO"))
 		put([]byte(`{"keys":[]}`))
 		refused(t, v, hours(issuer, "jane"), problem.Unauthenticated)
 		if n := issuer.Fetches(); n != 0 {

@@ -35,11 +35,13 @@ func rolesKind() kind {
 }
 
 // compile makes a program of an expression over `claims`, whose value is of a
-// kind.
+// kind. Texts in it that could only fail when it runs, as regular expressions, are
+// errors here.
 func compile(expression string, is kind) (cel.Program, error) {
 	env, err := cel.NewEnv(
 		cel.Variable("claims", cel.MapType(cel.StringType, cel.DynType)),
 		cel.ParserExpressionSizeLimit(maxExpression),
+		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("make the environment of expressions: %w", err)

@@ -102,7 +102,10 @@ func must[T any](value T, err error) T {
 // Config is what a gateway's file says of the issuer: the tenant is the claim org,
 // the roles are the claim groups.
 func (i *Issuer) Config() jwt.Issuer {
-	return jwt.Issuer{Issuer: i.URL, Audiences: []string{Audience}, Tenant: "claims.org", Roles: "claims.groups"}
+	return jwt.Issuer{
+		Issuer: i.URL, Audiences: []string{Audience}, Algorithms: []string{"RS256", "ES256"}, Leeway: 30 * time.Second,
+		Tenant: "claims.org", Roles: "claims.groups",
+	}
 }
 
 // SetKeys replaces the key set. The first key signs.
