@@ -27,8 +27,8 @@ import (
 
 // Config is how much is kept. Zero fields mean their defaults.
 type Config struct {
-	// File is the gateway's file (gateway.yaml), followed as it changes. Where it is
-	// not there, the defaults are in force.
+	// File is the gateway's file (gateway.yaml), followed as it changes: another one is
+	// renamed to it. Where it is not there, the defaults are in force.
 	File string `env:"MODELSERVE_GATEWAY_FILE"`
 
 	// TenantKeys, TenantRoles and TenantGrants bound what one tenant has at once; the

@@ -20,7 +20,7 @@ func (c *Callers) follow(ctx context.Context, tel *telemetry.Telemetry) (err err
 	if err != nil {
 		return err
 	}
-	c.file, err = gatewayfile.Follow(c.config.File, func(f *gatewayfile.File) error { return c.apply(f) }, tel.Registry, tel.Logger)
+	c.file, err = gatewayfile.Follow(ctx, c.config.File, func(f *gatewayfile.File) error { return c.apply(f) }, tel.Registry, tel.Logger)
 	if err != nil {
 		return fmt.Errorf("the gateway's file: %w", err)
 	}

@@ -2,16 +2,12 @@ package gatewayfile_test
 
 import (
 	"errors"
-	"log/slog"
-	"os"
-	"path/filepath"
+	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/gateway/auth/jwt"
 	"github.com/modelserveai/modelserve/gateway/gatewayfile"
@@ -41,6 +37,17 @@ issuers:
 			Issuer: "https://id.example.com", Audiences: []string{"modelserve"}, Algorithms: []string{"RS256", "ES256"}, Leeway: 30 * time.Second,
 			Tenant: "claims.org", Roles: "claims.groups", Login: &jwt.Login{ClientID: "cli", Scopes: []string{"openid"}},
 		}}}},
+		"what is said of nothing is spelled out": {head + "issuers: [{issuer: https://a.b, audiences: [c], tenant: claims.o}]\n", gatewayfile.File{
+			Stale: 30 * time.Second, Issuers: []jwt.Issuer{{
+				Issuer: "https://a.b", Audiences: []string{"c"}, Algorithms: []string{"RS256", "ES256"}, Leeway: 30 * time.Second, Tenant: "claims.o",
+			}},
+		}},
+		"no leeway": {head + "issuers: [{issuer: https://a.b, audiences: [c], tenant: claims.o, leeway: 0s}]\n", gatewayfile.File{
+			Stale: 30 * time.Second, Issuers: []jwt.Issuer{{
+				Issuer: "https://a.b", Audiences: []string{"c"}, Algorithms: []string{"RS256", "ES256"}, Tenant: "claims.o",
+			}},
+		}},
+		"lines that end as on Windows": {"apiVersion: modelserve.dev/v1\r\nkind: Gateway\r\n", gatewayfile.File{Stale: 30 * time.Second}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -85,10 +92,17 @@ issuers:
 		"durations": {head + "stale: 2h\nissuers:\n  - {issuer: https://a, audiences: [b], tenant: claims.c, leeway: 6m}\n", []string{
 			"line 3: stale: expected a duration, 1s to 1h", "line 5: issuers[0].leeway: expected a duration, 0s to 5m",
 		}},
-		"an expression": {head + "issuers:\n  - issuer: https://id\n    audiences: [b]\n    tenant: claims.(\n", []string{"line 6: issuers[0].tenant: expected an expression in CEL"}},
-		"a plain URL":   {head + "issuers:\n  - {issuer: 'http://id.example.com', audiences: [b], tenant: claims.o}\n", []string{"line 4: issuers[0].issuer: expected https"}},
-		"deep":          {head + "stale: " + strings.Repeat("[", 40) + strings.Repeat("]", 40), []string{"expected at most 32 levels"}},
-		"too long":      {head + "#" + strings.Repeat("x", 1<<20), []string{"expected at most 1048576 bytes"}},
+		"no number":  {head + "stale: .nan\nissuers: -.inf\n", []string{"line 3: stale: expected a number", "line 4: issuers: expected a number"}},
+		"no newline": {head + "stale: 1m", []string{"line 3: the file may be half written"}},
+		"no newline, and more": {head + "stale: 1m\nissuers:\n  - {issuer: 'http://a.b', audiences: [c], tenant: claims.o}", []string{
+			"line 5: issuers[0].issuer: expected https", "line 5: the file may be half written",
+		}},
+		"a brace at the end":            {"apiVersion: modelserve.dev/v1\nkind: Gateway\nissuers:\n  - {issuer: https://a.b, audiences: [c], tenant: claims.o}", []string{"half written"}},
+		"an expression that cannot run": {head + "issuers:\n  - issuer: https://id\n    audiences: [b]\n    tenant: claims.a.matches('(')?'a':'b'\n", []string{"line 6: issuers[0].tenant: expected an expression in CEL"}},
+		"an expression":                 {head + "issuers:\n  - issuer: https://id\n    audiences: [b]\n    tenant: claims.(\n", []string{"line 6: issuers[0].tenant: expected an expression in CEL"}},
+		"a plain URL":                   {head + "issuers:\n  - {issuer: 'http://id.example.com', audiences: [b], tenant: claims.o}\n", []string{"line 4: issuers[0].issuer: expected https"}},
+		"deep":                          {head + "stale: " + strings.Repeat("[", 40) + strings.Repeat("]", 40) + "\n", []string{"expected at most 32 levels"}},
+		"too long":                      {head + "#" + strings.Repeat("x", 1<<20), []string{"expected at most 1048576 bytes"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -112,73 +126,63 @@ issuers:
 	}
 }
 
-func TestFollow(t *testing.T) {
+// TestACutFileIsABadOne holds every beginning of a file, other than of whole lines, to
+// be a bad one: `tenant: claims.org_id` that is cut names other tenants.
+func TestACutFileIsABadOne(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "gateway.yaml")
-		write := func(text string) {
-			if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
-				t.Fatal(err)
+	for name, text := range map[string]string{
+		"YAML": head + `
+stale: 30s
+issuers:
+  - issuer: https://id.example.com
+    audiences: [modelserve, other]
+    leeway: 30s
+    tenant: claims.org_id
+    roles: claims.groups
+    login: {client_id: cli, scopes: [openid]}
+`,
+		"YAML in braces": "{apiVersion: modelserve.dev/v1, kind: Gateway, issuers: [{issuer: https://id.example.com, audiences: [a], tenant: claims.org_id}]}\n",
+		"JSON":           `{"apiVersion": "modelserve.dev/v1", "kind": "Gateway", "issuers": [{"issuer": "https://id.example.com", "audiences": ["a"], "tenant": "claims.org_id"}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if _, err := gatewayfile.Parse([]byte(text)); err != nil {
+				t.Errorf("whole: %v", err)
 			}
-			if err := os.Rename(path+".new", path); err != nil {
-				t.Fatal(err)
+			for n := range text {
+				if n > 0 && text[n-1] == '\n' {
+					continue
+				}
+				if _, err := gatewayfile.Parse([]byte(text[:n])); err == nil {
+					t.Errorf("taken: %q", text[:n])
+				}
 			}
-			time.Sleep(1100 * time.Millisecond)
-		}
-		var applied []time.Duration
-		var refuse error
-		f, err := gatewayfile.Follow(path, func(f *gatewayfile.File) error {
-			if refuse != nil {
-				return refuse
-			}
-			applied = append(applied, f.Stale)
-			return nil
-		}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		go f.Run(t.Context())
-		write(head + "stale: 5s\n")
-		write(head + "stale: ") // half written
-		if is := f.InForce(); is.Generation != 2 || is.File.Stale != 5*time.Second || !strings.Contains(is.Bad, "line 3") {
-			t.Errorf("in force %+v", is)
-		}
-		write("")
-		if is := f.InForce(); is.Generation != 2 || is.Bad == "" {
-			t.Errorf("in force %+v: an empty file is a bad one", is)
-		}
-		refuse = errors.New("an expression does not compile")
-		write(head + "stale: 7s\n")
-		if is := f.InForce(); is.Generation != 2 || !strings.Contains(is.Bad, "does not compile") {
-			t.Errorf("in force %+v", is)
-		}
-		refuse = nil
-		write(head + "stale: 5s\n") // as before
-		if is := f.InForce(); is.Generation != 2 || is.Bad != "" {
-			t.Errorf("in force %+v", is)
-		}
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(1100 * time.Millisecond)
-		if is := f.InForce(); is.Generation != 3 || is.File.Stale != 30*time.Second || is.Digest != "" {
-			t.Errorf("in force %+v: a file that is gone means defaults", is)
-		}
-		if diff := cmp.Diff([]time.Duration{30 * time.Second, 5 * time.Second, 30 * time.Second}, applied); diff != "" {
-			t.Error(diff)
-		}
-	})
+		})
+	}
 }
 
-func TestABadFileAtTheStartIsAnError(t *testing.T) {
+// TestFaultsAreAsManyAsPeopleRead holds the length of what is said of a bad file, and
+// that it does nothing to a terminal.
+func TestFaultsAreAsManyAsPeopleRead(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "gateway.yaml")
-	if err := os.WriteFile(path, []byte("stale: 1s\n"), 0o600); err != nil {
-		t.Fatal(err)
+	var many strings.Builder
+	many.WriteString(head)
+	for n := range 30_000 {
+		fmt.Fprintf(&many, "field%d: 1\n", n)
 	}
-	_, err := gatewayfile.Follow(path, func(*gatewayfile.File) error { return nil }, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
-	if err == nil || !strings.Contains(err.Error(), "apiVersion") {
-		t.Errorf("error %v", err)
+	for name, tc := range map[string]struct{ text, want string }{
+		"many fields":            {many.String(), "and 29980 more"},
+		"a long name":            {head + strings.Repeat("x", 1000) + "y: 1\n", "xxx…: there is no such field"},
+		"a name that is written": {head + `"a\e[31m\u202eb": 1` + "\n", "a\ufffd[31m\ufffdb: there is no such field"},
+		"a long expression":      {head + "issuers: [{issuer: https://a.b, audiences: [c], tenant: '" + strings.Repeat("x.", 1500) + "'}]\n", "…"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := gatewayfile.Parse([]byte(tc.text))
+			if err == nil || !strings.Contains(err.Error(), tc.want) || len(err.Error()) > 25_000 {
+				t.Errorf("error %.2000v", err)
+			}
+		})
 	}
 }
 

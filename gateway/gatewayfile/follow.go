@@ -6,19 +6,23 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/modelserveai/modelserve/internal/regular"
 )
 
-// lookEvery is how often the file is looked at. Its content is, not events or times:
-// a ConfigMap's file is a link that changes under its name.
-const lookEvery = time.Second
+// When the file is looked at. Its content is, not events or times: a ConfigMap's file
+// is a link that changes under its name.
+const (
+	lookEvery = time.Second
+	settle    = 100 * time.Millisecond // between looks at the start
+	changing  = 10                     // looks in a row that each read something else are reported
+)
 
 // InForce is what a Follower has put in force.
 type InForce struct {
@@ -35,18 +39,34 @@ type Follower struct {
 	apply  func(*File) error
 	logger *slog.Logger
 
+	last    [sha256.Size]byte // what the last look read; zero is no file, or no look yet
+	changed int               // looks in a row that read something else than the one before
+
 	mu  sync.Mutex
 	is  InForce
-	bad [sha256.Size]byte // the content that was refused last
+	bad [sha256.Size]byte // what was refused last
 }
 
 // Follow puts in force what a file says now; without the file, the defaults. apply
 // does it, whole or not at all, and its error refuses the content. A bad file is an
 // error here: later the last good one stays.
-func Follow(path string, apply func(*File) error, registry prometheus.Registerer, logger *slog.Logger) (*Follower, error) {
+//
+// What two looks in a row read alike counts: one that is written in place may be read
+// by one of them before all of it is there.
+func Follow(ctx context.Context, path string, apply func(*File) error, registry prometheus.Registerer, logger *slog.Logger) (*Follower, error) {
 	f := &Follower{path: path, apply: apply, logger: logger}
-	if err := f.look(); err != nil {
-		return nil, err
+	for {
+		if err := f.look(); err != nil {
+			return nil, err
+		}
+		if f.is.Generation > 0 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(settle):
+		}
 	}
 	for _, gauge := range []prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -94,26 +114,44 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
-// look puts a content that is new in force. One that is bad is reported once.
+// errChanging is of a content that another follows before it was read twice.
+var errChanging = errors.New("the file changes from one look to the next: write another one beside it, and rename that to it")
+
+// look puts a content that is new in force when the look before read the same. What is
+// bad is reported once.
 func (f *Follower) look() error {
-	data, err := read(f.path)
+	data, err := regular.Read(f.path, maxFile)
 	missing := errors.Is(err, fs.ErrNotExist)
-	if err != nil && !missing {
-		return f.refuse(sha256.Sum256([]byte(err.Error())), err)
-	}
 	sum, digest := sha256.Sum256(data), ""
-	if !missing {
+	switch {
+	case missing:
+		sum = [sha256.Size]byte{}
+	case err != nil:
+		sum = sha256.Sum256([]byte(err.Error()))
+	default:
 		digest = hex.EncodeToString(sum[:])
 	}
+	f.changed++
+	if f.last == sum {
+		f.changed = 0
+	}
+	f.last = sum
 	is := f.InForce()
-	if is.Generation > 0 && is.Digest == digest {
+	switch {
+	case is.Generation > 0 && is.Digest == digest && (err == nil || missing):
+		f.changed = 0
 		f.mend()
 		return nil
+	case f.changed >= changing:
+		return f.refuse(sha256.Sum256([]byte(errChanging.Error())), errChanging)
+	case f.changed > 0:
+		return nil
+	case err != nil && !missing:
+		return f.refuse(sum, err)
 	}
 	file := Default()
 	if !missing {
-		file, err = Parse(data)
-		if err != nil {
+		if file, err = Parse(data); err != nil {
 			return f.refuse(sum, err)
 		}
 	}
@@ -145,13 +183,4 @@ func (f *Follower) mend() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.bad, f.is.Bad = [sha256.Size]byte{}, ""
-}
-
-func read(path string) ([]byte, error) {
-	in, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(in, maxFile+1))
-	return data, errors.Join(err, in.Close())
 }

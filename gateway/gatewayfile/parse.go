@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
@@ -22,16 +25,17 @@ var schema []byte
 // Schema is the JSON Schema of the file.
 func Schema() []byte { return slices.Clone(schema) }
 
-// Parse reads a file, YAML or JSON. The error is Faults: all that is wrong.
+// Parse reads a file, YAML or JSON. The error is Faults: all that is wrong, as far as
+// people read on.
 func Parse(data []byte) (*File, error) {
 	root, faults := document(data)
 	if faults != nil {
-		return nil, faults
+		return nil, shown(faults)
 	}
 	t := &tree{lines: map[string]int{}}
 	value := t.value(root, "", 0)
 	if t.faults != nil {
-		return nil, sorted(t.faults)
+		return nil, shown(append(t.faults, unfinished(data)...))
 	}
 	t.faults = t.check(value)
 	text, err := json.Marshal(value)
@@ -43,15 +47,57 @@ func Parse(data []byte) (*File, error) {
 		return nil, Faults{{Detail: "expected a gateway's file: " + err.Error()}}
 	}
 	file, faults := f.file(func(path string) int { return t.lines[path] }, t.faults)
-	if faults != nil {
-		return nil, sorted(faults)
+	if faults = append(faults, unfinished(data)...); faults != nil {
+		return nil, shown(faults)
 	}
 	return file, nil
 }
 
-func sorted(f Faults) Faults {
+// The bounds of what is shown of a bad file.
+const (
+	maxFaults = 20
+	maxShown  = 500 // characters of a path, and of a detail
+)
+
+// shown are the first faults by line, and how many more there are.
+func shown(f Faults) Faults {
 	slices.SortStableFunc(f, func(a, b Fault) int { return a.Line - b.Line })
+	more := len(f) - maxFaults
+	f = f[:min(len(f), maxFaults)]
+	for i := range f {
+		f[i].Path, f[i].Detail = printable(f[i].Path), printable(f[i].Detail)
+	}
+	if more > 0 {
+		f = append(f, Fault{Detail: fmt.Sprintf("and %d more", more)})
+	}
 	return f
+}
+
+// printable is text as a terminal may have it, and no longer than people read.
+func printable(text string) string {
+	runes := []rune(text[:min(len(text), maxShown*utf8.UTFMax)])
+	for i, r := range runes {
+		if r != '\n' && !unicode.IsPrint(r) {
+			runes[i] = unicode.ReplacementChar
+		}
+	}
+	if len(runes) > maxShown {
+		return string(runes[:maxShown]) + "…"
+	}
+	return string(runes)
+}
+
+// unfinished is the fault of a file that may be the beginning of one: YAML that is cut
+// off often parses still, and says something else. An object of JSON that is cut off
+// does not.
+func unfinished(data []byte) Faults {
+	if bytes.HasSuffix(data, []byte("\n")) || bytes.HasPrefix(data, []byte("{")) && json.Valid(data) {
+		return nil
+	}
+	return Faults{{
+		Line:   1 + bytes.Count(data, []byte("\n")),
+		Detail: "the file may be half written: expected a newline at the end of its last line",
+	}}
 }
 
 // document is the one document of a file.
@@ -149,8 +195,13 @@ func (t *tree) scalar(n *yaml.Node, path string) any {
 		t.fault(path, n.Line, "expected text, a number or a boolean")
 		return nil
 	}
-	switch v.(type) {
-	case nil, string, bool, int, float64:
+	switch v := v.(type) {
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			t.fault(path, n.Line, "expected a number that JSON can express")
+		}
+		return v
+	case nil, string, bool, int:
 		return v
 	default: // a date, or binary data
 		t.fault(path, n.Line, "expected text, a number or a boolean: put it in quotes")

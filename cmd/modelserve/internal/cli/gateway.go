@@ -30,7 +30,10 @@ func (a *app) gatewayCheckCommand() *cobra.Command {
 		Use:   "check FILE",
 		Short: "Report everything that is wrong with a gateway's file",
 		Long: `Report everything that is wrong with a gateway's file (gateway.yaml), by line and
-path, as a gateway would that reads it. Exit status 1 means that something is.`,
+path, as a gateway would that reads it; of more than 20 faults, the first. A file that
+does not end in a newline may be half written, and is a bad one. To change the file of
+a gateway, check another one beside it and rename that. Exit status 1 means that
+something is wrong.`,
 		Example: `  modelserve gateway check .modelserve/gateway.yaml`,
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -60,7 +63,7 @@ path, as a gateway would that reads it. Exit status 1 means that something is.`,
 			if printed != nil || result.Good {
 				return printed
 			}
-			return fmt.Errorf("%s: %d faults", args[0], len(faults))
+			return fmt.Errorf("%s is a bad file", args[0])
 		},
 	}
 }
