@@ -75,6 +75,10 @@ type Deps struct {
 
 	// Ready, when set, is asked last by /readyz.
 	Ready func(context.Context) error
+
+	// Troubles, when set, are what the operator should look at although calls are
+	// taken. /readyz shows them to anybody, so they name nothing.
+	Troubles func() []string
 }
 
 // Catalog is what is published.

@@ -145,6 +145,17 @@ func (s *State) Key(id string) *auth.Key { return s.keys[id] }
 // Keys is how many there are, of all tenants.
 func (s *State) Keys() int { return len(s.keys) }
 
+// KeysThat are the keys of which is holds, in no order.
+func (s *State) KeysThat(is func(*auth.Key) bool) []*auth.Key {
+	var out []*auth.Key
+	for _, k := range s.keys {
+		if is(k) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
 // role is the role of a name in a tenant: built in, everybody's, or the tenant's
 // own. There is at most one of them, but for a name that nobody holds; nil is none.
 func (s *State) role(tenant, name string) *Role {

@@ -86,6 +86,9 @@ type Callers struct {
 	file     *gatewayfile.Follower
 	recorded int64 // the generation of the file that was recorded last
 	logger   *slog.Logger
+
+	unchecked *unchecked
+	reported  map[string]bool // ids of hash keys that are missing
 }
 
 // Open reads what is stored. The database is its owner's to close, after Run.
@@ -94,7 +97,7 @@ func Open(ctx context.Context, config Config, store Store, hashKeys []auth.HashK
 	if err != nil {
 		return nil, err
 	}
-	c := &Callers{config: config, store: store, hasher: hasher, logger: tel.Logger}
+	c := &Callers{config: config, store: store, hasher: hasher, logger: tel.Logger, reported: map[string]bool{}}
 	if err := c.checkHashes(ctx); err != nil {
 		return nil, err
 	}
@@ -107,14 +110,17 @@ func Open(ctx context.Context, config Config, store Store, hashKeys []auth.HashK
 	if err := c.rights.Poll(ctx); err != nil {
 		return nil, err
 	}
+	if c.unchecked, err = newUnchecked(c.rights, hasher, tel.Registry); err != nil {
+		return nil, err
+	}
+	c.report()
 	if err := c.follow(ctx, tel); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// checkHashes has all keys hashed by a key, and reports those by one that is not
-// configured.
+// checkHashes has all keys hashed by a key.
 func (c *Callers) checkHashes(ctx context.Context) error {
 	converted, err := c.store.Convert(ctx, c.hasher.Convert)
 	if err != nil {
@@ -130,11 +136,6 @@ func (c *Callers) checkHashes(ctx context.Context) error {
 	if len(by) > 1 {
 		c.logger.Info("keys are hashed with several hash keys; each that is used is hashed anew", "keys_by_hash_key", by)
 	}
-	for id, n := range by {
-		if !c.hasher.Knows(auth.Hash{By: id}) {
-			c.logger.Error("keys cannot be checked: the hash key that they were hashed with is not configured", "hash_key", id, "keys", n)
-		}
-	}
 	return nil
 }
 
@@ -142,6 +143,7 @@ func (c *Callers) checkHashes(ctx context.Context) error {
 func (c *Callers) Wire(deps *gateway.Deps) {
 	deps.Rights, deps.Hasher, deps.Keys, deps.Audit, deps.Refusals = c.rights, c.hasher, c.store, c.store, c.refusals
 	deps.Authenticators, deps.File = append(deps.Authenticators, tokens{c.tokens, c.rights}), c.file
+	deps.Troubles = c.troubles
 	deps.Bounds = access.Bounds{Keys: c.config.TenantKeys, Roles: c.config.TenantRoles, Grants: c.config.TenantGrants}
 }
 
@@ -160,7 +162,7 @@ func (c *Callers) Run(ctx context.Context) {
 	work.Go(func() { c.rights.Run(ctx) })
 	work.Go(func() { c.refusals.Run(ctx) })
 	work.Go(func() { c.file.Run(ctx) })
-	work.Go(func() { c.recordFiles(ctx) })
+	work.Go(func() { c.watch(ctx) })
 	work.Wait()
 	c.tokens.Close()
 }

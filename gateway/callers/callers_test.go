@@ -1,6 +1,7 @@
 package callers_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -136,6 +137,27 @@ func TestAMissingHashKeyIsReported(t *testing.T) {
 	if log := without.log.String(); without.Good(text) || !strings.Contains(log, `"hash_key":"old","keys":1`) {
 		t.Errorf("without its hash key a key is good, or nobody learns that it is not:\n%s", log)
 	}
+	gateway := without.behind(t)
+	if status, _ := call(gateway, "GET", "/v1/access?action=infer&resource=x", text, ""); status != 401 {
+		t.Errorf("answered %d: an unknown id is with 401", status)
+	}
+	if status, body := call(gateway, "GET", "/readyz", "", ""); status != 200 || body["status"] != "ready" || !strings.Contains(fmt.Sprint(body["detail"]), "hash key") {
+		t.Errorf("readyz: %d %v", status, body)
+	}
+	without.counts(t, "modelserve_gateway_keys_unchecked", 1)
+	both.counts(t, "modelserve_gateway_keys_unchecked", 0)
+
+	// one that another gateway makes later, with a key that came first there alone
+	if _, err := start(t, store, nil, hashKey("newer", 3), hashKey("new", 2)).Create(t.Context(), admin()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is reported", func() bool { return strings.Contains(without.log.String(), `"hash_key":"newer","keys":1`) })
+	without.counts(t, "modelserve_gateway_keys_unchecked", 2)
+	if n := strings.Count(without.log.String(), `"hash_key":"old"`); n != 1 {
+		t.Errorf("it is reported %d times", n)
+	}
+	without.revoke(t, strings.Split(text, "_")[1])
+	without.counts(t, "modelserve_gateway_keys_unchecked", 1)
 }
 
 // TestWhatIsWiredAnswers holds a whole gateway to what it is given: keys, tokens,

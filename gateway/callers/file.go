@@ -36,12 +36,14 @@ func (c *Callers) apply(f *gatewayfile.File) error {
 	return nil
 }
 
-// recordEvery is how often it is looked whether another file is in force.
-const recordEvery = time.Second
+// watchEvery is how often it is looked whether another file is in force, or a hash key
+// is missing.
+const watchEvery = time.Second
 
-// recordFiles records each file that comes in force, until ctx ends.
-func (c *Callers) recordFiles(ctx context.Context) {
-	tick := time.NewTicker(recordEvery)
+// watch records each file that comes in force, and reports hash keys that are missing,
+// until ctx ends.
+func (c *Callers) watch(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -49,6 +51,7 @@ func (c *Callers) recordFiles(ctx context.Context) {
 			return
 		case <-tick.C:
 			c.recordFile(ctx)
+			c.report()
 		}
 	}
 }
@@ -64,7 +67,7 @@ func (c *Callers) recordFile(ctx context.Context) {
 	if is.Generation == c.recorded {
 		return
 	}
-	writing, cancel := context.WithTimeout(ctx, recordEvery)
+	writing, cancel := context.WithTimeout(ctx, watchEvery)
 	defer cancel()
 	resource := "file:sha256:" + is.Digest
 	if is.Digest == "" {

@@ -135,7 +135,9 @@ func TestAFileThatChangesIsRecorded(t *testing.T) {
 			eventually(t, "bad is shown", func() bool {
 				status, body := call(h, "GET", "/v1/gateway", key, "")
 				text, _ := body["bad"].(string)
-				return status == 200 && (text != "") == want
+				ready, shown := call(h, "GET", "/readyz", "", "")
+				detail, _ := shown["detail"].(string) // to anybody: not what is wrong
+				return status == 200 && (text != "") == want && ready == 200 && strings.Contains(detail, "file is a bad one") == want && !strings.Contains(detail, "stale")
 			})
 		}
 	}

@@ -140,6 +140,24 @@ func (r *replica) revoke(t *testing.T, id string) {
 	}
 }
 
+// counts holds a gauge to a value.
+func (r *replica) counts(t *testing.T, name string, want float64) {
+	t.Helper()
+	families, err := r.tel.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			if got := f.GetMetric()[0].GetGauge().GetValue(); got != want {
+				t.Errorf("%s is %v, want %v", name, got, want)
+			}
+			return
+		}
+	}
+	t.Errorf("there is no %s", name)
+}
+
 // behind are a gateway's own URLs, with a replica behind them.
 func (r *replica) behind(t *testing.T) http.Handler {
 	t.Helper()

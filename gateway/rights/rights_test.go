@@ -252,7 +252,9 @@ func TestUsesAreStoredWithinFiveSeconds(t *testing.T) {
 	})
 }
 
-func TestAKeyByAnUnknownHashKeyIsNotJudged(t *testing.T) {
+// TestAKeyByAnUnknownHashKeyIsAnsweredAsAnUnknownOne holds that nobody learns of an id
+// that it exists. The operator learns that the hash key is missing from package callers.
+func TestAKeyByAnUnknownHashKeyIsAnsweredAsAnUnknownOne(t *testing.T) {
 	t.Parallel()
 	m := rightstest.Mirror(t, &rightstest.Store{})
 	other, err := auth.NewHasher(auth.HashKey{ID: "other", Key: [32]byte{9}})
@@ -264,8 +266,11 @@ func TestAKeyByAnUnknownHashKeyIsNotJudged(t *testing.T) {
 		t.Fatal(err)
 	}
 	rightstest.Put(t, m, access.Change{Keys: []*auth.Key{key}})
-	if got := code(auth.NewKeys(m, rightstest.Hasher(t)), t, text); got != problem.Unavailable {
-		t.Errorf("code %q: its caller would throw a good key away", got)
+	keys := auth.NewKeys(m, rightstest.Hasher(t))
+	_, is := keys.Authenticate(t.Context(), text)
+	_, want := keys.Authenticate(t.Context(), strings.Replace(text, "ms_", "ms_x", 1))
+	if problem.CodeOf(is) != problem.Unauthenticated || is.Error() != want.Error() {
+		t.Errorf("error %v, and %v of an unknown id", is, want)
 	}
 }
 

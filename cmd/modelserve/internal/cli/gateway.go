@@ -74,8 +74,9 @@ func (a *app) hashKeyCommand() *cobra.Command {
 		Short: "Make a key that the secrets of API keys are hashed with",
 		Long: `Make a key that the secrets of API keys are hashed with, for MODELSERVE_HASH_KEYS of
 the gateways of one database. It is a secret. To replace one, add the new one behind
-it at all gateways, then put it first. A key is hashed anew when it is used; a gateway
-that starts logs how many are left that are hashed with a key it does not have.`,
+it at all gateways, then put it first. A key is hashed anew when it is used. Of keys
+that are hashed with one it does not have a gateway logs how many there are, and
+answers that they are not known.`,
 		Example: `  modelserve gateway hash-key`,
 		Args:    args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
