@@ -75,8 +75,9 @@ func (e Entry) plain() Entry {
 	return e
 }
 
-// maxText bounds each text of an entry, in bytes.
-const maxText = 512
+// maxText bounds each text of an entry, in bytes: the longest actor is "subject:" with
+// an issuer and a subject of 255 each.
+const maxText = 519
 
 // plain is text as every database takes it and gives it back.
 func plain(text string) string {

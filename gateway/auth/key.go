@@ -93,8 +93,8 @@ const (
 // the field of the control API.
 func (s *KeySpec) Check(now time.Time) error {
 	switch {
-	case strings.TrimSpace(s.Name) == "":
-		return problem.Invalid("name", "expected a name, 1 to %d characters", maxName)
+	case !strings.ContainsFunc(s.Name, isSeen):
+		return problem.Invalid("name", "expected a name that is seen, 1 to %d characters", maxName)
 	case len([]rune(s.Name)) > maxName || strings.ContainsFunc(s.Name, isControl):
 		return problem.Invalid("name", "expected 1 to %d printable characters", maxName)
 	case len([]rune(s.Description)) > maxDescription || strings.ContainsFunc(s.Description, isControl):
@@ -187,9 +187,24 @@ func notAlphanumeric(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
 }
 
-// isControl reports whether a rune would act on a terminal or on the order of the
-// text around it, rather than be seen.
-func isControl(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }
+// Controls are the characters that would act on a terminal, on lines or on the order
+// of the text around them, rather than be seen.
+func Controls() []*unicode.RangeTable {
+	return []*unicode.RangeTable{unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp}
+}
+
+// Unseen are the other characters that alone are nothing that people see: white space,
+// marks on another character, letters without a form, and what has no meaning.
+func Unseen() []*unicode.RangeTable {
+	blank := &unicode.RangeTable{R16: []unicode.Range16{{Lo: 0x2800, Hi: 0x2800, Stride: 1}}} // of Braille
+	return []*unicode.RangeTable{
+		unicode.White_Space, unicode.M, unicode.Other_Default_Ignorable_Code_Point, blank, unicode.Co, unicode.Cn,
+	}
+}
+
+func isControl(r rune) bool { return unicode.In(r, Controls()...) }
+
+func isSeen(r rune) bool { return !isControl(r) && !unicode.In(r, Unseen()...) }
 
 // label is what IsLabel expects, for people.
 const label = "a DNS label (a-z, 0-9 and -, at most 63)"

@@ -82,7 +82,7 @@ type listAuditInput struct {
 	chain
 	span
 
-	Actor    string        `query:"actor" maxLength:"512" doc:"key:<id>, subject:<issuer> <subject>, platform or gateway"`
+	Actor    string        `query:"actor" maxLength:"519" doc:"key:<id>, subject:<issuer> <subject>, platform or gateway"`
 	Action   string        `query:"action" maxLength:"512" doc:"such as key.create"`
 	Resource string        `query:"resource" maxLength:"512" doc:"such as key:<id>"`
 	Outcome  audit.Outcome `query:"outcome" enum:"done,refused"`

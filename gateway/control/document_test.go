@@ -92,6 +92,8 @@ func TestTheDocumentRefusesWhatTheServerRefuses(t *testing.T) {
 			},
 			[]string{
 				`[]`, `{}`, `null`, `{"name":null,"scopes":["admin"]}`, `{"name":"a","scopes":null}`, `{"name":"\u00a0","scopes":["admin"]}`, `{"name":"\u200b","scopes":["admin"]}`, `{"name":"a\u202eb","scopes":["admin"]}`,
+				`{"name":"\u2800","scopes":["admin"]}`, `{"name":"\u3164\uffa0","scopes":["admin"]}`, `{"name":"\u0378","scopes":["admin"]}`, `{"name":" \u0301","scopes":["admin"]}`,
+				`{"name":"a\u2028b","scopes":["admin"]}`, `{"name":"a","description":"a\u2029b","scopes":["admin"]}`, `{"name":"\ue000","scopes":["admin"]}`,
 				`{"name":" \u3000","scopes":["admin"]}`, `{"name":"a\tb","scopes":["admin"]}`, `{"name":"a\udb40\udc41","scopes":["admin"]}`, `{"name":"a","scopes":["admin"],"expires_at":""}`,
 				`{"name":"a","scopes":["admin"],"expires_at":"2101-01-01t00:00:00z"}`, `{"name":"a","scopes":["admin"],"expires_at":"2101-06-30T23:59:60Z"}`, `{"name":"a","scopes":["admin"],"expires_at":"2101-01-01 00:00:00Z"}`,
 				`{"name":"a","scopes":["admin"],"expires_at":5}`, `{"name":"a","scopes":["admin"],"expires_in":3600}`, `{"name":"a","scopes":["admin"],"roles":[null]}`, `{"name":"a","scopes":["admin"],"tenant":"a-"}`,

@@ -50,7 +50,7 @@ func (a *API) addGrants(set *operation.Set) {
 // Recipient is who gets a grant: exactly one of the three.
 type Recipient struct {
 	Key     string `json:"key,omitempty" maxLength:"32" doc:"a key's id; those that it is rotated to get it too"`
-	Subject string `json:"subject,omitempty" maxLength:"500" doc:"of tokens: the issuer, a space, and the subject"`
+	Subject string `json:"subject,omitempty" maxLength:"511" doc:"of tokens: the issuer, a space, and the subject, each at most 255 bytes"`
 	Tenant  string `json:"tenant,omitempty" pattern:"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$" doc:"everyone of the tenant"`
 }
 
@@ -66,8 +66,9 @@ func (Recipient) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	return s
 }
 
-// subjectPattern is an issuer without white space, a space, and a subject; or nothing.
-const subjectPattern = `^([^\x00-\x20\x7f-\xa0]+ [^\x00-\x1f\x7f-\x9f]+)?$`
+// subjectPattern is an issuer without white space, a space, and a subject without white
+// space around it; or nothing. What else a token's is, auth.IsSubject knows.
+const subjectPattern = `^([^\x00-\x20\x7f-\xa0]+ [^\x00-\x20\x7f-\xa0]([^\x00-\x1f\x7f-\xa0]*[^\x00-\x20\x7f-\xa0])?)?$`
 
 // Grant is a grant as the control API shows it.
 type Grant struct {
@@ -131,6 +132,9 @@ type createGrantOutput struct {
 func grantNote(g *access.Grant) note { return note{g.Tenant, "grant:" + g.ID, ""} }
 
 func (a *API) createGrant(ctx context.Context, c *call.Call, in *createGrantInput) (*createGrantOutput, error) {
+	if to := in.Body.To.Subject; to != "" && !auth.IsSubject(to) {
+		return nil, problem.Invalid("to.subject", "expected what tokens have: an issuer, a space, and a subject, each 1 to 255 printable bytes")
+	}
 	now := time.Now()
 	ends, err := in.Body.at(now)
 	if err != nil {

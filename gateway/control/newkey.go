@@ -2,7 +2,6 @@ package control
 
 import (
 	"time"
-	"unicode"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -13,8 +12,8 @@ import (
 
 // NewKey is the body of POST /v1/keys.
 type NewKey struct {
-	Name        string            `json:"name" minLength:"1" maxLength:"100" doc:"printable characters, not only white space: none of Unicode's categories Cc and Cf"`
-	Description string            `json:"description,omitempty" maxLength:"500" doc:"printable characters: none of Unicode's categories Cc and Cf"`
+	Name        string            `json:"name" minLength:"1" maxLength:"100" doc:"printable characters, none of Unicode's categories Cc, Cf, Zl and Zp; at least one that is seen"`
+	Description string            `json:"description,omitempty" maxLength:"500" doc:"printable characters: none of Unicode's categories Cc, Cf, Zl and Zp"`
 	Tenant      string            `json:"tenant,omitempty" pattern:"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$" doc:"a DNS label (a-z, 0-9 and -, at most 63); the caller's own where it is left out, null or empty"`
 	Scopes      []auth.Permission `json:"scopes,omitempty" maxItems:"100" doc:"at least one, or a role"`
 	Roles       []string          `json:"roles,omitempty" maxItems:"20" pattern:"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" doc:"at least one, or a scope"`
@@ -64,11 +63,11 @@ func (n *NewKey) spec(caller *auth.Principal, now time.Time) (spec auth.KeySpec,
 
 // TransformSchema adds what tags cannot express.
 func (NewKey) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	invisible := classOf(unicode.Cc, unicode.Cf)
+	controls := classOf(auth.Controls()...)
 	name, description := s.Properties["name"], s.Properties["description"]
-	name.Pattern = "[^" + classOf(unicode.White_Space) + invisible + "]"
-	name.Not = &huma.Schema{Pattern: "[" + invisible + "]"}
-	description.Not = &huma.Schema{Pattern: "[" + invisible + "]"}
+	name.Pattern = "[^" + classOf(auth.Unseen()...) + controls + "]"
+	name.Not = &huma.Schema{Pattern: "[" + controls + "]"}
+	description.Not = &huma.Schema{Pattern: "[" + controls + "]"}
 	describeItems(s, "scopes", "roles")
 	s.Extensions = keywords{"allOf": []any{oneEnd(), someOf("roles", "scopes")}}
 	return s

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"math"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
+
+	"github.com/modelserveai/modelserve/gateway/auth"
 )
 
 // endOfTime is the last second of the year 9999, after which RFC 3339 has no text.
@@ -36,7 +36,7 @@ func audience(claims map[string]any, audiences []string) error {
 // subject is who a token is of: 1 to 255 bytes, which OpenID Connect has as the most.
 func subject(claims map[string]any) (string, error) {
 	sub, ok := claims["sub"].(string)
-	if !ok || sub == "" || len(sub) > maxText || strings.TrimSpace(sub) != sub || strings.ContainsFunc(sub, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if !ok || !auth.IsSub(sub) {
 		return "", errors.New("sub is not 1 to 255 printable bytes")
 	}
 	return sub, nil

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -40,7 +40,7 @@ type Login struct {
 const (
 	maxIssuers = 50
 	maxListed  = 20   // audiences, algorithms, scopes
-	maxText    = 255  // bytes of a name
+	maxText    = 255  // bytes of a name, as auth.IsName has it
 	maxURI     = 2048 // bytes
 	maxLeeway  = 5 * time.Minute
 	adminRole  = "admin"
@@ -116,7 +116,7 @@ func (i *Issuer) check(path string, faults *faults) {
 		}
 	}
 	if i.Login != nil {
-		if !isName(i.Login.ClientID) {
+		if !auth.IsName(i.Login.ClientID) {
 			faults.add(path+"login.client_id", "expected 1 to %d characters without spaces", maxText)
 		}
 		faults.names(path+"login.scopes", i.Login.Scopes)
@@ -128,7 +128,7 @@ func (f *faults) names(path string, names []string) {
 		f.add(path, "expected at most %d, got %d", maxListed, len(names))
 	}
 	for n, name := range names {
-		if !isName(name) {
+		if !auth.IsName(name) {
 			f.add(fmt.Sprintf("%s[%d]", path, n), "expected 1 to %d characters without spaces", maxText)
 		}
 	}
@@ -136,7 +136,7 @@ func (f *faults) names(path string, names []string) {
 
 func (i *Issuer) checkKeys(path string, faults *faults) {
 	switch {
-	case !isName(i.Issuer):
+	case !auth.IsName(i.Issuer):
 		faults.add(path+"issuer", "expected 1 to %d characters without spaces", maxText)
 	case i.JWKSURI == "" && i.JWKSFile == "":
 		if _, err := fetchable(i.Issuer); err != nil || strings.Contains(i.Issuer, "?") { // a path is put behind it
@@ -167,10 +167,4 @@ func fetchable(uri string) (*url.URL, error) {
 func isLoopback(u *url.URL) bool {
 	ip := net.ParseIP(u.Hostname())
 	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// isName reports whether s is text that a token may be compared with, and that a
-// space ends: a subject is "<issuer> <subject>".
-func isName(s string) bool {
-	return s != "" && len(s) <= maxText && !strings.ContainsFunc(s, func(r rune) bool { return r == unicode.ReplacementChar || unicode.IsSpace(r) || !unicode.IsPrint(r) })
 }

@@ -143,6 +143,28 @@ func TestALeewayOfNothingIsNone(t *testing.T) {
 	})
 }
 
+// TestASubjectIsWhatATokenMayBeOf holds that who can be named, as in a grant, is who can
+// come with a token.
+func TestASubjectIsWhatATokenMayBeOf(t *testing.T) {
+	t.Parallel()
+	issuer := jwttest.New("https://id.test")
+	v, _, _ := verifier(t, issuer, issuer.Config())
+	for _, sub := range []string{
+		"jane", "jane doe", "Ζωή", strings.Repeat("s", 255), strings.Repeat("s", 256), strings.Repeat("é", 128), "", " ", " jane", "jane ", "jane\n",
+		"\u00a0jane", "jane\u2003", "ja\u2028ne", "ja\u200bne", "\ufffd",
+	} {
+		p, err := v.Authenticate(t.Context(), issuer.Token(map[string]any{"sub": sub}))
+		if named := "https://id.test " + sub; auth.IsSubject(named) != (err == nil) || err == nil && p.Subject != named {
+			t.Errorf("%q may be named: %v, but a token of it: %v", sub, auth.IsSubject(named), err)
+		}
+	}
+	for _, named := range []string{"", "jane", " jane", "\u00a0 jane", strings.Repeat("i", 256) + " jane"} {
+		if auth.IsSubject(named) {
+			t.Errorf("%q may be named: no issuer is so", named)
+		}
+	}
+}
+
 func TestAttacksAreRefused(t *testing.T) {
 	t.Parallel()
 	issuer := jwttest.Start(t)
