@@ -3,6 +3,7 @@ package rights
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/access"
@@ -84,6 +85,21 @@ func (l *lost) compare(known, found *access.State, now time.Time) {
 			l.role(known.Tenant(tenant), r)
 		}
 	}
+	for _, tenant := range known.Tenants() {
+		for _, sub := range known.Tenant(tenant).Subjects {
+			if hasOlder(found, sub) { // or an older token would count again, for what its subject granted
+				l.again.Subjects, l.store = append(l.again.Subjects, sub), true
+			}
+		}
+	}
+}
+
+// hasOlder reports whether a state has nothing of a subject, or what an older token
+// said.
+func hasOlder(s *access.State, sub *access.Subject) bool {
+	return !slices.ContainsFunc(s.Tenant(sub.Tenant).Subjects, func(o *access.Subject) bool {
+		return o.Subject == sub.Subject && !o.IssuedAt.Before(sub.IssuedAt)
+	})
 }
 
 // key is what a key should be again; nil is as it was found.
@@ -112,21 +128,31 @@ func (l *lost) role(known *access.Tenant, found *access.Role) {
 	}
 }
 
-// change is what is to be stored again; nil is nothing.
-func (l *lost) change() *access.Change {
+// change is what is to be stored again over a state, which may have newer roles and
+// subjects since; nil is nothing.
+func (l *lost) change(over *access.State) *access.Change {
 	if !l.store {
 		return nil
 	}
-	return &l.again
+	again := l.again
+	again.Subjects = slices.DeleteFunc(slices.Clone(again.Subjects), func(sub *access.Subject) bool {
+		return slices.ContainsFunc(over.Tenant(sub.Tenant).Subjects, func(o *access.Subject) bool {
+			return o.Subject == sub.Subject && o.IssuedAt.After(sub.IssuedAt)
+		})
+	})
+	again.Roles = slices.DeleteFunc(slices.Clone(again.Roles), func(r *access.Role) bool {
+		return slices.ContainsFunc(over.Tenant(r.Tenant).Roles, func(o *access.Role) bool { return o.Name == r.Name && o.UpdatedAt.After(r.UpdatedAt) })
+	})
+	return &again
 }
 
 // restore stores again what was lost. It is tried at each poll until it is stored;
 // meanwhile what is known has it.
 func (m *Mirror) restore(ctx context.Context) {
 	m.mu.Lock()
-	again := m.lost.change()
+	store := m.lost.store
 	m.mu.Unlock()
-	if again == nil {
+	if !store {
 		return
 	}
 	select {
@@ -137,7 +163,10 @@ func (m *Mirror) restore(ctx context.Context) {
 	}
 	writing, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
-	err := m.commit(writing, func(*access.State) (*Stored, error) {
+	err := m.commit(writing, func(s *access.State) (*Stored, error) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		again := m.lost.change(s)
 		return &Stored{Change: *again, Entries: restored(again)}, nil
 	})
 	if err != nil {
@@ -156,7 +185,7 @@ func restored(c *access.Change) []audit.Entry {
 	for _, tenant := range c.Tenants() {
 		entries = append(entries, audit.Entry{
 			At: time.Now(), Tenant: tenant, Actor: "gateway", Action: "rights.restore", Outcome: audit.Done,
-			Reason: "the database had lost the end of keys, roles or grants",
+			Reason: "the database had lost the end of keys, roles or grants, or newer tokens of who gave grants",
 		})
 	}
 	return entries

@@ -228,7 +228,7 @@ func (m *Mirror) follow(before *view, u *Update, began time.Time) {
 // mu.
 func (m *Mirror) replace(before *view, state *access.State, p Position, asOf time.Time) {
 	if state != before.state {
-		if again := m.lost.change(); again != nil {
+		if again := m.lost.change(state); again != nil {
 			state = state.Apply(again)
 		}
 		m.lost.remember(before.state, state, time.Now())
@@ -264,12 +264,15 @@ func (m *Mirror) Update(ctx context.Context, decide func(*access.State) (*Stored
 		return problem.New(problem.Unavailable, "the gateway's database takes no changes now").WithRetryAfter(time.Second)
 	}
 	err := m.commit(ctx, decide)
-	if errors.Is(err, errDiverged) {
-		if err = m.Poll(ctx); err == nil {
-			err = m.commit(ctx, decide)
+	if !errors.Is(err, errDiverged) {
+		return err
+	}
+	if err = m.Poll(ctx); err == nil {
+		if err = m.commit(ctx, decide); !errors.Is(err, errDiverged) {
+			return err
 		}
 	}
-	return err
+	return problem.New(problem.Unavailable, "the gateway's database takes no changes now: %w", hidden{err}).WithRetryAfter(time.Second)
 }
 
 func (m *Mirror) commit(ctx context.Context, decide func(*access.State) (*Stored, error)) error {

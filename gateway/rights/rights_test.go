@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/modelserveai/modelserve/gateway/access"
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/rights"
@@ -183,16 +185,24 @@ func TestNothingRevokedComesBack(t *testing.T) {
 		text, key := rightstest.Key(t, m, spec(auth.Admin))
 		role := access.Role{Tenant: "default", Name: "ops", Permissions: []auth.Permission{auth.ModelsWrite}, UpdatedAt: time.Now()}
 		grant := &access.Grant{ID: "g1", Tenant: "default", To: access.Recipient{Tenant: "default"}, By: access.Giver{Tenant: "default", Key: key.Lineage}, Permissions: []auth.Permission{auth.InferAll}}
-		rightstest.Put(t, m, access.Change{Roles: []*access.Role{&role}, Grants: []*access.Grant{grant}})
+		said := func(subject string, roles ...string) *access.Subject {
+			return &access.Subject{Tenant: "default", Subject: "https://id " + subject, Roles: roles, IssuedAt: time.Now()}
+		}
+		rightstest.Put(t, m, access.Change{
+			Roles: []*access.Role{&role}, Grants: []*access.Grant{grant}, Subjects: []*access.Subject{said("bob", "invoker"), said("eve", "invoker")},
+		})
 		behind := store.Copy()
 		time.Sleep(time.Second)
 		narrow := role
 		narrow.Permissions, narrow.UpdatedAt = []auth.Permission{auth.ModelsRead}, time.Now()
 		change := revoked(key)
 		change.Roles, change.EndGrants = []*access.Role{&narrow}, []*access.Grant{grant}
+		change.Subjects = []*access.Subject{said("bob", "viewer"), said("jane", "viewer"), said("eve", "viewer")}
 		rightstest.Put(t, m, change)
 		store.Become(behind)
 		fresh := rightstest.Mirror(t, store) // another replica goes on before the first looks
+		time.Sleep(time.Millisecond)
+		rightstest.Put(t, fresh, access.Change{Subjects: []*access.Subject{said("eve", "auditor")}})
 		rightstest.Key(t, fresh, spec(auth.InferAll))
 		rightstest.Key(t, fresh, spec(auth.InferAll))
 		time.Sleep(2 * time.Second)
@@ -203,6 +213,14 @@ func TestNothingRevokedComesBack(t *testing.T) {
 			rights := m.State().Tenant("default")
 			if len(rights.Grants) != 0 || len(rights.Roles) != 1 || rights.Roles[0].Permissions[0] != auth.ModelsRead {
 				t.Errorf("%s: grants %v, roles %v", name, rights.Grants, rights.Roles[0])
+			}
+			newest := map[string]string{}
+			for _, sub := range rights.Subjects {
+				newest[sub.Subject] = sub.Roles[0]
+			}
+			want := map[string]string{"https://id bob": "viewer", "https://id jane": "viewer", "https://id eve": "auditor"}
+			if diff := cmp.Diff(want, newest); diff != "" {
+				t.Errorf("%s: what the subjects' newest tokens said: -want +got:\n%s", name, diff)
 			}
 		}
 		if k, err := store.Key(t.Context(), key.ID); err != nil || k.RevokedAt.IsZero() {
@@ -271,6 +289,28 @@ func TestAKeyByAnUnknownHashKeyIsAnsweredAsAnUnknownOne(t *testing.T) {
 	_, want := keys.Authenticate(t.Context(), strings.Replace(text, "ms_", "ms_x", 1))
 	if problem.CodeOf(is) != problem.Unauthenticated || is.Error() != want.Error() {
 		t.Errorf("error %v, and %v of an unknown id", is, want)
+	}
+}
+
+// diverging is a database that has lost changes at each commit.
+type diverging struct{ *rightstest.Store }
+
+// Commit implements rights.Store.
+func (d diverging) Commit(ctx context.Context, p rights.Position, decide func(*rights.Update) (*rights.Stored, error)) (rights.Position, error) {
+	return d.Store.Commit(ctx, p, func(u *rights.Update) (*rights.Stored, error) {
+		u.Whole = true
+		return decide(u)
+	})
+}
+
+func TestAChangeOfADatabaseThatLosesOthersMayBeTriedAgain(t *testing.T) {
+	t.Parallel()
+	store := &rightstest.Store{}
+	rightstest.Key(t, rightstest.Mirror(t, store), spec(auth.Admin))
+	m := rightstest.Mirror(t, diverging{store})
+	err := m.Update(t.Context(), func(*access.State) (*rights.Stored, error) { return &rights.Stored{}, nil })
+	if problem.CodeOf(err) != problem.Unavailable {
+		t.Errorf("error %v", err)
 	}
 }
 
