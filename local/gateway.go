@@ -75,7 +75,13 @@ func (f *front) open(ctx context.Context) error {
 	f.update = func(status []FunctionStatus) error {
 		return routes.Replace(functions(status)) //nolint:wrapcheck // it names the function
 	}
-	deps := gateway.Deps{Catalog: published, Routes: routes, Transport: p.services.table, Direct: true, Telemetry: tel, Ready: p.ready}
+	ready := func(ctx context.Context) error {
+		if err := p.ready(ctx); err != nil {
+			return err
+		}
+		return who.Ready(ctx)
+	}
+	deps := gateway.Deps{Catalog: published, Routes: routes, Transport: p.services.table, Direct: true, Telemetry: tel, Ready: ready}
 	who.Wire(&deps)
 	if f.handler, err = gateway.New(config, deps); err != nil {
 		return fmt.Errorf("make the gateway: %w", err)
@@ -93,15 +99,19 @@ func (f *front) callers(ctx context.Context, tel *telemetry.Telemetry) (*callers
 	if config.File == "" {
 		config.File = dir.gateway()
 	}
-	hashKeys, err := dir.ensureHashKey()
-	if err != nil {
-		return nil, err
-	}
 	store, err := sqlite.Open(ctx, dir.keys())
 	if err != nil {
 		return nil, fmt.Errorf("open the keys: %w", err)
 	}
 	f.closers = append([]func() error{store.Close}, f.closers...)
+	by, err := store.HashedBy(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look at the keys: %w", err)
+	}
+	hashKeys, err := dir.ensureHashKey(by)
+	if err != nil {
+		return nil, err
+	}
 	who, err := callers.Open(ctx, config, store, hashKeys, tel)
 	if err != nil {
 		return nil, fmt.Errorf("read who may call: %w", err)
@@ -219,10 +229,17 @@ func ensureKey(ctx context.Context, who *callers.Callers, path string) (string, 
 	return text, writeFile(path, []byte(text+"\n"))
 }
 
-// ensureHashKey makes the key that keys' secrets are hashed with, once.
-func (d dir) ensureHashKey() ([]auth.HashKey, error) {
+// ensureHashKey makes the key that keys' secrets are hashed with, once. by is how many
+// keys are good, by the id of their hash key; "" is none.
+func (d dir) ensureHashKey(by map[string]int) ([]auth.HashKey, error) {
+	const help = "put it back, or make another one, with which no key that was made before is good: modelserve gateway hash-key >%s"
 	text, err := regular.Read(d.hashKey(), maxStateFile)
 	if errors.Is(err, fs.ErrNotExist) {
+		for id, keys := range by {
+			if id != "" {
+				return nil, fmt.Errorf("there is no %s, and %d keys of %s are hashed with it; "+help, d.hashKey(), keys, d.keys(), d.hashKey())
+			}
+		}
 		key := auth.NewHashKey()
 		return []auth.HashKey{key}, writeFile(d.hashKey(), []byte(key.String()+"\n"))
 	}
@@ -231,7 +248,7 @@ func (d dir) ensureHashKey() ([]auth.HashKey, error) {
 	}
 	keys, err := auth.ParseHashKeys(strings.TrimSpace(string(text)))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w; without it no key that was made before is good", d.hashKey(), err)
+		return nil, fmt.Errorf("%s: %w; "+help, d.hashKey(), err, d.hashKey())
 	}
 	return keys, nil
 }

@@ -11,7 +11,10 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/gateway/access"
@@ -23,6 +26,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/telemetry"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // Config is how much is kept. Zero fields mean their defaults.
@@ -73,6 +77,10 @@ type Store interface {
 	// were. HashedBy counts the keys that are good by the id of their hash key.
 	Convert(ctx context.Context, hash func(auth.Hash) auth.Hash) (int, error)
 	HashedBy(ctx context.Context) (map[string]int, error)
+
+	// Sound returns an error where what is stored is lost or damaged, so that an
+	// operator has to act. A database that is away for a while is sound.
+	Sound(ctx context.Context) error
 }
 
 // Callers is what knows who may call.
@@ -89,6 +97,7 @@ type Callers struct {
 
 	unchecked *unchecked
 	reported  map[string]bool // ids of hash keys that are missing
+	unsound   atomic.Bool     // the database is, and that was logged
 }
 
 // Open reads what is stored. The database is its owner's to close, after Run.
@@ -105,6 +114,9 @@ func Open(ctx context.Context, config Config, store Store, hashKeys []auth.HashK
 		return nil, err
 	}
 	if c.refusals, err = audit.NewRecorder(store, audit.Retention{Age: config.AuditAge, Entries: config.AuditEntries}, tel.Registry, tel.Logger); err != nil {
+		return nil, err
+	}
+	if err := c.measure(tel.Registry); err != nil {
 		return nil, err
 	}
 	if err := c.rights.Poll(ctx); err != nil {
@@ -153,8 +165,48 @@ func (c *Callers) Rights() *rights.Mirror { return c.rights }
 // Hasher hashes keys' secrets.
 func (c *Callers) Hasher() *auth.Hasher { return c.hasher }
 
-// Ready reports whether credentials can be checked.
-func (c *Callers) Ready(context.Context) error { return c.rights.Usable() }
+// Ready reports whether credentials can be checked, and changes stored where the
+// database answers.
+func (c *Callers) Ready(ctx context.Context) error {
+	if err := c.rights.Usable(); err != nil {
+		return err
+	}
+	return c.sound(ctx)
+}
+
+// sound logs why the database is not, once.
+func (c *Callers) sound(ctx context.Context) error {
+	err := c.store.Sound(ctx)
+	if is := err != nil; c.unsound.Swap(is) != is {
+		if is {
+			c.logger.ErrorContext(ctx, "the gateway's database is not sound: somebody has to act", "error", err)
+		} else {
+			c.logger.InfoContext(ctx, "the gateway's database is sound again")
+		}
+	}
+	if err != nil {
+		return problem.New(problem.Unavailable, "the gateway's database is lost or damaged: the gateway's log says how")
+	}
+	return nil
+}
+
+// measure registers what shows that the database is not sound.
+func (c *Callers) measure(registry prometheus.Registerer) error {
+	err := registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "modelserve_gateway_database_sound", Help: "1, or 0 while the gateway's database is lost or damaged, so that somebody has to act.",
+	}, func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if c.sound(ctx) != nil {
+			return 0
+		}
+		return 1
+	}))
+	if err != nil {
+		return fmt.Errorf("register the database's metric: %w", err)
+	}
+	return nil
+}
 
 // Run keeps all of it current until ctx ends, and stores what is left to store.
 func (c *Callers) Run(ctx context.Context) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -195,6 +196,51 @@ func TestWhatIsWiredAnswers(t *testing.T) {
 		entries, err := store.Entries(t.Context(), audit.Filter{Tenant: "acme", Outcome: audit.Refused, Limit: 10})
 		return err == nil && len(entries) > 0
 	})
+}
+
+// TestALostDatabaseIsReportedAtOnce holds that a gateway whose database's file was
+// removed is not ready, acknowledges no revocation, and says why in its log.
+func TestALostDatabaseIsReportedAtOnce(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "gateway.db")
+	r := start(t, openAt(t, path), nil)
+	gateway := r.behind(t)
+	key, err := r.Create(t.Context(), admin())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, body := call(gateway, "GET", "/readyz", "", ""); status != 200 {
+		t.Fatalf("readyz answers %d %v", status, body)
+	}
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := call(gateway, "GET", "/readyz", "", ""); status != 503 {
+		t.Errorf("readyz answers %d %v", status, body)
+	}
+	if status, body := call(gateway, "DELETE", "/v1/keys/"+strings.Split(key, "_")[1], key, ""); status != 503 {
+		t.Errorf("a revocation is answered %d %v", status, body)
+	}
+	if log := r.log.String(); !strings.Contains(log, path+" was removed while it was open") {
+		t.Errorf("the log does not say what happened:\n%s", log)
+	}
+	if text := metrics(t, r); !strings.Contains(text, "modelserve_gateway_database_sound 0") {
+		t.Errorf("metrics:\n%s", text)
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := call(gateway, "GET", "/readyz", "", ""); status != 503 {
+		t.Errorf("put back, without a start: readyz answers %d %v", status, body)
+	}
+}
+
+// metrics is what a replica measures, as text.
+func metrics(t *testing.T, r *replica) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	r.tel.MetricsServer().Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	return w.Body.String()
 }
 
 // TestNobodyIsKnownByWhatIsTooOld holds that without the database keys and tokens are

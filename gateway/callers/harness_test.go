@@ -55,7 +55,12 @@ func (d *database) Commit(ctx context.Context, p rights.Position, decide func(*r
 
 func openDatabase(t *testing.T) *database {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "gateway.db"))
+	return openAt(t, filepath.Join(t.TempDir(), "gateway.db"))
+}
+
+func openAt(t *testing.T, path string) *database {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

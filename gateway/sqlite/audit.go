@@ -71,7 +71,7 @@ func (s *Store) Entries(ctx context.Context, f audit.Filter) ([]audit.Entry, err
 		rows, err = s.queries.Entries(ctx, p)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read audit entries: %w", err)
+		return nil, fmt.Errorf("read audit entries: %w", s.files.note(err))
 	}
 	entries := make([]audit.Entry, 0, len(rows))
 	for _, row := range rows {
@@ -113,7 +113,7 @@ func (s *Store) Chain(ctx context.Context, tenant string, visit func(*audit.Entr
 func (s *Store) Heads(ctx context.Context, since time.Time, most int) ([]audit.Head, error) {
 	rows, err := s.queries.MovedHeads(ctx, db.MovedHeadsParams{Since: stored.Millis(since), Most: int64(most)})
 	if err != nil {
-		return nil, fmt.Errorf("read the heads of chains: %w", err)
+		return nil, fmt.Errorf("read the heads of chains: %w", s.files.note(err))
 	}
 	heads := make([]audit.Head, 0, len(rows))
 	for _, row := range rows {

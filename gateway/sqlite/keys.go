@@ -20,7 +20,7 @@ func (s *Store) Key(ctx context.Context, id string) (*auth.Key, error) {
 		return nil, fmt.Errorf("get key: %w", auth.ErrNoKey)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get key: %w", err)
+		return nil, fmt.Errorf("get key: %w", s.files.note(err))
 	}
 	return stored.Key(row).Key()
 }
@@ -38,7 +38,7 @@ func (s *Store) Keys(ctx context.Context, page auth.Page) ([]*auth.Key, error) {
 		})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list keys: %w", err)
+		return nil, fmt.Errorf("list keys: %w", s.files.note(err))
 	}
 	keys := make([]*auth.Key, 0, len(rows))
 	for _, row := range rows {

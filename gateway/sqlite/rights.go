@@ -12,9 +12,12 @@ import (
 
 // Since implements rights.Store.
 func (s *Store) Since(ctx context.Context, p rights.Position) (*rights.Update, error) {
+	if err := s.files.inPlace(); err != nil {
+		return nil, err
+	}
 	newest, err := s.queries.Newest(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the newest change: %w", err)
+		return nil, fmt.Errorf("read the newest change: %w", s.files.note(err))
 	}
 	if at := rights.Position(newest); at == p && p.Mark != "" {
 		return &rights.Update{Position: p}, nil

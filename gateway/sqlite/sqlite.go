@@ -34,6 +34,9 @@ const (
 type Store struct {
 	reader, writer *sql.DB
 	queries        *db.Queries // of the reader
+
+	holder *sql.DB // has one connection, so that SQLite removes no file of the database
+	files  *files
 }
 
 var (
@@ -52,6 +55,10 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err := protect(abs); err != nil {
 		return nil, fmt.Errorf("protect the gateway's database: %w", err)
 	}
+	opened, err := os.Stat(abs)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
 	s := &Store{}
 	if s.writer, err = connect(abs, 1, "synchronous(FULL)"); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
@@ -63,6 +70,15 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), s.writer.Close())
 	}
 	s.queries = db.New(s.reader)
+	if s.holder, err = connect(abs, 1, "query_only(true)"); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), s.reader.Close(), s.writer.Close())
+	}
+	if _, err = db.New(s.holder).Newest(ctx); err == nil { // it has the files from now on
+		s.files, err = watch(abs, opened)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), s.Close())
+	}
 	return s, nil
 }
 
@@ -85,6 +101,7 @@ func connect(path string, most int, pragma string) (*sql.DB, error) {
 		// Nothing is written but the file and its journal beside it.
 		"_pragma": {fmt.Sprintf("busy_timeout(%d)", lockTimeout.Milliseconds()), "temp_store(MEMORY)", pragma},
 		"_txlock": {"immediate"},
+		"mode":    {"rw"}, // none makes a file: SQLite would, in the place of one that was removed
 	}.Encode()}
 	conn, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
@@ -97,7 +114,7 @@ func connect(path string, most int, pragma string) (*sql.DB, error) {
 
 // Close closes the file. Closing twice is safe.
 func (s *Store) Close() error {
-	if err := errors.Join(s.reader.Close(), s.writer.Close()); err != nil {
+	if err := errors.Join(s.reader.Close(), s.writer.Close(), s.holder.Close()); err != nil {
 		return fmt.Errorf("close the gateway's database: %w", err)
 	}
 	return nil
@@ -117,6 +134,7 @@ var errBusy = errors.New("another change of the gateway's database takes too lon
 // write has do write in a transaction, which no other overlaps. do's error undoes
 // it and is returned as it is.
 func (s *Store) write(ctx context.Context, do func(*db.Queries) error) (err error) {
+	defer func() { err = s.files.note(err) }()
 	waiting, cancel := context.WithTimeoutCause(ctx, lockTimeout, errBusy)
 	defer cancel()
 	conn, err := s.writer.Conn(waiting)
@@ -135,6 +153,9 @@ func (s *Store) write(ctx context.Context, do func(*db.Queries) error) (err erro
 	if err := do(db.New(tx)); err != nil {
 		return err
 	}
+	if err := s.files.inPlace(); err != nil {
+		return err
+	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("write to the gateway's database: %w", err)
 	}
@@ -145,8 +166,8 @@ func (s *Store) write(ctx context.Context, do func(*db.Queries) error) (err erro
 func (s *Store) read(ctx context.Context, do func(*db.Queries) error) error {
 	tx, err := s.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
-		return fmt.Errorf("read the gateway's database: %w", err)
+		return fmt.Errorf("read the gateway's database: %w", s.files.note(err))
 	}
 	defer func() { _ = tx.Rollback() }() // nothing was written
-	return do(db.New(tx))
+	return s.files.note(do(db.New(tx)))
 }
