@@ -46,16 +46,60 @@ func saneRequestID(id string) bool {
 	return id != "" && len(id) <= 128 && strings.IndexFunc(id, outside) < 0
 }
 
-// Middleware gives each request an id (the caller's own where it is sane) and
+// secrets are the headers of credentials, of callers and of the gateway.
+func secrets() [4]string {
+	return [4]string{"Authorization", "X-Api-Key", "Modelserve-Secret", "Cookie"}
+}
+
+// partOfSecret is how much of a credential shows it, in bytes.
+const partOfSecret = 16
+
+// isSecret reports whether a caller's own id is or has a credential, which would be
+// repeated in logs and answers: a key (ms_…), a token (eyJ…), or one of the request's.
+func isSecret(id string, h http.Header) bool {
+	if begins(strings.ToLower(id), "ms_") || begins(id, "eyJ") {
+		return true
+	}
+	for _, name := range secrets() {
+		for _, value := range h[name] {
+			for part := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ' ' || r == ';' || r == ',' || r == '=' }) {
+				if len(part) >= partOfSecret && strings.Contains(id, part) || len(id) >= partOfSecret && strings.Contains(part, id) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// begins reports whether a word in id begins so, or, with as much behind it as secrets
+// have, a part of one.
+func begins(id, with string) bool {
+	for at := 0; ; at += len(with) {
+		next := strings.Index(id[at:], with)
+		if next < 0 {
+			return false
+		}
+		at += next
+		if at == 0 || strings.IndexByte("._:-", id[at-1]) >= 0 || len(id)-at >= 40 {
+			return true
+		}
+	}
+}
+
+// Middleware gives each request an id (the caller's own where it is sane, and no
+// credential) and
 // a span, a child of the caller's trace, and puts both on the response before
 // next runs, so that every answer and error carries them. Probes have no span.
 func (t *Telemetry) Middleware(next http.Handler) http.Handler {
 	carry, traced := propagator(), t.traced(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(problem.RequestIDHeader)
-		given := saneRequestID(id)
+		given := saneRequestID(id) && !isSecret(id, r.Header)
 		if !given {
 			id = rand.Text()
+		}
+		if !given || len(r.Header.Values(problem.RequestIDHeader)) > 1 {
 			r.Header.Set(problem.RequestIDHeader, id)
 		}
 		w.Header().Set(problem.RequestIDHeader, id)

@@ -42,6 +42,25 @@ func TestMiddleware(t *testing.T) {
 		"too long":         {strings.Repeat("a", 129), "", false},
 		"breaks the log":   {"a b\tc", "", false},
 		"not even a trace": {"x", "nonsense", true},
+
+		"a key":                     {"ms_abcdefghijkl_" + strings.Repeat("B", 52), "", false},
+		"a key in lower case":       {"ms_abcdefghijkl_" + strings.Repeat("b", 52), "", false},
+		"a key in upper case":       {"MS_ABCDEFGHIJKL_" + strings.Repeat("B", 52), "", false},
+		"the begin of a key":        {"ms_abcdefghijkl_BBBBBBBBBB", "", false},
+		"a key behind a name":       {"order-ms_abcdefghijkl_" + strings.Repeat("B", 52), "", false},
+		"a key right behind a name": {"orderms_abcdefghijkl_" + strings.Repeat("B", 52), "", false},
+		"a name that ends so":       {"forms_2024", "", true},
+		"a token":                   {"eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.abc", "", false},
+		"a token behind a name":     {"order:eyJhbGciOiJub25lIn0", "", false},
+		"the request's API key":     {"0123456789abcdef0123", "", false},
+		"a part of it":              {"0123456789abcdef", "", false},
+		"what has it":               {"x-0123456789abcdef0123-y", "", false},
+		"a few letters of it":       {"0123", "", true},
+		"the request's bearer":      {"zyxwvutsrqponmlkjihg", "", false},
+		"a cookie":                  {"sessionsessionsession", "", false},
+		"the secret between us":     {"betweenusbetweenus", "", false},
+		"a UUID":                    {"6ba7b810-9dad-11d1-80b4-00c04fd430c8", "", true},
+		"a hash":                    {strings.Repeat("0f", 32), "", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -55,6 +74,12 @@ func TestMiddleware(t *testing.T) {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 			r.Header.Set(problem.RequestIDHeader, tc.id)
 			r.Header.Set("traceparent", tc.traceparent)
+			for header, value := range map[string]string{
+				"X-API-Key": "0123456789abcdef0123", "Authorization": "Bearer zyxwvutsrqponmlkjihg", "Cookie": "a=b; sid=sessionsessionsession",
+				"Modelserve-Secret": "betweenusbetweenus",
+			} {
+				r.Header.Set(header, value)
+			}
 			w := httptest.NewRecorder()
 			handler.ServeHTTP(w, r)
 

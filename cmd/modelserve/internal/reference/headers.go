@@ -19,7 +19,7 @@ func requestHeaders() []header {
 	return []header{
 		{"Authorization", "caller", "`Bearer KEY`, the credential. It ends at the gateway."},
 		{"X-API-Key", "caller", "The same for clients that have no other place for it."},
-		{"X-Request-Id", "caller", "The request's id, 1 to 128 letters, digits and `._:-`; any other is replaced by a new one. It is in the answer, in every error and in every line of the logs."},
+		{"X-Request-Id", "caller", "The request's id, 1 to 128 letters, digits and `._:-`; any other is replaced by a new one, and so is one that has a credential in it. It is in the answer, in every error and in every line of the logs."},
 		{"traceparent", "caller", "W3C trace context: the spans of the platform are children of the caller's. `tracestate` and `baggage` go on with it."},
 		{"X-Model-Version", "caller", "The version or alias that is called, where the path names none; in gRPC as metadata."},
 		{"Inference-Header-Content-Length", "caller", "How many bytes of the body are JSON; tensors in binary follow them (the protocol's binary extension). In answers too."},
