@@ -124,6 +124,7 @@ func TestPathsThatTwoReadersWouldReadDifferently(t *testing.T) {
 		"dots on a function's host":     {"ocr.default.localhost", "/a/../b", ".."},
 		"encoded dots on its host":      {"ocr.default.localhost", "/%2e%2e/healthz", "%2e%2e"},
 		"encoded slash on its host":     {"ocr.default.localhost", "/a%2fb", "a%2fb"},
+		"newline in a role's name":      {"", "/v1/roles/%0aX", "%0aX\": expected one without control characters"},
 		"empty segment on its host":     {"ocr.default.localhost", "/a//b", "//"},
 		"V2 behind dots on its host":    {"ocr.default.localhost", "/x/../v2/models/iris/infer", ".."},
 		"V2 behind slashes on its host": {"ocr.default.localhost", "/./v2/models/iris/infer", "."},

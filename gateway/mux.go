@@ -158,8 +158,10 @@ func checkPath(escaped string) error {
 	for i, segment := range strings.Split(escaped[1:], "/") {
 		plain, err := url.PathUnescape(segment)
 		switch {
-		case err != nil, plain == ".", plain == "..", strings.ContainsAny(plain, "/\\;"), strings.ContainsFunc(plain, isControl):
+		case err != nil, plain == ".", plain == "..", strings.ContainsAny(plain, "/\\;"):
 			return problem.Invalid("path", "segment %q: expected one without . or .. or / or \\ or ;", segment)
+		case strings.ContainsFunc(plain, isControl):
+			return problem.Invalid("path", "segment %q: expected one without control characters (%%00 to %%1F, %%7F)", segment)
 		case plain == "" && i > 0 && i < strings.Count(escaped, "/")-1, plain == "" && i == 0 && len(escaped) > 1:
 			return problem.Invalid("path", "expected no empty segment (//)")
 		}

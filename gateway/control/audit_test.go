@@ -92,6 +92,9 @@ func TestChainsOfOthersAreForAdmins(t *testing.T) {
 		a.wants(403, "GET", path+"?platform=true", "")
 		a.wants(403, "GET", path+"?tenant=default", "")
 		a.wants(403, "GET", path+"?tenant=nobody", "")
+		if got := a.wants(400, "GET", path+"?tenant=ACME", ""); !strings.Contains(fmt.Sprint(got), "expected a DNS label") {
+			t.Errorf("%s does not say how tenants are named: %v", path, got)
+		}
 		if got := a.do(request{path: path + "?platform=true&tenant=acme"}); !cmp.Equal(names(got.problem(t)), []string{"platform"}) {
 			t.Errorf("%d %s", got.status, got.body)
 		}

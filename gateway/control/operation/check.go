@@ -154,6 +154,10 @@ func (c *check) lookUp(schemaURL string) map[string]any {
 	return schema
 }
 
+// labelPattern is the part of patterns by which names are DNS labels: descriptions say
+// what is named.
+const labelPattern = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+
 // expected describes what a schema asks for where a value does not fit: by the
 // schema's own description where it has one.
 func expected(k jsonschema.ErrorKind, schema map[string]any) string {
@@ -184,6 +188,9 @@ func expected(k jsonschema.ErrorKind, schema map[string]any) string {
 		return fmt.Sprintf("at least %s", plural(k.Want, "value"))
 	case *kind.MaxItems:
 		return fmt.Sprintf("at most %s", plural(k.Want, "value"))
+	}
+	if k, ok := k.(*kind.Pattern); ok && strings.Contains(k.Want, labelPattern) {
+		return "a DNS label (a-z, 0-9 and -, at most 63)"
 	}
 	if text, _ := schema["description"].(string); text != "" {
 		return text
