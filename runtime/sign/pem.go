@@ -101,26 +101,41 @@ func ParseVerifier(text []byte) (*Verifier, error) {
 	return &v, nil
 }
 
-// parsePEM returns the blocks of one type; a text without any is an error, and
-// so is one with a block that is cut short: of two keys one would not count.
+// parsePEM returns the blocks, all of one type; a text without any is an error. So is
+// one with anything else in it but white space and lines that begin with #: it may be
+// a key whose block is cut short or misspelled, and which would not count.
 func parsePEM(text []byte, kind string) ([][]byte, error) {
 	var blocks [][]byte
-	whole, found := text, 0
 	for {
-		var b *pem.Block
-		if b, text = pem.Decode(text); b == nil {
+		b, rest := pem.Decode(text)
+		if b == nil {
 			break
 		}
-		found++
-		if b.Type == kind {
-			blocks = append(blocks, b.Bytes)
+		read := text[:len(text)-len(rest)]
+		begin := bytes.LastIndex(read, []byte("-----BEGIN ")) // within a block there is no other
+		if err := checkBetween(read[:begin]); err != nil {
+			return nil, err
 		}
+		if b.Type != kind {
+			return nil, fmt.Errorf("expected PEM blocks %q, got %.40q", kind, b.Type)
+		}
+		blocks, text = append(blocks, b.Bytes), rest
 	}
 	if len(blocks) == 0 {
 		return nil, fmt.Errorf("expected a PEM block %q", kind)
 	}
-	if begun := bytes.Count(whole, []byte("-----BEGIN ")); begun != found {
-		return nil, fmt.Errorf("expected whole PEM blocks: %d begin, and %d can be read", begun, found)
+	if err := checkBetween(text); err != nil {
+		return nil, err
 	}
 	return blocks, nil
+}
+
+// checkBetween refuses what stands beside PEM blocks.
+func checkBetween(text []byte) error {
+	for line := range bytes.Lines(text) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
+			return errors.New("expected whole PEM blocks, and beside them only empty lines and comments (#)")
+		}
+	}
+	return nil
 }

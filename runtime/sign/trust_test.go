@@ -62,7 +62,12 @@ func TestTrust(t *testing.T) {
 		"an empty file":            {map[string]string{fileVariable: file("")}, 0, fileVariable + ": ", ""},
 		"a path as the key":        {map[string]string{variable: "/etc/signing.pub"}, 0, variable + ": expected a PEM block", ""},
 		"a key cut short":          {map[string]string{variable: good[:len(good)-30]}, 0, variable + ": expected a PEM block", ""},
-		"the second cut short":     {map[string]string{variable: two[:len(two)-30]}, 0, "2 begin, and 1 can be read", ""},
+		"the second cut short":     {map[string]string{variable: two[:len(two)-30]}, 0, variable + ": expected whole PEM blocks", ""},
+		"dashes are missing":       {map[string]string{variable: good + good[1:]}, 0, variable + ": expected whole PEM blocks", ""},
+		"of the first":             {map[string]string{variable: good[1:] + good}, 0, variable + ": expected whole PEM blocks", ""},
+		"of the second's end":      {map[string]string{variable: good + good[:len(good)-2]}, 0, variable + ": expected whole PEM blocks", ""},
+		"a type misspelled":        {map[string]string{variable: good + strings.ReplaceAll(good, "KEY", "KEYS")}, 0, "got \"PUBLIC KEYS\"", ""},
+		"with comments":            {map[string]string{variable: "# old\n" + good + "\n \t\n# new\r\n" + good}, 2, "", "models and policies are verified"},
 		"of another kind":          {map[string]string{variable: "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"}, 0, variable + ": ", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
