@@ -141,6 +141,9 @@ func (b *backend) ForceDeleteBucket(name string) error {
 // damaged.
 func (b *backend) open(bucket, key string) (*os.File, trailer, error) {
 	path, err := b.object(bucket, key)
+	if len(key) <= maxKey && gofakes3.HasErrorCode(err, gofakes3.ErrKeyTooLong) {
+		err = gofakes3.KeyNotFound(key) // S3 would take it; what no file can be named is not here
+	}
 	if err != nil {
 		return nil, trailer{}, err
 	}

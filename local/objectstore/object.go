@@ -27,6 +27,7 @@ const (
 	maxTrailer  = 64 << 10
 	fileSuffix  = "~" // what no encoded directory ends in, so "a" and "a/b" can both be keys
 	maxFileName = 255
+	maxKey      = 1024 // bytes, as in S3
 )
 
 // trailer is what is kept of an object beside its bytes.
@@ -47,8 +48,8 @@ const damaged gofakes3.ErrorCode = "ObjectDamaged"
 // segment keeps letters, digits, '.', '_' and '-', all else is %XX, and the
 // segments "", "." and ".." are written so that no file system reads them.
 func encodeKey(key string) (string, error) {
-	if key == "" || len(key) > 1024 {
-		return "", fmt.Errorf("key of %d bytes: expected 1 to 1024", len(key))
+	if key == "" || len(key) > maxKey {
+		return "", fmt.Errorf("key of %d bytes: expected 1 to %d", len(key), maxKey)
 	}
 	segments := strings.Split(key, "/")
 	for i, s := range segments {

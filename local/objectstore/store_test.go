@@ -122,8 +122,12 @@ func TestObjects(t *testing.T) {
 	if err != nil || aws.ToInt64(head.ContentLength) != 3 || aws.ToString(head.ContentType) != "text/x-test" {
 		t.Errorf("head: %+v, %v", head, err)
 	}
-	if _, err := get(t, c, "none", ""); code(err) != "NoSuchKey" {
-		t.Errorf("get of none: %v", err)
+	for name, want := range map[string]string{
+		"none": "NoSuchKey", strings.Repeat("n", 300): "NoSuchKey", "a/" + strings.Repeat("é", 200): "NoSuchKey", strings.Repeat("n", 1025): "KeyTooLongError",
+	} {
+		if _, err := get(t, c, name, ""); code(err) != want {
+			t.Errorf("get of %.20q: %v", name, err)
+		}
 	}
 	// What was written outlives the process.
 	if err := s.Close(); err != nil {

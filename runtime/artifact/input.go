@@ -23,8 +23,8 @@ type Input struct {
 	ContentType string
 }
 
-// maxRef bounds a reference; S3 keys have at most 1024 bytes.
-const maxRef = 1200
+// maxKey is how long a key of S3 may be, in bytes.
+const maxKey = 1024
 
 // Asked names what a request refers to: an object, for a tenant.
 type Asked struct {
@@ -105,8 +105,8 @@ func (s *Store) inputKey(in Asked) (key string, mine bool, err error) {
 		return "", false, problem.Invalid(in.Field, "expected a tenant whose name is a DNS label, got %.100q", in.Tenant)
 	}
 	expected := "expected s3://" + s.bucket + "/" + ownInputs(in.Tenant) + "…"
-	if len(in.Ref) > maxRef {
-		return "", false, problem.Invalid(in.Field, "%s of at most %d bytes, got %d", expected, maxRef, len(in.Ref))
+	if most := len("s3://") + len(s.bucket) + len("/") + maxKey; len(in.Ref) > most {
+		return "", false, problem.Invalid(in.Field, "%s of at most %d bytes, got %d", expected, most, len(in.Ref))
 	}
 	key, ok := strings.CutPrefix(in.Ref, "s3://"+s.bucket+"/")
 	below, input := strings.CutPrefix(key, inputsPrefix)

@@ -70,6 +70,7 @@ func TestOpenInput(t *testing.T) {
 		"a control character":   {"a", "s3://models/inputs/a/x\n", 5, problem.InvalidArgument},
 		"what is no UTF-8":      {"a", "s3://models/inputs/a/\xff", 5, problem.InvalidArgument},
 		"of a thousand bytes":   {"a", "s3://models/inputs/a/" + strings.Repeat("a", 2000), 5, problem.InvalidArgument},
+		"of a key too long":     {"a", "s3://models/inputs/a/" + strings.Repeat("a", 1025-len("inputs/a/")), 5, problem.InvalidArgument},
 		"with another's access": {"a", "s3://key:secret@models/inputs/a/x", 5, problem.InvalidArgument},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -193,8 +193,8 @@ func (s *source) Load(ctx context.Context, ref model.Ref, admit pool.Admit) (*po
 }
 
 // open opens what a tenant stored for a codec.
-func (s *source) open(ctx context.Context, tenant, ref string) (io.ReadCloser, error) {
-	return s.store.OpenInput(ctx, artifact.Asked{Field: "ref", Ref: ref, Tenant: tenant, Shared: s.cfg.SharedInputs, Most: int64(s.cfg.MaxBody)})
+func (s *source) open(ctx context.Context, tenant, field, ref string) (io.ReadCloser, error) {
+	return s.store.OpenInput(ctx, artifact.Asked{Field: field, Ref: ref, Tenant: tenant, Shared: s.cfg.SharedInputs, Most: int64(s.cfg.MaxBody)})
 }
 
 // load brings the function's models into memory. What fails and may yet succeed,

@@ -98,7 +98,7 @@ func (s *Server) eventData(ctx context.Context, hold *hold, tenant string, in ev
 	if len(in.Data()) > 0 || ref == "" {
 		return in.Data(), nil
 	}
-	r, err := s.cfg.Open(ctx, tenant, ref)
+	r, err := s.cfg.Open(ctx, tenant, dataRef, ref)
 	if err != nil {
 		return nil, err
 	}

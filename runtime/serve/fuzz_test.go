@@ -20,7 +20,7 @@ func FuzzPost(f *testing.F) {
 	fake := newFake()
 	server, err := serve.New(serve.Config{
 		Backend: fake, Repository: fake, Function: "echo", Model: "double", Codec: calm{},
-		Open: func(context.Context, string, string) (io.ReadCloser, error) {
+		Open: func(context.Context, string, string, string) (io.ReadCloser, error) {
 			return nil, problem.New(problem.NotFound, "nothing there")
 		},
 	})

@@ -92,7 +92,9 @@ func (s *Server) answer(ctx context.Context, c *call, hold *hold, r *http.Reques
 	run := &runner{lease: lease, tenant: r.Header.Get(infer.TenantHeader)}
 	defer run.release()
 	storage := s.storage(r.Header)
-	in.Open = func(ctx context.Context, ref string) (io.ReadCloser, error) { return s.cfg.Open(ctx, storage, ref) }
+	in.Open = func(ctx context.Context, ref string) (io.ReadCloser, error) {
+		return s.cfg.Open(ctx, storage, "ref", ref)
+	}
 	in.Reserve = hold.take
 	var out bytes.Buffer
 	err = s.guard(ctx, func() error {

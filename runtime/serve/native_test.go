@@ -29,9 +29,9 @@ func native(t *testing.T, f *fake) string {
 	t.Helper()
 	return start(t, serve.Config{
 		Backend: f, Repository: f, Function: "echo", Model: "double", Codec: echo{}, GatewaySecret: secret,
-		Open: func(_ context.Context, tenant, ref string) (io.ReadCloser, error) {
+		Open: func(_ context.Context, tenant, field, ref string) (io.ReadCloser, error) {
 			if ref != "s3://bucket/inputs/acme/a" || tenant != "acme" {
-				return nil, problem.Invalid("dataref", "outside the inputs of tenant %q", tenant)
+				return nil, problem.Invalid(field, "outside the inputs of tenant %q", tenant)
 			}
 			return io.NopCloser(strings.NewReader("from s3")), nil
 		},
@@ -188,6 +188,34 @@ func TestRefsAreOpenedForTheTenant(t *testing.T) {
 			got.into(t, &a)
 			if a.Body != "from s3" {
 				t.Errorf("%+v", a)
+			}
+		})
+	}
+}
+
+// TestTheFieldOfARefIsNamed holds that an error of a ref names where it is.
+func TestTheFieldOfARefIsNamed(t *testing.T) {
+	t.Parallel()
+	url := native(t, newFake())
+	for name, tc := range map[string]struct {
+		field, body string
+		headers     []string
+	}{
+		"a payload's": {"ref", "ref s3://bucket/inputs/other/a", nil},
+		"an event's": {
+			"dataref", `{"specversion":"1.0","id":"1","source":"/tests","type":"t","datacontenttype":"image/png","dataref":"s3://bucket/inputs/other/a"}`,
+			[]string{"Content-Type", "application/cloudevents+json"},
+		},
+		"an event's, in a header": {"dataref", "", []string{
+			"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/tests", "Ce-Type", "t", "Ce-Dataref", "s3://bucket/inputs/other/a",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := send(t, http.MethodPost, url, []byte(tc.body), append(tc.headers, infer.TenantHeader, "acme", infer.SecretHeader, secret)...)
+			got.failed(t, problem.InvalidArgument)
+			if !strings.Contains(string(got.body), `"field":"`+tc.field+`"`) {
+				t.Errorf("answered %s, want the field %s", got.body, tc.field)
 			}
 		})
 	}

@@ -48,8 +48,9 @@ type Config struct {
 	// events for the tenant that calls: the one that a request names which shows by
 	// Secret or GatewaySecret that it comes from the gateway, "" for every other. It
 	// refuses what is outside that tenant's inputs, and every ref where there is no
-	// tenant. Without one every ref is refused.
-	Open func(ctx context.Context, tenant, ref string) (io.ReadCloser, error)
+	// tenant. Its errors name the field that the ref is in. Without one every ref is
+	// refused.
+	Open func(ctx context.Context, tenant, field, ref string) (io.ReadCloser, error)
 
 	// Sink takes the answers to events in place of their senders; nil answers the
 	// senders themselves.
@@ -144,7 +145,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Health = new(Health)
 	}
 	if cfg.Open == nil {
-		cfg.Open = func(context.Context, string, string) (io.ReadCloser, error) {
+		cfg.Open = func(context.Context, string, string, string) (io.ReadCloser, error) {
 			return nil, problem.New(problem.InvalidArgument, "refs are not configured here: send the bytes themselves")
 		}
 	}
