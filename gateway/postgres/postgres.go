@@ -64,6 +64,8 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	if err := migrate(ctx, config.ConnConfig); err != nil {
 		return nil, fmt.Errorf("open the gateway's database: %w", err)
 	}
+	config.ConnConfig.DialFunc = patient(config.ConnConfig.DialFunc) // a migration may take longer
+	config.PingTimeout = time.Second
 	polling := config.Copy()
 	polling.MaxConns, polling.MinConns = maxPolling, 0
 	if !strings.Contains(url, "target_session_attrs") {

@@ -240,6 +240,54 @@ func (s *Server) stop() error {
 	return err
 }
 
+// Freeze has every process of the server stand still, as on a machine that hangs: its
+// connections stay open, new ones are taken by the kernel, and nothing answers. It goes
+// on by Thaw, or at the end of the test.
+func (s *Server) Freeze(t *testing.T) {
+	t.Helper()
+	t.Cleanup(func() { s.Thaw(t) })
+	s.signal(t, syscall.SIGSTOP)
+}
+
+// Thaw has a frozen server go on.
+func (s *Server) Thaw(t *testing.T) {
+	t.Helper()
+	s.signal(t, syscall.SIGCONT)
+}
+
+// signal sends a signal to the server's first process, which starts no other while it
+// is stopped, and then to those that it has started.
+func (s *Server) signal(t *testing.T, signal syscall.Signal) {
+	t.Helper()
+	first := s.run.cmd.Process.Pid
+	if err := syscall.Kill(first, signal); err != nil {
+		t.Fatal(err)
+	}
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range stats {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		var parent int
+		var state byte
+		_, rest, _ := bytes.Cut(stat, []byte(") "))
+		if _, err := fmt.Sscanf(string(rest), "%c %d", &state, &parent); err != nil || parent != first {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Address is the server's host and port.
 func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
