@@ -237,7 +237,7 @@ func setText(into reflect.Value, text string) (value any, ok bool) {
 	if into.Type() == reflect.TypeFor[time.Time]() {
 		t, err := time.Parse(time.RFC3339, text)
 		into.Set(reflect.ValueOf(t))
-		return text, err == nil
+		return text, err == nil && !t.IsZero() // which would be none
 	}
 	switch into.Kind() {
 	case reflect.String:
