@@ -57,7 +57,7 @@ func (r *recording) refused(tenant, actor, action, address string) {
 // stored are the refusals of a chain, the oldest first, as short texts.
 func (r *recording) stored(tenant string) (texts []string) {
 	r.t.Helper()
-	_, err := r.store.Chain(r.t.Context(), tenant, func(e *audit.Entry) error {
+	_, err := audit.Read(r.t.Context(), r.store, tenant, func(e *audit.Entry) error {
 		if e.Outcome == audit.Refused {
 			texts = append(texts, fmt.Sprintf("%s %s %s ×%d", e.Actor, e.Action, e.Address, e.Count))
 		}
@@ -223,7 +223,7 @@ func TestWhatIsOldIsRemoved(t *testing.T) {
 				time.Sleep(time.Second)
 				r.end()
 				var first int64
-				_, err := r.store.Chain(t.Context(), "acme", func(e *audit.Entry) error {
+				_, err := audit.Read(t.Context(), r.store, "acme", func(e *audit.Entry) error {
 					if first == 0 {
 						first = e.Seq
 					}

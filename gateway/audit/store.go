@@ -3,7 +3,6 @@ package audit
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -19,18 +18,62 @@ type Store interface {
 	// Entries returns a page, newest first.
 	Entries(ctx context.Context, f Filter) ([]Entry, error)
 
-	// Chain visits a tenant's entries, the oldest first, as of one moment, and
-	// returns the head that is stored beside them. An error of visit ends it.
-	Chain(ctx context.Context, tenant string, visit func(*Entry) error) (Head, error)
+	// Chain returns a tenant's entries from a Seq on, the oldest first and at most
+	// ChainPage, and the head that is stored beside them, as of one moment. It holds
+	// nothing of the database's once it has returned.
+	Chain(ctx context.Context, tenant string, from int64) ([]Entry, Head, error)
 
 	// Heads returns the heads of the chains that were added to since a time, at
-	// most so many.
+	// most so many. Since the zero time they are all: also, with Seq 0, of a chain
+	// that has entries and no head, and the platform's where changes were stored
+	// and it has none.
 	Heads(ctx context.Context, since time.Time, most int) ([]Head, error)
 
-	// Trim removes the oldest entries of a chain, those before a time and those that
-	// are more than most, at most 10,000 at once, and adds the entry that says so
-	// (Trimmed). It returns how many; a chain's newest entry always stays.
+	// Trim removes the oldest entries of a chain, as many as Cut says of its first
+	// CutPage, and adds the entries that say so (Cutting). It returns how many were
+	// removed; a chain's newest entry always stays.
 	Trim(ctx context.Context, tenant string, before time.Time, most int64) (int64, error)
+}
+
+// BeforeFirst is before the Seq of every entry, also of one that somebody has put
+// where none should be.
+const BeforeFirst = math.MinInt64
+
+// ChainPage is how many entries of a chain are read at once.
+const ChainPage = 1000
+
+// ErrMoved is why a reading ends before its chain does.
+var ErrMoved = errors.New("entries of the chain were removed while it was read: read it again")
+
+// Read visits a tenant's entries, the oldest first, up to the head that it returns.
+// The database is read in pages, between which nothing of it is held: visit may take
+// as long as it likes. Each page begins with the last entry of the one before, so
+// that all is one chain; where that is gone, the error is ErrMoved. An error of
+// visit ends it.
+func Read(ctx context.Context, s Store, tenant string, visit func(*Entry) error) (Head, error) {
+	var last *Entry
+	for from := int64(BeforeFirst); ; from = last.Seq {
+		page, head, err := s.Chain(ctx, tenant, from)
+		if err != nil {
+			return Head{}, err
+		}
+		full := len(page) >= ChainPage
+		if last != nil {
+			if len(page) == 0 || page[0].Seq != last.Seq || page[0].Hash != last.Hash {
+				return Head{}, ErrMoved
+			}
+			page = page[1:]
+		}
+		for i := range page {
+			if err := visit(&page[i]); err != nil {
+				return Head{}, err
+			}
+			last = &page[i]
+		}
+		if !full {
+			return head, nil
+		}
+	}
 }
 
 // Filter is which entries are meant. What is empty matches all.
@@ -55,15 +98,15 @@ func (f *Filter) Matches(e *Entry) bool {
 
 // Chains are the heads of all chains, by their tenants' names, and so the platform's
 // first: of those that are stored, and of those of which only the platform's chain
-// says that they were begun, which somebody removed. Either alone is not enough: what
-// was said may have been trimmed.
+// says that they were begun, which somebody removed.
 func Chains(ctx context.Context, s Store) ([]Head, error) {
 	stored, err := s.Heads(ctx, time.Time{}, math.MaxInt32)
 	if err != nil {
 		return nil, err
 	}
 	heads := map[string]Head{Platform: {}}
-	for page := (Filter{Tenant: Platform, Action: openAction, Limit: openPage}); ; {
+	for page := openings(); ; {
+		page.Limit = openPage
 		opened, err := s.Entries(ctx, page)
 		if err != nil {
 			return nil, err
@@ -87,100 +130,3 @@ func Chains(ctx context.Context, s Store) ([]Head, error) {
 
 // openPage is how many of the entries that say that a chain was begun are read at once.
 const openPage = 1000
-
-// openAction is the action of the entry in the platform's chain that says that a
-// tenant's chain was begun.
-const openAction = "audit.open"
-
-// chainResource is what a chain's resource begins with, before its tenant.
-const chainResource = "chain:"
-
-// Opened is that entry. It is stored with the first of the tenant's.
-func Opened(tenant string, at time.Time) Entry {
-	return Entry{At: at, Tenant: Platform, Actor: "gateway", Action: openAction, Outcome: Done, Resource: chainResource + tenant}
-}
-
-// TrimAction is the action of the entry that says what was removed.
-const TrimAction = "audit.trim"
-
-// Trimmed is the entry that says that a chain's entries up to one were removed.
-func Trimmed(tenant string, upTo int64, hash string, at time.Time) Entry {
-	return Entry{
-		At: at, Tenant: tenant, Actor: "gateway", Action: TrimAction, Outcome: Done,
-		Resource: fmt.Sprintf("entries up to %d", upTo), Reason: hash,
-	}
-}
-
-// Verdict is whether a chain holds.
-type Verdict struct {
-	Holds    bool
-	Entries  int64
-	BrokenAt int64 // the Seq of the first entry that does not follow; 0 where it holds
-}
-
-// Verify reads a tenant's chain, and holds each entry to its hash, to the one
-// before, to the entry that says what was removed before the first, and the last to
-// the head that is stored beside the chain. A chain that was removed whole is found out
-// by the platform's, also when it was begun anew. Whoever writes anew a whole chain and
-// its head is not found out by this, but by heads that were logged.
-func Verify(ctx context.Context, s Store, tenant string) (Verdict, error) {
-	c := chain{tenant: tenant}
-	head, err := s.Chain(ctx, tenant, c.follow)
-	if err != nil && !errors.Is(err, errBroken) {
-		return Verdict{}, err
-	}
-	if err == nil {
-		c.end(head)
-	}
-	if c.broken == 0 && tenant != Platform {
-		opened, err := s.Entries(ctx, Filter{Tenant: Platform, Action: openAction, Resource: chainResource + tenant, Limit: 2})
-		if err != nil {
-			return Verdict{}, err
-		}
-		if len(opened) > 1 || len(opened) == 1 && c.entries == 0 { // begun anew, or gone
-			c.broken = 1
-		}
-	}
-	return Verdict{Holds: c.broken == 0, Entries: c.entries, BrokenAt: c.broken}, nil
-}
-
-// chain is one that is being verified.
-type chain struct {
-	tenant  string
-	entries int64
-	first   Entry // its Seq, and its Previous, which an entry has to vouch for
-	last    Head
-	vouched bool // for what was removed before the first
-	broken  int64
-}
-
-var errBroken = errors.New("the chain is broken")
-
-func (c *chain) follow(e *Entry) error {
-	if c.entries == 0 {
-		c.first = Entry{Seq: e.Seq, Previous: e.Previous}
-		c.last = Head{Tenant: c.tenant, Seq: e.Seq - 1, Hash: e.Previous}
-		c.vouched = e.Seq == 1 && e.Previous == ""
-	}
-	c.entries++
-	sum, err := e.Sum()
-	if err != nil || sum != e.Hash || e.Tenant != c.tenant || e.Seq != c.last.Seq+1 || e.Previous != c.last.Hash {
-		c.broken = c.last.Seq + 1
-		return errBroken
-	}
-	c.last.Seq, c.last.Hash = e.Seq, e.Hash
-	if e.Action == TrimAction && e.Actor == "gateway" {
-		want := Trimmed(c.tenant, c.first.Seq-1, c.first.Previous, e.At)
-		c.vouched = c.vouched || e.Resource == want.Resource && e.Reason == want.Reason
-	}
-	return nil
-}
-
-func (c *chain) end(head Head) {
-	switch {
-	case c.entries > 0 && !c.vouched:
-		c.broken = c.first.Seq
-	case c.last.Seq != head.Seq || c.last.Hash != head.Hash:
-		c.broken = c.last.Seq + 1
-	}
-}

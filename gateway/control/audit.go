@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/audit"
@@ -197,13 +196,13 @@ func (a *API) verifyAudit(ctx context.Context, c *call.Call, in *chain) (*verify
 	if err != nil {
 		return nil, err
 	}
-	end, err := a.readings.begin(c.Principal.Tenant)
+	ctx, end, err := a.readings.begin(ctx, c.Principal.Tenant)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
 	verdict, err := audit.Verify(ctx, a.deps.Audit, tenant)
-	return &verifyAuditOutput{Verdict(verdict)}, err
+	return &verifyAuditOutput{Verdict(verdict)}, whyRead(ctx, err)
 }
 
 type exportAuditInput struct {
@@ -222,49 +221,22 @@ func (a *API) exportAudit(ctx context.Context, c *call.Call, in *exportAuditInpu
 	}
 	wanted := audit.Filter{Tenant: tenant, From: in.From, To: in.To}
 	return &exportAuditOutput{func(w io.Writer) error {
-		end, err := a.readings.begin(c.Principal.Tenant)
+		ctx, end, err := a.readings.begin(ctx, c.Principal.Tenant)
 		if err != nil {
 			return err
 		}
 		defer end()
 		lines := json.NewEncoder(w)
 		lines.SetEscapeHTML(false)
-		_, err = a.deps.Audit.Chain(ctx, tenant, func(e *audit.Entry) error {
-			if !wanted.Matches(e) {
-				return nil
+		_, err = audit.Read(ctx, a.deps.Audit, tenant, func(e *audit.Entry) error {
+			if err := ctx.Err(); err != nil || !wanted.Matches(e) {
+				return err
 			}
 			return lines.Encode(e)
 		})
 		if err != nil {
-			return fmt.Errorf("export the audit log: %w", err)
+			return fmt.Errorf("export the audit log: %w", whyRead(ctx, err))
 		}
 		return nil
 	}}, nil
-}
-
-// mostReadings is how many whole chains are read at once: each has a connection of
-// the database's while it is.
-const mostReadings = 4
-
-// readings are the whole chains that are being read: one for each tenant.
-type readings struct {
-	mu  sync.Mutex
-	now map[string]bool
-}
-
-func (r *readings) begin(tenant string) (end func(), err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.now[tenant] || len(r.now) >= mostReadings {
-		return nil, problem.New(problem.Overloaded, "a chain of the audit log is being read or verified already").WithRetryAfter(time.Second)
-	}
-	if r.now == nil {
-		r.now = map[string]bool{}
-	}
-	r.now[tenant] = true
-	return func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.now, tenant)
-	}, nil
 }

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -70,6 +72,9 @@ func TestTheAuditLogIsFiltered(t *testing.T) {
 		if diff := cmp.Diff(tc.want, seqs(logged(t).wants(200, "GET", "/v1/audit?"+tc.query, ""))); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
+	}
+	if got := logged(t).do(request{path: "/v1/audit?to=0001-01-01T00:00:00Z"}); !cmp.Equal(names(got.problem(t)), []string{"to"}) {
+		t.Errorf("a time that is none: %d %s", got.status, got.body) // it would be no bound
 	}
 	a := logged(t)
 	var all []int
@@ -199,13 +204,15 @@ type breaking struct {
 	after int
 }
 
-func (b breaking) Chain(_ context.Context, _ string, visit func(*audit.Entry) error) (audit.Head, error) {
-	for i := range b.after {
-		if err := visit(&audit.Entry{Seq: int64(i + 1)}); err != nil {
-			return audit.Head{}, err
-		}
+func (b breaking) Chain(_ context.Context, _ string, from int64) ([]audit.Entry, audit.Head, error) {
+	if from > 0 || b.after == 0 {
+		return nil, audit.Head{}, errors.New("connection reset by hunter2")
 	}
-	return audit.Head{}, errors.New("connection reset by hunter2")
+	page := make([]audit.Entry, b.after)
+	for i := range page {
+		page[i].Seq = int64(i + 1)
+	}
+	return page, audit.Head{}, nil
 }
 
 // TestAnExportBreaksOff holds that an error before the first entry is answered, and a later one
@@ -219,7 +226,7 @@ func TestAnExportBreaksOff(t *testing.T) {
 			t.Fatalf("%d %s", got.status, got.body)
 		}
 	}
-	a = logged(t, broken(1))
+	a = logged(t, broken(audit.ChainPage))
 	defer func() {
 		if cause, _ := recover().(error); !errors.Is(cause, http.ErrAbortHandler) {
 			t.Errorf("it ended with %v", cause)
@@ -234,34 +241,55 @@ type slow struct {
 	audit.Store
 
 	reads chan struct{}
-	goOn  chan struct{}
 }
 
-func (s slow) Chain(context.Context, string, func(*audit.Entry) error) (audit.Head, error) {
+func (s slow) Chain(ctx context.Context, _ string, _ int64) ([]audit.Entry, audit.Head, error) {
 	s.reads <- struct{}{}
-	<-s.goOn
-	return audit.Head{}, nil
+	<-ctx.Done()
+	return nil, audit.Head{}, ctx.Err()
 }
 
-// TestOneChainIsReadAtOnce holds that a tenant that reads whole chains leaves the database to
-// others.
-func TestOneChainIsReadAtOnce(t *testing.T) {
+// TestReadingsAreShared holds that a tenant reads one whole chain at once, and that tenants that
+// never end theirs keep others out for a minute at most.
+func TestReadingsAreShared(t *testing.T) {
 	t.Parallel()
-	s := slow{nil, make(chan struct{}), make(chan struct{})}
-	a := logged(t, func(d *control.Deps) { s.Store, d.Audit = d.Audit, s })
-	done := make(chan answer)
-	go func() { done <- a.do(request{path: "/v1/audit/export"}) }()
-	<-s.reads
-	for _, path := range []string{"/v1/audit/export", "/v1/audit/verify"} {
-		r := a.do(request{path: path})
-		if r.problem(t).Code != problem.Overloaded || r.header.Get("Retry-After") == "" {
-			t.Errorf("%s: %d %s", path, r.status, r.body)
+	synctest.Test(t, func(t *testing.T) {
+		s := slow{nil, make(chan struct{})}
+		a := logged(t, func(d *control.Deps) { s.Store, d.Audit = d.Audit, s })
+		var reading sync.WaitGroup
+		ended := make(chan answer, 100)
+		export := func(tenant string) {
+			a.as(tenant, auth.AuditRead)
+			reading.Go(func() { ended <- a.do(request{path: "/v1/audit/export"}) })
+			<-s.reads
 		}
-	}
-	close(s.goOn)
-	if got := <-done; got.status != http.StatusOK {
-		t.Errorf("%d %s", got.status, got.body)
-	}
+		const places = 16
+		for i := range places {
+			export(fmt.Sprintf("t%d", i))
+		}
+		overloaded := func(tenant string) {
+			t.Helper()
+			a.as(tenant, auth.AuditRead)
+			for _, path := range []string{"/v1/audit/export", "/v1/audit/verify"} {
+				if r := a.do(request{path: path}); r.problem(t).Code != problem.Overloaded || r.header.Get("Retry-After") == "" {
+					t.Errorf("%s: %d %s", path, r.status, r.body)
+				}
+			}
+		}
+		overloaded("t0")
+		overloaded("other")
+		time.Sleep(time.Minute)
+		overloaded("t1")
+		export("other")
+		if first := <-ended; first.problem(t).Code != problem.Overloaded || !strings.Contains(first.body, "took the longest") {
+			t.Errorf("%d %s", first.status, first.body)
+		}
+		time.Sleep(15 * time.Minute) // none is longer
+		reading.Wait()
+		if len(ended) != places {
+			t.Errorf("%d ended", len(ended))
+		}
+	})
 }
 
 func TestAccessIsExplained(t *testing.T) {

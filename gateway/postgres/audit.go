@@ -23,12 +23,12 @@ func (c chains) Begun(ctx context.Context, tenant string) (bool, error) {
 }
 
 // Hold implements stored.Chains.
-func (c chains) Hold(ctx context.Context, tenant string) (audit.Head, error) {
+func (c chains) Hold(ctx context.Context, tenant string) (head audit.Head, last int64, err error) {
 	if err := c.q.AddHead(ctx, tenant); err != nil {
-		return audit.Head{}, err
+		return audit.Head{}, 0, err
 	}
 	row, err := c.q.HoldHead(ctx, tenant)
-	return audit.Head{Tenant: row.Tenant, Seq: row.Seq, Hash: row.Hash}, err
+	return audit.Head{Tenant: row.Tenant, Seq: row.Seq, Hash: row.Hash}, row.Newest, err
 }
 
 // Add implements stored.Chains.
@@ -43,6 +43,28 @@ func (c chains) Add(ctx context.Context, entries []stored.Entry) error {
 // Move implements stored.Chains.
 func (c chains) Move(ctx context.Context, head audit.Head, at int64) error {
 	return c.q.MoveHead(ctx, db.MoveHeadParams{Seq: head.Seq, Hash: head.Hash, MovedAt: at, Tenant: head.Tenant})
+}
+
+// Before implements stored.Oldest.
+func (c chains) Before(ctx context.Context, head audit.Head) ([]audit.Entry, error) {
+	rows, err := c.q.Trimmable(ctx, db.TrimmableParams{Tenant: head.Tenant, Head: head.Seq, Most: audit.CutPage})
+	return entries(rows), err
+}
+
+// Opened implements stored.Oldest.
+func (c chains) Opened(ctx context.Context) (int64, error) { return c.q.CountOpened(ctx) }
+
+// Remove implements stored.Oldest.
+func (c chains) Remove(ctx context.Context, tenant string, upTo int64) (int64, error) {
+	return c.q.TrimEntries(ctx, db.TrimEntriesParams{Tenant: tenant, UpTo: upTo})
+}
+
+func entries(rows []db.Audit) []audit.Entry {
+	entries := make([]audit.Entry, 0, len(rows))
+	for _, row := range rows {
+		entries = append(entries, stored.Entry(row).Entry())
+	}
+	return entries
 }
 
 // Append implements audit.Store.
@@ -75,40 +97,25 @@ func (s *Store) Entries(ctx context.Context, f audit.Filter) ([]audit.Entry, err
 	if err != nil {
 		return nil, fmt.Errorf("read audit entries: %w", err)
 	}
-	entries := make([]audit.Entry, 0, len(rows))
-	for _, row := range rows {
-		entries = append(entries, stored.Entry(row).Entry())
-	}
-	return entries, nil
+	return entries(rows), nil
 }
 
 // Chain implements audit.Store.
-func (s *Store) Chain(ctx context.Context, tenant string, visit func(*audit.Entry) error) (head audit.Head, err error) {
+func (s *Store) Chain(ctx context.Context, tenant string, from int64) (page []audit.Entry, head audit.Head, err error) {
 	err = s.read(ctx, s.pool, func(q *db.Queries) error {
 		row, err := q.Head(ctx, tenant)
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("read the chain's head: %w", err)
 		}
 		head = audit.Head{Tenant: tenant, Seq: row.Seq, Hash: row.Hash}
-		after := int64(stored.BeforeFirst)
-		for {
-			rows, err := q.Chain(ctx, db.ChainParams{Tenant: tenant, After: after, Most: stored.ChainPage})
-			if err != nil {
-				return fmt.Errorf("read audit entries: %w", err)
-			}
-			for _, row := range rows {
-				entry := stored.Entry(row).Entry()
-				if err := visit(&entry); err != nil {
-					return err
-				}
-				after = entry.Seq
-			}
-			if len(rows) < stored.ChainPage {
-				return nil
-			}
+		rows, err := q.Chain(ctx, db.ChainParams{Tenant: tenant, First: from, Most: audit.ChainPage})
+		if err != nil {
+			return fmt.Errorf("read audit entries: %w", err)
 		}
+		page = entries(rows)
+		return nil
 	})
-	return head, err
+	return page, head, err
 }
 
 // Heads implements audit.Store.
@@ -121,32 +128,24 @@ func (s *Store) Heads(ctx context.Context, since time.Time, most int) ([]audit.H
 	for _, row := range rows {
 		heads = append(heads, audit.Head{Tenant: row.Tenant, Seq: row.Seq, Hash: row.Hash})
 	}
+	if !since.IsZero() || len(heads) >= most {
+		return heads, nil
+	}
+	headless, err := s.queries.HeadlessChains(ctx, int64(most-len(heads)))
+	if err != nil {
+		return nil, fmt.Errorf("read the chains without heads: %w", err)
+	}
+	for _, tenant := range headless {
+		heads = append(heads, audit.Head{Tenant: tenant})
+	}
 	return heads, nil
 }
 
 // Trim implements audit.Store.
 func (s *Store) Trim(ctx context.Context, tenant string, before time.Time, most int64) (removed int64, err error) {
 	err = s.write(ctx, func(q *db.Queries) error {
-		head, err := chains{q}.Hold(ctx, tenant)
-		if err != nil {
-			return fmt.Errorf("hold the chain of entries: %w", err)
-		}
-		rows, err := q.Trimmable(ctx, db.TrimmableParams{Tenant: tenant, Head: head.Seq, Most: stored.MostTrimmed})
-		if err != nil {
-			return fmt.Errorf("read audit entries: %w", err)
-		}
-		oldest := make([]stored.Link, 0, len(rows))
-		for _, row := range rows {
-			oldest = append(oldest, stored.Link(row))
-		}
-		last, ok := stored.Trimmed(oldest, head, before, most)
-		if !ok {
-			return nil
-		}
-		if removed, err = q.TrimEntries(ctx, db.TrimEntriesParams{Tenant: tenant, UpTo: last.Seq}); err != nil {
-			return fmt.Errorf("remove audit entries: %w", err)
-		}
-		return stored.Append(ctx, chains{q}, []audit.Entry{audit.Trimmed(tenant, last.Seq, last.Hash, time.Now())})
+		removed, err = stored.Trim(ctx, chains{q}, chains{q}, tenant, before, most)
+		return err
 	})
 	return removed, err
 }

@@ -23,12 +23,12 @@ func (c chains) Begun(ctx context.Context, tenant string) (bool, error) {
 }
 
 // Hold implements stored.Chains.
-func (c chains) Hold(ctx context.Context, tenant string) (audit.Head, error) {
+func (c chains) Hold(ctx context.Context, tenant string) (head audit.Head, last int64, err error) {
 	if err := c.q.AddHead(ctx, tenant); err != nil {
-		return audit.Head{}, err
+		return audit.Head{}, 0, err
 	}
-	row, err := c.q.Head(ctx, tenant)
-	return audit.Head{Tenant: row.Tenant, Seq: row.Seq, Hash: row.Hash}, err
+	row, err := c.q.HoldHead(ctx, tenant)
+	return audit.Head{Tenant: row.Tenant, Seq: row.Seq, Hash: row.Hash}, row.Newest, err
 }
 
 // Add implements stored.Chains.
@@ -46,6 +46,28 @@ func (c chains) Move(ctx context.Context, head audit.Head, at int64) error {
 	return c.q.MoveHead(ctx, db.MoveHeadParams{Seq: head.Seq, Hash: head.Hash, MovedAt: at, Tenant: head.Tenant})
 }
 
+// Before implements stored.Oldest.
+func (c chains) Before(ctx context.Context, head audit.Head) ([]audit.Entry, error) {
+	rows, err := c.q.Trimmable(ctx, db.TrimmableParams{Tenant: head.Tenant, Head: head.Seq, Most: audit.CutPage})
+	return entries(rows), err
+}
+
+// Opened implements stored.Oldest.
+func (c chains) Opened(ctx context.Context) (int64, error) { return c.q.CountOpened(ctx) }
+
+// Remove implements stored.Oldest.
+func (c chains) Remove(ctx context.Context, tenant string, upTo int64) (int64, error) {
+	return c.q.TrimEntries(ctx, db.TrimEntriesParams{Tenant: tenant, UpTo: upTo})
+}
+
+func entries(rows []db.Audit) []audit.Entry {
+	entries := make([]audit.Entry, 0, len(rows))
+	for _, row := range rows {
+		entries = append(entries, stored.Entry(row).Entry())
+	}
+	return entries
+}
+
 // Append implements audit.Store.
 func (s *Store) Append(ctx context.Context, entries []audit.Entry) error {
 	return s.write(ctx, func(q *db.Queries) error { return stored.Append(ctx, chains{q}, entries) })
@@ -59,92 +81,73 @@ func (s *Store) Entries(ctx context.Context, f audit.Filter) ([]audit.Entry, err
 		FromAt: from, ToAt: to, Most: int64(f.Limit),
 	}
 	var rows []db.Audit
-	var err error
-	switch {
-	case f.Resource != "":
-		rows, err = s.queries.EntriesOfResource(ctx, db.EntriesOfResourceParams(p))
-	case f.Actor != "":
-		rows, err = s.queries.EntriesOfActor(ctx, db.EntriesOfActorParams(p))
-	case f.Action != "":
-		rows, err = s.queries.EntriesOfAction(ctx, db.EntriesOfActionParams(p))
-	default:
-		rows, err = s.queries.Entries(ctx, p)
-	}
+	err := s.get(ctx, s.reader, func(ctx context.Context, q *db.Queries) (err error) {
+		switch {
+		case f.Resource != "":
+			rows, err = q.EntriesOfResource(ctx, db.EntriesOfResourceParams(p))
+		case f.Actor != "":
+			rows, err = q.EntriesOfActor(ctx, db.EntriesOfActorParams(p))
+		case f.Action != "":
+			rows, err = q.EntriesOfAction(ctx, db.EntriesOfActionParams(p))
+		default:
+			rows, err = q.Entries(ctx, p)
+		}
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("read audit entries: %w", s.files.note(err))
+		return nil, fmt.Errorf("read audit entries: %w", err)
 	}
-	entries := make([]audit.Entry, 0, len(rows))
-	for _, row := range rows {
-		entries = append(entries, stored.Entry(row).Entry())
-	}
-	return entries, nil
+	return entries(rows), nil
 }
 
 // Chain implements audit.Store.
-func (s *Store) Chain(ctx context.Context, tenant string, visit func(*audit.Entry) error) (head audit.Head, err error) {
-	err = s.read(ctx, func(q *db.Queries) error {
+func (s *Store) Chain(ctx context.Context, tenant string, from int64) (page []audit.Entry, head audit.Head, err error) {
+	err = s.read(ctx, s.reader, func(ctx context.Context, q *db.Queries) error {
 		row, err := q.Head(ctx, tenant)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return fmt.Errorf("read the chain's head: %w", err)
 		}
 		head = audit.Head{Tenant: tenant, Seq: row.Seq, Hash: row.Hash}
-		after := int64(stored.BeforeFirst)
-		for {
-			rows, err := q.Chain(ctx, db.ChainParams{Tenant: tenant, After: after, Most: stored.ChainPage})
-			if err != nil {
-				return fmt.Errorf("read audit entries: %w", err)
-			}
-			for _, row := range rows {
-				entry := stored.Entry(row).Entry()
-				if err := visit(&entry); err != nil {
-					return err
-				}
-				after = entry.Seq
-			}
-			if len(rows) < stored.ChainPage {
-				return nil
-			}
+		rows, err := q.Chain(ctx, db.ChainParams{Tenant: tenant, First: from, Most: audit.ChainPage})
+		if err != nil {
+			return fmt.Errorf("read audit entries: %w", err)
 		}
+		page = entries(rows)
+		return nil
 	})
-	return head, err
+	return page, head, err
 }
 
 // Heads implements audit.Store.
-func (s *Store) Heads(ctx context.Context, since time.Time, most int) ([]audit.Head, error) {
-	rows, err := s.queries.MovedHeads(ctx, db.MovedHeadsParams{Since: stored.Millis(since), Most: int64(most)})
-	if err != nil {
-		return nil, fmt.Errorf("read the heads of chains: %w", s.files.note(err))
-	}
-	heads := make([]audit.Head, 0, len(rows))
-	for _, row := range rows {
-		heads = append(heads, audit.Head{Tenant: row.Tenant, Seq: row.Seq, Hash: row.Hash})
-	}
-	return heads, nil
+func (s *Store) Heads(ctx context.Context, since time.Time, most int) (heads []audit.Head, err error) {
+	err = s.read(ctx, s.reader, func(ctx context.Context, q *db.Queries) error {
+		rows, err := q.MovedHeads(ctx, db.MovedHeadsParams{Since: stored.Millis(since), Most: int64(most)})
+		if err != nil {
+			return fmt.Errorf("read the heads of chains: %w", err)
+		}
+		for _, row := range rows {
+			heads = append(heads, audit.Head{Tenant: row.Tenant, Seq: row.Seq, Hash: row.Hash})
+		}
+		if !since.IsZero() || len(heads) >= most {
+			return nil
+		}
+		headless, err := q.HeadlessChains(ctx, int64(most-len(heads)))
+		if err != nil {
+			return fmt.Errorf("read the chains without heads: %w", err)
+		}
+		for _, tenant := range headless {
+			heads = append(heads, audit.Head{Tenant: tenant})
+		}
+		return nil
+	})
+	return heads, err
 }
 
 // Trim implements audit.Store.
 func (s *Store) Trim(ctx context.Context, tenant string, before time.Time, most int64) (removed int64, err error) {
 	err = s.write(ctx, func(q *db.Queries) error {
-		head, err := chains{q}.Hold(ctx, tenant)
-		if err != nil {
-			return fmt.Errorf("hold the chain of entries: %w", err)
-		}
-		rows, err := q.Trimmable(ctx, db.TrimmableParams{Tenant: tenant, Head: head.Seq, Most: stored.MostTrimmed})
-		if err != nil {
-			return fmt.Errorf("read audit entries: %w", err)
-		}
-		oldest := make([]stored.Link, 0, len(rows))
-		for _, row := range rows {
-			oldest = append(oldest, stored.Link(row))
-		}
-		last, ok := stored.Trimmed(oldest, head, before, most)
-		if !ok {
-			return nil
-		}
-		if removed, err = q.TrimEntries(ctx, db.TrimEntriesParams{Tenant: tenant, UpTo: last.Seq}); err != nil {
-			return fmt.Errorf("remove audit entries: %w", err)
-		}
-		return stored.Append(ctx, chains{q}, []audit.Entry{audit.Trimmed(tenant, last.Seq, last.Hash, time.Now())})
+		removed, err = stored.Trim(ctx, chains{q}, chains{q}, tenant, before, most)
+		return err
 	})
 	return removed, err
 }

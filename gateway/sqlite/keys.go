@@ -15,12 +15,16 @@ import (
 
 // Key returns a key whatever its status, or auth.ErrNoKey.
 func (s *Store) Key(ctx context.Context, id string) (*auth.Key, error) {
-	row, err := s.queries.GetKey(ctx, id)
+	var row db.Key
+	err := s.get(ctx, s.reader, func(ctx context.Context, q *db.Queries) (err error) {
+		row, err = q.GetKey(ctx, id)
+		return err
+	})
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, fmt.Errorf("get key: %w", auth.ErrNoKey)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get key: %w", s.files.note(err))
+		return nil, fmt.Errorf("get key: %w", err)
 	}
 	return stored.Key(row).Key()
 }
@@ -29,16 +33,18 @@ func (s *Store) Key(ctx context.Context, id string) (*auth.Key, error) {
 func (s *Store) Keys(ctx context.Context, page auth.Page) ([]*auth.Key, error) {
 	before, beforeID := stored.Before(page)
 	var rows []db.Key
-	var err error
-	if page.Tenant == "" {
-		rows, err = s.queries.ListKeys(ctx, db.ListKeysParams{Before: before, BeforeID: beforeID, Most: int64(page.Limit)})
-	} else {
-		rows, err = s.queries.ListKeysOfTenant(ctx, db.ListKeysOfTenantParams{
+	err := s.get(ctx, s.reader, func(ctx context.Context, q *db.Queries) (err error) {
+		if page.Tenant == "" {
+			rows, err = q.ListKeys(ctx, db.ListKeysParams{Before: before, BeforeID: beforeID, Most: int64(page.Limit)})
+			return err
+		}
+		rows, err = q.ListKeysOfTenant(ctx, db.ListKeysOfTenantParams{
 			Tenant: page.Tenant, Before: before, BeforeID: beforeID, Most: int64(page.Limit),
 		})
-	}
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("list keys: %w", s.files.note(err))
+		return nil, fmt.Errorf("list keys: %w", err)
 	}
 	keys := make([]*auth.Key, 0, len(rows))
 	for _, row := range rows {
@@ -96,7 +102,11 @@ func (s *Store) Convert(ctx context.Context, convert func(auth.Hash) auth.Hash) 
 
 // HashedBy counts keys that are good by the id of the key of their hash.
 func (s *Store) HashedBy(ctx context.Context) (map[string]int, error) {
-	rows, err := s.queries.CountHashKeys(ctx, time.Now().UnixMilli())
+	var rows []db.CountHashKeysRow
+	err := s.get(ctx, s.reader, func(ctx context.Context, q *db.Queries) (err error) {
+		rows, err = q.CountHashKeys(ctx, time.Now().UnixMilli())
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("count keys' hashes: %w", err)
 	}

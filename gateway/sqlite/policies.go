@@ -11,7 +11,11 @@ import (
 
 // KeptPolicy implements artifact.LastGood.
 func (s *Store) KeptPolicy(ctx context.Context, model string) ([]byte, error) {
-	data, err := s.queries.Policy(ctx, model)
+	var data []byte
+	err := s.get(ctx, s.poll, func(ctx context.Context, q *db.Queries) (err error) {
+		data, err = q.Policy(ctx, model)
+		return err
+	})
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}

@@ -15,15 +15,16 @@ func (s *Store) Since(ctx context.Context, p rights.Position) (*rights.Update, e
 	if err := s.files.inPlace(); err != nil {
 		return nil, err
 	}
-	newest, err := s.queries.Newest(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read the newest change: %w", s.files.note(err))
-	}
-	if at := rights.Position(newest); at == p && p.Mark != "" {
-		return &rights.Update{Position: p}, nil
-	}
 	var update *rights.Update
-	err = s.read(ctx, func(q *db.Queries) (err error) {
+	err := s.read(ctx, s.poll, func(ctx context.Context, q *db.Queries) error {
+		newest, err := q.Newest(ctx)
+		if err != nil {
+			return fmt.Errorf("read the newest change: %w", err)
+		}
+		if at := rights.Position(newest); at == p && p.Mark != "" {
+			update = &rights.Update{Position: p}
+			return nil
+		}
 		update, err = since(ctx, q, p)
 		return err
 	})

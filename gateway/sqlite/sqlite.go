@@ -24,16 +24,12 @@ import (
 
 //go:generate go -C ../../tools/sqlc tool sqlc generate -f ../../gateway/sqlite/sqlc.yaml
 
-const (
-	maxReaders  = 4           // beside the one writer that SQLite allows
-	lockTimeout = time.Second // for the writer before, of this process or another
-)
+const lockTimeout = time.Second // for the writer before, of this process or another
 
 // Store is the gateway's state in a SQLite file. It implements rights.Store and
 // audit.Store.
 type Store struct {
-	reader, writer *sql.DB
-	queries        *db.Queries // of the reader
+	reader, poll, writer *sql.DB
 
 	holder *sql.DB // has one connection, so that SQLite removes no file of the database
 	files  *files
@@ -69,9 +65,11 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if s.reader, err = connect(abs, maxReaders, "query_only(true)"); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), s.writer.Close())
 	}
-	s.queries = db.New(s.reader)
-	if s.holder, err = connect(abs, 1, "query_only(true)"); err != nil {
+	if s.poll, err = connect(abs, maxPolling, "query_only(true)"); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), s.reader.Close(), s.writer.Close())
+	}
+	if s.holder, err = connect(abs, 1, "query_only(true)"); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), s.poll.Close(), s.reader.Close(), s.writer.Close())
 	}
 	if _, err = db.New(s.holder).Newest(ctx); err == nil { // it has the files from now on
 		s.files, err = watch(abs, opened)
@@ -114,7 +112,7 @@ func connect(path string, most int, pragma string) (*sql.DB, error) {
 
 // Close closes the file. Closing twice is safe.
 func (s *Store) Close() error {
-	if err := errors.Join(s.reader.Close(), s.writer.Close(), s.holder.Close()); err != nil {
+	if err := errors.Join(s.poll.Close(), s.reader.Close(), s.writer.Close(), s.holder.Close()); err != nil {
 		return fmt.Errorf("close the gateway's database: %w", err)
 	}
 	return nil
@@ -122,7 +120,11 @@ func (s *Store) Close() error {
 
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {
-	if _, err := s.queries.Newest(ctx); err != nil {
+	err := s.get(ctx, s.poll, func(ctx context.Context, q *db.Queries) error {
+		_, err := q.Newest(ctx)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("ping the gateway's database: %w", err)
 	}
 	return nil
@@ -160,14 +162,4 @@ func (s *Store) write(ctx context.Context, do func(*db.Queries) error) (err erro
 		return fmt.Errorf("write to the gateway's database: %w", err)
 	}
 	return nil
-}
-
-// read has do read what was stored at one moment.
-func (s *Store) read(ctx context.Context, do func(*db.Queries) error) error {
-	tx, err := s.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return fmt.Errorf("read the gateway's database: %w", s.files.note(err))
-	}
-	defer func() { _ = tx.Rollback() }() // nothing was written
-	return s.files.note(do(db.New(tx)))
 }

@@ -220,7 +220,7 @@ func cancelled(t *testing.T, b *bench) {
 		"Append":  func() error { return b.Append(ctx, []audit.Entry{entry("a", "x")}) },
 		"Entries": func() error { _, err := b.Entries(ctx, audit.Filter{Tenant: "a", Limit: 1}); return err },
 		"Chain": func() error {
-			_, err := b.Chain(ctx, "a", func(*audit.Entry) error { return nil })
+			_, _, err := b.Chain(ctx, "a", audit.BeforeFirst)
 			return err
 		},
 		"Heads": func() error { _, err := b.Heads(ctx, time.Time{}, 1); return err },

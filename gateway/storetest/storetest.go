@@ -87,6 +87,11 @@ func RunStore(t *testing.T, open func(t *testing.T) Database) {
 		"heads are of the chains that moved":                        heads,
 		"a visit's error ends the reading":                          visitError,
 		"trimmed chains hold":                                       trim,
+		"a chain of several pages is one":                           longChain,
+		"a chain that grows while it is read is read to its head":   grows,
+		"a chain that is trimmed while it is read says so":          trimmedMeanwhile,
+		"slow readers of chains hold nobody up":                     slowReaders,
+		"a chain that nobody adds to is trimmed once":               trimmedOften,
 		"several who append at once make one chain":                 appendAtOnce,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -98,13 +103,17 @@ func RunStore(t *testing.T, open func(t *testing.T) Database) {
 		})
 	}
 	for name, check := range map[string]func(*testing.T, *bench){
-		"damage to any column is found":    damage,
-		"a gap is found":                   gap,
-		"a cut tail is found":              cutTail,
-		"a cut beginning is found":         cutBeginning,
-		"a chain without its head is none": noHead,
-		"a chain that is gone is found":    wiped,
-		"every chain is listed":            listed,
+		"damage to any column is found":                         damage,
+		"a gap is found":                                        gap,
+		"a cut tail is found":                                   cutTail,
+		"a cut beginning is found":                              cutBeginning,
+		"a chain without its head is none":                      noHead,
+		"a chain that is gone is found":                         wiped,
+		"every chain is listed":                                 listed,
+		"what the platform's chain knows is never trimmed away": openingsStay,
+		"a damaged end is found, and chains go on":              goesOn,
+		"a platform's chain that is gone is found":              platformWiped,
+		"all chains gone is found":                              allWiped,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -121,6 +130,9 @@ func (b *bench) verifyAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, head := range all {
+		if head.Seq == 0 {
+			continue // a case stored changes without entries
+		}
 		if v := b.verify(t, head.Tenant); !v.Holds || v.Entries == 0 {
 			t.Errorf("the chain of %q: %+v", head.Tenant, v)
 		}

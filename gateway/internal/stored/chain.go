@@ -11,23 +11,14 @@ import (
 	"github.com/modelserveai/modelserve/gateway/audit"
 )
 
-// MostTrimmed is how many entries are removed at once.
-const MostTrimmed = 10_000
-
-// BeforeFirst is before the Seq of every entry, also of one that somebody has put
-// where none should be.
-const BeforeFirst = math.MinInt64
-
-// ChainPage is how many entries of a chain are read at once.
-const ChainPage = 1000
-
 // Chains are the chains of audit entries, within one transaction.
 type Chains interface {
 	// Begun reports whether a chain has entries. It does not wait.
 	Begun(ctx context.Context, tenant string) (bool, error)
 
-	// Hold returns the head of a chain, which nobody else adds to from now on.
-	Hold(ctx context.Context, tenant string) (audit.Head, error)
+	// Hold returns the head of a chain, which nobody else adds to from now on, and
+	// the Seq of its last entry, or 0.
+	Hold(ctx context.Context, tenant string) (head audit.Head, last int64, err error)
 
 	// Add stores entries.
 	Add(ctx context.Context, entries []Entry) error
@@ -55,9 +46,9 @@ func Append(ctx context.Context, c Chains, entries []audit.Entry) error {
 	}
 	heads := map[string]audit.Head{}
 	for _, tenant := range slices.Sorted(maps.Keys(chains)) {
-		head, err := c.Hold(ctx, tenant)
+		head, err := hold(ctx, c, tenant)
 		if err != nil {
-			return fmt.Errorf("hold the chain of entries: %w", err)
+			return err
 		}
 		heads[tenant] = head
 		if head.Seq == 0 && tenant != audit.Platform {
@@ -70,6 +61,19 @@ func Append(ctx context.Context, c Chains, entries []audit.Entry) error {
 		}
 	}
 	return nil
+}
+
+// hold returns where a chain goes on: at its head, or, where that is damaged, after
+// its last entry. What is added then follows nothing, by which the damage is found.
+func hold(ctx context.Context, c Chains, tenant string) (audit.Head, error) {
+	head, last, err := c.Hold(ctx, tenant)
+	if err != nil {
+		return head, fmt.Errorf("hold the chain of entries: %w", err)
+	}
+	if last > head.Seq {
+		head.Seq, head.Hash = last, ""
+	}
+	return head, nil
 }
 
 func extend(ctx context.Context, c Chains, head audit.Head, entries []audit.Entry) error {
@@ -94,23 +98,44 @@ func extend(ctx context.Context, c Chains, head audit.Head, entries []audit.Entr
 	return nil
 }
 
-// Link is what matters of an entry that may be removed.
-type Link struct {
-	Seq  int64
-	At   int64
-	Hash string
+// Oldest are the oldest entries of a chain, within one transaction.
+type Oldest interface {
+	// Before returns the oldest entries that are before a head, at most
+	// audit.CutPage.
+	Before(ctx context.Context, head audit.Head) ([]audit.Entry, error)
+
+	// Opened counts the platform's entries that say that a chain was begun.
+	Opened(ctx context.Context) (int64, error)
+
+	// Remove removes a chain's entries up to one, and returns how many.
+	Remove(ctx context.Context, tenant string, upTo int64) (int64, error)
 }
 
-// Trimmed is the last of the oldest links that are to be removed of a chain with
-// this head: those before a time, and those that are more than most.
-func Trimmed(oldest []Link, head audit.Head, before time.Time, most int64) (last Link, ok bool) {
-	for _, l := range oldest {
-		if l.At >= Millis(before) && head.Seq-l.Seq < most {
-			break
-		}
-		last, ok = l, true
+// Trim is audit.Store's, within one transaction.
+func Trim(ctx context.Context, c Chains, o Oldest, tenant string, before time.Time, most int64) (int64, error) {
+	head, err := hold(ctx, c, tenant)
+	if err != nil {
+		return 0, err
 	}
-	return last, ok
+	oldest, err := o.Before(ctx, head)
+	if err != nil {
+		return 0, fmt.Errorf("read audit entries: %w", err)
+	}
+	var opened int64
+	if tenant == audit.Platform {
+		if opened, err = o.Opened(ctx); err != nil {
+			return 0, fmt.Errorf("count audit entries: %w", err)
+		}
+	}
+	n := audit.Cut(oldest, head, opened, before, most)
+	if n == 0 {
+		return 0, nil
+	}
+	removed, err := o.Remove(ctx, tenant, oldest[n-1].Seq)
+	if err != nil {
+		return 0, fmt.Errorf("remove audit entries: %w", err)
+	}
+	return removed, Append(ctx, c, audit.Cutting(oldest[:n], time.Now()))
 }
 
 // Bounds are those of a filter, as rows have them.

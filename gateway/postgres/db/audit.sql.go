@@ -20,17 +20,17 @@ func (q *Queries) AddHead(ctx context.Context, tenant string) error {
 }
 
 const chain = `-- name: Chain :many
-SELECT tenant, seq, at, actor, action, resource, outcome, reason, request_id, address, count, previous, hash FROM audit WHERE tenant = $1 AND seq > $2 ORDER BY seq LIMIT $3::bigint
+SELECT tenant, seq, at, actor, action, resource, outcome, reason, request_id, address, count, previous, hash FROM audit WHERE tenant = $1 AND seq >= $2 ORDER BY seq LIMIT $3::bigint
 `
 
 type ChainParams struct {
 	Tenant string
-	After  int64
+	First  int64
 	Most   int64
 }
 
 func (q *Queries) Chain(ctx context.Context, arg ChainParams) ([]Audit, error) {
-	rows, err := q.db.Query(ctx, chain, arg.Tenant, arg.After, arg.Most)
+	rows, err := q.db.Query(ctx, chain, arg.Tenant, arg.First, arg.Most)
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +69,17 @@ SELECT count(*) FROM audit_heads WHERE tenant = $1 AND seq > 0
 
 func (q *Queries) ChainExists(ctx context.Context, tenant string) (int64, error) {
 	row := q.db.QueryRow(ctx, chainExists, tenant)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countOpened = `-- name: CountOpened :one
+SELECT count(*) FROM audit WHERE tenant = '' AND action = 'audit.open' AND actor = 'gateway'
+`
+
+func (q *Queries) CountOpened(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, countOpened)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -351,18 +362,65 @@ func (q *Queries) Head(ctx context.Context, tenant string) (AuditHead, error) {
 	return i, err
 }
 
-const holdHead = `-- name: HoldHead :one
-SELECT tenant, seq, hash, moved_at FROM audit_heads WHERE tenant = $1 FOR UPDATE
+const headlessChains = `-- name: HeadlessChains :many
+WITH RECURSIVE chains(tenant) AS (
+  SELECT CAST(min(audit.tenant) AS text) FROM audit
+  UNION ALL
+  SELECT (SELECT min(audit.tenant) FROM audit WHERE audit.tenant > chains.tenant) FROM chains WHERE chains.tenant IS NOT NULL
+)
+SELECT CAST(named.tenant AS text) AS tenant FROM (
+  SELECT chains.tenant FROM chains WHERE chains.tenant IS NOT NULL
+  UNION SELECT '' FROM counter WHERE counter.number > 1
+) AS named
+WHERE NOT EXISTS (SELECT 1 FROM audit_heads WHERE audit_heads.tenant = named.tenant AND audit_heads.seq > 0)
+ORDER BY 1 LIMIT $1::bigint
 `
 
-func (q *Queries) HoldHead(ctx context.Context, tenant string) (AuditHead, error) {
+// HeadlessChains are those that have entries and no head, and the platform's where
+// changes were stored: each is found by the index, from the one before. (A database of
+// before there was a history begins with a change that has no entry.)
+func (q *Queries) HeadlessChains(ctx context.Context, most int64) ([]string, error) {
+	rows, err := q.db.Query(ctx, headlessChains, most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var tenant string
+		if err := rows.Scan(&tenant); err != nil {
+			return nil, err
+		}
+		items = append(items, tenant)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const holdHead = `-- name: HoldHead :one
+SELECT audit_heads.tenant, audit_heads.seq, audit_heads.hash,
+  CAST(coalesce((SELECT max(audit.seq) FROM audit WHERE audit.tenant = audit_heads.tenant), 0) AS bigint) AS newest
+FROM audit_heads WHERE audit_heads.tenant = $1 FOR UPDATE
+`
+
+type HoldHeadRow struct {
+	Tenant string
+	Seq    int64
+	Hash   string
+	Newest int64
+}
+
+// HoldHead holds a head, and says which entry is the chain's last.
+func (q *Queries) HoldHead(ctx context.Context, tenant string) (HoldHeadRow, error) {
 	row := q.db.QueryRow(ctx, holdHead, tenant)
-	var i AuditHead
+	var i HoldHeadRow
 	err := row.Scan(
 		&i.Tenant,
 		&i.Seq,
 		&i.Hash,
-		&i.MovedAt,
+		&i.Newest,
 	)
 	return i, err
 }
@@ -442,7 +500,7 @@ func (q *Queries) TrimEntries(ctx context.Context, arg TrimEntriesParams) (int64
 }
 
 const trimmable = `-- name: Trimmable :many
-SELECT seq, at, hash FROM audit WHERE tenant = $1 AND seq < $2
+SELECT tenant, seq, at, actor, action, resource, outcome, reason, request_id, address, count, previous, hash FROM audit WHERE tenant = $1 AND seq < $2
 ORDER BY seq LIMIT $3::bigint
 `
 
@@ -452,23 +510,31 @@ type TrimmableParams struct {
 	Most   int64
 }
 
-type TrimmableRow struct {
-	Seq  int64
-	At   int64
-	Hash string
-}
-
 // Trimmable is what may be removed of a chain, the oldest first.
-func (q *Queries) Trimmable(ctx context.Context, arg TrimmableParams) ([]TrimmableRow, error) {
+func (q *Queries) Trimmable(ctx context.Context, arg TrimmableParams) ([]Audit, error) {
 	rows, err := q.db.Query(ctx, trimmable, arg.Tenant, arg.Head, arg.Most)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []TrimmableRow
+	var items []Audit
 	for rows.Next() {
-		var i TrimmableRow
-		if err := rows.Scan(&i.Seq, &i.At, &i.Hash); err != nil {
+		var i Audit
+		if err := rows.Scan(
+			&i.Tenant,
+			&i.Seq,
+			&i.At,
+			&i.Actor,
+			&i.Action,
+			&i.Resource,
+			&i.Outcome,
+			&i.Reason,
+			&i.RequestID,
+			&i.Address,
+			&i.Count,
+			&i.Previous,
+			&i.Hash,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

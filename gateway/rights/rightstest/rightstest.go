@@ -246,12 +246,16 @@ func (s *Store) head(tenant string) audit.Head {
 
 func (s *Store) add(entries []audit.Entry) error {
 	for _, e := range entries {
-		if s.heads[e.Tenant].Seq == 0 && e.Tenant != audit.Platform {
+		chain, head := s.chains[e.Tenant], s.head(e.Tenant)
+		if n := len(chain); n > 0 && chain[n-1].Seq > head.Seq { // its head is damaged
+			head.Seq, head.Hash = chain[n-1].Seq, ""
+		}
+		if head.Seq == 0 && e.Tenant != audit.Platform {
 			if err := s.add([]audit.Entry{audit.Opened(e.Tenant, e.At)}); err != nil {
 				return err
 			}
 		}
-		next, err := s.head(e.Tenant).Next(e)
+		next, err := head.Next(e)
 		if err != nil {
 			return err
 		}
@@ -288,17 +292,19 @@ func (s *Store) Entries(ctx context.Context, f audit.Filter) ([]audit.Entry, err
 }
 
 // Chain implements audit.Store.
-func (s *Store) Chain(ctx context.Context, tenant string, visit func(*audit.Entry) error) (audit.Head, error) {
+func (s *Store) Chain(ctx context.Context, tenant string, from int64) ([]audit.Entry, audit.Head, error) {
 	s.mu.Lock()
-	err := s.begin(ctx)
-	chain, head := slices.Clone(s.chains[tenant]), s.head(tenant)
-	s.mu.Unlock()
-	for i := range chain {
-		if err == nil {
-			err = visit(&chain[i])
+	defer s.mu.Unlock()
+	if err := s.begin(ctx); err != nil {
+		return nil, audit.Head{}, err
+	}
+	var page []audit.Entry
+	for _, e := range s.chains[tenant] {
+		if e.Seq >= from && len(page) < audit.ChainPage {
+			page = append(page, e)
 		}
 	}
-	return head, err
+	return page, s.head(tenant), nil
 }
 
 // Heads implements audit.Store.
@@ -310,9 +316,13 @@ func (s *Store) Heads(ctx context.Context, since time.Time, most int) ([]audit.H
 	}
 	var out []audit.Head
 	for tenant, chain := range s.chains {
-		if len(out) < most && len(chain) > 0 && !chain[len(chain)-1].At.Before(since) {
+		moved := len(chain) > 0 && !chain[len(chain)-1].At.Before(since)
+		if len(out) < most && moved && (since.IsZero() || s.heads[tenant].Seq > 0) {
 			out = append(out, s.head(tenant))
 		}
+	}
+	if since.IsZero() && len(s.chains[audit.Platform]) == 0 && len(s.history) > 1 && len(out) < most {
+		out = append(out, audit.Head{})
 	}
 	return out, nil
 }
@@ -325,16 +335,19 @@ func (s *Store) Trim(ctx context.Context, tenant string, before time.Time, most 
 		return 0, err
 	}
 	chain := s.chains[tenant]
-	n := 0
-	for n < len(chain)-1 && n < 10_000 && (chain[n].At.Before(before) || int64(len(chain)-n) > most) {
-		n++
+	var opened int64
+	for _, e := range chain {
+		if tenant == audit.Platform && e.Action == audit.OpenAction {
+			opened++
+		}
 	}
+	oldest := chain[:max(0, min(len(chain)-1, audit.CutPage))]
+	n := audit.Cut(oldest, s.head(tenant), opened, before, most)
 	if n == 0 {
 		return 0, nil
 	}
-	last := chain[n-1]
 	s.chains[tenant] = slices.Clone(chain[n:])
-	return int64(n), s.add([]audit.Entry{audit.Trimmed(tenant, last.Seq, last.Hash, time.Now())})
+	return int64(n), s.add(audit.Cutting(oldest[:n], time.Now()))
 }
 
 // Damage changes an entry of a chain behind everybody's back.

@@ -8,6 +8,12 @@ ON CONFLICT (tenant) DO NOTHING;
 -- name: Head :one
 SELECT * FROM audit_heads WHERE tenant = sqlc.arg(tenant);
 
+-- HoldHead holds a head, and says which entry is the chain's last.
+-- name: HoldHead :one
+SELECT audit_heads.tenant, audit_heads.seq, audit_heads.hash,
+  CAST(coalesce((SELECT max(audit.seq) FROM audit WHERE audit.tenant = audit_heads.tenant), 0) AS INTEGER) AS newest
+FROM audit_heads WHERE audit_heads.tenant = sqlc.arg(tenant);
+
 -- name: MoveHead :exec
 UPDATE audit_heads SET seq = sqlc.arg(seq), hash = sqlc.arg(hash), moved_at = sqlc.arg(moved_at)
 WHERE tenant = sqlc.arg(tenant);
@@ -16,17 +22,36 @@ WHERE tenant = sqlc.arg(tenant);
 SELECT * FROM audit_heads WHERE moved_at >= sqlc.arg(since) AND seq > 0
 ORDER BY moved_at, tenant LIMIT sqlc.arg(most);
 
+-- HeadlessChains are those that have entries and no head, and the platform's where
+-- changes were stored: each is found by the index, from the one before. (A database of
+-- before there was a history begins with a change that has no entry.)
+-- name: HeadlessChains :many
+WITH RECURSIVE chains(tenant) AS (
+  SELECT CAST(min(audit.tenant) AS text) AS tenant FROM audit
+  UNION ALL
+  SELECT (SELECT min(audit.tenant) FROM audit WHERE audit.tenant > chains.tenant) FROM chains WHERE chains.tenant IS NOT NULL
+)
+SELECT CAST(named.tenant AS text) AS tenant FROM (
+  SELECT chains.tenant AS tenant FROM chains WHERE chains.tenant IS NOT NULL
+  UNION SELECT '' AS tenant FROM counter WHERE counter.number > 1
+) AS named
+WHERE NOT EXISTS (SELECT 1 FROM audit_heads WHERE audit_heads.tenant = named.tenant AND audit_heads.seq > 0)
+ORDER BY 1 LIMIT sqlc.arg(most);
+
 -- name: AddEntry :exec
 INSERT INTO audit (tenant, seq, at, actor, action, resource, outcome, reason, request_id, address, count, previous, hash)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: Chain :many
-SELECT * FROM audit WHERE tenant = sqlc.arg(tenant) AND seq > sqlc.arg(after) ORDER BY seq LIMIT sqlc.arg(most);
+SELECT * FROM audit WHERE tenant = sqlc.arg(tenant) AND seq >= sqlc.arg(first) ORDER BY seq LIMIT sqlc.arg(most);
 
 -- Trimmable is what may be removed of a chain, the oldest first.
 -- name: Trimmable :many
-SELECT seq, at, hash FROM audit WHERE tenant = sqlc.arg(tenant) AND seq < sqlc.arg(head)
+SELECT * FROM audit WHERE tenant = sqlc.arg(tenant) AND seq < sqlc.arg(head)
 ORDER BY seq LIMIT sqlc.arg(most);
+
+-- name: CountOpened :one
+SELECT count(*) FROM audit WHERE tenant = '' AND action = 'audit.open' AND actor = 'gateway';
 
 -- name: TrimEntries :execrows
 DELETE FROM audit WHERE tenant = sqlc.arg(tenant) AND seq <= sqlc.arg(up_to);
