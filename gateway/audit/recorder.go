@@ -1,10 +1,11 @@
 package audit
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -18,17 +19,11 @@ const (
 	trimEvery   = time.Hour
 	storeWithin = 5 * time.Second // one batch
 
-	// refusalsASecond is how many entries one chain gets of the refusals of a
-	// second; the others are counted in one more.
-	refusalsASecond = 20
+	trimWithin = 30 * time.Second
 
-	// keptFor and mostKept bound what waits for a database that does not answer.
-	keptFor  = 5 * time.Minute
-	mostKept = 10_000
-
-	mostAtOnce = 500    // entries of one transaction
-	mostHeads  = 10_000 // that are logged, or trimmed, in one round
-	trimAtOnce = 10_000 // that Store.Trim removes
+	keptFor    = 5 * time.Minute // what a database that does not answer does not take
+	mostAtOnce = 500             // entries of one transaction
+	mostHeads  = 10_000          // that are logged in one round
 )
 
 // Retention is how much is kept of each chain. Zero fields keep all.
@@ -41,34 +36,15 @@ type Retention struct {
 // source, action and second, however often it happened. It also logs the heads of
 // chains, and removes what is old.
 type Recorder struct {
-	store     Store
+	log       Store
 	retention Retention
 	logger    *slog.Logger
 	metrics   recorderMetrics
 
 	mu      sync.Mutex
-	pending map[refusal]*Entry
-	counts  map[chainSecond]int // of entries in pending
-	lost    int64               // refusals of which nothing could be kept
-	failing bool                // the last batch was not stored
-}
-
-// chainSecond is a second of a chain.
-type chainSecond struct {
-	tenant string
-	second int64
-}
-
-// refusal is what one entry is for.
-type refusal struct {
-	chainSecond
-
-	source, action string
-	others         bool // of the second, that have none of their own
-}
-
-func refusalOf(e *Entry) refusal {
-	return refusal{chainSecond{e.Tenant, e.At.Unix()}, e.Address, e.Action, e.Action == OthersAction}
+	pending pending
+	lost    int64 // refusals of which nothing could be kept
+	failing bool  // some of what was ready last was not stored
 }
 
 type recorderMetrics struct {
@@ -78,7 +54,7 @@ type recorderMetrics struct {
 // NewRecorder makes a Recorder; Run has it store.
 func NewRecorder(store Store, retention Retention, registry prometheus.Registerer, logger *slog.Logger) (*Recorder, error) {
 	r := &Recorder{
-		store: store, retention: retention, logger: logger, pending: map[refusal]*Entry{}, counts: map[chainSecond]int{},
+		log: store, retention: retention, logger: logger, pending: newPending(),
 		metrics: recorderMetrics{
 			failures: prometheus.NewCounter(prometheus.CounterOpts{
 				Name: "modelserve_gateway_audit_failures_total", Help: "Reads and writes of the audit log that the gateway's database did not answer.",
@@ -101,53 +77,15 @@ func NewRecorder(store Store, retention Retention, registry prometheus.Registere
 func (r *Recorder) Refused(e Entry) {
 	e.Outcome, e.Count = Refused, 1
 	e = e.plain()
-	of := refusalOf(&e)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.pending[of] == nil && r.counts[of.chainSecond] >= refusalsASecond {
-		e = others(&e)
-		of = refusalOf(&e)
-	}
-	if before := r.pending[of]; before != nil {
-		before.merge(&e)
-		return
-	}
-	if len(r.pending) >= mostKept {
-		r.lost++
-		r.metrics.lost.Inc()
-		return
-	}
-	r.pending[of] = &e
-	r.counts[of.chainSecond]++
+	r.lose(r.pending.note(e))
 }
 
-// OthersAction is the action of an entry that counts the refusals of a second that
-// have none of their own.
-const OthersAction = "refusals.others"
-
-func others(e *Entry) Entry {
-	return Entry{
-		At: e.At, Tenant: e.Tenant, Action: OthersAction, Outcome: Refused, Count: 1,
-		Reason: fmt.Sprintf("more than %d sources and actions in one second", refusalsASecond),
-	}
-}
-
-// merge counts another refusal in an entry: what differs is left out.
-func (e *Entry) merge(other *Entry) {
-	e.Count++
-	if e.Action == OthersAction {
-		return
-	}
-	for _, field := range []struct{ of, other *string }{
-		{&e.Actor, &other.Actor},
-		{&e.Resource, &other.Resource},
-		{&e.Reason, &other.Reason},
-		{&e.RequestID, &other.RequestID},
-	} {
-		if *field.of != *field.other {
-			*field.of = ""
-		}
-	}
+// lose counts refusals of which nothing is kept.
+func (r *Recorder) lose(n int64) {
+	r.lost += n
+	r.metrics.lost.Add(float64(n))
 }
 
 // Run stores refusals each second, logs heads each minute and removes what is old
@@ -181,64 +119,83 @@ func every(ctx context.Context, d time.Duration, do func()) {
 
 // flush stores the refusals of the seconds before one.
 func (r *Recorder) flush(ctx context.Context, before int64) {
-	ready := r.take(before)
+	r.mu.Lock()
+	ready := r.pending.take(before)
+	r.mu.Unlock()
+	var left []Entry
+	var failed error
 	for batch := range slices.Chunk(ready, mostAtOnce) {
-		if !r.append(ctx, batch) {
-			r.putBack(batch)
+		if errors.Is(failed, errAway) {
+			left = append(left, batch...)
+			continue
 		}
+		rest, err := r.store(ctx, batch)
+		left, failed = append(left, rest...), cmp.Or(err, failed)
+	}
+	if len(ready) > 0 {
+		r.putBack(left, failed)
 	}
 	r.reportLost(ctx)
 }
 
-// take takes the refusals of the seconds before one, in order of time.
-func (r *Recorder) take(before int64) []Entry {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var ready []Entry
-	for of, e := range r.pending {
-		if of.second < before {
-			ready = append(ready, *e)
-			delete(r.pending, of)
-		}
+// errAway is why no chain could be added to.
+var errAway = errors.New("the database does not take them")
+
+// store stores refusals: all at once, or else those of one chain after the other,
+// for one that is damaged is not to lose those of others. It returns the rest.
+func (r *Recorder) store(ctx context.Context, batch []Entry) (rest []Entry, err error) {
+	if err = r.append(ctx, batch); err == nil {
+		return nil, nil
 	}
-	maps.DeleteFunc(r.counts, func(of chainSecond, _ int) bool { return of.second < before })
-	slices.SortFunc(ready, func(a, b Entry) int { return a.At.Compare(b.At) })
-	return ready
+	chains := map[string][]Entry{}
+	for _, e := range batch {
+		chains[e.Tenant] = append(chains[e.Tenant], e)
+	}
+	if len(chains) == 1 {
+		return batch, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeWithin)
+	defer cancel()
+	stored := 0
+	for _, of := range chains { // in any order, so that none is always the last
+		if failed := r.append(ctx, of); failed != nil {
+			rest, err = append(rest, of...), failed
+			continue
+		}
+		stored++
+	}
+	if stored == 0 {
+		err = fmt.Errorf("%w: %w", errAway, err)
+	}
+	return rest, err
 }
 
-func (r *Recorder) append(ctx context.Context, batch []Entry) bool {
+func (r *Recorder) append(ctx context.Context, batch []Entry) error {
 	writing, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
-	err := r.store.Append(writing, batch)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err == nil {
-		r.failing = false
-		return true
+	err := r.log.Append(writing, batch)
+	if err != nil {
+		r.metrics.failures.Inc()
 	}
-	r.metrics.failures.Inc()
-	if !r.failing {
-		r.logger.Error("refusals could not be stored in the audit log, and are tried again for a while", "error", err, "for", keptFor.String())
-	}
-	r.failing = true
-	return false
+	return err
 }
 
 // putBack has entries stored later, but for those that are too old.
-func (r *Recorder) putBack(batch []Entry) {
+func (r *Recorder) putBack(left []Entry, err error) {
 	oldest := time.Now().Add(-keptFor)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, e := range batch {
-		of := refusalOf(&e)
-		if e.At.Before(oldest) || len(r.pending) >= mostKept {
-			r.lost += e.Count
-			r.metrics.lost.Add(float64(e.Count))
+	for _, e := range left {
+		if e.At.Before(oldest) {
+			r.lose(e.Count)
 			continue
 		}
-		r.pending[of] = &e
-		r.counts[of.chainSecond]++
+		r.lose(r.pending.keep(e))
 	}
+	if len(left) > 0 && !r.failing {
+		r.logger.Error("refusals could not be stored in the audit log, and are tried again for a while", "error", err, "entries", len(left), "for", keptFor.String())
+	}
+	r.failing = len(left) > 0
 }
 
 // LostAction is the action of the entry in the platform's chain that says how many
@@ -252,11 +209,11 @@ func (r *Recorder) reportLost(ctx context.Context) {
 	if lost == 0 {
 		return
 	}
-	stored := r.append(ctx, []Entry{{
-		At: time.Now(), Tenant: Platform, Actor: "gateway", Action: LostAction, Outcome: Refused, Count: lost,
+	err := r.append(ctx, []Entry{{
+		At: time.Now(), Tenant: Platform, Actor: gateway, Action: LostAction, Outcome: Refused, Count: lost,
 		Reason: "the database did not answer for too long",
 	}})
-	if stored {
+	if err == nil {
 		r.mu.Lock()
 		r.lost -= lost
 		r.mu.Unlock()
@@ -269,7 +226,7 @@ func (r *Recorder) logHeads(ctx context.Context, since time.Time) time.Time {
 	next := time.Now().Add(-storeWithin) // what is being stored now may be older
 	reading, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
-	heads, err := r.store.Heads(reading, since, mostHeads)
+	heads, err := r.log.Heads(reading, since, mostHeads)
 	if err != nil {
 		r.failed(ctx, "the heads of the audit log's chains could not be read, and are tried again in a minute", err)
 		return since
@@ -295,16 +252,20 @@ func (r *Recorder) trim(ctx context.Context) {
 	if r.retention == (Retention{}) {
 		return
 	}
-	heads, err := r.store.Heads(ctx, time.Time{}, mostHeads)
+	chains, err := Chains(ctx, r.log)
 	if err != nil {
 		r.failed(ctx, "the audit log's chains could not be listed; what is old stays for another hour", err)
 		return
 	}
-	for _, h := range heads {
-		if err := r.trimChain(ctx, h.Tenant); err != nil {
-			r.failed(ctx, "old entries of the audit log could not be removed, and stay for another hour", err)
-			return
+	var failed []error
+	for _, chain := range chains {
+		if err := r.trimChain(ctx, chain.Tenant); err != nil {
+			failed = append(failed, fmt.Errorf("the chain %q: %w", chain.Tenant, err))
 		}
+	}
+	if len(failed) > 0 {
+		r.failed(ctx, "old entries of the audit log could not be removed, and stay for another hour",
+			fmt.Errorf("%d of %d chains, the first: %w", len(failed), len(chains), failed[0]))
 	}
 }
 
@@ -318,9 +279,15 @@ func (r *Recorder) trimChain(ctx context.Context, tenant string) error {
 		most = 1<<63 - 1
 	}
 	for {
-		n, err := r.store.Trim(ctx, tenant, before, most)
-		if err != nil || n < trimAtOnce {
+		n, err := r.trimOnce(ctx, tenant, before, most)
+		if err != nil || n == 0 {
 			return err
 		}
 	}
+}
+
+func (r *Recorder) trimOnce(ctx context.Context, tenant string, before time.Time, most int64) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, trimWithin)
+	defer cancel()
+	return r.log.Trim(ctx, tenant, before, most)
 }
