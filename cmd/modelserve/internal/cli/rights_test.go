@@ -211,7 +211,7 @@ func TestVerifyFailsWhereOneChainDoesNotHold(t *testing.T) {
 				_, _ = fmt.Fprint(w, `{"chains":[{"platform":true,"seq":9},{"tenant":"bad","seq":4}],"next_cursor":"x"}`)
 				return
 			}
-			_, _ = fmt.Fprint(w, `{"chains":[{"tenant":"good","seq":3}]}`)
+			_, _ = fmt.Fprint(w, `{"chains":[{"tenant":"gone","seq":2},{"tenant":"good","seq":3}]}`)
 		},
 		"GET /v1/audit/verify": func(w http.ResponseWriter, r *http.Request) {
 			switch tenant := r.URL.Query().Get("tenant"); tenant {
@@ -231,6 +231,9 @@ func TestVerifyFailsWhereOneChainDoesNotHold(t *testing.T) {
 	want := "CHAIN       HOLDS  ENTRIES  BROKEN AT\n(platform)  yes    12\nbad         NO     4        5\ngood        yes    12\n"
 	if r.code != exitFailed || r.out != want || !strings.Contains(r.err, "the chain bad does not hold: it is broken at entry 5") {
 		t.Errorf("%+v", r)
+	}
+	if !strings.Contains(r.err, "the chain gone could not be verified") {
+		t.Error(r.err)
 	}
 	s.fails(exitFailed, "later", "audit", "verify", "--tenant", "gone")
 	s.fails(exitUsage, "--all goes without", "audit", "verify", "--all", "--platform")
