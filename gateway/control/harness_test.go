@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,6 +53,8 @@ type api struct {
 			}
 		}
 	}
+
+	mu *sync.Mutex // of err, and of the compiler
 }
 
 // Refused implements control.Refusals.
@@ -74,7 +77,7 @@ func newAPI(t testing.TB, options ...option) *api {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	a := &api{t: t, mux: http.NewServeMux(), store: &rightstest.Store{}}
+	a := &api{t: t, mu: &sync.Mutex{}, mux: http.NewServeMux(), store: &rightstest.Store{}}
 	if a.mirror, err = rights.NewMirror(a.store, time.Minute, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
@@ -96,8 +99,12 @@ func newAPI(t testing.TB, options ...option) *api {
 	for _, e := range made.Endpoints() {
 		a.mux.HandleFunc(e.Method+" "+e.Pattern, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set(problem.RequestIDHeader, "r1")
-			if a.err = e.Serve(&call.Call{Host: r.Host, Source: "192.0.2.7:4711", Principal: a.caller}, w, r); a.err != nil {
-				problem.Write(w, a.err)
+			err := e.Serve(&call.Call{Host: r.Host, Source: "192.0.2.7:4711", Principal: a.caller}, w, r)
+			a.mu.Lock()
+			a.err = err
+			a.mu.Unlock()
+			if err != nil {
+				problem.Write(w, err)
 			}
 		})
 	}
@@ -162,6 +169,8 @@ func (a *api) do(q request) answer {
 	a.mux.ServeHTTP(w, r)
 	got := answer{w.Code, w.Header(), w.Body.String()}
 	_, pattern := a.mux.Handler(r)
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.documented(q.method, pattern, got)
 	return got
 }
