@@ -21,13 +21,14 @@ BEYOND_A_SCHEMA = {
     "listKeys": {"cursor"},
     "listRoles": {"cursor"},
     "listGrants": {"cursor"},
+    "listChains": {"cursor"},
     "listAudit": {"cursor", "platform"},  # and tenant exclude each other
     "exportAudit": {"platform"},
     "verifyAudit": {"platform"},
     "explainAccess": {"resource"},  # for some actions a name, for others none
     "createKey": {"roles", "expires_at", "expires_in"},  # roles that are there
     "rotateKey": {"overlap"},
-    "createGrant": {"to.key", "to.tenant", "roles", "expires_at", "expires_in"},
+    "createGrant": {"to.key", "to.tenant", "to.subject", "roles", "expires_at", "expires_in"},
     "putRole": {"name", "inherits"},  # the name in the URL
 }
 INFERENCES = {"infer", "inferVersion"}  # a model has inputs of its own
