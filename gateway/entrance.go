@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"connectrpc.com/connect"
-
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/route"
@@ -52,7 +50,7 @@ func (g *gateway) enter(c *call.Call, w http.ResponseWriter, r *http.Request) er
 			return err
 		}
 	}
-	if err := checkType(r); err != nil {
+	if err := checkHeaders(c, r); err != nil {
 		return err
 	}
 	if err := checkURL(c, r); err != nil {
@@ -124,9 +122,7 @@ func (g *gateway) fail(c *call.Call, w http.ResponseWriter, r *http.Request, err
 	case c.Protocol == call.GRPC:
 		e := problemgrpc.Error(err)
 		c.Log.GRPC = e.Code().String()
-		if writeErr := g.grpcErrors.Write(w, r, e); writeErr != nil {
-			c.Log.Err = connect.NewError(connect.CodeInternal, writeErr)
-		}
+		problemgrpc.Write(w, r, e)
 	case isV2(r):
 		problem.WriteV2(w, err)
 	default:
@@ -152,9 +148,8 @@ func isSafe(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
-// protocolOf is gRPC for a POST of gRPC of any kind over HTTP/2, by its content type,
-// so that its errors are gRPC's too. Functions decide likewise: what one took for gRPC
-// and the other did not would pass unexamined.
+// protocolOf is gRPC for a POST of gRPC with messages of any format over HTTP/2, by its
+// content type, so that its errors are gRPC's too.
 func protocolOf(r *http.Request) call.Protocol {
 	if r.ProtoMajor >= 2 && r.Method == http.MethodPost && media.IsGRPC(r.Header) {
 		return call.GRPC
@@ -162,14 +157,17 @@ func protocolOf(r *http.Request) call.Protocol {
 	return call.HTTP
 }
 
-// checkType refuses content types that two readers could read differently, and gRPC
-// where its errors cannot be read: over HTTP/1.x they would look like an empty answer.
-func checkType(r *http.Request) error {
-	if _, err := infer.MediaType(r.Header.Values("Content-Type")); err != nil {
+// checkHeaders refuses headers that two readers could read differently, gRPC where its
+// errors cannot be read, as over HTTP/1.x they would look like an empty answer, and
+// what is not gRPC by its content type and looks so: what a function took for gRPC and
+// the gateway did not would pass unexamined.
+func checkHeaders(c *call.Call, r *http.Request) error {
+	media, err := infer.MediaType(r.Header.Values("Content-Type"))
+	switch {
+	case err != nil:
 		return err
+	case c.Protocol == call.HTTP && r.Method == http.MethodPost && strings.HasPrefix(media, "application/grpc"):
+		return problem.New(problem.UnsupportedMedia, "expected gRPC as application/grpc over HTTP/2, got another type or %s", r.Proto)
 	}
-	if r.ProtoMajor < 2 && r.Method == http.MethodPost && media.IsGRPC(r.Header) {
-		return problem.New(problem.UnsupportedMedia, "expected gRPC over HTTP/2, got it over %s", r.Proto)
-	}
-	return nil
+	return infer.CheckOnce(r.Header)
 }

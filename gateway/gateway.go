@@ -12,8 +12,6 @@ import (
 	"net/http"
 	"slices"
 
-	"connectrpc.com/connect"
-
 	"github.com/modelserveai/modelserve/gateway/access"
 	"github.com/modelserveai/modelserve/gateway/audit"
 	"github.com/modelserveai/modelserve/gateway/auth"
@@ -89,17 +87,16 @@ type Catalog interface {
 
 // gateway is what is behind a Gateway.
 type gateway struct {
-	config     Config
-	deps       Deps
-	door       *door.Door
-	v2         *v2.Service
-	control    *control.API
-	proxy      *forward.Proxy
-	metrics    *metrics
-	lines      lines
-	own        *http.ServeMux // of the gateway's hosts
-	functions  *http.ServeMux // of functions' hosts
-	grpcErrors *connect.ErrorWriter
+	config    Config
+	deps      Deps
+	door      *door.Door
+	v2        *v2.Service
+	control   *control.API
+	proxy     *forward.Proxy
+	metrics   *metrics
+	lines     lines
+	own       *http.ServeMux // of the gateway's hosts
+	functions *http.ServeMux // of functions' hosts
 }
 
 // Gateway is the handler, for an HTTP server of HTTP/1.1 and h2c.
@@ -135,10 +132,9 @@ func New(config Config, deps Deps) (*Gateway, error) {
 		return nil, err
 	}
 	g := &gateway{
-		config:     config.withDefaults(),
-		deps:       deps,
-		proxy:      forward.NewProxy(deps.Telemetry.Logger),
-		grpcErrors: connect.NewErrorWriter(),
+		config: config.withDefaults(),
+		deps:   deps,
+		proxy:  forward.NewProxy(deps.Telemetry.Logger),
 	}
 	g.lines = lines{rate: g.config.AccessRate}
 	var err error

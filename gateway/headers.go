@@ -6,7 +6,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/forward"
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 const (
@@ -25,7 +28,7 @@ func (g *gateway) cleanHeaders(next http.Handler) http.Handler {
 			r.RemoteAddr = g.source(peer, r.Header.Values(forwardedFor)).String()
 		}
 		for name := range r.Header {
-			if reserved(name) {
+			if reserved(name) || isTwin(name) {
 				delete(r.Header, name)
 			}
 		}
@@ -53,6 +56,27 @@ func reserved(name string) bool {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}
+	}
+	return false
+}
+
+// isTwin reports whether a name is that of a header which means something to the
+// platform or to HTTP, but for underscores: a function behind CGI or WSGI would take
+// one for the other.
+func isTwin(name string) bool {
+	if !strings.Contains(name, "_") {
+		return false
+	}
+	name = forward.Folded(name)
+	for _, prefix := range []string{"accept-", "ce-", "content-", "grpc-", "if-", "proxy-"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	switch http.CanonicalHeaderKey(name) {
+	case auth.APIKeyHeader, infer.VersionHeader, infer.JSONLengthHeader, problem.RequestIDHeader,
+		"Keep-Alive", "Transfer-Encoding", "User-Agent":
+		return true
 	}
 	return false
 }

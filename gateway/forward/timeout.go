@@ -6,7 +6,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -44,15 +43,13 @@ type jsonPart struct {
 // jsonOf is where the JSON of a V2 request is, by its headers, of most bytes; false
 // where they are wrong, which its function reports.
 func jsonOf(h http.Header, most int64) (jsonPart, bool) {
-	part := jsonPart{encoding: strings.ToLower(strings.TrimSpace(h.Get("Content-Encoding"))), length: most}
-	if text := h.Get(infer.JSONLengthHeader); text != "" {
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || n < 0 {
-			return part, false
-		}
-		part.length = min(n, most)
+	encoding := strings.Join(h.Values("Content-Encoding"), ", ") // as functions read it
+	part := jsonPart{encoding: strings.ToLower(strings.TrimSpace(encoding)), length: most}
+	n, err := infer.JSONLength(h.Values(infer.JSONLengthHeader))
+	if n != infer.NoHeader {
+		part.length = min(int64(n), most)
 	}
-	return part, true
+	return part, err == nil
 }
 
 // timeout is what the JSON of a body says; 0 where that is nothing, or cannot be

@@ -11,9 +11,13 @@ import (
 
 // IsGRPC reports whether a request's headers are those of gRPC by its content type,
 // which is read without regard to case (RFC 9110, 8.3.1): "application/grpc" and one
-// of formats, such as "" and "+proto", or anything where none is named.
+// of formats, "" or such as "+proto"; any of these where none is named. gRPC-Web is
+// another protocol, and "application/grpcx" another type.
 func IsGRPC(h http.Header, formats ...string) bool {
 	media, _, _ := strings.Cut(h.Get("Content-Type"), ";")
 	format, is := strings.CutPrefix(strings.ToLower(strings.TrimSpace(media)), "application/grpc")
-	return is && (len(formats) == 0 || slices.Contains(formats, format))
+	if len(formats) == 0 {
+		return is && (format == "" || format[0] == '+')
+	}
+	return is && slices.Contains(formats, format)
 }

@@ -103,6 +103,9 @@ func (t *Telemetry) Middleware(next http.Handler) http.Handler {
 			r.Header.Set(problem.RequestIDHeader, id)
 		}
 		w.Header().Set(problem.RequestIDHeader, id)
+		if len(r.Header[traceparent]) > 1 { // nobody's (W3C trace context, 3.2.2)
+			delete(r.Header, traceparent)
+		}
 		ctx := WithRequestID(r.Context(), id)
 		if given {
 			ctx = context.WithValue(ctx, givenKey{}, true)

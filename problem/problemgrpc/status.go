@@ -41,6 +41,15 @@ func SetStatus(h http.Header, e *connect.Error) {
 	}
 }
 
+// Write answers a gRPC call with an error alone. Its content type is the call's own,
+// without parameters.
+func Write(w http.ResponseWriter, r *http.Request, e *connect.Error) {
+	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	w.Header().Set("Content-Type", strings.ToLower(strings.TrimSpace(media)))
+	SetStatus(w.Header(), e)
+	w.WriteHeader(http.StatusOK)
+}
+
 // Status is the status that headers or trailers have: nil for OK, and false where
 // they have none. An error is one of the wire (connect.IsWireError).
 func Status(h http.Header) (*connect.Error, bool) {

@@ -2,6 +2,7 @@ package infer
 
 import (
 	"bytes"
+	"mime"
 	"strings"
 
 	"github.com/modelserveai/modelserve/problem"
@@ -19,7 +20,8 @@ const InsteadOfForm = "send JSON as application/json"
 
 // MediaType is the media type of a body by the values of its request's Content-Type:
 // without parameters, in lower case, "" where they have none. Two that differ are
-// refused, as each reader could take another.
+// refused, as each reader could take another, and JSON that is not UTF-8 (RFC 8259,
+// 8.1).
 func MediaType(values []string) (string, error) {
 	media := ""
 	for i, value := range values {
@@ -29,8 +31,25 @@ func MediaType(values []string) (string, error) {
 			return "", problem.New(problem.UnsupportedMedia, "expected one Content-Type; got the header %d times, with types that differ", len(values))
 		}
 		media = name
+		if err := checkCharset(media, value); err != nil {
+			return "", err
+		}
 	}
 	return media, nil
+}
+
+// checkCharset refuses JSON, also as curl sends it with -d, whose Content-Type has
+// another charset than UTF-8, or cannot be read.
+func checkCharset(media, contentType string) error {
+	_, subtype, _ := strings.Cut(media, "/")
+	if subtype != "json" && !strings.HasSuffix(subtype, "+json") && media != urlencodedForm || len(contentType) == len(media) {
+		return nil
+	}
+	_, parameters, err := mime.ParseMediaType(contentType)
+	if charset := parameters["charset"]; err != nil || charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return problem.New(problem.UnsupportedMedia, "expected a Content-Type such as application/json, in UTF-8")
+	}
+	return nil
 }
 
 // RefuseForm refuses a body that is a form, for every function and protocol: its

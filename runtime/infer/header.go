@@ -1,6 +1,11 @@
 package infer
 
-import "errors"
+import (
+	"errors"
+	"strconv"
+
+	"github.com/modelserveai/modelserve/problem"
+)
 
 // The headers between the gateway and functions, and of answers; in gRPC, the
 // metadata. No caller may set one: the gateway removes them on the way in.
@@ -41,6 +46,42 @@ const WakeNever = "never"
 // JSONLengthHeader is the length, in bytes, of the JSON that a V2 body with binary
 // tensors begins with (the binary tensor data extension).
 const JSONLengthHeader = "Inference-Header-Content-Length"
+
+// JSONLength is the number of bytes of JSON that a body begins with, by the values of
+// its request's JSONLengthHeader; NoHeader where there is none.
+func JSONLength(values []string) (int, error) {
+	if len(values) == 0 {
+		return NoHeader, nil
+	}
+	if len(values) > 1 {
+		return 0, twice(JSONLengthHeader, values)
+	}
+	n, err := strconv.ParseUint(values[0], 10, 31)
+	if err != nil {
+		return 0, problem.Invalid(JSONLengthHeader, "expected the number of bytes of JSON at the body's head")
+	}
+	return int(n), nil
+}
+
+// CheckOnce refuses a request that has a header several times of which only one can be
+// meant, also with the same value: of two readers each could take another. headers has
+// their names as net/http writes them. What else is read by several has rules of its
+// own: MediaType, the attributes of events, and lists (RFC 9110, 5.3).
+func CheckOnce(headers map[string][]string) error {
+	for _, name := range []string{
+		VersionHeader, JSONLengthHeader, "Grpc-Timeout", "Grpc-Encoding",
+		SecretHeader, TenantHeader, TimeoutHeader, WakeHeader,
+	} {
+		if values := headers[name]; len(values) > 1 {
+			return twice(name, values)
+		}
+	}
+	return nil
+}
+
+func twice(name string, values []string) error {
+	return problem.Invalid(name, "expected the header once; got it %d times", len(values))
+}
 
 // TimingHeader says where an answer's time went
 // (https://www.w3.org/TR/server-timing/): parts such as "infer;dur=1.5", in

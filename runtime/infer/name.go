@@ -84,7 +84,7 @@ func VersionOf(named string, header []string) (string, error) {
 		return named, nil
 	case 1:
 	default:
-		return "", problem.Invalid(VersionHeader, "expected the header once; got it %d times", len(header))
+		return "", twice(VersionHeader, header)
 	}
 	if err := CheckVersion(VersionHeader, header[0]); err != nil {
 		return "", err

@@ -84,8 +84,7 @@ func unimplemented(w http.ResponseWriter, r *http.Request) {
 
 // refuseGRPC answers a request that reaches no procedure.
 func refuseGRPC(w http.ResponseWriter, r *http.Request, err error) {
-	// All that can fail is writing to a client that is gone.
-	_ = connect.NewErrorWriter().Write(w, r, problemgrpc.Error(err))
+	problemgrpc.Write(w, r, problemgrpc.Error(err))
 }
 
 // serveGRPC bounds a gRPC request's deadline, memory and time to arrive.

@@ -172,7 +172,7 @@ func (s *Server) inferREST(ctx context.Context, c *call, hold *hold, w http.Resp
 
 // readRequest reads and decodes the body of an infer request.
 func (s *Server) readRequest(ctx context.Context, hold *hold, w http.ResponseWriter, r *http.Request) (*infer.Request, int64, error) {
-	headerLength, err := headerLength(r.Header)
+	headerLength, err := infer.JSONLength(r.Header.Values(infer.JSONLengthHeader))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -191,19 +191,6 @@ func (s *Server) readRequest(ctx context.Context, hold *hold, w http.ResponseWri
 		Reserve: func(n int64) error { return hold.take(ctx, n) },
 	})
 	return req, int64(len(body)), err
-}
-
-// headerLength reads the Inference-Header-Content-Length.
-func headerLength(h http.Header) (int, error) {
-	text := h.Get(infer.JSONLengthHeader)
-	if text == "" {
-		return infer.NoHeader, nil
-	}
-	n, err := strconv.ParseUint(text, 10, 31)
-	if err != nil {
-		return 0, problem.Invalid(infer.JSONLengthHeader, "expected the number of bytes of JSON at the body's head")
-	}
-	return int(n), nil
 }
 
 // writeEncoded writes a V2 body. Once it is begun an error can only break the

@@ -174,8 +174,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.fail(tracked, r, s.panicked(r.Context(), p))
 	}()
+	err := infer.CheckOnce(r.Header)
 	if !s.trusts(r) {
-		err := problem.New(problem.Unauthenticated, "this is a function's own port; call it through the gateway")
+		err = problem.New(problem.Unauthenticated, "this is a function's own port; call it through the gateway")
+	}
+	if err != nil {
 		if isGRPC(r) {
 			refuseGRPC(tracked, r, err)
 		} else {

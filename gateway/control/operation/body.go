@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"math"
-	"mime"
 	"reflect"
 	"strings"
 	"time"
@@ -17,19 +16,17 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // isJSON refuses a body of another type. One without a type, or of the type that curl
 // sends with anything, is JSON where it can be read as that.
 func isJSON(types []string) error {
-	for _, text := range types {
-		media, parameters, err := mime.ParseMediaType(text)
-		charset := parameters["charset"]
-		if err != nil || media != "application/json" && media != "application/x-www-form-urlencoded" || charset != "" && !strings.EqualFold(charset, "utf-8") {
-			return problem.New(problem.UnsupportedMedia, "expected the Content-Type application/json, in UTF-8")
-		}
+	media, err := infer.MediaType(types)
+	if err == nil && len(types) > 0 && media != "application/json" && media != "application/x-www-form-urlencoded" {
+		return problem.New(problem.UnsupportedMedia, "expected the Content-Type application/json, in UTF-8")
 	}
-	return nil
+	return err
 }
 
 // parse reads one JSON value, without names that come twice, for a check by its schema.

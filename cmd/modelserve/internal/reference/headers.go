@@ -73,9 +73,9 @@ func headersPage(s source) ([]byte, error) {
 		title, about string
 		of           []header
 	}{
-		{"In requests", "", requestHeaders()},
+		{"In requests", "A header of which one can be meant is refused where it comes twice, also with the same value (400 invalid_argument, which names it): `X-Model-Version`, `Inference-Header-Content-Length`, `grpc-timeout`, `grpc-encoding`, each `Ce-` attribute. A second `Content-Type` is refused where its type is another (415), a second credential where it is another (401). Of several `X-Request-Id` the first counts; of several `traceparent` none. JSON is UTF-8: a `charset` that is another is refused (415).", requestHeaders()},
 		{"In answers", "", answerHeaders()},
-		{"Between gateway and function", "The gateway removes from a caller's request whatever begins with `Modelserve-`, `X-Forwarded-`, `K-` or `Knative-`, and `Forwarded`, `X-Real-Ip`, `Upgrade` and `Expect`; and the credential before the function sees it.", innerHeaders()},
+		{"Between gateway and function", "The gateway removes from a caller's request whatever begins with `Modelserve-`, `X-Forwarded-`, `K-` or `Knative-`, and `Forwarded`, `X-Real-Ip`, `Upgrade` and `Expect`; and the credential before the function sees it. It also removes what has an underscore in its name and is, with `-` in its place, a header of these tables or one of HTTP's own: a function behind CGI or WSGI could not distinguish the two (`X_Model_Version`, `Content_Length`).", innerHeaders()},
 	} {
 		p.printf("\n## %s\n", part.title)
 		if part.about != "" {
