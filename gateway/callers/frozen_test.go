@@ -44,7 +44,7 @@ func TestAFrozenDatabaseIsOneThatIsAway(t *testing.T) {
 	if !asked(200)() {
 		t.Error("who is known is refused at once")
 	}
-	if status, body := call(gateway, "DELETE", "/v1/keys/"+strings.Split(key, "_")[1], key, ""); status < 500 || status == 504 { // 504 is the request's own time, minutes
+	if status, body := call(gateway, "DELETE", "/v1/keys/"+strings.Split(key, "_")[1], key, ""); status != 503 { // the request's own time would be minutes, and 504
 		t.Errorf("a revocation is answered %d %v", status, body)
 	}
 	eventually(t, "what is known is too old", asked(503))

@@ -112,7 +112,7 @@ func (a *API) listAudit(ctx context.Context, c *call.Call, in *listAuditInput) (
 		Before: before, Limit: in.Limit + 1, // one more shows whether there is a next page
 	})
 	if err != nil {
-		return nil, err
+		return nil, whyRead(ctx, err)
 	}
 	out := &listAuditOutput{}
 	for i, e := range found {
@@ -166,7 +166,7 @@ func (a *API) listChains(ctx context.Context, _ *call.Call, in *page) (*listChai
 	}
 	all, err := audit.Chains(ctx, a.deps.Audit)
 	if err != nil {
-		return nil, err
+		return nil, whyRead(ctx, err)
 	}
 	out := &listChainsOutput{}
 	for _, head := range all {

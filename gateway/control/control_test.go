@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/control"
 	"github.com/modelserveai/modelserve/gateway/rights"
+	"github.com/modelserveai/modelserve/gateway/rights/rightstest"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -69,8 +71,10 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		"a number of many digits": {body: `{"name":"a","scopes":["admin"],"expires_in":` + strings.Repeat("9", 5000) + `}`, code: problem.InvalidArgument, fields: []string{"expires_in"}},
 		"deep where a text is":    {body: `{"name":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + `}`, code: problem.InvalidArgument, fields: []string{"name", "scopes"}},
 		"too deep":                {body: `{"more":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`, code: problem.MalformedBody},
+		"a scope twice":           {body: `{"name":"a","scopes":["infer:x","admin","infer:x"]}`, code: problem.InvalidArgument, fields: []string{"scopes"}},
+		"a role twice":            {body: `{"name":"a","roles":["viewer","viewer"]}`, code: problem.InvalidArgument, fields: []string{"roles"}},
 		"two unknown names":       {body: `{"name":"a","scopes":["admin"],"f0":1,"f1":1}`, code: problem.InvalidArgument, fields: []string{"f0", "f1"}},
-		"huge numbers":            {body: `{"name":1e999,"scopes":[1e9999999,1e-9999999]}`, code: problem.InvalidArgument, fields: []string{"name", "scopes[0]", "scopes[1]"}},
+		"huge numbers":            {body: `{"name":1e999,"scopes":[1e9999999,1e-9999999]}`, code: problem.InvalidArgument, fields: []string{"name", "scopes", "scopes[0]", "scopes[1]"}},
 		"a huge number for null":  {body: `{"name":"a","scopes":["admin"],"tenant":1e999}`, code: problem.InvalidArgument, fields: []string{"tenant"}},
 		"wrong types, and more":   {body: `{"name":7,"scopes":{},"roles":"x","f0":1}`, code: problem.InvalidArgument, fields: []string{"f0", "name", "roles", "scopes"}},
 		"too large":               {body: `{"name":"` + strings.Repeat("a", 1<<20) + `"}`, code: problem.PayloadTooLarge},
@@ -253,8 +257,13 @@ func TestErrorsAreReturnedAsTheyAre(t *testing.T) {
 	t.Parallel()
 	slow := problem.New(problem.RequestTimeout, "the body came too slowly")
 	plain := errors.New("dial tcp 10.0.0.7:5432: password hunter2")
+	away := fmt.Errorf("list keys: %w: %w", rights.ErrAway, plain)
 	withStore := func(err error) option {
-		return func(d *control.Deps) { d.Keys, d.Rights = broken{err}, broken{err} }
+		return func(d *control.Deps) {
+			store := &rightstest.Store{}
+			store.Fail(err)
+			d.Keys, d.Rights, d.Audit = broken{err}, broken{err}, store
+		}
 	}
 	good := `{"name":"a","scopes":["infer:iris"]}`
 	for name, tc := range map[string]struct {
@@ -268,6 +277,14 @@ func TestErrorsAreReturnedAsTheyAre(t *testing.T) {
 		"a list":              {withStore(plain), request{path: "/v1/keys"}, plain, problem.Internal},
 		"a key":               {withStore(plain), request{path: "/v1/keys/a"}, plain, problem.Internal},
 		"a new key":           {withStore(plain), request{method: "POST", path: "/v1/keys", body: good}, plain, problem.Internal},
+		"a list, away":        {withStore(away), request{path: "/v1/keys"}, away, problem.Unavailable},
+		"a key, away":         {withStore(away), request{path: "/v1/keys/a"}, away, problem.Unavailable},
+		"an end, away":        {withStore(away), request{method: "DELETE", path: "/v1/keys/a"}, away, problem.Unavailable},
+		"a rotation, away":    {withStore(away), request{method: "POST", path: "/v1/keys/a/rotate"}, away, problem.Unavailable},
+		"entries, away":       {withStore(away), request{path: "/v1/audit"}, away, problem.Unavailable},
+		"chains, away":        {withStore(away), request{path: "/v1/audit/chains"}, away, problem.Unavailable},
+		"a chain, away":       {withStore(away), request{path: "/v1/audit/verify"}, away, problem.Unavailable},
+		"an export, away":     {withStore(away), request{path: "/v1/audit/export"}, away, problem.Unavailable},
 		"a problem of theirs": {withStore(problem.New(problem.Unavailable, "later")), request{path: "/v1/keys"}, nil, problem.Unavailable},
 		"a deadline":          {withStore(context.DeadlineExceeded), request{path: "/v1/keys"}, context.DeadlineExceeded, problem.DeadlineExceeded},
 	} {
@@ -279,6 +296,9 @@ func TestErrorsAreReturnedAsTheyAre(t *testing.T) {
 			}
 			a := newAPI(t, options...)
 			got := a.do(tc.ask)
+			if got.header.Get("Retry-After") == "" && errors.Is(tc.want, rights.ErrAway) {
+				t.Errorf("no time to come again: %v", got.header)
+			}
 			if got.problem(t).Code != tc.code || strings.Contains(got.body, "hunter2") || tc.want != nil && !errors.Is(a.err, tc.want) {
 				t.Errorf("%d %s from %v", got.status, got.body, a.err)
 			}

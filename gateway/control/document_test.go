@@ -99,6 +99,7 @@ func TestTheDocumentRefusesWhatTheServerRefuses(t *testing.T) {
 				`{"name":"a","scopes":["admin"],"expires_at":5}`, `{"name":"a","scopes":["admin"],"expires_in":3600}`, `{"name":"a","scopes":["admin"],"roles":[null]}`, `{"name":"a","scopes":["admin"],"tenant":"a-"}`,
 				`{"name":"","scopes":["admin"]}`, `{"name":"  ","scopes":["admin"]}`, `{"name":"` + strings.Repeat("a", 101) + `","scopes":["admin"]}`,
 				`{"name":"a","scopes":[]}`, `{"name":"a","scopes":["sudo"]}`, `{"name":"a","scopes":["infer:"]}`, `{"name":"a","scopes":["infer:A_B"]}`, `{"name":"a","scopes":"admin"}`,
+				`{"name":"a","scopes":["admin","admin"]}`, `{"name":"a","roles":["viewer","viewer"]}`,
 				`{"name":"a","scopes":["admin"],"roles":["Boss"]}`, `{"name":"a","scopes":["admin"],"tenant":"a b"}`, `{"name":"a","scopes":["admin"],"more":1}`,
 				`{"name":"a","scopes":["admin"],"expires_in":"1 day"}`, `{"name":"a","scopes":["admin"],"expires_in":"-1h"}`, `{"name":"a","scopes":["admin"],"expires_at":"tomorrow"}`,
 				`{"name":"a","scopes":["admin"],"expires_in":"1h","expires_at":"2101-01-01T00:00:00Z"}`,

@@ -109,8 +109,8 @@ func viewOfGrant(g *access.Grant, tenant string, admin bool, now time.Time) Gran
 type NewGrant struct {
 	To          Recipient         `json:"to"`
 	Tenant      string            `json:"tenant,omitempty" pattern:"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$" doc:"of those who get it; the caller's own where it is left out, null or empty"`
-	Roles       []string          `json:"roles,omitempty" maxItems:"20" pattern:"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" doc:"at least one, or a permission"`
-	Permissions []auth.Permission `json:"permissions,omitempty" maxItems:"20" doc:"at least one, or a role"`
+	Roles       []string          `json:"roles,omitempty" maxItems:"20" uniqueItems:"true" pattern:"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" doc:"at least one, or a permission"`
+	Permissions []auth.Permission `json:"permissions,omitempty" maxItems:"20" uniqueItems:"true" doc:"at least one, or a role"`
 
 	End
 }

@@ -147,7 +147,7 @@ func (a *API) listKeys(ctx context.Context, c *call.Call, in *page) (*listKeysOu
 	}
 	keys, err := a.deps.Keys.Keys(ctx, asked)
 	if err != nil {
-		return nil, err
+		return nil, whyRead(ctx, err)
 	}
 	out, now := &listKeysOutput{}, time.Now()
 	for i, key := range keys {
@@ -173,7 +173,7 @@ func (a *API) keyOf(ctx context.Context, c *call.Call, id string) (*auth.Key, er
 	if errors.Is(err, auth.ErrNoKey) || err == nil && key.Tenant != c.Principal.Tenant && !a.isAdmin(ctx, c) {
 		return nil, problem.New(problem.NotFound, "there is no key of this id")
 	}
-	return key, err
+	return key, whyRead(ctx, err)
 }
 
 type getKeyOutput struct{ Body Key }

@@ -15,8 +15,8 @@ type NewKey struct {
 	Name        string            `json:"name" minLength:"1" maxLength:"100" doc:"printable characters, none of Unicode's categories Cc, Cf, Zl and Zp; at least one that is seen"`
 	Description string            `json:"description,omitempty" maxLength:"500" doc:"printable characters: none of Unicode's categories Cc, Cf, Zl and Zp"`
 	Tenant      string            `json:"tenant,omitempty" pattern:"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$" doc:"a DNS label (a-z, 0-9 and -, at most 63); the caller's own where it is left out, null or empty"`
-	Scopes      []auth.Permission `json:"scopes,omitempty" maxItems:"100" doc:"at least one, or a role"`
-	Roles       []string          `json:"roles,omitempty" maxItems:"20" pattern:"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" doc:"at least one, or a scope"`
+	Scopes      []auth.Permission `json:"scopes,omitempty" maxItems:"100" uniqueItems:"true" doc:"at least one, or a role"`
+	Roles       []string          `json:"roles,omitempty" maxItems:"20" uniqueItems:"true" pattern:"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" doc:"at least one, or a scope"`
 
 	End
 }

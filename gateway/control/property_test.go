@@ -55,10 +55,12 @@ func universe() []auth.Permission {
 }
 
 // some are up to n of a list.
-func some[T any](rng *rand.Rand, n int, of []T) []T {
+func some[T comparable](rng *rand.Rand, n int, of []T) []T {
 	out := []T{}
 	for range rng.IntN(n + 1) {
-		out = append(out, of[rng.IntN(len(of))])
+		if one := of[rng.IntN(len(of))]; !slices.Contains(out, one) {
+			out = append(out, one)
+		}
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/audit"
+	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -40,8 +41,12 @@ func errReading(detail string) error {
 	return problem.New(problem.Overloaded, "%s", detail).WithRetryAfter(time.Second)
 }
 
-// whyRead is the error of a reading as its caller gets it.
+// whyRead is the error of a reading as its caller gets it. What the database says is for
+// the log.
 func whyRead(ctx context.Context, err error) error {
+	if errors.Is(err, rights.ErrAway) {
+		return problem.New(problem.Unavailable, "the gateway's database does not answer now: %w", problem.ForLog(err)).WithRetryAfter(time.Second)
+	}
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errEnded) {
 		err = cause
 	}

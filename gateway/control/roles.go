@@ -130,8 +130,8 @@ func roleOf(s *access.State, tenant, name string) *access.Role {
 // RoleContent is the body of PUT /v1/roles/{name}.
 type RoleContent struct {
 	Name        string            `json:"name,omitempty" pattern:"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$" doc:"the one in the URL, where it is given"`
-	Inherits    []string          `json:"inherits,omitempty" maxItems:"20" pattern:"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"`
-	Permissions []auth.Permission `json:"permissions,omitempty" maxItems:"100"`
+	Inherits    []string          `json:"inherits,omitempty" maxItems:"20" uniqueItems:"true" pattern:"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"`
+	Permissions []auth.Permission `json:"permissions,omitempty" maxItems:"100" uniqueItems:"true"`
 }
 
 // TransformSchema adds what tags cannot express.

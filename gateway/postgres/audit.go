@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -95,7 +94,7 @@ func (s *Store) Entries(ctx context.Context, f audit.Filter) ([]audit.Entry, err
 		rows, err = s.queries.Entries(ctx, p)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read audit entries: %w", err)
+		return nil, notRead(ctx, "read audit entries", err)
 	}
 	return entries(rows), nil
 }
@@ -105,12 +104,12 @@ func (s *Store) Chain(ctx context.Context, tenant string, from int64) (page []au
 	err = s.read(ctx, s.pool, func(q *db.Queries) error {
 		row, err := q.Head(ctx, tenant)
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-			return fmt.Errorf("read the chain's head: %w", err)
+			return notRead(ctx, "read the chain's head", err)
 		}
 		head = audit.Head{Tenant: tenant, Seq: row.Seq, Hash: row.Hash}
 		rows, err := q.Chain(ctx, db.ChainParams{Tenant: tenant, First: from, Most: audit.ChainPage})
 		if err != nil {
-			return fmt.Errorf("read audit entries: %w", err)
+			return notRead(ctx, "read audit entries", err)
 		}
 		page = entries(rows)
 		return nil
@@ -122,7 +121,7 @@ func (s *Store) Chain(ctx context.Context, tenant string, from int64) (page []au
 func (s *Store) Heads(ctx context.Context, since time.Time, most int) ([]audit.Head, error) {
 	rows, err := s.queries.MovedHeads(ctx, db.MovedHeadsParams{Since: stored.Millis(since), Most: int64(most)})
 	if err != nil {
-		return nil, fmt.Errorf("read the heads of chains: %w", err)
+		return nil, notRead(ctx, "read the heads of chains", err)
 	}
 	heads := make([]audit.Head, 0, len(rows))
 	for _, row := range rows {
@@ -133,7 +132,7 @@ func (s *Store) Heads(ctx context.Context, since time.Time, most int) ([]audit.H
 	}
 	headless, err := s.queries.HeadlessChains(ctx, int64(most-len(heads)))
 	if err != nil {
-		return nil, fmt.Errorf("read the chains without heads: %w", err)
+		return nil, notRead(ctx, "read the chains without heads", err)
 	}
 	for _, tenant := range headless {
 		heads = append(heads, audit.Head{Tenant: tenant})

@@ -100,6 +100,19 @@ func TestServerThatStopsAndStartsAgain(t *testing.T) {
 	fails(t, "writing", err)
 	_, err = postgres.Open(t.Context(), server.URL("test1"))
 	fails(t, "opening", err)
+	for what, read := range map[string]func() error{
+		"a key":   func() error { _, err := s.Key(t.Context(), "k"); return err },
+		"keys":    func() error { _, err := s.Keys(t.Context(), auth.Page{Limit: 1}); return err },
+		"entries": func() error { _, err := s.Entries(t.Context(), audit.Filter{Limit: 1}); return err },
+		"a chain": func() error { _, _, err := s.Chain(t.Context(), "a", audit.BeforeFirst); return err },
+		"heads":   func() error { _, err := s.Heads(t.Context(), time.Time{}, 1); return err },
+	} {
+		err := read()
+		fails(t, what, err)
+		if !errors.Is(err, rights.ErrAway) {
+			t.Errorf("%s: not as of a database that is away: %v", what, err)
+		}
+	}
 	server.Start(t)
 	bothRecover(t, s)
 }

@@ -24,7 +24,7 @@ func (s *Store) Key(ctx context.Context, id string) (*auth.Key, error) {
 		return nil, fmt.Errorf("get key: %w", auth.ErrNoKey)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get key: %w", err)
+		return nil, notRead(ctx, "get key", err)
 	}
 	return stored.Key(row).Key()
 }
@@ -45,7 +45,7 @@ func (s *Store) Keys(ctx context.Context, page auth.Page) ([]*auth.Key, error) {
 		})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list keys: %w", err)
+		return nil, notRead(ctx, "list keys", err)
 	}
 	keys := make([]*auth.Key, 0, len(rows))
 	for _, row := range rows {

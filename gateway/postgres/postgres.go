@@ -131,7 +131,7 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // errStandby is of a server that follows another, and may be behind.
-var errStandby = errors.New("the database is a standby, in recovery")
+var errStandby = fmt.Errorf("%w: it is a standby, in recovery", rights.ErrAway)
 
 const readOnly = "25006" // read_only_sql_transaction
 
@@ -147,6 +147,30 @@ func (s *Store) failed(err error) error {
 		s.pool.Reset()
 	}
 	return err
+}
+
+// notRead is why something was not read: of a server that is away, busy or too slow,
+// rights.ErrAway, where the caller's own time was not what ended.
+func notRead(ctx context.Context, what string, err error) error {
+	if ctx.Err() == nil && isAway(err) {
+		return fmt.Errorf("%s: %w: %w", what, rights.ErrAway, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// isAway reports whether an error is the connection's, or a server's that does not
+// answer now (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+func isAway(err error) bool {
+	var refused *pgconn.PgError
+	var scan pgx.ScanArgError
+	switch {
+	case errors.As(err, &refused):
+		class := refused.Code[:min(2, len(refused.Code))]
+		return slices.Contains([]string{"08", "40", "53", "55", "57", "58"}, class) || refused.Code == readOnly
+	case errors.As(err, &scan), errors.Is(err, pgx.ErrNoRows), errors.Is(err, rights.ErrAway):
+		return false
+	}
+	return err != nil // the driver's own are of connections
 }
 
 // write has do write in a transaction. do's error undoes it and is returned as it
@@ -170,7 +194,7 @@ func (s *Store) write(ctx context.Context, do func(*db.Queries) error) error {
 func (s *Store) read(ctx context.Context, pool *pgxpool.Pool, do func(*db.Queries) error) error {
 	tx, err := pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
-		return s.failed(fmt.Errorf("read the gateway's database: %w", err))
+		return s.failed(notRead(ctx, "read the gateway's database", err))
 	}
 	defer func() { _ = tx.Rollback(ctx) }() // nothing was written
 	return s.failed(do(db.New(tx)))

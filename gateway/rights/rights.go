@@ -8,6 +8,7 @@ package rights
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/access"
@@ -45,6 +46,10 @@ type Use struct {
 	At   time.Time  // the zero time is not to be noted
 	Hash *auth.Hash // takes the place of the key's; nil does not
 }
+
+// ErrAway is of a database that is away, busy, or too slow: what failed may be good a
+// moment later. Stores say so of what is read of keys, roles, grants and the audit log.
+var ErrAway = errors.New("the gateway's database does not answer")
 
 // Store is the database. Package storetest holds what each one does.
 type Store interface {

@@ -7,6 +7,10 @@ import (
 	"fmt"
 	"time"
 
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/gateway/sqlite/db"
 )
 
@@ -19,7 +23,7 @@ const (
 )
 
 // errReaders is why a reading gave up.
-var errReaders = errors.New("other readings of the gateway's database take too long")
+var errReaders = fmt.Errorf("%w: other readings take too long", rights.ErrAway)
 
 // get has do read with a reader of a pool. do's error is returned as it is.
 func (s *Store) get(ctx context.Context, pool *sql.DB, do func(context.Context, *db.Queries) error) error {
@@ -50,8 +54,28 @@ func (s *Store) withReader(ctx context.Context, pool *sql.DB, do func(context.Co
 		if ctx.Err() == nil && waiting.Err() != nil {
 			err = errReaders
 		}
+		if ctx.Err() == nil && isAway(err) {
+			err = fmt.Errorf("%w: %w", rights.ErrAway, err)
+		}
 		return fmt.Errorf("read the gateway's database: %w", err)
 	}
 	defer func() { _ = conn.Close() }() // gives it back
-	return do(reading, conn)
+	err = do(reading, conn)
+	if err != nil && ctx.Err() == nil && (reading.Err() != nil || isAway(err)) {
+		return fmt.Errorf("%w: %w", rights.ErrAway, err)
+	}
+	return err
+}
+
+// isAway reports whether SQLite could not read a file, or not now.
+func isAway(err error) bool {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOMEM:
+		return true
+	}
+	return false
 }

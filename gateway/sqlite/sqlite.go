@@ -131,7 +131,7 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // errBusy is why a writer gave up.
-var errBusy = errors.New("another change of the gateway's database takes too long")
+var errBusy = fmt.Errorf("%w: another change takes too long", rights.ErrAway)
 
 // write has do write in a transaction, which no other overlaps. do's error undoes
 // it and is returned as it is.

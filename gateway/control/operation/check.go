@@ -188,6 +188,8 @@ func expected(k jsonschema.ErrorKind, schema map[string]any) string {
 		return fmt.Sprintf("at least %s", plural(k.Want, "value"))
 	case *kind.MaxItems:
 		return fmt.Sprintf("at most %s", plural(k.Want, "value"))
+	case *kind.UniqueItems:
+		return "each value once"
 	}
 	if k, ok := k.(*kind.Pattern); ok && strings.Contains(k.Want, labelPattern) {
 		return "a DNS label (a-z, 0-9 and -, at most 63)"
