@@ -1,7 +1,9 @@
 package deps
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,7 +38,7 @@ func Library(ctx context.Context, dir string, out io.Writer) (string, error) {
 		return "", err
 	}
 	name := filepath.FromSlash(wheel.Members[0].Path)
-	if checkout := ModuleDir(ctx, dir); checkout != "" {
+	if checkout, err := ModuleDir(ctx, dir); err == nil && checkout != "" {
 		path := filepath.Join(checkout, ".deps", name)
 		if _, err := os.Stat(path); err == nil {
 			return path, nil
@@ -53,13 +55,18 @@ func Library(ctx context.Context, dir string, out io.Writer) (string, error) {
 }
 
 // ModuleDir is the folder where the go command has this module for the module of dir; ""
-// where there is no go command, or the module does not need this one.
-func ModuleDir(ctx context.Context, dir string) string {
+// where there is no go command, or the module does not need this one. An error is of a
+// go.mod that cannot be read, as the go command has it.
+func ModuleDir(ctx context.Context, dir string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module)
 	cmd.Dir = dir
 	out, err := cmd.Output()
-	if err != nil {
-		return ""
+	if err == nil {
+		return strings.TrimSpace(string(out)), nil
 	}
-	return strings.TrimSpace(string(out))
+	var said *exec.ExitError
+	if errors.As(err, &said) && bytes.Contains(said.Stderr, []byte("errors parsing ")) {
+		return "", errors.New(string(bytes.TrimSpace(said.Stderr)))
+	}
+	return "", nil
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -96,7 +97,10 @@ func (a *app) inModuleOf(name string) string {
 // inModule fills in what runs in a Go module of the user's own: its function, if
 // it has one, the pool as ModelServe's module there has it, and ONNX Runtime.
 func (a *app) inModule(ctx context.Context, o *local.Options) (err error) {
-	if o.Module = deps.ModuleDir(ctx, a.abs("")); o.Module == "" {
+	if o.Module, err = deps.ModuleDir(ctx, a.abs("")); err != nil {
+		return fmt.Errorf("the Go module here cannot be read: %w", err)
+	}
+	if o.Module == "" {
 		return errors.New("there is no " + localOverlay + " here, and no Go module that needs " + ownModule + ": " +
 			"start this in ModelServe's checkout, or in a module whose go.mod requires it; --overlay names other manifests")
 	}

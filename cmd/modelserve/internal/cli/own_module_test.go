@@ -85,6 +85,8 @@ func TestDevNeedsManifestsOrAModule(t *testing.T) {
 	s.module()
 	s.fails(exitFailed, "no Go module that needs github.com/modelserveai/modelserve", "dev")
 	s.fails(exitUsage, "expected the folder of a Go module with a service.yaml", "dev", "--functions", "codec")
+	s.write("go.mod", "module example.com/own\n\nreq uire x\n")
+	s.fails(exitFailed, "the Go module here cannot be read: go: errors parsing go.mod:\ngo.mod:3: unknown directive: req", "dev")
 }
 
 // TestDevRunsTheModulesOwnFunctionToo holds which functions run in a module's
