@@ -19,7 +19,8 @@ type Config struct {
 	// MaxInflight bounds the memory of gRPC messages, decompressed, that are being
 	// handed on, and of their answers: those of all callers together, of which one
 	// tenant has at most three quarters, and four of the largest messages at least.
-	// The process takes up to three times as much, until what is over is collected.
+	// Half of a tenant's are its messages', a quarter answers that are read before their
+	// turn; one whose turn it is may be as large as all, beside those. The process takes up to three times as much, until what is over is collected.
 	MaxInflight env.Size `env:"MODELSERVE_MAX_INFLIGHT" envDefault:"512MiB"`
 
 	// Timeout is the budget of one request, forwarded to the function as what is

@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -81,11 +83,8 @@ func (g *gateway) logAndCount(c *call.Call, rec *recorder, r *http.Request, took
 	if o.Route != noRoute {
 		telemetry.SetRoute(r.Context(), o.Route)
 	}
-	var code problem.Code
-	var text string
 	if o.Err != nil {
-		code, text = problemgrpc.CodeOf(o.Err), withoutCredentials(chain(o.Err))
-		telemetry.SetError(r.Context(), code, text)
+		telemetry.SetError(r.Context(), problemgrpc.CodeOf(o.Err), textOf(o.Err))
 	}
 	g.metrics.requests.WithLabelValues(o.Route, o.Function, status).Inc()
 	g.metrics.seconds.WithLabelValues(o.Route, o.Function).Observe(took.Seconds())
@@ -95,37 +94,51 @@ func (g *gateway) logAndCount(c *call.Call, rec *recorder, r *http.Request, took
 	}
 	g.metrics.byTenant.WithLabelValues(g.metrics.tenants.label(c.Principal), o.Route, outcomeOf(level)).Inc()
 
+	if o.Err == nil && isProbe(o.Route) {
+		return
+	}
+	g.line(r.Context(), level, "request", o,
+		slog.String("method", r.Method), slog.String("route", o.Route), slog.String("status", status),
+		slog.Int64("bytes", rec.bytes), slog.Float64("ms", float64(took.Microseconds())/1000),
+		slog.String("timing", strings.Join(rec.Header().Values(infer.TimingHeader), ", ")))
+}
+
+// logMessage writes the line of a stream's message that was answered with an error:
+// the stream's own has those alone that end it.
+func (g *gateway) logMessage(ctx context.Context, c *call.Call) {
+	o := c.Log
+	g.line(ctx, levelOf(o.Err), "message", o, slog.String("route", o.Route), slog.String("status", o.GRPC))
+}
+
+// line writes a line of the access log, where it may: attrs, and what there is of an
+// entry.
+func (g *gateway) line(ctx context.Context, level slog.Level, what string, o *call.Entry, attrs ...slog.Attr) {
 	logger := g.deps.Telemetry.Logger
-	if !logger.Enabled(r.Context(), level) || o.Err == nil && isProbe(o.Route) {
+	if !logger.Enabled(ctx, level) {
 		return
 	}
 	ok, leftOut := g.lines.take(level, time.Now())
 	if !ok {
 		return
 	}
-	attrs := []slog.Attr{
-		slog.String("method", r.Method), slog.String("route", o.Route), slog.String("status", status),
-		slog.Int64("bytes", rec.bytes), slog.Float64("ms", float64(took.Microseconds())/1000),
-	}
-	for _, a := range []slog.Attr{
+	attrs = append(attrs,
 		slog.String("tenant", o.Tenant), slog.String("principal", o.Principal), slog.String("function", o.Function),
-		slog.String("model", o.Model), slog.String("version", o.Version), slog.String("timing", strings.Join(rec.Header().Values(infer.TimingHeader), ", ")),
-	} {
-		if a.Value.String() != "" {
-			attrs = append(attrs, a)
-		}
-	}
-	if telemetry.RequestIDIsGiven(r.Context()) {
+		slog.String("model", o.Model), slog.String("version", o.Version))
+	attrs = slices.DeleteFunc(attrs, func(a slog.Attr) bool { return a.Value.String() == "" })
+	if telemetry.RequestIDIsGiven(ctx) {
 		attrs = append(attrs, slog.Bool("request_id_given", true)) // by the caller: another's may be the same
 	}
 	if leftOut > 0 {
 		attrs = append(attrs, slog.Int("left_out", leftOut)) // lines of this kind, before this one
 	}
 	if o.Err != nil {
-		attrs = append(attrs, slog.String("code", string(code)), slog.String("error", text))
+		attrs = append(attrs, slog.String("code", string(problemgrpc.CodeOf(o.Err))), slog.String("error", textOf(o.Err)))
 	}
-	logger.LogAttrs(r.Context(), level, "request", attrs...)
+	logger.LogAttrs(ctx, level, what, attrs...)
 }
+
+// textOf is an error's text for a line.
+func textOf(err error) string { return withoutCredentials(chain(err)) }
 
 // levelOf is the level of a request's line: what went well is information, what
 // the caller did wrong a warning, what we did wrong an error.

@@ -40,25 +40,34 @@ func (w *world) modelStream(t *testing.T, key string) grpc.ClientStream {
 }
 
 // TestAStreamIsAnsweredWhole holds that a stream whose messages, or answers, are more
-// than there is room for is held back, and not refused; several of them likewise.
+// than there is room for is held back, and not refused; several of them likewise, and
+// those of several tenants.
 func TestAStreamIsAnsweredWhole(t *testing.T) {
 	t.Parallel()
-	const messages, large = 24, 900 << 10
-	for name, tc := range map[string]struct{ streams, in, out int }{
-		"large messages":  {1, large, 1},
-		"large answers":   {1, 1, large},
-		"both":            {1, large, large},
-		"several streams": {3, large, large},
+	const large = 900 << 10
+	for name, tc := range map[string]struct {
+		tenants, streams, messages, in, out int
+		room                                env.Size
+	}{
+		"large messages":                {1, 1, 24, large, 1, env.MiB},
+		"large answers":                 {1, 1, 24, 1, large, env.MiB},
+		"both":                          {1, 1, 24, large, large, env.MiB},
+		"several streams":               {1, 3, 24, large, large, env.MiB},
+		"answers larger than messages":  {1, 3, 24, 500 << 10, large, 16 * env.MiB},
+		"answers twice the largest":     {1, 3, 12, 100 << 10, 2 << 20, env.MiB},
+		"many streams":                  {1, 20, 8, 500 << 10, large, 16 * env.MiB},
+		"many streams of a narrow room": {1, 20, 3, 500 << 10, large, env.MiB},
+		"several tenants":               {4, 3, 8, 500 << 10, large, 16 * env.MiB},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, narrow)
+			w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.MaxBody, c.MaxInflight = env.MiB, tc.room })
 			w.grpcFunction("pool").size = tc.out
-			failed := make(chan error, tc.streams)
-			for range tc.streams {
-				stream := w.modelStream(t, w.admin)
+			failed := make(chan error, tc.tenants*tc.streams)
+			for i := range tc.tenants * tc.streams {
+				stream := w.modelStream(t, w.keyOf("tenant-"+strconv.Itoa(i%tc.tenants), auth.Infer("iris")))
 				go func() {
-					for i := range messages {
+					for i := range tc.messages {
 						in := &inferpb.ModelInferRequest{ModelName: "iris", Id: strconv.Itoa(i), RawInputContents: [][]byte{make([]byte, tc.in)}}
 						if stream.SendMsg(in) != nil {
 							return // what it ended with is received
@@ -66,23 +75,9 @@ func TestAStreamIsAnsweredWhole(t *testing.T) {
 					}
 					_ = stream.CloseSend()
 				}()
-				go func() {
-					for i := range messages {
-						var out inferpb.ModelStreamInferResponse
-						if err := stream.RecvMsg(&out); err != nil {
-							failed <- err
-							return
-						}
-						got := out.GetInferResponse()
-						if out.GetErrorMessage() != "" || got.GetId() != strconv.Itoa(i) || len(got.GetRawOutputContents()[0]) != tc.out {
-							failed <- errors.New(got.GetId() + ": " + out.GetErrorMessage())
-							return
-						}
-					}
-					failed <- nil
-				}()
+				go func() { failed <- answeredWhole(stream, tc.messages, tc.out) }()
 			}
-			for range tc.streams {
+			for range tc.tenants * tc.streams {
 				if err := <-failed; err != nil {
 					t.Error(err)
 				}
@@ -91,14 +86,28 @@ func TestAStreamIsAnsweredWhole(t *testing.T) {
 	}
 }
 
+// answeredWhole receives a stream's answers, of size bytes each.
+func answeredWhole(stream grpc.ClientStream, messages, size int) error {
+	for i := range messages {
+		var out inferpb.ModelStreamInferResponse
+		if err := stream.RecvMsg(&out); err != nil {
+			return err
+		}
+		got := out.GetInferResponse()
+		if out.GetErrorMessage() != "" || got.GetId() != strconv.Itoa(i) || len(got.GetRawOutputContents()[0]) != size {
+			return errors.New(got.GetId() + ": " + out.GetErrorMessage())
+		}
+	}
+	return nil
+}
+
 // TestAMessageWithoutRoomIsRefusedAlone holds that a message of a stream for which
 // there is no room gets its error, with its id, and that the stream goes on.
 func TestAMessageWithoutRoomIsRefusedAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, narrow, func(c *gateway.Config, _ *gateway.Deps) { c.BodyTimeout = 2 * time.Second })
 	w.grpcFunction("pool")
-	const others = 3
-	arrived, leave, left := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	arrived, leave, left := make(chan struct{}, 2), make(chan struct{}), make(chan struct{}) // it may be run again
 	w.serve("ocr", func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		arrived <- struct{}{}
@@ -108,16 +117,12 @@ func TestAMessageWithoutRoomIsRefusedAlone(t *testing.T) {
 	ctx, cancel := context.WithCancel(with(t, "x-api-key", w.admin))
 	defer cancel()
 	conn := w.dial("")
-	for range others {
-		go func() {
-			in := &inferpb.ModelInferRequest{ModelName: "text-recognize", RawInputContents: [][]byte{make([]byte, 900<<10)}}
-			_ = conn.Invoke(ctx, service+"ModelInfer", in, &inferpb.ModelInferResponse{})
-			left <- struct{}{}
-		}()
-	}
-	for range others {
-		<-arrived
-	}
+	go func() { // it has most of what messages may have
+		in := &inferpb.ModelInferRequest{ModelName: "text-recognize", RawInputContents: [][]byte{make([]byte, 900<<10)}}
+		_ = conn.Invoke(ctx, service+"ModelInfer", in, &inferpb.ModelInferResponse{})
+		close(left)
+	}()
+	<-arrived
 	stream := w.modelStream(t, w.admin)
 	ask := func(id string, size int) *inferpb.ModelStreamInferResponse {
 		var out inferpb.ModelStreamInferResponse
@@ -135,9 +140,7 @@ func TestAMessageWithoutRoomIsRefusedAlone(t *testing.T) {
 	}
 	cancel()
 	close(leave)
-	for range others {
-		<-left
-	}
+	<-left
 	if got := ask("c", 900<<10); got.GetErrorMessage() != "" || got.GetInferResponse().GetId() != "c" {
 		t.Errorf("with room again: %.200v", got)
 	}
@@ -195,14 +198,14 @@ func TestAMessageIsDecidedOnByItsBeginning(t *testing.T) {
 	}
 	t.Run("a call", func(t *testing.T) {
 		t.Parallel()
-		answered, _ := w.open(key, "ModelInfer", uint32(len(begun)), begun[:64<<10]) //nolint:bodyclose // it is closed
+		answered, _ := w.open(key, "ModelInfer", uint32(len(begun)), begun[:16<<10]) //nolint:bodyclose // it is closed
 		if got := statusOf(t, answered); got != "7" {
 			t.Errorf("status %q, want 7 (permission_denied)", got)
 		}
 	})
 	t.Run("a message of a stream", func(t *testing.T) {
 		t.Parallel()
-		answered, _ := w.open(key, "ModelStreamInfer", uint32(len(begun)), begun[:64<<10]) //nolint:bodyclose // it is closed
+		answered, _ := w.open(key, "ModelStreamInfer", uint32(len(begun)), begun[:16<<10]) //nolint:bodyclose // it is closed
 		res := <-answered
 		if res == nil {
 			t.Fatal("the call was cut")

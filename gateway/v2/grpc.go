@@ -82,9 +82,9 @@ const unaryPatience = time.Second
 
 // serveProcedure answers a call of one of our procedures, errors and all.
 func (s *Service) serveProcedure(answer procedure, up bool, c *call.Call, w http.ResponseWriter, r *http.Request) error {
-	patience := unaryPatience
+	patience := grpcwire.Patience{Message: unaryPatience, Answer: s.StreamPatience}
 	if up {
-		patience = s.StreamPatience
+		patience.Message = s.StreamPatience
 	}
 	stream := grpcwire.Accept(w, r, s.MaxMessage, s.Room.Of(c.Tenant()), patience)
 	defer stream.Close()
@@ -133,7 +133,7 @@ func local[T any, In interface {
 		if err != nil {
 			return err
 		}
-		if _, _, err := x.Begin(ctx); err != nil {
+		if _, _, err := x.Begin(); err != nil {
 			return err
 		}
 		if err := x.ReadOnly(ctx); err != nil {
@@ -161,7 +161,11 @@ func (s *Service) modelInfer(ctx context.Context, c *call.Call, stream *grpcwire
 	if err != nil {
 		return err
 	}
-	out, err := s.inferMessage(ctx, c, x)
+	a, err := addressOf(x.Message())
+	if err != nil {
+		return err
+	}
+	out, err := s.inferMessage(ctx, c, x, a)
 	return reply(stream, out, err)
 }
 
@@ -194,9 +198,10 @@ func (s *Service) only(ctx context.Context, c *call.Call, stream *grpcwire.Strea
 
 // begin reads what a message begins with, and decides on it before room is taken for
 // more: messages begin with the model's name, but for those of who wants them not to,
-// which are decided on when they are whole, as small ones are.
+// which are decided on when they are whole, as small ones are. The id is "" where it
+// does not stand in the beginning.
 func (s *Service) begin(ctx context.Context, c *call.Call, x *grpcwire.Exchange, verb auth.Verb) (address, error) {
-	beginning, more, err := x.Begin(ctx)
+	beginning, more, err := x.Begin()
 	if err != nil {
 		return address{}, err
 	}
@@ -223,13 +228,9 @@ func reply(stream *grpcwire.Stream, out *answer, err error) error {
 	return stream.Send(out.message)
 }
 
-// inferMessage forwards one inference, whose metadata may name the version that
-// the message does not.
-func (s *Service) inferMessage(ctx context.Context, c *call.Call, x *grpcwire.Exchange) (*answer, error) {
-	a, err := addressOf(x.Message())
-	if err != nil {
-		return nil, err
-	}
+// inferMessage forwards one inference, of a message for a, whose metadata may name the
+// version that the message does not.
+func (s *Service) inferMessage(ctx context.Context, c *call.Call, x *grpcwire.Exchange, a address) (*answer, error) {
 	version, err := infer.VersionOf(a.version, c.Header.Values(infer.VersionHeader))
 	if err != nil {
 		return nil, err

@@ -73,7 +73,7 @@ func (s *Service) receive(ctx context.Context, c *call.Call, stream *grpcwire.St
 		// Messages are calls of their own, answered at once. A stream may outlive its
 		// key, or what that may do: the caller of each is identified anew, before room
 		// is taken for it.
-		own := &call.Call{Protocol: call.GRPC, Source: c.Source, Host: c.Host, Header: c.Header, Bound: c.Bound, Log: &call.Entry{}}
+		own := &call.Call{Protocol: call.GRPC, Source: c.Source, Host: c.Host, Header: c.Header, Bound: c.Bound, Log: &call.Entry{Route: c.Log.Route}}
 		if err := s.Door.Identify(ctx, own); err != nil {
 			return err
 		}
@@ -91,7 +91,7 @@ func (s *Service) receive(ctx context.Context, c *call.Call, stream *grpcwire.St
 			return ctx.Err()
 		}
 		if refused != nil {
-			place <- s.streamError(own, x, a.id, refused)
+			place <- s.streamError(ctx, own, x, a.id, refused)
 			if err := x.Skip(); err != nil {
 				return err
 			}
@@ -106,23 +106,31 @@ func (s *Service) receive(ctx context.Context, c *call.Call, stream *grpcwire.St
 
 // streamAnswer is one message's ModelStreamInferResponse.
 func (s *Service) streamAnswer(ctx context.Context, c *call.Call, x *grpcwire.Exchange) framed {
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	bounded, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	out, err := s.inferMessage(ctx, c, x)
+	a, err := addressOf(x.Message()) // while it is there
+	var out *answer
+	if err == nil {
+		out, err = s.inferMessage(bounded, c, x, a)
+	}
 	if err != nil {
-		a, _ := addressOf(x.Message()) // what is wrong with it, inferMessage says
-		return s.streamError(c, x, a.id, err)
+		return s.streamError(ctx, c, x, a.id, err)
 	}
 	s.Messages.WithLabelValues(c.Log.Function, "ok").Inc()
 	head := protowire.AppendTag(nil, fieldInferResponse, protowire.BytesType)
 	return framed{protowire.AppendVarint(head, uint64(len(out.message))), out.message, x}
 }
 
-// streamError is the ModelStreamInferResponse of a message that failed. Clients find
-// the request by its id.
-func (s *Service) streamError(c *call.Call, x *grpcwire.Exchange, id string, err error) framed {
+// streamError is the ModelStreamInferResponse of a message that failed, which it
+// reports. Clients find the request by its id, which a message that is refused for what
+// its beginning names has only where the id stands there too.
+func (s *Service) streamError(ctx context.Context, c *call.Call, x *grpcwire.Exchange, id string, err error) framed {
 	e := problemgrpc.WithCode(problemgrpc.Error(err))
 	s.Messages.WithLabelValues(c.Log.Function, e.Code().String()).Inc()
+	c.Log.Err, c.Log.GRPC = err, e.Code().String()
+	if ctx.Err() == nil { // else the stream has ended, and says why
+		s.MessageFailed(ctx, c)
+	}
 	head := protowire.AppendTag(nil, fieldErrorMessage, protowire.BytesType)
 	head = protowire.AppendString(head, e.Message())
 	if id == "" {

@@ -51,6 +51,9 @@ type Config struct {
 
 	// Messages counts the messages of streams, by function and gRPC code.
 	Messages *prometheus.CounterVec
+
+	// MessageFailed notes a message of a stream that was answered with its Log's error.
+	MessageFailed func(ctx context.Context, c *call.Call)
 }
 
 // Manifests are what is known of published models.

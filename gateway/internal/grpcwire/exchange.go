@@ -6,15 +6,18 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"sync"
+	"time"
 
+	"connectrpc.com/connect"
+
+	"github.com/modelserveai/modelserve/gateway/internal/room"
 	"github.com/modelserveai/modelserve/problem"
 )
 
-// Exchange is one message of a call and the answer to it. It takes room for both:
-// first for the message's beginning, by which its caller can be refused, then for all
-// of it at once, so that nothing that waits for room holds more than a beginning. One
-// goroutine uses it at a time.
+// Exchange is one message of a call and the answer to it. It takes room for the
+// message once its caller was decided on by its beginning, and gives that back once a
+// function answers, so that what waits for the answer's room has none. One goroutine
+// uses it at a time.
 type Exchange struct {
 	stream     *Stream
 	number     int64 // of the call's messages, from 0
@@ -22,16 +25,14 @@ type Exchange struct {
 	length     int64 // bytes of the message as it comes
 	left       int64 // bytes of it that have not come
 	message    Message
-	held       int64 // bytes of the room
 
-	turn   <-chan struct{} // closed when the answers before this one need no more room
-	passed chan struct{}   // closed when this one needs none
-	pass   func()          // closes passed
+	held  int64      // bytes of the room
+	class room.Class // what they are for
 }
 
 // firstPiece is as much as is read of a message before its caller is decided on, in
-// bytes.
-const firstPiece = 64 << 10
+// bytes. It is in no room: a connection's buffers are as large.
+const firstPiece = 16 << 10
 
 // Next is the next message's exchange, of whose message nothing is read; io.EOF after
 // the last. An error ends the call.
@@ -47,11 +48,7 @@ func (s *Stream) Next() (*Exchange, error) {
 	if err != nil {
 		return nil, broken(err)
 	}
-	x := &Exchange{
-		stream: s, number: s.received, compressed: head[0] == 1, length: head.length(), left: head.length(),
-		turn: s.turn, passed: make(chan struct{}),
-	}
-	x.pass = sync.OnceFunc(func() { close(x.passed) })
+	x := &Exchange{stream: s, number: s.received, compressed: head[0] == 1, length: head.length(), left: head.length()}
 	switch {
 	case x.length > s.most:
 		return nil, tooLarge(s.most)
@@ -60,7 +57,7 @@ func (s *Stream) Next() (*Exchange, error) {
 	case x.compressed && plain:
 		return nil, notAsSaid()
 	}
-	s.received, s.turn = s.received+1, x.passed
+	s.received++
 	return x, nil
 }
 
@@ -76,13 +73,11 @@ func (s *Stream) Only() (*Exchange, error) {
 // Message is what is read of the message; decompressed once it is whole.
 func (x *Exchange) Message() Message { return x.message }
 
-// Begin reads the beginning of the message. It returns that, decompressed, and
-// whether there is more.
-func (x *Exchange) Begin(ctx context.Context) (beginning []byte, more bool, err error) {
+// Begin reads the beginning of the message, which takes no room, so that whoever is
+// refused is so by what it holds. It returns that, decompressed, and whether there is
+// more.
+func (x *Exchange) Begin() (beginning []byte, more bool, err error) {
 	first := min(x.length, firstPiece)
-	if err := x.hold(ctx, first+Spare); err != nil {
-		return nil, false, err
-	}
 	x.message = make(Message, 0, first+Spare)
 	if err := x.fill(first); err != nil {
 		return nil, false, err
@@ -94,12 +89,12 @@ func (x *Exchange) Begin(ctx context.Context) (beginning []byte, more bool, err 
 	return x.message, x.left > 0, nil
 }
 
-// Read reads the rest of the message.
+// Read takes room for the message, and reads the rest of it.
 func (x *Exchange) Read(ctx context.Context) error {
+	if err := x.takeForMessage(ctx, x.length+Spare); err != nil {
+		return err
+	}
 	if x.left > 0 {
-		if err := x.hold(ctx, x.length+Spare); err != nil {
-			return err
-		}
 		x.message = append(make(Message, 0, x.length+Spare), x.message...)
 		if err := x.fill(x.left); err != nil {
 			return err
@@ -128,8 +123,8 @@ func (x *Exchange) ReadOnly(ctx context.Context) error {
 // Refuse gives back what there is of a message that is not answered by a function.
 // Skip follows, while others may already send its error and be done.
 func (x *Exchange) Refuse() {
-	x.message = nil
 	x.drop()
+	x.stream.turns.settle(x.number)
 }
 
 // Skip reads over what is left of a message that is refused. An error ends the call.
@@ -140,31 +135,62 @@ func (x *Exchange) Skip() error {
 }
 
 // Answer reads the answer of a function, of at most most bytes, in place of the
-// message, of which nothing more is sent once a function answers.
+// message, which is dropped once the answer has begun: nothing more is sent of it then.
+// Its function may give up an answer that had to wait for room, which is overloaded.
 func (x *Exchange) Answer(ctx context.Context, res *http.Response, most int64) (Message, error) {
 	defer res.Body.Close()
+	res.Request = nil // it has the message
+	var waited time.Duration
 	m, err := receive(res, func(length int64) (Message, error) {
 		if largest := x.stream.room.of.Largest(); length > min(largest, most) {
 			return nil, problem.New(problem.PayloadTooLarge,
 				"the answer has %d bytes; at most %d can be handed on, which depends on MODELSERVE_MAX_INFLIGHT", length, min(largest, most))
 		}
-		if length > x.held {
-			select { // later answers, which are sent later, do not take this one's room
-			case <-x.turn:
-			case <-ctx.Done():
-				return nil, context.Cause(ctx)
-			}
-		}
-		if err := x.hold(ctx, length); err != nil {
+		began := time.Now()
+		if err := x.takeForAnswer(ctx, length); err != nil {
 			return nil, err
 		}
-		x.pass()
+		waited = time.Since(began)
 		return make(Message, length), nil
 	})
-	if err != nil {
-		x.drop() // a stream goes on for longer than its answers
+	if err == nil {
+		return m, nil
 	}
-	return m, err
+	x.Refuse() // a stream goes on for longer than its answers
+	if waited > functionsPatience && ctx.Err() == nil && !connect.IsWireError(err) {
+		return nil, lost(err)
+	}
+	return nil, err
+}
+
+// functionsPatience is how long any function waits for its answer to be read.
+const functionsPatience = time.Second
+
+// lost is the error of an answer that was not read in time.
+func lost(err error) error {
+	return problem.New(problem.Overloaded,
+		"answers that are being handed on took all the memory there is for them until the function gave this one up; call again: %w", problem.ForLog(err),
+	).WithRetryAfter(time.Second)
+}
+
+// takeForAnswer drops the message, and takes room for n bytes of its answer: early
+// where there is, and else when those before it have theirs.
+func (x *Exchange) takeForAnswer(ctx context.Context, n int64) error {
+	x.drop()
+	turn := x.stream.turns.of(x.number)
+	select {
+	case <-turn:
+	default:
+		err := x.take(ctx, room.Early, n, wait{until: turn})
+		if !errors.Is(err, errEnough) {
+			return err
+		}
+	}
+	if err := x.take(ctx, room.Due, n, wait{patience: x.stream.patience.Answer}); err != nil {
+		return err
+	}
+	x.stream.turns.settle(x.number)
+	return nil
 }
 
 // Done gives back all that the exchange holds, whose message and answer are not
@@ -172,26 +198,34 @@ func (x *Exchange) Answer(ctx context.Context, res *http.Response, most int64) (
 func (x *Exchange) Done() {
 	x.drop()
 	x.stream.done.Add(1)
-	x.pass()
+	x.stream.turns.settle(x.number)
 }
 
-// hold takes room for n bytes in all, or gives back what is more.
-func (x *Exchange) hold(ctx context.Context, n int64) error {
-	if more := n - x.held; more > 0 {
-		comesBack := func() bool { return x.stream.done.Load() < x.number }
-		if err := x.stream.room.take(ctx, more, comesBack); err != nil {
-			return err
-		}
-	} else {
-		x.stream.room.release(-more)
+// takeForMessage takes room for n bytes of the message, beside what it has.
+func (x *Exchange) takeForMessage(ctx context.Context, n int64) error {
+	comesBack := func() bool { return x.stream.done.Load() < x.number }
+	return x.take(ctx, room.Message, n, wait{patience: x.stream.patience.Message, comesBack: comesBack})
+}
+
+func (x *Exchange) take(ctx context.Context, class room.Class, n int64, w wait) error {
+	if err := x.stream.room.take(ctx, class, n, x.held, w); err != nil {
+		return err
 	}
-	x.held = n
+	x.class = class
+	x.held += n
 	return nil
 }
 
+// shrink gives back what is held above n bytes.
+func (x *Exchange) shrink(n int64) {
+	x.stream.room.release(x.class, x.held-n)
+	x.held = n
+}
+
+// drop gives back all, and what it was for.
 func (x *Exchange) drop() {
-	x.stream.room.release(x.held)
-	x.held = 0
+	x.message = nil
+	x.shrink(0)
 }
 
 // fill reads n bytes more of the message, for which there is space.

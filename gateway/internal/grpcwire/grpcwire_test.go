@@ -34,7 +34,7 @@ func accept(t testing.TB, body io.Reader, encoding string, most int64, of room.T
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", body)
 	r.Header["Grpc-Encoding"] = []string{encoding}
-	return Accept(httptest.NewRecorder(), r, most, of, time.Second)
+	return Accept(httptest.NewRecorder(), r, most, of, Patience{time.Second, time.Second})
 }
 
 // receiveOnly is the message of a call that has one.
@@ -43,7 +43,7 @@ func receiveOnly(ctx context.Context, s *Stream) (Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, _, err := x.Begin(ctx); err != nil {
+	if _, _, err := x.Begin(); err != nil {
 		return nil, err
 	}
 	if err := x.ReadOnly(ctx); err != nil {
@@ -217,7 +217,7 @@ func TestACallOverHTTP2(t *testing.T) {
 	t.Parallel()
 	fault := problem.Invalid("shape", "expected 4 — not %d%%", 5).WithRetryAfter(time.Second)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s := Accept(w, r, 1<<20, ample(), time.Second)
+		s := Accept(w, r, 1<<20, ample(), Patience{time.Second, time.Second})
 		defer s.Close()
 		m, err := receiveOnly(r.Context(), s)
 		switch {
@@ -294,12 +294,47 @@ func answerOf(t *testing.T, res *http.Response, of room.Tenant) (Message, error)
 	t.Helper()
 	x, err := accept(t, bytes.NewReader(frame(0, []byte("a question"))), "", 1<<10, of).Only()
 	if err == nil {
-		_, _, err = x.Begin(t.Context())
+		_, _, err = x.Begin()
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	return x.Answer(t.Context(), res, 1<<20)
+}
+
+// TestAnAnswerThatWaitedForRoom holds that an answer which its function gave up, while
+// there was no room for it, is to be asked for again, and that nothing is kept of its
+// message then.
+func TestAnAnswerThatWaitedForRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		of := roomOf(1 << 10)
+		s := accept(t, bytes.NewReader(frame(0, []byte("a question"))), "", 1<<10, of)
+		s.patience.Answer = time.Minute
+		x, err := s.Only()
+		if err == nil {
+			_, _, err = x.Begin()
+		}
+		if err = errors.Join(err, x.ReadOnly(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		x.Refuse()
+		if !of.TryAcquire(of.Largest()) {
+			t.Fatal("the message is kept")
+		}
+		time.AfterFunc(30*time.Second, func() { of.Release(of.Largest()) })
+		res := &http.Response{
+			StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/grpc"}},
+			Body: io.NopCloser(bytes.NewReader(frame(0, []byte("an answer"))[:8])),
+		}
+		var fault *problem.Error
+		if _, err := x.Answer(t.Context(), res, 1<<20); !errors.As(err, &fault) || fault.Code != problem.Overloaded || fault.RetryAfter == 0 {
+			t.Errorf("%v", err)
+		}
+		if !of.TryAcquire(of.Largest()) {
+			t.Error("not all came back")
+		}
+	})
 }
 
 // FuzzReceive holds that no body makes more of what it has, and that what is read is

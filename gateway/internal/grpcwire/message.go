@@ -42,7 +42,7 @@ const ratio = 1032
 // takes, which depends on nobody.
 func (x *Exchange) decompress(ctx context.Context) error {
 	most := min(x.stream.most, ratio*int64(len(x.message)))
-	if err := x.hold(ctx, x.held+grown(most)); err != nil {
+	if err := x.takeForMessage(ctx, grown(most)); err != nil {
 		return err
 	}
 	plain, err := inflate(x.message, x.stream.encoding, most)
@@ -53,7 +53,8 @@ func (x *Exchange) decompress(ctx context.Context) error {
 		return tooLarge(x.stream.most)
 	}
 	x.message = plain
-	return x.hold(ctx, int64(cap(plain)))
+	x.shrink(int64(cap(plain)))
+	return nil
 }
 
 // grown is what a message takes, in bytes, while it grows to most bytes and one: the
@@ -67,7 +68,7 @@ func inflate(message Message, encoding string, most int64) (Message, error) {
 	if err != nil {
 		return nil, notAsSaid()
 	}
-	out := make(Message, 0, min(firstPiece, most+1)+Spare)
+	out := make(Message, 0, min(64<<10, most+1)+Spare)
 	for int64(len(out)) <= most {
 		if cap(out)-len(out) <= Spare {
 			out = append(make(Message, 0, min(2*int64(len(out)), most+1)+Spare), out...)

@@ -31,21 +31,21 @@ type Stream struct {
 	encoding string // of messages that say they are compressed
 	room     share
 
-	received int64           // exchanges
-	turn     <-chan struct{} // of the next one
-	done     atomic.Int64    // exchanges
+	patience Patience
+
+	received int64        // exchanges
+	done     atomic.Int64 // exchanges
+	turns    turns
 }
 
 // Accept begins to answer a call whose messages have at most most bytes each, and
 // are in its tenant's room until they are done, or the call ends. It waits with
 // patience for room that others have. Whoever accepts closes it.
-func Accept(w http.ResponseWriter, r *http.Request, most int64, of room.Tenant, patience time.Duration) *Stream {
-	turn := make(chan struct{})
-	close(turn)
+func Accept(w http.ResponseWriter, r *http.Request, most int64, of room.Tenant, patience Patience) *Stream {
 	h := w.Header()
 	h.Set("Content-Type", r.Header.Get("Content-Type"))
 	h.Set("Grpc-Accept-Encoding", encodings)
-	return &Stream{w: w, body: r.Body, most: most, encoding: r.Header.Get("Grpc-Encoding"), room: share{of: of, patience: patience}, turn: turn}
+	return &Stream{w: w, body: r.Body, most: most, encoding: r.Header.Get("Grpc-Encoding"), room: share{of: of}, patience: patience}
 }
 
 // Header is the metadata of the answer, until its first message is sent.

@@ -1,5 +1,7 @@
 // Package room shares memory, in bytes, among the calls of all tenants, so that
-// what one of them holds costs no other its calls.
+// what one of them holds costs no other its calls, and so that a tenant's own
+// calls do not keep each other from ending: what is to be sent next always comes
+// before what is not.
 //
 // It allocates nothing, and does not know what is held.
 package room
@@ -11,69 +13,142 @@ import "sync"
 // are the next one's, and so on.
 const factor = 3
 
+// Class is what bytes are taken for. Who waits is served before those of later
+// classes.
+//
+// None that has bytes waits for ever: a message's are back once its function answers,
+// whatever becomes of the answer; an answer's that is due once its client has read it;
+// an early one's once those before it were due. Those come to it however much early
+// ones have, since what is free without them is more than any tenant may have.
+type Class int
+
+// The classes.
+const (
+	// Due is for an answer that is sent as soon as it is there. One that is larger
+	// than what the others leave may take all that is free where no other is due.
+	Due Class = iota
+
+	// Early is for an answer that is sent when others were. Such have a quarter of
+	// what their tenant may have.
+	Early
+
+	// Message is for a message. Such have half of what their tenant may have; one that
+	// is alone may be larger.
+	Message
+
+	// Classes is how many there are.
+	Classes
+)
+
 // Room is memory that calls share. It is safe for concurrent use.
 type Room struct {
 	most int64
 
-	mu    sync.Mutex
-	used  int64
-	by    map[string]int64 // bytes by tenant; none has 0
-	freed chan struct{}    // closed when some is given back; nil where nobody waits
+	mu      sync.Mutex
+	used    int64
+	by      map[string]*account // those that have something or wait
+	waiting []*account          // the longest first
+}
+
+// account is what a tenant has, and what it waits for.
+type account struct {
+	name   string
+	has    [Classes]int64
+	total  int64
+	parts  int64 // of has[Message], what those have that wait for more
+	queues [Classes][]*Place
 }
 
 // New makes a Room of so many bytes.
-func New(most int64) *Room { return &Room{most: most, by: map[string]int64{}} }
+func New(most int64) *Room { return &Room{most: most, by: map[string]*account{}} }
 
-// Of is a tenant's side of the room.
-func (r *Room) Of(tenant string) Tenant { return Tenant{r, tenant} }
+// Of is a tenant's side of the room, for what is due.
+func (r *Room) Of(tenant string) Tenant { return Tenant{r, tenant, Due} }
 
-// Tenant takes of a room for one tenant.
+// Tenant takes of a room for one tenant and one class.
 type Tenant struct {
-	room *Room
-	name string
+	room  *Room
+	name  string
+	class Class
 }
+
+// For is the tenant's side for another class.
+func (t Tenant) For(c Class) Tenant { return Tenant{t.room, t.name, c} }
 
 // Largest is what a tenant may have where it is alone, in bytes.
 func (t Tenant) Largest() int64 { return factor * (t.room.most / (factor + 1)) }
 
-// TryAcquire takes n bytes, or none and is false.
+// TryAcquire takes n bytes of what the tenant may have, whatever the class may, or
+// none and is false.
 func (t Tenant) TryAcquire(n int64) bool {
-	r := t.room
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if has := r.by[t.name] + n; has > factor*(r.most-r.used-n) {
+	t.room.mu.Lock()
+	defer t.room.mu.Unlock()
+	a := t.account()
+	defer t.room.forget(a)
+	if !t.room.within(a, n) {
 		return false
 	}
-	r.used += n
-	r.by[t.name] += n
+	t.room.take(a, t.class, n)
 	return true
 }
 
-// Release gives n bytes back.
+// Release gives n bytes of the class back.
 func (t Tenant) Release(n int64) {
-	r := t.room
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	t.room.mu.Lock()
+	defer t.room.mu.Unlock()
 	if n == 0 {
 		return
 	}
-	r.used -= n
-	if r.by[t.name] -= n; r.by[t.name] == 0 {
-		delete(r.by, t.name)
+	a := t.account()
+	t.room.take(a, t.class, -n)
+	t.room.serve()
+	t.room.forget(a)
+}
+
+// account is the tenant's, with the room locked.
+func (t Tenant) account() *account {
+	a := t.room.by[t.name]
+	if a == nil {
+		a = &account{name: t.name}
+		t.room.by[t.name] = a
 	}
-	if r.freed != nil {
-		close(r.freed)
-		r.freed = nil
+	return a
+}
+
+// forget drops an account that has nothing and waits for nothing.
+func (r *Room) forget(a *account) {
+	if a.total == 0 && !a.waits() {
+		delete(r.by, a.name)
 	}
 }
 
-// Freed is closed when anybody gives some back, from now on.
-func (t Tenant) Freed() <-chan struct{} {
-	r := t.room
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.freed == nil {
-		r.freed = make(chan struct{})
+// take notes n bytes more, or fewer.
+func (r *Room) take(a *account, c Class, n int64) {
+	r.used += n
+	a.total += n
+	a.has[c] += n
+}
+
+// within reports whether a tenant may have n bytes more, whatever they are for.
+func (r *Room) within(a *account, n int64) bool {
+	return a.total+n <= factor*(r.most-r.used-n)
+}
+
+// share is what a tenant may have, beside what others have.
+func (r *Room) share(a *account) int64 {
+	return factor * (r.most - r.used + a.total) / (factor + 1)
+}
+
+// fits reports whether there is what one waits for.
+func (r *Room) fits(a *account, p *Place) bool {
+	share := r.share(a)
+	switch p.of.class {
+	case Due:
+		return r.within(a, p.n) || a.has[Due] == 0 && p.n <= share && p.n <= r.most-r.used
+	case Early:
+		return r.within(a, p.n) && a.has[Early]+p.n <= share/4
+	default:
+		alone := a.has[Message] == a.parts && (a.parts == 0 || p.part > 0)
+		return r.within(a, p.n) && (a.has[Message]+p.n <= share/2 || alone)
 	}
-	return r.freed
 }

@@ -1,0 +1,101 @@
+package room
+
+import "slices"
+
+// Place is a place in the queue of a tenant's class.
+type Place struct {
+	of    Tenant
+	n     int64
+	part  int64
+	given chan struct{} // closed when the bytes are there
+}
+
+// Ask takes n bytes as soon as they are there. Those of a class are served in the order
+// in which they came, but that of Early whoever fits is, since what is large becomes
+// due as well, and that of Message those that have a part of theirs come first:
+// part is what that has of the room, in bytes. Whoever asks waits for Given or leaves.
+func (t Tenant) Ask(n, part int64) *Place {
+	p := &Place{of: t, n: n, part: part, given: make(chan struct{})}
+	r := t.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := t.account()
+	if !a.waits() {
+		r.waiting = append(r.waiting, a)
+	}
+	queue := a.queues[t.class]
+	at := len(queue)
+	if part > 0 {
+		if first := slices.IndexFunc(queue, func(p *Place) bool { return p.part == 0 }); first >= 0 {
+			at = first
+		}
+	}
+	a.queues[t.class] = slices.Insert(queue, at, p)
+	a.parts += part
+	r.serve()
+	return p
+}
+
+// Given is closed when the bytes are the asker's, who releases them.
+func (p *Place) Given() <-chan struct{} { return p.given }
+
+// Leave gives up the place. It is false where the bytes were given already.
+func (p *Place) Leave() bool {
+	r := p.of.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := p.of.account()
+	defer r.forget(a)
+	i := slices.Index(a.queues[p.of.class], p)
+	if i < 0 {
+		return false
+	}
+	r.leave(a, p.of.class, i)
+	r.serve()
+	return true
+}
+
+// leave takes a place out of its queue.
+func (r *Room) leave(a *account, c Class, i int) {
+	a.parts -= a.queues[c][i].part
+	a.queues[c] = slices.Delete(a.queues[c], i, i+1)
+	if !a.waits() {
+		r.waiting = slices.DeleteFunc(r.waiting, func(other *account) bool { return other == a })
+	}
+}
+
+func (a *account) waits() bool {
+	return slices.ContainsFunc(a.queues[:], func(queue []*Place) bool { return len(queue) > 0 })
+}
+
+// serve gives what is there to those that wait, one of each tenant after the other.
+func (r *Room) serve() {
+	for served := true; served; {
+		served = false
+		for _, a := range slices.Clone(r.waiting) {
+			if r.serveOne(a) {
+				served = true
+			}
+		}
+	}
+}
+
+// serveOne serves the first of a tenant's whose bytes are there. Nothing is given
+// past one that is due, nor past the message that comes first, but for what waits for
+// other tenants alone.
+func (r *Room) serveOne(a *account) bool {
+	for class, queue := range a.queues {
+		for i, p := range queue {
+			if r.fits(a, p) {
+				r.leave(a, Class(class), i)
+				r.take(a, Class(class), p.n)
+				close(p.given)
+				return true
+			}
+			if Class(class) != Early && p.n <= r.share(a) {
+				return false
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,153 @@
+package room
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"testing"
+)
+
+// user is one that has bytes or waits for them.
+type user struct {
+	of    Tenant
+	n     int64
+	place *Place
+}
+
+func (u *user) has() bool {
+	select {
+	case <-u.place.Given():
+		return true
+	default:
+		return false
+	}
+}
+
+// TestTheRoomIsKept holds, whoever comes, waits, leaves and goes, that no more is taken
+// than there is, that each class keeps to its part, that nobody waits for what is
+// there, and that all comes back.
+func TestTheRoomIsKept(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		room := New(1 + r.Int64N(4000))
+		var users []*user
+		for range 400 {
+			if i := r.IntN(len(users) + 1); i == len(users) || r.IntN(2) == 0 {
+				of := room.Of(strconv.Itoa(r.IntN(3))).For(Class(r.IntN(int(Classes))))
+				n := 1 + r.Int64N(1+of.Largest()/(1+r.Int64N(8)))
+				users = append(users, &user{of, n, of.Ask(n, 0)})
+			} else {
+				gone(users[i])
+				users = append(users[:i], users[i+1:]...)
+			}
+			check(t, room, users)
+			if t.Failed() {
+				t.Fatalf("seed %d", seed)
+			}
+		}
+		for _, u := range users {
+			gone(u)
+		}
+		if room.used != 0 || len(room.by) != 0 || len(room.waiting) != 0 {
+			t.Fatalf("seed %d: %d bytes are left, %d tenants, of whom %d wait", seed, room.used, len(room.by), len(room.waiting))
+		}
+	}
+}
+
+func gone(u *user) {
+	if !u.place.Leave() {
+		u.of.Release(u.n)
+	}
+}
+
+// check looks at a room and at those that use it, from outside and from inside.
+func check(t *testing.T, room *Room, users []*user) {
+	t.Helper()
+	held := map[Tenant]int64{}
+	for _, u := range users {
+		if u.has() {
+			held[u.of] += u.n
+		}
+	}
+	sum := int64(0)
+	for of, n := range held {
+		sum += n
+		if got := room.by[of.name].has[of.class]; got != n {
+			t.Errorf("%s has %d of class %d, counted %d", of.name, n, of.class, got)
+		}
+	}
+	if sum != room.used || sum > room.most {
+		t.Errorf("%d bytes are taken of %d, counted %d", sum, room.most, room.used)
+	}
+	for name, a := range room.by {
+		if a.has[Early] > room.Of("").Largest()/4 {
+			t.Errorf("%s has %d early bytes", name, a.has[Early])
+		}
+		for class, queue := range a.queues {
+			if len(queue) > 0 && Class(class) == Due && room.fits(a, queue[0]) {
+				t.Errorf("%s waits for %d bytes that are there", name, queue[0].n)
+			}
+		}
+	}
+}
+
+// TestWhoIsServedFirst holds the order in which one tenant's are served.
+func TestWhoIsServedFirst(t *testing.T) {
+	t.Parallel()
+	all := New(1600)
+	of := all.Of("a tenant")
+	first := of.Ask(1200, 0)
+	early, message, second, third := of.For(Early).Ask(200, 0), of.For(Message).Ask(100, 0), of.Ask(1000, 0), of.Ask(100, 0)
+	order := map[*Place]string{early: "early", message: "message", second: "second", third: "third"}
+	expect := func(when string, want ...*Place) {
+		t.Helper()
+		given := map[*Place]bool{}
+		for _, p := range want {
+			given[p] = true
+		}
+		for p, name := range order {
+			if (&user{place: p}).has() != given[p] {
+				t.Errorf("%s: %s is given: %v", when, name, !given[p])
+			}
+		}
+	}
+	expect("while all is taken")
+	of.Release(1200)
+	if first.Leave() {
+		t.Error("who has bytes is in the queue")
+	}
+	expect("those that are due, and past the early one what fits", second, third, message)
+	of.Release(100)
+	expect("without room for the early one", second, third, message)
+	of.Release(1000)
+	expect("with it", second, third, message, early)
+}
+
+// TestWhoIsDueIsLetIn holds that one whose turn it is never waits for early ones, nor
+// a message for what is larger than its class may have.
+func TestWhoIsDueIsLetIn(t *testing.T) {
+	t.Parallel()
+	all := New(1600)
+	of := all.Of("a tenant")
+	early := of.For(Early).Ask(300, 0)
+	if more := of.For(Early).Ask(1, 0); early.Leave() || !more.Leave() {
+		t.Error("early ones do not have a quarter")
+	}
+	if of.Ask(1200, 0).Leave() {
+		t.Error("the largest that is due waits for an early one")
+	}
+	of.Release(1200)
+	of.For(Early).Release(300)
+	part := of.For(Message).Ask(700, 0)
+	if other := of.For(Message).Ask(1, 0); part.Leave() || !other.Leave() {
+		t.Error("a large message is not alone")
+	}
+	grows, other := of.For(Message).Ask(500, 700), of.For(Message).Ask(1, 0)
+	if grows.Leave() || !other.Leave() {
+		t.Error("a message that was compressed does not come first")
+	}
+	of.For(Message).Release(1200)
+	if all.used != 0 || len(all.by) != 0 {
+		t.Errorf("%d bytes are left", all.used)
+	}
+}
