@@ -135,6 +135,9 @@ func TestAMessageWithoutRoomIsRefusedAlone(t *testing.T) {
 	if got := ask("a", 900<<10); !strings.Contains(got.GetErrorMessage(), "call again") || got.GetInferResponse().GetId() != "a" {
 		t.Errorf("without room: %.200v", got)
 	}
+	if log := w.log.String(); !strings.Contains(log, `"msg":"message"`) || !strings.Contains(log, `"model":"iris"`) || !strings.Contains(log, `"code":"overloaded"`) {
+		t.Errorf("it is not in the log: %s", log)
+	}
 	if got := ask("b", 100); got.GetErrorMessage() != "" {
 		t.Errorf("a small one: %.200v", got)
 	}
