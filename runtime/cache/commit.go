@@ -96,8 +96,14 @@ func (c *Cache) syncAndStamp(file *os.File, path string, v verified) {
 		}
 		return
 	}
-	if err := errors.Join(syncDir(filepath.Dir(path)), stamp(path, c.latest(filepath.Base(path), v))); err != nil {
-		c.logger.Warn("cannot stamp a file of the cache: the next process hashes it again", "file", path, "error", diskError(err))
+	sum := filepath.Base(path)
+	for settled := false; !settled; {
+		now := c.latest(sum, v)
+		if err := errors.Join(syncDir(filepath.Dir(path)), stamp(path, now)); err != nil {
+			c.logger.Warn("cannot stamp a file of the cache: the next process hashes it again", "file", path, "error", diskError(err))
+			return
+		}
+		settled = c.settled(sum, now)
 	}
 }
 
@@ -121,6 +127,20 @@ func (c *Cache) forget(sum string, v verified) {
 	if c.unsynced[sum].Inode == v.Inode { // and not a later download
 		delete(c.unsynced, sum)
 	}
+}
+
+// settled takes a file that was stamped from those that are not; false is one that was
+// renewed meanwhile, so that its stamp is an old one.
+func (c *Cache) settled(sum string, stamped verified) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now, ok := c.unsynced[sum]; !ok || now.Inode != stamped.Inode {
+		return true
+	} else if now != stamped {
+		return false
+	}
+	delete(c.unsynced, sum)
+	return true
 }
 
 // renew replaces what an unsynced file was; false is a file that is synced.

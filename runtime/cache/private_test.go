@@ -282,3 +282,18 @@ func BenchmarkFetchOfACachedFile(b *testing.B) {
 		}
 	})
 }
+
+// TestAFileThatIsLinkedWhileItIsStampedIsStampedAgain holds that a stamp of what a file
+// was before it got another name is not the last one.
+func TestAFileThatIsLinkedWhileItIsStampedIsStampedAgain(t *testing.T) {
+	t.Parallel()
+	c := newCache(t, 0)
+	was, now := verified{Inode: 7, Ctime: 1}, verified{Inode: 7, Ctime: 2}
+	c.remember("a", was)
+	if !c.renew("a", was, now) || c.settled("a", was) {
+		t.Error("the old stamp is taken for the last")
+	}
+	if !c.settled("a", now) || c.renew("a", now, was) {
+		t.Error("a file that was stamped as it is still waits")
+	}
+}
