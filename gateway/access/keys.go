@@ -18,7 +18,7 @@ func (d *Decider) CreateKey(k *auth.Key) (*Change, error) {
 	if err := d.rolesExist("roles", k.Tenant, k.Roles); err != nil {
 		return nil, err
 	}
-	if err := d.gives(d.own(), d.State.ownOfKey(k), "make a key with"); err != nil {
+	if err := d.gives(d.own(), d.State.Own(k.Principal()), "make a key with"); err != nil {
 		return nil, err
 	}
 	if end := d.until(); outlives(k.ExpiresAt, end) {
@@ -74,7 +74,7 @@ func (d *Decider) RevokeKey(id string, rotations bool) (*Change, error) {
 		return nil, err
 	}
 	if k.Lineage != d.By.Lineage {
-		if err := d.gives(d.rights(), d.State.ownOfKey(k), "revoke a key with"); err != nil {
+		if err := d.gives(d.rights(), d.State.Own(k.Principal()), "revoke a key with"); err != nil {
 			return nil, err // nor may they take from others what they could not give
 		}
 	}

@@ -190,15 +190,6 @@ func (s *State) ownOf(g Giver, now time.Time, out *solution) *Set {
 	return set
 }
 
-func (s *State) ownOfKey(k *auth.Key) *Set {
-	set := &Set{}
-	for _, p := range k.Scopes {
-		set.add(p)
-	}
-	s.expand(k.Tenant, k.Roles, set.add)
-	return set
-}
-
 func (s *State) ownOfRoles(tenant string, roles []string, noAdmin bool) *Set {
 	set := &Set{}
 	s.expand(tenant, roles, func(p auth.Permission) {
