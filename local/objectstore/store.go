@@ -65,7 +65,7 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 	}
 	s, err := serve(ctx, dir)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open object store %s: %w", dir, err), lock.Close())
+		return nil, errors.Join(fmt.Errorf("open object store %s: %w", dir, err), unlockDir(lock))
 	}
 	s.lock = lock
 	return s, nil
@@ -109,7 +109,7 @@ func (s *Store) Close() error {
 		err = errors.Join(err, serveErr)
 	}
 	s.done <- http.ErrServerClosed // so that a second Close ends too
-	if closeErr := s.lock.Close(); closeErr != nil && !errors.Is(closeErr, fs.ErrClosed) {
+	if closeErr := unlockDir(s.lock); closeErr != nil && !errors.Is(closeErr, fs.ErrClosed) {
 		err = errors.Join(err, closeErr)
 	}
 	return err
@@ -197,4 +197,12 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// unlockDir lets the folder go at once: a child that is being forked holds what
+// this process has open until it executes its program, and closing alone would
+// leave the folder locked until then.
+func unlockDir(lock *os.File) error {
+	_ = syscall.Flock(int(lock.Fd()), syscall.LOCK_UN) // fails where it is closed, which Close says
+	return lock.Close()                                //nolint:wrapcheck // it names the file
 }

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -336,6 +337,40 @@ func TestOneProcessAtATime(t *testing.T) {
 	if second.Credentials != first.Credentials {
 		t.Error("the credentials changed")
 	}
+}
+
+// A child that is being forked holds the lock's file for a moment.
+func TestClosedWhileAChildIsForked(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, _ := open(t, dir)
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := 0
+	for _, f := range files {
+		if target, _ := os.Readlink("/proc/self/fd/" + f.Name()); target != filepath.Join(dir, "lock") {
+			continue
+		}
+		number, err := strconv.Atoi(f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		child, err := syscall.Dup(number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer syscall.Close(child)
+		held++
+	}
+	if held != 1 {
+		t.Fatalf("%d files are the lock, want 1", held)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir)
 }
 
 // A process that is killed in the middle of a PUT leaves the object as it was
