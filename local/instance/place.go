@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -140,9 +142,17 @@ func (p *ports) release(ports ...int) {
 	}
 }
 
-// freePort is a port that nobody listens on.
+// freePort is a port that nobody listens on, and, where there are others, none that
+// the kernel gives to connections: one of these could have it before the instance does.
 func freePort(ctx context.Context) (int, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addressOf(0))
+	port := 0
+	if first := firstGiven(); first > 2*lowestPort {
+		port = lowestPort + rand.IntN(first-lowestPort) //nolint:gosec // no secret: whose socket it is is asked
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addressOf(port))
+	if err != nil && port != 0 { // somebody has it
+		listener, err = new(net.ListenConfig).Listen(ctx, "tcp", addressOf(0))
+	}
 	if err != nil {
 		return 0, err //nolint:wrapcheck // take does
 	}
@@ -151,6 +161,24 @@ func freePort(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("close %v: %w", listener.Addr(), err)
 	}
 	return address.Port, nil
+}
+
+// lowestPort is above those that servers are known by.
+const lowestPort = 10_000
+
+// firstGiven is the first of the ports that the kernel gives to connections; 0 where
+// that is not known (ip(7), ip_local_port_range).
+func firstGiven() int {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\t")
+	n, err := strconv.Atoi(first)
+	if err != nil || n > 65535 {
+		return 0
+	}
+	return n
 }
 
 // bound is a socket that is bound to a port, or to a free one for 0, and does not
