@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/freeport"
 	"github.com/modelserveai/modelserve/local"
 )
 
@@ -122,12 +123,11 @@ func begin(t *testing.T, env ...string) *platform {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	address, err := freeport.Address(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 func (p *platform) command(address string) *exec.Cmd {

@@ -4,17 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/modelserveai/modelserve/internal/freeport"
 )
 
 // place is where an instance listens. Any user of this machine may listen on a
@@ -93,8 +93,8 @@ type ports struct {
 // take returns a place, and the socket to hand over.
 func (p *ports) take(ctx context.Context) (at *place, socket *os.File, err error) {
 	at = &place{ports: p}
-	if at.own, err = p.free(func() (int, error) { return freePort(ctx) }); err != nil {
-		return nil, nil, fmt.Errorf("find a free port: %w", err)
+	if at.own, err = p.free(func() (int, error) { return freeport.Find(ctx) }); err != nil {
+		return nil, nil, err
 	}
 	at.handed, err = p.free(func() (port int, err error) {
 		if at.reserved != nil {
@@ -140,45 +140,6 @@ func (p *ports) release(ports ...int) {
 	for _, port := range ports {
 		delete(p.taken, port)
 	}
-}
-
-// freePort is a port that nobody listens on, and, where there are others, none that
-// the kernel gives to connections: one of these could have it before the instance does.
-func freePort(ctx context.Context) (int, error) {
-	port := 0
-	if first := firstGiven(); first > 2*lowestPort {
-		port = lowestPort + rand.IntN(first-lowestPort) //nolint:gosec // no secret: whose socket it is is asked
-	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addressOf(port))
-	if err != nil && port != 0 { // somebody has it
-		listener, err = new(net.ListenConfig).Listen(ctx, "tcp", addressOf(0))
-	}
-	if err != nil {
-		return 0, err //nolint:wrapcheck // take does
-	}
-	address, ok := listener.Addr().(*net.TCPAddr)
-	if err := listener.Close(); err != nil || !ok {
-		return 0, fmt.Errorf("close %v: %w", listener.Addr(), err)
-	}
-	return address.Port, nil
-}
-
-// lowestPort is above those that servers are known by.
-const lowestPort = 10_000
-
-// firstGiven is the first of the ports that the kernel gives to connections; 0 where
-// that is not known (ip(7), ip_local_port_range).
-func firstGiven() int {
-	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
-	if err != nil {
-		return 0
-	}
-	first, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\t")
-	n, err := strconv.Atoi(first)
-	if err != nil || n > 65535 {
-		return 0
-	}
-	return n
 }
 
 // bound is a socket that is bound to a port, or to a free one for 0, and does not

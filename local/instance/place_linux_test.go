@@ -163,26 +163,3 @@ func TestTheUsersThatListenAreKnown(t *testing.T) {
 		t.Errorf("found at %d, %v", port, err)
 	}
 }
-
-// TestAnInstancesPortIsNoConnections holds that its port is none that the kernel gives to
-// connections, of which one could have it before the instance listens.
-func TestAnInstancesPortIsNoConnections(t *testing.T) {
-	t.Parallel()
-	first := firstGiven()
-	if first <= 2*lowestPort {
-		return // there is too little room on this system
-	}
-	var p ports
-	p.taken = map[int]bool{}
-	for range 50 {
-		at, socket, err := p.take(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = socket.Close()
-		if at.own < lowestPort || at.own >= first {
-			t.Errorf("port %d, want %d to %d", at.own, lowestPort, first-1)
-		}
-		at.release()
-	}
-}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/freeport"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -72,7 +73,7 @@ func (o *options) callersAtOnce(ctx context.Context, w *world) (rows []row, err 
 	on := &entrance{Function: w.function, Database: w.server.URL(w.full), HashKey: w.hashKey.String(), File: w.file}
 	var running [2]*process
 	for i, e := range []*entrance{off, on} {
-		if e.Address, err = freeAddress(ctx); err != nil {
+		if e.Address, err = freeport.Address(ctx); err != nil {
 			return nil, err
 		}
 		if running[i], err = e.start(ctx); err != nil {
@@ -248,10 +249,10 @@ type weighed struct {
 func (w *world) startWeighed(ctx context.Context, p *platform, binary, database string) (*weighed, error) {
 	g := &weighed{}
 	var err error
-	if g.address, err = freeAddress(ctx); err != nil {
+	if g.address, err = freeport.Address(ctx); err != nil {
 		return nil, err
 	}
-	if g.metrics, err = freeAddress(ctx); err != nil {
+	if g.metrics, err = freeport.Address(ctx); err != nil {
 		return nil, err
 	}
 	env, err := w.environment(p, g, database)

@@ -17,6 +17,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth/jwt/jwttest"
 	"github.com/modelserveai/modelserve/gateway/postgres"
 	"github.com/modelserveai/modelserve/gateway/rights"
+	"github.com/modelserveai/modelserve/internal/freeport"
 	"github.com/modelserveai/modelserve/test/postgrestest"
 )
 
@@ -96,7 +97,7 @@ func (w *world) startFunction(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if w.function, err = freeAddress(ctx); err != nil {
+	if w.function, err = freeport.Address(ctx); err != nil {
 		return err
 	}
 	if w.decoder, err = startProcess(self, nil, "-decoder", w.function); err != nil {

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/freeport"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -105,7 +106,7 @@ const (
 // startPeer starts a server on loopback and waits for its first answer. asJSON
 // asks for tensors in JSON, and not in the cheapest form that the server knows.
 func startPeer(ctx context.Context, dir string, v variant, s *subject, asJSON bool) (*peer, error) {
-	address, err := freeAddress(ctx)
+	address, err := freeport.Address(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +176,7 @@ func (v variant) command(ctx context.Context, root, work, address string, s *sub
 }
 
 func (v variant) mlserverSettings(ctx context.Context, work, host, port string, s *subject) error {
-	grpc, err := freeAddress(ctx)
+	grpc, err := freeport.Address(ctx)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/modelserveai/modelserve/internal/freeport"
 )
 
 const cli = "bin/modelserve"
@@ -109,18 +111,8 @@ type platform struct {
 	s3      map[string]string // the environment that leads to its S3
 }
 
-func freeAddress(ctx context.Context) (string, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
 func startPlatform(ctx context.Context, data string, flags ...string) (*platform, error) {
-	address, err := freeAddress(ctx)
+	address, err := freeport.Address(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -220,10 +212,10 @@ func (p *platform) startFunction(ctx context.Context, dir, pkg, models string) (
 		return nil, err
 	}
 	f = new(function)
-	if f.address, err = freeAddress(ctx); err != nil {
+	if f.address, err = freeport.Address(ctx); err != nil {
 		return nil, err
 	}
-	if f.metrics, err = freeAddress(ctx); err != nil {
+	if f.metrics, err = freeport.Address(ctx); err != nil {
 		return nil, err
 	}
 	_, port, _ := net.SplitHostPort(f.address)

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/freeport"
 	"github.com/modelserveai/modelserve/internal/logtest"
 )
 
@@ -170,13 +171,11 @@ func ask(ctx context.Context, url string) error {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	address, err := freeport.Address(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // library is the ONNX Runtime that was fetched: the CLI finds it by itself from

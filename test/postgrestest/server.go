@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/modelserveai/modelserve/internal/freeport"
 )
 
 const password = "p@ss/w:rd?#%" // what a URL must encode
@@ -95,7 +97,7 @@ func newServer() (*Server, error) {
 		err = os.Chown(folder, int(s.user.Uid), int(s.user.Gid))
 	}
 	if err == nil {
-		s.port, err = freePort()
+		s.port, err = freeport.Find(context.Background())
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -104,15 +106,6 @@ func newServer() (*Server, error) {
 }
 
 func (s *Server) data() string { return filepath.Join(s.folder, "data") }
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
 
 // credential is of the user that the server runs as; nil is this process's own.
 func credential() (*syscall.Credential, error) {
