@@ -16,7 +16,7 @@ import (
 type Drain struct {
 	Bytes int64         // of one body
 	Time  time.Duration // for one body
-	Idle  time.Duration // without a byte of it; half of that over HTTP/2
+	Idle  time.Duration // without a byte of it; a quarter of that over HTTP/2
 	Most  int64         // at once; the bodies of others are cut off
 
 	// Drained, when set, is called for each: with how many bytes, and whether the
@@ -93,7 +93,7 @@ func (d *drainer) drain(stopping context.Context, control *http.ResponseControll
 	}
 	idle := d.bounds.Idle
 	if !a.http1 {
-		idle /= 2 // a client that has seen the answer sends no more, and waits for its end
+		idle /= 4 // a client that has seen the answer sends no more, and waits for its end
 	}
 	stop := context.AfterFunc(stopping, func() { _ = control.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()

@@ -69,7 +69,7 @@ func DefaultLimits() Limits {
 		StreamBuffer:      1 << 20,
 		// Four times the largest body that is taken by default, in the time that a
 		// client may keep one waiting.
-		Drain: Drain{Bytes: 128 << 20, Time: 30 * time.Second, Idle: 2 * time.Second, Most: 256},
+		Drain: Drain{Bytes: 128 << 20, Time: 30 * time.Second, Idle: 4 * time.Second, Most: 256},
 		// What a client may take for its body, it may take for its answer.
 		Reading: Reading{Wait: 30 * time.Second, Rate: 16 << 10},
 	}

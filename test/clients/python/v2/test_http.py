@@ -81,7 +81,7 @@ class AsyncHTTP1(unittest.IsolatedAsyncioTestCase):
     async def test_large_both_ways(self):
         value = served.large()
         content, headers = binary(value)
-        answer = await self.client.post(INFER, content=content, headers=headers)
+        answer = await served.patiently(lambda: self.client.post(INFER, content=content, headers=headers))
         self.assertEqual(answer.status_code, 200, answer.text[:300])
         self.assertTrue(np.array_equal(tensor(answer, value.shape), value))
 
@@ -188,7 +188,11 @@ class Synchronous:
 
     def test_large_both_ways(self):
         value = served.large()
-        answer = self.post(INFER, *binary(value))
+
+        async def post():
+            return self.post(INFER, *binary(value))
+
+        answer = asyncio.run(served.patiently(post))
         self.assertTrue(np.array_equal(tensor(answer, value.shape), value))
 
     def test_early_refusals_arrive(self):

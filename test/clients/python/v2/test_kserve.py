@@ -75,7 +75,7 @@ class Calls:
 
     async def test_large_both_ways(self):
         value = served.large()
-        answer = await self.infer(one("FP32", value, binary_out=True))
+        answer = await served.patiently(lambda: self.infer(one("FP32", value, binary_out=True)))
         self.assertTrue(np.array_equal(answer.outputs[0].as_numpy(), value))
 
     async def test_refusals(self):
