@@ -27,6 +27,8 @@ const (
 	Conflict         Code = "conflict"           // the object is there already, or has changed
 	VersionExists    Code = "version_exists"     // a published version is immutable
 	Overloaded       Code = "overloaded"         // a queue is full; Retry-After says when to come back
+	RateLimited      Code = "rate_limited"       // a limit on calls or their cost; Retry-After says when to come back
+	QuotaExceeded    Code = "quota_exceeded"     // a quota by the calendar is used up
 	RequestTimeout   Code = "request_timeout"    // the client sent its request too slowly
 	DeadlineExceeded Code = "deadline_exceeded"  // the answer would come too late
 	Cancelled        Code = "cancelled"          // the client went away
@@ -129,6 +131,16 @@ var table = map[Code]Row{
 		Status: http.StatusTooManyRequests, GRPC: 8, Title: "Overloaded",
 		Cause: "A queue is full: of a model's runs, of loads, of the memory for requests, or of calls that wait for an instance.",
 		Cure:  "Call again after Retry-After, with growing pauses. If it lasts: more instances, a larger MODELSERVE_QUEUE, or fewer calls at once.",
+	},
+	RateLimited: {
+		Status: http.StatusTooManyRequests, GRPC: 8, Title: "Rate limited",
+		Cause: "A limit of the gateway's file refused the call: too many in a time, too many at once, or too much that they cost. `limit` names it.",
+		Cure:  "Come again after Retry-After; `RateLimit` says what is left of each limit, `RateLimit-Policy` what each allows.",
+	},
+	QuotaExceeded: {
+		Status: http.StatusTooManyRequests, GRPC: 8, Title: "Quota exceeded",
+		Cause: "A quota of the gateway's file is used up for this day or month. `limit` names it.",
+		Cure:  "Come again after Retry-After, when the next period begins, or have the operator raise the quota; `modelserve usage` shows what was used.",
 	},
 	RequestTimeout: {
 		Status: http.StatusRequestTimeout, GRPC: 4, Title: "Request timeout",

@@ -21,6 +21,7 @@ type body struct {
 	Code      Code    `json:"code"`
 	RequestID string  `json:"request_id"`
 	Errors    []Field `json:"errors,omitempty"`
+	Limit     string  `json:"limit,omitempty"`
 }
 
 // v2Body is the Open Inference Protocol's error object with our members.
@@ -29,6 +30,7 @@ type v2Body struct {
 	Code      Code    `json:"code"`
 	RequestID string  `json:"request_id"`
 	Errors    []Field `json:"errors,omitempty"`
+	Limit     string  `json:"limit,omitempty"`
 }
 
 // Write answers with err as application/problem+json (RFC 9457).
@@ -43,6 +45,7 @@ func Write(w http.ResponseWriter, err error) {
 		Code:      e.Code,
 		RequestID: w.Header().Get(RequestIDHeader),
 		Errors:    e.Fields,
+		Limit:     e.Limit,
 	})
 }
 
@@ -54,6 +57,7 @@ func WriteV2(w http.ResponseWriter, err error) {
 		Code:      e.Code,
 		RequestID: w.Header().Get(RequestIDHeader),
 		Errors:    e.Fields,
+		Limit:     e.Limit,
 	})
 }
 

@@ -21,6 +21,7 @@ type Error struct {
 	Detail     string
 	Fields     []Field
 	RetryAfter time.Duration // rounded up to seconds in Retry-After; 0 is left out
+	Limit      string        // the limit that refused, where one did
 
 	whole string // Detail with all that only the log may have; "" where it is the same
 	cause error

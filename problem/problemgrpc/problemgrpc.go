@@ -35,7 +35,11 @@ func Error(err error) *connect.Error {
 	}
 	p := problem.From(err)
 	out := connect.NewError(connect.Code(p.Code.Row().GRPC), errors.New(p.Detail))
-	add(out, &errdetails.ErrorInfo{Reason: string(p.Code), Domain: Domain})
+	info := &errdetails.ErrorInfo{Reason: string(p.Code), Domain: Domain}
+	if p.Limit != "" {
+		info.Metadata = map[string]string{"limit": p.Limit}
+	}
+	add(out, info)
 	if len(p.Fields) > 0 {
 		bad := &errdetails.BadRequest{}
 		for _, f := range p.Fields {

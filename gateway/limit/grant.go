@@ -1,0 +1,312 @@
+package limit
+
+import (
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// The headers of draft-ietf-httpapi-ratelimit-headers-10.
+const (
+	header       = "Ratelimit"
+	policyHeader = "Ratelimit-Policy"
+)
+
+// Grant is what a call has of the limits that are for it, until Done. A nil one is of
+// a call that no limit is for.
+type Grant struct {
+	of      *Limiter
+	uses    []use
+	answers []Answer // one for each use; nil while the counts cannot be reached
+	place   string   // of concurrency; "" where none is held
+	once    sync.Once
+	open    bool // the call was admitted
+}
+
+// Header is what the call's answer has of its limits.
+func (g *Grant) Header() http.Header {
+	if g == nil {
+		return nil
+	}
+	var left, policy strings.Builder
+	for i := range g.uses {
+		u := g.uses[i]
+		if i > 0 {
+			policy.WriteString(", ")
+		}
+		policy.WriteString(u.policy)
+		if g.answers == nil {
+			continue
+		}
+		a := &g.answers[i]
+		if i > 0 {
+			left.WriteString(", ")
+		}
+		left.WriteString(strconv.Quote(u.Name))
+		left.WriteString(";r=")
+		left.WriteString(strconv.FormatFloat(min(max(math.Floor(a.Left), 0), 999_999_999_999_999), 'f', 0, 64))
+		if u.kind != Places {
+			left.WriteString(";t=")
+			left.WriteString(seconds(a.Reset))
+		}
+	}
+	h := http.Header{policyHeader: {policy.String()}}
+	if g.answers != nil {
+		h[header] = []string{left.String()}
+	}
+	return h
+}
+
+// lease admits a call by leases alone, where each of its limits has one.
+func (g *Grant) lease(now time.Time) bool {
+	for i, u := range g.uses {
+		if u.kind == Bucket && u.Cost == Requests && u.take(now) {
+			continue
+		}
+		for _, taken := range g.uses[:i] {
+			taken.putBack()
+		}
+		return false
+	}
+	g.answers = make([]Answer, len(g.uses))
+	for i, u := range g.uses {
+		g.answers[i] = u.shown(u.rule, now)
+	}
+	g.admit(now)
+	return true
+}
+
+// remembered refuses a call that cannot be admitted yet, as was found out before.
+func (g *Grant) remembered(now time.Time) error {
+	var last []Answer
+	for i, u := range g.uses {
+		u.mu.Lock()
+		if now.Before(u.refused) {
+			if last == nil {
+				last = make([]Answer, len(g.uses))
+				for j := range last {
+					last[j].Admits, last[j].Left = true, g.uses[j].most()
+				}
+			}
+			last[i] = u.last
+			last[i].Admits, last[i].Retry = false, u.last.Retry-now.Sub(u.at)
+		}
+		u.mu.Unlock()
+	}
+	if last == nil {
+		return nil
+	}
+	for j, u := range g.uses {
+		if last[j].Admits {
+			u.mu.Lock()
+			if u.knows {
+				last[j].Left, last[j].Reset = u.last.Left, u.last.Reset
+			}
+			u.mu.Unlock()
+		}
+	}
+	g.answers = last
+	return g.refusal(g.of.metrics)
+}
+
+// most is what a count has where nothing was used.
+func (r *rule) most() float64 {
+	switch r.kind {
+	case Bucket:
+		return r.Burst
+	case Quota:
+		return float64(r.Quota)
+	default:
+		return float64(r.Concurrency)
+	}
+}
+
+// asks are what the counts are asked, with a place for the call.
+func (g *Grant) asks(place string) []Ask {
+	now := time.Now()
+	asks := make([]Ask, len(g.uses))
+	for i, u := range g.uses {
+		a := &asks[i]
+		a.Kind, a.Key, a.Most = u.kind, u.key, -1
+		if u.Cost == Requests {
+			a.Take = 1
+		}
+		switch u.kind {
+		case Bucket:
+			a.Rate, a.Burst = u.Rate, u.Burst
+			if u.Cost == Requests {
+				a.Want, a.Lease, a.Back = u.want(u.rule, now)
+			}
+			u.mu.Lock()
+			if u.knows {
+				a.Most = u.last.Left + now.Sub(u.at).Seconds()*u.Rate + float64(a.Back)
+			}
+			u.mu.Unlock()
+		case Quota:
+			a.Quota, a.Period = u.Quota, u.Period
+			if u.Report {
+				a.Quota = -1
+			}
+		case Places:
+			a.Limit, a.Place, a.Lifetime = u.Concurrency, place, lifetime
+			u.mu.Lock()
+			a.Ended = append([]string(nil), u.ended...)
+			u.mu.Unlock()
+		}
+	}
+	return asks
+}
+
+// renew is asks for another try.
+func (g *Grant) renew(asks []Ask) {
+	for i, u := range g.uses {
+		if asks[i].Want > 0 {
+			asks[i].Want, asks[i].Lease, asks[i].Back = u.want(u.rule, time.Now())
+		}
+	}
+}
+
+// note remembers what the counts said; d is nil where they did not.
+func (g *Grant) note(asks []Ask, d *Decision, sent time.Time) {
+	for i, u := range g.uses {
+		if asks[i].Want > 0 {
+			var a Answer
+			if d != nil {
+				a = d.Answers[i]
+			}
+			u.leased(&a, d != nil, d != nil && d.Admitted, sent)
+		}
+		if d == nil {
+			continue
+		}
+		u.mu.Lock()
+		u.last, u.knows, u.at = d.Answers[i], true, sent
+		if !d.Answers[i].Admits && u.kind == Bucket && u.Cost == Requests {
+			u.refused = sent.Add(min(d.Answers[i].Retry, remember))
+		}
+		u.mu.Unlock()
+		if d.Admitted && u.kind == Places {
+			g.place = asks[i].Place
+			u.freed(asks[i].Ended...)
+		}
+	}
+}
+
+// admit notes that the call was admitted.
+func (g *Grant) admit(now time.Time) {
+	g.open = true
+	for i, u := range g.uses {
+		switch {
+		case u.kind == Quota && u.Cost == Requests:
+			g.of.ledger.Add(u.Name, u.combination, g.period(i, now), 1)
+		case u.kind == Places && g.place != "":
+			g.of.sender.hold(u.key, g.place)
+		}
+		if u.Report && g.answers != nil && g.answers[i].Left <= 0 {
+			g.of.metrics.over.WithLabelValues(u.Name).Inc()
+		}
+	}
+}
+
+// period is the one that a quota's call is counted in.
+func (g *Grant) period(i int, now time.Time) string {
+	if g.answers != nil {
+		return g.answers[i].Period
+	}
+	if g.uses[i].Period == Day {
+		return now.UTC().Format("2006-01-02")
+	}
+	return now.UTC().Format("2006-01")
+}
+
+// refusal is the error of a call that was refused: that of the limit that lasts
+// longest.
+func (g *Grant) refusal(m *metrics) error {
+	refusing := -1
+	for i := range g.answers {
+		if !g.answers[i].Admits && (refusing < 0 || g.answers[i].Retry > g.answers[refusing].Retry) {
+			refusing = i
+		}
+	}
+	if refusing < 0 { // the counts contradict themselves
+		return problem.New(problem.Unavailable, "how much of its limits a call leaves cannot be found out at the moment").WithRetryAfter(time.Second)
+	}
+	u, retry := g.uses[refusing], g.answers[refusing].Retry
+	m.refused.WithLabelValues(u.Name).Inc()
+	code := problem.RateLimited
+	if u.kind == Quota {
+		code = problem.QuotaExceeded
+	}
+	wait := time.Duration(math.Ceil(max(retry.Seconds(), 1))) * time.Second
+	err := problem.New(code, "the limit %q allows %s%s; come again in %v", u.Name, u.says, u.apart(), wait)
+	err.Limit = u.Name
+	return err.WithRetryAfter(wait)
+}
+
+// apart is what a rule's counts are apart by, in words.
+func (r *rule) apart() string {
+	if len(r.Per) == 0 {
+		return ""
+	}
+	names := make([]string, len(r.Per))
+	for i, by := range r.Per {
+		names[i] = string(by)
+	}
+	return " for each " + strings.Join(names, ", ")
+}
+
+// Done ends the call, and is charged with what it took. Only the first call counts.
+func (g *Grant) Done(used infer.Usage) {
+	if g == nil {
+		return
+	}
+	g.once.Do(func() {
+		if g.open {
+			g.charge(used)
+		}
+	})
+}
+
+func (g *Grant) charge(used infer.Usage) {
+	s := g.of.sender
+	for i, u := range g.uses {
+		if u.kind == Places {
+			if g.place != "" {
+				s.free(u.key, g.place, u.entry)
+			}
+			continue
+		}
+		n := u.Cost.of(used)
+		if n == 0 {
+			continue
+		}
+		if u.kind == Bucket {
+			s.charge(u.key, u.Rate, u.Burst, n)
+			continue
+		}
+		period := g.period(i, time.Now())
+		n = math.Ceil(n)
+		g.of.ledger.Add(u.Name, u.combination, period, int64(n))
+		s.count(u.key, period, n)
+	}
+}
+
+// of is a cost that is known after the run; of another one 0.
+func (c Cost) of(u infer.Usage) float64 {
+	switch c {
+	case Rows:
+		return float64(u.Rows)
+	case Elements:
+		return float64(u.Elements)
+	case Compute:
+		return float64(u.Compute) / float64(time.Millisecond)
+	default:
+		return 0
+	}
+}

@@ -1,0 +1,106 @@
+package limit
+
+import "time"
+
+// leaseFor is how long tokens that were leased may be used.
+const leaseFor = time.Second
+
+// smallest is the burst below which no tokens are leased.
+const smallest = 100
+
+// lease is tokens of a bucket that calls here may take without asking.
+type lease struct {
+	number int64 // of the lease; each replaces the one before
+	left   int64
+	until  time.Time
+}
+
+// take takes a token of a lease.
+func (e *entry) take(now time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.asking || e.lease.left < 1 || !now.Before(e.lease.until) {
+		return false
+	}
+	e.lease.left--
+	e.recent.add(now)
+	return true
+}
+
+// shown is the last answer, as it is now that only leased tokens were taken.
+func (e *entry) shown(r *rule, now time.Time) Answer {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := e.last
+	a.Left = min(r.Burst, a.Left+float64(e.lease.left)+now.Sub(e.at).Seconds()*r.Rate)
+	a.Reset = time.Duration((r.Burst - a.Left) / r.Rate * float64(time.Second))
+	return a
+}
+
+// putBack gives a token back to its lease.
+func (e *entry) putBack() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lease.left++
+}
+
+// want is how many tokens to lease with the call that is to be asked for: a quarter of
+// a second's calls, and half of what all may have at most.
+func (e *entry) want(r *rule, now time.Time) (want, number, back int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.recent.add(now)
+	if r.Burst < smallest || e.asking {
+		return 0, 0, 0
+	}
+	want = min(int64(r.Burst)/100/2, e.recent.aSecond(now)/4)
+	if want < 1 {
+		return 0, 0, 0
+	}
+	e.asking = true
+	if now.Before(e.lease.until) {
+		back = e.lease.left
+	}
+	return want, e.lease.number, back
+}
+
+// leased notes what became of a call that wanted tokens: answered is whether there is
+// an answer, admitted whether it replaced the lease.
+func (e *entry) leased(a *Answer, answered, admitted bool, sent time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.asking = false
+	switch {
+	case !answered:
+		e.lease = lease{number: e.lease.number + 1} // whichever it has now, none of it is used
+	case admitted:
+		e.lease = lease{e.lease.number + 1, a.Leased, sent.Add(leaseFor)}
+	}
+}
+
+// counter counts calls by the second.
+type counter struct {
+	second   int64
+	now, was int64
+}
+
+func (c *counter) add(now time.Time) {
+	c.turn(now)
+	c.now++
+}
+
+// aSecond is about how many calls there are a second.
+func (c *counter) aSecond(now time.Time) int64 {
+	c.turn(now)
+	return max(c.now, c.was)
+}
+
+func (c *counter) turn(now time.Time) {
+	switch s := now.Unix(); {
+	case s == c.second:
+	case s == c.second+1:
+		c.second, c.was, c.now = s, c.now, 0
+	default:
+		c.second, c.was, c.now = s, 0, 0
+	}
+}

@@ -1,0 +1,196 @@
+package limit
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/modelserveai/modelserve/problem"
+)
+
+// Bounds of a decision.
+const (
+	mostWait  = 300 * time.Millisecond // for counts
+	mostTries = 3                      // with seeds: a period may end meanwhile
+	mostSeeds = 8                      // that are read at once
+
+	// Refusals are remembered for so long at most: a limit may change, and leases come
+	// back.
+	remember = 100 * time.Millisecond
+
+	// places last so long, unless they are held on, which they are each holdEvery.
+	lifetime  = 8 * time.Second
+	holdEvery = 2 * time.Second
+)
+
+// Limiter decides on calls. It is safe for concurrent use.
+type Limiter struct {
+	counters Counters
+	ledger   Ledger
+	replica  string
+	plan     atomic.Pointer[plan]
+	health   *health
+	sender   *sender
+	number   atomic.Int64 // of the last place
+	seeds    singleflight.Group
+	reading  chan struct{}
+	metrics  *metrics
+}
+
+// New makes a Limiter without rules, which somebody runs (Run). replica is a name that
+// no other process has.
+func New(counters Counters, ledger Ledger, replica string, registry prometheus.Registerer, logger *slog.Logger) (*Limiter, error) {
+	m, err := newMetrics(registry)
+	if err != nil {
+		return nil, err
+	}
+	l := &Limiter{
+		counters: counters, ledger: ledger, replica: replica, reading: make(chan struct{}, mostSeeds), metrics: m,
+		health: &health{logger: logger, gauge: m.up},
+	}
+	l.sender = newSender(counters, l.health)
+	l.plan.Store(newPlan(nil, Closed))
+	m.up.Set(1)
+	return l, nil
+}
+
+// Use puts rules in force. Calls under way end by those they were admitted by.
+func (l *Limiter) Use(rules []Rule, down Down) {
+	l.plan.Store(newPlan(rules, down))
+	l.health.needed.Store(len(rules) > 0)
+}
+
+// Trouble is what an operator should look at, without a name in it; "" is nothing.
+func (l *Limiter) Trouble() string {
+	switch p := l.plan.Load(); {
+	case len(p.rules) == 0 || l.health.isUp():
+		return ""
+	case p.down == Open:
+		return "the limits' Redis cannot be reached: calls are not limited"
+	default:
+		return "the limits' Redis cannot be reached: calls that limits are for are refused"
+	}
+}
+
+// Run sends what calls took, holds their places and probes the counts, until ctx ends.
+func (l *Limiter) Run(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.health.run(ctx, l.probe)
+	}()
+	l.sender.run(ctx)
+	<-done
+}
+
+// probe is a decision that nothing depends on.
+func (l *Limiter) probe(ctx context.Context) error {
+	_, err := l.counters.Decide(ctx, []Ask{{Kind: Bucket, Key: "probe", Rate: 1, Burst: 1, Most: -1}})
+	return err //nolint:wrapcheck // it is reported as it is
+}
+
+// Raised notes what a quota's count has in the ledger: one that lost something is put
+// right.
+func (l *Limiter) Raised(rule, combination string, t Total) {
+	l.sender.raise("q:"+rule+":"+combination, t)
+}
+
+// Admit decides on a call. It returns nil where no rule is for it, and a refusal
+// beside its error, a *problem.Error: RateLimited or QuotaExceeded, or Unavailable
+// where the counts cannot be reached and Down is Closed.
+func (l *Limiter) Admit(ctx context.Context, s *Subject) (*Grant, error) {
+	p := l.plan.Load()
+	uses := p.uses(s)
+	if len(uses) == 0 {
+		return nil, nil //nolint:nilnil // a nil Grant is one of nothing
+	}
+	g := &Grant{of: l, uses: uses}
+	now := time.Now()
+	if g.lease(now) {
+		return g, nil
+	}
+	if err := g.remembered(now); err != nil {
+		return g, err
+	}
+	if !l.health.isUp() {
+		return l.without(p, g)
+	}
+	return l.ask(ctx, p, g)
+}
+
+// without is what becomes of a call while the counts cannot be reached.
+func (l *Limiter) without(p *plan, g *Grant) (*Grant, error) {
+	l.metrics.unlimited.Inc()
+	g.answers = nil
+	if p.down == Closed {
+		return g, problem.New(problem.Unavailable, "how much of its limits a call leaves cannot be found out at the moment").WithRetryAfter(time.Second)
+	}
+	g.admit(time.Now())
+	return g, nil
+}
+
+// ask has the counts decide.
+func (l *Limiter) ask(ctx context.Context, p *plan, g *Grant) (*Grant, error) {
+	asks := g.asks("p" + strconv.FormatInt(l.number.Add(1), 36) + "." + l.replica)
+	for range mostTries {
+		d, sent, err := l.decide(ctx, asks)
+		g.note(asks, d, sent)
+		if err != nil {
+			l.sender.freeAll(asks)
+			return l.without(p, g)
+		}
+		g.answers = d.Answers
+		if d.Admitted {
+			g.admit(sent)
+			return g, nil
+		}
+		missing, err := l.seed(ctx, g, asks, d)
+		if err != nil {
+			return l.without(p, g)
+		}
+		if !missing {
+			return g, g.refusal(l.metrics)
+		}
+		g.renew(asks)
+	}
+	return l.without(p, g)
+}
+
+// decide asks the counts. Whether they work is not the caller's, who may leave.
+func (l *Limiter) decide(ctx context.Context, asks []Ask) (*Decision, time.Time, error) {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostWait)
+	defer cancel()
+	sent := time.Now()
+	d, err := l.counters.Decide(bounded, asks)
+	l.health.note(err)
+	return d, sent, err //nolint:wrapcheck // it is logged as it is
+}
+
+// seed reads the quotas' counts that are missing, and reports whether there are any.
+func (l *Limiter) seed(ctx context.Context, g *Grant, asks []Ask, d *Decision) (missing bool, err error) {
+	for i := range d.Answers {
+		if !d.Answers[i].Missing {
+			continue
+		}
+		missing = true
+		u, period := g.uses[i], d.Answers[i].Period
+		n, err, _ := l.seeds.Do(u.key+" "+period, func() (any, error) {
+			l.reading <- struct{}{}
+			defer func() { <-l.reading }()
+			bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			return l.ledger.Count(bounded, u.Name, u.combination, period)
+		})
+		if err != nil {
+			return true, err //nolint:wrapcheck // the ledger reports it
+		}
+		count, _ := n.(int64)
+		asks[i].Seed = &Total{period, count}
+	}
+	return missing, nil
+}

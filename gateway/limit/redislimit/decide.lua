@@ -1,0 +1,167 @@
+-- Decides on a call by all of its limits: it is admitted by each, or nothing is
+-- written. All times are Redis' own, in microseconds.
+--
+-- KEYS has a key for each limit. ARGV[1] is the replica, behind it come eight
+-- arguments for each limit, the first its kind:
+--   bucket  rate (tokens a microsecond), burst, take, want, lease, back, most
+--           take: tokens of this call; 0 where the cost is known later, which needs
+--           more than none. want: tokens to lease beside them. lease, back: the lease
+--           that the replica has and what is left of it, which this one replaces.
+--           most: what the bucket has at most, as the replica saw it; '' is not known.
+--   place   limit, place, lifetime, ended; places that ended are separated by spaces
+--   quota   limit (-1: counts alone), period, take, seed, seed's period
+-- The answer is whether the call is admitted, and five texts for each limit:
+-- 1, 0 or missing; what is left; when to come again; when all is back; what is
+-- leased, or a quota's period.
+
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+local replica = ARGV[1]
+
+local SECOND = 1000000
+local DAY = 86400 * SECOND
+local KEEP = 60000 -- milliseconds that a bucket is kept when it is full again
+local LONGEST = 1000000000000 -- milliseconds that anything is kept, some thirty years
+
+local function whole(x) return string.format('%.0f', x) end
+local function exact(x) return string.format('%.17g', x) end
+
+-- date is a day, counted from 1970, as a date (Howard Hinnant, "chrono-Compatible
+-- Low-Level Date Algorithms"); first is its inverse for the first of a month.
+local function date(days)
+  local z = days + 719468
+  local era = math.floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local d = doy - math.floor((153 * mp + 2) / 5) + 1
+  local m = mp + 3
+  if m > 12 then m = m - 12 end
+  local y = yoe + era * 400
+  if m <= 2 then y = y + 1 end
+  return y, m, d
+end
+
+local function first(y, m)
+  if m > 12 then y, m = y + 1, m - 12 end
+  if m <= 2 then y = y - 1 end
+  local era = math.floor(y / 400)
+  local yoe = y - era * 400
+  local mp = m - 3
+  if m <= 2 then mp = m + 9 end
+  local doy = math.floor((153 * mp + 2) / 5)
+  local doe = yoe * 365 + math.floor(yoe / 4) - math.floor(yoe / 100) + doy
+  return era * 146097 + doe - 719468
+end
+
+-- current is the name of the period that it is in, and when that ends.
+local function current(period)
+  local days = math.floor(now / DAY)
+  local y, m, d = date(days)
+  if period == 'day' then
+    return string.format('%04d-%02d-%02d', y, m, d), (days + 1) * DAY
+  end
+  return string.format('%04d-%02d', y, m), first(y, m + 1) * DAY
+end
+
+local limits, admitted = {}, true
+
+for i = 1, #KEYS do
+  local at = 2 + (i - 1) * 8
+  local l = {kind = ARGV[at], status = '1', left = 0, retry = 0, reset = 0, extra = ''}
+  if l.kind == 'bucket' then
+    l.rate, l.burst, l.take = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+    local want, lease, back, most = tonumber(ARGV[at + 4]), ARGV[at + 5], tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
+    l.tokens, l.leases = l.burst, {}
+    local out = 0 -- leased by other replicas
+    local stored = redis.call('GET', KEYS[i])
+    if stored then
+      local parts = {}
+      for part in string.gmatch(stored, '%S+') do parts[#parts + 1] = part end
+      l.tokens = math.min(l.burst, tonumber(parts[1]) + math.max(0, now - tonumber(parts[2])) * l.rate)
+      for p = 3, #parts, 4 do
+        local amount, ends = tonumber(parts[p + 2]), tonumber(parts[p + 3])
+        if ends > now then
+          if want > 0 and parts[p] == replica then
+            if parts[p + 1] == lease then l.tokens = math.min(l.burst, l.tokens + math.min(back, amount)) end
+          else
+            out = out + amount
+            for q = p, p + 3 do l.leases[#l.leases + 1] = parts[q] end
+          end
+        end
+      end
+    end
+    if most then l.tokens = math.min(l.tokens, most) end
+    if (l.take > 0 and l.tokens < l.take) or l.tokens <= 0 then
+      l.status = '0'
+      l.retry = math.max(0, (l.take - l.tokens) / l.rate) + 1
+    elseif want > 0 and l.tokens - l.take >= l.burst / 2 then
+      l.leased = math.floor(math.min(want, math.floor(l.burst / 100) - out, l.tokens - l.take))
+      if l.leased < 1 then l.leased = nil end
+    end
+    l.left = l.tokens
+    if l.status == '1' then l.left = l.tokens - l.take - (l.leased or 0) end
+    l.reset = math.max(0, (l.burst - l.left) / l.rate)
+    l.extra = whole(l.leased or 0)
+  elseif l.kind == 'place' then
+    l.limit, l.place, l.lifetime, l.ended = tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3]), {}
+    local held = redis.call('ZCOUNT', KEYS[i], '(' .. whole(now), '+inf')
+    for place in string.gmatch(ARGV[at + 4], '%S+') do
+      l.ended[#l.ended + 1] = place
+      local ends = redis.call('ZSCORE', KEYS[i], place)
+      if ends and tonumber(ends) > now then held = held - 1 end
+    end
+    l.left = l.limit - held - 1
+    if l.left < 0 then
+      l.status, l.left, l.retry = '0', 0, SECOND
+    end
+  else
+    l.limit, l.take = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 3])
+    local period, ends = current(ARGV[at + 2])
+    l.period, l.count = period, nil
+    local stored = redis.call('GET', KEYS[i])
+    if stored then
+      local kept, count = string.match(stored, '^(%S+) (%S+)$')
+      if kept >= period then l.period, l.count = kept, tonumber(count) end
+    end
+    if not l.count and ARGV[at + 5] == l.period then l.count = tonumber(ARGV[at + 4]) end
+    l.extra, l.retry, l.reset = l.period, ends - now, ends - now
+    l.keep = math.ceil((ends - now) / 1000) + 86400000
+    if not l.count then
+      l.status = 'missing'
+    elseif l.limit >= 0 and (l.count + l.take > l.limit or l.count >= l.limit) then
+      l.status, l.left = '0', math.max(0, l.limit - l.count)
+    else
+      l.left = math.max(0, l.limit - l.count - l.take)
+    end
+  end
+  if l.status ~= '1' then admitted = false end
+  limits[i] = l
+end
+
+local answer = {admitted and '1' or '0'}
+for i = 1, #KEYS do
+  local l = limits[i]
+  if admitted and l.kind == 'bucket' then
+    local text = {exact(l.left), whole(now)}
+    for p = 1, #l.leases do text[#text + 1] = l.leases[p] end
+    if l.leased then
+      local at = 2 + (i - 1) * 8
+      text[#text + 1] = replica
+      text[#text + 1] = tostring(tonumber(ARGV[at + 5]) + 1)
+      text[#text + 1] = whole(l.leased)
+      text[#text + 1] = whole(now + SECOND)
+    end
+    redis.call('SET', KEYS[i], table.concat(text, ' '), 'PX', whole(math.min(LONGEST, math.ceil(l.reset / 1000) + KEEP)))
+  elseif admitted and l.kind == 'place' then
+    redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', whole(now))
+    for p = 1, #l.ended do redis.call('ZREM', KEYS[i], l.ended[p]) end
+    redis.call('ZADD', KEYS[i], whole(now + l.lifetime), l.place)
+    redis.call('PEXPIRE', KEYS[i], whole(math.ceil(l.lifetime / 1000) + 2000))
+  elseif admitted then
+    redis.call('SET', KEYS[i], l.period .. ' ' .. exact(l.count + l.take), 'PX', whole(l.keep))
+  end
+  for _, text in ipairs({l.status, exact(l.left), whole(l.retry), whole(l.reset), l.extra}) do answer[#answer + 1] = text end
+end
+return answer

@@ -1,0 +1,204 @@
+package limit
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Bounds of what waits to be sent.
+const (
+	mostChanges = 10_000 // of each kind; charges of one count are one
+	mostSent    = 500    // in one script
+)
+
+// sender sends what became of calls, in one order: a place that ended is not held on
+// afterwards. What cannot be kept any more is left out; a quota's is in the ledger.
+type sender struct {
+	counters Counters
+	health   *health
+	wake     chan struct{}
+
+	mu      sync.Mutex
+	charges map[string]Change // by key, and for a quota's count its period
+	totals  map[string]Change
+	ended   []ended
+	held    map[string]string // places, and their keys
+}
+
+// ended is a place that ended, and the entry that knows.
+type ended struct {
+	key, place string
+	entry      *entry // nil: of a call whose decision is not known
+}
+
+func newSender(counters Counters, h *health) *sender {
+	return &sender{
+		counters: counters, health: h, wake: make(chan struct{}, 1),
+		charges: map[string]Change{}, totals: map[string]Change{}, held: map[string]string{},
+	}
+}
+
+func (s *sender) notify() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// charge takes of a bucket.
+func (s *sender) charge(key string, rate, burst, n float64) {
+	s.add(s.charges, key, Change{Kind: Charge, Key: key, Rate: rate, Burst: burst, Amount: n})
+}
+
+// count adds to a quota's count.
+func (s *sender) count(key, period string, n float64) {
+	s.add(s.charges, key+" "+period, Change{Kind: Count, Key: key, Period: period, Amount: n})
+}
+
+func (s *sender) add(to map[string]Change, by string, c Change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, known := to[by]
+	if !known && len(to) >= mostChanges {
+		return
+	}
+	c.Amount += before.Amount
+	to[by] = c
+	s.notify()
+}
+
+// raise lets a quota's count be at least t.
+func (s *sender) raise(key string, t Total) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	by := key + " " + t.Period
+	if before, known := s.totals[by]; known && before.Amount >= float64(t.Count) || !known && len(s.totals) >= mostChanges {
+		return
+	}
+	s.totals[by] = Change{Kind: Raise, Key: key, Period: t.Period, Amount: float64(t.Count)}
+	s.notify()
+}
+
+// hold holds a place on until it is freed.
+func (s *sender) hold(key, place string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held[place] = key
+}
+
+// free ends a place. Until it is known to be freed, the next call of its count frees
+// it: a caller who asks one call after the other finds it free.
+func (s *sender) free(key, place string, e *entry) {
+	if e != nil {
+		e.mu.Lock()
+		if len(e.ended) < mostSent {
+			e.ended = append(e.ended, place)
+		}
+		e.mu.Unlock()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.held, place)
+	if len(s.ended) < mostChanges { // else it ends by itself
+		s.ended = append(s.ended, ended{key, place, e})
+	}
+	s.notify()
+}
+
+// freeAll ends the places of a call whose decision is not known.
+func (s *sender) freeAll(asks []Ask) {
+	for i := range asks {
+		if asks[i].Kind == Places {
+			s.free(asks[i].Key, asks[i].Place, nil)
+		}
+	}
+}
+
+// run sends until ctx ends, and then what is there.
+func (s *sender) run(ctx context.Context) {
+	tick := time.NewTicker(holdEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.flush(context.WithoutCancel(ctx))
+			return
+		case <-tick.C:
+			if s.health.isUp() {
+				s.send(ctx, s.holds())
+				s.flush(ctx) // what waited for the counts to work
+			}
+		case <-s.wake:
+			if s.health.isUp() {
+				s.flush(ctx)
+			}
+		}
+	}
+}
+
+// flush sends what waits.
+func (s *sender) flush(ctx context.Context) {
+	changes, places := s.take()
+	if !s.send(ctx, changes) {
+		return
+	}
+	for _, p := range places {
+		if p.entry != nil {
+			p.entry.freed(p.place)
+		}
+	}
+}
+
+// freed forgets places that were freed.
+func (e *entry) freed(places ...string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ended = slices.DeleteFunc(e.ended, func(p string) bool { return slices.Contains(places, p) })
+}
+
+// take empties what waits.
+func (s *sender) take() ([]Change, []ended) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changes := make([]Change, 0, len(s.charges)+len(s.totals)+len(s.ended))
+	for _, waiting := range []map[string]Change{s.charges, s.totals} {
+		for _, c := range waiting {
+			changes = append(changes, c)
+		}
+		clear(waiting)
+	}
+	for _, p := range s.ended {
+		changes = append(changes, Change{Kind: Free, Key: p.key, Place: p.place})
+	}
+	places := s.ended
+	s.ended = nil
+	return changes, places
+}
+
+// holds are what lets the places of calls under way last on.
+func (s *sender) holds() []Change {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changes := make([]Change, 0, len(s.held))
+	for place, key := range s.held {
+		changes = append(changes, Change{Kind: Hold, Key: key, Place: place, Lifetime: lifetime})
+	}
+	return changes
+}
+
+// send sends changes, in their order, and reports whether all were applied. What is
+// not known to have been applied is not sent again.
+func (s *sender) send(ctx context.Context, changes []Change) bool {
+	for some := range slices.Chunk(changes, mostSent) {
+		bounded, cancel := context.WithTimeout(ctx, mostWait)
+		err := s.counters.Apply(bounded, some)
+		cancel()
+		s.health.note(err)
+		if err != nil {
+			return false
+		}
+	}
+	return true
+}
