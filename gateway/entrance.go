@@ -21,6 +21,7 @@ type endpoint struct {
 	public bool   // answered at the gateway's own hosts without a credential
 	stream bool   // goes on until its client or the server ends it
 	up     bool   // its client sends message after message
+	limits bool   // it has the door limit what it is for
 	serve  func(c *call.Call, w http.ResponseWriter, r *http.Request) error
 }
 
@@ -56,13 +57,22 @@ func (g *gateway) enter(c *call.Call, w http.ResponseWriter, r *http.Request) er
 	if err := checkURL(c, r); err != nil {
 		return err
 	}
+	if none == nil {
+		c.Log.Route = e.route
+	}
+	if c.Principal != nil && !e.limits {
+		end, err := g.door.Admit(r.Context(), c)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
 	if none != nil {
 		if none.allow != "" {
 			w.Header().Set("Allow", none.allow)
 		}
 		return none.err
 	}
-	c.Log.Route = e.route
 	b.stream = e.up
 	if !e.stream {
 		ctx, cancel := context.WithTimeout(r.Context(), g.config.Timeout)

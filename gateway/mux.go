@@ -24,7 +24,7 @@ func (g *gateway) endpoints() (own, functions map[string]*endpoint) {
 	}
 	functions = map[string]*endpoint{}
 	for _, e := range g.v2.Endpoints() {
-		functions[e.Method+" "+e.Pattern] = &endpoint{route: e.Pattern, serve: e.Serve}
+		functions[e.Method+" "+e.Pattern] = &endpoint{route: e.Pattern, limits: e.Limits, serve: e.Serve}
 	}
 	maps.Copy(own, functions)
 	return own, functions
@@ -56,7 +56,7 @@ func (g *gateway) find(c *call.Call, r *http.Request) (endpoint, *missing) {
 	case r.Method == http.MethodConnect || r.Method == http.MethodTrace: // a function would show a caller what only it is sent
 		return endpoint{}, &missing{err: problem.New(problem.MethodNotAllowed, "expected another method than %s", r.Method)}
 	case c.Bound != nil && !isV2(r):
-		return endpoint{route: "/", serve: g.native}, nil
+		return endpoint{route: "/", limits: true, serve: g.native}, nil
 	default:
 		return endpoint{}, &missing{err: problem.New(problem.NotFound, "there is no such URL; /openapi.json lists them")}
 	}
@@ -73,7 +73,7 @@ func (g *gateway) procedure(r *http.Request) (endpoint, *missing) {
 	if !ok || r.URL.RawQuery != "" || r.URL.ForceQuery {
 		return endpoint{}, &missing{err: problem.New(problem.Unimplemented, "there is no such procedure")}
 	}
-	return endpoint{route: path, public: p.Public, stream: p.Stream, up: p.Up, serve: p.Serve}, nil
+	return endpoint{route: path, public: p.Public, stream: p.Stream, up: p.Up, limits: p.Limits, serve: p.Serve}, nil
 }
 
 // match is a response writer by which an http.ServeMux reports what it found: an

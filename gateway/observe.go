@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -29,9 +30,9 @@ const noRoute = "none"
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	c := &call.Call{
-		Protocol: protocolOf(r), Source: r.RemoteAddr, Host: r.Host, Header: r.Header, Log: &call.Entry{Route: noRoute},
+		Protocol: protocolOf(r), Source: r.RemoteAddr, Host: r.Host, Path: r.URL.Path, Header: r.Header, Log: &call.Entry{Route: noRoute},
 	}
-	rec := &recorder{ResponseWriter: w}
+	rec := &recorder{ResponseWriter: w, call: c}
 	g.metrics.inFlight.Inc()
 	defer func() {
 		g.metrics.inFlight.Dec()
@@ -187,26 +188,34 @@ func statusLabel(status int) string {
 	}
 }
 
-// recorder counts what is answered.
+// recorder counts what is answered, and adds what is known of the call to it.
 type recorder struct {
 	http.ResponseWriter
+	call   *call.Call
 	status int
 	bytes  int64
 }
 
+// begin notes the answer's status, before its headers are sent.
+func (r *recorder) begin(status int) {
+	if r.status != 0 {
+		return
+	}
+	r.status = status
+	maps.Copy(r.Header(), r.call.Answer)
+}
+
 // WriteHeader implements http.ResponseWriter.
 func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 && status >= http.StatusOK {
-		r.status = status
+	if status >= http.StatusOK {
+		r.begin(status)
 	}
 	r.ResponseWriter.WriteHeader(status)
 }
 
 // Write implements io.Writer.
 func (r *recorder) Write(p []byte) (int, error) {
-	if r.status == 0 {
-		r.status = http.StatusOK
-	}
+	r.begin(http.StatusOK)
 	n, err := r.ResponseWriter.Write(p)
 	r.bytes += int64(n)
 	return n, err
@@ -214,9 +223,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 
 // Flush implements http.Flusher, which connect asks for.
 func (r *recorder) Flush() {
-	if r.status == 0 {
-		r.status = http.StatusOK
-	}
+	r.begin(http.StatusOK)
 	_ = http.NewResponseController(r.ResponseWriter).Flush() // one that cannot has nothing to flush
 }
 

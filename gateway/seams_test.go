@@ -21,6 +21,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/door"
 	"github.com/modelserveai/modelserve/gateway/forward"
+	"github.com/modelserveai/modelserve/gateway/limit"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
@@ -31,17 +32,19 @@ type ledger struct {
 	mu       sync.Mutex
 	left     int
 	open     int
-	asked    []door.Ask
+	asked    []asked
 	charged  infer.Usage
-	reported int // grants that ended with a report
 	refusals []audit.Entry
 }
 
+// asked is what of a call's subject differs from way to way.
+type asked struct{ route, path, model string }
+
 // Admit implements door.Limiter.
-func (l *ledger) Admit(_ context.Context, c *call.Call, a door.Ask) (door.Share, error) {
+func (l *ledger) Admit(_ context.Context, s *limit.Subject) (door.Share, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.Tenant() == "" {
+	if s.Tenant == "" || s.Key == "" {
 		return nil, problem.New(problem.Internal, "a call of nobody")
 	}
 	if l.left == 0 {
@@ -49,7 +52,7 @@ func (l *ledger) Admit(_ context.Context, c *call.Call, a door.Ask) (door.Share,
 	}
 	l.left--
 	l.open++
-	l.asked = append(l.asked, a)
+	l.asked = append(l.asked, asked{s.Route, s.Path, s.Model})
 	return grant{l}, nil
 }
 
@@ -65,18 +68,20 @@ type grant struct{ of *ledger }
 // Header implements door.Share.
 func (grant) Header() http.Header { return http.Header{"Ratelimit": {`"calls";r=1`}} }
 
+// Measures implements door.Share.
+func (grant) Measures() bool { return true }
+
 // Done implements door.Share.
-func (g grant) Done(used infer.Usage, reported bool) {
+func (g grant) Done(used infer.Usage) {
 	g.of.mu.Lock()
 	defer g.of.mu.Unlock()
 	g.of.open--
 	g.of.charged.Add(used)
-	if reported {
-		g.of.reported++
-	}
 }
 
 func (l *ledger) limits(_ *gateway.Config, d *gateway.Deps) { d.Limiter, d.Refusals = l, l }
+
+const inferRoute = "/v2/models/{model}/infer"
 
 const cost = "rows=2, elements=8, compute_ms=1.500"
 
@@ -105,13 +110,13 @@ func TestEveryWayInIsLimitedAndCharged(t *testing.T) {
 		host, path string
 		function   string
 		serve      http.HandlerFunc
-		want       door.Ask
+		want       asked
 	}{
-		"V2, a header":             {"", "/v2/models/iris/infer", "pool", header, door.Ask{Verb: auth.DoInfer, Model: "iris"}},
-		"V2, a trailer":            {"", "/v2/models/iris/versions/2/infer", "pool", trailer(true), door.Ask{Verb: auth.DoInfer, Model: "iris", Version: "2"}},
-		"V2, a trailer that comes": {"", "/v2/models/iris/infer", "pool", trailer(false), door.Ask{Verb: auth.DoInfer, Model: "iris"}},
-		"native":                   {"ocr.default.localhost", "/", "ocr", header, door.Ask{Verb: auth.DoInfer}},
-		"native, a trailer":        {"ocr.default.localhost", "/x", "ocr", trailer(true), door.Ask{Verb: auth.DoInfer}},
+		"V2, a header":             {"", "/v2/models/iris/infer", "pool", header, asked{inferRoute, "/v2/models/iris/infer", "iris"}},
+		"V2, a trailer":            {"", "/v2/models/iris/versions/2/infer", "pool", trailer(true), asked{inferRoute, "/v2/models/iris/infer", "iris"}},
+		"V2, a trailer that comes": {"", "/v2/models/iris/infer", "pool", trailer(false), asked{inferRoute, "/v2/models/iris/infer", "iris"}},
+		"native":                   {"ocr.default.localhost", "/", "ocr", header, asked{"/", "/", "ocr"}},
+		"native, a trailer":        {"ocr.default.localhost", "/x", "ocr", trailer(true), asked{"/", "/x", "ocr"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -139,7 +144,7 @@ func TestEveryWayInIsLimitedAndCharged(t *testing.T) {
 				t.Errorf("the caller gets the report: %v, trailers %v", res.Header, res.Trailer)
 			}
 			w.server.Close() // waits for the call's end
-			l.charges(t, []door.Ask{tc.want}, 1)
+			l.charges(t, []asked{tc.want}, 1)
 			refused := l.left
 			if refused != 0 {
 				t.Errorf("%d are left of one", refused)
@@ -149,15 +154,15 @@ func TestEveryWayInIsLimitedAndCharged(t *testing.T) {
 }
 
 // charges holds what was asked and charged of the ledger, and that nothing is open.
-func (l *ledger) charges(t *testing.T, asked []door.Ask, times int64) {
+func (l *ledger) charges(t *testing.T, want []asked, times int64) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	want := infer.Usage{Rows: 2 * times, Elements: 8 * times, Compute: time.Duration(times) * 1500 * time.Microsecond}
-	if diff := cmp.Diff(want, l.charged); diff != "" || l.reported != int(times) || l.open != 0 {
-		t.Errorf("%d reported, %d open; charged -want +got:\n%s", l.reported, l.open, diff)
+	cost := infer.Usage{Rows: 2 * times, Elements: 8 * times, Compute: time.Duration(times) * 1500 * time.Microsecond}
+	if diff := cmp.Diff(cost, l.charged); diff != "" || l.open != 0 {
+		t.Errorf("%d open; charged -want +got:\n%s", l.open, diff)
 	}
-	if diff := cmp.Diff(asked, l.asked); diff != "" {
+	if diff := cmp.Diff(want, l.asked, cmp.AllowUnexported(asked{})); diff != "" {
 		t.Errorf("asked -want +got:\n%s", diff)
 	}
 }
@@ -194,8 +199,8 @@ func TestGRPCIsLimitedAndCharged(t *testing.T) {
 	if err := conn.Invoke(with(t, "x-api-key", w.admin), service+"ModelInfer", in, &inferpb.ModelInferResponse{}); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("beyond the limit: %v", err)
 	}
-	ask := door.Ask{Verb: auth.DoInfer, Model: "iris"}
-	l.charges(t, []door.Ask{ask, ask, ask}, 3)
+	ask := asked{inferRoute, "/v2/models/iris/infer", "iris"}
+	l.charges(t, []asked{ask, ask, ask}, 3)
 }
 
 // TestWhatIsRefusedIsChargedNothing holds that a refused call reaches no function,
@@ -221,7 +226,7 @@ func TestWhatIsRefusedIsChargedNothing(t *testing.T) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open != 0 || l.reported != 0 || l.charged != (infer.Usage{}) {
+	if l.open != 0 || l.charged != (infer.Usage{}) {
 		t.Errorf("%d open, charged %v", l.open, l.charged)
 	}
 }

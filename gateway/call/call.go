@@ -20,6 +20,7 @@ type Call struct {
 	Protocol Protocol
 	Source   string // address and port of the caller, as far as trusted proxies report it
 	Host     string // as asked for, with its port
+	Path     string // of the URL, decoded
 
 	// Header is that of the request, without what only the platform may set; of a
 	// message of a stream, that of the stream. It has the caller's credential.
@@ -29,6 +30,9 @@ type Call struct {
 	Principal *auth.Principal // nil at what is answered without a credential
 
 	Log *Entry
+
+	// Answer is what the answer's headers have whatever it is; nil is nothing.
+	Answer http.Header
 }
 
 // Address is where the call came from; the zero Addr where that is not known.

@@ -15,6 +15,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/forward"
+	"github.com/modelserveai/modelserve/gateway/limit"
 	"github.com/modelserveai/modelserve/gateway/resolve"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -35,8 +36,9 @@ type Config struct {
 // Limiter decides whether a call may run now, and is charged what it took.
 type Limiter interface {
 	// Admit takes a call's share of what its caller has, before it is resolved. An
-	// error refuses it: a *problem.Error (overloaded) with when to come again.
-	Admit(ctx context.Context, c *call.Call, a Ask) (Share, error)
+	// error refuses it: a *problem.Error with when to come again. The share may be
+	// there too then, for its header.
+	Admit(ctx context.Context, s *limit.Subject) (Share, error)
 }
 
 // Share is what a call has of its caller's limits, from its admission to its end.
@@ -44,9 +46,13 @@ type Share interface {
 	// Header is what the answer reports of the caller's limits; it may be nil.
 	Header() http.Header
 
-	// Done ends the share, and is called once. used is what the function reported;
-	// reported is false where it did not.
-	Done(used infer.Usage, reported bool)
+	// Measures reports whether what the call takes is charged, not the call alone.
+	Measures() bool
+
+	// Done ends the share, and is called once: what the function reported, or else
+	// the time that the call was under way and what it named; nothing where no
+	// function had it.
+	Done(used infer.Usage)
 }
 
 // Audit records what was refused at the door. What changes something is recorded
@@ -141,12 +147,12 @@ func (d *Door) Find(ctx context.Context, c *call.Call, a Ask) (resolve.Version, 
 	if err := d.check(ctx, c, a); err != nil {
 		return resolve.Version{}, err
 	}
-	if d.Limiter != nil {
-		share, err := d.Limiter.Admit(ctx, c, a)
-		if err != nil {
-			return resolve.Version{}, err
-		}
-		share.Done(infer.Usage{}, false)
+	share, err := d.admit(ctx, c, d.subject(ctx, c, a))
+	if err != nil {
+		return resolve.Version{}, err
+	}
+	if share != nil {
+		defer share.Done(infer.Usage{})
 	}
 	return d.find(ctx, c, a)
 }
@@ -165,7 +171,7 @@ func (d *Door) Pass(ctx context.Context, c *call.Call, a Ask) (*Passage, error) 
 	if err := d.check(ctx, c, a); err != nil {
 		return nil, err
 	}
-	return d.pass(ctx, c, a, func() (*call.Target, error) {
+	return d.pass(ctx, c, d.subject(ctx, c, a), func() (*call.Target, error) {
 		found, err := d.find(ctx, c, a)
 		if err != nil {
 			return nil, err
@@ -187,7 +193,9 @@ func (d *Door) PassNative(ctx context.Context, c *call.Call, repeatable bool) (*
 	if err := d.Decide(ctx, c, auth.Action{Verb: auth.DoInfer, On: f.Name}); err != nil {
 		return nil, err
 	}
-	return d.pass(ctx, c, Ask{Verb: auth.DoInfer}, func() (*call.Target, error) {
+	s := d.plain(c)
+	s.Model, s.Known = f.Name, func() bool { return true }
+	return d.pass(ctx, c, s, func() (*call.Target, error) {
 		t := d.Resolver.Native(c.Bound)
 		// A function with models does nothing but run them; of another's calls
 		// only the method shows whether they change anything.
@@ -200,15 +208,12 @@ func (d *Door) PassNative(ctx context.Context, c *call.Call, repeatable bool) (*
 }
 
 // pass limits and resolves what was decided on.
-func (d *Door) pass(ctx context.Context, c *call.Call, a Ask, resolved func() (*call.Target, error)) (*Passage, error) {
-	p := &Passage{door: d, call: c}
-	if d.Limiter != nil {
-		share, err := d.Limiter.Admit(ctx, c, a)
-		if err != nil {
-			return nil, err
-		}
-		p.share = share
+func (d *Door) pass(ctx context.Context, c *call.Call, s *limit.Subject, resolved func() (*call.Target, error)) (*Passage, error) {
+	share, err := d.admit(ctx, c, s)
+	if err != nil {
+		return nil, err
 	}
+	p := &Passage{door: d, call: c, share: share}
 	t, err := resolved()
 	if err != nil {
 		p.End()

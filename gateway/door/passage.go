@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/forward"
@@ -21,6 +22,8 @@ type Passage struct {
 	share Share // nil without a limiter
 
 	mu       sync.Mutex
+	began    time.Time // when it was sent; zero before that
+	named    *named    // what its request names; nil where nobody asks
 	used     infer.Usage
 	reported bool
 	ended    bool
@@ -30,21 +33,47 @@ type Passage struct {
 // answer. The answer's body is to be closed; what the call took, in a header or in
 // a trailer behind it, is taken off.
 func (p *Passage) Send(ctx context.Context, r *http.Request) (*http.Response, error) {
+	p.send(r)
 	res, err := p.door.Forwarder.Forward(ctx, p.call, p.Target, r)
 	if err != nil {
+		p.ran(err, 0)
 		return nil, err
 	}
+	p.ran(nil, res.StatusCode)
 	p.charge(res.Header)
 	res.Body = &charged{res.Body, p, res}
-	if p.share != nil {
-		for name, values := range p.share.Header() {
-			res.Header[name] = values
-		}
-	}
 	if res.StatusCode < http.StatusBadRequest && p.Target.Alias != "" && res.Header.Get(infer.AliasHeader) == "" {
 		res.Header.Set(infer.AliasHeader, p.Target.Alias)
 	}
 	return res, nil
+}
+
+// send notes that the call's request is sent, and looks at it where its cost counts.
+func (p *Passage) send(r *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.began.IsZero() {
+		p.began = time.Now()
+	}
+	if p.share != nil && p.share.Measures() && r.Body != nil && r.Body != http.NoBody {
+		p.named = &named{ReadCloser: r.Body, encoding: r.Header.Get("Content-Encoding")}
+		r.Body = p.named
+	}
+}
+
+// ran notes whether the call's request may have been run: not where it came to no
+// function, nor where that refused it.
+func (p *Passage) ran(err error, status int) {
+	refused := status >= http.StatusBadRequest && status < http.StatusInternalServerError || status == http.StatusServiceUnavailable
+	switch problem.CodeOf(err) {
+	case problem.Unavailable, problem.ModelUnavailable, problem.BadGateway, problem.Overloaded:
+		refused = true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if refused {
+		p.began = time.Time{}
+	}
 }
 
 // Serve forwards a request of HTTP by a proxy, with another path, and ends the
@@ -115,9 +144,17 @@ func (p *Passage) End() {
 		return
 	}
 	p.ended = true
-	if p.share != nil {
-		p.share.Done(p.used, p.reported)
+	if p.share == nil {
+		return
 	}
+	used := p.used
+	if !p.reported && !p.began.IsZero() {
+		used = infer.Usage{Rows: 1, Compute: time.Since(p.began)}
+		if p.named != nil {
+			used.Rows, used.Elements = p.named.of(p.call.Protocol)
+		}
+	}
+	p.share.Done(used)
 }
 
 // charged is the body of an answer, behind which the trailers are.

@@ -3,6 +3,7 @@ package limit
 import (
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -259,6 +260,11 @@ func (r *rule) apart() string {
 		names[i] = string(by)
 	}
 	return " for each " + strings.Join(names, ", ")
+}
+
+// Measures reports whether what the call takes is charged.
+func (g *Grant) Measures() bool {
+	return g != nil && slices.ContainsFunc(g.uses, func(u use) bool { return u.kind != Places && u.Cost != Requests })
 }
 
 // Done ends the call, and is charged with what it took. Only the first call counts.

@@ -74,7 +74,7 @@ type Subject struct {
 	Route   string // the pattern of what was called, the same by whichever protocol
 	Path    string // of the URL, decoded; of a model's inference that of REST
 	Model   string // "" where none is called
-	Known   bool   // the model is one that is published: names that callers make up share one count
+	Known   func() bool // whether the model is one that there is: names that callers make up share one count
 	Address netip.Addr
 }
 
@@ -108,7 +108,7 @@ func (r *Rule) combination(s *Subject) (string, bool) {
 			switch {
 			case s.Model == "":
 				return "", false
-			case s.Known:
+			case s.Known():
 				part = s.Model
 			}
 		case ByAddress:

@@ -177,5 +177,11 @@ func (r *Resolver) Versions(ctx context.Context, bound *route.Bound, name string
 	return bound.Versions(name), nil
 }
 
+// Known reports whether there is a model of this name, as far as is known.
+func (r *Resolver) Known(ctx context.Context, bound *route.Bound, name string) bool {
+	versions, err := r.Versions(ctx, bound, name)
+	return err == nil && len(versions) > 0
+}
+
 // Renew asks now what is published.
 func (r *Resolver) Renew(ctx context.Context) { r.catalog.Renew(ctx) }

@@ -60,6 +60,7 @@ type Procedure struct {
 	Public bool // at the gateway's own host: probes ask for its health without a key
 	Stream bool // it goes on until its client or the server ends it
 	Up     bool // its client sends message after message
+	Limits bool // it has the door limit what it is for
 	Serve  func(c *call.Call, w http.ResponseWriter, r *http.Request) error
 }
 
@@ -71,7 +72,8 @@ func (s *Service) Procedure(path string) (Procedure, bool) {
 	}
 	answer, ok := s.procedures[path]
 	up := path == rpc.GRPCInferenceServiceModelStreamInferProcedure
-	return Procedure{Stream: up, Up: up, Serve: func(c *call.Call, w http.ResponseWriter, r *http.Request) error {
+	limits := strings.Contains(path, "/Model") || strings.Contains(path, "/RepositoryModel")
+	return Procedure{Stream: up, Up: up, Limits: limits, Serve: func(c *call.Call, w http.ResponseWriter, r *http.Request) error {
 		return s.serveProcedure(answer, up, c, w, r)
 	}}, ok
 }

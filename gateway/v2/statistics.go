@@ -48,6 +48,12 @@ func (s *Service) collect(ctx context.Context, c *call.Call, name, version strin
 		}
 		name, number = found.Ref.Name, strconv.Itoa(found.Ref.Version)
 		path = "/v2/models/" + name + "/stats"
+	} else {
+		end, err := s.Door.Admit(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		defer end()
 	}
 	holders := s.holders(c.Bound, name)
 	answers := make([][]modelStats, len(holders))

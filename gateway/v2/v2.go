@@ -84,28 +84,29 @@ func New(c Config) *Service {
 // Endpoint is one URL, by a pattern of http.ServeMux.
 type Endpoint struct {
 	Method, Pattern string
+	Limits          bool // it has the door limit what it is for
 	Serve           func(c *call.Call, w http.ResponseWriter, r *http.Request) error
 }
 
 // Endpoints are the protocol's URLs. All are on functions' hosts too.
 func (s *Service) Endpoints() []Endpoint {
 	table := []Endpoint{
-		{http.MethodGet, "/v2", s.serverMetadata},
-		{http.MethodGet, "/v2/health/live", s.live},
-		{http.MethodGet, "/v2/health/ready", s.ready},
-		{http.MethodGet, "/v2/models/stats", s.statistics},
-		{http.MethodGet, "/v2/repository/index", s.index},
-		{http.MethodPost, "/v2/repository/index", s.index},
-		{http.MethodPost, "/v2/repository/models/{model}/load", s.load},
-		{http.MethodPost, "/v2/repository/models/{model}/unload", s.unload},
+		{http.MethodGet, "/v2", false, s.serverMetadata},
+		{http.MethodGet, "/v2/health/live", false, s.live},
+		{http.MethodGet, "/v2/health/ready", false, s.ready},
+		{http.MethodGet, "/v2/models/stats", true, s.statistics},
+		{http.MethodGet, "/v2/repository/index", false, s.index},
+		{http.MethodPost, "/v2/repository/index", false, s.index},
+		{http.MethodPost, "/v2/repository/models/{model}/load", true, s.load},
+		{http.MethodPost, "/v2/repository/models/{model}/unload", true, s.unload},
 	}
 	for _, model := range []string{"/v2/models/{model}", "/v2/models/{model}/versions/{version}"} {
 		table = append(table,
-			Endpoint{http.MethodGet, model, s.modelMetadata},
-			Endpoint{http.MethodGet, model + "/ready", s.modelReady},
-			Endpoint{http.MethodGet, model + "/config", s.modelConfig},
-			Endpoint{http.MethodGet, model + "/stats", s.statistics},
-			Endpoint{http.MethodPost, model + "/infer", s.infer})
+			Endpoint{http.MethodGet, model, true, s.modelMetadata},
+			Endpoint{http.MethodGet, model + "/ready", true, s.modelReady},
+			Endpoint{http.MethodGet, model + "/config", true, s.modelConfig},
+			Endpoint{http.MethodGet, model + "/stats", true, s.statistics},
+			Endpoint{http.MethodPost, model + "/infer", true, s.infer})
 	}
 	return table
 }

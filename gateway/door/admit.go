@@ -1,0 +1,72 @@
+package door
+
+import (
+	"context"
+
+	"github.com/modelserveai/modelserve/gateway/auth"
+	"github.com/modelserveai/modelserve/gateway/call"
+	"github.com/modelserveai/modelserve/gateway/limit"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// Admit limits a call that goes to no model, by its URL. What it returns is called when
+// the call ends.
+func (d *Door) Admit(ctx context.Context, c *call.Call) (end func(), err error) {
+	share, err := d.admit(ctx, c, d.plain(c))
+	if err != nil || share == nil {
+		return func() {}, err
+	}
+	return func() { share.Done(infer.Usage{}) }, nil
+}
+
+// admit has a call limited, and notes what its answer reports of that. The share is nil
+// where nothing is limited, or the call was refused.
+func (d *Door) admit(ctx context.Context, c *call.Call, s *limit.Subject) (Share, error) {
+	if d.Limiter == nil {
+		return nil, nil //nolint:nilnil // no share of nothing
+	}
+	share, err := d.Limiter.Admit(ctx, s)
+	if share != nil {
+		c.Answer = share.Header()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return share, nil
+}
+
+// plain is what a call is to the limits by its URL alone.
+func (d *Door) plain(c *call.Call) *limit.Subject {
+	s := &limit.Subject{Tenant: c.Tenant(), Route: c.Log.Route, Path: c.Path, Address: c.Address()}
+	if p := c.Principal; p != nil {
+		if s.Key = p.Lineage; s.Key == "" {
+			s.Key = p.Subject
+		}
+	}
+	return s
+}
+
+// subject is what a call of a model is to the limits: the same by whichever protocol,
+// and whichever version it names, so that none of these is a way around one.
+func (d *Door) subject(ctx context.Context, c *call.Call, a Ask) *limit.Subject {
+	s := d.plain(c)
+	before, behind := paths(a.Verb)
+	s.Route, s.Path = before+"{model}"+behind, before+a.Model+behind
+	s.Model = a.Model
+	s.Known = func() bool { return d.Resolver.Known(ctx, c.Bound, a.Model) }
+	return s
+}
+
+// paths are what stands before and behind a model's name in the URL of what is done.
+func paths(verb auth.Verb) (before, behind string) {
+	switch verb {
+	case auth.DoInfer:
+		return "/v2/models/", "/infer"
+	case auth.DoCount:
+		return "/v2/models/", "/stats"
+	case auth.DoLoad:
+		return "/v2/repository/models/", ""
+	default:
+		return "/v2/models/", ""
+	}
+}
