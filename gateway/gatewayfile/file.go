@@ -11,16 +11,19 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/auth/jwt"
+	"github.com/modelserveai/modelserve/gateway/limit"
 )
 
 // File is what a gateway's file says.
 type File struct {
 	Issuers []jwt.Issuer
+	Limits  []limit.Rule
+	Down    limit.Down    // what limits do while their Redis cannot be reached
 	Stale   time.Duration // how long known keys stay good while the database cannot be reached
 }
 
 // Default is what is in force without a file.
-func Default() *File { return &File{Stale: 30 * time.Second} }
+func Default() *File { return &File{Stale: 30 * time.Second, Down: limit.Closed} }
 
 // Written is a duration as people write one in the file: "1h", not "1h0m0s".
 func Written(d time.Duration) string {
@@ -84,7 +87,9 @@ type form struct {
 			Scopes   []string `json:"scopes"`
 		} `json:"login"`
 	} `json:"issuers"`
-	Stale string `json:"stale"`
+	Stale     string      `json:"stale"`
+	Limits    []limitForm `json:"limits"`
+	RedisDown limit.Down  `json:"redis_down"`
 }
 
 // Bounds of what is said, and what is in force where nothing is.
@@ -135,6 +140,14 @@ func (f *form) file(at func(path string) int, faults Faults) (*File, Faults) {
 		if w.Login != nil {
 			out.Issuers[i].Login = &jwt.Login{ClientID: w.Login.ClientID, Scopes: w.Login.Scopes}
 		}
+	}
+	out.Limits = f.limits(func(path, detail string) {
+		if !known[path] {
+			faults = append(faults, Fault{path, at(path), detail})
+		}
+	})
+	if f.RedisDown != "" {
+		out.Down = f.RedisDown
 	}
 	if faults != nil {
 		return nil, faults

@@ -11,6 +11,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/auth/jwt"
 	"github.com/modelserveai/modelserve/gateway/gatewayfile"
+	"github.com/modelserveai/modelserve/gateway/limit"
 )
 
 const head = "apiVersion: modelserve.dev/v1\nkind: Gateway\n"
@@ -21,8 +22,8 @@ func TestGoodFiles(t *testing.T) {
 		text string
 		want gatewayfile.File
 	}{
-		"nothing decided": {head, gatewayfile.File{Stale: 30 * time.Second}},
-		"as JSON":         {`{"apiVersion": "modelserve.dev/v1", "kind": "Gateway", "stale": "1m"}`, gatewayfile.File{Stale: time.Minute}},
+		"nothing decided": {head, gatewayfile.File{Down: limit.Closed, Stale: 30 * time.Second}},
+		"as JSON":         {`{"apiVersion": "modelserve.dev/v1", "kind": "Gateway", "stale": "1m"}`, gatewayfile.File{Down: limit.Closed, Stale: time.Minute}},
 		"an issuer": {head + `
 stale: 30s
 issuers:
@@ -33,21 +34,46 @@ issuers:
     tenant: claims.org
     roles: claims.groups
     login: {client_id: cli, scopes: [openid]}
-`, gatewayfile.File{Stale: 30 * time.Second, Issuers: []jwt.Issuer{{
+`, gatewayfile.File{Down: limit.Closed, Stale: 30 * time.Second, Issuers: []jwt.Issuer{{
 			Issuer: "https://id.example.com", Audiences: []string{"modelserve"}, Algorithms: []string{"RS256", "ES256"}, Leeway: 30 * time.Second,
 			Tenant: "claims.org", Roles: "claims.groups", Login: &jwt.Login{ClientID: "cli", Scopes: []string{"openid"}},
 		}}}},
 		"what is said of nothing is spelled out": {head + "issuers: [{issuer: https://a.b, audiences: [c], tenant: claims.o}]\n", gatewayfile.File{
-			Stale: 30 * time.Second, Issuers: []jwt.Issuer{{
+			Down: limit.Closed, Stale: 30 * time.Second, Issuers: []jwt.Issuer{{
 				Issuer: "https://a.b", Audiences: []string{"c"}, Algorithms: []string{"RS256", "ES256"}, Leeway: 30 * time.Second, Tenant: "claims.o",
 			}},
 		}},
 		"no leeway": {head + "issuers: [{issuer: https://a.b, audiences: [c], tenant: claims.o, leeway: 0s}]\n", gatewayfile.File{
-			Stale: 30 * time.Second, Issuers: []jwt.Issuer{{
+			Down: limit.Closed, Stale: 30 * time.Second, Issuers: []jwt.Issuer{{
 				Issuer: "https://a.b", Audiences: []string{"c"}, Algorithms: []string{"RS256", "ES256"}, Tenant: "claims.o",
 			}},
 		}},
-		"lines that end as on Windows": {"apiVersion: modelserve.dev/v1\r\nkind: Gateway\r\n", gatewayfile.File{Stale: 30 * time.Second}},
+		"limits": {head + `
+redis_down: open
+limits:
+  - name: per-tenant
+    match: {tenant: "*", route: "*", model: "text-*", path: "/v2/*"}
+    per: [tenant]
+    rate: 100/s
+    burst: 200
+    cost: requests
+  - {name: slow, rate: 6/m}
+  - name: monthly
+    per: [tenant]
+    quota: 1000000/month
+    cost: rows
+    at_quota: report
+  - {name: at-once, per: [tenant, model], concurrency: 32}
+`, gatewayfile.File{Down: limit.Open, Stale: 30 * time.Second, Limits: []limit.Rule{
+			{
+				Name: "per-tenant", Match: limit.Match{Tenant: "*", Route: "*", Model: "text-*", Path: "/v2/*"},
+				Per: []limit.By{limit.ByTenant}, Rate: 100, Burst: 200, Cost: limit.Requests,
+			},
+			{Name: "slow", Rate: 0.1, Burst: 6, Cost: limit.Requests},
+			{Name: "monthly", Per: []limit.By{limit.ByTenant}, Quota: 1_000_000, Period: limit.Month, Report: true, Cost: limit.Rows},
+			{Name: "at-once", Per: []limit.By{limit.ByTenant, limit.ByModel}, Concurrency: 32, Cost: limit.Requests},
+		}}},
+		"lines that end as on Windows": {"apiVersion: modelserve.dev/v1\r\nkind: Gateway\r\n", gatewayfile.File{Down: limit.Closed, Stale: 30 * time.Second}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -91,6 +117,40 @@ issuers:
 		}},
 		"durations": {head + "stale: 2h\nissuers:\n  - {issuer: https://a, audiences: [b], tenant: claims.c, leeway: 6m}\n", []string{
 			"line 3: stale: expected a duration, 1s to 1h", "line 5: issuers[0].leeway: expected a duration, 0s to 5m",
+		}},
+		"limits": {head + `
+limits:
+  - {name: a, rate: 1/s}
+  - {name: a, quota: 1/day}
+  - {name: b}
+  - {name: c, rate: 1/s, quota: 1/day}
+  - {name: d, rate: 0/s}
+  - {name: e, rate: 9999999999/h}
+  - {name: f, quota: 1000000000000000/month}
+  - {name: g, concurrency: 1, cost: rows}
+  - {name: h, rate: 1/s, at_quota: report}
+  - {name: i, quota: 1/day, burst: 3}
+  - {name: j, quota: 1/day, per: [address]}
+`, []string{
+			"line 6: limits[1].name: expected a name that no other", "line 7: limits[2]: expected one of rate", "line 8: limits[3]: expected one of rate",
+			"line 9: limits[4].rate: expected 1 to", "line 10: limits[5].rate", "line 11: limits[6].quota: expected 1 to", "line 12: limits[7].cost: expected requests",
+			"line 13: limits[8].at_quota: expected none", "line 14: limits[9].burst: expected none", "line 15: limits[10].per: expected no address",
+		}},
+		"forms of limits": {head + `
+redis_down: maybe
+limits:
+  - {name: A, rate: 1/s}
+  - {rate: 1/s}
+  - {name: b, rate: 1/week}
+  - {name: c, rate: 1/s, match: {model: "a*b"}}
+  - {name: f, rate: 1/s, match: {host: x}}
+  - {name: d, rate: 1/s, per: [tenant, tenant]}
+  - {name: e, rate: 1/s, burst: 0}
+  - {name: g, rate: 1/s, cost: tokens}
+`, []string{
+			"line 4: redis_down: expected one of closed, open", "line 6: limits[0].name", "line 7: limits[1].name: it is missing", "line 8: limits[2].rate",
+			"line 9: limits[3].match.model: expected a name, or the beginning", "line 10: limits[4].match.host: there is no such field", "line 11: limits[5].per",
+			"line 12: limits[6].burst: expected at least 1", "line 13: limits[7].cost: expected one of requests",
 		}},
 		"no number":  {head + "stale: .nan\nissuers: -.inf\n", []string{"line 3: stale: expected a number", "line 4: issuers: expected a number"}},
 		"no newline": {head + "stale: 1m", []string{"line 3: the file may be half written"}},

@@ -288,7 +288,11 @@ func (t *tree) faultsOf(e *jsonschema.ValidationError) Faults {
 	case *kind.Type:
 		return one("expected %s", strings.Join(k.Want, " or "))
 	case *kind.Pattern:
-		return one("expected a duration such as 30s")
+		return one("expected %s", patterned(k.Want))
+	case *kind.Minimum:
+		return one("expected at least %s", k.Want.RatString())
+	case *kind.Maximum:
+		return one("expected at most %s", k.Want.RatString())
 	case *kind.MinItems:
 		return one("expected at least %d", k.Want)
 	case *kind.MaxItems:
@@ -310,4 +314,20 @@ func list(values []any) string {
 		texts[i] = fmt.Sprint(v)
 	}
 	return strings.Join(texts, ", ")
+}
+
+// patterned is what a text is that a pattern of the schema is for.
+func patterned(pattern string) string {
+	switch {
+	case strings.Contains(pattern, "/(s|"):
+		return "so many a second, minute or hour, as 100/s"
+	case strings.Contains(pattern, "/(day|"):
+		return "so many a day or month, as 1000000/month"
+	case strings.Contains(pattern, "ms|s|"):
+		return "a duration such as 30s"
+	case strings.HasPrefix(pattern, "^[a-z0-9]"):
+		return "a DNS label: a-z, 0-9 and hyphens within, at most 63"
+	default:
+		return "a name, or the beginning of names with a * behind it"
+	}
 }

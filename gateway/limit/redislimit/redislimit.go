@@ -80,6 +80,7 @@ func options(url string) (*redis.Options, *redis.ClusterOptions, error) {
 		o.MaxRetries, o.MaxRedirects = -1, -1
 		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = Timeout, Timeout, Timeout, Timeout
 		o.ContextTimeoutEnabled, o.DisableIdentity, o.DialerRetries = true, true, 1
+		o.ClusterStateReloadInterval = time.Second // a primary that is dead redirects nobody
 		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 		return nil, o, nil
 	}
