@@ -15,6 +15,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/postgres"
 	"github.com/modelserveai/modelserve/gateway/rights"
+	"github.com/modelserveai/modelserve/test/netfault"
 	"github.com/modelserveai/modelserve/test/postgrestest"
 )
 
@@ -143,7 +144,7 @@ func TestServerThatTakesNoWrites(t *testing.T) {
 func TestBlackHole(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.Start(t)
-	proxy := postgrestest.NewProxy(t, server.Address())
+	proxy := netfault.NewProxy(t, server.Address())
 	s := open(t, postgrestest.URL(proxy.Address(), server.Database(t, "")))
 	at := mustPut(t, s, "r")
 	proxy.Hang(true)
