@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings what the tests use and the platform does not: a client nobody here
 # wrote, in Python, beside the other things that are fetched, and the ONNX
-# project's node tests and PostgreSQL from Debian. Does nothing when they are there.
+# project's node tests, PostgreSQL and Redis from Debian. Does nothing when they are there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,6 +9,8 @@ cd "$(dirname "$0")/.."
 command -v curl >/dev/null || debian curl "The tests paste the curl lines that the platform prints."
 [ -d /usr/share/libonnx-testdata/data/node ] || debian libonnx-testdata "The tests take the ONNX project's node tests from Debian."
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || debian postgresql "The tests start PostgreSQL servers of their own."
+# redis-tools has the program too, and starts no server of its own.
+command -v redis-server >/dev/null || command -v redis-check-rdb >/dev/null || debian redis-tools "The tests start Redis servers of their own."
 
 test/clients/setup.sh
 
