@@ -1,6 +1,12 @@
 package redislimit_test
 
 import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,19 +16,23 @@ import (
 	"github.com/modelserveai/modelserve/gateway/limit"
 	"github.com/modelserveai/modelserve/gateway/limit/limittest"
 	"github.com/modelserveai/modelserve/gateway/limit/redislimit"
+	"github.com/modelserveai/modelserve/test/redistest"
 )
 
-// store is a Redis at a URL.
+// store is a part of a Redis at a URL, by a prefix of its own.
 type store struct {
-	url    string
-	client redis.UniversalClient
-	next   int
+	url, prefix string
+	client      redis.UniversalClient
+	next        atomic.Int64
+}
+
+func newStore(url string, client redis.UniversalClient) *store {
+	return &store{url: url, prefix: "test-" + strings.ToLower(rand.Text()), client: client}
 }
 
 func (s *store) Replica(t *testing.T) limit.Counters {
 	t.Helper()
-	s.next++
-	c, err := redislimit.Open(s.url, "test", "replica"+string(rune('0'+s.next)))
+	c, err := redislimit.Open(s.url, s.prefix, fmt.Sprintf("replica%d", s.next.Add(1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,14 +43,29 @@ func (s *store) Replica(t *testing.T) limit.Counters {
 func (s *store) Lifetimes(t *testing.T) map[string]time.Duration {
 	t.Helper()
 	out := map[string]time.Duration{}
-	keys, err := s.client.Keys(t.Context(), "{test}:*").Result()
+	var mu sync.Mutex
+	look := func(ctx context.Context, client redis.UniversalClient) error {
+		keys, err := client.Keys(ctx, "{"+s.prefix+"}:*").Result()
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, key := range keys {
+			if out[key], err = client.PTTL(ctx, key).Result(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err := error(nil)
+	if cluster, ok := s.client.(*redis.ClusterClient); ok {
+		err = cluster.ForEachMaster(t.Context(), func(ctx context.Context, client *redis.Client) error { return look(ctx, client) })
+	} else {
+		err = look(t.Context(), s.client)
+	}
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, key := range keys {
-		if out[key], err = s.client.PTTL(t.Context(), key).Result(); err != nil {
-			t.Fatal(err)
-		}
 	}
 	return out
 }
@@ -59,6 +84,30 @@ func TestMiniredis(t *testing.T) {
 		m := miniredis.RunT(t)
 		client := redis.NewClient(&redis.Options{Addr: m.Addr()})
 		t.Cleanup(func() { _ = client.Close() })
-		return &store{url: "redis://" + m.Addr(), client: client}
+		return newStore("redis://"+m.Addr(), client)
+	})
+}
+
+func TestRedis(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	limittest.Run(t, func(t *testing.T) limittest.Store {
+		t.Helper()
+		return newStore(server.URL(), server.Client())
+	})
+}
+
+func TestRedisCluster(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t)
+	options, err := redis.ParseClusterURL(cluster.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClusterClient(options)
+	t.Cleanup(func() { _ = client.Close() })
+	limittest.Run(t, func(t *testing.T) limittest.Store {
+		t.Helper()
+		return newStore(cluster.URL(), client)
 	})
 }
