@@ -9,6 +9,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/control/operation"
 	"github.com/modelserveai/modelserve/gateway/gatewayfile"
+	"github.com/modelserveai/modelserve/gateway/limit"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -39,6 +40,31 @@ type Gateway struct {
 	Bad        string    `json:"bad,omitempty" doc:"what is wrong with the file as it is now, while an earlier one is in force"`
 	Stale      string    `json:"stale" doc:"how long known keys stay good while the database cannot be reached"`
 	Issuers    []Issuer  `json:"issuers"`
+	Limits     []Limit   `json:"limits"`
+	RedisDown  string    `json:"redis_down" doc:"what limits do while their Redis cannot be reached: closed or open"`
+}
+
+// Match is which calls a limit is for: by names, or beginnings of names with * behind them.
+type Match struct {
+	Tenant string `json:"tenant,omitempty"`
+	Key    string `json:"key,omitempty"`
+	Route  string `json:"route,omitempty"`
+	Model  string `json:"model,omitempty"`
+	Path   string `json:"path,omitempty"`
+}
+
+// Limit is how much callers may have. One of rate, quota and concurrency is there.
+type Limit struct {
+	Name        string   `json:"name"`
+	Match       Match    `json:"match,omitzero" doc:"which calls it is for"`
+	Per         []string `json:"per,omitzero" doc:"what its counts are apart by"`
+	Rate        float64  `json:"rate,omitzero" doc:"units of the cost a second"`
+	Burst       float64  `json:"burst,omitzero"`
+	Quota       int64    `json:"quota,omitzero"`
+	Period      string   `json:"period,omitzero" doc:"day or month"`
+	Concurrency int      `json:"concurrency,omitzero" doc:"calls at once"`
+	Cost        string   `json:"cost"`
+	AtQuota     string   `json:"at_quota,omitzero"`
 }
 
 // Issuer is who may call with tokens of theirs.
@@ -55,6 +81,23 @@ type Issuer struct {
 	Admin      bool     `json:"admin"`
 }
 
+func shownLimit(r *limit.Rule) Limit {
+	out := Limit{
+		Name: r.Name, Rate: r.Rate, Burst: r.Burst, Quota: r.Quota, Period: string(r.Period), Concurrency: r.Concurrency, Cost: string(r.Cost),
+		Match: Match(r.Match),
+	}
+	for _, by := range r.Per {
+		out.Per = append(out.Per, string(by))
+	}
+	if r.Quota > 0 {
+		out.AtQuota = "refuse"
+		if r.Report {
+			out.AtQuota = "report"
+		}
+	}
+	return out
+}
+
 type getFileOutput struct{ Body Gateway }
 
 func (a *API) getFile(context.Context, *call.Call, *struct{}) (*getFileOutput, error) {
@@ -64,8 +107,11 @@ func (a *API) getFile(context.Context, *call.Call, *struct{}) (*getFileOutput, e
 	is := a.deps.File.InForce()
 	out := &getFileOutput{Gateway{
 		Generation: is.Generation, Digest: is.Digest, Since: is.Since.UTC(), AgeSeconds: time.Since(is.Since).Seconds(), Bad: is.Bad,
-		Stale: gatewayfile.Written(is.File.Stale),
+		Stale: gatewayfile.Written(is.File.Stale), RedisDown: string(is.File.Down),
 	}}
+	for i := range is.File.Limits {
+		out.Body.Limits = append(out.Body.Limits, shownLimit(&is.File.Limits[i]))
+	}
 	for i := range is.File.Issuers {
 		f := &is.File.Issuers[i]
 		shown := Issuer{

@@ -9,6 +9,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth/jwt"
 	"github.com/modelserveai/modelserve/gateway/control"
 	"github.com/modelserveai/modelserve/gateway/gatewayfile"
+	"github.com/modelserveai/modelserve/gateway/limit"
 )
 
 // inForce is what a gateway's file says.
@@ -27,11 +28,20 @@ func TestTheFileIsShownAsItIsInForce(t *testing.T) {
 		{Issuer: "b", JWKSURI: "https://keys.test/b", Audiences: []string{"x"}, Algorithms: []string{"RS256"}, Tenant: "claims.org", Roles: "claims.r", Admin: true},
 		{Issuer: "c", JWKSFile: "/keys.json", Audiences: []string{"x"}, Algorithms: []string{"RS256"}, Tenant: "claims.org"},
 	}
-	a := newAPI(t, func(d *control.Deps) { d.File = inForce{&gatewayfile.File{Issuers: issuers, Stale: time.Minute}} })
+	limits := []limit.Rule{
+		{Name: "fast", Match: limit.Match{Model: "text-*"}, Per: []limit.By{limit.ByTenant}, Rate: 100, Burst: 200, Cost: limit.Requests},
+		{Name: "monthly", Quota: 1000, Period: limit.Month, Report: true, Cost: limit.Rows},
+		{Name: "at-once", Concurrency: 4, Cost: limit.Requests},
+	}
+	file := &gatewayfile.File{Issuers: issuers, Limits: limits, Down: limit.Open, Stale: time.Minute}
+	a := newAPI(t, func(d *control.Deps) { d.File = inForce{file} })
 	const want = `"stale":"1m","issuers":[` +
 		`{"issuer":"https://id.test/a/","audiences":["x"],"discovery":"https://id.test/a/.well-known/openid-configuration","algorithms":["ES256"],"leeway":"1m30s","tenant":"claims.org","admin":false},` +
 		`{"issuer":"b","audiences":["x"],"jwks_uri":"https://keys.test/b","algorithms":["RS256"],"leeway":"0s","tenant":"claims.org","roles":"claims.r","admin":true},` +
-		`{"issuer":"c","audiences":["x"],"jwks_file":"/keys.json","algorithms":["RS256"],"leeway":"0s","tenant":"claims.org","admin":false}]}`
+		`{"issuer":"c","audiences":["x"],"jwks_file":"/keys.json","algorithms":["RS256"],"leeway":"0s","tenant":"claims.org","admin":false}],"limits":[` +
+		`{"name":"fast","match":{"model":"text-*"},"per":["tenant"],"rate":100,"burst":200,"cost":"requests"},` +
+		`{"name":"monthly","quota":1000,"period":"month","cost":"rows","at_quota":"report"},` +
+		`{"name":"at-once","concurrency":4,"cost":"requests"}],"redis_down":"open"}`
 	if got := a.do(request{path: "/v1/gateway"}); got.status != http.StatusOK || !strings.HasSuffix(strings.TrimSpace(got.body), want) {
 		t.Errorf("%d %s, want %s", got.status, got.body, want)
 	}
