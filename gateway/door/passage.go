@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -65,8 +66,7 @@ func (p *Passage) send(r *http.Request) {
 // function, nor where that refused it.
 func (p *Passage) ran(err error, status int) {
 	refused := status >= http.StatusBadRequest && status < http.StatusInternalServerError || status == http.StatusServiceUnavailable
-	switch problem.CodeOf(err) {
-	case problem.Unavailable, problem.ModelUnavailable, problem.BadGateway, problem.Overloaded:
+	if slices.Contains([]problem.Code{problem.Unavailable, problem.ModelUnavailable, problem.BadGateway, problem.Overloaded}, problem.CodeOf(err)) {
 		refused = true
 	}
 	p.mu.Lock()

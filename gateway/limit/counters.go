@@ -22,7 +22,7 @@ type Kind int
 // The kinds.
 const (
 	Bucket Kind = iota
-	Places // concurrency
+	Places      // concurrency
 	Quota
 )
 

@@ -96,9 +96,9 @@ func (c *counter) aSecond(now time.Time) int64 {
 }
 
 func (c *counter) turn(now time.Time) {
-	switch s := now.Unix(); {
-	case s == c.second:
-	case s == c.second+1:
+	switch s := now.Unix(); s {
+	case c.second:
+	case c.second + 1:
 		c.second, c.was, c.now = s, c.now, 0
 	default:
 		c.second, c.was, c.now = s, 0, 0

@@ -70,10 +70,10 @@ const (
 // Subject is what a call is, to the rules.
 type Subject struct {
 	Tenant  string
-	Key     string // lineage of the key, or the token's subject
-	Route   string // the pattern of what was called, the same by whichever protocol
-	Path    string // of the URL, decoded; of a model's inference that of REST
-	Model   string // "" where none is called
+	Key     string      // lineage of the key, or the token's subject
+	Route   string      // the pattern of what was called, the same by whichever protocol
+	Path    string      // of the URL, decoded; of a model's inference that of REST
+	Model   string      // "" where none is called
 	Known   func() bool // whether the model is one that there is: names that callers make up share one count
 	Address netip.Addr
 }

@@ -58,7 +58,7 @@ func (s *store) Lifetimes(t *testing.T) map[string]time.Duration {
 		}
 		return nil
 	}
-	err := error(nil)
+	var err error
 	if cluster, ok := s.client.(*redis.ClusterClient); ok {
 		err = cluster.ForEachMaster(t.Context(), func(ctx context.Context, client *redis.Client) error { return look(ctx, client) })
 	} else {
