@@ -138,6 +138,7 @@ func layers() []layer {
 		{"gateway/catalog", []string{"gateway/internal/...", "runtime/model"}},
 		{"gateway/access", []string{"gateway/auth"}},
 		{"gateway/audit", nil},
+		{"gateway/usage", nil},
 		{"gateway/rights", []string{"gateway/access", "gateway/audit", "gateway/auth"}},
 		{"gateway/storetest", []string{"gateway/access", "gateway/audit", "gateway/auth", "gateway/rights"}},
 		{"gateway/sqlite", []string{"gateway/access", "gateway/audit", "gateway/auth", "gateway/internal/stored", "gateway/rights"}},
