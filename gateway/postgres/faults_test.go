@@ -15,6 +15,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/postgres"
 	"github.com/modelserveai/modelserve/gateway/rights"
+	"github.com/modelserveai/modelserve/gateway/usage"
 	"github.com/modelserveai/modelserve/test/netfault"
 	"github.com/modelserveai/modelserve/test/postgrestest"
 )
@@ -107,6 +108,11 @@ func TestServerThatStopsAndStartsAgain(t *testing.T) {
 		"entries": func() error { _, err := s.Entries(t.Context(), audit.Filter{Limit: 1}); return err },
 		"a chain": func() error { _, _, err := s.Chain(t.Context(), "a", audit.BeforeFirst); return err },
 		"heads":   func() error { _, err := s.Heads(t.Context(), time.Time{}, 1); return err },
+		"usage": func() error {
+			_, err := s.Usage(t.Context(), &usage.Query{By: usage.By{Day: true}, Limit: 1})
+			return err
+		},
+		"quotas": func() error { _, err := s.Quotas(t.Context(), []usage.QuotaKey{{}}); return err },
 	} {
 		err := read()
 		fails(t, what, err)

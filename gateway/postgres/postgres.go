@@ -21,6 +21,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/audit"
 	"github.com/modelserveai/modelserve/gateway/postgres/db"
 	"github.com/modelserveai/modelserve/gateway/rights"
+	"github.com/modelserveai/modelserve/gateway/usage"
 )
 
 //go:generate go -C ../../tools/sqlc tool sqlc generate -f ../../gateway/postgres/sqlc.yaml
@@ -40,8 +41,8 @@ func limits() map[string]string {
 	}
 }
 
-// Store is the gateway's state in a PostgreSQL database. It implements rights.Store
-// and audit.Store.
+// Store is the gateway's state in a PostgreSQL database. It implements rights.Store,
+// audit.Store and usage.Store.
 type Store struct {
 	pool, poll *pgxpool.Pool
 	queries    *db.Queries // of pool
@@ -50,6 +51,7 @@ type Store struct {
 var (
 	_ rights.Store = (*Store)(nil)
 	_ audit.Store  = (*Store)(nil)
+	_ usage.Store  = (*Store)(nil)
 )
 
 // Open connects to the database of a URL, and brings its schema up to date; several

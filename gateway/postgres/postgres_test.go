@@ -6,6 +6,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/postgres"
 	"github.com/modelserveai/modelserve/gateway/storetest"
+	"github.com/modelserveai/modelserve/gateway/usage"
 	"github.com/modelserveai/modelserve/test/postgrestest"
 )
 
@@ -47,5 +48,14 @@ func TestStore(t *testing.T) {
 	storetest.RunDurable(t, func(t *testing.T) (storetest.Database, storetest.SQL) {
 		d := newDatabase(t, server, "")
 		return d, d.SQL
+	})
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Start(t)
+	storetest.RunUsage(t, func(t *testing.T) func(*testing.T) usage.Store {
+		url := server.URL(server.Database(t, ""))
+		return func(t *testing.T) usage.Store { return open(t, url) }
 	})
 }

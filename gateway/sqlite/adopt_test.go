@@ -88,7 +88,7 @@ func TestFirstReleasesDatabaseIsAdopted(t *testing.T) {
 		t.Errorf("opened again: %+v, %v", again, err)
 	}
 	var version int
-	if err := conn.QueryRowContext(t.Context(), "PRAGMA user_version").Scan(&version); err != nil || version != 4 {
+	if err := conn.QueryRowContext(t.Context(), "PRAGMA user_version").Scan(&version); err != nil || version != 5 {
 		t.Errorf("schema version %d, %v: the first release would open it", version, err)
 	}
 }

@@ -20,14 +20,15 @@ import (
 	"github.com/modelserveai/modelserve/gateway/audit"
 	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/gateway/sqlite/db"
+	"github.com/modelserveai/modelserve/gateway/usage"
 )
 
 //go:generate go -C ../../tools/sqlc tool sqlc generate -f ../../gateway/sqlite/sqlc.yaml
 
 const lockTimeout = time.Second // for the writer before, of this process or another
 
-// Store is the gateway's state in a SQLite file. It implements rights.Store and
-// audit.Store.
+// Store is the gateway's state in a SQLite file. It implements rights.Store,
+// audit.Store and usage.Store.
 type Store struct {
 	reader, poll, writer *sql.DB
 
@@ -38,6 +39,7 @@ type Store struct {
 var (
 	_ rights.Store = (*Store)(nil)
 	_ audit.Store  = (*Store)(nil)
+	_ usage.Store  = (*Store)(nil)
 )
 
 // Open opens the file, makes it (mode 0600, in a folder that exists) when it

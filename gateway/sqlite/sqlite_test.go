@@ -11,6 +11,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/sqlite"
 	"github.com/modelserveai/modelserve/gateway/storetest"
+	"github.com/modelserveai/modelserve/gateway/usage"
 )
 
 func open(t *testing.T, path string) *sqlite.Store {
@@ -96,4 +97,12 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	if _, err := sqlite.Open(t.Context(), path); err == nil || !strings.Contains(err.Error(), "schema version 99") {
 		t.Errorf("error %v", err)
 	}
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	storetest.RunUsage(t, func(t *testing.T) func(*testing.T) usage.Store {
+		path := filepath.Join(t.TempDir(), "gateway.db")
+		return func(t *testing.T) usage.Store { return open(t, path) }
+	})
 }

@@ -33,6 +33,12 @@ type Counter struct {
 	Mark   string
 }
 
+type Flush struct {
+	Replica  string
+	Sequence int64
+	At       int64
+}
+
 type Generation struct {
 	Number int64
 	Mark   string
@@ -78,6 +84,14 @@ type Policy struct {
 	Data       []byte
 }
 
+type Quota struct {
+	LimitName   string
+	Combination string
+	Period      string
+	Count       int64
+	Day         int64
+}
+
 type Role struct {
 	Tenant      string
 	Name        string
@@ -97,4 +111,16 @@ type Subject struct {
 type Tenant struct {
 	Tenant string
 	Number int64
+}
+
+type Usage struct {
+	Tenant    string
+	Day       int64
+	Model     string
+	Requests  int64
+	Errors    int64
+	Rows      int64
+	ComputeUs int64
+	BytesIn   int64
+	BytesOut  int64
 }
