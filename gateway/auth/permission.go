@@ -123,6 +123,7 @@ const (
 	DoManageKeys  Verb = "manage keys"
 	DoManageRoles Verb = "manage roles and grants"
 	DoReadAudit   Verb = "read the audit log"
+	DoReadUsage   Verb = "read the usage"
 	DoAnything    Verb = "administer" // what only Admin may do
 )
 
@@ -143,6 +144,8 @@ func (a Action) Permissions() []Permission {
 		return []Permission{RolesAdmin}
 	case DoReadAudit:
 		return []Permission{AuditRead}
+	case DoReadUsage:
+		return []Permission{UsageRead}
 	case DoAnything:
 		return []Permission{Admin}
 	default:

@@ -24,7 +24,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/route"
 )
 
-// Deps are what the control API works with. All are required but Refusals.
+// Deps are what the control API works with. All are required but those that may be nil.
 type Deps struct {
 	Rights Rights
 	Keys   Keys // every one that there was
@@ -36,6 +36,7 @@ type Deps struct {
 	Door     Door     // decides who may what
 	Refusals Refusals // of changes that somebody may not make; nil is none
 	File     File     // what is in force of the gateway's file; nil is none
+	Usage    Usage    // what tenants used; nil is not counted
 }
 
 // Rights are what is stored of keys, roles and grants: a rights.Mirror.
@@ -115,6 +116,7 @@ func build(deps Deps) (a *API, err error) {
 	a.addGrants(set)
 	a.addAccess(set)
 	a.addAudit(set)
+	a.addUsage(set)
 	a.addFunctions(set)
 	a.addFile(set)
 	describeV2(set, document.Components)

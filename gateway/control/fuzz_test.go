@@ -12,9 +12,10 @@ import (
 // FuzzQueries holds that cursors and filters of lists are read or refused by field, whatever they
 // are, and that what is refused is not repeated.
 func FuzzQueries(f *testing.F) {
-	paths := []string{"/v1/keys", "/v1/roles", "/v1/grants", "/v1/audit", "/v1/access", "/v1/audit/export", "/v1/audit/verify", "/v1/audit/chains"}
+	paths := []string{"/v1/keys", "/v1/roles", "/v1/grants", "/v1/audit", "/v1/access", "/v1/audit/export", "/v1/audit/verify", "/v1/audit/chains", "/v1/usage"}
 	a := logged(f)
-	a.as("acme", auth.KeysAdmin, auth.RolesAdmin, auth.AuditRead)
+	a.metered()
+	a.as("acme", auth.KeysAdmin, auth.RolesAdmin, auth.AuditRead, auth.UsageRead)
 	for _, seed := range [][2]string{
 		{"cursor", "MTAw"},
 		{"cursor", "NQ"},
@@ -25,6 +26,12 @@ func FuzzQueries(f *testing.F) {
 		{"from", "2026-01-02T00:00:00Z"},
 		{"to", "0000-01-01T00:00:00Z"},
 		{"from", "9999-12-31T23:59:59.999999999+23:59"},
+		{"from", "2026-01-02"},
+		{"to", "0000-01-01"},
+		{"to", "2026-02-29"},
+		{"cursor", "MjA0NTUvYWNtZS9t"},
+		{"by", "day,tenant"},
+		{"by", "day,day"},
 		{"outcome", "done"},
 		{"limit", "1"},
 		{"limit", "1e2"},

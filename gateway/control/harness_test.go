@@ -27,6 +27,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/gateway/rights/rightstest"
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/gateway/usage/usagetest"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/model"
@@ -37,6 +38,7 @@ import (
 type api struct {
 	t        testing.TB
 	store    *rightstest.Store
+	usage    *usagetest.Store
 	mirror   *rights.Mirror
 	hasher   *auth.Hasher
 	mux      *http.ServeMux
@@ -77,7 +79,7 @@ func newAPI(t testing.TB, options ...option) *api {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	a := &api{t: t, mu: &sync.Mutex{}, mux: http.NewServeMux(), store: &rightstest.Store{}}
+	a := &api{t: t, mu: &sync.Mutex{}, mux: http.NewServeMux(), store: &rightstest.Store{}, usage: &usagetest.Store{}}
 	if a.mirror, err = rights.NewMirror(a.store, time.Minute, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +89,7 @@ func newAPI(t testing.TB, options ...option) *api {
 	a.as("default", auth.Admin)
 	deps := control.Deps{
 		Rights: a.mirror, Keys: a.store, Audit: a.store, Hasher: a.hasher, Bounds: access.Bounds{Keys: 500, Roles: 300, Grants: 300},
-		Routes: routes, Door: door.New(door.Config{Authorizer: a.mirror}), Refusals: a,
+		Routes: routes, Door: door.New(door.Config{Authorizer: a.mirror}), Refusals: a, Usage: a.usage,
 	}
 	for _, o := range options {
 		o(&deps)

@@ -161,7 +161,7 @@ func layers() []layer {
 			"runtime/infer/...", "runtime/model",
 		}},
 		{"gateway/control", []string{
-			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/gatewayfile", "gateway/internal/body", "gateway/rights", "gateway/route",
+			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/gatewayfile", "gateway/internal/body", "gateway/rights", "gateway/route", "gateway/usage",
 			"runtime/infer",
 		}},
 		{"gateway", []string{

@@ -185,9 +185,9 @@ func loosen(schema *huma.Schema) {
 	}
 }
 
-// rfc3339 is how a time is written that is taken, which is less than the format
+// TimePattern is how a time is written that is taken, which is less than the format
 // date-time has: no lower case, and no 60th second.
-const rfc3339 = `^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9]([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$`
+const TimePattern = `^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9]([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$`
 
 // tighten makes a schema what is taken of callers: no fields beside those that
 // there are, null for what may be left out, and times as they are read.
@@ -200,7 +200,7 @@ func (s *Set) tighten(schema *huma.Schema, seen map[*huma.Schema]bool) {
 	}
 	seen[schema] = true
 	if schema.Format == "date-time" && schema.Pattern == "" {
-		schema.Pattern = rfc3339
+		schema.Pattern = TimePattern
 		if schema.Description == "" {
 			schema.Description = aTime
 		}
