@@ -83,9 +83,19 @@ type Store interface {
 	Sound(ctx context.Context) error
 }
 
+// Limits are how much callers may have, which the gateway's file says too.
+type Limits interface {
+	// Check reports why a file cannot be in force.
+	Check(f *gatewayfile.File) error
+
+	// Use puts a file that was checked in force.
+	Use(f *gatewayfile.File)
+}
+
 // Callers is what knows who may call.
 type Callers struct {
 	config   Config
+	limits   Limits
 	store    Store
 	hasher   *auth.Hasher
 	rights   *rights.Mirror
@@ -100,13 +110,14 @@ type Callers struct {
 	unsound   atomic.Bool     // the database is, and that was logged
 }
 
-// Open reads what is stored. The database is its owner's to close, after Run.
-func Open(ctx context.Context, config Config, store Store, hashKeys []auth.HashKey, tel *telemetry.Telemetry) (*Callers, error) {
+// Open reads what is stored. The database is its owner's to close, after Run; limits
+// may be nil.
+func Open(ctx context.Context, config Config, store Store, hashKeys []auth.HashKey, limits Limits, tel *telemetry.Telemetry) (*Callers, error) {
 	hasher, err := auth.NewHasher(hashKeys...)
 	if err != nil {
 		return nil, err
 	}
-	c := &Callers{config: config, store: store, hasher: hasher, logger: tel.Logger, reported: map[string]bool{}}
+	c := &Callers{config: config, limits: limits, store: store, hasher: hasher, logger: tel.Logger, reported: map[string]bool{}}
 	if err := c.checkHashes(ctx); err != nil {
 		return nil, err
 	}

@@ -29,10 +29,18 @@ func (c *Callers) follow(ctx context.Context, tel *telemetry.Telemetry) (err err
 }
 
 func (c *Callers) apply(f *gatewayfile.File) error {
+	if c.limits != nil {
+		if err := c.limits.Check(f); err != nil {
+			return err
+		}
+	}
 	if err := c.tokens.Set(f.Issuers); err != nil {
 		return err
 	}
 	c.rights.SetStale(f.Stale)
+	if c.limits != nil {
+		c.limits.Use(f)
+	}
 	return nil
 }
 

@@ -106,7 +106,7 @@ func open(t *testing.T, store callers.Store, variables map[string]string, keys .
 	if r.tel, err = telemetry.New(t.Context(), telemetry.Config{Service: "gateway", Level: slog.LevelInfo, Format: "json"}, r.log); err != nil {
 		t.Fatal(err)
 	}
-	r.Callers, err = callers.Open(t.Context(), config, store, keys, r.tel)
+	r.Callers, err = callers.Open(t.Context(), config, store, keys, nil, r.tel)
 	return r, err
 }
 

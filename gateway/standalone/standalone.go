@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modelserveai/modelserve/gateway"
+	"github.com/modelserveai/modelserve/gateway/allowance"
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/callers"
 	"github.com/modelserveai/modelserve/gateway/catalog"
@@ -26,6 +27,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/postgres"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/gateway/sqlite"
+	"github.com/modelserveai/modelserve/gateway/usage"
 	"github.com/modelserveai/modelserve/internal/build"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/lifecycle"
@@ -74,6 +76,7 @@ type config struct {
 
 	Gateway   gateway.Config
 	Callers   callers.Config
+	Allowance allowance.Config
 	Storage   artifact.Config
 	Trust     sign.Trust // policies that it did not sign are not followed
 	Telemetry telemetry.Config
@@ -108,6 +111,7 @@ func (c *config) Check() []error {
 	}
 	faults = append(faults, c.Gateway.Check()...)
 	faults = append(faults, c.Callers.Check()...)
+	faults = append(faults, c.Allowance.Check()...)
 	faults = append(faults, c.Storage.Check()...)
 	return append(faults, c.Trust.Check()...)
 }
@@ -159,7 +163,11 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, database.Close()) }()
-	who, err := callers.Open(ctx, cfg.Callers, database, cfg.hashKeys, tel)
+	much, err := allowance.Open(cfg.Allowance, database, tel)
+	if err != nil {
+		return err
+	}
+	who, err := callers.Open(ctx, cfg.Callers, database, cfg.hashKeys, much, tel)
 	if err != nil {
 		return err
 	}
@@ -193,6 +201,7 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 		},
 	}
 	who.Wire(&deps)
+	much.Wire(&deps)
 	handler, err := gateway.New(cfg.Gateway, deps)
 	if err != nil {
 		return err
@@ -200,15 +209,17 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // until the last request is answered
 	var run sync.WaitGroup
 	run.Go(func() { who.Run(running) })
+	run.Go(func() { much.Run(running) })
 	defer run.Wait()
 	defer stop()
 	return serve(ctx, cfg, tel, handler, listening, func() { draining.Store(true) }, found.follow)
 }
 
-// database is where keys, roles, grants and the audit log are, and the newest policies,
+// database is where keys, roles, grants, the audit log and usage are, and the newest policies,
 // so that no gateway follows one that is older.
 type database interface {
 	callers.Store
+	usage.Store
 	artifact.LastGood
 	Close() error
 }
