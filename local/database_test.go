@@ -64,3 +64,24 @@ func TestALostHashKeyIsNotMadeAnew(t *testing.T) {
 		t.Error("there is a new key")
 	}
 }
+
+// TestCountsThatAreDamagedAreSetAside holds that what the gateway counts in is kept when
+// the platform ends, and that the platform starts without it.
+func TestCountsThatAreDamagedAreSetAside(t *testing.T) {
+	t.Parallel()
+	p := begin(t)
+	p.signal(os.Interrupt)
+	path := filepath.Join(p.data, "redis", "strings.json")
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("kept: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("no JSON"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.start()
+	p.log.wait(t, path+".damaged", 1)
+	p.must("echo")
+	if text, err := os.ReadFile(path + ".damaged"); err != nil || string(text) != "no JSON" {
+		t.Errorf("set aside: %q, %v", text, err)
+	}
+}

@@ -24,6 +24,7 @@ type front struct {
 	closers  []func() error
 	key      string
 	metrics  string // the URL of the gateway's
+	redis    string // the URL of what the gateway counts in, a secret
 
 	dirty chan struct{}
 	stop  chan struct{}

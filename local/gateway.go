@@ -24,6 +24,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/regular"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/local/activator"
+	"github.com/modelserveai/modelserve/local/keyvalue"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 	"github.com/modelserveai/modelserve/runtime/model"
 	"github.com/modelserveai/modelserve/runtime/sign"
@@ -46,6 +47,9 @@ func (f *front) open(ctx context.Context) error {
 	}
 	f.limits = lifecycle.DefaultLimits()
 	f.limits.Drain = f.limits.Drain.Over(int64(config.MaxBody), tel.Drained)
+	if err := f.openRedis(ctx); err != nil {
+		return err
+	}
 	who, err := f.callers(ctx, tel)
 	if err != nil {
 		return err
@@ -86,6 +90,17 @@ func (f *front) open(ctx context.Context) error {
 	if f.handler, err = gateway.New(config, deps); err != nil {
 		return fmt.Errorf("make the gateway: %w", err)
 	}
+	return nil
+}
+
+// openRedis starts what the gateway counts in.
+func (f *front) openRedis(ctx context.Context) error {
+	store, err := keyvalue.Open(ctx, f.platform.dir.redis(), f.platform.logger)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what was opened
+	}
+	f.closers = append([]func() error{store.Close}, f.closers...)
+	f.redis = store.URL
 	return nil
 }
 

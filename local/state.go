@@ -60,6 +60,7 @@ func (d dir) state() string           { return d.path("platform.json") }
 func (d dir) key() string             { return d.path("key") }
 func (d dir) header() string          { return d.path("key.header") }
 func (d dir) keys() string            { return d.path("gateway.db") }
+func (d dir) redis() string           { return d.path("redis") }
 func (d dir) policies() string        { return d.path("policies") }
 func (d dir) hashKey() string         { return d.path("hash.key") }
 func (d dir) gateway() string         { return d.path("gateway.yaml") }
