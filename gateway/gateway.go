@@ -22,6 +22,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/resolve"
 	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/gateway/usage"
 	v2 "github.com/modelserveai/modelserve/gateway/v2"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 )
@@ -62,6 +63,9 @@ type Deps struct {
 
 	// Refusals are noted for the audit log; may be nil.
 	Refusals control.Refusals
+
+	// Usage counts what calls came to, and shows it; may be nil.
+	Usage *usage.Recorder
 
 	// File shows what is in force of the gateway's file; may be nil.
 	File control.File

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway"
+	"github.com/modelserveai/modelserve/gateway/allowance"
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/callers"
 	"github.com/modelserveai/modelserve/gateway/catalog"
@@ -50,7 +51,7 @@ func (f *front) open(ctx context.Context) error {
 	if err := f.openRedis(ctx); err != nil {
 		return err
 	}
-	who, err := f.callers(ctx, tel)
+	who, much, err := f.callers(ctx, tel)
 	if err != nil {
 		return err
 	}
@@ -87,6 +88,7 @@ func (f *front) open(ctx context.Context) error {
 	}
 	deps := gateway.Deps{Catalog: published, Routes: routes, Transport: p.services.table, Direct: true, Telemetry: tel, Ready: ready}
 	who.Wire(&deps)
+	much.Wire(&deps)
 	if f.handler, err = gateway.New(config, deps); err != nil {
 		return fmt.Errorf("make the gateway: %w", err)
 	}
@@ -104,11 +106,16 @@ func (f *front) openRedis(ctx context.Context) error {
 	return nil
 }
 
-// callers opens what knows who may call, and has it run until the front is closed.
-func (f *front) callers(ctx context.Context, tel *telemetry.Telemetry) (*callers.Callers, error) {
+// callers opens what knows who may call, and how much, and has both run until the
+// front is closed.
+func (f *front) callers(ctx context.Context, tel *telemetry.Telemetry) (*callers.Callers, *allowance.Allowance, error) {
 	var config callers.Config
-	if err := env.Parse(&config); err != nil {
-		return nil, err //nolint:wrapcheck // it names the variables
+	var muchConfig allowance.Config
+	if err := errors.Join(env.Parse(&config), env.Parse(&muchConfig)); err != nil {
+		return nil, nil, err
+	}
+	if muchConfig.Redis == "" {
+		muchConfig.Redis = f.redis
 	}
 	dir := f.platform.dir
 	if config.File == "" {
@@ -116,31 +123,36 @@ func (f *front) callers(ctx context.Context, tel *telemetry.Telemetry) (*callers
 	}
 	store, err := sqlite.Open(ctx, dir.keys())
 	if err != nil {
-		return nil, fmt.Errorf("open the keys: %w", err)
+		return nil, nil, fmt.Errorf("open the keys: %w", err)
 	}
 	f.closers = append([]func() error{store.Close}, f.closers...)
 	by, err := store.HashedBy(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("look at the keys: %w", err)
+		return nil, nil, fmt.Errorf("look at the keys: %w", err)
 	}
 	hashKeys, err := dir.ensureHashKey(by)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	who, err := callers.Open(ctx, config, store, hashKeys, tel)
+	much, err := allowance.Open(muchConfig, store, tel)
 	if err != nil {
-		return nil, fmt.Errorf("read who may call: %w", err)
+		return nil, nil, fmt.Errorf("open what callers may have: %w", err)
+	}
+	who, err := callers.Open(ctx, config, store, hashKeys, much, tel)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read who may call: %w", err)
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var run sync.WaitGroup
 	run.Go(func() { who.Run(running) })
+	run.Go(func() { much.Run(running) })
 	f.closers = append([]func() error{func() error {
 		stop()
 		run.Wait()
 		return nil
 	}}, f.closers...)
 	f.key, err = ensureKey(ctx, who, dir.key())
-	return who, err
+	return who, much, err
 }
 
 // ready holds readiness until the shipped models are published: until then a

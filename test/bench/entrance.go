@@ -136,7 +136,7 @@ func (e *entrance) wireCallers(ctx context.Context, deps *gateway.Deps) (ended f
 		return nil, err
 	}
 	config := callers.Config{File: e.File, TenantKeys: 1000, TenantRoles: 100, TenantGrants: 1000, AuditAge: time.Hour, AuditEntries: 1_000_000}
-	who, err := callers.Open(ctx, config, store, keys, deps.Telemetry)
+	who, err := callers.Open(ctx, config, store, keys, nil, deps.Telemetry)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
