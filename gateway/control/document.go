@@ -8,11 +8,11 @@ import (
 
 // openAPI is what the document has of the whole API.
 func openAPI() *huma.OpenAPI {
-	problem := texts("type", "title", "detail", "code", "request_id")
+	problem := texts("type", "title", "detail", "code", "request_id", "limit")
 	problem.Properties["type"].Format = "uri"
 	problem.Properties["status"] = &huma.Schema{Type: huma.TypeInteger}
 	problem.Required = []string{"type", "title", "status", "detail", "code", "request_id"}
-	v2 := texts("error", "code", "request_id")
+	v2 := texts("error", "code", "request_id", "limit")
 	for _, s := range []*huma.Schema{problem, v2} {
 		s.Properties["errors"] = listOf(texts("field", "detail"))
 	}

@@ -11,8 +11,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// probeEvery is how often counts are probed, whether or not there are calls.
-const probeEvery = 150 * time.Millisecond
+// Counts are probed whether or not there are calls: two probes that fail take less than
+// a second.
+const (
+	probeEvery = 150 * time.Millisecond
+	probeWait  = 400 * time.Millisecond
+)
 
 // health is whether the counts work. Two failures in a row are needed to say that they
 // do not, and one success that they do. It begins by saying that they do.
@@ -40,16 +44,18 @@ func (h *health) note(err error) {
 	defer h.mu.Unlock()
 	if err == nil {
 		h.failed = 0
-		if h.down.Swap(false) {
+		if h.down.Load() {
 			h.gauge.Set(1)
 			h.logger.Info("the limits' Redis answers again")
+			h.down.Store(false)
 		}
 		return
 	}
 	h.failed++
-	if h.failed >= 2 && !h.down.Swap(true) {
+	if h.failed >= 2 && !h.down.Load() {
 		h.gauge.Set(0)
 		h.logger.Error("the limits' Redis cannot be reached: what limits do is as redis_down says", "error", err)
+		h.down.Store(true)
 	}
 }
 
@@ -59,7 +65,7 @@ func (h *health) run(ctx context.Context, probe func(context.Context) error) {
 	defer tick.Stop()
 	for {
 		if h.needed.Load() {
-			bounded, cancel := context.WithTimeout(ctx, mostWait)
+			bounded, cancel := context.WithTimeout(ctx, probeWait)
 			err := probe(bounded)
 			cancel()
 			if ctx.Err() != nil {

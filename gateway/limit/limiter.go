@@ -15,7 +15,7 @@ import (
 
 // Bounds of a decision.
 const (
-	mostWait  = 300 * time.Millisecond // for counts
+	mostWait  = 900 * time.Millisecond // for counts; that they are gone is noticed before
 	mostTries = 3                      // with seeds: a period may end meanwhile
 	mostSeeds = 8                      // that are read at once
 

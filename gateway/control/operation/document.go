@@ -104,7 +104,8 @@ func (s *Set) V2Problems(codes ...problem.Code) map[string]*huma.Response {
 // codes.
 func (s *Set) errors(prefix, media, body string, codes []problem.Code) map[string]*huma.Response {
 	codes = append([]problem.Code{
-		problem.Unauthenticated, problem.HeadersTooLarge, problem.Unavailable, problem.DeadlineExceeded, problem.Internal,
+		problem.Unauthenticated, problem.RateLimited, problem.QuotaExceeded,
+		problem.HeadersTooLarge, problem.Unavailable, problem.DeadlineExceeded, problem.Internal,
 	}, codes...)
 	slices.Sort(codes)
 	byStatus := map[int][]problem.Code{}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -38,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 	t.Helper()
 	for name, check := range map[string]func(*bench){
 		"a bucket holds its burst":                            burst,
+		"rates from tiny to large":                            powers,
 		"a bucket fills at its rate":                          fills,
 		"when to come again holds":                            comeAgain,
 		"a call that one limit refuses takes of none":         allOrNone,
@@ -113,6 +115,17 @@ func burst(b *bench) {
 		b.Errorf("refused with %+v", a)
 	}
 	b.admits(true, bucket("b", 5))
+}
+
+// powers holds that numbers whose shortest form has no point are read.
+func powers(b *bench) {
+	for n := -12; n <= 9; n++ {
+		key := fmt.Sprintf("power %d", n+12)
+		ask := limit.Ask{Kind: limit.Bucket, Key: strings.ReplaceAll(key, " ", "."), Take: 1, Rate: math.Pow(10, float64(n)), Burst: 2, Most: 2}
+		b.admits(true, ask)
+		b.apply(limit.Change{Kind: limit.Charge, Key: ask.Key, Rate: ask.Rate, Burst: ask.Burst, Amount: 1e-5})
+		b.decide(ask)
+	}
 }
 
 func fills(b *bench) {

@@ -16,7 +16,7 @@ local KEEP = 60000
 local LONGEST = 1000000000000
 
 local function whole(x) return string.format('%.0f', x) end
-local function exact(x) return string.format('%.17g', x) end
+local function exact(x) return string.format('%.17e', x) end -- with a point: not every Lua reads 1e-08
 
 for i = 1, #KEYS do
   local key, at = KEYS[i], 1 + (i - 1) * 4
@@ -41,7 +41,7 @@ for i = 1, #KEYS do
       local total = tonumber(two)
       if kind == 'count' then total = count + total end
       if period == one and total > count then
-        redis.call('SET', key, period .. ' ' .. exact(total), 'KEEPTTL')
+        redis.call('SET', key, period .. ' ' .. whole(total), 'KEEPTTL')
       end
     end
   elseif kind == 'hold' then

@@ -24,7 +24,7 @@ local KEEP = 60000 -- milliseconds that a bucket is kept when it is full again
 local LONGEST = 1000000000000 -- milliseconds that anything is kept, some thirty years
 
 local function whole(x) return string.format('%.0f', x) end
-local function exact(x) return string.format('%.17g', x) end
+local function exact(x) return string.format('%.17e', x) end -- with a point: not every Lua reads 1e-08
 
 -- date is a day, counted from 1970, as a date (Howard Hinnant, "chrono-Compatible
 -- Low-Level Date Algorithms"); first is its inverse for the first of a month.
@@ -160,7 +160,7 @@ for i = 1, #KEYS do
     redis.call('ZADD', KEYS[i], whole(now + l.lifetime), l.place)
     redis.call('PEXPIRE', KEYS[i], whole(math.ceil(l.lifetime / 1000) + 2000))
   elseif admitted then
-    redis.call('SET', KEYS[i], l.period .. ' ' .. exact(l.count + l.take), 'PX', whole(l.keep))
+    redis.call('SET', KEYS[i], l.period .. ' ' .. whole(l.count + l.take), 'PX', whole(l.keep))
   end
   for _, text in ipairs({l.status, exact(l.left), whole(l.retry), whole(l.reset), l.extra}) do answer[#answer + 1] = text end
 end

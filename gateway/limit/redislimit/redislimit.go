@@ -20,8 +20,8 @@ import (
 	"github.com/modelserveai/modelserve/gateway/limit"
 )
 
-// Timeout bounds a call of Redis, and each of its parts.
-const Timeout = 300 * time.Millisecond
+// longest bounds each part of a call of Redis; its context bounds the whole.
+const longest = time.Second
 
 // redirects is how often a call that Redis did not run is sent elsewhere.
 const redirects = 3
@@ -78,7 +78,7 @@ func options(url string) (*redis.Options, *redis.ClusterOptions, error) {
 			return nil, nil, errors.New("expected redis://[USER]:PASSWORD@HOST:PORT?addr=HOST:PORT") // without the password that the error may have
 		}
 		o.MaxRetries, o.MaxRedirects = -1, -1
-		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = Timeout, Timeout, Timeout, Timeout
+		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = longest, longest, longest, longest
 		o.ContextTimeoutEnabled, o.DisableIdentity, o.DialerRetries = true, true, 1
 		o.ClusterStateReloadInterval = time.Second // a primary that is dead redirects nobody
 		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
@@ -89,7 +89,7 @@ func options(url string) (*redis.Options, *redis.ClusterOptions, error) {
 		return nil, nil, errors.New("expected redis://[USER]:PASSWORD@HOST:PORT[/DB]")
 	}
 	o.MaxRetries = -1
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = Timeout, Timeout, Timeout, Timeout
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = longest, longest, longest, longest
 	o.ContextTimeoutEnabled, o.DisableIdentity, o.DialerRetries = true, true, 1
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return o, nil, nil
@@ -232,7 +232,8 @@ func notRun(err error) bool {
 	return false
 }
 
-func exact(n float64) string { return strconv.FormatFloat(n, 'g', 17, 64) }
+// exact is a number with a point in it: not every Lua reads 1e-08.
+func exact(n float64) string { return strconv.FormatFloat(n, 'e', 17, 64) }
 
 // texts are the values of an answer of texts.
 func texts(got any) ([]string, error) {
