@@ -30,6 +30,7 @@ type body struct {
 	control *http.ResponseController
 	config  *Config
 
+	came    atomic.Int64 // bytes, of all messages
 	closed  atomic.Bool
 	reading sync.Mutex // held by a Read, over what only Reads use
 	ended   error      // what each Read returns from then on
@@ -111,6 +112,7 @@ func (b *body) read(p []byte) (int, error) {
 	}
 	n, err := b.source.Read(p)
 	b.taken += int64(n)
+	b.came.Add(int64(n))
 	b.waited += time.Since(began)
 	if b.stream {
 		if b.frames.Pass(p[:n]) {

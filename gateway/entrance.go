@@ -27,7 +27,7 @@ type endpoint struct {
 
 // enter is what happens between a request's arrival and its endpoint, the same for
 // HTTP and gRPC: its bounds, whose host it is for, who makes it, and what answers.
-func (g *gateway) enter(c *call.Call, w http.ResponseWriter, r *http.Request) error {
+func (g *gateway) enter(c *call.Call, w *recorder, r *http.Request) error {
 	if n := headerBytes(r); n > int64(g.config.MaxHeaders) {
 		return problem.New(problem.HeadersTooLarge, "the request line and headers take %d bytes; expected at most %v", n, g.config.MaxHeaders)
 	}
@@ -35,6 +35,7 @@ func (g *gateway) enter(c *call.Call, w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return err
 	}
+	w.body = b
 	var hostErr error
 	if c.Bound, hostErr = g.host(r); c.Bound != nil {
 		c.Log.Function = c.Bound.Function.Name

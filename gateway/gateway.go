@@ -11,6 +11,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/modelserveai/modelserve/gateway/access"
 	"github.com/modelserveai/modelserve/gateway/audit"
@@ -65,7 +66,7 @@ type Deps struct {
 	Refusals control.Refusals
 
 	// Usage counts what calls came to, and shows it; may be nil.
-	Usage *usage.Recorder
+	Usage Usage
 
 	// File shows what is in force of the gateway's file; may be nil.
 	File control.File
@@ -81,6 +82,15 @@ type Deps struct {
 	// Troubles, when set, are what the operator should look at although calls are
 	// taken. /readyz shows them to anybody, so they name nothing.
 	Troubles func() []string
+}
+
+// Usage counts what calls came to: a usage.Recorder.
+type Usage interface {
+	control.Usage
+
+	// Add counts calls of a tenant to a model, or to none, that ended at a time. It
+	// waits for nothing.
+	Add(tenant, model string, at time.Time, c usage.Counts)
 }
 
 // Catalog is what is published.
@@ -176,7 +186,7 @@ func (g *gateway) wire() (err error) {
 	g.v2 = v2.New(v2.Config{
 		Version: g.config.Version, MaxMessage: int64(g.config.MaxBody), Timeout: g.config.Timeout, StreamInFlight: g.config.StreamInFlight,
 		Door: g.door, Authenticator: authenticator, Resolver: resolver, Forwarder: forwarder, Proxy: g.proxy,
-		Routes: g.deps.Routes, Manifests: g.deps.Catalog, Ready: g.deps.Ready, Messages: g.metrics.messages, MessageFailed: g.logMessage,
+		Routes: g.deps.Routes, Manifests: g.deps.Catalog, Ready: g.deps.Ready, Messages: g.metrics.messages, MessageEnded: g.messageEnded,
 		// One of the largest always fits into what one tenant may have, compressed and beside it what it becomes.
 		Room: room.New(int64(max(g.config.MaxInflight, 4*g.config.MaxBody))), StreamPatience: g.config.BodyTimeout,
 	})
@@ -185,7 +195,7 @@ func (g *gateway) wire() (err error) {
 	}
 	g.control, err = control.New(control.Deps{
 		Rights: g.deps.Rights, Hasher: g.deps.Hasher, Keys: g.deps.Keys, Audit: g.deps.Audit, Bounds: g.deps.Bounds,
-		Routes: g.deps.Routes, Door: g.door, Refusals: g.deps.Refusals, File: g.deps.File,
+		Routes: g.deps.Routes, Door: g.door, Refusals: g.deps.Refusals, File: g.deps.File, Usage: g.deps.Usage,
 	})
 	if err != nil {
 		return err

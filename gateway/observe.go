@@ -44,6 +44,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			rec.Flush() // the answer is whole: its caller need not wait for the log
 		}
 		g.logAndCount(c, rec, r, took)
+		g.meterRequest(c, rec)
 		if c.Log.Aborted {
 			panic(http.ErrAbortHandler) // half an answer must not look whole
 		}
@@ -104,10 +105,14 @@ func (g *gateway) logAndCount(c *call.Call, rec *recorder, r *http.Request, took
 		slog.String("timing", strings.Join(rec.Header().Values(infer.TimingHeader), ", ")))
 }
 
-// logMessage writes the line of a stream's message that was answered with an error:
-// the stream's own has those alone that end it.
-func (g *gateway) logMessage(ctx context.Context, c *call.Call) {
+// messageEnded counts a stream's message, and writes the line of one that was answered
+// with an error: the stream's own has those alone that end it.
+func (g *gateway) messageEnded(ctx context.Context, c *call.Call, in, out int64) {
 	o := c.Log
+	g.meter(c, statusOf(o.Err), in, out)
+	if o.Err == nil || ctx.Err() != nil { // the stream has ended, and says why
+		return
+	}
 	g.line(ctx, levelOf(o.Err), "message", o, slog.String("route", o.Route), slog.String("status", o.GRPC))
 }
 
@@ -188,12 +193,14 @@ func statusLabel(status int) string {
 	}
 }
 
-// recorder counts what is answered, and adds what is known of the call to it.
+// recorder counts what is asked and answered, and adds what is known of the call to the
+// answer.
 type recorder struct {
 	http.ResponseWriter
 	call   *call.Call
 	status int
 	bytes  int64
+	body   *body // of the request; nil where it is not looked at
 }
 
 // begin notes the answer's status, before its headers are sent.

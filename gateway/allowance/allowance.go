@@ -89,6 +89,9 @@ func Open(config Config, store usage.Store, tel *telemetry.Telemetry) (*Allowanc
 	return a, nil
 }
 
+// Usage counts what is used, of quotas too.
+func (a *Allowance) Usage() *usage.Recorder { return a.recorder }
+
 // Check reports why a gateway's file cannot be in force here.
 func (a *Allowance) Check(f *gatewayfile.File) error {
 	if len(f.Limits) > 0 && a.limiter == nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // Call is one request, or one message of a stream. It is filled in on the way in,
@@ -73,4 +74,9 @@ type Entry struct {
 	Err       error  // what it was answered with
 	GRPC      string // the gRPC status; "" for plain HTTP
 	Aborted   bool   // the answer broke off
+
+	// What usage counts of it besides.
+	Resolved string      // the published model that it came to, or the function that has none or several; "" for none
+	Used     infer.Usage // as its function reported, or what stands for that
+	Messages bool        // it is a stream whose messages are counted, each for itself
 }

@@ -60,7 +60,7 @@ func TestAFileIsRecordedOnce(t *testing.T) {
 					t.Fatal(err)
 				}
 				t.Cleanup(func() { _ = store.Close() })
-				stores = append(stores, &database{Store: store})
+				stores = append(stores, &database{Store: store, usageStore: store})
 			}
 			return stores
 		},

@@ -17,12 +17,14 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/gateway/access"
+	"github.com/modelserveai/modelserve/gateway/allowance"
 	"github.com/modelserveai/modelserve/gateway/audit"
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/callers"
 	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/gateway/sqlite"
+	"github.com/modelserveai/modelserve/gateway/usage"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/logtest"
 	"github.com/modelserveai/modelserve/internal/telemetry"
@@ -31,6 +33,7 @@ import (
 // database is one that can be away.
 type database struct {
 	callers.Store
+	usageStore
 
 	away atomic.Bool
 }
@@ -69,7 +72,7 @@ func openAt(t *testing.T, path string) *database {
 			t.Error(err)
 		}
 	})
-	return &database{Store: store}
+	return &database{Store: store, usageStore: store}
 }
 
 // recorded are the entries of an action in a chain, newest first.
@@ -84,15 +87,24 @@ func (d *database) recorded(t *testing.T, tenant, action string) []audit.Entry {
 
 func hashKey(id string, first byte) auth.HashKey { return auth.HashKey{ID: id, Key: [32]byte{first}} }
 
-// replica is one process' Callers.
+type usageStore = usage.Store
+
+// whole is a database with all that a gateway has of one.
+type whole interface {
+	callers.Store
+	usage.Store
+}
+
+// replica is one process' Callers, and what they may have.
 type replica struct {
 	*callers.Callers
-	log *logtest.Log
-	tel *telemetry.Telemetry
+	much *allowance.Allowance
+	log  *logtest.Log
+	tel  *telemetry.Telemetry
 }
 
 // open opens a replica with environment variables besides the defaults.
-func open(t *testing.T, store callers.Store, variables map[string]string, keys ...auth.HashKey) (*replica, error) {
+func open(t *testing.T, store whole, variables map[string]string, keys ...auth.HashKey) (*replica, error) {
 	t.Helper()
 	var config callers.Config
 	if err := env.ParseFrom(&config, variables); err != nil {
@@ -106,12 +118,19 @@ func open(t *testing.T, store callers.Store, variables map[string]string, keys .
 	if r.tel, err = telemetry.New(t.Context(), telemetry.Config{Service: "gateway", Level: slog.LevelInfo, Format: "json"}, r.log); err != nil {
 		t.Fatal(err)
 	}
-	r.Callers, err = callers.Open(t.Context(), config, store, keys, nil, r.tel)
+	var much allowance.Config
+	if err := env.ParseFrom(&much, variables); err != nil {
+		t.Fatal(err)
+	}
+	if r.much, err = allowance.Open(much, store, r.tel); err != nil {
+		t.Fatal(err)
+	}
+	r.Callers, err = callers.Open(t.Context(), config, store, keys, r.much, r.tel)
 	return r, err
 }
 
 // start opens a replica and runs it until the test ends.
-func start(t *testing.T, store callers.Store, variables map[string]string, keys ...auth.HashKey) *replica {
+func start(t *testing.T, store whole, variables map[string]string, keys ...auth.HashKey) *replica {
 	t.Helper()
 	r, err := open(t, store, variables, keys...)
 	if err != nil {
@@ -120,6 +139,7 @@ func start(t *testing.T, store callers.Store, variables map[string]string, keys 
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	var running sync.WaitGroup
 	running.Go(func() { r.Run(ctx) })
+	running.Go(func() { r.much.Run(ctx) })
 	t.Cleanup(func() {
 		stop()
 		running.Wait()
@@ -172,6 +192,7 @@ func (r *replica) behind(t *testing.T) http.Handler {
 	}
 	deps := gateway.Deps{Catalog: struct{ gateway.Catalog }{}, Routes: routes, Telemetry: r.tel, Transport: http.DefaultTransport, Ready: r.Ready}
 	r.Wire(&deps)
+	r.much.Wire(&deps)
 	handler, err := gateway.New(gateway.Config{}, deps)
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@
 package door
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strconv"
@@ -160,7 +161,7 @@ func (d *Door) Find(ctx context.Context, c *call.Call, a Ask) (resolve.Version, 
 func (d *Door) find(ctx context.Context, c *call.Call, a Ask) (resolve.Version, error) {
 	found, err := d.Resolver.Find(ctx, a.Verb, c.Bound, a.Model, a.Version)
 	if err == nil {
-		c.Log.Version = strconv.Itoa(found.Ref.Version)
+		c.Log.Resolved, c.Log.Version = found.Ref.Name, strconv.Itoa(found.Ref.Version)
 	}
 	return found, err
 }
@@ -171,7 +172,7 @@ func (d *Door) Pass(ctx context.Context, c *call.Call, a Ask) (*Passage, error) 
 	if err := d.check(ctx, c, a); err != nil {
 		return nil, err
 	}
-	return d.pass(ctx, c, d.subject(ctx, c, a), func() (*call.Target, error) {
+	return d.pass(ctx, c, d.subject(ctx, c, a), a.Verb == auth.DoInfer, func() (*call.Target, error) {
 		found, err := d.find(ctx, c, a)
 		if err != nil {
 			return nil, err
@@ -195,8 +196,9 @@ func (d *Door) PassNative(ctx context.Context, c *call.Call, repeatable bool) (*
 	}
 	s := d.plain(c)
 	s.Model, s.Known = f.Name, func() bool { return true }
-	return d.pass(ctx, c, s, func() (*call.Target, error) {
+	return d.pass(ctx, c, s, true, func() (*call.Target, error) {
 		t := d.Resolver.Native(c.Bound)
+		c.Log.Resolved = cmp.Or(t.Ref.Name, f.Name)
 		// A function with models does nothing but run them; of another's calls
 		// only the method shows whether they change anything.
 		models := len(f.Models)+len(f.Mixed) > 0 || f.Pool
@@ -207,13 +209,14 @@ func (d *Door) PassNative(ctx context.Context, c *call.Call, repeatable bool) (*
 	})
 }
 
-// pass limits and resolves what was decided on.
-func (d *Door) pass(ctx context.Context, c *call.Call, s *limit.Subject, resolved func() (*call.Target, error)) (*Passage, error) {
+// pass limits and resolves what was decided on; runs is whether its function runs
+// something for it.
+func (d *Door) pass(ctx context.Context, c *call.Call, s *limit.Subject, runs bool, resolved func() (*call.Target, error)) (*Passage, error) {
 	share, err := d.admit(ctx, c, s)
 	if err != nil {
 		return nil, err
 	}
-	p := &Passage{door: d, call: c, share: share}
+	p := &Passage{door: d, call: c, share: share, runs: runs}
 	t, err := resolved()
 	if err != nil {
 		p.End()

@@ -21,6 +21,7 @@ type Passage struct {
 	door  *Door
 	call  *call.Call
 	share Share // nil without a limiter
+	runs  bool  // the function runs something for it
 
 	mu       sync.Mutex
 	began    time.Time // when it was sent; zero before that
@@ -136,6 +137,19 @@ func (p *Passage) charge(h http.Header) {
 	delete(h, infer.CostHeader)
 }
 
+// took is what the call took: what its function reported, or else, as of one whose
+// caller left, the time that it was under way, and what its request names.
+func (p *Passage) took() infer.Usage {
+	if p.reported || p.began.IsZero() || !p.runs {
+		return p.used
+	}
+	used := infer.Usage{Rows: 1, Compute: time.Since(p.began)}
+	if p.named != nil {
+		used.Rows, used.Elements = p.named.of(p.call.Protocol)
+	}
+	return used
+}
+
 // End ends the call's share, charged with what it took. Ending twice is safe.
 func (p *Passage) End() {
 	p.mu.Lock()
@@ -144,17 +158,10 @@ func (p *Passage) End() {
 		return
 	}
 	p.ended = true
-	if p.share == nil {
-		return
+	p.call.Log.Used = p.took()
+	if p.share != nil {
+		p.share.Done(p.call.Log.Used)
 	}
-	used := p.used
-	if !p.reported && !p.began.IsZero() {
-		used = infer.Usage{Rows: 1, Compute: time.Since(p.began)}
-		if p.named != nil {
-			used.Rows, used.Elements = p.named.of(p.call.Protocol)
-		}
-	}
-	p.share.Done(used)
 }
 
 // charged is the body of an answer, behind which the trailers are.

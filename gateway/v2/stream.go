@@ -32,6 +32,7 @@ type framed struct {
 // they came. A message that fails is answered with its error; the stream goes
 // on.
 func (s *Service) modelStreamInfer(ctx context.Context, c *call.Call, stream *grpcwire.Stream) error {
+	c.Log.Messages = true
 	// Each message takes a place in the queue, which holds the order, and a
 	// slot until it has been sent, which bounds the answers held.
 	places := make(chan chan framed, s.StreamInFlight)
@@ -118,7 +119,7 @@ func (s *Service) streamAnswer(ctx context.Context, c *call.Call, x *grpcwire.Ex
 	}
 	s.Messages.WithLabelValues(c.Log.Function, "ok").Inc()
 	head := protowire.AppendTag(nil, fieldInferResponse, protowire.BytesType)
-	return framed{protowire.AppendVarint(head, uint64(len(out.message))), out.message, x}
+	return s.ended(ctx, c, framed{protowire.AppendVarint(head, uint64(len(out.message))), out.message, x})
 }
 
 // streamError is the ModelStreamInferResponse of a message that failed, which it
@@ -128,14 +129,17 @@ func (s *Service) streamError(ctx context.Context, c *call.Call, x *grpcwire.Exc
 	e := problemgrpc.WithCode(problemgrpc.Error(err))
 	s.Messages.WithLabelValues(c.Log.Function, e.Code().String()).Inc()
 	c.Log.Err, c.Log.GRPC = err, e.Code().String()
-	if ctx.Err() == nil { // else the stream has ended, and says why
-		s.MessageFailed(ctx, c)
-	}
 	head := protowire.AppendTag(nil, fieldErrorMessage, protowire.BytesType)
 	head = protowire.AppendString(head, e.Message())
 	if id == "" {
-		return framed{head, nil, x}
+		return s.ended(ctx, c, framed{head, nil, x})
 	}
 	response := protowire.AppendString(protowire.AppendTag(nil, fieldID, protowire.BytesType), id)
-	return framed{protowire.AppendTag(head, fieldInferResponse, protowire.BytesType), protowire.AppendBytes(nil, response), x}
+	return s.ended(ctx, c, framed{protowire.AppendTag(head, fieldInferResponse, protowire.BytesType), protowire.AppendBytes(nil, response), x})
+}
+
+// ended notes that a message has its answer, and returns it.
+func (s *Service) ended(ctx context.Context, c *call.Call, f framed) framed {
+	s.MessageEnded(ctx, c, f.exchange.Came(), int64(grpcwire.HeaderLen+len(f.head)+len(f.message)))
+	return f
 }

@@ -52,8 +52,9 @@ type Config struct {
 	// Messages counts the messages of streams, by function and gRPC code.
 	Messages *prometheus.CounterVec
 
-	// MessageFailed notes a message of a stream that was answered with its Log's error.
-	MessageFailed func(ctx context.Context, c *call.Call)
+	// MessageEnded notes a message of a stream that was answered, with its Log's error
+	// where there is one, and what came and went for it, in bytes.
+	MessageEnded func(ctx context.Context, c *call.Call, in, out int64)
 }
 
 // Manifests are what is known of published models.

@@ -146,13 +146,13 @@ func layers() []layer {
 		{"gateway/knative", []string{"gateway/route", "runtime/infer", "runtime/model"}},
 		{"gateway/gatewayfile", []string{"gateway/auth/jwt"}},
 		{"gateway/callers", []string{
-			"gateway", "gateway/access", "gateway/audit", "gateway/auth", "gateway/auth/jwt", "gateway/control", "gateway/gatewayfile", "gateway/rights",
+			"gateway", "gateway/access", "gateway/audit", "gateway/auth", "gateway/auth/jwt", "gateway/control", "gateway/gatewayfile", "gateway/rights", "gateway/usage",
 		}},
 		{"gateway/standalone", []string{
 			"gateway", "gateway/auth", "gateway/callers", "gateway/catalog", "gateway/forward", "gateway/knative", "gateway/postgres", "gateway/route", "gateway/sqlite",
 			"runtime/artifact", "runtime/sign",
 		}},
-		{"gateway/call", []string{"gateway/auth", "gateway/route", "runtime/model"}},
+		{"gateway/call", []string{"gateway/auth", "gateway/route", "runtime/infer", "runtime/model"}},
 		{"gateway/resolve", []string{"gateway/auth", "gateway/call", "gateway/route", "runtime/infer", "runtime/model"}},
 		{"gateway/forward", []string{"gateway/auth", "gateway/call", "gateway/internal/room", "gateway/route", "runtime/infer"}},
 		{"gateway/door", []string{"gateway/auth", "gateway/call", "gateway/forward", "gateway/resolve", "runtime/infer"}},
@@ -165,7 +165,7 @@ func layers() []layer {
 			"runtime/infer",
 		}},
 		{"gateway", []string{
-			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/control", "gateway/door", "gateway/forward", "gateway/internal/grpcwire", "gateway/internal/room", "gateway/resolve", "gateway/rights", "gateway/route", "gateway/v2",
+			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/control", "gateway/door", "gateway/forward", "gateway/internal/grpcwire", "gateway/internal/room", "gateway/resolve", "gateway/rights", "gateway/route", "gateway/usage", "gateway/v2",
 			"runtime/infer",
 		}},
 		{"local", []string{

@@ -73,6 +73,9 @@ func (s *Stream) Only() (*Exchange, error) {
 // Message is what is read of the message; decompressed once it is whole.
 func (x *Exchange) Message() Message { return x.message }
 
+// Came is how many bytes of the message have come, and of what precedes it.
+func (x *Exchange) Came() int64 { return HeaderLen + x.length - x.left }
+
 // Begin reads the beginning of the message, which takes no room, so that whoever is
 // refused is so by what it holds. It returns that, decompressed, and whether there is
 // more.
