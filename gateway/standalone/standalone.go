@@ -47,8 +47,8 @@ type config struct {
 	// Grace is how long requests may take to end after SIGTERM.
 	Grace time.Duration `env:"MODELSERVE_GRACE" envDefault:"30s"`
 
-	// Database is where keys, roles, grants, the audit log and the newest policy of each
-	// model are: the URL of PostgreSQL
+	// Database is where keys, roles, grants, the audit log, usage and the newest policy of
+	// each model are: the URL of PostgreSQL
 	// (postgres://USER:PASSWORD@HOST/DB?sslmode=verify-full), which any number of
 	// gateways share, or the file of one gateway alone, in a folder that is there. It is
 	// a secret.

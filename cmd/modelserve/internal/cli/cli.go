@@ -201,7 +201,7 @@ MODELSERVE_DATA, else .modelserve/ here or above. MODELSERVE_S3_* name another s
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 
 	root.AddCommand(a.devCommand(), a.modelsCommand(), a.deployCommand(), a.undeployCommand(), a.functionsCommand(),
-		a.keysCommand(), a.rolesCommand(), a.grantsCommand(), a.accessCommand(), a.auditCommand(), a.gatewayCommand(), a.loginCommand(),
+		a.keysCommand(), a.rolesCommand(), a.grantsCommand(), a.accessCommand(), a.auditCommand(), a.usageCommand(), a.gatewayCommand(), a.loginCommand(),
 		a.logoutCommand(), a.versionCommand())
 	alignGenerated(root)
 	return root
