@@ -144,24 +144,28 @@ func layers() []layer {
 		{"gateway/sqlite", []string{"gateway/access", "gateway/audit", "gateway/auth", "gateway/internal/stored", "gateway/rights", "gateway/usage"}},
 		{"gateway/postgres", []string{"gateway/access", "gateway/audit", "gateway/auth", "gateway/internal/stored", "gateway/rights", "gateway/usage"}},
 		{"gateway/knative", []string{"gateway/route", "runtime/infer", "runtime/model"}},
-		{"gateway/gatewayfile", []string{"gateway/auth/jwt"}},
+		{"gateway/limit/limittest", []string{"gateway/limit"}},
+		{"gateway/limit/redislimit", []string{"gateway/limit"}},
+		{"gateway/limit", []string{"runtime/infer"}},
+		{"gateway/gatewayfile", []string{"gateway/auth/jwt", "gateway/limit"}},
+		{"gateway/allowance", []string{"gateway", "gateway/door", "gateway/gatewayfile", "gateway/limit", "gateway/limit/redislimit", "gateway/usage"}},
 		{"gateway/callers", []string{
-			"gateway", "gateway/access", "gateway/audit", "gateway/auth", "gateway/auth/jwt", "gateway/control", "gateway/gatewayfile", "gateway/rights", "gateway/usage",
+			"gateway", "gateway/access", "gateway/audit", "gateway/auth", "gateway/auth/jwt", "gateway/control", "gateway/gatewayfile", "gateway/rights",
 		}},
 		{"gateway/standalone", []string{
-			"gateway", "gateway/auth", "gateway/callers", "gateway/catalog", "gateway/forward", "gateway/knative", "gateway/postgres", "gateway/route", "gateway/sqlite",
+			"gateway", "gateway/allowance", "gateway/auth", "gateway/callers", "gateway/catalog", "gateway/forward", "gateway/knative", "gateway/postgres", "gateway/route", "gateway/sqlite", "gateway/usage",
 			"runtime/artifact", "runtime/sign",
 		}},
 		{"gateway/call", []string{"gateway/auth", "gateway/route", "runtime/infer", "runtime/model"}},
 		{"gateway/resolve", []string{"gateway/auth", "gateway/call", "gateway/route", "runtime/infer", "runtime/model"}},
 		{"gateway/forward", []string{"gateway/auth", "gateway/call", "gateway/internal/room", "gateway/route", "runtime/infer"}},
-		{"gateway/door", []string{"gateway/auth", "gateway/call", "gateway/forward", "gateway/resolve", "runtime/infer"}},
+		{"gateway/door", []string{"gateway/auth", "gateway/call", "gateway/forward", "gateway/internal/grpcwire", "gateway/limit", "gateway/resolve", "runtime/infer"}},
 		{"gateway/v2", []string{
 			"gateway/auth", "gateway/call", "gateway/door", "gateway/forward", "gateway/internal/body", "gateway/internal/grpcwire", "gateway/internal/room", "gateway/resolve", "gateway/route",
 			"runtime/infer/...", "runtime/model",
 		}},
 		{"gateway/control", []string{
-			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/gatewayfile", "gateway/internal/body", "gateway/rights", "gateway/route", "gateway/usage",
+			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/gatewayfile", "gateway/internal/body", "gateway/limit", "gateway/rights", "gateway/route", "gateway/usage",
 			"runtime/infer",
 		}},
 		{"gateway", []string{
@@ -169,7 +173,7 @@ func layers() []layer {
 			"runtime/infer",
 		}},
 		{"local", []string{
-			"gateway", "gateway/auth", "gateway/callers", "gateway/catalog", "gateway/route", "gateway/sqlite",
+			"gateway", "gateway/allowance", "gateway/auth", "gateway/callers", "gateway/catalog", "gateway/route", "gateway/sqlite",
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/artifact",
 		}},
 		{"cmd/gateway", []string{"gateway/standalone"}},
