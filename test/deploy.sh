@@ -36,10 +36,11 @@ services=$(awk '/^  name: / {print "ksvc/" $2}' "$work/services.yaml")
 # What can be known before minutes of building.
 refusal=$(kubectl -n default get ksvc 2>&1 >/dev/null) || refuse "no Knative Serving to be seen on $context: $refusal"
 secret=$(kubectl -n default get secret modelserve-gateway --ignore-not-found -o name 2>/dev/null) || secret="not ours to see"
-[ -n "$secret" ] || refuse "the gateway's Secret is not there: its first key, what it hashes keys with, and the URL of its PostgreSQL. Make them, and keep the files:
+[ -n "$secret" ] || refuse "the gateway's Secret is not there: its first key, what it hashes keys with, and the URLs of its PostgreSQL and its Redis. Make them, and keep the files:
   (umask 077; printf ms_admin_%s \"\$(openssl rand -hex 32)\" >admin.key; bin/modelserve gateway hash-key | tr -d '\\n' >hash.key)
   (umask 077; printf %s 'postgres://USER:PASSWORD@HOST/DB?sslmode=verify-full' >database.url)
-  kubectl -n default create secret generic modelserve-gateway --from-file=MODELSERVE_ADMIN_KEY=admin.key --from-file=MODELSERVE_HASH_KEYS=hash.key --from-file=MODELSERVE_GATEWAY_DB=database.url"
+  (umask 077; printf %s 'rediss://USER:PASSWORD@HOST:6379' >redis.url)
+  kubectl -n default create secret generic modelserve-gateway --from-file=MODELSERVE_ADMIN_KEY=admin.key --from-file=MODELSERVE_HASH_KEYS=hash.key --from-file=MODELSERVE_GATEWAY_DB=database.url --from-file=MODELSERVE_REDIS=redis.url"
 proof=$(kubectl -n default get secret modelserve-functions --ignore-not-found -o name 2>/dev/null) || proof="not ours to see"
 [ -n "$proof" ] || echo "deploy: without the Secret modelserve-functions functions open no {\"ref\": …}. To make it, before the next deploy:
   openssl rand -hex 32 | tr -d '\\n' | kubectl -n default create secret generic modelserve-functions --from-file=MODELSERVE_GATEWAY_SECRET=/dev/stdin"

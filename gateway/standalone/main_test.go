@@ -147,14 +147,14 @@ func TestABadEnvironmentIsReportedWhole(t *testing.T) {
 	err := env.ParseFrom(new(config), map[string]string{
 		"PORT": "-1", "MODELSERVE_HOST_TEMPLATES": "x", "MODELSERVE_ADMIN_KEY": "ms_hush", "MODELSERVE_MAX_BODY": "2GiB",
 		"MODELSERVE_ROUTES": "knative:", "MODELSERVE_TRUSTED_PROXIES": "10.0.0.0/33", "MODELSERVE_STREAM_IDLE": "-1s", "MODELSERVE_GRACE": "-1s",
-		"MODELSERVE_PUBLIC_KEY": "",
+		"MODELSERVE_PUBLIC_KEY": "", "MODELSERVE_REDIS": "redis://:hush@",
 	})
 	if err == nil {
 		t.Fatal("it was taken")
 	}
 	for _, want := range []string{
 		"PORT: ", "MODELSERVE_ROUTES: ", "MODELSERVE_HOST_TEMPLATES: ", "MODELSERVE_ADMIN_KEY: ", "MODELSERVE_MAX_BODY: ", "MODELSERVE_TRUSTED_PROXIES: ",
-		"MODELSERVE_STREAM_IDLE: ", "MODELSERVE_S3_BUCKET: ", "MODELSERVE_GRACE: ", "MODELSERVE_PUBLIC_KEY: ",
+		"MODELSERVE_STREAM_IDLE: ", "MODELSERVE_S3_BUCKET: ", "MODELSERVE_GRACE: ", "MODELSERVE_PUBLIC_KEY: ", "MODELSERVE_REDIS: ",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in:\n%v", want, err)

@@ -201,7 +201,8 @@ func (c *cluster) secrets() (string, error) {
 		return "", err
 	}
 	secret("default", "modelserve-gateway", "MODELSERVE_ADMIN_KEY", admin, "MODELSERVE_HASH_KEYS", hashKey,
-		"MODELSERVE_GATEWAY_DB", "postgres://postgres:"+postgres+"@postgres."+namespace+".svc.cluster.local:5432/postgres?sslmode=disable")
+		"MODELSERVE_GATEWAY_DB", "postgres://postgres:"+postgres+"@postgres."+namespace+".svc.cluster.local:5432/postgres?sslmode=disable",
+		"MODELSERVE_REDIS", "redis://default:"+redis+"@redis."+namespace+".svc.cluster.local:6379")
 	secret("default", "modelserve-functions", "MODELSERVE_GATEWAY_SECRET", proof)
 	_, file, err := c.signingKeys()
 	if err != nil {

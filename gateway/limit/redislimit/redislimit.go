@@ -7,7 +7,6 @@ package redislimit
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -41,12 +40,6 @@ type Counters struct {
 	decide, apply *redis.Script
 }
 
-// Check reports what is wrong with a Redis' URL, as Open takes it.
-func Check(url string) error {
-	_, _, err := options(url)
-	return err
-}
-
 // Open makes Counters of the Redis at a URL:
 // redis://[USER]:PASSWORD@HOST:PORT[/DB], rediss:// by TLS, with
 // ?addr=HOST:PORT&addr=… for a Redis Cluster. Redis need not answer yet. Deployments
@@ -72,10 +65,13 @@ func Open(url, prefix, replica string) (*Counters, error) {
 // options are those of a client that sends nothing twice: a script that ran before
 // its answer was lost would charge twice.
 func options(url string) (*redis.Options, *redis.ClusterOptions, error) {
+	if err := Check(url); err != nil {
+		return nil, nil, err
+	}
 	if strings.Contains(url, "addr=") {
 		o, err := redis.ParseClusterURL(url)
 		if err != nil {
-			return nil, nil, errors.New("expected redis://[USER]:PASSWORD@HOST:PORT?addr=HOST:PORT") // without the password that the error may have
+			return nil, nil, errURL // theirs may have the password
 		}
 		o.MaxRetries, o.MaxRedirects = -1, -1
 		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = longest, longest, longest, longest
@@ -86,7 +82,7 @@ func options(url string) (*redis.Options, *redis.ClusterOptions, error) {
 	}
 	o, err := redis.ParseURL(url)
 	if err != nil {
-		return nil, nil, errors.New("expected redis://[USER]:PASSWORD@HOST:PORT[/DB]")
+		return nil, nil, errURL
 	}
 	o.MaxRetries = -1
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = longest, longest, longest, longest
