@@ -22,6 +22,7 @@ BEYOND_A_SCHEMA = {
     "listRoles": {"cursor"},
     "listGrants": {"cursor"},
     "listChains": {"cursor"},
+    "listUsage": {"cursor"},
     "listAudit": {"cursor", "platform"},  # and tenant exclude each other
     "exportAudit": {"platform"},
     "verifyAudit": {"platform"},
