@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway"
+	"github.com/modelserveai/modelserve/gateway/allowance"
 	"github.com/modelserveai/modelserve/gateway/callers"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/env"
@@ -70,7 +71,7 @@ func (o Options) withDefaults() Options {
 // gateway included, as pointers to structs that internal/env knows: for
 // documentation.
 func Environment() []any {
-	return []any{&settings{}, &gateway.Config{}, &callers.Config{}, &telemetry.Config{}}
+	return []any{&settings{}, &gateway.Config{}, &callers.Config{}, &allowance.Config{}, &telemetry.Config{}}
 }
 
 // settings are what the platform itself reads of its environment.

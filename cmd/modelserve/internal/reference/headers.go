@@ -42,6 +42,8 @@ func answerHeaders() []header {
 		{"Modelserve-Device", "function", "Where it ran: `cpu`, `cuda:0`."},
 		{"Server-Timing", "function, platform", "Where the time went, in milliseconds; its parts are in [operate.md](../operate.md#server-timing)."},
 		{"Retry-After", "gateway, function", "In how many seconds a call may be tried again."},
+		{"RateLimit", "gateway", "What is left of each limit that is for the call: `\"NAME\";r=LEFT;t=SECONDS`; [limits.md](../limits.md)."},
+		{"RateLimit-Policy", "gateway", "What each of these limits allows: `\"NAME\";q=QUOTA;w=SECONDS`."},
 		{"WWW-Authenticate", "gateway", "With 401: that a Bearer key is expected."},
 		{"Allow", "gateway, function", "With 405: the methods that the URL has."},
 		{"Location", "gateway", "With 201: the URL of what was made."},
