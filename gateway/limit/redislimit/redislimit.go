@@ -68,7 +68,7 @@ func options(url string) (*redis.Options, *redis.ClusterOptions, error) {
 	if err := Check(url); err != nil {
 		return nil, nil, err
 	}
-	if strings.Contains(url, "addr=") {
+	if isCluster(url) {
 		o, err := redis.ParseClusterURL(url)
 		if err != nil {
 			return nil, nil, errURL // theirs may have the password

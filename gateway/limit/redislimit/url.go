@@ -36,6 +36,12 @@ func Check(text string) error {
 	return nil
 }
 
+// isCluster reports whether a URL that was checked names other servers of a cluster.
+func isCluster(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Query().Has("addr")
+}
+
 // isAddress reports whether a text is HOST:PORT.
 func isAddress(text string) bool {
 	host, port, err := net.SplitHostPort(text)
