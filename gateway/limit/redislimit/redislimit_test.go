@@ -4,18 +4,22 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/modelserveai/modelserve/gateway/limit"
 	"github.com/modelserveai/modelserve/gateway/limit/limittest"
 	"github.com/modelserveai/modelserve/gateway/limit/redislimit"
+	"github.com/modelserveai/modelserve/local/keyvalue"
 	"github.com/modelserveai/modelserve/test/redistest"
 )
 
@@ -77,14 +81,27 @@ func (s *store) Forget(t *testing.T) {
 	}
 }
 
-func TestMiniredis(t *testing.T) {
+// TestTheLocalRedis holds the same of what the local platform counts in.
+func TestTheLocalRedis(t *testing.T) {
 	t.Parallel()
 	limittest.Run(t, func(t *testing.T) limittest.Store {
 		t.Helper()
-		m := miniredis.RunT(t)
-		client := redis.NewClient(&redis.Options{Addr: m.Addr()})
-		t.Cleanup(func() { _ = client.Close() })
-		return newStore("redis://"+m.Addr(), client)
+		local, err := keyvalue.Open(t.Context(), t.TempDir(), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		options, err := redis.ParseURL(local.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := redis.NewClient(options)
+		t.Cleanup(func() {
+			_ = client.Close()
+			if err := local.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return newStore(local.URL, client)
 	})
 }
 
@@ -100,14 +117,62 @@ func TestRedis(t *testing.T) {
 func TestRedisCluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t)
+	client := clusterClient(t, cluster)
+	limittest.Run(t, func(t *testing.T) limittest.Store {
+		t.Helper()
+		return newStore(cluster.URL(), client)
+	})
+}
+
+// TestTheUserOfTheDocs holds that a user who may do no more than docs/operate.md says may
+// do enough, of one server and of a cluster.
+func TestTheUserOfTheDocs(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../../docs/operate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rule := regexp.MustCompile("(?m)^ACL SETUSER gateway on >PASSWORD .+$").FindString(string(page))
+	var args []any
+	for word := range strings.FieldsSeq(rule) {
+		args = append(args, word)
+	}
+	server, cluster := redistest.Start(t), redistest.StartCluster(t)
+	for _, s := range append([]*redistest.Server{server}, cluster.Servers...) {
+		if err := s.Client().Do(t.Context(), args...).Err(); err != nil {
+			t.Fatalf("%q: %v", rule, err)
+		}
+	}
+	for name, tc := range map[string]struct {
+		url    string
+		client redis.UniversalClient
+	}{
+		"one server": {server.URL(), server.Client()},
+		"a cluster":  {cluster.URL(), clusterClient(t, cluster)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u, err := url.Parse(tc.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.User = url.UserPassword("gateway", "PASSWORD")
+			limittest.Run(t, func(t *testing.T) limittest.Store {
+				t.Helper()
+				return newStore(u.String(), tc.client)
+			})
+		})
+	}
+}
+
+// clusterClient looks at a cluster as who may do everything.
+func clusterClient(t *testing.T, cluster *redistest.Cluster) *redis.ClusterClient {
+	t.Helper()
 	options, err := redis.ParseClusterURL(cluster.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
 	client := redis.NewClusterClient(options)
 	t.Cleanup(func() { _ = client.Close() })
-	limittest.Run(t, func(t *testing.T) limittest.Store {
-		t.Helper()
-		return newStore(cluster.URL(), client)
-	})
+	return client
 }
