@@ -143,6 +143,9 @@ func TestACallIsLimitedAndSaysSo(t *testing.T) {
 	}
 	for range 3 {
 		g, why := r.refused(t, of("a"), problem.RateLimited)
+		if !strings.HasPrefix(why.Detail, `the limit "per-tenant" allows 3.6 requests each hour, 3 at once for each tenant; come again in `) {
+			t.Error(why.Detail)
+		}
 		if why.Limit != "per-tenant" || why.RetryAfter < 990*time.Second || why.RetryAfter > 1001*time.Second ||
 			!strings.HasPrefix(g.Header().Get("RateLimit"), `"per-tenant";r=0;t=`) {
 			t.Errorf("%+v, %v", why, g.Header())

@@ -56,12 +56,23 @@ func newPlan(rules []Rule, down Down) *plan {
 		default:
 			r.kind, r.prefix = Bucket, "b:"
 			r.policy = name + ";q=" + strconv.FormatFloat(math.Floor(r.Burst), 'f', 0, 64) + ";w=" + seconds(r.window())
-			r.says = fmt.Sprintf("%g %s a second, %g at once", r.Rate, r.Cost, r.Burst)
+			r.says = fmt.Sprintf("%s, %g at once", r.pace(), r.Burst)
 		}
 		r.prefix += r.Name + ":"
 		p.rules = append(p.rules, r)
 	}
 	return p
+}
+
+// pace is a rate in words, in the unit in which it is one or more.
+func (r *rule) pace() string {
+	n, unit := r.Rate, "second"
+	for _, larger := range []string{"minute", "hour"} {
+		if n < 1 {
+			n, unit = n*60, larger
+		}
+	}
+	return fmt.Sprintf("%.3g %s each %s", n, r.Cost, unit)
 }
 
 // seconds are whole seconds, rounded up, and bounded as integers of headers are.
