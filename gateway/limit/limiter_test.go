@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -518,5 +519,95 @@ func TestEveryLimitIsReported(t *testing.T) {
 		if !strings.Contains(h.Get("RateLimit"), item) {
 			t.Errorf("no %s in %s", item, h.Get("RateLimit"))
 		}
+	}
+}
+
+// gone are counts that cannot be reached, and how often they were asked.
+type gone struct{ asked atomic.Int64 }
+
+func (g *gone) Decide(ctx context.Context, _ []limit.Ask) (*limit.Decision, error) {
+	g.asked.Add(1)
+	<-ctx.Done() // a black hole
+	return nil, ctx.Err()
+}
+
+func (g *gone) Apply(ctx context.Context, _ []limit.Change) error {
+	g.asked.Add(1)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestNobodyWaitsForWhatIsKnownToBeGone holds that it is known within a second, that no
+// call asks or waits from then on, and that what calls took is kept.
+func TestNobodyWaitsForWhatIsKnownToBeGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		counters := &gone{}
+		l, err := limit.New(counters, &ledger{counts: map[string]int64{}}, "r", prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Use([]limit.Rule{perTenant, {Name: "rows", Rate: 1, Burst: 10, Cost: limit.Rows}, twoAtOnce}, limit.Open)
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { l.Run(ctx) })
+		defer running.Wait()
+		defer cancel()
+		began := time.Now()
+		for range 100 { // at once: all wait for the same
+			running.Go(func() {
+				if _, err := l.Admit(ctx, of("a")); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(began); took > time.Second {
+					t.Errorf("a call waited for %v", took)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if l.Trouble() == "" {
+			t.Error("nothing is known after a second")
+		}
+		asked, began := counters.asked.Load(), time.Now()
+		for range 1000 {
+			g, err := l.Admit(ctx, of("a"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.Done(infer.Usage{Rows: 3})
+		}
+		if took := time.Since(began); took > 0 || counters.asked.Load() > asked {
+			t.Errorf("a thousand calls waited for %v, and asked %d times", took, counters.asked.Load()-asked)
+		}
+	})
+}
+
+// TestLimitsOutliveTheirGateways holds that a gateway that starts anew gives nothing
+// twice, and that two Redis are two counts.
+func TestLimitsOutliveTheirGateways(t *testing.T) {
+	t.Parallel()
+	one, other := redistest.Start(t), redistest.Start(t)
+	rules := []limit.Rule{perTenant, {Name: "another", Per: perTenant.Per, Rate: 0.001, Burst: 2, Cost: limit.Requests}}
+	for n, want := range []int{2, 0} { // the second gateway finds what the first left
+		r := start(t, one.URL(), limit.Closed, rules...)
+		admitted := 0
+		for range 4 {
+			if _, err := r.admit(t, of("a"), infer.Usage{}); err == nil {
+				admitted++
+			}
+		}
+		if admitted != want {
+			t.Errorf("gateway %d admits %d, want %d", n, admitted, want)
+		}
+		r.kill()
+	}
+	r := start(t, one.URL(), limit.Closed, perTenant)
+	if _, err := r.admit(t, of("a"), infer.Usage{}); err != nil {
+		t.Errorf("one of the first limit's is left: %v", err)
+	}
+	r = start(t, other.URL(), limit.Closed, rules...)
+	if _, err := r.admit(t, of("a"), infer.Usage{}); err != nil {
+		t.Errorf("another Redis: %v", err)
 	}
 }
