@@ -180,16 +180,25 @@ func (c *Cluster) URL() string {
 	return c.Servers[0].URL() + "?" + query.Encode()
 }
 
-// PrimaryOf is the server that serves a slot, as all that run find, and waits until they
-// do: after KillPrimaryOf, until the cluster has made another one primary.
+// PrimaryOf is Primary for a test, which ends where there is none.
 func (c *Cluster) PrimaryOf(t *testing.T, slot int) *Server {
 	t.Helper()
+	s, err := c.Primary(t.Context(), slot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// Primary is the server that serves a slot, as all that run find, and waits until they
+// do: after KillPrimary, until the cluster has made another one primary.
+func (c *Cluster) Primary(ctx context.Context, slot int) (*Server, error) {
 	var found *Server
 	for _, s := range c.Servers {
 		if s.run == nil {
 			continue
 		}
-		err := s.await(t.Context(), "find the primary of a slot", func(ctx context.Context) error {
+		err := s.await(ctx, "find the primary of a slot", func(ctx context.Context) error {
 			shards, err := s.client.ClusterShards(ctx).Result()
 			if err != nil {
 				return err
@@ -206,10 +215,10 @@ func (c *Cluster) PrimaryOf(t *testing.T, slot int) *Server {
 			return nil
 		})
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 	}
-	return found
+	return found, nil
 }
 
 // primaryOf is the address of who serves a slot; "" is nobody.
@@ -227,13 +236,25 @@ func primaryOf(shards []redis.ClusterShard, slot int64) string {
 	return ""
 }
 
-// KillPrimaryOf ends the server that serves a slot as a crash does, and returns it at
-// once: the slot is served again when PrimaryOf returns.
+// KillPrimaryOf is KillPrimary for a test, which ends where there is none.
 func (c *Cluster) KillPrimaryOf(t *testing.T, slot int) *Server {
 	t.Helper()
-	s := c.PrimaryOf(t, slot)
-	s.Kill(t)
+	s, err := c.KillPrimary(t.Context(), slot)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return s
+}
+
+// KillPrimary ends the server that serves a slot as a crash does, and returns it at
+// once: the slot is served again when Primary returns.
+func (c *Cluster) KillPrimary(ctx context.Context, slot int) (*Server, error) {
+	s, err := c.Primary(ctx, slot)
+	if err != nil {
+		return nil, err
+	}
+	s.kill()
+	return s, nil
 }
 
 // Close ends the cluster, and leaves nothing of it.
