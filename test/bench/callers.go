@@ -13,9 +13,10 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-// callers holds the gateway with all that asks who may call, over PostgreSQL, against
-// the same one with all of it off (entrance says what that is), a token against a
-// key, and the memory that ten thousand keys take. The function behind does no more
+// callers holds the gateway with all that asks who may call and how much, over
+// PostgreSQL and Redis, against the same one with all of it off (entrance says what that
+// is), a token against a key, the processor time of a request against a bare proxy's,
+// and the memory that ten thousand keys take. The function behind does no more
 // than decode its input, so that it is the gateway which is measured.
 func (o *options) callers(ctx context.Context, p *platform, dir string) (rows []row, err error) {
 	w, err := startWorld(ctx, dir)
@@ -66,37 +67,38 @@ func (t *pooled) p99() float64 {
 // cost is the gateway's processor time for a request, in seconds.
 func (t *pooled) cost() float64 { return t.cpu.Seconds() / float64(t.answers) }
 
-// callersAtOnce loads an entrance with all off, one with all on by a key, and the same
-// by a token, in turns.
+// callersAtOnce loads an entrance with all off, one with all on by a key, the same by a
+// token, and a bare proxy, in turns.
 func (o *options) callersAtOnce(ctx context.Context, w *world) (rows []row, err error) {
 	off := &entrance{Function: w.function}
-	on := &entrance{Function: w.function, Database: w.server.URL(w.full), HashKey: w.hashKey.String(), File: w.file}
-	var running [2]*process
-	for i, e := range []*entrance{off, on} {
+	on := &entrance{Function: w.function, Database: w.server.URL(w.full), HashKey: w.hashKey.String(), File: w.file, Redis: w.redis.URL()}
+	bare := &entrance{Function: w.function, Bare: true}
+	running := map[*entrance]*process{}
+	for _, e := range []*entrance{off, on, bare} {
 		if e.Address, err = freeport.Address(ctx); err != nil {
 			return nil, err
 		}
-		if running[i], err = e.start(ctx); err != nil {
+		child, err := e.start(ctx)
+		if err != nil {
 			return nil, err
 		}
-		defer func() { err = errors.Join(err, running[i].stop()) }()
+		defer func() { err = errors.Join(err, child.stop()) }()
+		running[e] = child
 	}
-	all := []*contender{
-		{name: "all off", process: running[0]}, {name: "a key", process: running[1]}, {name: "a token", process: running[1]},
-	}
-	for i, credential := range []string{onlyCredential, w.keys[0], w.token} {
-		address := on.Address
-		if i == 0 {
-			address = off.Address
-		}
-		if all[i].target, err = v2(address, tinyModel, false, tinyInput(), "X-API-Key", credential); err != nil {
+	all := make([]*contender, 4)
+	for i, c := range []struct {
+		name, credential string
+		at               *entrance
+	}{{"all off", onlyCredential, off}, {"a key", w.keys[0], on}, {"a token", w.token, on}, {"a bare proxy", "none", bare}} {
+		all[i] = &contender{name: c.name, process: running[c.at]}
+		if all[i].target, err = v2(c.at.Address, tinyModel, false, tinyInput(), "X-API-Key", c.credential); err != nil {
 			return nil, err
 		}
 	}
 	if err := o.turns(ctx, all); err != nil {
-		return nil, errors.Join(err, errors.New(running[1].tail()))
+		return nil, errors.Join(err, errors.New(running[on].tail()))
 	}
-	return callersRows(all[0], all[1], all[2]), nil
+	return callersRows(all[0], all[1], all[2], all[3]), nil
 }
 
 // tinyInput is a request that costs next to nothing to decode.
@@ -160,7 +162,7 @@ func (c *contender) of(figure func(*pooled) float64) []float64 {
 	return out
 }
 
-func callersRows(off, key, token *contender) []row {
+func callersRows(off, key, token, bare *contender) []row {
 	rate, p99, cost := (*pooled).rate, (*pooled).p99, (*pooled).cost
 	micros := func(c *contender) float64 { return 1e6 * median(c.of(cost)) }
 	millis := func(c *contender) float64 { return 1e3 * median(c.of(p99)) }
@@ -169,7 +171,7 @@ func callersRows(off, key, token *contender) []row {
 	tokens := ratios(token.of(rate), key.of(rate))
 	return []row{
 		{
-			fmt.Sprintf("throughput, %d clients: keys, roles, audit and metrics on, over PostgreSQL with %d keys (%.0f µs of the gateway's processors a request)", gatewayClients, manyKeys, micros(key)),
+			fmt.Sprintf("throughput, %d clients: keys, roles, limits (burst %d), usage, audit and metrics on, over Redis and PostgreSQL with %d keys (%.0f µs of the gateway's processors a request)", gatewayClients, largeBurst, manyKeys, micros(key)),
 			fmt.Sprintf("the same gateway with all off (%.0f µs)", micros(off)), spread(faster), "≥ 0.90", rounded(faster) >= 0.90,
 		},
 		{
@@ -179,6 +181,10 @@ func callersRows(off, key, token *contender) []row {
 		{
 			fmt.Sprintf("throughput with a token (JWT) that is remembered (%.0f µs)", micros(token)), "with a key",
 			spread(tokens), "≥ 0.80", rounded(tokens) >= 0.80,
+		},
+		{
+			"what the gateway costs a request, all on: its processor time", fmt.Sprintf("a bare httputil.ReverseProxy's (%.0f µs)", micros(bare)),
+			fmt.Sprintf("%.0f µs (%.0f to %.0f)", micros(key), 1e6*slices.Min(key.of(cost)), 1e6*slices.Max(key.of(cost))), "≤ 150 µs", micros(key) <= 150,
 		},
 	}
 }

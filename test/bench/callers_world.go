@@ -19,6 +19,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/internal/freeport"
 	"github.com/modelserveai/modelserve/test/postgrestest"
+	"github.com/modelserveai/modelserve/test/redistest"
 )
 
 // What the full database has: so many keys, of so many tenants, each of which has as
@@ -33,16 +34,21 @@ const (
 // callerRole is the role by which keys and tokens may call, of each tenant.
 const callerRole = "caller"
 
-// world is what gateways work with: a database, callers, and a function.
+// largeBurst is that of the limits of callers, and their rate a second: none of them
+// refuses a call.
+const largeBurst = 100_000
+
+// world is what gateways work with: a database, a Redis, callers, and a function.
 type world struct {
 	server      *postgrestest.Server
 	empty, full string // databases
+	redis       *redistest.Server
 	hashKey     auth.HashKey
 	hasher      *auth.Hasher
 	admin       string   // the operator's key
 	keys        []string // those of the full database
 	token       string   // of its first tenant
-	file        string   // the gateway's, with the token's issuer
+	file        string   // the gateway's, with the token's issuer and the large limits
 	routes      string
 	function    string // its address
 	decoder     *process
@@ -67,7 +73,10 @@ func startWorld(ctx context.Context, dir string) (w *world, err error) {
 	if err := errors.Join(w.writeRoutes(dir), w.writeFile(dir)); err != nil {
 		return w, err
 	}
-	progress("start PostgreSQL, with %d keys", manyKeys)
+	progress("start Redis, and PostgreSQL with %d keys", manyKeys)
+	if w.redis, err = redistest.Run(ctx); err != nil {
+		return w, err
+	}
 	if w.server, err = postgrestest.Run(ctx); err != nil {
 		return w, err
 	}
@@ -84,6 +93,9 @@ func (w *world) stop() error {
 	var faults []error
 	if w.decoder != nil {
 		faults = append(faults, w.decoder.stop())
+	}
+	if w.redis != nil {
+		faults = append(faults, w.redis.Close())
 	}
 	if w.server != nil {
 		faults = append(faults, w.server.Close())
@@ -124,7 +136,7 @@ func (w *world) startFunction(ctx context.Context) error {
 }
 
 // writeFile makes an issuer, a token of it that lasts for longer than the benchmark,
-// and the gateway's file that takes it.
+// and the gateway's file that takes it, with limits.
 func (w *world) writeFile(dir string) error {
 	issuer := jwttest.New("https://issuer.test")
 	keys := filepath.Join(dir, "issuer.jwks")
@@ -132,20 +144,28 @@ func (w *world) writeFile(dir string) error {
 		return err
 	}
 	config := issuer.Config()
-	text, err := yaml.Marshal(map[string]any{
-		"apiVersion": "modelserve.dev/v1", "kind": "Gateway",
-		"issuers": []any{map[string]any{
-			"issuer": config.Issuer, "audiences": config.Audiences, "jwks_file": keys, "tenant": config.Tenant, "roles": config.Roles,
-		}},
-	})
-	if err != nil {
-		return err
-	}
-	w.file = filepath.Join(dir, "gateway.yaml")
 	w.token = issuer.Token(map[string]any{
 		"org": tenantName(0), "groups": []string{callerRole}, "exp": time.Now().Add(24 * time.Hour).Unix(),
 	})
-	return os.WriteFile(w.file, text, 0o600)
+	w.file = filepath.Join(dir, "gateway.yaml")
+	large := bucket{rate: largeBurst, burst: largeBurst}
+	return writeGatewayFile(w.file, map[string]any{
+		"issuers": []any{map[string]any{
+			"issuer": config.Issuer, "audiences": config.Audiences, "jwks_file": keys, "tenant": config.Tenant, "roles": config.Roles,
+		}},
+		"limits": []any{large.limit("per-tenant", "tenant"), large.limit("per-model", "tenant", "model")},
+	})
+}
+
+// writeGatewayFile writes a gateway's file with these fields.
+func writeGatewayFile(path string, fields map[string]any) error {
+	file := map[string]any{"apiVersion": "modelserve.dev/v1", "kind": "Gateway"}
+	maps.Copy(file, fields)
+	text, err := yaml.Marshal(file)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o600)
 }
 
 func tenantName(i int) string { return fmt.Sprintf("tenant-%d", i) }
@@ -218,7 +238,7 @@ func (w *world) environment(p *platform, g *weighed, database string) (map[strin
 	env := map[string]string{
 		"PORT": port, "MODELSERVE_METRICS_ADDRESS": g.metrics, "MODELSERVE_GATEWAY_DB": w.server.URL(database), "MODELSERVE_ROUTES": w.routes,
 		"MODELSERVE_ADMIN_KEY": w.admin, "MODELSERVE_HASH_KEYS": w.hashKey.String(), "MODELSERVE_POLICIES": filepath.Join(p.data, "bench-policies", port),
-		"MODELSERVE_GATEWAY_FILE": w.file,
+		"MODELSERVE_GATEWAY_FILE": w.file, "MODELSERVE_REDIS": w.redis.URL(),
 	}
 	maps.Copy(env, p.s3)
 	return env, nil

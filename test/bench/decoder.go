@@ -34,6 +34,11 @@ func serveDecoder(ctx context.Context, address string) error {
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprint(w, "{}")
 	})
+	return serveHandler(ctx, address, handler)
+}
+
+// serveHandler serves by the standard library's server until ctx ends.
+func serveHandler(ctx context.Context, address string, handler http.Handler) error {
 	server := &http.Server{Addr: address, Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()

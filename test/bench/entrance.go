@@ -15,6 +15,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/gateway/access"
+	"github.com/modelserveai/modelserve/gateway/allowance"
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/callers"
 	"github.com/modelserveai/modelserve/gateway/forward"
@@ -32,17 +33,22 @@ import (
 //
 // On is what the gateway's own program has: callers.Open over PostgreSQL, with its
 // copy kept current, keys, tokens, roles and grants, refusals stored, uses of keys
-// noted, and the access log at its level and bound.
+// noted, and the access log at its level and bound; and allowance.Open over Redis and
+// PostgreSQL, with the limits of its file and usage stored.
 //
 // Off compares a credential with one text, lets it do everything, and stores and
 // logs nothing; its copy of the rights is empty and is not kept current. What it has
 // in common with on is what a gateway cannot be without: bounds, cleaned headers, a
 // request's id and trace, and the counting of requests, which has no switch.
+//
+// A bare one is no gateway: a proxy that only hands requests on.
 type entrance struct {
 	Address, Function string // host:port of its own, and of the function
 	Database          string // the URL of PostgreSQL; "" is all off
 	HashKey           string // as it is configured
 	File              string // the gateway's
+	Redis             string // its URL
+	Bare              bool
 }
 
 // onlyCredential is the one that an entrance with all off takes.
@@ -51,7 +57,10 @@ const onlyCredential = "the-only-credential"
 // tinyModel is the model of an entrance's function, of which there is version 1.
 const tinyModel = "tiny"
 
-// startEntrance runs one until it is stopped, and waits until it answers.
+// countsPrefix begins the entrances' keys in Redis.
+const countsPrefix = "bench"
+
+// start runs one until it is stopped, and waits until it answers.
 func (e *entrance) start(ctx context.Context) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -76,6 +85,9 @@ func serveEntrance(ctx context.Context, order string, log io.Writer) (err error)
 	var e entrance
 	if err := json.Unmarshal([]byte(order), &e); err != nil {
 		return err
+	}
+	if e.Bare {
+		return serveProxy(ctx, e.Address, e.Function)
 	}
 	level := slog.LevelInfo
 	if e.Database == "" {
@@ -135,14 +147,20 @@ func (e *entrance) wireCallers(ctx context.Context, deps *gateway.Deps) (ended f
 	if err != nil {
 		return nil, err
 	}
+	much, err := allowance.Open(allowance.Config{Redis: e.Redis, RedisPrefix: countsPrefix, UsageAge: 24 * time.Hour}, store, deps.Telemetry)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	config := callers.Config{File: e.File, TenantKeys: 1000, TenantRoles: 100, TenantGrants: 1000, AuditAge: time.Hour, AuditEntries: 1_000_000}
-	who, err := callers.Open(ctx, config, store, keys, nil, deps.Telemetry)
+	who, err := callers.Open(ctx, config, store, keys, much, deps.Telemetry)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	who.Wire(deps)
+	much.Wire(deps)
 	var work sync.WaitGroup
 	work.Go(func() { who.Run(ctx) })
+	work.Go(func() { much.Run(ctx) })
 	return func() {
 		work.Wait()
 		_ = store.Close() // nothing is left to store

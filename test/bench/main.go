@@ -4,7 +4,7 @@
 // every figure is a ratio of two things measured in short turns within one run,
 // and the median of several rounds.
 //
-//	make bench                     everything but what follows, some 25 minutes
+//	make bench                     everything but what follows, some 30 minutes
 //	make bench-peers               against other servers, in Python
 //	make soak                      everything at once for minutes, with no failure
 //	make bench-cluster             first answers from zero on a cluster
@@ -31,7 +31,7 @@ import (
 func main() {
 	var o options
 	var clients string
-	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,gateway,callers,load,cold,idle", "the parts to run: these, fresh, peers, soak, cluster, tuning and requests")
+	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,gateway,callers,limits,load,cold,idle", "the parts to run: these, fresh, peers, soak, cluster, tuning and requests")
 	flag.IntVar(&o.rounds, "rounds", 5, "turns of each")
 	flag.DurationVar(&o.turn, "turn", time.Second, "length of a turn under load")
 	flag.StringVar(&o.models, "models", "", "the models to run under load (all)")
@@ -100,6 +100,7 @@ func (o *options) parts() []part {
 		{"memory", o.memory},
 		{"gateway", o.gateway},
 		{"callers", o.callers},
+		{"limits", o.limits},
 		{"load", o.loading},
 		{"cold", o.cold},
 		{"idle", o.idle},
@@ -152,7 +153,7 @@ func (o *options) measure(ctx context.Context) (rows []row, err error) {
 	}
 	defer os.RemoveAll(dir)
 	var p *platform
-	if !slices.Contains([]string{"fresh", "soak", "cluster", "tuning", "requests"}, o.run) { // which bring their own
+	if !slices.Contains([]string{"limits", "fresh", "soak", "cluster", "tuning", "requests"}, o.run) { // which bring their own
 		progress("start the platform")
 		if p, err = startPlatform(ctx, filepath.Join(dir, ".modelserve")); err != nil {
 			return nil, err
