@@ -38,7 +38,7 @@ type Ask struct {
 	Want        int64   // tokens to lease beside Take
 	Lease       int64   // the number of the lease that this one replaces, and what is left of it
 	Back        int64
-	Most        float64 // what there is at most; negative where that is not known
+	Known       *Known // what it had when it was asked before; nil where that is not known
 
 	// Of concurrency:
 	Limit    int           // calls at once; of a quota what it has, -1 where it is only counted
@@ -52,10 +52,18 @@ type Ask struct {
 	Seed   *Total // where the count is not there
 }
 
+// Known is what a bucket had at a time. It has no more later than that, what came since
+// and what may be leased of it: counts that were lost give nothing twice.
+type Known struct {
+	Left float64
+	At   int64 // Decision.At
+}
+
 // Decision is what became of a call.
 type Decision struct {
 	Admitted bool
 	Answers  []Answer // one for each ask
+	At       int64    // by the counts' own clock, in microseconds
 }
 
 // Answer is what one count said.

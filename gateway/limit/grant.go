@@ -134,7 +134,7 @@ func (g *Grant) asks(place string) []Ask {
 	asks := make([]Ask, len(g.uses))
 	for i, u := range g.uses {
 		a := &asks[i]
-		a.Kind, a.Key, a.Most = u.kind, u.key, -1
+		a.Kind, a.Key = u.kind, u.key
 		if u.Cost == Requests {
 			a.Take = 1
 		}
@@ -146,7 +146,7 @@ func (g *Grant) asks(place string) []Ask {
 			}
 			u.mu.Lock()
 			if u.knows {
-				a.Most = u.last.Left + now.Sub(u.at).Seconds()*u.Rate + float64(a.Back)
+				a.Known = &Known{u.last.Left, u.decided}
 			}
 			u.mu.Unlock()
 		case Quota:
@@ -187,7 +187,7 @@ func (g *Grant) note(asks []Ask, d *Decision, sent time.Time) {
 			continue
 		}
 		u.mu.Lock()
-		u.last, u.knows, u.at = d.Answers[i], true, sent
+		u.last, u.knows, u.at, u.decided = d.Answers[i], true, sent, d.At
 		if !d.Answers[i].Admits && u.kind == Bucket && u.Cost == Requests {
 			u.refused = sent.Add(min(d.Answers[i].Retry, remember))
 		}

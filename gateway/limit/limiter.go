@@ -90,7 +90,7 @@ func (l *Limiter) Run(ctx context.Context) {
 
 // probe is a decision that nothing depends on.
 func (l *Limiter) probe(ctx context.Context) error {
-	_, err := l.counters.Decide(ctx, []Ask{{Kind: Bucket, Key: "probe", Rate: 1, Burst: 1, Most: -1}})
+	_, err := l.counters.Decide(ctx, []Ask{{Kind: Bucket, Key: "probe", Rate: 1, Burst: 1}})
 	return err //nolint:wrapcheck // it is reported as it is
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -428,6 +429,30 @@ func TestRedisThatLostAllGivesNothingTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.refused(t, of("a"), problem.RateLimited)
+}
+
+// TestWhatIsKnownOfABucketTakesNothing holds that a bucket fills by Redis' clock alone,
+// however long answers take, and that a call which another limit refused leaves it.
+func TestWhatIsKnownOfABucketTakesNothing(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	now := time.Date(2026, 1, 31, 23, 0, 0, 0, time.UTC)
+	m.SetTime(now)
+	r := start(t, "redis://"+m.Addr(), limit.Closed,
+		limit.Rule{Name: "wide", Rate: 1, Burst: 2, Cost: limit.Requests},
+		limit.Rule{Name: "narrow", Match: limit.Match{Tenant: "a"}, Rate: 0.001, Burst: 1, Cost: limit.Requests})
+	for _, tenant := range []string{"a", "b"} {
+		if _, err := r.admit(t, of(tenant), infer.Usage{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.SetTime(now.Add(2 * time.Second))
+	r.refused(t, of("a"), problem.RateLimited)
+	for range 2 {
+		if _, err := r.admit(t, of("b"), infer.Usage{}); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestReplicasTogetherKeepARate holds that three replicas admit what the rate allows

@@ -115,10 +115,11 @@ type entry struct {
 	key         string // in Counters
 	combination string // as the ledger has it
 
-	mu    sync.Mutex
-	last  Answer
-	knows bool      // last is one
-	at    time.Time // of the call that it is of
+	mu      sync.Mutex
+	last    Answer
+	knows   bool      // last is one
+	at      time.Time // of the call that it is of
+	decided int64     // when it was, by the counts' clock
 
 	lease  lease
 	asking bool    // a call that replaces the lease is under way

@@ -45,7 +45,9 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		"a call that one limit refuses takes of none":         allOrNone,
 		"what is charged afterwards is owed":                  owed,
 		"an unknown cost needs more than none":                moreThanNone,
-		"no bucket has more than a replica knows that it has": most,
+		"no bucket has more than a replica knows that it has": known,
+		"what a replica knows takes nothing":                  knownTakesNothing,
+		"a lease comes back to all":                           leasedKnown,
 		"leases of all replicas are a hundredth of a burst":   leases,
 		"a lease that is replaced comes back once":            leaseBack,
 		"an emptying bucket leases nothing":                   noLease,
@@ -101,7 +103,7 @@ func (b *bench) admits(want bool, asks ...limit.Ask) *limit.Decision {
 
 // bucket asks for a token of one that hardly fills meanwhile.
 func bucket(key string, burst float64) limit.Ask {
-	return limit.Ask{Kind: limit.Bucket, Key: key, Take: 1, Rate: 1e-6, Burst: burst, Most: -1}
+	return limit.Ask{Kind: limit.Bucket, Key: key, Take: 1, Rate: 1e-6, Burst: burst}
 }
 
 func burst(b *bench) {
@@ -121,7 +123,7 @@ func burst(b *bench) {
 func powers(b *bench) {
 	for n := -12; n <= 9; n++ {
 		key := fmt.Sprintf("power %d", n+12)
-		ask := limit.Ask{Kind: limit.Bucket, Key: strings.ReplaceAll(key, " ", "."), Take: 1, Rate: math.Pow(10, float64(n)), Burst: 2, Most: 2}
+		ask := limit.Ask{Kind: limit.Bucket, Key: strings.ReplaceAll(key, " ", "."), Take: 1, Rate: math.Pow(10, float64(n)), Burst: 2, Known: &limit.Known{Left: 2, At: 1}}
 		b.admits(true, ask)
 		b.apply(limit.Change{Kind: limit.Charge, Key: ask.Key, Rate: ask.Rate, Burst: ask.Burst, Amount: 1e-5})
 		b.decide(ask)
@@ -129,7 +131,7 @@ func powers(b *bench) {
 }
 
 func fills(b *bench) {
-	ask := limit.Ask{Kind: limit.Bucket, Key: "a", Take: 1, Rate: 1000, Burst: 100, Most: -1}
+	ask := limit.Ask{Kind: limit.Bucket, Key: "a", Take: 1, Rate: 1000, Burst: 100}
 	began := time.Now()
 	admitted := 0
 	for time.Since(began) < 200*time.Millisecond {
@@ -143,7 +145,7 @@ func fills(b *bench) {
 }
 
 func comeAgain(b *bench) {
-	ask := limit.Ask{Kind: limit.Bucket, Key: "a", Take: 1, Rate: 20, Burst: 1, Most: -1}
+	ask := limit.Ask{Kind: limit.Bucket, Key: "a", Take: 1, Rate: 20, Burst: 1}
 	b.admits(true, ask)
 	for range 5 {
 		d := b.decide(ask)
@@ -162,9 +164,9 @@ func allOrNone(b *bench) {
 	d := b.admits(false, count)
 	count.Seed = &limit.Total{Period: d.Answers[0].Period}
 	d = b.admits(false, bucket("wide", 9), place, count, bucket("narrow", 1))
-	for i, want := range []bool{true, true, true, false} {
-		if d.Answers[i].Admits != want {
-			b.Errorf("answer %d: %+v", i, d.Answers[i])
+	for i, want := range []limit.Answer{{Admits: true, Left: 9}, {Admits: true, Left: 1}, {Admits: true, Left: 10}, {Left: 0}} {
+		if a := d.Answers[i]; a.Admits != want.Admits || math.Round(a.Left) != want.Left || want.Admits && i == 0 && a.Reset != 0 {
+			b.Errorf("answer %d: %+v", i, a)
 		}
 	}
 	if left := b.admits(true, bucket("wide", 9)).Answers[0].Left; math.Round(left) != 8 {
@@ -189,7 +191,7 @@ func owed(b *bench) {
 }
 
 func moreThanNone(b *bench) {
-	ask := limit.Ask{Kind: limit.Bucket, Key: "a", Rate: 100, Burst: 10, Most: -1}
+	ask := limit.Ask{Kind: limit.Bucket, Key: "a", Rate: 100, Burst: 10}
 	b.admits(true, ask)
 	b.apply(limit.Change{Kind: limit.Charge, Key: "a", Rate: ask.Rate, Burst: ask.Burst, Amount: 15})
 	for {
@@ -205,11 +207,60 @@ func moreThanNone(b *bench) {
 	}
 }
 
-func most(b *bench) {
+// known holds that a bucket which Redis lost begins with what a replica knows that it
+// had, and what came since; and that nothing else is less by it.
+func known(b *bench) {
 	ask := bucket("a", 10)
-	ask.Most = 3
+	ask.Known = &limit.Known{Left: 3, At: b.admits(true, bucket("a", 10)).At}
 	if left := b.admits(true, ask).Answers[0].Left; math.Round(left) != 2 {
 		b.Errorf("left %v of 3 behind one call", left)
+	}
+	const aSecond = 1_000_000
+	now := b.decide(bucket("b", 10)).At
+	lost := bucket("began anew", 10)
+	lost.Rate, lost.Known = 1e-4, &limit.Known{Left: 3, At: now - 40_000*aSecond}
+	if left := b.admits(true, lost).Answers[0].Left; math.Round(left) != 3+4-1 {
+		b.Errorf("left %v of 3 and what came since behind one call", left)
+	}
+	lost.Key, lost.Known = "of a clock ahead", &limit.Known{Left: 3, At: now + 40_000*aSecond}
+	if left := b.admits(true, lost).Answers[0].Left; math.Round(left) != 2 {
+		b.Errorf("left %v of 3 behind one call", left)
+	}
+}
+
+// knownTakesNothing holds that a bucket has the same whether or not its replica knows
+// what it had: they fill side by side, in one script.
+func knownTakesNothing(b *bench) {
+	plain, knowing := bucket("plain", 99), bucket("knowing", 99)
+	plain.Rate, knowing.Rate = 10, 10
+	b.admits(true, plain, knowing)
+	owes := limit.Change{Kind: limit.Charge, Key: "plain", Rate: 10, Burst: 99, Amount: 60}
+	also := owes
+	also.Key = "knowing"
+	b.apply(owes, also)
+	for range 20 {
+		d := b.admits(true, plain, knowing)
+		if d.Answers[0] != d.Answers[1] {
+			b.Fatalf("%+v and %+v", d.Answers[0], d.Answers[1])
+		}
+		knowing.Known = &limit.Known{Left: d.Answers[1].Left, At: d.At}
+	}
+}
+
+// leasedKnown holds that a lease which comes back is there for replicas that knew what
+// the bucket had without it.
+func leasedKnown(b *bench) {
+	ask := bucket("a", 1000)
+	ask.Want = 10
+	b.admits(true, ask)
+	other := &bench{b.T, b.Store, b.Replica(b.T)}
+	seen := other.admits(true, bucket("a", 1000))
+	ask.Lease, ask.Back, ask.Want = 1, 10, 1
+	b.admits(true, ask)
+	now := bucket("a", 1000)
+	now.Known = &limit.Known{Left: seen.Answers[0].Left, At: seen.At}
+	if left := other.admits(true, now).Answers[0].Left; math.Round(left) != 1000-11-1+10-2-1 {
+		b.Errorf("left %v", left)
 	}
 }
 
@@ -425,7 +476,7 @@ func atOnce(b *bench) {
 
 func lifetimes(b *bench) {
 	ask, _ := b.seeded("q", 0)
-	slow := limit.Ask{Kind: limit.Bucket, Key: "slow", Rate: 1e-9, Burst: 1e12, Most: -1}
+	slow := limit.Ask{Kind: limit.Bucket, Key: "slow", Rate: 1e-9, Burst: 1e12}
 	b.admits(true, ask, bucket("b", 5), place(1, time.Second), slow)
 	b.apply(
 		limit.Change{Kind: limit.Charge, Key: "new", Rate: 1, Burst: 5, Amount: 1},

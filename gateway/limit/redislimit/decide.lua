@@ -3,16 +3,18 @@
 --
 -- KEYS has a key for each limit. ARGV[1] is the replica, behind it come eight
 -- arguments for each limit, the first its kind:
---   bucket  rate (tokens a microsecond), burst, take, want, lease, back, most
+--   bucket  rate (tokens a microsecond), burst, take, want, lease, back, known
 --           take: tokens of this call; 0 where the cost is known later, which needs
 --           more than none. want: tokens to lease beside them. lease, back: the lease
 --           that the replica has and what is left of it, which this one replaces.
---           most: what the bucket has at most, as the replica saw it; '' is not known.
+--           known: what the replica saw the bucket have, a space, and at which time; ''
+--           is none. It has no more now than that, what came since, and what was leased
+--           then, which is a hundredth of the burst at most: Redis may have lost writes.
 --   place   limit, place, lifetime, ended; places that ended are separated by spaces
 --   quota   limit (-1: counts alone), period, take, seed, seed's period
--- The answer is whether the call is admitted, and five texts for each limit:
--- 1, 0 or missing; what is left; when to come again; when all is back; what is
--- leased, or a quota's period.
+-- The answer is whether the call is admitted, the time, and five texts for each limit:
+-- 1, 0 or missing; what is left, behind the call where it is admitted; when to come
+-- again; when all is back; what is leased, or a quota's period.
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
@@ -72,7 +74,7 @@ for i = 1, #KEYS do
   local l = {kind = ARGV[at], status = '1', left = 0, retry = 0, reset = 0, extra = ''}
   if l.kind == 'bucket' then
     l.rate, l.burst, l.take = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-    local want, lease, back, most = tonumber(ARGV[at + 4]), ARGV[at + 5], tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
+    local want, lease, back = tonumber(ARGV[at + 4]), ARGV[at + 5], tonumber(ARGV[at + 6])
     l.tokens, l.leases = l.burst, {}
     local out = 0 -- leased by other replicas
     local stored = redis.call('GET', KEYS[i])
@@ -92,7 +94,11 @@ for i = 1, #KEYS do
         end
       end
     end
-    if most then l.tokens = math.min(l.tokens, most) end
+    local had, seen = string.match(ARGV[at + 7], '^(%S+) (%S+)$')
+    if had then
+      local most = tonumber(had) + math.max(0, now - tonumber(seen)) * l.rate + math.floor(l.burst / 100)
+      l.tokens = math.min(l.tokens, most)
+    end
     if (l.take > 0 and l.tokens < l.take) or l.tokens <= 0 then
       l.status = '0'
       l.retry = math.max(0, (l.take - l.tokens) / l.rate) + 1
@@ -100,10 +106,8 @@ for i = 1, #KEYS do
       l.leased = math.floor(math.min(want, math.floor(l.burst / 100) - out, l.tokens - l.take))
       if l.leased < 1 then l.leased = nil end
     end
-    l.left = l.tokens
+    l.has, l.left = l.tokens, l.tokens
     if l.status == '1' then l.left = l.tokens - l.take - (l.leased or 0) end
-    l.reset = math.max(0, (l.burst - l.left) / l.rate)
-    l.extra = whole(l.leased or 0)
   elseif l.kind == 'place' then
     l.limit, l.place, l.lifetime, l.ended = tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3]), {}
     local held = redis.call('ZCOUNT', KEYS[i], '(' .. whole(now), '+inf')
@@ -112,10 +116,9 @@ for i = 1, #KEYS do
       local ends = redis.call('ZSCORE', KEYS[i], place)
       if ends and tonumber(ends) > now then held = held - 1 end
     end
-    l.left = l.limit - held - 1
-    if l.left < 0 then
-      l.status, l.left, l.retry = '0', 0, SECOND
-    end
+    l.has = math.max(0, l.limit - held)
+    l.left = l.has - 1
+    if l.left < 0 then l.status, l.retry = '0', SECOND end
   else
     l.limit, l.take = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 3])
     local period, ends = current(ARGV[at + 2])
@@ -129,20 +132,25 @@ for i = 1, #KEYS do
     l.extra, l.retry, l.reset = l.period, ends - now, ends - now
     l.keep = math.ceil((ends - now) / 1000) + 86400000
     if not l.count then
-      l.status = 'missing'
-    elseif l.limit >= 0 and (l.count + l.take > l.limit or l.count >= l.limit) then
-      l.status, l.left = '0', math.max(0, l.limit - l.count)
+      l.status, l.has = 'missing', 0
     else
+      l.has = math.max(0, l.limit - l.count)
       l.left = math.max(0, l.limit - l.count - l.take)
+      if l.limit >= 0 and (l.count + l.take > l.limit or l.count >= l.limit) then l.status = '0' end
     end
   end
   if l.status ~= '1' then admitted = false end
   limits[i] = l
 end
 
-local answer = {admitted and '1' or '0'}
+local answer = {admitted and '1' or '0', whole(now)}
 for i = 1, #KEYS do
   local l = limits[i]
+  if not admitted then l.left, l.leased = l.has, nil end
+  if l.kind == 'bucket' then
+    l.reset = math.max(0, (l.burst - l.left) / l.rate)
+    l.extra = whole(l.leased or 0)
+  end
   if admitted and l.kind == 'bucket' then
     local text = {exact(l.left), whole(now)}
     for p = 1, #l.leases do text[#text + 1] = l.leases[p] end

@@ -130,7 +130,7 @@ func play(t *testing.T, random *rand.Rand) {
 		asks := []limit.Ask{{Kind: limit.Quota, Key: "q", Quota: quota, Period: limit.Month, Take: 1, Seed: &limit.Total{Period: period, Count: counted}}}
 		for i, b := range buckets {
 			take := float64(1 - i) // of the second the cost is known later
-			asks = append(asks, limit.Ask{Kind: limit.Bucket, Key: fmt.Sprintf("b%d", i), Take: take, Rate: b.rate, Burst: b.burst, Most: -1})
+			asks = append(asks, limit.Ask{Kind: limit.Bucket, Key: fmt.Sprintf("b%d", i), Take: take, Rate: b.rate, Burst: b.burst})
 			peek := *b
 			peek.now(now)
 			if off := math.Abs(peek.tokens - take); off > 0 && off < 1e-6 { // a hair's breadth decides

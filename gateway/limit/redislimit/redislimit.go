@@ -109,11 +109,11 @@ func (c *Counters) Decide(ctx context.Context, asks []limit.Ask) (*limit.Decisio
 		keys[i] = c.prefix + a.Key
 		switch a.Kind {
 		case limit.Bucket:
-			most := ""
-			if a.Most >= 0 {
-				most = exact(a.Most)
+			known := ""
+			if a.Known != nil {
+				known = exact(a.Known.Left) + " " + strconv.FormatInt(a.Known.At, 10)
 			}
-			args = append(args, "bucket", exact(a.Rate/1e6), exact(a.Burst), exact(a.Take), a.Want, a.Lease, a.Back, most)
+			args = append(args, "bucket", exact(a.Rate/1e6), exact(a.Burst), exact(a.Take), a.Want, a.Lease, a.Back, known)
 		case limit.Places:
 			args = append(args, "place", a.Limit, a.Place, a.Lifetime.Microseconds(), strings.Join(a.Ended, " "), "", "", "")
 		case limit.Quota:
@@ -129,12 +129,15 @@ func (c *Counters) Decide(ctx context.Context, asks []limit.Ask) (*limit.Decisio
 		return nil, fmt.Errorf("decide by Redis: %w", err)
 	}
 	texts, err := texts(got)
-	if err != nil || len(texts) != 1+5*len(asks) {
+	if err != nil || len(texts) != 2+5*len(asks) {
 		return nil, fmt.Errorf("decide by Redis: an answer of %d values, %w", len(texts), err)
 	}
 	d := &limit.Decision{Admitted: texts[0] == "1", Answers: make([]limit.Answer, len(asks))}
+	if d.At, err = strconv.ParseInt(texts[1], 10, 64); err != nil {
+		return nil, fmt.Errorf("decide by Redis: %w", err)
+	}
 	for i := range asks {
-		if d.Answers[i], err = answer(asks[i].Kind, texts[1+5*i:6+5*i]); err != nil {
+		if d.Answers[i], err = answer(asks[i].Kind, texts[2+5*i:7+5*i]); err != nil {
 			return nil, fmt.Errorf("decide by Redis: %w", err)
 		}
 	}
