@@ -41,13 +41,15 @@ type Ask struct {
 	Known       *Known // what it had when it was asked before; nil where that is not known
 
 	// Of concurrency:
-	Limit    int           // calls at once; of a quota what it has, -1 where it is only counted
+	Limit    int           // calls at once
 	Place    string        // the call's, known nowhere else
 	Lifetime time.Duration // of the place, unless it is held on
 	Ended    []string      // places of this count that ended before
+	Held     int           // places of this count that the replica has
 
 	// Of a quota:
 	Quota  int64
+	Report bool // it is counted, and refuses nothing
 	Period Period
 	Seed   *Total // where the count is not there
 }
@@ -70,7 +72,7 @@ type Decision struct {
 type Answer struct {
 	Admits  bool
 	Missing bool    // a quota's count is not there: the call is not decided on without a Seed
-	Left    float64 // behind the call, where it is admitted
+	Left    float64 // behind the call, where it is admitted; below none of what is owed, and over a quota that reports
 	Retry   time.Duration
 	Reset   time.Duration // until all is there again
 	Leased  int64

@@ -51,10 +51,10 @@ func (g *Grant) Header() http.Header {
 		}
 		left.WriteString(strconv.Quote(u.Name))
 		left.WriteString(";r=")
-		left.WriteString(strconv.FormatFloat(min(max(math.Floor(a.Left), 0), 999_999_999_999_999), 'f', 0, 64))
+		left.WriteString(whole(math.Floor(a.Left)))
 		if u.kind != Places {
 			left.WriteString(";t=")
-			left.WriteString(seconds(a.Reset))
+			left.WriteString(seconds(a.Reset.Seconds()))
 		}
 	}
 	h := http.Header{policyHeader: {policy.String()}}
@@ -150,14 +150,11 @@ func (g *Grant) asks(place string) []Ask {
 			}
 			u.mu.Unlock()
 		case Quota:
-			a.Quota, a.Period = u.Quota, u.Period
-			if u.Report {
-				a.Quota = -1
-			}
+			a.Quota, a.Report, a.Period = u.Quota, u.Report, u.Period
 		case Places:
 			a.Limit, a.Place, a.Lifetime = u.Concurrency, place, lifetime
 			u.mu.Lock()
-			a.Ended = append([]string(nil), u.ended...)
+			a.Ended, a.Held = append([]string(nil), u.ended...), u.held
 			u.mu.Unlock()
 		}
 	}
@@ -188,8 +185,11 @@ func (g *Grant) note(asks []Ask, d *Decision, sent time.Time) {
 		}
 		u.mu.Lock()
 		u.last, u.knows, u.at, u.decided = d.Answers[i], true, sent, d.At
-		if !d.Answers[i].Admits && u.kind == Bucket && u.Cost == Requests {
-			u.refused = sent.Add(min(d.Answers[i].Retry, remember))
+		if a := &d.Answers[i]; !a.Admits && !a.Missing {
+			u.refused = sent.Add(min(a.Retry, remember))
+			if u.kind == Places {
+				u.refused = sent.Add(rememberPlaces)
+			}
 		}
 		u.mu.Unlock()
 		if d.Admitted && u.kind == Places {
@@ -207,9 +207,10 @@ func (g *Grant) admit(now time.Time) {
 		case u.kind == Quota && u.Cost == Requests:
 			g.of.ledger.Add(u.Name, u.combination, g.period(i, now), 1)
 		case u.kind == Places && g.place != "":
+			u.holds()
 			g.of.sender.hold(u.key, g.place)
 		}
-		if u.Report && g.answers != nil && g.answers[i].Left <= 0 {
+		if u.Report && g.answers != nil && g.answers[i].Left < 0 {
 			g.of.metrics.over.WithLabelValues(u.Name).Inc()
 		}
 	}
@@ -284,6 +285,7 @@ func (g *Grant) charge(used infer.Usage) {
 	for i, u := range g.uses {
 		if u.kind == Places {
 			if g.place != "" {
+				u.left()
 				s.free(u.key, g.place, u.entry)
 			}
 			continue
@@ -293,6 +295,7 @@ func (g *Grant) charge(used infer.Usage) {
 			continue
 		}
 		if u.kind == Bucket {
+			u.owes(n)
 			s.charge(u.key, u.Rate, u.Burst, n)
 			continue
 		}
@@ -301,6 +304,28 @@ func (g *Grant) charge(used infer.Usage) {
 		g.of.ledger.Add(u.Name, u.combination, period, int64(n))
 		s.count(u.key, period, n)
 	}
+}
+
+// owes notes what a bucket has less.
+func (e *entry) owes(n float64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.last.Left -= n
+}
+
+// left notes that a place is free.
+func (e *entry) left() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.refused = time.Time{}
+	e.held--
+}
+
+// holds notes that a call under way has a place.
+func (e *entry) holds() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.held++
 }
 
 // of is a cost that is known after the run; of another one 0.

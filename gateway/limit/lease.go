@@ -1,6 +1,9 @@
 package limit
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // leaseFor is how long tokens that were leased may be used.
 const leaseFor = time.Second
@@ -33,8 +36,16 @@ func (e *entry) shown(r *rule, now time.Time) Answer {
 	defer e.mu.Unlock()
 	a := e.last
 	a.Left = min(r.Burst, a.Left+float64(e.lease.left)+now.Sub(e.at).Seconds()*r.Rate)
-	a.Reset = time.Duration((r.Burst - a.Left) / r.Rate * float64(time.Second))
+	a.Reset = duration((r.Burst - a.Left) / r.Rate)
 	return a
+}
+
+// duration is a time in seconds; the longest there is, where it is more.
+func duration(seconds float64) time.Duration {
+	if seconds >= math.MaxInt64/float64(time.Second) {
+		return math.MaxInt64
+	}
+	return time.Duration(seconds * float64(time.Second))
 }
 
 // putBack gives a token back to its lease.

@@ -3,6 +3,7 @@ package limit
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,8 @@ const (
 
 	// Refusals are remembered for so long at most: a limit may change, and leases come
 	// back.
-	remember = 100 * time.Millisecond
+	remember       = 100 * time.Millisecond
+	rememberPlaces = 20 * time.Millisecond // which others may leave at any time
 
 	// places last so long, unless they are held on, which they are each holdEvery.
 	lifetime  = 8 * time.Second
@@ -37,8 +39,11 @@ type Limiter struct {
 	health   *health
 	sender   *sender
 	number   atomic.Int64 // of the last place
+	lanes    *lanes
 	seeds    singleflight.Group
 	reading  chan struct{}
+	unread   atomic.Bool // the ledger could not be read when it was needed last
+	logger   *slog.Logger
 	metrics  *metrics
 }
 
@@ -51,6 +56,7 @@ func New(counters Counters, ledger Ledger, replica string, registry prometheus.R
 	}
 	l := &Limiter{
 		counters: counters, ledger: ledger, replica: replica, reading: make(chan struct{}, mostSeeds), metrics: m,
+		lanes: newLanes(), logger: logger,
 		health: &health{logger: logger, gauge: m.up},
 	}
 	l.sender = newSender(counters, l.health)
@@ -68,6 +74,8 @@ func (l *Limiter) Use(rules []Rule, down Down) {
 // Trouble is what an operator should look at, without a name in it; "" is nothing.
 func (l *Limiter) Trouble() string {
 	switch p := l.plan.Load(); {
+	case len(p.rules) > 0 && l.health.isUp() && l.unread.Load():
+		return "quotas' counts cannot be read from the database"
 	case len(p.rules) == 0 || l.health.isUp():
 		return ""
 	case p.down == Open:
@@ -120,14 +128,25 @@ func (l *Limiter) Admit(ctx context.Context, s *Subject) (*Grant, error) {
 	if !l.health.isUp() {
 		return l.without(p, g)
 	}
-	return l.ask(ctx, p, g)
+	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostWait)
+	defer cancel()
+	leave, ok := l.lanes.enter(waiting, s.Tenant)
+	switch {
+	case ok:
+		defer leave()
+		return l.ask(waiting, p, g)
+	case l.health.isUp():
+		return g, problem.New(problem.Overloaded, "too many calls of the tenant wait for their limits").WithRetryAfter(time.Second)
+	default:
+		return l.without(p, g)
+	}
 }
 
 // without is what becomes of a call while the counts cannot be reached.
 func (l *Limiter) without(p *plan, g *Grant) (*Grant, error) {
 	l.metrics.unlimited.Inc()
 	g.answers = nil
-	if p.down == Closed {
+	if p.down == Closed && slices.ContainsFunc(g.uses, func(u use) bool { return !u.Report }) {
 		return g, problem.New(problem.Unavailable, "how much of its limits a call leaves cannot be found out at the moment").WithRetryAfter(time.Second)
 	}
 	g.admit(time.Now())
@@ -137,7 +156,7 @@ func (l *Limiter) without(p *plan, g *Grant) (*Grant, error) {
 // ask has the counts decide.
 func (l *Limiter) ask(ctx context.Context, p *plan, g *Grant) (*Grant, error) {
 	asks := g.asks("p" + strconv.FormatInt(l.number.Add(1), 36) + "." + l.replica)
-	for range mostTries {
+	for n := 1; ; n++ {
 		d, sent, err := l.decide(ctx, asks)
 		g.note(asks, d, sent)
 		if err != nil {
@@ -156,9 +175,11 @@ func (l *Limiter) ask(ctx context.Context, p *plan, g *Grant) (*Grant, error) {
 		if !missing {
 			return g, g.refusal(l.metrics)
 		}
+		if n == mostTries { // the counts contradict themselves
+			return l.without(p, g)
+		}
 		g.renew(asks)
 	}
-	return l.without(p, g)
 }
 
 // decide asks the counts. Whether they work is not the caller's, who may leave.
@@ -171,6 +192,18 @@ func (l *Limiter) decide(ctx context.Context, asks []Ask) (*Decision, time.Time,
 	return d, sent, err //nolint:wrapcheck // it is logged as it is
 }
 
+// readable notes whether the ledger could be read.
+func (l *Limiter) readable(err error) {
+	if l.unread.Swap(err != nil) == (err != nil) {
+		return
+	}
+	if err != nil {
+		l.logger.Error("quotas' counts cannot be read from the database: calls that they are for are treated as redis_down says", "error", err)
+	} else {
+		l.logger.Info("quotas' counts can be read again")
+	}
+}
+
 // seed reads the quotas' counts that are missing, and reports whether there are any.
 func (l *Limiter) seed(ctx context.Context, g *Grant, asks []Ask, d *Decision) (missing bool, err error) {
 	for i := range d.Answers {
@@ -180,14 +213,17 @@ func (l *Limiter) seed(ctx context.Context, g *Grant, asks []Ask, d *Decision) (
 		missing = true
 		u, period := g.uses[i], d.Answers[i].Period
 		n, err, _ := l.seeds.Do(u.key+" "+period, func() (any, error) {
-			l.reading <- struct{}{}
+			select {
+			case l.reading <- struct{}{}:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
 			defer func() { <-l.reading }()
-			bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			defer cancel()
-			return l.ledger.Count(bounded, u.Name, u.combination, period)
+			return l.ledger.Count(ctx, u.Name, u.combination, period)
 		})
+		l.readable(err)
 		if err != nil {
-			return true, err //nolint:wrapcheck // the ledger reports it
+			return true, err //nolint:wrapcheck // readable logs it
 		}
 		count, _ := n.(int64)
 		asks[i].Seed = &Total{period, count}

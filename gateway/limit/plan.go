@@ -32,6 +32,7 @@ type rule struct {
 
 	kind   Kind
 	prefix string // of its counts' keys
+	counts string // what they are of: another cost under the same name is another count
 	policy string // its item of RateLimit-Policy
 	says   string // what it allows, in words
 }
@@ -55,10 +56,11 @@ func newPlan(rules []Rule, down Down) *plan {
 			r.says = fmt.Sprintf("%d %s a %s", r.Quota, r.Cost, r.Period)
 		default:
 			r.kind, r.prefix = Bucket, "b:"
-			r.policy = name + ";q=" + strconv.FormatFloat(math.Floor(r.Burst), 'f', 0, 64) + ";w=" + seconds(r.window())
+			r.policy = name + ";q=" + whole(math.Floor(r.Burst)) + ";w=" + seconds(r.Burst/r.Rate)
 			r.says = fmt.Sprintf("%s, %g at once", r.pace(), r.Burst)
 		}
 		r.prefix += r.Name + ":"
+		r.counts = string(r.Cost) + " " + string(r.Period) + " "
 		p.rules = append(p.rules, r)
 	}
 	return p
@@ -76,9 +78,14 @@ func (r *rule) pace() string {
 }
 
 // seconds are whole seconds, rounded up, and bounded as integers of headers are.
-func seconds(d time.Duration) string {
-	return strconv.FormatInt(int64(math.Ceil(d.Seconds())), 10)
+func seconds(n float64) string { return whole(math.Ceil(n)) }
+
+// whole is a number that is not negative, as headers may have it (RFC 9651, 3.3.1).
+func whole(n float64) string {
+	return strconv.FormatFloat(min(max(n, 0), mostWhole), 'f', 0, 64)
 }
+
+const mostWhole = 999_999_999_999_999
 
 // use is a rule that is for a call, and the call's count of it.
 type use struct {
@@ -126,6 +133,7 @@ type entry struct {
 	recent counter // of calls
 
 	refused time.Time // no call can be admitted before that
+	held    int       // places of calls under way
 	ended   []string  // places that ended, and may not have been freed yet
 }
 
@@ -145,7 +153,7 @@ func (e *entries) of(r *rule, combination string) *entry {
 			}
 		}
 	}
-	sum := sha256.Sum256([]byte(combination))
+	sum := sha256.Sum256([]byte(r.counts + combination))
 	hashed := hex.EncodeToString(sum[:16])
 	found := &entry{key: r.prefix + hashed, combination: hashed}
 	e.by[name] = found

@@ -9,7 +9,6 @@ package limit
 import (
 	"net/netip"
 	"strings"
-	"time"
 )
 
 // Rule is one limit. One of Rate, Quota and Concurrency is set.
@@ -141,9 +140,4 @@ func network(a netip.Addr) string {
 		}
 	}
 	return a.String()
-}
-
-// window is the time in which a bucket fills.
-func (r *Rule) window() time.Duration {
-	return time.Duration(r.Burst / r.Rate * float64(time.Second))
 }

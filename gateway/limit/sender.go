@@ -2,6 +2,7 @@ package limit
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -24,8 +25,11 @@ type sender struct {
 	charges map[string]Change // by key, and for a quota's count its period
 	totals  map[string]Change
 	ended   []ended
-	held    map[string]string // places, and their keys
+	held    map[held]bool // the places of calls under way
 }
+
+// held is a place of a count: a call has the same in several.
+type held struct{ key, place string }
 
 // ended is a place that ended, and the entry that knows.
 type ended struct {
@@ -36,7 +40,7 @@ type ended struct {
 func newSender(counters Counters, h *health) *sender {
 	return &sender{
 		counters: counters, health: h, wake: make(chan struct{}, 1),
-		charges: map[string]Change{}, totals: map[string]Change{}, held: map[string]string{},
+		charges: map[string]Change{}, totals: map[string]Change{}, held: map[held]bool{},
 	}
 }
 
@@ -54,7 +58,9 @@ func (s *sender) charge(key string, rate, burst, n float64) {
 
 // count adds to a quota's count.
 func (s *sender) count(key, period string, n float64) {
-	s.add(s.charges, key+" "+period, Change{Kind: Count, Key: key, Period: period, Amount: n})
+	if s.health.isUp() {
+		s.add(s.charges, key+" "+period, Change{Kind: Count, Key: key, Period: period, Amount: n})
+	}
 }
 
 func (s *sender) add(to map[string]Change, by string, c Change) {
@@ -67,6 +73,14 @@ func (s *sender) add(to map[string]Change, by string, c Change) {
 	c.Amount += before.Amount
 	to[by] = c
 	s.notify()
+}
+
+// forgetCounts leaves out what waits of quotas: counts that are gone come back with
+// what the ledger has, and this is in it.
+func (s *sender) forgetCounts() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.charges, func(_ string, c Change) bool { return c.Kind == Count })
 }
 
 // raise lets a quota's count be at least t.
@@ -85,7 +99,7 @@ func (s *sender) raise(key string, t Total) {
 func (s *sender) hold(key, place string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held[place] = key
+	s.held[held{key, place}] = true
 }
 
 // free ends a place. Until it is known to be freed, the next call of its count frees
@@ -100,7 +114,7 @@ func (s *sender) free(key, place string, e *entry) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.held, place)
+	delete(s.held, held{key, place})
 	if len(s.ended) < mostChanges { // else it ends by itself
 		s.ended = append(s.ended, ended{key, place, e})
 	}
@@ -126,10 +140,12 @@ func (s *sender) run(ctx context.Context) {
 			s.flush(context.WithoutCancel(ctx))
 			return
 		case <-tick.C:
-			if s.health.isUp() {
-				s.send(ctx, s.holds())
-				s.flush(ctx) // what waited for the counts to work
+			if !s.health.isUp() {
+				s.forgetCounts()
+				continue
 			}
+			s.send(ctx, s.holds())
+			s.flush(ctx) // what waited for the counts to work
 		case <-s.wake:
 			if s.health.isUp() {
 				s.flush(ctx)
@@ -182,8 +198,8 @@ func (s *sender) holds() []Change {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	changes := make([]Change, 0, len(s.held))
-	for place, key := range s.held {
-		changes = append(changes, Change{Kind: Hold, Key: key, Place: place, Lifetime: lifetime})
+	for h := range s.held {
+		changes = append(changes, Change{Kind: Hold, Key: h.key, Place: h.place, Lifetime: lifetime})
 	}
 	return changes
 }

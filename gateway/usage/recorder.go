@@ -93,19 +93,11 @@ func (r *Recorder) AddQuota(limit, combination, period string, n int64) {
 // Usage returns what is stored: all but the last second's.
 func (r *Recorder) Usage(ctx context.Context, q *Query) ([]Row, error) { return r.store.Usage(ctx, q) }
 
-// Unstored is how much of a quota was counted here and is not known to be stored.
+// Unstored is how much of a quota was counted here and is not on its way to the store.
 func (r *Recorder) Unstored(key QuotaKey) int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n := r.pending.quotas[key]
-	for _, f := range r.waiting {
-		for _, q := range f.Quotas {
-			if q.QuotaKey == key {
-				n = sum(n, q.Count)
-			}
-		}
-	}
-	return n
+	return r.pending.quotas[key]
 }
 
 // waits is how many sums are not stored.

@@ -23,6 +23,9 @@ type Store interface {
 	// Lifetimes are the keys that there are, and when each ends; 0 is never.
 	Lifetimes(t *testing.T) map[string]time.Duration
 
+	// Spoil puts something else in the place of a count: a text, or a list.
+	Spoil(t *testing.T, key string, list bool)
+
 	// Forget forgets the scripts that were loaded.
 	Forget(t *testing.T)
 }
@@ -61,6 +64,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		"a count is raised, and never lowered":                raised,
 		"another period's count stays out":                    otherPeriod,
 		"calls at once take what there is":                    atOnce,
+		"what is none of ours ends no call":                  nonsense,
 		"each key ends":                                       lifetimes,
 		"scripts that were forgotten are sent again":          forgotten,
 		"large numbers stay exact":                            large,
@@ -410,11 +414,13 @@ func quota(b *bench) {
 
 func report(b *bench) {
 	ask, _ := b.seeded("a", 10)
-	ask.Quota = -1
-	for range 3 {
-		b.admits(true, ask)
+	ask.Report = true
+	for n := range 3 {
+		if left := b.admits(true, ask).Answers[0].Left; left != float64(-1-n) {
+			b.Errorf("left %v of 10 behind %d", left, 11+n)
+		}
 	}
-	ask.Quota = 14
+	ask.Report, ask.Quota = false, 14
 	if left := b.admits(true, ask).Answers[0].Left; left != 0 {
 		b.Errorf("left %v of 14 behind 14", left)
 	}
@@ -471,6 +477,33 @@ func atOnce(b *bench) {
 	calls.Wait()
 	if admitted.Load() != 50 {
 		b.Errorf("%d of 200 calls were admitted, want 50", admitted.Load())
+	}
+}
+
+// nonsense holds that what somebody else wrote where a count is costs that count alone.
+func nonsense(b *bench) {
+	for _, list := range []bool{false, true} {
+		for _, ask := range []limit.Ask{bucket("n.bucket", 5), {Kind: limit.Places, Key: "n.places", Limit: 1, Place: "p", Lifetime: time.Minute}} {
+			b.Spoil(b.T, ask.Key, list)
+			b.admits(true, ask)
+		}
+		ask := limit.Ask{Kind: limit.Quota, Key: "n.quota", Quota: 3, Period: limit.Day, Take: 1}
+		b.Spoil(b.T, ask.Key, list)
+		a := b.admits(false, ask).Answers[0]
+		if !a.Missing {
+			b.Errorf("%+v", a)
+		}
+		ask.Seed = &limit.Total{Period: a.Period}
+		b.admits(true, ask)
+		for _, key := range []string{"n.bucket", "n.places", "n.quota"} {
+			b.Spoil(b.T, key, list)
+			b.apply(
+				limit.Change{Kind: limit.Charge, Key: key, Rate: 1, Burst: 5, Amount: 1}, limit.Change{Kind: limit.Count, Key: key, Period: a.Period, Amount: 1},
+				limit.Change{Kind: limit.Raise, Key: key, Period: a.Period, Amount: 1}, limit.Change{Kind: limit.Hold, Key: key, Place: "p", Lifetime: time.Second},
+				limit.Change{Kind: limit.Free, Key: key, Place: "p"},
+			)
+			b.Spoil(b.T, key, list)
+		}
 	}
 }
 

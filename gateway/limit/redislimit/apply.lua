@@ -18,15 +18,20 @@ local LONGEST = 1000000000000
 local function whole(x) return string.format('%.0f', x) end
 local function exact(x) return string.format('%.17e', x) end -- with a point: not every Lua reads 1e-08
 
+local function read(key)
+  local stored = redis.pcall('GET', key)
+  if type(stored) == 'string' then return stored end
+  return ''
+end
+
 for i = 1, #KEYS do
   local key, at = KEYS[i], 1 + (i - 1) * 4
   local kind, one, two, three = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if kind == 'charge' then
     local rate, burst = tonumber(one), tonumber(two)
     local tokens, leases = burst, ''
-    local stored = redis.call('GET', key)
-    if stored then
-      local had, since, rest = string.match(stored, '^(%S+) (%S+)(.*)$')
+    local had, since, rest = string.match(read(key), '^(%S+) (%S+)(.*)$')
+    if tonumber(had) and tonumber(since) then
       tokens = math.min(burst, tonumber(had) + math.max(0, now - tonumber(since)) * rate)
       leases = rest
     end
@@ -34,10 +39,9 @@ for i = 1, #KEYS do
     redis.call('SET', key, exact(tokens) .. ' ' .. whole(now) .. leases,
       'PX', whole(math.min(LONGEST, math.ceil((burst - tokens) / rate / 1000) + KEEP)))
   elseif kind == 'count' or kind == 'raise' then
-    local stored = redis.call('GET', key)
-    if stored then
-      local period, count = string.match(stored, '^(%S+) (%S+)$')
-      count = tonumber(count)
+    local period, count = string.match(read(key), '^(%S+) (%S+)$')
+    count = tonumber(count)
+    if count then
       local total = tonumber(two)
       if kind == 'count' then total = count + total end
       if period == one and total > count then
@@ -45,10 +49,10 @@ for i = 1, #KEYS do
       end
     end
   elseif kind == 'hold' then
-    redis.call('ZADD', key, whole(now + tonumber(two)), one)
-    redis.call('PEXPIRE', key, whole(math.ceil(tonumber(two) / 1000) + 2000))
+    redis.pcall('ZADD', key, whole(now + tonumber(two)), one)
+    redis.pcall('PEXPIRE', key, whole(math.ceil(tonumber(two) / 1000) + 2000))
   elseif kind == 'free' then
-    redis.call('ZREM', key, one)
+    redis.pcall('ZREM', key, one)
   end
 end
 return #KEYS

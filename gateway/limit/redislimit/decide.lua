@@ -10,8 +10,10 @@
 --           known: what the replica saw the bucket have, a space, and at which time; ''
 --           is none. It has no more now than that, what came since, and what was leased
 --           then, which is a hundredth of the burst at most: Redis may have lost writes.
---   place   limit, place, lifetime, ended; places that ended are separated by spaces
---   quota   limit (-1: counts alone), period, take, seed, seed's period
+--   place   limit, place, lifetime, ended, held: places that ended are separated by
+--           spaces; so many places are held by the replica at least
+--   quota   limit, period, take, seed, seed's period, whether it only counts
+-- What is there and is none of ours is taken for nothing: it ends no other call.
 -- The answer is whether the call is admitted, the time, and five texts for each limit:
 -- 1, 0 or missing; what is left, behind the call where it is admitted; when to come
 -- again; when all is back; what is leased, or a quota's period.
@@ -57,14 +59,25 @@ local function first(y, m)
   return era * 146097 + doe - 719468
 end
 
--- current is the name of the period that it is in, and when that ends.
+-- current is the name of the period that it is in, when that ends, and the name of
+-- the next.
 local function current(period)
   local days = math.floor(now / DAY)
   local y, m, d = date(days)
   if period == 'day' then
-    return string.format('%04d-%02d-%02d', y, m, d), (days + 1) * DAY
+    local ny, nm, nd = date(days + 1)
+    return string.format('%04d-%02d-%02d', y, m, d), (days + 1) * DAY, string.format('%04d-%02d-%02d', ny, nm, nd)
   end
-  return string.format('%04d-%02d', y, m), first(y, m + 1) * DAY
+  local next = first(y, m + 1)
+  local ny, nm = date(next)
+  return string.format('%04d-%02d', y, m), next * DAY, string.format('%04d-%02d', ny, nm)
+end
+
+-- read is a text that is stored; nil where there is none.
+local function read(key)
+  local stored = redis.pcall('GET', key)
+  if type(stored) == 'string' then return stored end
+  return nil
 end
 
 local limits, admitted = {}, true
@@ -77,14 +90,15 @@ for i = 1, #KEYS do
     local want, lease, back = tonumber(ARGV[at + 4]), ARGV[at + 5], tonumber(ARGV[at + 6])
     l.tokens, l.leases = l.burst, {}
     local out = 0 -- leased by other replicas
-    local stored = redis.call('GET', KEYS[i])
-    if stored then
-      local parts = {}
-      for part in string.gmatch(stored, '%S+') do parts[#parts + 1] = part end
-      l.tokens = math.min(l.burst, tonumber(parts[1]) + math.max(0, now - tonumber(parts[2])) * l.rate)
+    local parts = {}
+    for part in string.gmatch(read(KEYS[i]) or '', '%S+') do parts[#parts + 1] = part end
+    local had, since = tonumber(parts[1]), tonumber(parts[2])
+    if had and since then
+      l.ahead = since > now + SECOND -- the clock was set back: it fills from now on
+      l.tokens = math.min(l.burst, had + math.max(0, now - since) * l.rate)
       for p = 3, #parts, 4 do
         local amount, ends = tonumber(parts[p + 2]), tonumber(parts[p + 3])
-        if ends > now then
+        if amount and ends and ends > now and ends <= now + SECOND then
           if want > 0 and parts[p] == replica then
             if parts[p + 1] == lease then l.tokens = math.min(l.burst, l.tokens + math.min(back, amount)) end
           else
@@ -94,9 +108,9 @@ for i = 1, #KEYS do
         end
       end
     end
-    local had, seen = string.match(ARGV[at + 7], '^(%S+) (%S+)$')
-    if had then
-      local most = tonumber(had) + math.max(0, now - tonumber(seen)) * l.rate + math.floor(l.burst / 100)
+    local known, seen = string.match(ARGV[at + 7], '^(%S+) (%S+)$')
+    if known then
+      local most = tonumber(known) + math.max(0, now - tonumber(seen)) * l.rate + math.floor(l.burst / 100)
       l.tokens = math.min(l.tokens, most)
     end
     if (l.take > 0 and l.tokens < l.take) or l.tokens <= 0 then
@@ -110,33 +124,32 @@ for i = 1, #KEYS do
     if l.status == '1' then l.left = l.tokens - l.take - (l.leased or 0) end
   elseif l.kind == 'place' then
     l.limit, l.place, l.lifetime, l.ended = tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3]), {}
-    local held = redis.call('ZCOUNT', KEYS[i], '(' .. whole(now), '+inf')
+    local latest = now + l.lifetime
+    local held = redis.pcall('ZCOUNT', KEYS[i], '(' .. whole(now), whole(latest))
+    if type(held) ~= 'number' then held, l.none = 0, true end
     for place in string.gmatch(ARGV[at + 4], '%S+') do
       l.ended[#l.ended + 1] = place
-      local ends = redis.call('ZSCORE', KEYS[i], place)
-      if ends and tonumber(ends) > now then held = held - 1 end
+      local ends = not l.none and tonumber(redis.call('ZSCORE', KEYS[i], place) or 0) or 0
+      if ends > now and ends <= latest then held = held - 1 end
     end
-    l.has = math.max(0, l.limit - held)
+    l.has = math.max(0, l.limit - math.max(held, tonumber(ARGV[at + 5])))
     l.left = l.has - 1
     if l.left < 0 then l.status, l.retry = '0', SECOND end
   else
     l.limit, l.take = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 3])
-    local period, ends = current(ARGV[at + 2])
+    local period, ends, next = current(ARGV[at + 2])
     l.period, l.count = period, nil
-    local stored = redis.call('GET', KEYS[i])
-    if stored then
-      local kept, count = string.match(stored, '^(%S+) (%S+)$')
-      if kept >= period then l.period, l.count = kept, tonumber(count) end
-    end
+    local kept, count = string.match(read(KEYS[i]) or '', '^(%S+) (%S+)$')
+    if kept == period or kept == next then l.period, l.count = kept, tonumber(count) end -- a clock may be a little behind
     if not l.count and ARGV[at + 5] == l.period then l.count = tonumber(ARGV[at + 4]) end
     l.extra, l.retry, l.reset = l.period, ends - now, ends - now
     l.keep = math.ceil((ends - now) / 1000) + 86400000
     if not l.count then
       l.status, l.has = 'missing', 0
     else
-      l.has = math.max(0, l.limit - l.count)
-      l.left = math.max(0, l.limit - l.count - l.take)
-      if l.limit >= 0 and (l.count + l.take > l.limit or l.count >= l.limit) then l.status = '0' end
+      l.has = l.limit - l.count
+      l.left = l.limit - l.count - l.take
+      if ARGV[at + 6] == '' and (l.left < 0 or l.has <= 0) then l.status = '0' end
     end
   end
   if l.status ~= '1' then admitted = false end
@@ -162,7 +175,10 @@ for i = 1, #KEYS do
       text[#text + 1] = whole(now + SECOND)
     end
     redis.call('SET', KEYS[i], table.concat(text, ' '), 'PX', whole(math.min(LONGEST, math.ceil(l.reset / 1000) + KEEP)))
+  elseif l.ahead then
+    redis.call('SET', KEYS[i], exact(l.has) .. ' ' .. whole(now), 'PX', whole(math.min(LONGEST, math.ceil(l.reset / 1000) + KEEP)))
   elseif admitted and l.kind == 'place' then
+    if l.none then redis.call('DEL', KEYS[i]) end
     redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', whole(now))
     for p = 1, #l.ended do redis.call('ZREM', KEYS[i], l.ended[p]) end
     redis.call('ZADD', KEYS[i], whole(now + l.lifetime), l.place)

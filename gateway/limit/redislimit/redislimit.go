@@ -22,6 +22,9 @@ import (
 // longest bounds each part of a call of Redis; its context bounds the whole.
 const longest = time.Second
 
+// connections are enough for all that asks at once, and for what is sent and probed.
+const connections = limit.MostAsked + 8
+
 // redirects is how often a call that Redis did not run is sent elsewhere.
 const redirects = 3
 
@@ -73,7 +76,7 @@ func options(url string) (*redis.Options, *redis.ClusterOptions, error) {
 		if err != nil {
 			return nil, nil, errURL // theirs may have the password
 		}
-		o.MaxRetries, o.MaxRedirects = -1, -1
+		o.MaxRetries, o.MaxRedirects, o.PoolSize = -1, -1, connections
 		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = longest, longest, longest, longest
 		o.ContextTimeoutEnabled, o.DisableIdentity, o.DialerRetries = true, true, 1
 		o.ClusterStateReloadInterval = time.Second // a primary that is dead redirects nobody
@@ -84,7 +87,7 @@ func options(url string) (*redis.Options, *redis.ClusterOptions, error) {
 	if err != nil {
 		return nil, nil, errURL
 	}
-	o.MaxRetries = -1
+	o.MaxRetries, o.PoolSize = -1, connections
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = longest, longest, longest, longest
 	o.ContextTimeoutEnabled, o.DisableIdentity, o.DialerRetries = true, true, 1
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
@@ -115,13 +118,16 @@ func (c *Counters) Decide(ctx context.Context, asks []limit.Ask) (*limit.Decisio
 			}
 			args = append(args, "bucket", exact(a.Rate/1e6), exact(a.Burst), exact(a.Take), a.Want, a.Lease, a.Back, known)
 		case limit.Places:
-			args = append(args, "place", a.Limit, a.Place, a.Lifetime.Microseconds(), strings.Join(a.Ended, " "), "", "", "")
+			args = append(args, "place", a.Limit, a.Place, a.Lifetime.Microseconds(), strings.Join(a.Ended, " "), a.Held, "", "")
 		case limit.Quota:
-			seed, period := "", ""
+			seed, period, counts := "", "", ""
+			if a.Report {
+				counts = "1"
+			}
 			if a.Seed != nil {
 				seed, period = strconv.FormatInt(a.Seed.Count, 10), a.Seed.Period
 			}
-			args = append(args, "quota", a.Quota, string(a.Period), exact(a.Take), seed, period, "", "")
+			args = append(args, "quota", a.Quota, string(a.Period), exact(a.Take), seed, period, counts, "")
 		}
 	}
 	got, err := c.run(ctx, c.decide, keys, args)

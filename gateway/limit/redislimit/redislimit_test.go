@@ -74,6 +74,20 @@ func (s *store) Lifetimes(t *testing.T) map[string]time.Duration {
 	return out
 }
 
+func (s *store) Spoil(t *testing.T, key string, list bool) {
+	t.Helper()
+	key = "{" + s.prefix + "}:" + key
+	err := s.client.Del(t.Context(), key).Err()
+	if err == nil && list {
+		err = s.client.RPush(t.Context(), key, "x").Err()
+	} else if err == nil {
+		err = s.client.Set(t.Context(), key, "nonsense and more", 0).Err()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (s *store) Forget(t *testing.T) {
 	t.Helper()
 	if err := s.client.ScriptFlush(t.Context()).Err(); err != nil {
