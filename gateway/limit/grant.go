@@ -178,7 +178,9 @@ func (g *Grant) note(asks []Ask, d *Decision, sent time.Time) {
 			if d != nil {
 				a = d.Answers[i]
 			}
-			u.leased(&a, d != nil, d != nil && d.Admitted, sent)
+			if over := u.leased(&a, asks[i].Back, d != nil, d != nil && d.Admitted, sent); over > 0 {
+				g.of.sender.charge(u.key, u.Rate, u.Burst, float64(over))
+			}
 		}
 		if d == nil {
 			continue

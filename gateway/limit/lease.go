@@ -14,15 +14,17 @@ const smallest = 100
 // lease is tokens of a bucket that calls here may take without asking.
 type lease struct {
 	number int64 // of the lease; each replaces the one before
+	all    int64
 	left   int64
 	until  time.Time
 }
 
-// take takes a token of a lease.
+// take takes a token of a lease. Where a quarter is left one call asks for the next
+// lease, and others go on.
 func (e *entry) take(now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.asking || e.lease.left < 1 || !now.Before(e.lease.until) {
+	if e.lease.left < 1 || !now.Before(e.lease.until) || !e.asking && e.lease.left <= e.lease.all/4 {
 		return false
 	}
 	e.lease.left--
@@ -69,23 +71,30 @@ func (e *entry) want(r *rule, now time.Time) (want, number, back int64) {
 		return 0, 0, 0
 	}
 	e.asking = true
-	if now.Before(e.lease.until) {
-		back = e.lease.left
+	if !now.Before(e.lease.until) {
+		e.lease.left = 0
 	}
-	return want, e.lease.number, back
+	return want, e.lease.number, e.lease.left
 }
 
-// leased notes what became of a call that wanted tokens: answered is whether there is
-// an answer, admitted whether it replaced the lease.
-func (e *entry) leased(a *Answer, answered, admitted bool, sent time.Time) {
+// leased notes what became of a call that wanted tokens and gave some back: answered is
+// whether there is an answer, admitted whether it replaced the lease. It returns what
+// other calls took meanwhile of those that were given back, and the new lease does not
+// have: it is to be charged.
+func (e *entry) leased(a *Answer, back int64, answered, admitted bool, sent time.Time) (over int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.asking = false
+	taken := back - e.lease.left
 	switch {
 	case !answered:
 		e.lease = lease{number: e.lease.number + 1} // whichever it has now, none of it is used
+		return taken
 	case admitted:
-		e.lease = lease{e.lease.number + 1, a.Leased, sent.Add(leaseFor)}
+		e.lease = lease{e.lease.number + 1, a.Leased, max(0, a.Leased-taken), sent.Add(leaseFor)}
+		return max(0, taken-a.Leased)
+	default:
+		return 0
 	}
 }
 
