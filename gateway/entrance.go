@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -22,7 +23,10 @@ type endpoint struct {
 	stream bool   // goes on until its client or the server ends it
 	up     bool   // its client sends message after message
 	limits bool   // it has the door limit what it is for
-	serve  func(c *call.Call, w http.ResponseWriter, r *http.Request) error
+
+	// operation is what it does, as call.Call has it; "" is what its route says.
+	operation string
+	serve     func(c *call.Call, w http.ResponseWriter, r *http.Request) error
 }
 
 // enter is what happens between a request's arrival and its endpoint, the same for
@@ -59,7 +63,7 @@ func (g *gateway) enter(c *call.Call, w *recorder, r *http.Request) error {
 		return err
 	}
 	if none == nil {
-		c.Log.Route = e.route
+		c.Log.Route, c.Operation = e.route, cmp.Or(e.operation, e.route)
 	}
 	if c.Principal != nil && !e.limits {
 		end, err := g.door.Admit(r.Context(), c)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/modelserveai/modelserve/gateway/call"
+	v2 "github.com/modelserveai/modelserve/gateway/v2"
 	"github.com/modelserveai/modelserve/internal/media"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -24,7 +25,7 @@ func (g *gateway) endpoints() (own, functions map[string]*endpoint) {
 	}
 	functions = map[string]*endpoint{}
 	for _, e := range g.v2.Endpoints() {
-		functions[e.Method+" "+e.Pattern] = &endpoint{route: e.Pattern, limits: e.Limits, serve: e.Serve}
+		functions[e.Method+" "+e.Pattern] = &endpoint{route: e.Pattern, limits: e.Limits, operation: v2.Operation(e.Pattern), serve: e.Serve}
 	}
 	maps.Copy(own, functions)
 	return own, functions
@@ -73,7 +74,7 @@ func (g *gateway) procedure(r *http.Request) (endpoint, *missing) {
 	if !ok || r.URL.RawQuery != "" || r.URL.ForceQuery {
 		return endpoint{}, &missing{err: problem.New(problem.Unimplemented, "there is no such procedure")}
 	}
-	return endpoint{route: path, public: p.Public, stream: p.Stream, up: p.Up, limits: p.Limits, serve: p.Serve}, nil
+	return endpoint{route: path, public: p.Public, stream: p.Stream, up: p.Up, limits: p.Limits, operation: v2.Operation(path), serve: p.Serve}, nil
 }
 
 // match is a response writer by which an http.ServeMux reports what it found: an

@@ -23,6 +23,10 @@ type Call struct {
 	Host     string // as asked for, with its port
 	Path     string // of the URL, decoded
 
+	// Operation is what is asked for, the same by whichever protocol and of whichever
+	// version: the pattern of a URL of REST; "" is nothing that there is.
+	Operation string
+
 	// Header is that of the request, without what only the platform may set; of a
 	// message of a stream, that of the stream. It has the caller's credential.
 	Header http.Header

@@ -1,9 +1,10 @@
 package door
 
 import (
+	"cmp"
 	"context"
+	"strings"
 
-	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/limit"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -37,7 +38,10 @@ func (d *Door) admit(ctx context.Context, c *call.Call, s *limit.Subject) (Share
 
 // plain is what a call is to the limits by its URL alone.
 func (d *Door) plain(c *call.Call) *limit.Subject {
-	s := &limit.Subject{Tenant: c.Tenant(), Route: c.Log.Route, Path: c.Path, Address: c.Address()}
+	s := &limit.Subject{Tenant: c.Tenant(), Route: cmp.Or(c.Operation, c.Log.Route), Path: c.Path, Address: c.Address()}
+	if c.Protocol == call.GRPC {
+		s.Path = s.Route
+	}
 	if p := c.Principal; p != nil {
 		if s.Key = p.Lineage; s.Key == "" {
 			s.Key = p.Subject
@@ -50,23 +54,8 @@ func (d *Door) plain(c *call.Call) *limit.Subject {
 // and whichever version it names, so that none of these is a way around one.
 func (d *Door) subject(ctx context.Context, c *call.Call, a Ask) *limit.Subject {
 	s := d.plain(c)
-	before, behind := paths(a.Verb)
-	s.Route, s.Path = before+"{model}"+behind, before+a.Model+behind
+	s.Path = strings.Replace(c.Operation, "{model}", a.Model, 1)
 	s.Model = a.Model
 	s.Known = func() bool { return d.Resolver.Known(ctx, c.Bound, a.Model) }
 	return s
-}
-
-// paths are what stands before and behind a model's name in the URL of what is done.
-func paths(verb auth.Verb) (before, behind string) {
-	switch verb {
-	case auth.DoInfer:
-		return "/v2/models/", "/infer"
-	case auth.DoCount:
-		return "/v2/models/", "/stats"
-	case auth.DoLoad:
-		return "/v2/repository/models/", ""
-	default:
-		return "/v2/models/", ""
-	}
 }

@@ -57,9 +57,24 @@ func (p *Passage) send(r *http.Request) {
 	if p.began.IsZero() {
 		p.began = time.Now()
 	}
-	if p.share != nil && p.share.Measures() && r.Body != nil && r.Body != http.NoBody {
-		p.named = &named{ReadCloser: r.Body, encoding: r.Header.Get("Content-Encoding")}
-		r.Body = p.named
+	if p.share == nil || !p.share.Measures() || r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	encoding := r.Header.Get("Content-Encoding")
+	p.named = &named{ReadCloser: r.Body, encoding: encoding}
+	r.Body = p.named
+	if again := r.GetBody; again != nil {
+		r.GetBody = func() (io.ReadCloser, error) {
+			body, err := again()
+			if err != nil {
+				return nil, err
+			}
+			n := &named{ReadCloser: body, encoding: encoding}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.named = n
+			return n, nil
+		}
 	}
 }
 
@@ -67,7 +82,7 @@ func (p *Passage) send(r *http.Request) {
 // function, nor where that refused it.
 func (p *Passage) ran(err error, status int) {
 	refused := status >= http.StatusBadRequest && status < http.StatusInternalServerError || status == http.StatusServiceUnavailable
-	if slices.Contains([]problem.Code{problem.Unavailable, problem.ModelUnavailable, problem.BadGateway, problem.Overloaded}, problem.CodeOf(err)) {
+	if slices.Contains([]problem.Code{problem.Unavailable, problem.ModelUnavailable, problem.Overloaded}, problem.CodeOf(err)) {
 		refused = true
 	}
 	p.mu.Lock()
@@ -115,6 +130,11 @@ func (p *Passage) Answered(h http.Header) { p.door.Resolver.Answered(p.Target, h
 
 // Failed notes what the call failed with.
 func (p *Passage) Failed(code problem.Code, reason string) {
+	if !code.Ours() && code != problem.Cancelled && code != problem.DeadlineExceeded {
+		p.mu.Lock()
+		p.began = time.Time{} // it was refused, and did not run
+		p.mu.Unlock()
+	}
 	if code == problem.ModelUnavailable {
 		p.door.Resolver.Failed(p.Target, reason)
 	}

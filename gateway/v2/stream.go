@@ -74,7 +74,7 @@ func (s *Service) receive(ctx context.Context, c *call.Call, stream *grpcwire.St
 		// Messages are calls of their own, answered at once. A stream may outlive its
 		// key, or what that may do: the caller of each is identified anew, before room
 		// is taken for it.
-		own := &call.Call{Protocol: call.GRPC, Source: c.Source, Host: c.Host, Header: c.Header, Bound: c.Bound, Log: &call.Entry{Route: c.Log.Route}}
+		own := &call.Call{Protocol: call.GRPC, Source: c.Source, Host: c.Host, Path: c.Path, Operation: c.Operation, Header: c.Header, Bound: c.Bound, Log: &call.Entry{Route: c.Log.Route}}
 		if err := s.Door.Identify(ctx, own); err != nil {
 			return err
 		}

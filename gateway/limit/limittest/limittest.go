@@ -63,7 +63,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		"a count is raised, and never lowered":                raised,
 		"another period's count stays out":                    otherPeriod,
 		"calls at once take what there is":                    atOnce,
-		"what is none of ours ends no call":                  nonsense,
+		"what is none of ours ends no call":                   nonsense,
 		"each key ends":                                       lifetimes,
 		"scripts that were forgotten are sent again":          forgotten,
 		"large numbers stay exact":                            large,
