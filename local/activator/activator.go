@@ -104,7 +104,7 @@ func (a *Activator) carry(req *http.Request, body *replayBody) (*http.Response, 
 			return nil, err
 		}
 		name = service
-		lease, err := target.Revision.Acquire(req.Context(), req.Header.Get(infer.WakeHeader) != infer.WakeNever)
+		lease, err := target.Revision.Acquire(req.Context(), req.Header.Get(infer.TenantHeader), req.Header.Get(infer.WakeHeader) != infer.WakeNever)
 		switch {
 		case errors.Is(err, revision.ErrRetired):
 			last = err

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -321,5 +322,55 @@ func TestSplit(t *testing.T) {
 	}
 	if got["two"] < 52 || got["two"] > 148 { // five standard deviations around 100
 		t.Errorf("split %v, want about 900 to 100", got)
+	}
+}
+
+// TestATenantsRequestIsNotBehindAnothers holds that whose a request is, by its header,
+// decides on whom it waits for.
+func TestATenantsRequestIsNotBehindAnothers(t *testing.T) {
+	t.Parallel()
+	served, next := make(chan string), make(chan struct{})
+	address := server(t, func(_ http.ResponseWriter, r *http.Request) {
+		served <- r.Header.Get(infer.TenantHeader)
+		<-next
+	})
+	r := begin(t, "fn-1", 1, func(int) string { return address })
+	a := activator.New(errors.New("at zero"), func(activator.Cold) {})
+	a.Replace(routed(r))
+	const many = 20
+	answered := make(chan error, many+1)
+	send := func(tenant string) {
+		go func() {
+			_, err := ask(t, a, host, "", infer.TenantHeader, tenant)
+			answered <- err
+		}()
+	}
+	waiting := func(n int) {
+		for r.Status().Waiting != n {
+			runtime.Gosched()
+		}
+	}
+	for range many {
+		send("many")
+	}
+	if got := <-served; got != "many" {
+		t.Fatal(got)
+	}
+	waiting(many - 1)
+	send("few")
+	waiting(many)
+	next <- struct{}{}
+	if got := <-served; got != "few" {
+		t.Errorf("served %q next, want the one that has had nothing", got)
+	}
+	for range many - 1 {
+		next <- struct{}{}
+		<-served
+	}
+	next <- struct{}{}
+	for range many + 1 {
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
 	}
 }

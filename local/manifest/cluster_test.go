@@ -380,6 +380,7 @@ func TestOverlaysWithAFault(t *testing.T) {
 		"queue-proxy is none":       {"base/gateway.yaml", "127.0.0.1/32,", "", "staging", "127.0.0.1 is missing"},
 		"a value of no type":        {"overlays/dev/settings.yaml", `PATH_STYLE: "true"`, `PATH_STYLE: "yes"`, "dev", "MODELSERVE_S3_PATH_STYLE: "},
 		"a Service not confined":    {"base/pool.yaml", "drop: [ALL]", "drop: [NET_RAW]", "dev", "Service pool: it keeps capabilities"},
+		"a queue before the pool's": {"base/pool.yaml", "containerConcurrency: 0", "containerConcurrency: 32", "dev", "Service pool: expected containerConcurrency 0"},
 		"no account":                {"base/pool.yaml", "serviceAccountName: function", "serviceAccountName: nobody", "dev", "Service pool: there is no ServiceAccount \"nobody\""},
 		"a verb":                    {"base/accounts.yaml", "get, list, watch", "get, lst, watch", "local", `"lst"`},
 		"more than is read":         {"base/accounts.yaml", "services, revisions]", "services, revisions, configurations]", "prod", `"configurations"`},

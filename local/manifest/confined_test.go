@@ -157,8 +157,9 @@ func unwritable(volumes []corev1.Volume, c corev1.Container) []string {
 	return faults
 }
 
-// scales holds that there is always a gateway, and that a function takes more at once
-// than another instance starts at.
+// scales holds that there is always a gateway, that a function takes more at once than
+// another instance starts at, and that nothing stands before the queue of the pool, which
+// shares it between tenants.
 func scales(s *servingv1.Service) error {
 	at := s.Spec.Template.Annotations
 	if s.Name == "gateway" {
@@ -171,10 +172,16 @@ func scales(s *servingv1.Service) error {
 		return nil
 	}
 	most := s.Spec.Template.Spec.ContainerConcurrency
+	text, ok := at["autoscaling.knative.dev/target"]
+	if s.Name == "pool" {
+		if most == nil || *most != 0 || !ok {
+			return errors.New("Service pool: expected containerConcurrency 0, and a target of its autoscaling")
+		}
+		return nil
+	}
 	if most == nil || *most < 1 {
 		return fmt.Errorf("Service %s: it takes requests without bound", s.Name)
 	}
-	text, ok := at["autoscaling.knative.dev/target"]
 	if target, err := strconv.Atoi(text); ok && (err != nil || int64(target) > *most) {
 		return fmt.Errorf("Service %s: another instance starts at %s at once, of which this takes %d", s.Name, text, *most)
 	}

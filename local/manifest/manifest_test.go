@@ -61,7 +61,8 @@ func TestShippedLocalOverlay(t *testing.T) {
 		if s.Object.Labels["networking.knative.dev/visibility"] != "cluster-local" {
 			t.Errorf("%s can be reached past the gateway", s.Name)
 		}
-		if target, ok := s.Object.Spec.Template.Annotations["autoscaling.knative.dev/target"]; ok {
+		target := s.Object.Spec.Template.Annotations["autoscaling.knative.dev/target"]
+		if want := map[string]string{"pool": "32"}[s.Name]; target != want {
 			t.Errorf("%s: a second process starts at %s at once, on the same machine", s.Name, target)
 		}
 		if folder := strings.TrimPrefix(s.Import, "github.com/modelserveai/modelserve/"); folder == s.Import {

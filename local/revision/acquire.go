@@ -39,10 +39,10 @@ func (l *Lease) Release() { l.once.Do(l.release) }
 // No request gets it until it is known to be ready still.
 func (l *Lease) ReportBroken() { l.broken() }
 
-// Acquire waits for a slot of an instance, starting one when there is none and
-// wake is true. It waits for the build as long as ctx lets it, then at most
-// MaxWait, behind at most MaxWaiting others.
-func (r *Revision) Acquire(ctx context.Context, wake bool) (*Lease, error) {
+// Acquire waits for a slot of an instance, for a tenant's request, starting one when
+// there is none and wake is true. It waits for the build as long as ctx lets it, then
+// at most MaxWait, beside at most MaxWaiting others, of which a tenant's are half.
+func (r *Revision) Acquire(ctx context.Context, tenant string, wake bool) (*Lease, error) {
 	arrived := time.Now()
 	r.mu.Lock()
 	if r.closed || !r.reachable && r.live() == 0 {
@@ -55,11 +55,13 @@ func (r *Revision) Acquire(ctx context.Context, wake bool) (*Lease, error) {
 	}
 	r.stats.HandleEvent(stats.ReqEvent{Time: arrived, Type: stats.ReqIn})
 	if s := r.pick(); s != nil {
+		s.of = r.waiting.tenant(tenant)
+		r.waiting.begin(s.of)
 		l := r.lease(s, arrived)
 		r.mu.Unlock()
 		return l, nil
 	}
-	w, err := r.join(arrived)
+	w, err := r.join(tenant, arrived)
 	r.mu.Unlock()
 	if err != nil {
 		r.out()
@@ -77,17 +79,16 @@ func (r *Revision) Acquire(ctx context.Context, wake bool) (*Lease, error) {
 }
 
 // join queues a request, or returns why it cannot wait. Called with mu held.
-func (r *Revision) join(now time.Time) (*waiter, error) {
+func (r *Revision) join(tenant string, now time.Time) (*waiter, error) {
 	if r.live() == 0 && r.refusing && now.Before(r.notBefore) {
 		return nil, r.unavailable(now)
 	}
-	if r.waiting.len() >= r.cfg.MaxWaiting {
-		return nil, &problem.Error{
-			Code: problem.Overloaded, RetryAfter: time.Second,
-			Detail: fmt.Sprintf("%s: %d requests wait for it already; the bound is %d", r.cfg.Name, r.waiting.len(), r.cfg.MaxWaiting),
-		}
+	w := r.waiting.join(tenant)
+	if w == nil {
+		return nil, problem.New(problem.Overloaded, "%s: %d requests wait for it already; the bound is %d, and half of what others leave for one tenant",
+			r.cfg.Name, r.waiting.len(), r.cfg.MaxWaiting).WithRetryAfter(time.Second)
 	}
-	return r.waiting.join(), nil
+	return w, nil
 }
 
 // unavailable is why the revision cannot start. Called with mu held.
@@ -154,6 +155,7 @@ func (r *Revision) tooLong() error {
 // slot is a place on an instance, taken by pick.
 type slot struct {
 	instance *instance
+	of       *tenant
 	free     func() // gives it back to the instance's breaker
 }
 
@@ -183,7 +185,7 @@ func (r *Revision) pick() *slot {
 
 // lease makes a lease of a slot. Called with mu held.
 func (r *Revision) lease(s *slot, arrived time.Time) *Lease {
-	i := s.instance
+	i, began := s.instance, time.Now()
 	built := max(0, r.builtAt.Sub(arrived))
 	l := &Lease{Instance: i.Instance, Build: built, Waited: time.Since(arrived) - built}
 	if i.first {
@@ -206,6 +208,7 @@ func (r *Revision) lease(s *slot, arrived time.Time) *Lease {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		s.free()
+		r.waiting.end(s.of, time.Since(began))
 		i.inFlight--
 		if i.state == stateDraining && i.inFlight == 0 {
 			close(i.empty)
@@ -228,49 +231,4 @@ func (r *Revision) answering(one *instance) bool {
 
 func (r *Revision) out() {
 	r.stats.HandleEvent(stats.ReqEvent{Time: time.Now(), Type: stats.ReqOut})
-}
-
-// waiters are the requests that wait for a slot, first come first served. They
-// are under the revision's mu.
-type waiters struct{ queue []*waiter }
-
-type waiter struct{ granted chan grant } // holds one
-
-type grant struct {
-	slot *slot
-	err  error
-}
-
-func (w *waiters) len() int { return len(w.queue) }
-
-func (w *waiters) join() *waiter {
-	n := &waiter{granted: make(chan grant, 1)}
-	w.queue = append(w.queue, n)
-	return n
-}
-
-func (w *waiters) leave(one *waiter) {
-	if k := slices.Index(w.queue, one); k >= 0 {
-		w.queue = slices.Delete(w.queue, k, k+1)
-	}
-}
-
-// grant gives slots to those in front while pick finds any.
-func (w *waiters) grant(pick func() *slot) {
-	for len(w.queue) > 0 {
-		s := pick()
-		if s == nil {
-			return
-		}
-		w.queue[0].granted <- grant{slot: s}
-		w.queue = slices.Delete(w.queue, 0, 1)
-	}
-}
-
-// fail ends the wait of all requests with an error.
-func (w *waiters) fail(err error) {
-	for _, one := range w.queue {
-		one.granted <- grant{err: err}
-	}
-	w.queue = nil
 }

@@ -94,8 +94,9 @@ func New(ctx context.Context, cfg Config) *Revision {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &Revision{
 		cfg: cfg, ctx: ctx, cancel: cancel,
-		stats: stats.NewRequestStats(time.Now()),
-		poke:  make(chan struct{}, 1), kill: make(chan struct{}), prepared: make(chan struct{}), ready: make(chan struct{}), reachable: true,
+		stats:   stats.NewRequestStats(time.Now()),
+		waiting: newWaiters(cfg.MaxWaiting),
+		poke:    make(chan struct{}, 1), kill: make(chan struct{}), prepared: make(chan struct{}), ready: make(chan struct{}), reachable: true,
 	}
 	r.scaler = newScaler(&r.cfg, r.readyCount)
 	r.wg.Go(r.run)

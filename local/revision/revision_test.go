@@ -106,7 +106,7 @@ func begin(t *testing.T, f *fakes, change func(*revision.Config)) *revision.Revi
 	}
 	cfg := revision.Config{
 		Name: "echo-00001", Autoscaler: scaling, ContainerConcurrency: 10,
-		Timeout: time.Minute, StartTimeout: time.Minute, MaxWaiting: 10, MaxWait: 30 * time.Second,
+		Timeout: time.Minute, StartTimeout: time.Minute, MaxWaiting: 20, MaxWait: 30 * time.Second,
 		Build:   func(context.Context, func() bool) error { return nil },
 		Start:   f.start,
 		Changed: func() {},
@@ -125,7 +125,7 @@ func begin(t *testing.T, f *fakes, change func(*revision.Config)) *revision.Revi
 
 func acquire(t *testing.T, r *revision.Revision) *revision.Lease {
 	t.Helper()
-	l, err := r.Acquire(t.Context(), true)
+	l, err := r.Acquire(t.Context(), "", true)
 	if err != nil {
 		t.Fatalf("acquire: %v", err)
 	}
@@ -146,7 +146,7 @@ func TestFromZeroToOneToZero(t *testing.T) {
 		r := begin(t, f, nil)
 		time.Sleep(time.Minute)
 		expectStatus(t, r, "idle", 0)
-		if _, err := r.Acquire(t.Context(), false); !errors.Is(err, revision.ErrAtZero) {
+		if _, err := r.Acquire(t.Context(), "", false); !errors.Is(err, revision.ErrAtZero) {
 			t.Fatalf("acquire without waking: %v", err)
 		}
 
@@ -188,7 +188,7 @@ func TestOneFirstAnswerIsFromZero(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
-				l, err := r.Acquire(t.Context(), true)
+				l, err := r.Acquire(t.Context(), "", true)
 				if err != nil {
 					t.Errorf("acquire: %v", err)
 					return
@@ -222,7 +222,7 @@ func TestScalesWithConcurrencyUpToItsBound(t *testing.T) {
 		for range 8 {
 			wg.Go(func() {
 				for range 20 {
-					l, err := r.Acquire(t.Context(), true)
+					l, err := r.Acquire(t.Context(), "", true)
 					if err != nil {
 						t.Errorf("acquire: %v", err)
 						return
@@ -250,7 +250,7 @@ func TestNoInstanceHasMoreThanItsConcurrency(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				l, err := r.Acquire(t.Context(), true)
+				l, err := r.Acquire(t.Context(), "", true)
 				if err != nil {
 					t.Errorf("acquire: %v", err)
 					return
@@ -317,24 +317,35 @@ func TestRetentionHoldsTheLastInstance(t *testing.T) {
 	})
 }
 
+// TestWaitingIsBounded holds that a tenant waits with half of what others leave, that
+// another still finds a place, and that none waits for ever.
 func TestWaitingIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakes{delay: time.Hour}
-		r := begin(t, f, func(c *revision.Config) { c.MaxWaiting = 2; c.StartTimeout = 2 * time.Hour })
-		results := make(chan error, 2)
-		for range 2 {
+		r := begin(t, f, func(c *revision.Config) { c.MaxWaiting = 5; c.StartTimeout = 2 * time.Hour })
+		results := make(chan error, 4)
+		wait := func(tenant string) {
 			go func() {
-				_, err := r.Acquire(t.Context(), true)
+				_, err := r.Acquire(t.Context(), tenant, true)
 				results <- err
 			}()
+			synctest.Wait()
 		}
-		synctest.Wait()
-		if _, err := r.Acquire(t.Context(), true); problem.CodeOf(err) != problem.Overloaded {
-			t.Errorf("third of two: %v", err)
+		refused := func(tenant string) {
+			t.Helper()
+			if _, err := r.Acquire(t.Context(), tenant, true); problem.CodeOf(err) != problem.Overloaded || problem.From(err).RetryAfter == 0 {
+				t.Errorf("one more of %s: %v", tenant, err)
+			}
 		}
+		for range 3 {
+			wait("many")
+		}
+		refused("many")
+		wait("few")
+		refused("few")
 		begun := time.Now()
-		for range 2 {
+		for range 4 {
 			if err := <-results; problem.CodeOf(err) != problem.Unavailable || !strings.Contains(err.Error(), "starting") {
 				t.Errorf("too long: %v", err)
 			}
@@ -355,7 +366,7 @@ func TestCallerThatLeavesIsForgotten(t *testing.T) {
 		r := begin(t, f, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		if _, err := r.Acquire(ctx, true); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := r.Acquire(ctx, "", true); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("acquire: %v", err)
 		}
 		time.Sleep(2 * time.Second)
@@ -374,7 +385,7 @@ func TestUnreachableDrains(t *testing.T) {
 		if s := r.Status(); s.Draining != 1 {
 			t.Fatalf("status %+v, want one draining", s)
 		}
-		if _, err := r.Acquire(t.Context(), true); !errors.Is(err, revision.ErrRetired) {
+		if _, err := r.Acquire(t.Context(), "", true); !errors.Is(err, revision.ErrRetired) {
 			t.Fatalf("acquire: %v", err)
 		}
 		time.Sleep(10 * time.Second)
@@ -451,7 +462,7 @@ func TestCloseRefusesWhoWaits(t *testing.T) {
 		r := begin(t, &fakes{delay: time.Hour}, nil)
 		result := make(chan error, 1)
 		go func() {
-			_, err := r.Acquire(t.Context(), true)
+			_, err := r.Acquire(t.Context(), "", true)
 			result <- err
 		}()
 		time.Sleep(time.Second)

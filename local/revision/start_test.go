@@ -17,12 +17,12 @@ func TestStartThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakes{fail: func(n int) error { return errors.New("exited with status 3: no model " + strconv.Itoa(n)) }}
 		r := begin(t, f, nil)
-		_, err := r.Acquire(t.Context(), true)
+		_, err := r.Acquire(t.Context(), "", true)
 		if problem.CodeOf(err) != problem.Unavailable || !strings.Contains(err.Error(), "no model 1") {
 			t.Fatalf("acquire: %v", err)
 		}
 		expectStatus(t, r, "failed", 0)
-		if _, err := r.Acquire(t.Context(), true); problem.From(err).RetryAfter == 0 {
+		if _, err := r.Acquire(t.Context(), "", true); problem.From(err).RetryAfter == 0 {
 			t.Errorf("at once again: %v, retry after %v", err, problem.From(err).RetryAfter)
 		}
 		starts := f.count()
@@ -85,7 +85,7 @@ func TestStartsThatAreKilled(t *testing.T) {
 					return nil
 				}}
 				r := begin(t, f, nil)
-				lease, err := r.Acquire(t.Context(), true)
+				lease, err := r.Acquire(t.Context(), "", true)
 				switch {
 				case err == nil:
 					lease.Release()
@@ -143,7 +143,7 @@ func TestBuildThatFails(t *testing.T) {
 		r := begin(t, f, nil)
 		synctest.Wait() // it builds
 		expectStatus(t, r, "building", 0)
-		if _, err := r.Acquire(t.Context(), true); err == nil || !strings.Contains(err.Error(), "syntax error") {
+		if _, err := r.Acquire(t.Context(), "", true); err == nil || !strings.Contains(err.Error(), "syntax error") {
 			t.Fatalf("acquire while building: %v", err)
 		}
 		expectStatus(t, r, "failed", 0)

@@ -62,7 +62,7 @@ func TestStartsThatFailAreASeries(t *testing.T) {
 		if n := f.count(); n < 4 || n > 9 { // 0 + 0.5 + 1 + 2 + 4 + 8 + 16 + 30, seen every two seconds
 			t.Errorf("%d starts in a minute", n)
 		}
-		if _, err := r.Acquire(t.Context(), true); problem.CodeOf(err) != problem.Unavailable {
+		if _, err := r.Acquire(t.Context(), "", true); problem.CodeOf(err) != problem.Unavailable {
 			t.Errorf("during the backoff: %v", err)
 		}
 		f.mu.Lock()
@@ -140,7 +140,7 @@ func TestTheBuildIsWaitedFor(t *testing.T) {
 				time.Sleep(tc.arrives)
 				ctx, cancel := context.WithTimeout(t.Context(), tc.patience)
 				defer cancel()
-				l, err := r.Acquire(ctx, true)
+				l, err := r.Acquire(ctx, "", true)
 				if tc.want != "" {
 					if problem.CodeOf(err) != problem.Unavailable || !strings.Contains(err.Error(), tc.want) {
 						t.Errorf("acquire: %v, want %s", err, tc.want)
