@@ -32,6 +32,7 @@ type body struct {
 
 	came    atomic.Int64 // bytes, of all messages
 	closed  atomic.Bool
+	aborted atomic.Bool
 	reading sync.Mutex // held by a Read, over what only Reads use
 	ended   error      // what each Read returns from then on
 	left    int64      // bytes that are announced and not read; -1 when that is not known
@@ -102,11 +103,20 @@ func (b *body) Close() error {
 	return nil
 }
 
+// Abort ends a Read that waits, and all that follow. It waits for none.
+func (b *body) Abort() {
+	b.aborted.Store(true)
+	_ = b.control.SetReadDeadline(time.Unix(1, 0))
+}
+
 // read reads from the server's body. The caller holds reading.
 func (b *body) read(p []byte) (int, error) {
 	began := time.Now()
 	// Not every writer can (a test's recorder); the server's can.
 	_ = b.control.SetReadDeadline(began.Add(b.patience()))
+	if b.aborted.Load() { // or the deadline would be this one
+		_ = b.control.SetReadDeadline(time.Unix(1, 0))
+	}
 	if left := b.most() - b.taken; int64(len(p)) > left+1 {
 		p = p[:left+1] // one more, to see that there is more
 	}

@@ -16,11 +16,12 @@ type Config struct {
 	MaxBody    env.Size `env:"MODELSERVE_MAX_BODY" envDefault:"32MiB"`
 	MaxHeaders env.Size `env:"MODELSERVE_MAX_HEADERS" envDefault:"32KiB"` // names, values and the request line
 
-	// MaxInflight bounds the memory of gRPC messages, decompressed, that are being
-	// handed on, and of their answers: those of all callers together, of which one
-	// tenant has at most three quarters, and four of the largest messages at least.
-	// Half of a tenant's are its messages', a quarter answers that are read before their
-	// turn; one whose turn it is may be as large as all, beside those. The process takes up to three times as much, until what is over is collected.
+	// MaxInflight bounds the memory of gRPC messages that are being handed on, and of
+	// answers that wait for their turn: those of all callers together, of which one tenant
+	// has at most half, and six of the largest messages at least. A message that says at
+	// its beginning where it goes passes, and takes 256 KiB; one that is compressed, or in
+	// another order than encoders write, is held. An answer whose turn it is passes. The
+	// process takes up to twice as much, until what is over is collected.
 	MaxInflight env.Size `env:"MODELSERVE_MAX_INFLIGHT" envDefault:"512MiB"`
 
 	// Timeout is the budget of one request, forwarded to the function as what is
@@ -44,11 +45,11 @@ type Config struct {
 	// the answered out.
 	AccessRate int `env:"MODELSERVE_ACCESS_LOG_RATE" envDefault:"100"`
 
-	// MaxKept bounds what the bodies of HTTP's inferences take in all that are kept,
-	// each whole, to run them again when their function breaks off: 128 MiB are four
-	// of the largest by default. One that is not kept is not run again, and its timeout
-	// is its function's alone to keep. A gRPC message is one of MaxInflight, and
-	// is not counted again.
+	// MaxKept bounds what the bodies of inferences take in all that are kept, each whole,
+	// to run them again when their function breaks off: 128 MiB are four of the largest by
+	// default, of which one tenant has two at most. One that is not kept is not run again,
+	// and, where it is JSON, its timeout is its function's alone to keep. A gRPC message
+	// that is held is one of MaxInflight, and is not counted again.
 	MaxKept env.Size `env:"MODELSERVE_MAX_KEPT" envDefault:"128MiB"`
 
 	// Hosts are the gateway's own where they have the form of a function's.

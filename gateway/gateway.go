@@ -187,8 +187,8 @@ func (g *gateway) wire() (err error) {
 		Version: g.config.Version, MaxMessage: int64(g.config.MaxBody), Timeout: g.config.Timeout, StreamInFlight: g.config.StreamInFlight,
 		Door: g.door, Authenticator: authenticator, Resolver: resolver, Forwarder: forwarder, Proxy: g.proxy,
 		Routes: g.deps.Routes, Manifests: g.deps.Catalog, Ready: g.deps.Ready, Messages: g.metrics.messages, MessageEnded: g.messageEnded,
-		// One of the largest always fits into what one tenant may have, compressed and beside it what it becomes.
-		Room: room.New(int64(max(g.config.MaxInflight, 4*g.config.MaxBody))), StreamPatience: g.config.BodyTimeout,
+		// One of the largest always fits into the half that one tenant may have, compressed and beside it what it becomes.
+		Room: room.New(int64(max(g.config.MaxInflight, 6*g.config.MaxBody))), StreamPatience: g.config.BodyTimeout,
 	})
 	if g.deps.Bounds == (access.Bounds{}) {
 		g.deps.Bounds = access.DefaultBounds()

@@ -173,27 +173,31 @@ func TestAnInferenceThatBrokeOffIsRunAgainOnce(t *testing.T) {
 	}
 }
 
-// TestAMessageThatBrokeOffIsRunAgainOnce holds the same of gRPC.
+// TestAMessageThatBrokeOffIsRunAgainOnce holds the same of gRPC, whose small messages are
+// kept by themselves.
 func TestAMessageThatBrokeOffIsRunAgainOnce(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name  string
 		size  int
+		room  env.Size // 0: the default
 		first []http.HandlerFunc
 		calls int64
 		code  codes.Code
 	}{
-		{"at once", 100, []http.HandlerFunc{unread}, 2, codes.OK},
-		{"having read", 100000, []http.HandlerFunc{readThen}, 2, codes.OK},
-		{"as queue-proxy reports", 100, []http.HandlerFunc{before("EOF")}, 2, codes.OK},
-		{"twice", 100, []http.HandlerFunc{readThen, readThen}, 2, codes.Unavailable},
-		{"a large one", 3 << 20, []http.HandlerFunc{readThen}, 2, codes.OK},
-		{"a large one, unread", 3 << 20, []http.HandlerFunc{unread}, 2, codes.OK},
+		{"at once", 100, 1, []http.HandlerFunc{unread}, 2, codes.OK},
+		{"having read", 10000, 1, []http.HandlerFunc{readThen}, 2, codes.OK},
+		{"as queue-proxy reports", 100, 1, []http.HandlerFunc{before("EOF")}, 2, codes.OK},
+		{"twice", 100, 1, []http.HandlerFunc{readThen, readThen}, 2, codes.Unavailable},
+		{"one that passes", 100000, 0, []http.HandlerFunc{readThen}, 2, codes.OK},
+		{"a large one", 3 << 20, 0, []http.HandlerFunc{readThen}, 2, codes.OK},
+		{"a large one, unread", 3 << 20, 0, []http.HandlerFunc{unread}, 2, codes.OK},
+		{"a large one, twice", 3 << 20, 0, []http.HandlerFunc{readThen, readThen}, 2, codes.Unavailable},
+		{"more than there is room for", 3 << 20, env.MiB, []http.HandlerFunc{readThen}, 1, codes.Unavailable},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			// Room for other bodies is none of a message's.
-			w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.MaxKept = 1 })
+			w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.MaxKept = tc.room })
 			w.grpcFunction("pool")
 			calls := w.failing("pool", w.net.handlers["pool.default.svc.cluster.local"].ServeHTTP, tc.first...)
 			in := &inferpb.ModelInferRequest{ModelName: "iris", RawInputContents: [][]byte{make([]byte, tc.size)}}
@@ -213,8 +217,8 @@ func TestAMessageThatBrokeOffIsRunAgainOnce(t *testing.T) {
 // them, that nothing fails without, and that it comes back.
 func TestWhatIsKeptIsBounded(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.MaxKept = 84 * env.KiB })
-	body := strings.Repeat("x", 60<<10) // of the three quarters that one tenant may have
+	w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.MaxKept = 124 * env.KiB })
+	body := strings.Repeat("x", 60<<10) // of the half that one tenant may have
 	hold, held := make(chan struct{}), make(chan struct{})
 	var calls atomic.Int64
 	w.serve("pool", func(rw http.ResponseWriter, r *http.Request) {

@@ -60,7 +60,7 @@ func (f *rerun) Forward(ctx context.Context, c *call.Call, t *call.Target, r *ht
 	if r.GetBody == nil {
 		k := keep(r, f.kept.Of(c.Tenant()))
 		body = k
-		if t.Timed {
+		if t.Timed && c.Protocol == call.HTTP { // of gRPC whoever sends it keeps to it
 			ctx, answered = withTimeout(ctx, r.Header, f.json, k)
 		}
 	}

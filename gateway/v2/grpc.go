@@ -84,9 +84,9 @@ const unaryPatience = time.Second
 
 // serveProcedure answers a call of one of our procedures, errors and all.
 func (s *Service) serveProcedure(answer procedure, up bool, c *call.Call, w http.ResponseWriter, r *http.Request) error {
-	patience := grpcwire.Patience{Message: unaryPatience, Answer: s.StreamPatience}
+	patience := unaryPatience
 	if up {
-		patience.Message = s.StreamPatience
+		patience = s.StreamPatience
 	}
 	stream := grpcwire.Accept(w, r, s.MaxMessage, s.Room.Of(c.Tenant()), patience)
 	defer stream.Close()
@@ -135,10 +135,10 @@ func local[T any, In interface {
 		if err != nil {
 			return err
 		}
-		if _, _, err := x.Begin(); err != nil {
+		if _, _, _, err := x.Begin(); err != nil {
 			return err
 		}
-		if err := x.ReadOnly(ctx); err != nil {
+		if err := x.Read(ctx); err != nil {
 			return err
 		}
 		in := In(new(T))
@@ -159,95 +159,97 @@ func local[T any, In interface {
 
 // modelInfer forwards an inference to the version it resolves to.
 func (s *Service) modelInfer(ctx context.Context, c *call.Call, stream *grpcwire.Stream) error {
-	x, err := s.only(ctx, c, stream, auth.DoInfer)
+	x, a, err := s.only(ctx, c, stream, auth.DoInfer)
 	if err != nil {
 		return err
 	}
-	a, err := addressOf(x.Message())
-	if err != nil {
-		return err
-	}
-	out, err := s.inferMessage(ctx, c, x, a)
-	return reply(stream, out, err)
+	return s.inferMessage(ctx, c, x, a, reply(stream))
 }
 
 // modelConfigGRPC forwards too: the configuration has where the model runs, which
 // only its function knows.
 func (s *Service) modelConfigGRPC(ctx context.Context, c *call.Call, stream *grpcwire.Stream) error {
-	x, err := s.only(ctx, c, stream, auth.DoRead)
+	x, a, err := s.only(ctx, c, stream, auth.DoRead)
 	if err != nil {
 		return err
 	}
-	a, err := addressOf(x.Message())
-	if err != nil {
-		return err
-	}
-	out, err := s.sendMessage(ctx, c, x, rpc.GRPCInferenceServiceModelConfigProcedure, auth.DoRead, a, a.version)
-	return reply(stream, out, err)
+	return s.sendMessage(ctx, c, x, rpc.GRPCInferenceServiceModelConfigProcedure, auth.DoRead, a, a.version, reply(stream))
 }
 
-// only reads the message of a call that has one.
-func (s *Service) only(ctx context.Context, c *call.Call, stream *grpcwire.Stream, verb auth.Verb) (*grpcwire.Exchange, error) {
+// only begins the message of a call that has one.
+func (s *Service) only(ctx context.Context, c *call.Call, stream *grpcwire.Stream, verb auth.Verb) (*grpcwire.Exchange, address, error) {
 	x, err := stream.Only()
 	if err != nil {
-		return nil, err
+		return nil, address{}, err
 	}
-	if _, err := s.begin(ctx, c, x, verb); err != nil {
-		return nil, err
-	}
-	return x, x.ReadOnly(ctx)
+	a, err := s.begin(ctx, c, x, verb)
+	return x, a, err
 }
 
 // begin reads what a message begins with, and decides on it before room is taken for
-// more: messages begin with the model's name, but for those of who wants them not to,
-// which are decided on when they are whole, as small ones are. The id is "" where it
-// does not stand in the beginning.
+// more. A message whose beginning says where it goes passes from there on; another, and
+// one that is compressed, is read whole. Of a message that is refused the id is "" where
+// it does not stand in the beginning.
 func (s *Service) begin(ctx context.Context, c *call.Call, x *grpcwire.Exchange, verb auth.Verb) (address, error) {
-	beginning, more, err := x.Begin()
+	beginning, more, plain, err := x.Begin()
 	if err != nil {
 		return address{}, err
 	}
-	a, _ := addressOf(beginning) // of what is cut, what is whole
-	if !more || a.name == "" {
-		return a, nil
+	a, err := addressOf(beginning)
+	if more {
+		err = nil // of what is cut, what is whole
 	}
-	return a, s.Door.Check(ctx, c, door.Ask{Verb: verb, Model: a.name})
-}
-
-// answer is a function's.
-type answer struct {
-	header  http.Header // that is meant for callers
-	message grpcwire.Message
-}
-
-func reply(stream *grpcwire.Stream, out *answer, err error) error {
+	if more && a.name != "" {
+		if err := s.Door.Check(ctx, c, door.Ask{Verb: verb, Model: a.name}); err != nil {
+			return a, err
+		}
+		f := &follower{left: x.Length()}
+		if plain && f.pass(beginning) == nil && f.past {
+			return a, x.Pass(ctx, f.pass)
+		}
+	}
+	if err == nil {
+		err = x.Read(ctx)
+	}
 	if err != nil {
+		return a, err
+	}
+	return addressOf(x.Message())
+}
+
+// deliver sends an answer on, with those of its headers that are meant for callers. It
+// ends before the answer's function is released.
+type deliver func(ctx context.Context, header http.Header, out *grpcwire.Answer) error
+
+// reply delivers the answer of a call that has one.
+func reply(stream *grpcwire.Stream) deliver {
+	return func(_ context.Context, header http.Header, out *grpcwire.Answer) error {
+		for name, values := range header {
+			stream.Header()[name] = values
+		}
+		_, err := out.Send(nil)
 		return err
 	}
-	for name, values := range out.header {
-		stream.Header()[name] = values
-	}
-	return stream.Send(out.message)
 }
 
 // inferMessage forwards one inference, of a message for a, whose metadata may name the
 // version that the message does not.
-func (s *Service) inferMessage(ctx context.Context, c *call.Call, x *grpcwire.Exchange, a address) (*answer, error) {
+func (s *Service) inferMessage(ctx context.Context, c *call.Call, x *grpcwire.Exchange, a address, to deliver) error {
 	version, err := infer.VersionOf(a.version, c.Header.Values(infer.VersionHeader))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return s.sendMessage(ctx, c, x, rpc.GRPCInferenceServiceModelInferProcedure, auth.DoInfer, a, version)
+	return s.sendMessage(ctx, c, x, rpc.GRPCInferenceServiceModelInferProcedure, auth.DoInfer, a, version, to)
 }
 
 // sendMessage sends x's message, which is for a version, to the function that it
-// resolves to, and returns that one's answer.
+// resolves to, and delivers that one's answer.
 func (s *Service) sendMessage(
-	ctx context.Context, c *call.Call, x *grpcwire.Exchange, path string, verb auth.Verb, a address, version string,
-) (*answer, error) {
+	ctx context.Context, c *call.Call, x *grpcwire.Exchange, path string, verb auth.Verb, a address, version string, to deliver,
+) error {
 	p, err := s.Door.Pass(ctx, c, door.Ask{Verb: verb, Model: a.name, Version: version})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer p.End()
 	if a.timeout > 0 {
@@ -255,24 +257,50 @@ func (s *Service) sendMessage(
 		ctx, cancel = context.WithTimeoutCause(ctx, a.timeout+forward.Slack, forward.TimedOut(a.timeout))
 		defer cancel()
 	}
-	m := x.Message()
+	out, header, err := s.forward(ctx, p, x, path, a)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	if err = to(ctx, header, out); err == nil || errors.Is(err, grpcwire.ErrNotSent) {
+		return err
+	}
+	return s.functionError(ctx, p, err)
+}
+
+// forward sends x's message to its target, and begins to read the answer.
+func (s *Service) forward(ctx context.Context, p *door.Passage, x *grpcwire.Exchange, path string, a address) (*grpcwire.Answer, http.Header, error) {
+	var behind []byte
 	if p.Target.Version != a.version {
-		m = withVersion(m, p.Target.Version)
+		behind = withVersion(nil, p.Target.Version)
 	}
-	r, err := grpcwire.NewRequest(ctx, path, m)
+	passing := x.Passes(behind)
+	r, err := newRequest(ctx, path, x.Message(), behind, passing)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	res, err := p.Send(ctx, r) //nolint:bodyclose // Answer closes it
-	if err != nil {
-		return nil, err
+	res, err := p.Send(ctx, r) //nolint:bodyclose // the Answer closes it
+	if err == nil {
+		var out *grpcwire.Answer
+		if out, err = x.Answer(res, maxAnswer); err == nil {
+			p.Answered(res.Header)
+			return out, forCallers(res.Header), nil
+		}
+		err = s.functionError(ctx, p, err)
 	}
-	out, err := x.Answer(ctx, res, maxAnswer)
-	if err != nil {
-		return nil, s.functionError(ctx, p, err)
+	if passing != nil && passing.Failed() != nil {
+		err = passing.Failed() // the function's side is only its consequence
 	}
-	p.Answered(res.Header)
-	return &answer{forCallers(res.Header), out}, nil
+	return nil, nil, err
+}
+
+// newRequest is a call of a procedure with a message, which passes or is whole, and what
+// is behind it.
+func newRequest(ctx context.Context, path string, whole grpcwire.Message, behind []byte, passing *grpcwire.Passing) (*http.Request, error) {
+	if passing != nil {
+		return grpcwire.NewPassing(ctx, path, passing)
+	}
+	return grpcwire.NewRequest(ctx, path, append(whole, behind...))
 }
 
 // maxAnswer keeps answers, in bytes, within what gRPC libraries count with.

@@ -11,8 +11,8 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 )
 
-// A message is forwarded as it came: its tensors are never decoded here. These are
-// the fields that hold where it goes, and its timeout.
+// A message is forwarded as it came: its tensors are never decoded here, and pass while
+// they come. These are the fields that hold where it goes, and its timeout.
 // ModelInferRequest and ModelConfigRequest have the first two alike.
 const (
 	fieldName       protowire.Number = 1

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -20,49 +21,24 @@ const (
 	fieldInferResponse protowire.Number = 2
 )
 
-// framed is a ModelStreamInferResponse: what stands before a message, and that.
-type framed struct {
-	head     []byte
-	message  grpcwire.Message
-	exchange *grpcwire.Exchange // which is done when it was sent
-}
-
 // modelStreamInfer answers each message of a stream as a call of its own, to
 // whichever model it names, a bounded number of them at once, in the order
 // they came. A message that fails is answered with its error; the stream goes
 // on.
 func (s *Service) modelStreamInfer(ctx context.Context, c *call.Call, stream *grpcwire.Stream) error {
 	c.Log.Messages = true
-	// Each message takes a place in the queue, which holds the order, and a
-	// slot until it has been sent, which bounds the answers held.
-	places := make(chan chan framed, s.StreamInFlight)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		for place := range places {
-			select {
-			case answer := <-place:
-				err := stream.Send(answer.head, answer.message)
-				answer.exchange.Done()
-				if err != nil {
-					return err
-				}
-				stream.Flush()
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		return nil
-	})
-	received := func() error {
-		defer close(places)
-		return s.receive(ctx, c, stream, places, group)
-	}()
-	return errors.Join(received, group.Wait())
+	received := s.receive(ctx, c, stream, group)
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return received
 }
 
 // receive starts an answer for each message until the client has sent its
 // last.
-func (s *Service) receive(ctx context.Context, c *call.Call, stream *grpcwire.Stream, places chan<- chan framed, group *errgroup.Group) error {
+func (s *Service) receive(ctx context.Context, c *call.Call, stream *grpcwire.Stream, group *errgroup.Group) error {
+	places := make(chan struct{}, s.StreamInFlight) // one for each message until it was answered
 	for {
 		x, err := stream.Next()
 		if errors.Is(err, io.EOF) {
@@ -79,67 +55,82 @@ func (s *Service) receive(ctx context.Context, c *call.Call, stream *grpcwire.St
 			return err
 		}
 		a, refused := s.begin(ctx, own, x, auth.DoInfer)
-		if refused == nil {
-			refused = x.Read(ctx)
-		}
 		if refused != nil {
 			x.Refuse()
 		}
-		place := make(chan framed, 1)
 		select {
-		case places <- place:
+		case places <- struct{}{}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if refused != nil {
-			place <- s.streamError(ctx, own, x, a.id, refused)
-			if err := x.Skip(); err != nil {
-				return err
-			}
-			continue
-		}
 		group.Go(func() error {
-			place <- s.streamAnswer(ctx, own, x)
-			return nil
+			defer func() { <-places }()
+			return s.streamAnswer(ctx, own, stream, x, a, refused)
 		})
+		if err := x.Skip(ctx); err != nil { // what does not pass, or did not to its end
+			return err
+		}
 	}
 }
 
-// streamAnswer is one message's ModelStreamInferResponse.
-func (s *Service) streamAnswer(ctx context.Context, c *call.Call, x *grpcwire.Exchange) framed {
-	bounded, cancel := context.WithTimeout(ctx, s.Timeout)
-	defer cancel()
-	a, err := addressOf(x.Message()) // while it is there
-	var out *answer
-	if err == nil {
-		out, err = s.inferMessage(bounded, c, x, a)
+// streamAnswer answers one message of a stream with its ModelStreamInferResponse, when
+// its turn has come. An error ends the stream.
+func (s *Service) streamAnswer(ctx context.Context, c *call.Call, stream *grpcwire.Stream, x *grpcwire.Exchange, a address, failed error) error {
+	begun, sent := false, int64(grpcwire.HeaderLen)
+	if failed == nil {
+		bounded, cancel := context.WithTimeout(ctx, s.Timeout)
+		defer cancel()
+		failed = s.inferMessage(bounded, c, x, a, func(bounded context.Context, _ http.Header, out *grpcwire.Answer) (err error) {
+			if err := out.Hold(bounded); err != nil {
+				return err
+			}
+			if err := x.Turn(ctx); err != nil {
+				return err
+			}
+			prefix := protowire.AppendTag(nil, fieldInferResponse, protowire.BytesType)
+			prefix = protowire.AppendVarint(prefix, uint64(out.Length()))
+			sent += int64(len(prefix)) + out.Length()
+			begun, err = out.Send(prefix)
+			return err
+		})
 	}
-	if err != nil {
-		return s.streamError(ctx, c, x, a.id, err)
+	x.Refuse() // in case it was not answered: its error may have to wait for its turn
+	switch {
+	case failed == nil:
+		s.Messages.WithLabelValues(c.Log.Function, "ok").Inc()
+	case begun: // half a message is sent
+		c.Log.Err = failed
+		s.MessageEnded(ctx, c, x.Came(), 0)
+		stream.Abort()
+		return failed
+	default:
+		message := s.streamError(c, a.id, failed)
+		sent = int64(grpcwire.HeaderLen + len(message))
+		if err := x.Turn(ctx); err != nil {
+			return err
+		}
+		if err := stream.Send(message); err != nil {
+			return err
+		}
 	}
-	s.Messages.WithLabelValues(c.Log.Function, "ok").Inc()
-	head := protowire.AppendTag(nil, fieldInferResponse, protowire.BytesType)
-	return s.ended(ctx, c, framed{protowire.AppendVarint(head, uint64(len(out.message))), out.message, x})
+	s.MessageEnded(ctx, c, x.Came(), sent)
+	stream.Flush()
+	x.Done()
+	return nil
 }
 
 // streamError is the ModelStreamInferResponse of a message that failed, which it
 // reports. Clients find the request by its id, which a message that is refused for what
 // its beginning names has only where the id stands there too.
-func (s *Service) streamError(ctx context.Context, c *call.Call, x *grpcwire.Exchange, id string, err error) framed {
+func (s *Service) streamError(c *call.Call, id string, err error) []byte {
 	e := problemgrpc.WithCode(problemgrpc.Error(err))
 	s.Messages.WithLabelValues(c.Log.Function, e.Code().String()).Inc()
 	c.Log.Err, c.Log.GRPC = err, e.Code().String()
-	head := protowire.AppendTag(nil, fieldErrorMessage, protowire.BytesType)
-	head = protowire.AppendString(head, e.Message())
+	message := protowire.AppendTag(nil, fieldErrorMessage, protowire.BytesType)
+	message = protowire.AppendString(message, e.Message())
 	if id == "" {
-		return s.ended(ctx, c, framed{head, nil, x})
+		return message
 	}
 	response := protowire.AppendString(protowire.AppendTag(nil, fieldID, protowire.BytesType), id)
-	return s.ended(ctx, c, framed{protowire.AppendTag(head, fieldInferResponse, protowire.BytesType), protowire.AppendBytes(nil, response), x})
-}
-
-// ended notes that a message has its answer, and returns it.
-func (s *Service) ended(ctx context.Context, c *call.Call, f framed) framed {
-	s.MessageEnded(ctx, c, f.exchange.Came(), int64(grpcwire.HeaderLen+len(f.head)+len(f.message)))
-	return f
+	return protowire.AppendBytes(protowire.AppendTag(message, fieldInferResponse, protowire.BytesType), response)
 }

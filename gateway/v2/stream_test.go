@@ -55,10 +55,10 @@ func TestACallThatPanicsGivesItsRoomBack(t *testing.T) {
 	fails := func(ctx context.Context, _ *call.Call, stream *grpcwire.Stream) error {
 		x, err := stream.Only()
 		if err == nil {
-			_, _, err = x.Begin()
+			_, _, _, err = x.Begin()
 		}
 		if err == nil {
-			err = x.ReadOnly(ctx)
+			err = x.Read(ctx)
 		}
 		if err != nil || all.Of("").TryAcquire(all.Of("").Largest()) {
 			t.Errorf("the message is not in the room: %v", err)

@@ -6,25 +6,31 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"time"
-
-	"connectrpc.com/connect"
+	"sync"
+	"sync/atomic"
 
 	"github.com/modelserveai/modelserve/gateway/internal/room"
 	"github.com/modelserveai/modelserve/problem"
 )
 
-// Exchange is one message of a call and the answer to it. It takes room for the
-// message once its caller was decided on by its beginning, and gives that back once a
-// function answers, so that what waits for the answer's room has none. One goroutine
-// uses it at a time.
+// Exchange is one message of a call and the answer to it. The message is decided on by
+// its beginning, and then passes (Pass), while it comes, to whoever answers it, or is
+// held (Read). It has room for what it takes until its function answers. One goroutine
+// uses it at a time, beside that which reads what passes.
 type Exchange struct {
 	stream     *Stream
 	number     int64 // of the call's messages, from 0
 	compressed bool
 	length     int64 // bytes of the message as it comes
-	left       int64 // bytes of it that have not come
 	message    Message
+
+	coming sync.Mutex // held over a read of what is left
+	left   int64      // bytes of the message that have not come
+	came   atomic.Int64
+	passes *Passing   // nil: the message is held
+
+	before <-chan struct{} // closed when the exchange before was sent
+	sent   chan struct{}
 
 	held  int64      // bytes of the room
 	class room.Class // what they are for
@@ -48,7 +54,10 @@ func (s *Stream) Next() (*Exchange, error) {
 	if err != nil {
 		return nil, broken(err)
 	}
-	x := &Exchange{stream: s, number: s.received, compressed: head[0] == 1, length: head.length(), left: head.length()}
+	x := &Exchange{
+		stream: s, number: s.received, compressed: head[0] == 1, length: head.length(), left: head.length(),
+		before: s.last, sent: make(chan struct{}),
+	}
 	switch {
 	case x.length > s.most:
 		return nil, tooLarge(s.most)
@@ -57,12 +66,14 @@ func (s *Stream) Next() (*Exchange, error) {
 	case x.compressed && plain:
 		return nil, notAsSaid()
 	}
+	s.last = x.sent
 	s.received++
 	return x, nil
 }
 
-// Only is the exchange of a call that has one message. Begin and ReadOnly follow.
+// Only is the exchange of a call that has one message, behind which none may follow.
 func (s *Stream) Only() (*Exchange, error) {
+	s.single = true
 	x, err := s.Next()
 	if errors.Is(err, io.EOF) {
 		return nil, problem.New(problem.MalformedBody, "expected one message, got none")
@@ -74,22 +85,25 @@ func (s *Stream) Only() (*Exchange, error) {
 func (x *Exchange) Message() Message { return x.message }
 
 // Came is how many bytes of the message have come, and of what precedes it.
-func (x *Exchange) Came() int64 { return HeaderLen + x.length - x.left }
+func (x *Exchange) Came() int64 { return HeaderLen + x.came.Load() }
+
+// Length is that of the message as it comes, in bytes.
+func (x *Exchange) Length() int64 { return x.length }
 
 // Begin reads the beginning of the message, which takes no room, so that whoever is
 // refused is so by what it holds. It returns that, decompressed, and whether there is
-// more.
-func (x *Exchange) Begin() (beginning []byte, more bool, err error) {
+// more. plain is whether the message is not compressed.
+func (x *Exchange) Begin() (beginning []byte, more, plain bool, err error) {
 	first := min(x.length, firstPiece)
 	x.message = make(Message, 0, first+Spare)
 	if err := x.fill(first); err != nil {
-		return nil, false, err
+		return nil, false, false, err
 	}
 	if x.compressed {
 		beginning, err = beginningOf(x.message, x.stream.encoding)
-		return beginning, true, err
+		return beginning, true, false, err
 	}
-	return x.message, x.left > 0, nil
+	return x.message, x.left > 0, true, nil
 }
 
 // Read takes room for the message, and reads the rest of it.
@@ -104,17 +118,19 @@ func (x *Exchange) Read(ctx context.Context) error {
 		}
 	}
 	if x.compressed {
-		return x.decompress(ctx)
+		if err := x.decompress(ctx); err != nil {
+			return err
+		}
 	}
-	return nil
+	return x.stream.over()
 }
 
-// ReadOnly reads the rest of the message, behind which none may follow.
-func (x *Exchange) ReadOnly(ctx context.Context) error {
-	if err := x.Read(ctx); err != nil {
-		return err
+// over holds that nothing follows the message of a call that has one.
+func (s *Stream) over() error {
+	if !s.single {
+		return nil
 	}
-	switch n, err := x.stream.body.Read(make([]byte, 1)); {
+	switch n, err := s.body.Read(make([]byte, 1)); {
 	case n > 0:
 		return problem.New(problem.MalformedBody, "expected one message, got more")
 	case err != nil && !errors.Is(err, io.EOF):
@@ -124,90 +140,57 @@ func (x *Exchange) ReadOnly(ctx context.Context) error {
 }
 
 // Refuse gives back what there is of a message that is not answered by a function.
-// Skip follows, while others may already send its error and be done.
+// Skip follows, while others may already send its error.
 func (x *Exchange) Refuse() {
 	x.drop()
-	x.stream.turns.settle(x.number)
+	if x.passes != nil {
+		_ = x.passes.Close()
+	}
 }
 
-// Skip reads over what is left of a message that is refused. An error ends the call.
-func (x *Exchange) Skip() error {
+// Skip waits until nobody reads what is left of the message, and reads over it.
+// Whoever reads it later fails. An error ends the call.
+func (x *Exchange) Skip(ctx context.Context) error {
+	if x.passes != nil {
+		select {
+		case <-x.passes.over:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	x.coming.Lock()
+	defer x.coming.Unlock()
+	if x.passes != nil && x.left > 0 {
+		x.passes.ended = http.ErrBodyReadAfterClose
+	}
 	n, err := io.CopyN(io.Discard, x.stream.body, x.left)
 	x.left -= n
+	x.came.Add(n)
 	return broken(err)
 }
 
-// Answer reads the answer of a function, of at most most bytes, in place of the
-// message, which is dropped once the answer has begun: nothing more is sent of it then.
-// Its function may give up an answer that had to wait for room, which is overloaded.
-func (x *Exchange) Answer(ctx context.Context, res *http.Response, most int64) (Message, error) {
-	defer res.Body.Close()
-	res.Request = nil // it has the message
-	var waited time.Duration
-	m, err := receive(res, func(length int64) (Message, error) {
-		if largest := x.stream.room.of.Largest(); length > min(largest, most) {
-			return nil, problem.New(problem.PayloadTooLarge,
-				"the answer has %d bytes; at most %d can be handed on, which depends on MODELSERVE_MAX_INFLIGHT", length, min(largest, most))
-		}
-		began := time.Now()
-		if err := x.takeForAnswer(ctx, length); err != nil {
-			return nil, err
-		}
-		waited = time.Since(began)
-		return make(Message, length), nil
-	})
-	if err == nil {
-		return m, nil
-	}
-	x.Refuse() // a stream goes on for longer than its answers
-	if waited > functionsPatience && ctx.Err() == nil && !connect.IsWireError(err) {
-		return nil, lost(err)
-	}
-	return nil, err
-}
-
-// functionsPatience is how long any function waits for its answer to be read.
-const functionsPatience = time.Second
-
-// lost is the error of an answer that was not read in time.
-func lost(err error) error {
-	return problem.New(problem.Overloaded,
-		"answers that are being handed on took all the memory there is for them until the function gave this one up; call again: %w", problem.ForLog(err),
-	).WithRetryAfter(time.Second)
-}
-
-// takeForAnswer drops the message, and takes room for n bytes of its answer: early
-// where there is, and else when those before it have theirs.
-func (x *Exchange) takeForAnswer(ctx context.Context, n int64) error {
-	x.drop()
-	turn := x.stream.turns.of(x.number)
+// Turn returns when all that the call received before this was answered.
+func (x *Exchange) Turn(ctx context.Context) error {
 	select {
-	case <-turn:
-	default:
-		err := x.take(ctx, room.Early, n, wait{until: turn})
-		if !errors.Is(err, errEnough) {
-			return err
-		}
+	case <-x.before:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	if err := x.take(ctx, room.Due, n, wait{patience: x.stream.patience.Answer}); err != nil {
-		return err
-	}
-	x.stream.turns.settle(x.number)
-	return nil
 }
 
 // Done gives back all that the exchange holds, whose message and answer are not
-// looked at any more. Those of a stream are done in their order.
+// looked at any more. The next one's turn has come.
 func (x *Exchange) Done() {
-	x.drop()
+	x.Refuse()
 	x.stream.done.Add(1)
-	x.stream.turns.settle(x.number)
+	close(x.sent)
 }
 
 // takeForMessage takes room for n bytes of the message, beside what it has.
 func (x *Exchange) takeForMessage(ctx context.Context, n int64) error {
 	comesBack := func() bool { return x.stream.done.Load() < x.number }
-	return x.take(ctx, room.Message, n, wait{patience: x.stream.patience.Message, comesBack: comesBack})
+	return x.take(ctx, room.Message, n, wait{patience: x.stream.patience, comesBack: comesBack})
 }
 
 func (x *Exchange) take(ctx context.Context, class room.Class, n int64, w wait) error {
@@ -237,6 +220,7 @@ func (x *Exchange) fill(n int64) error {
 	x.message = x.message[:at+int(n)]
 	got, err := io.ReadFull(x.stream.body, x.message[at:])
 	x.left -= int64(got)
+	x.came.Add(int64(got))
 	return broken(err)
 }
 

@@ -24,7 +24,7 @@ import (
 )
 
 // roomOf is a room of which one tenant may have so many bytes.
-func roomOf(n int64) room.Tenant { return room.New((n + 2) / 3 * 4).Of("a tenant") }
+func roomOf(n int64) room.Tenant { return room.New(2 * n).Of("a tenant") }
 
 // ample is room for all.
 func ample() room.Tenant { return roomOf(1 << 40) }
@@ -34,7 +34,7 @@ func accept(t testing.TB, body io.Reader, encoding string, most int64, of room.T
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", body)
 	r.Header["Grpc-Encoding"] = []string{encoding}
-	return Accept(httptest.NewRecorder(), r, most, of, Patience{time.Second, time.Second})
+	return Accept(httptest.NewRecorder(), r, most, of, time.Second)
 }
 
 // receiveOnly is the message of a call that has one.
@@ -43,10 +43,10 @@ func receiveOnly(ctx context.Context, s *Stream) (Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, _, err := x.Begin(); err != nil {
+	if _, _, _, err := x.Begin(); err != nil {
 		return nil, err
 	}
-	if err := x.ReadOnly(ctx); err != nil {
+	if err := x.Read(ctx); err != nil {
 		return nil, err
 	}
 	return x.Message(), nil
@@ -217,7 +217,7 @@ func TestACallOverHTTP2(t *testing.T) {
 	t.Parallel()
 	fault := problem.Invalid("shape", "expected 4 — not %d%%", 5).WithRetryAfter(time.Second)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s := Accept(w, r, 1<<20, ample(), Patience{time.Second, time.Second})
+		s := Accept(w, r, 1<<20, ample(), time.Second)
 		defer s.Close()
 		m, err := receiveOnly(r.Context(), s)
 		switch {
@@ -292,49 +292,113 @@ func TestABrokenAnswerIsNoStatus(t *testing.T) {
 // answerOf is the answer to a call of one small message.
 func answerOf(t *testing.T, res *http.Response, of room.Tenant) (Message, error) {
 	t.Helper()
-	x, err := accept(t, bytes.NewReader(frame(0, []byte("a question"))), "", 1<<10, of).Only()
+	s := accept(t, bytes.NewReader(frame(0, []byte("a question"))), "", 1<<10, of)
+	defer s.Close()
+	x, err := s.Only()
 	if err == nil {
-		_, _, err = x.Begin()
+		_, _, _, err = x.Begin()
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return x.Answer(t.Context(), res, 1<<20)
+	a, err := x.Answer(res, 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	defer a.Close()
+	sent := httptest.NewRecorder()
+	s.w = sent
+	if _, err = a.Send([]byte("prefix")); err != nil {
+		return nil, err
+	}
+	return bytes.TrimPrefix(sent.Body.Bytes(), append(header(6+int(a.Length())), "prefix"...)), nil
 }
 
-// TestAnAnswerThatWaitedForRoom holds that an answer which its function gave up, while
-// there was no room for it, is to be asked for again, and that nothing is kept of its
-// message then.
-func TestAnAnswerThatWaitedForRoom(t *testing.T) {
+// TestAnAnswerThatWaitedForItsTurn holds that an answer which its function gave up, while
+// it waited for those before it, is to be asked for again.
+func TestAnAnswerThatWaitedForItsTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		of := roomOf(1 << 10)
-		s := accept(t, bytes.NewReader(frame(0, []byte("a question"))), "", 1<<10, of)
-		s.patience.Answer = time.Minute
-		x, err := s.Only()
-		if err == nil {
-			_, _, err = x.Begin()
-		}
-		if err = errors.Join(err, x.ReadOnly(t.Context())); err != nil {
+		of := roomOf(64 << 10)
+		s := accept(t, bytes.NewReader(append(frame(0, []byte("first")), frame(0, []byte("second"))...)), "", 1<<10, of)
+		defer s.Close()
+		first, second := next(t, s), next(t, s)
+		time.AfterFunc(30*time.Second, first.Done)
+		a, err := second.Answer(answering(frame(0, make([]byte, 60<<10))[:1<<10]), 1<<20) //nolint:bodyclose // the Answer closes it
+		if err != nil {
 			t.Fatal(err)
 		}
-		x.Refuse()
-		if !of.TryAcquire(of.Largest()) {
-			t.Fatal("the message is kept")
-		}
-		time.AfterFunc(30*time.Second, func() { of.Release(of.Largest()) })
-		res := &http.Response{
-			StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/grpc"}},
-			Body: io.NopCloser(bytes.NewReader(frame(0, []byte("an answer"))[:8])),
+		defer a.Close()
+		if err := errors.Join(a.Hold(t.Context()), second.Turn(t.Context())); err != nil {
+			t.Fatal(err)
 		}
 		var fault *problem.Error
-		if _, err := x.Answer(t.Context(), res, 1<<20); !errors.As(err, &fault) || fault.Code != problem.Overloaded || fault.RetryAfter == 0 {
-			t.Errorf("%v", err)
-		}
-		if !of.TryAcquire(of.Largest()) {
-			t.Error("not all came back")
+		if begun, err := a.Send(nil); begun || !errors.As(err, &fault) || fault.Code != problem.Overloaded || fault.RetryAfter == 0 {
+			t.Errorf("%v, %v", begun, err)
 		}
 	})
+}
+
+// TestAnAnswerIsReadBeforeItsTurn holds that an answer for which there is room does not
+// keep its function waiting for those before it, and that it is in the room until it is
+// sent; one that is due takes none.
+func TestAnAnswerIsReadBeforeItsTurn(t *testing.T) {
+	t.Parallel()
+	of := roomOf(1 << 20)
+	s := accept(t, bytes.NewReader(append(frame(0, []byte("first")), frame(0, []byte("second"))...)), "", 1<<10, of)
+	defer s.Close()
+	first, second := next(t, s), next(t, s)
+	answer := make([]byte, 100<<10)
+	var answers []*Answer
+	for _, x := range []*Exchange{first, second} {
+		a, err := x.Answer(answering(frame(0, answer)), 1<<20) //nolint:bodyclose // it is whole or sent
+		if err == nil {
+			err = a.Hold(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, a)
+	}
+	if answers[0].message != nil || answers[1].message == nil || of.TryAcquire(of.Largest()-99<<10) || !of.TryAcquire(of.Largest()-100<<10) {
+		t.Error("the one that waits is not in the room, or the one that is due is")
+	}
+	of.Release(of.Largest() - 100<<10)
+	sent := httptest.NewRecorder()
+	s.w = sent
+	for i, x := range []*Exchange{first, second} {
+		if err := x.Turn(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := answers[i].Send(nil); err != nil {
+			t.Fatal(err)
+		}
+		x.Done()
+	}
+	if sent.Body.Len() != 2*(HeaderLen+len(answer)) || !of.TryAcquire(of.Largest()) {
+		t.Errorf("%d bytes were sent, or not all came back", sent.Body.Len())
+	}
+}
+
+// next is the next exchange of a stream, whose message was begun.
+func next(t *testing.T, s *Stream) *Exchange {
+	t.Helper()
+	x, err := s.Next()
+	if err == nil {
+		_, _, _, err = x.Begin()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// answering is a function's answer with a body.
+func answering(body []byte) *http.Response {
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/grpc"}}, Trailer: http.Header{"Grpc-Status": {"0"}},
+		Body: io.NopCloser(bytes.NewReader(body)),
+	}
 }
 
 // FuzzReceive holds that no body makes more of what it has, and that what is read is

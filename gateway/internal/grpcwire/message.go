@@ -1,7 +1,7 @@
 // Package grpcwire frames messages of gRPC over HTTP/2 that the gateway forwards
-// as they came: a server's side of a call (Stream, whose messages and their answers
-// are Exchanges) and a client's (NewRequest, Exchange.Answer). It follows gRPC's
-// PROTOCOL-HTTP2.md and compression.md.
+// as they came, and while they come: a server's side of a call (Stream, whose messages
+// and their answers are Exchanges) and a client's (NewRequest, NewPassing,
+// Exchange.Answer). It follows gRPC's PROTOCOL-HTTP2.md and compression.md.
 //
 // It decodes no message and knows no procedure.
 package grpcwire

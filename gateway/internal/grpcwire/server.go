@@ -1,6 +1,8 @@
 package grpcwire
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -31,21 +33,25 @@ type Stream struct {
 	encoding string // of messages that say they are compressed
 	room     share
 
-	patience Patience
+	patience time.Duration
+	single   bool // the call has one message
 
-	received int64        // exchanges
-	done     atomic.Int64 // exchanges
-	turns    turns
+	received int64           // exchanges
+	done     atomic.Int64    // exchanges
+	last     <-chan struct{} // closed when the last one received was sent
 }
 
 // Accept begins to answer a call whose messages have at most most bytes each, and
 // are in its tenant's room until they are done, or the call ends. It waits with
-// patience for room that others have. Whoever accepts closes it.
-func Accept(w http.ResponseWriter, r *http.Request, most int64, of room.Tenant, patience Patience) *Stream {
+// patience for room that others have, while nothing of its own is under way that gives
+// some back. Whoever accepts closes it.
+func Accept(w http.ResponseWriter, r *http.Request, most int64, of room.Tenant, patience time.Duration) *Stream {
 	h := w.Header()
 	h.Set("Content-Type", r.Header.Get("Content-Type"))
 	h.Set("Grpc-Accept-Encoding", encodings)
-	return &Stream{w: w, body: r.Body, most: most, encoding: r.Header.Get("Grpc-Encoding"), room: share{of: of}, patience: patience}
+	first := make(chan struct{})
+	close(first)
+	return &Stream{w: w, body: r.Body, most: most, encoding: r.Header.Get("Grpc-Encoding"), room: share{of: of}, patience: patience, last: first}
 }
 
 // Header is the metadata of the answer, until its first message is sent.
@@ -57,15 +63,29 @@ func (s *Stream) Send(parts ...[]byte) error {
 	for _, part := range parts {
 		length += len(part)
 	}
-	if _, err := s.w.Write(header(length)); err != nil { //nolint:gosec // gRPC, no page
-		return err //nolint:wrapcheck // of a client that is gone
+	if err := s.write(header(length)); err != nil {
+		return err
 	}
+	return s.write(parts...)
+}
+
+// ErrNotSent is of a client that is gone, or does not read.
+var ErrNotSent = errors.New("the answer was not sent")
+
+func (s *Stream) write(parts ...[]byte) error {
 	for _, part := range parts {
 		if _, err := s.w.Write(part); err != nil { //nolint:gosec // gRPC, no page
-			return err //nolint:wrapcheck // of a client that is gone
+			return fmt.Errorf("%w: %w", ErrNotSent, err)
 		}
 	}
 	return nil
+}
+
+// Abort ends whatever waits for the client's next message: the call cannot go on.
+func (s *Stream) Abort() {
+	if body, ok := s.body.(interface{ Abort() }); ok {
+		body.Abort()
+	}
 }
 
 // Flush sends at once what Send has.

@@ -10,12 +10,6 @@ import (
 	"github.com/modelserveai/modelserve/problem"
 )
 
-// Patience is how long a call waits for room that others have.
-type Patience struct {
-	Message time.Duration // with nothing under way that gives room back
-	Answer  time.Duration // with its turn come
-}
-
 // share is what one call has of its tenant's room, in bytes.
 type share struct {
 	of room.Tenant

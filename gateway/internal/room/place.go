@@ -11,8 +11,8 @@ type Place struct {
 }
 
 // Ask takes n bytes as soon as they are there. Those of a class are served in the order
-// in which they came, but that of Early whoever fits is, since what is large becomes
-// due as well, and that of Message those that have a part of theirs come first:
+// in which they came, but that of Early whoever fits is, since the turn of what is large
+// comes as well, and that of Message those that have a part of theirs come first:
 // part is what that has of the room, in bytes. Whoever asks waits for Given or leaves.
 func (t Tenant) Ask(n, part int64) *Place {
 	p := &Place{of: t, n: n, part: part, given: make(chan struct{})}
@@ -81,8 +81,7 @@ func (r *Room) serve() {
 }
 
 // serveOne serves the first of a tenant's whose bytes are there. Nothing is given
-// past one that is due, nor past the message that comes first, but for what waits for
-// other tenants alone.
+// past the message that comes first, but for what waits for other tenants alone.
 func (r *Room) serveOne(a *account) bool {
 	for class, queue := range a.queues {
 		for i, p := range queue {

@@ -80,11 +80,11 @@ func check(t *testing.T, room *Room, users []*user) {
 		t.Errorf("%d bytes are taken of %d, counted %d", sum, room.most, room.used)
 	}
 	for name, a := range room.by {
-		if a.has[Early] > room.Of("").Largest()/4 {
-			t.Errorf("%s has %d early bytes", name, a.has[Early])
+		if a.has[Early] > room.Of("").Largest()/4 || a.total > room.Of("").Largest() {
+			t.Errorf("%s has %d bytes, of which %d are early", name, a.total, a.has[Early])
 		}
-		for class, queue := range a.queues {
-			if len(queue) > 0 && Class(class) == Due && room.fits(a, queue[0]) {
+		for _, queue := range a.queues {
+			if len(queue) > 0 && room.fits(a, queue[0]) {
 				t.Errorf("%s waits for %d bytes that are there", name, queue[0].n)
 			}
 		}
@@ -96,9 +96,10 @@ func TestWhoIsServedFirst(t *testing.T) {
 	t.Parallel()
 	all := New(1600)
 	of := all.Of("a tenant")
-	first := of.Ask(1200, 0)
-	early, message, second, third := of.For(Early).Ask(200, 0), of.For(Message).Ask(100, 0), of.Ask(1000, 0), of.Ask(100, 0)
-	order := map[*Place]string{early: "early", message: "message", second: "second", third: "third"}
+	first := of.Ask(800, 0)
+	early, large, small := of.For(Early).Ask(200, 0), of.Ask(600, 0), of.Ask(100, 0)
+	later := of.For(Early).Ask(50, 0)
+	order := map[*Place]string{early: "early", large: "large", small: "small", later: "later"}
 	expect := func(when string, want ...*Place) {
 		t.Helper()
 		given := map[*Place]bool{}
@@ -112,41 +113,37 @@ func TestWhoIsServedFirst(t *testing.T) {
 		}
 	}
 	expect("while all is taken")
-	of.Release(1200)
+	of.Release(800)
 	if first.Leave() {
 		t.Error("who has bytes is in the queue")
 	}
-	expect("those that are due, and past the early one what fits", second, third, message)
-	of.Release(100)
-	expect("without room for the early one", second, third, message)
-	of.Release(1000)
-	expect("with it", second, third, message, early)
+	expect("early ones, and not past the message that comes first", early, large)
+	of.Release(600)
+	expect("without room for more that is early", early, large, small)
+	of.For(Early).Release(200)
+	expect("with it", early, large, small, later)
 }
 
-// TestWhoIsDueIsLetIn holds that one whose turn it is never waits for early ones, nor
-// a message for what is larger than its class may have.
-func TestWhoIsDueIsLetIn(t *testing.T) {
+// TestALargeMessageIsLetIn holds that a message which is larger than its class may have
+// is let in alone, and that one which was compressed gets what it becomes first.
+func TestALargeMessageIsLetIn(t *testing.T) {
 	t.Parallel()
 	all := New(1600)
 	of := all.Of("a tenant")
-	early := of.For(Early).Ask(300, 0)
+	early := of.For(Early).Ask(200, 0)
 	if more := of.For(Early).Ask(1, 0); early.Leave() || !more.Leave() {
 		t.Error("early ones do not have a quarter")
 	}
-	if of.Ask(1200, 0).Leave() {
-		t.Error("the largest that is due waits for an early one")
-	}
-	of.Release(1200)
-	of.For(Early).Release(300)
-	part := of.For(Message).Ask(700, 0)
-	if other := of.For(Message).Ask(1, 0); part.Leave() || !other.Leave() {
+	of.For(Early).Release(200)
+	part := of.Ask(500, 0)
+	if other := of.Ask(1, 0); part.Leave() || !other.Leave() {
 		t.Error("a large message is not alone")
 	}
-	grows, other := of.For(Message).Ask(500, 700), of.For(Message).Ask(1, 0)
+	grows, other := of.Ask(300, 500), of.Ask(1, 0)
 	if grows.Leave() || !other.Leave() {
 		t.Error("a message that was compressed does not come first")
 	}
-	of.For(Message).Release(1200)
+	of.Release(800)
 	if all.used != 0 || len(all.by) != 0 {
 		t.Errorf("%d bytes are left", all.used)
 	}

@@ -1,36 +1,25 @@
 // Package room shares memory, in bytes, among the calls of all tenants, so that
-// what one of them holds costs no other its calls, and so that a tenant's own
-// calls do not keep each other from ending: what is to be sent next always comes
-// before what is not.
+// what one of them holds costs no other its calls: a tenant has at most half of what
+// the others leave. A tenant's own calls do not keep each other from ending.
 //
 // It allocates nothing, and does not know what is held.
 package room
 
 import "sync"
 
-// factor is what a tenant may have at most, as a multiple of what it leaves free:
-// three quarters of a room where it is alone, of which three quarters of the rest
-// are the next one's, and so on.
-const factor = 3
-
 // Class is what bytes are taken for. Who waits is served before those of later
 // classes.
 //
-// None that has bytes waits for ever: a message's are back once its function answers,
-// whatever becomes of the answer; an answer's that is due once its client has read it;
-// an early one's once those before it were due. Those come to it however much early
-// ones have, since what is free without them is more than any tenant may have.
+// None that has bytes waits for others of its room: a message's are back once its
+// function answers, an early answer's once those before it were sent, whose messages
+// were read before its own.
 type Class int
 
 // The classes.
 const (
-	// Due is for an answer that is sent as soon as it is there. One that is larger
-	// than what the others leave may take all that is free where no other is due.
-	Due Class = iota
-
-	// Early is for an answer that is sent when others were. Such have a quarter of
+	// Early is for an answer that waits until others were sent. Such have a quarter of
 	// what their tenant may have.
-	Early
+	Early Class = iota
 
 	// Message is for a message. Such have half of what their tenant may have; one that
 	// is alone may be larger.
@@ -62,8 +51,8 @@ type account struct {
 // New makes a Room of so many bytes.
 func New(most int64) *Room { return &Room{most: most, by: map[string]*account{}} }
 
-// Of is a tenant's side of the room, for what is due.
-func (r *Room) Of(tenant string) Tenant { return Tenant{r, tenant, Due} }
+// Of is a tenant's side of the room, for messages.
+func (r *Room) Of(tenant string) Tenant { return Tenant{r, tenant, Message} }
 
 // Tenant takes of a room for one tenant and one class.
 type Tenant struct {
@@ -76,7 +65,7 @@ type Tenant struct {
 func (t Tenant) For(c Class) Tenant { return Tenant{t.room, t.name, c} }
 
 // Largest is what a tenant may have where it is alone, in bytes.
-func (t Tenant) Largest() int64 { return factor * (t.room.most / (factor + 1)) }
+func (t Tenant) Largest() int64 { return t.room.most / 2 }
 
 // TryAcquire takes n bytes of what the tenant may have, whatever the class may, or
 // none and is false.
@@ -130,25 +119,20 @@ func (r *Room) take(a *account, c Class, n int64) {
 }
 
 // within reports whether a tenant may have n bytes more, whatever they are for.
-func (r *Room) within(a *account, n int64) bool {
-	return a.total+n <= factor*(r.most-r.used-n)
-}
+func (r *Room) within(a *account, n int64) bool { return a.total+n <= r.most-r.used-n }
 
 // share is what a tenant may have, beside what others have.
-func (r *Room) share(a *account) int64 {
-	return factor * (r.most - r.used + a.total) / (factor + 1)
-}
+func (r *Room) share(a *account) int64 { return (r.most - r.used + a.total) / 2 }
 
 // fits reports whether there is what one waits for.
 func (r *Room) fits(a *account, p *Place) bool {
-	share := r.share(a)
-	switch p.of.class {
-	case Due:
-		return r.within(a, p.n) || a.has[Due] == 0 && p.n <= share && p.n <= r.most-r.used
-	case Early:
-		return r.within(a, p.n) && a.has[Early]+p.n <= share/4
-	default:
-		alone := a.has[Message] == a.parts && (a.parts == 0 || p.part > 0)
-		return r.within(a, p.n) && (a.has[Message]+p.n <= share/2 || alone)
+	if !r.within(a, p.n) {
+		return false
 	}
+	share := r.share(a)
+	if p.of.class == Early {
+		return a.has[Early]+p.n <= share/4
+	}
+	alone := a.has[Message] == a.parts && (a.parts == 0 || p.part > 0)
+	return alone || a.has[Message]+p.n <= share/2
 }
