@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/internal/lifecycle"
+	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -12,6 +14,9 @@ import (
 type Config struct {
 	// Version is the platform's, for GET /v2.
 	Version string
+
+	// Memory is what the process may have, in bytes; 0 where that is not known.
+	Memory int64
 
 	MaxBody    env.Size `env:"MODELSERVE_MAX_BODY" envDefault:"32MiB"`
 	MaxHeaders env.Size `env:"MODELSERVE_MAX_HEADERS" envDefault:"32KiB"` // names, values and the request line
@@ -21,8 +26,9 @@ type Config struct {
 	// has at most half, and six of the largest messages at least. A message that says at
 	// its beginning where it goes passes, and takes 256 KiB; one that is compressed, or in
 	// another order than encoders write, is held. An answer whose turn it is passes. The
-	// process takes up to twice as much, until what is over is collected.
-	MaxInflight env.Size `env:"MODELSERVE_MAX_INFLIGHT" envDefault:"512MiB"`
+	// process takes up to twice as much, until what is over is collected. 0 is a quarter of
+	// what the process may have, at most 512 MiB.
+	MaxInflight env.Size `env:"MODELSERVE_MAX_INFLIGHT"`
 
 	// Timeout is the budget of one request, forwarded to the function as what is
 	// left of it.
@@ -46,11 +52,11 @@ type Config struct {
 	AccessRate int `env:"MODELSERVE_ACCESS_LOG_RATE" envDefault:"100"`
 
 	// MaxKept bounds what the bodies of inferences take in all that are kept, each whole,
-	// to run them again when their function breaks off: 128 MiB are four of the largest by
-	// default, of which one tenant has two at most. One that is not kept is not run again,
+	// to run them again when their function breaks off; one tenant has at most half. One that is not kept is not run again,
 	// and, where it is JSON, its timeout is its function's alone to keep. A gRPC message
-	// that is held is one of MaxInflight, and is not counted again.
-	MaxKept env.Size `env:"MODELSERVE_MAX_KEPT" envDefault:"128MiB"`
+	// that is held is one of MaxInflight, and is not counted again. 0 is a sixteenth of what the process
+	// may have, at most 128 MiB, and two of the largest bodies at least.
+	MaxKept env.Size `env:"MODELSERVE_MAX_KEPT"`
 
 	// Hosts are the gateway's own where they have the form of a function's.
 	Hosts []string `env:"MODELSERVE_HOSTS"`
@@ -69,8 +75,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Version, "dev")
 	setDefault(&c.MaxBody, 32*env.MiB)
 	setDefault(&c.MaxHeaders, 32*env.KiB)
-	setDefault(&c.MaxInflight, 512*env.MiB)
-	setDefault(&c.MaxKept, 128*env.MiB)
+	setDefault(&c.MaxInflight, c.part(4, 512*env.MiB))
+	setDefault(&c.MaxKept, max(c.part(16, 128*env.MiB), 2*(c.MaxBody+env.MiB)))
 	setDefault(&c.Timeout, 5*time.Minute)
 	setDefault(&c.BodyTimeout, 30*time.Second)
 	setDefault(&c.BodyRate, 16*env.KiB)
@@ -78,6 +84,25 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.StreamInFlight, 8)
 	setDefault(&c.AccessRate, 100)
 	return c
+}
+
+// part is one of so many parts of what the process may have, at most most.
+func (c Config) part(of env.Size, most env.Size) env.Size {
+	if c.Memory <= 0 {
+		return most
+	}
+	return min(env.Size(c.Memory)/of, most)
+}
+
+// Limits bound the server that a gateway is behind: what its connections cost, of all of
+// the memory at most a quarter.
+func (c Config) Limits(tel *telemetry.Telemetry) lifecycle.Limits {
+	c = c.withDefaults()
+	limits := lifecycle.DefaultLimits()
+	limits.HeaderBytes = max(limits.HeaderBytes, 2*int(c.MaxHeaders)) // the gateway refuses large ones itself, in the right format
+	limits.Drain = limits.Drain.Over(int64(c.MaxBody), tel.Drained)
+	limits.Crowd = lifecycle.Crowd{Bytes: int64(c.part(4, env.GiB)), Proxies: c.TrustedProxies, Refused: tel.ConnectionRefused}
+	return limits
 }
 
 // maxMaxBody keeps message sizes within what gRPC libraries count with.
@@ -90,7 +115,7 @@ func (c *Config) Check() []error {
 		faults = append(faults, env.Faultf("MODELSERVE_MAX_BODY", "expected at most %v, got %v", maxMaxBody, c.MaxBody))
 	}
 	if c.MaxKept < 0 {
-		faults = append(faults, env.Faultf("MODELSERVE_MAX_KEPT", "expected more than zero, got %v", c.MaxKept))
+		faults = append(faults, env.Faultf("MODELSERVE_MAX_KEPT", "expected a size, or 0, got %v", c.MaxKept))
 	}
 	if c.MaxHeaders < 0 || c.MaxHeaders > env.MiB {
 		faults = append(faults, env.Faultf("MODELSERVE_MAX_HEADERS", "expected at most %v, got %v", env.MiB, c.MaxHeaders))

@@ -6,10 +6,13 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
+	"github.com/modelserveai/modelserve/gateway/internal/room"
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/media"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
@@ -79,6 +82,11 @@ func (g *gateway) enter(c *call.Call, w *recorder, r *http.Request) error {
 		return none.err
 	}
 	b.stream = e.up
+	release, err := g.arrive(c, w, r, e)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if !e.stream {
 		ctx, cancel := context.WithTimeout(r.Context(), g.config.Timeout)
 		defer cancel()
@@ -89,6 +97,34 @@ func (g *gateway) enter(c *call.Call, w *recorder, r *http.Request) error {
 		return failed // whoever reads the body sees only that it broke off
 	}
 	return err
+}
+
+// arrive takes what a known caller's request holds before anybody reads it: its
+// connection, and what it sends ahead over HTTP/2. A gRPC call of one message counts that
+// where it is read.
+func (g *gateway) arrive(c *call.Call, w http.ResponseWriter, r *http.Request, e endpoint) (release func(), err error) {
+	none := func() {}
+	if c.Principal == nil {
+		return none, nil
+	}
+	if !lifecycle.Own(r.Context(), c.Tenant()) {
+		if r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close")
+		}
+		return nil, problem.New(problem.Overloaded, "the tenant has as many connections as it may; call again by one that is open").WithRetryAfter(time.Second)
+	}
+	ahead := int64(lifecycle.DefaultLimits().StreamBuffer)
+	if r.ContentLength >= 0 {
+		ahead = min(ahead, r.ContentLength)
+	}
+	if r.ProtoMajor < 2 || ahead == 0 || c.Protocol == call.GRPC && !e.up {
+		return none, nil
+	}
+	arriving := g.room.Of(c.Tenant()).For(room.Arriving)
+	if !arriving.TryAcquire(ahead) {
+		return nil, problem.New(problem.Overloaded, "requests that arrive take all the memory there is for them; call again").WithRetryAfter(time.Second)
+	}
+	return func() { arriving.Release(ahead) }, nil
 }
 
 // host finds the function a request's host is that of; nil is the gateway itself.

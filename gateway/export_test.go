@@ -18,3 +18,6 @@ func BoundStream(config Config, w http.ResponseWriter, r *http.Request) error {
 	}
 	return err
 }
+
+// Defaults is a Config with what follows from it.
+func Defaults(c Config) Config { return c.withDefaults() }

@@ -107,6 +107,7 @@ type gateway struct {
 	v2        *v2.Service
 	control   *control.API
 	proxy     *forward.Proxy
+	room      *room.Room // of what calls hold
 	metrics   *metrics
 	lines     lines
 	own       *http.ServeMux // of the gateway's hosts
@@ -183,12 +184,13 @@ func (g *gateway) wire() (err error) {
 		Authenticator: authenticator, Authorizer: authorizer, Limiter: g.deps.Limiter, Audit: noted, Throttle: auth.NewThrottle(),
 		Resolver: resolver, Forwarder: forwarder, Refused: g.metrics.refused,
 	})
+	// One of the largest always fits into the half that one tenant may have, compressed and beside it what it becomes.
+	g.room = room.New(int64(max(g.config.MaxInflight, 6*g.config.MaxBody)))
 	g.v2 = v2.New(v2.Config{
 		Version: g.config.Version, MaxMessage: int64(g.config.MaxBody), Timeout: g.config.Timeout, StreamInFlight: g.config.StreamInFlight,
 		Door: g.door, Authenticator: authenticator, Resolver: resolver, Forwarder: forwarder, Proxy: g.proxy,
 		Routes: g.deps.Routes, Manifests: g.deps.Catalog, Ready: g.deps.Ready, Messages: g.metrics.messages, MessageEnded: g.messageEnded,
-		// One of the largest always fits into the half that one tenant may have, compressed and beside it what it becomes.
-		Room: room.New(int64(max(g.config.MaxInflight, 6*g.config.MaxBody))), StreamPatience: g.config.BodyTimeout,
+		Room: g.room, StreamPatience: g.config.BodyTimeout,
 	})
 	if g.deps.Bounds == (access.Bounds{}) {
 		g.deps.Bounds = access.DefaultBounds()

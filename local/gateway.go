@@ -20,8 +20,8 @@ import (
 	"github.com/modelserveai/modelserve/gateway/catalog"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/gateway/sqlite"
+	"github.com/modelserveai/modelserve/internal/cgroup"
 	"github.com/modelserveai/modelserve/internal/env"
-	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/regular"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/local/activator"
@@ -46,8 +46,8 @@ func (f *front) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.limits = lifecycle.DefaultLimits()
-	f.limits.Drain = f.limits.Drain.Over(int64(config.MaxBody), tel.Drained)
+	config.Memory = cgroup.Apply()
+	f.limits = config.Limits(tel)
 	if err := f.openRedis(ctx); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/media"
 )
 
@@ -38,7 +39,10 @@ func NewTransport() *Transport {
 			MaxResponseHeaderBytes: 64 << 10,
 			DisableCompression:     true,
 			Protocols:              new(http.Protocols),
-			HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
+			HTTP2: &http.HTTP2Config{
+				MaxReceiveBufferPerStream: lifecycle.DefaultLimits().StreamBuffer, // of answers that their clients do not read
+				SendPingTimeout:           30 * time.Second, PingTimeout: 15 * time.Second,
+			},
 		},
 	}
 	t.http2.Protocols.SetUnencryptedHTTP2(true)

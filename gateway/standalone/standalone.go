@@ -29,6 +29,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/sqlite"
 	"github.com/modelserveai/modelserve/gateway/usage"
 	"github.com/modelserveai/modelserve/internal/build"
+	"github.com/modelserveai/modelserve/internal/cgroup"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/telemetry"
@@ -146,6 +147,7 @@ func Main() {
 func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) {
 	version := build.Version()
 	cfg.Telemetry.Version, cfg.Gateway.Version = version, version
+	cfg.Gateway.Memory = cgroup.Apply()
 	if cfg.Telemetry.Service == "" {
 		cfg.Telemetry.Service = "gateway"
 	}
@@ -259,18 +261,13 @@ func serve(
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	limits := lifecycle.DefaultLimits()
-	// The gateway refuses large headers itself, in the right format.
-	limits.HeaderBytes = max(limits.HeaderBytes, 2*int(cfg.Gateway.MaxHeaders))
-	limits.Drain = limits.Drain.Over(int64(cfg.Gateway.MaxBody), tel.Drained)
-
 	tel.Logger.InfoContext(ctx, "listening", "address", listener.Addr().String(), "metrics", metrics.Addr().String())
 	if listening != nil {
 		listening(listener.Addr())
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return lifecycle.Serve(ctx, lifecycle.NewServer(handler, limits), listener, cfg.Grace, drain)
+		return lifecycle.Serve(ctx, lifecycle.NewServer(handler, cfg.Gateway.Limits(tel)), listener, cfg.Grace, drain)
 	})
 	group.Go(func() error {
 		return lifecycle.Serve(ctx, tel.MetricsServer(), metrics, cfg.Grace, nil)

@@ -63,7 +63,8 @@ type connection struct {
 	raw syscall.RawConn
 
 	reading  Reading
-	prefaced int // bytes of HTTP/2's preface that were read; used by Reads alone
+	place    *member // nil: there is no bound
+	prefaced int     // bytes of HTTP/2's preface that were read; used by Reads alone
 
 	mu    sync.Mutex
 	fresh bool // nothing of the present request's answer was written
@@ -73,17 +74,31 @@ type connection struct {
 
 type connectionKey struct{}
 
-// withConnection is an http.Server's ConnContext, which is called before
-// anything is written.
-func withConnection(reading Reading) func(context.Context, net.Conn) context.Context {
+// withConnection is an http.Server's ConnContext, which is called before anything is
+// read or written. It closes a connection for which there is no place.
+func withConnection(reading Reading, all *crowd) func(context.Context, net.Conn) context.Context {
 	return func(ctx context.Context, c net.Conn) context.Context {
 		ours, ok := c.(*connection)
 		if !ok {
 			return ctx
 		}
 		ours.reading = reading
+		if all != nil {
+			if ours.place = all.enter(c.RemoteAddr()); ours.place == nil {
+				all.refused()
+				ours.cut()
+			}
+		}
 		return context.WithValue(ctx, connectionKey{}, ours)
 	}
+}
+
+// Close implements net.Conn.
+func (c *connection) Close() error {
+	if c.place != nil {
+		c.place.leave()
+	}
+	return c.Conn.Close()
 }
 
 // handle calls a request's handler. What was written before it belongs to other

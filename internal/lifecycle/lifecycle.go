@@ -48,13 +48,14 @@ func Context(parent context.Context) (context.Context, context.CancelFunc) {
 	return ctx, func() { cancel(); stop() }
 }
 
-// Limits bound what one connection may cost.
+// Limits bound what connections may cost.
 type Limits struct {
 	HeaderBytes       int           // per request
 	ReadHeaderTimeout time.Duration // from the connection's first byte
 	IdleTimeout       time.Duration // between requests
 	Streams           int           // at once on one HTTP/2 connection
 	StreamBuffer      int           // bytes of one HTTP/2 upload not yet read
+	Crowd             Crowd         // of all connections together
 	Drain             Drain         // of what a handler did not read
 	Reading           Reading       // by the client, of its answers
 }
@@ -66,7 +67,7 @@ func DefaultLimits() Limits {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       90 * time.Second,
 		Streams:           250,
-		StreamBuffer:      1 << 20,
+		StreamBuffer:      256 << 10, // as fast on loopback as 1 MiB; half of it is half as fast
 		// Four times the largest body that is taken by default, in the time that a
 		// client may keep one waiting.
 		Drain: Drain{Bytes: 128 << 20, Time: 30 * time.Second, Idle: 4 * time.Second, Most: 256},
@@ -89,7 +90,7 @@ func NewServer(handler http.Handler, limits Limits) *http.Server {
 	protocols.SetUnencryptedHTTP2(true)
 	server := &http.Server{
 		Handler:           drains.handler(stopping),
-		ConnContext:       withConnection(limits.Reading),
+		ConnContext:       withConnection(limits.Reading, newCrowd(limits.Crowd)),
 		MaxHeaderBytes:    limits.HeaderBytes,
 		ReadHeaderTimeout: limits.ReadHeaderTimeout,
 		IdleTimeout:       limits.IdleTimeout,
@@ -97,9 +98,12 @@ func NewServer(handler http.Handler, limits Limits) *http.Server {
 		// OPTIONS * is answered like any other request, not past the handler.
 		DisableGeneralOptionsHandler: true,
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams:          limits.Streams,
-			MaxReceiveBufferPerStream:     limits.StreamBuffer,
-			MaxReceiveBufferPerConnection: 4 * limits.StreamBuffer,
+			MaxConcurrentStreams:      limits.Streams,
+			MaxReceiveBufferPerStream: limits.StreamBuffer,
+			// A body that nobody reads yet holds up no other's of the same connection, which
+			// may be a proxy's, and so everybody's. Handlers count what their requests hold.
+			MaxReceiveBufferPerConnection: max(limits.Streams, 1) * limits.StreamBuffer,
+			MaxReadFrameSize:              64 << 10, // bytes that a connection holds, and its client to send one
 			SendPingTimeout:               30 * time.Second,
 			PingTimeout:                   15 * time.Second,
 		},

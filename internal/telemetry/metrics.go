@@ -33,6 +33,15 @@ func newDrained() *drained {
 	}
 }
 
+// ConnectionRefused counts a connection that was closed since there were too many.
+func (t *Telemetry) ConnectionRefused() { t.refused.Inc() }
+
+func newRefused() prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "modelserve_http_refused_connections_total", Help: "Connections that were closed at once, since all, or those of their address, took the memory there is for them.",
+	})
+}
+
 // Drained counts a body that was drained: its bytes, and whether it ended.
 func (t *Telemetry) Drained(bytes int64, whole bool) {
 	end := "cut"

@@ -53,6 +53,7 @@ type Telemetry struct {
 	Tracer   trace.Tracer
 
 	drained  *drained
+	refused  prometheus.Counter
 	provider *sdktrace.TracerProvider
 	exports  bool // spans; else requests have only their ids
 
@@ -83,8 +84,8 @@ func New(ctx context.Context, cfg Config, w io.Writer) (*Telemetry, error) {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	drained := newDrained()
-	registry.MustRegister(drained.bodies, drained.bytes)
+	drained, refused := newDrained(), newRefused()
+	registry.MustRegister(drained.bodies, drained.bytes, refused)
 	provider := sdktrace.NewTracerProvider(options...)
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		logger.Warn("cannot export telemetry", "error", err)
@@ -95,6 +96,7 @@ func New(ctx context.Context, cfg Config, w io.Writer) (*Telemetry, error) {
 		Registry: registry,
 		Tracer:   provider.Tracer("github.com/modelserveai/modelserve"),
 		drained:  drained,
+		refused:  refused,
 		provider: provider,
 		exports:  exporter != nil,
 

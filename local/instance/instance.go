@@ -94,7 +94,8 @@ func (l *Launcher) Start(ctx context.Context, s Spec) (*Instance, error) {
 	i := &Instance{process: p, probe: s.Probe, at: at, secret: secret, report: report, http1: transport(at), http2: transport(at), done: make(chan struct{})}
 	i.http1.Protocols.SetHTTP1(true)
 	i.http2.Protocols.SetUnencryptedHTTP2(true)
-	go func() { // ends with the process, which Stop waits for
+	i.http2.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: lifecycle.DefaultLimits().StreamBuffer} // of answers that their clients do not read
+	go func() {                                                                                          // ends with the process, which Stop waits for
 		i.watch(s.Limits.Memory().Value())
 		i.http1.CloseIdleConnections()
 		i.http2.CloseIdleConnections()

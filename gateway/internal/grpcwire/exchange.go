@@ -27,7 +27,7 @@ type Exchange struct {
 	coming sync.Mutex // held over a read of what is left
 	left   int64      // bytes of the message that have not come
 	came   atomic.Int64
-	passes *Passing   // nil: the message is held
+	passes *Passing // nil: the message is held
 
 	before <-chan struct{} // closed when the exchange before was sent
 	sent   chan struct{}

@@ -33,7 +33,7 @@ func TestTheRoomIsKept(t *testing.T) {
 		var users []*user
 		for range 400 {
 			if i := r.IntN(len(users) + 1); i == len(users) || r.IntN(2) == 0 {
-				of := room.Of(strconv.Itoa(r.IntN(3))).For(Class(r.IntN(int(Classes))))
+				of := room.Of(strconv.Itoa(r.IntN(3))).For(Class(r.IntN(int(Arriving))))
 				n := 1 + r.Int64N(1+of.Largest()/(1+r.Int64N(8)))
 				users = append(users, &user{of, n, of.Ask(n, 0)})
 			} else {

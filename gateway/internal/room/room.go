@@ -25,6 +25,10 @@ const (
 	// is alone may be larger.
 	Message
 
+	// Arriving is for what a client sends ahead of whoever reads it. Such have a quarter
+	// of what their tenant may have, and wait for nothing.
+	Arriving
+
 	// Classes is how many there are.
 	Classes
 )
@@ -67,14 +71,14 @@ func (t Tenant) For(c Class) Tenant { return Tenant{t.room, t.name, c} }
 // Largest is what a tenant may have where it is alone, in bytes.
 func (t Tenant) Largest() int64 { return t.room.most / 2 }
 
-// TryAcquire takes n bytes of what the tenant may have, whatever the class may, or
-// none and is false.
+// TryAcquire takes n bytes of what the tenant may have, or none and is false. Of a
+// class's part it looks at that of Arriving alone.
 func (t Tenant) TryAcquire(n int64) bool {
 	t.room.mu.Lock()
 	defer t.room.mu.Unlock()
 	a := t.account()
 	defer t.room.forget(a)
-	if !t.room.within(a, n) {
+	if !t.room.within(a, n) || t.class == Arriving && a.has[Arriving]+n > t.room.share(a)/4 {
 		return false
 	}
 	t.room.take(a, t.class, n)

@@ -40,3 +40,19 @@ func TestATenantLeavesRoomForOthers(t *testing.T) {
 		t.Errorf("%d bytes are left of %v", all.used, all.by)
 	}
 }
+
+// TestWhatArrivesHasAQuarter holds that what arrives ahead of its readers leaves room for
+// messages.
+func TestWhatArrivesHasAQuarter(t *testing.T) {
+	t.Parallel()
+	all := New(1600)
+	arriving := all.Of("a tenant").For(Arriving)
+	if !arriving.TryAcquire(200) || arriving.TryAcquire(1) || !all.Of("a tenant").TryAcquire(600) {
+		t.Error("it has more than a quarter, or less")
+	}
+	arriving.Release(200)
+	all.Of("a tenant").Release(600)
+	if all.used != 0 || len(all.by) != 0 {
+		t.Errorf("%d bytes are left", all.used)
+	}
+}
