@@ -10,6 +10,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
+	"github.com/modelserveai/modelserve/gateway/forward"
 	"github.com/modelserveai/modelserve/gateway/internal/room"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/lifecycle"
@@ -99,9 +100,9 @@ func (g *gateway) enter(c *call.Call, w *recorder, r *http.Request) error {
 	return err
 }
 
-// arrive takes what a known caller's request holds before anybody reads it: its
-// connection, and what it sends ahead over HTTP/2. A gRPC call of one message counts that
-// where it is read.
+// arrive takes what a known caller's request holds whatever becomes of it: its connection,
+// and what it sends ahead over HTTP/2, where its answer takes a part of that later. A gRPC
+// call of one message counts both where they pass.
 func (g *gateway) arrive(c *call.Call, w http.ResponseWriter, r *http.Request, e endpoint) (release func(), err error) {
 	none := func() {}
 	if c.Principal == nil {
@@ -113,12 +114,12 @@ func (g *gateway) arrive(c *call.Call, w http.ResponseWriter, r *http.Request, e
 		}
 		return nil, problem.New(problem.Overloaded, "the tenant has as many connections as it may; call again by one that is open").WithRetryAfter(time.Second)
 	}
-	ahead := int64(lifecycle.DefaultLimits().StreamBuffer)
-	if r.ContentLength >= 0 {
-		ahead = min(ahead, r.ContentLength)
-	}
-	if r.ProtoMajor < 2 || ahead == 0 || c.Protocol == call.GRPC && !e.up {
+	if r.ProtoMajor < 2 || c.Protocol == call.GRPC && !e.up {
 		return none, nil
+	}
+	ahead := int64(lifecycle.DefaultLimits().StreamBuffer)
+	if r.ContentLength >= 0 { // its answer may be longer
+		ahead = max(min(ahead, r.ContentLength), forward.StreamBuffer)
 	}
 	arriving := g.room.Of(c.Tenant()).For(room.Arriving)
 	if !arriving.TryAcquire(ahead) {

@@ -223,11 +223,11 @@ type deliver func(ctx context.Context, header http.Header, out *grpcwire.Answer)
 
 // reply delivers the answer of a call that has one.
 func reply(stream *grpcwire.Stream) deliver {
-	return func(_ context.Context, header http.Header, out *grpcwire.Answer) error {
+	return func(ctx context.Context, header http.Header, out *grpcwire.Answer) error {
 		for name, values := range header {
 			stream.Header()[name] = values
 		}
-		_, err := out.Send(nil)
+		_, err := out.Send(ctx, nil)
 		return err
 	}
 }

@@ -90,7 +90,7 @@ func (s *Service) streamAnswer(ctx context.Context, c *call.Call, stream *grpcwi
 			prefix := protowire.AppendTag(nil, fieldInferResponse, protowire.BytesType)
 			prefix = protowire.AppendVarint(prefix, uint64(out.Length()))
 			sent += int64(len(prefix)) + out.Length()
-			begun, err = out.Send(prefix)
+			begun, err = out.Send(bounded, prefix)
 			return err
 		})
 	}

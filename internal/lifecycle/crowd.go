@@ -24,10 +24,10 @@ type Crowd struct {
 }
 
 // ConnectionBytes is what a connection is taken to hold: its socket's buffers, as they
-// are while a client is as fast as it is read, what reads and writes frames and headers,
-// and its goroutines. What a request's body has sent ahead of its reader is its handler's
-// to count.
-const ConnectionBytes = 256 << 10
+// are while a client is about as fast as it is read (64 KiB), and what a call by it has of
+// its request and answer on their way (320 KiB). What HTTP/2 has of many calls is their
+// handlers' to count.
+const ConnectionBytes = 384 << 10
 
 // crowd counts connections.
 type crowd struct {

@@ -142,13 +142,26 @@ func (a *Answer) Hold(ctx context.Context) error {
 // pieceLen is how much of an answer is sent at a time, in bytes.
 const pieceLen = 64 << 10
 
+// answerRoom is what an answer takes, in bytes, that passes: the piece that is sent, and
+// what a transport has received and nobody has read.
+const answerRoom = pieceLen + 256<<10
+
 // Send sends the answer as a message of the call, behind prefix. begun is whether
 // something of it was sent, so that the call cannot go on after an error.
-func (a *Answer) Send(prefix []byte) (begun bool, err error) {
-	s := a.of.stream
+func (a *Answer) Send(ctx context.Context, prefix []byte) (begun bool, err error) {
 	if a.message != nil {
-		return true, s.Send(prefix, a.message)
+		return true, a.of.stream.Send(prefix, a.message)
 	}
+	if err := a.of.take(ctx, room.Passing, min(a.length, answerRoom), wait{}); err != nil {
+		return false, err
+	}
+	defer a.of.shrink(0)
+	return a.pass(prefix)
+}
+
+// pass sends the answer while it comes.
+func (a *Answer) pass(prefix []byte) (begun bool, err error) {
+	s := a.of.stream
 	piece := make([]byte, pieceLen)
 	left := a.length
 	for left > 0 {

@@ -308,7 +308,7 @@ func answerOf(t *testing.T, res *http.Response, of room.Tenant) (Message, error)
 	defer a.Close()
 	sent := httptest.NewRecorder()
 	s.w = sent
-	if _, err = a.Send([]byte("prefix")); err != nil {
+	if _, err = a.Send(t.Context(), []byte("prefix")); err != nil {
 		return nil, err
 	}
 	return bytes.TrimPrefix(sent.Body.Bytes(), append(header(6+int(a.Length())), "prefix"...)), nil
@@ -333,7 +333,7 @@ func TestAnAnswerThatWaitedForItsTurn(t *testing.T) {
 			t.Fatal(err)
 		}
 		var fault *problem.Error
-		if begun, err := a.Send(nil); begun || !errors.As(err, &fault) || fault.Code != problem.Overloaded || fault.RetryAfter == 0 {
+		if begun, err := a.Send(t.Context(), nil); begun || !errors.As(err, &fault) || fault.Code != problem.Overloaded || fault.RetryAfter == 0 {
 			t.Errorf("%v, %v", begun, err)
 		}
 	})
@@ -370,7 +370,7 @@ func TestAnAnswerIsReadBeforeItsTurn(t *testing.T) {
 		if err := x.Turn(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := answers[i].Send(nil); err != nil {
+		if _, err := answers[i].Send(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		x.Done()

@@ -80,8 +80,9 @@ func (r *Room) serve() {
 	}
 }
 
-// serveOne serves the first of a tenant's whose bytes are there. Nothing is given
-// past the message that comes first, but for what waits for other tenants alone.
+// serveOne serves the first of a tenant's whose bytes are there. Nothing is given past
+// the answer that is sent next, nor past the message that comes first, but for what waits
+// for other tenants alone.
 func (r *Room) serveOne(a *account) bool {
 	for class, queue := range a.queues {
 		for i, p := range queue {

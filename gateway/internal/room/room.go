@@ -10,16 +10,20 @@ import "sync"
 // Class is what bytes are taken for. Who waits is served before those of later
 // classes.
 //
-// None that has bytes waits for others of its room: a message's are back once its
-// function answers, an early answer's once those before it were sent, whose messages
-// were read before its own.
+// None that has bytes waits for others of its room for ever: a message's are back once its
+// function answers, a passing answer's once its client has read it, an early answer's
+// once those before it were sent, which come before all others.
 type Class int
 
 // The classes.
 const (
+	// Passing is for what is there of an answer that is being sent. Such have a quarter of
+	// what their tenant may have; one that is alone may be larger.
+	Passing Class = iota
+
 	// Early is for an answer that waits until others were sent. Such have a quarter of
 	// what their tenant may have.
-	Early Class = iota
+	Early
 
 	// Message is for a message. Such have half of what their tenant may have; one that
 	// is alone may be larger.
@@ -134,9 +138,13 @@ func (r *Room) fits(a *account, p *Place) bool {
 		return false
 	}
 	share := r.share(a)
-	if p.of.class == Early {
+	switch p.of.class {
+	case Passing:
+		return a.has[Passing] == 0 || a.has[Passing]+p.n <= share/4
+	case Early:
 		return a.has[Early]+p.n <= share/4
+	default:
+		alone := a.has[Message] == a.parts && (a.parts == 0 || p.part > 0)
+		return alone || a.has[Message]+p.n <= share/2
 	}
-	alone := a.has[Message] == a.parts && (a.parts == 0 || p.part > 0)
-	return alone || a.has[Message]+p.n <= share/2
 }
