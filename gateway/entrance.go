@@ -100,6 +100,10 @@ func (g *gateway) enter(c *call.Call, w *recorder, r *http.Request) error {
 	return err
 }
 
+// arrivalPatience is how long a call waits for room that others have, as it does at a
+// function: its caller can come again.
+const arrivalPatience = time.Second
+
 // arrive takes what a known caller's request holds whatever becomes of it: its connection,
 // and what it sends ahead over HTTP/2, where its answer takes a part of that later. A gRPC
 // call of one message counts both where they pass.
@@ -122,7 +126,7 @@ func (g *gateway) arrive(c *call.Call, w http.ResponseWriter, r *http.Request, e
 		ahead = max(min(ahead, r.ContentLength), forward.StreamBuffer)
 	}
 	arriving := g.room.Of(c.Tenant()).For(room.Arriving)
-	if !arriving.TryAcquire(ahead) {
+	if !arriving.Ask(ahead, 0).Wait(r.Context(), arrivalPatience) {
 		return nil, problem.New(problem.Overloaded, "requests that arrive take all the memory there is for them; call again").WithRetryAfter(time.Second)
 	}
 	return func() { arriving.Release(ahead) }, nil

@@ -11,7 +11,7 @@ import (
 
 // passingRoom is what a message takes, in bytes, that passes: its beginning, what its
 // connection has received and nobody has read, and what a transport holds to send.
-const passingRoom = 256 << 10
+const passingRoom = 512 << 10
 
 // Passing is a message that passes: the body of a request for it, with the header before
 // it, which reads the message while it comes. It ends before its last byte where

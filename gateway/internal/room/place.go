@@ -1,6 +1,10 @@
 package room
 
-import "slices"
+import (
+	"context"
+	"slices"
+	"time"
+)
 
 // Place is a place in the queue of a tenant's class.
 type Place struct {
@@ -38,6 +42,25 @@ func (t Tenant) Ask(n, part int64) *Place {
 
 // Given is closed when the bytes are the asker's, who releases them.
 func (p *Place) Given() <-chan struct{} { return p.given }
+
+// Wait waits for Given, at most for a while, and is false where that was in vain: the
+// place is given up.
+func (p *Place) Wait(ctx context.Context, while time.Duration) bool {
+	select {
+	case <-p.given:
+		return true
+	default:
+	}
+	timer := time.NewTimer(while)
+	defer timer.Stop()
+	select {
+	case <-p.given:
+		return true
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return !p.Leave()
+}
 
 // Leave gives up the place. It is false where the bytes were given already.
 func (p *Place) Leave() bool {
@@ -92,7 +115,7 @@ func (r *Room) serveOne(a *account) bool {
 				close(p.given)
 				return true
 			}
-			if Class(class) != Early && p.n <= r.share(a) {
+			if (Class(class) == Passing || Class(class) == Message) && p.n <= r.share(a) {
 				return false
 			}
 		}

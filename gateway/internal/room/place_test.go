@@ -33,7 +33,7 @@ func TestTheRoomIsKept(t *testing.T) {
 		var users []*user
 		for range 400 {
 			if i := r.IntN(len(users) + 1); i == len(users) || r.IntN(2) == 0 {
-				of := room.Of(strconv.Itoa(r.IntN(3))).For(Class(r.IntN(int(Arriving))))
+				of := room.Of(strconv.Itoa(r.IntN(3))).For(Class(r.IntN(int(Classes))))
 				n := 1 + r.Int64N(1+of.Largest()/(1+r.Int64N(8)))
 				users = append(users, &user{of, n, of.Ask(n, 0)})
 			} else {
@@ -80,7 +80,7 @@ func check(t *testing.T, room *Room, users []*user) {
 		t.Errorf("%d bytes are taken of %d, counted %d", sum, room.most, room.used)
 	}
 	for name, a := range room.by {
-		if a.has[Early] > room.Of("").Largest()/4 || a.total > room.Of("").Largest() {
+		if a.has[Early] > room.Of("").Largest()/4 || a.has[Arriving] > room.Of("").Largest()/4 || a.total > room.Of("").Largest() {
 			t.Errorf("%s has %d bytes, of which %d are early", name, a.total, a.has[Early])
 		}
 		for _, queue := range a.queues {

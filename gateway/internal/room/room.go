@@ -25,13 +25,13 @@ const (
 	// what their tenant may have.
 	Early
 
+	// Arriving is for what a client sends ahead of whoever reads it, for as long as its call
+	// takes. Such have a quarter of what their tenant may have.
+	Arriving
+
 	// Message is for a message. Such have half of what their tenant may have; one that
 	// is alone may be larger.
 	Message
-
-	// Arriving is for what a client sends ahead of whoever reads it. Such have a quarter
-	// of what their tenant may have, and wait for nothing.
-	Arriving
 
 	// Classes is how many there are.
 	Classes
@@ -75,14 +75,14 @@ func (t Tenant) For(c Class) Tenant { return Tenant{t.room, t.name, c} }
 // Largest is what a tenant may have where it is alone, in bytes.
 func (t Tenant) Largest() int64 { return t.room.most / 2 }
 
-// TryAcquire takes n bytes of what the tenant may have, or none and is false. Of a
-// class's part it looks at that of Arriving alone.
+// TryAcquire takes n bytes of what the tenant may have, whatever the class may, or
+// none and is false.
 func (t Tenant) TryAcquire(n int64) bool {
 	t.room.mu.Lock()
 	defer t.room.mu.Unlock()
 	a := t.account()
 	defer t.room.forget(a)
-	if !t.room.within(a, n) || t.class == Arriving && a.has[Arriving]+n > t.room.share(a)/4 {
+	if !t.room.within(a, n) {
 		return false
 	}
 	t.room.take(a, t.class, n)
@@ -141,8 +141,8 @@ func (r *Room) fits(a *account, p *Place) bool {
 	switch p.of.class {
 	case Passing:
 		return a.has[Passing] == 0 || a.has[Passing]+p.n <= share/4
-	case Early:
-		return a.has[Early]+p.n <= share/4
+	case Early, Arriving:
+		return a.has[p.of.class]+p.n <= share/4
 	default:
 		alone := a.has[Message] == a.parts && (a.parts == 0 || p.part > 0)
 		return alone || a.has[Message]+p.n <= share/2

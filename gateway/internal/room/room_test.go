@@ -1,6 +1,10 @@
 package room
 
-import "testing"
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
 
 // TestATenantLeavesRoomForOthers holds what one tenant may have, beside what others
 // have, and that it comes back.
@@ -42,17 +46,30 @@ func TestATenantLeavesRoomForOthers(t *testing.T) {
 }
 
 // TestWhatArrivesHasAQuarter holds that what arrives ahead of its readers leaves room for
-// messages.
+// messages, and waits a while for some.
 func TestWhatArrivesHasAQuarter(t *testing.T) {
 	t.Parallel()
-	all := New(1600)
-	arriving := all.Of("a tenant").For(Arriving)
-	if !arriving.TryAcquire(200) || arriving.TryAcquire(1) || !all.Of("a tenant").TryAcquire(600) {
-		t.Error("it has more than a quarter, or less")
-	}
-	arriving.Release(200)
-	all.Of("a tenant").Release(600)
-	if all.used != 0 || len(all.by) != 0 {
-		t.Errorf("%d bytes are left", all.used)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		all := New(1600)
+		message, arriving := all.Of("a tenant"), all.Of("a tenant").For(Arriving)
+		if !arriving.Ask(200, 0).Wait(t.Context(), time.Second) || !message.TryAcquire(600) {
+			t.Error("it has less than a quarter, or more than that is taken")
+		}
+		if arriving.Ask(1, 0).Wait(t.Context(), time.Second) {
+			t.Error("it has more than a quarter")
+		}
+		message.Release(600)
+		arriving.Release(200)
+		if !message.TryAcquire(800) {
+			t.Fatal("not all came back")
+		}
+		time.AfterFunc(500*time.Millisecond, func() { message.Release(800) })
+		if !arriving.Ask(200, 0).Wait(t.Context(), time.Second) {
+			t.Error("it does not wait")
+		}
+		arriving.Release(200)
+		if all.used != 0 || len(all.by) != 0 {
+			t.Errorf("%d bytes are left", all.used)
+		}
+	})
 }
