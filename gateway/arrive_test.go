@@ -58,20 +58,31 @@ func TestNoBodyIsReadOfWhoIsNotKnown(t *testing.T) {
 	}
 }
 
-// TestWhatIsSentAheadIsItsTenants holds that a tenant whose bodies wait to be read, with
-// what their connections have of them, is refused more of them, and that another is not.
+// endsWith is a body that has no more to come, which is not known before the channel is
+// closed.
+type endsWith struct{ end <-chan struct{} }
+
+func (b endsWith) Read([]byte) (int, error) {
+	<-b.end
+	return 0, io.EOF
+}
+
+// TestWhatIsSentAheadIsItsTenants holds that a tenant whose bodies are still to come, and
+// may be sent ahead of whoever reads them, is refused more of them, and that another is
+// not.
 func TestWhatIsSentAheadIsItsTenants(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.MaxBody, c.MaxInflight = env.MiB, env.MiB }) // room for six, and one tenant's three
 	held, leave := make(chan struct{}), make(chan struct{})
-	w.serve("pool", func(_ http.ResponseWriter, _ *http.Request) {
+	w.serve("pool", func(_ http.ResponseWriter, r *http.Request) {
 		held <- struct{}{}
-		<-leave
+		_, _ = io.Copy(io.Discard, r.Body)
 	})
 	w.echo("ocr")
 	client := w.h2c()
-	infer := func(key, model string) (int, error) {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.server.URL+"/v2/models/"+model+"/infer", strings.NewReader(strings.Repeat("x", 600<<10)))
+	infer := func(key, model string, behind io.Reader) (int, error) {
+		body := io.MultiReader(strings.NewReader(strings.Repeat("x", 100<<10)), behind)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.server.URL+"/v2/models/"+model+"/infer", body)
 		if err != nil {
 			return 0, err
 		}
@@ -89,17 +100,17 @@ func TestWhatIsSentAheadIsItsTenants(t *testing.T) {
 	answered := make(chan error, fit)
 	for range fit {
 		go func() {
-			_, err := infer(many, "iris")
+			_, err := infer(many, "iris", endsWith{leave})
 			answered <- err
 		}()
 	}
 	for range fit {
 		<-held
 	}
-	if status, err := infer(many, "text-recognize"); status != http.StatusTooManyRequests {
+	if status, err := infer(many, "text-recognize", http.NoBody); status != http.StatusTooManyRequests {
 		t.Errorf("one more: %d, %v", status, err)
 	}
-	if status, err := infer(w.keyOf("few", auth.InferAll), "text-recognize"); status != http.StatusOK {
+	if status, err := infer(w.keyOf("few", auth.InferAll), "text-recognize", http.NoBody); status != http.StatusOK {
 		t.Errorf("another tenant's: %d, %v", status, err)
 	}
 	close(leave)
@@ -108,8 +119,46 @@ func TestWhatIsSentAheadIsItsTenants(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if status, err := infer(many, "text-recognize"); status != http.StatusOK {
+	if status, err := infer(many, "text-recognize", http.NoBody); status != http.StatusOK {
 		t.Errorf("when they were answered: %d, %v", status, err)
+	}
+}
+
+// TestWhatHasArrivedLeavesRoom holds that calls whose bodies were read wait for their
+// answers without what they took to arrive.
+func TestWhatHasArrivedLeavesRoom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.MaxBody, c.MaxInflight = env.MiB, env.MiB })
+	held, leave := make(chan struct{}), make(chan struct{})
+	w.serve("pool", func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		held <- struct{}{}
+		<-leave
+	})
+	client := w.h2c()
+	const calls = 8 // of which three could arrive at once
+	answered := make(chan error, calls)
+	for range calls {
+		go func() {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.server.URL+"/v2/models/iris/infer", strings.NewReader(strings.Repeat("x", 600<<10)))
+			if err != nil {
+				answered <- err
+				return
+			}
+			r.Header.Set("X-Api-Key", w.admin)
+			res, err := client.Do(r)
+			if err == nil {
+				err = res.Body.Close()
+			}
+			answered <- err
+		}()
+		<-held
+	}
+	close(leave)
+	for range calls {
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -37,6 +37,8 @@ type body struct {
 	ended   error      // what each Read returns from then on
 	left    int64      // bytes that are announced and not read; -1 when that is not known
 
+	arrived func() // called when all has come, or no more will; may be nil
+
 	waited time.Duration // for the client, in Read
 	end    time.Time     // of the request's whole budget
 	taken  int64         // bytes; of a stream, those of the message that is under way
@@ -93,7 +95,9 @@ func (b *body) Read(p []byte) (int, error) {
 			err = io.EOF // as announced
 		}
 	}
-	b.ended = err
+	if b.ended = err; err != nil && b.arrived != nil {
+		b.arrived()
+	}
 	return n, err
 }
 

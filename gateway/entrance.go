@@ -6,14 +6,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/forward"
-	"github.com/modelserveai/modelserve/gateway/internal/room"
 	"github.com/modelserveai/modelserve/gateway/route"
-	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/media"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
@@ -83,11 +80,12 @@ func (g *gateway) enter(c *call.Call, w *recorder, r *http.Request) error {
 		return none.err
 	}
 	b.stream = e.up
-	release, err := g.arrive(c, w, r, e)
+	held, err := g.arrive(c, w, r, e)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer held.keep(0)
+	b.arrived = func() { held.keep(forward.StreamBuffer) }
 	if !e.stream {
 		ctx, cancel := context.WithTimeout(r.Context(), g.config.Timeout)
 		defer cancel()
@@ -98,38 +96,6 @@ func (g *gateway) enter(c *call.Call, w *recorder, r *http.Request) error {
 		return failed // whoever reads the body sees only that it broke off
 	}
 	return err
-}
-
-// arrivalPatience is how long a call waits for room that others have, as it does at a
-// function: its caller can come again.
-const arrivalPatience = time.Second
-
-// arrive takes what a known caller's request holds whatever becomes of it: its connection,
-// and what it sends ahead over HTTP/2, where its answer takes a part of that later. A gRPC
-// call of one message counts both where they pass.
-func (g *gateway) arrive(c *call.Call, w http.ResponseWriter, r *http.Request, e endpoint) (release func(), err error) {
-	none := func() {}
-	if c.Principal == nil {
-		return none, nil
-	}
-	if !lifecycle.Own(r.Context(), c.Tenant()) {
-		if r.ProtoMajor == 1 {
-			w.Header().Set("Connection", "close")
-		}
-		return nil, problem.New(problem.Overloaded, "the tenant has as many connections as it may; call again by one that is open").WithRetryAfter(time.Second)
-	}
-	if r.ProtoMajor < 2 || c.Protocol == call.GRPC && !e.up {
-		return none, nil
-	}
-	ahead := int64(lifecycle.DefaultLimits().StreamBuffer)
-	if r.ContentLength >= 0 { // its answer may be longer
-		ahead = max(min(ahead, r.ContentLength), forward.StreamBuffer)
-	}
-	arriving := g.room.Of(c.Tenant()).For(room.Arriving)
-	if !arriving.Ask(ahead, 0).Wait(r.Context(), arrivalPatience) {
-		return nil, problem.New(problem.Overloaded, "requests that arrive take all the memory there is for them; call again").WithRetryAfter(time.Second)
-	}
-	return func() { arriving.Release(ahead) }, nil
 }
 
 // host finds the function a request's host is that of; nil is the gateway itself.

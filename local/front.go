@@ -73,9 +73,11 @@ func (f *front) serve(ctx context.Context, l *listeners) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	failed := make(chan error, len(l.all))
+	limits := f.limits
+	limits.Crowd.Bytes /= int64(len(l.all))
 	for _, listener := range l.all {
 		go func() {
-			err := lifecycle.Serve(ctx, lifecycle.NewServer(f.handler, f.limits), listener, stopGrace, nil)
+			err := lifecycle.Serve(ctx, lifecycle.NewServer(f.handler, limits), listener, stopGrace, nil)
 			if errors.Is(err, context.DeadlineExceeded) {
 				err = fmt.Errorf("requests at %s had no answer %v after the platform was to stop, and were cut off", listener.Addr(), stopGrace)
 			}
