@@ -33,6 +33,9 @@ var errEnough = errors.New("waited long enough")
 // takes all of them or none.
 func (s *share) take(ctx context.Context, class room.Class, n, part int64, w wait) error {
 	place := s.of.For(class).Ask(n, part)
+	if place.Refused() {
+		return noRoom()
+	}
 	if err := w.on(ctx, place.Given()); err != nil && place.Leave() {
 		return err
 	}

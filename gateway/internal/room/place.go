@@ -12,12 +12,23 @@ type Place struct {
 	n     int64
 	part  int64
 	given chan struct{} // closed when the bytes are there
+
+	refused bool
 }
+
+// WindowBytes is what one that waits is taken to hold while it does: what its client, or
+// its function, has sent ahead.
+const WindowBytes = 256 << 10
+
+// mostWaiting is how many of a tenant may wait: those whose windows it might have room
+// for, and a few in any case.
+func (r *Room) mostWaiting() int { return max(int(r.most/2/WindowBytes), 64) }
 
 // Ask takes n bytes as soon as they are there. Those of a class are served in the order
 // in which they came, but that of Early whoever fits is, since the turn of what is large
 // comes as well, and that of Message those that have a part of theirs come first:
-// part is what that has of the room, in bytes. Whoever asks waits for Given or leaves.
+// part is what that has of the room, in bytes. Whoever asks waits for Given or leaves,
+// unless too many of the tenant wait already (Refused).
 func (t Tenant) Ask(n, part int64) *Place {
 	p := &Place{of: t, n: n, part: part, given: make(chan struct{})}
 	r := t.room
@@ -37,8 +48,17 @@ func (t Tenant) Ask(n, part int64) *Place {
 	a.queues[t.class] = slices.Insert(queue, at, p)
 	a.parts += part
 	r.serve()
+	if a.waiting() > r.mostWaiting() {
+		if i := slices.Index(a.queues[t.class], p); i >= 0 {
+			r.leave(a, t.class, i)
+			p.refused = true
+		}
+	}
 	return p
 }
+
+// Refused is whether there is no place, since too many wait.
+func (p *Place) Refused() bool { return p.refused }
 
 // Given is closed when the bytes are the asker's, who releases them.
 func (p *Place) Given() <-chan struct{} { return p.given }
@@ -50,6 +70,9 @@ func (p *Place) Wait(ctx context.Context, while time.Duration) bool {
 	case <-p.given:
 		return true
 	default:
+	}
+	if p.refused {
+		return false
 	}
 	timer := time.NewTimer(while)
 	defer timer.Stop()
@@ -87,8 +110,13 @@ func (r *Room) leave(a *account, c Class, i int) {
 	}
 }
 
-func (a *account) waits() bool {
-	return slices.ContainsFunc(a.queues[:], func(queue []*Place) bool { return len(queue) > 0 })
+func (a *account) waits() bool { return a.waiting() > 0 }
+
+func (a *account) waiting() (n int) {
+	for _, queue := range a.queues {
+		n += len(queue)
+	}
+	return n
 }
 
 // serve gives what is there to those that wait, one of each tenant after the other.

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // user is one that has bytes or waits for them.
@@ -178,6 +179,37 @@ func TestAnAnswerThatIsSentComesFirst(t *testing.T) {
 	of.Release(100)
 	of.For(Early).Release(200)
 	if all.used != 0 || len(all.by) != 0 {
+		t.Errorf("%d bytes are left", all.used)
+	}
+}
+
+// TestNotManyWait holds that a tenant of which many wait is refused another, and that
+// another tenant is not.
+func TestNotManyWait(t *testing.T) {
+	t.Parallel()
+	all := New(1600)
+	many, few := all.Of("many"), all.Of("few")
+	if !many.TryAcquire(800) || !few.TryAcquire(400) {
+		t.Fatal("there is no room")
+	}
+	var waiting []*Place
+	for range all.mostWaiting() {
+		waiting = append(waiting, many.Ask(100, 0))
+	}
+	if more := many.Ask(100, 0); !more.Refused() || more.Wait(t.Context(), time.Hour) || more.Leave() {
+		t.Error("one more waits")
+	}
+	if other := few.Ask(100, 0); other.Refused() || !other.Leave() {
+		t.Error("another tenant is refused")
+	}
+	for _, p := range waiting {
+		if p.Refused() || !p.Leave() {
+			t.Error("one that came before does not wait")
+		}
+	}
+	many.Release(800)
+	few.Release(400)
+	if all.used != 0 || len(all.by) != 0 || len(all.waiting) != 0 {
 		t.Errorf("%d bytes are left", all.used)
 	}
 }
