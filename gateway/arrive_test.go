@@ -72,7 +72,7 @@ func (b endsWith) Read([]byte) (int, error) {
 // not.
 func TestWhatIsSentAheadIsItsTenants(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.MaxBody, c.MaxInflight = env.MiB, env.MiB }) // room for six, and one tenant's three
+	w := newWorld(t, func(c *gateway.Config, _ *gateway.Deps) { c.MaxBody, c.MaxInflight = env.MiB, env.MiB }) // room for eight, and one tenant's four
 	held, leave := make(chan struct{}), make(chan struct{})
 	w.serve("pool", func(_ http.ResponseWriter, r *http.Request) {
 		held <- struct{}{}
@@ -96,7 +96,7 @@ func TestWhatIsSentAheadIsItsTenants(t *testing.T) {
 		return res.StatusCode, err
 	}
 	many := w.keyOf("many", auth.InferAll)
-	const fit = 3 // of 256 KiB, in a quarter of what one tenant may have
+	const fit = 4 // of 256 KiB, in a quarter of what one tenant may have
 	answered := make(chan error, fit)
 	for range fit {
 		go func() {
@@ -136,7 +136,7 @@ func TestWhatHasArrivedLeavesRoom(t *testing.T) {
 		<-leave
 	})
 	client := w.h2c()
-	const calls = 8 // of which three could arrive at once
+	const calls = 10 // of which four could arrive at once
 	answered := make(chan error, calls)
 	for range calls {
 		go func() {

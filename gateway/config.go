@@ -23,7 +23,7 @@ type Config struct {
 
 	// MaxInflight bounds the memory of gRPC messages that are being handed on, and of
 	// answers that wait for their turn: those of all callers together, of which one tenant
-	// has at most half, and six of the largest messages at least. A message that says at
+	// has at most half, and eight of the largest messages at least. A message that says at
 	// its beginning where it goes passes, and takes 512 KiB; one that is compressed, or in
 	// another order than encoders write, is held. An answer whose turn it is passes. The
 	// process takes up to twice as much, until what is over is collected. 0 is a quarter of

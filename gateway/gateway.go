@@ -184,8 +184,9 @@ func (g *gateway) wire() (err error) {
 		Authenticator: authenticator, Authorizer: authorizer, Limiter: g.deps.Limiter, Audit: noted, Throttle: auth.NewThrottle(),
 		Resolver: resolver, Forwarder: forwarder, Refused: g.metrics.refused,
 	})
-	// One of the largest always fits into the half that one tenant may have, compressed and beside it what it becomes.
-	g.room = room.New(int64(max(g.config.MaxInflight, 6*g.config.MaxBody)))
+	// One of the largest always fits into the half that one tenant may have, compressed and beside it what it becomes,
+	// whatever else of theirs arrives.
+	g.room = room.New(int64(max(g.config.MaxInflight, 8*g.config.MaxBody)))
 	g.v2 = v2.New(v2.Config{
 		Version: g.config.Version, MaxMessage: int64(g.config.MaxBody), Timeout: g.config.Timeout, StreamInFlight: g.config.StreamInFlight,
 		Door: g.door, Authenticator: authenticator, Resolver: resolver, Forwarder: forwarder, Proxy: g.proxy,

@@ -23,7 +23,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 )
 
-// narrow has room for six messages of 1 MiB, of which one tenant's are three.
+// narrow has room for eight messages of 1 MiB, of which one tenant's are four.
 func narrow(c *gateway.Config, _ *gateway.Deps) { c.MaxBody, c.MaxInflight = env.MiB, env.MiB }
 
 // modelStream begins a stream of inferences.
