@@ -56,8 +56,8 @@ type config struct {
 	MaxBody     env.Size      `env:"MODELSERVE_MAX_BODY" envDefault:"32MiB"`      // bytes of one body or gRPC message, decompressed
 	MaxOutput   env.Size      `env:"MODELSERVE_MAX_OUTPUT" envDefault:"256MiB"`   // bytes of one answer
 	MaxPixels   int64         `env:"MODELSERVE_MAX_PIXELS" envDefault:"64000000"` // pixels of one image
-	Inflight    env.Size      `env:"MODELSERVE_MAX_INFLIGHT" envDefault:"512MiB"` // bytes of bodies and decoded images at once
-	BodyTimeout time.Duration `env:"MODELSERVE_BODY_TIMEOUT" envDefault:"30s"`    // for a client to send one body
+	Inflight    env.Size      `env:"MODELSERVE_MAX_INFLIGHT" envDefault:"512MiB"` // bytes that all requests hold at once: bodies, what is decoded of them, and answers until they are written; a tenant has half of it at most
+	BodyTimeout time.Duration `env:"MODELSERVE_BODY_TIMEOUT" envDefault:"30s"`    // that a client may keep a body waiting, and a second more for each 16 KiB that have come
 
 	Sink      emit.Config
 	Telemetry telemetry.Config

@@ -2,6 +2,7 @@ package infer_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"strings"
@@ -37,7 +38,7 @@ func TestReadBody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := infer.ReadBody(tc.r, tc.length, 1, tc.limit)
+			got, err := infer.ReadBody(t.Context(), tc.r, infer.Body{Length: tc.length, HeaderLength: 1, Limit: tc.limit})
 			if code := problem.CodeOf(err); code != tc.code {
 				t.Fatalf("%v is %q, want %q", err, code, tc.code)
 			}
@@ -46,4 +47,54 @@ func TestReadBody(t *testing.T) {
 			}
 		})
 	}
+}
+
+// charged is a Holder that remembers the most that it was charged.
+type charged struct{ now, most int64 }
+
+func (c *charged) Take(_ context.Context, n int64) error {
+	c.now += n
+	c.most = max(c.most, c.now)
+	return nil
+}
+
+func (c *charged) Give(n int64) { c.now -= n }
+
+// TestABodyIsChargedAsItArrives holds that an announced length takes no memory, and
+// that what is held in the end is what is charged.
+func TestABodyIsChargedAsItArrives(t *testing.T) {
+	t.Parallel()
+	const mib = 1 << 20
+	for name, tc := range map[string]struct {
+		sent, announced int64
+		most, held      int64 // charged
+	}{
+		"nothing came":            {0, 32 * mib, 64 << 10, 64 << 10},
+		"a byte came":             {1, 32 * mib, 64 << 10, 64 << 10},
+		"a megabyte came":         {mib, 32 * mib, 3 * mib, 2 * mib},
+		"half came":               {16 * mib, 32 * mib, 48 * mib, 32 * mib},
+		"all came":                {32 * mib, 32 * mib, 48 * mib, 32 * mib},
+		"little is announced":     {100, 100, 100, 100},
+		"little is not announced": {100, -1, 4 << 10, 4 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var c charged
+			body, err := infer.ReadBody(t.Context(), io.LimitReader(zeros{}, tc.sent), infer.Body{Length: tc.announced, Limit: 32 * mib, Memory: &c})
+			if whole := tc.announced < 0 || tc.sent == tc.announced; (err == nil) != whole || whole && int64(len(body)) != tc.sent {
+				t.Errorf("%d bytes, %v", len(body), err)
+			}
+			if c.most != tc.most || c.now != tc.held {
+				t.Errorf("charged %d, at most %d; want %d and %d", c.now, c.most, tc.held, tc.most)
+			}
+		})
+	}
+}
+
+// zeros never ends.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }

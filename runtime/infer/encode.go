@@ -80,14 +80,7 @@ func (e *Encoded) Bytes() []byte {
 // JSON. The response's outputs are those it has, in its order. A BYTES output
 // that is not UTF-8 cannot go into JSON, and is problem.InvalidArgument.
 func EncodeResponse(resp *Response, req *Request) (*Encoded, error) {
-	wanted := func(t *Tensor) bool {
-		for i := range req.Outputs {
-			if o := &req.Outputs[i]; o.Name == t.Name && o.Binary != nil {
-				return *o.Binary
-			}
-		}
-		return req.BinaryOutput
-	}
+	wanted := req.inBinary
 	e := encoder{buf: make([]byte, 0, 512+sizeInJSON(resp.Outputs, wanted))}
 	e.buf = append(e.buf, '{')
 	if resp.ID != "" {
@@ -106,6 +99,21 @@ func EncodeResponse(resp *Response, req *Request) (*Encoded, error) {
 	e.tensors("outputs", resp.Outputs, wanted)
 	e.buf = append(e.buf, '}')
 	return e.done()
+}
+
+// ResponseBytes bounds what EncodeResponse allocates for the same, in bytes.
+func ResponseBytes(resp *Response, req *Request) int64 {
+	return int64(512 + sizeInJSON(resp.Outputs, req.inBinary) + len(resp.ID))
+}
+
+// inBinary reports whether an output goes in binary.
+func (r *Request) inBinary(t *Tensor) bool {
+	for i := range r.Outputs {
+		if o := &r.Outputs[i]; o.Name == t.Name && o.Binary != nil {
+			return *o.Binary
+		}
+	}
+	return r.BinaryOutput
 }
 
 // EncodeRequest writes a request, for clients. inBinary reports which inputs go in
@@ -150,16 +158,49 @@ func requestParameters(req *Request) Parameters {
 	return p
 }
 
-// sizeInJSON guesses the JSON that tensors will take, to allocate once.
+// sizeInJSON is the most JSON that tensors will take, to allocate once.
 func sizeInJSON(tensors []Tensor, inBinary func(*Tensor) bool) int {
 	n := 0
 	for i := range tensors {
 		t := &tensors[i]
-		n += 128
+		n += 128 + len(t.Name) + 21*len(t.Shape)
 		if size := t.DataType.Size(); size > 0 && !inBinary(t) {
-			n += len(t.Data) / size * (4 + 2*size)
+			n += len(t.Data) / size * longest(t.DataType)
 		} else if !inBinary(t) {
-			n += len(t.Data)
+			n += len(t.Data) + escapes(t.Data)
+		}
+	}
+	return n
+}
+
+// longest is the bytes of a type's longest element in JSON, with a comma.
+func longest(d DataType) int {
+	switch d {
+	case Bool:
+		return len("false,")
+	case Uint8, Int8:
+		return len("-128,")
+	case Uint16, Int16:
+		return len("-32768,")
+	case Uint32, Int32:
+		return len("-2147483648,")
+	case FP16, BF16, FP32:
+		return len("-1.17549435e-38,")
+	default:
+		return len("-2.2250738585072014e-308,")
+	}
+}
+
+// escapes is how many bytes more JSON has for texts. The lengths between them are
+// as long as quotes and commas; their bytes may be counted, too.
+func escapes(data []byte) int {
+	n := 0
+	for _, c := range data {
+		switch {
+		case c < ' ':
+			n += len(`\u0000`) - 1
+		case c == '"', c == '\\':
+			n++
 		}
 	}
 	return n

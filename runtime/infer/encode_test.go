@@ -168,7 +168,7 @@ func TestRequestRoundTrip(t *testing.T) {
 			if n, err := body.WriteTo(&out); err != nil || n != body.Size() || !bytes.Equal(out.Bytes(), body.Bytes()) {
 				t.Errorf("wrote %d of %d bytes, %v", n, body.Size(), err)
 			}
-			read, err := infer.ReadBody(&out, body.Size(), body.HeaderLength(), 1<<20)
+			read, err := infer.ReadBody(t.Context(), &out, infer.Body{Length: body.Size(), HeaderLength: body.HeaderLength(), Limit: 1 << 20})
 			if err != nil {
 				t.Fatal(err)
 			}

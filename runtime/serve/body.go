@@ -11,28 +11,30 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
-// chunk is how many bytes of memory are taken at a time for a body whose length
-// is not known.
-const chunk = 64 << 10
+// What decompressing a body holds beside it, and compressing an answer.
+const (
+	inflaterBytes = 64 << 10
+	deflaterBytes = 1 << 20
+)
 
 // readBody reads a request's whole body, decompressed, within the bounds on
-// bytes, memory and time. What it holds of the memory is h's.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request, h *hold, headerLength int) ([]byte, error) {
+// bytes, memory and time. What it holds of the memory is held's.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, held memory.Holder, headerLength int) ([]byte, error) {
 	limit := s.cfg.Limits.MaxBody
 	if r.ContentLength > limit {
 		return nil, problem.New(problem.PayloadTooLarge, "expected a body of at most %d bytes; %d are announced", limit, r.ContentLength)
 	}
 	ctx := r.Context()
-	stop := s.boundBodyTime(w)
-	defer stop()
+	paced := s.paced(w, http.MaxBytesReader(w, r.Body, limit))
+	defer paced.lift()
 
-	wire := &wireReader{r: http.MaxBytesReader(w, r.Body, limit)}
+	wire := &wireReader{r: paced}
 	src, compressed, err := decompress(r.Header.Values("Content-Encoding"), wire)
 	if err != nil {
 		return nil, err
@@ -40,29 +42,16 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, h *hold, heade
 	length := r.ContentLength
 	if compressed {
 		length = -1
-	}
-	if length >= 0 {
-		if err := h.take(ctx, length); err != nil {
+		if err := held.Take(ctx, inflaterBytes); err != nil {
 			return nil, err
 		}
-	} else {
-		src = &meteredReader{r: src, ctx: ctx, hold: h}
+		defer held.Give(inflaterBytes)
 	}
-	body, err := infer.ReadBody(&endingReader{r: src}, length, headerLength, limit)
+	body, err := infer.ReadBody(ctx, &endingReader{r: src}, infer.Body{Length: length, HeaderLength: headerLength, Limit: limit, Memory: held})
 	if err != nil {
 		return nil, s.bodyError(wire, err)
 	}
 	return body, nil
-}
-
-// boundBodyTime sets the deadline for a body to arrive, and returns what lifts
-// it: a deadline that passed later would break the next request.
-func (s *Server) boundBodyTime(w http.ResponseWriter) (lift func()) {
-	controller := http.NewResponseController(w)
-	if controller.SetReadDeadline(time.Now().Add(s.cfg.Limits.BodyTimeout)) != nil {
-		return func() {} // a writer without deadlines, as tests have
-	}
-	return func() { _ = controller.SetReadDeadline(time.Time{}) } // it could be set, so it can be lifted
 }
 
 // bodyError is the problem of a body that could not be read.
@@ -78,7 +67,7 @@ func (s *Server) bodyError(wire *wireReader, err error) error {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.Is(cause, os.ErrDeadlineExceeded):
-		return problem.New(problem.RequestTimeout, "expected the whole body within %v", s.cfg.Limits.BodyTimeout)
+		return s.tooSlow("body")
 	case errors.As(cause, &tooLarge):
 		return problem.New(problem.PayloadTooLarge, "expected a body of at most %d bytes", tooLarge.Limit)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -118,26 +107,6 @@ func (w *wireReader) Read(p []byte) (int, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		w.err = err
 	}
-	return n, err
-}
-
-// meteredReader takes memory for what it reads.
-type meteredReader struct {
-	r    io.Reader
-	ctx  context.Context //nolint:containedctx // lives for one call of readBody
-	hold *hold
-	left int64 // taken and not yet read
-}
-
-func (m *meteredReader) Read(p []byte) (int, error) {
-	if m.left == 0 {
-		if err := m.hold.take(m.ctx, chunk); err != nil {
-			return 0, err
-		}
-		m.left = chunk
-	}
-	n, err := m.r.Read(p[:min(int64(len(p)), m.left)])
-	m.left -= int64(n)
 	return n, err
 }
 
@@ -244,13 +213,17 @@ func (e *exactReader) Read(p []byte) (int, error) {
 // compress writes an answer through the encoding the client prefers, if it
 // takes one of ours and the answer is worth it. To HTTP/1.0 an answer whose
 // length is not known ends with the connection, and one that was cut off would
-// look whole. The caller calls done.
-func (s *Server) compress(w http.ResponseWriter, r *http.Request, size int64) (out io.Writer, done func() error) {
+// look whole. One that there is no memory to compress is sent as it is. The caller
+// calls done.
+func (s *Server) compress(w http.ResponseWriter, r *http.Request, held memory.Holder, size int64) (out io.Writer, done func() error) {
 	const worth = 1 << 10
 	w.Header().Add("Vary", "Accept-Encoding")
 	encoding := ""
 	if size >= worth && r.ProtoAtLeast(1, 1) {
 		encoding = preferred(r.Header.Values("Accept-Encoding"))
+	}
+	if encoding != "" && held.Take(r.Context(), deflaterBytes) != nil {
+		encoding = ""
 	}
 	switch encoding {
 	case "gzip":

@@ -13,6 +13,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
 
+	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -53,16 +54,16 @@ func eventForm(r *http.Request) form {
 // answerEvent runs the codec on an event's data and answers with an event of
 // the same form; where there is a sink the answer goes there, and the sender gets
 // 202 once it has arrived.
-func (s *Server) answerEvent(ctx context.Context, c *call, hold *hold, form form, body []byte, w http.ResponseWriter, r *http.Request) error {
+func (s *Server) answerEvent(ctx context.Context, c *call, held memory.Holder, form form, body []byte, w http.ResponseWriter, r *http.Request) error {
 	in, err := readEvent(form, body, r)
 	if err != nil {
 		return err
 	}
-	data, err := s.eventData(ctx, hold, s.storage(r.Header), in)
+	data, err := s.eventData(ctx, held, s.storage(r.Header), in)
 	if err != nil {
 		return err
 	}
-	answer, err := s.answer(ctx, c, hold, r, Payload{ContentType: mediaType(in.DataContentType()), Body: data})
+	answer, err := s.answer(ctx, c, held, r, Payload{ContentType: mediaType(in.DataContentType()), Body: data})
 	if err != nil {
 		return err
 	}
@@ -79,21 +80,24 @@ func (s *Server) answerEvent(ctx context.Context, c *call, hold *hold, form form
 		return nil
 	}
 	if form == structuredEvent {
+		if err := held.Take(ctx, 2*int64(len(answer))); err != nil { // written, and once more on the way
+			return err
+		}
 		text, err := json.Marshal(out)
 		if err != nil {
 			return err
 		}
-		s.writeAnswer(c, w, r, eventJSON, text)
+		s.writeAnswer(c, held, w, r, eventJSON, text)
 		return nil
 	}
 	writeAttributes(w.Header(), out)
-	s.writeAnswer(c, w, r, "application/json", answer)
+	s.writeAnswer(c, held, w, r, "application/json", answer)
 	return nil
 }
 
 // eventData is an event's data, fetched for the tenant that sent it when only a
 // dataref came. A tenant that the event itself names is not trusted.
-func (s *Server) eventData(ctx context.Context, hold *hold, tenant string, in event.Event) ([]byte, error) {
+func (s *Server) eventData(ctx context.Context, held memory.Holder, tenant string, in event.Event) ([]byte, error) {
 	ref, _ := in.Extensions()[dataRef].(string)
 	if len(in.Data()) > 0 || ref == "" {
 		return in.Data(), nil
@@ -102,7 +106,7 @@ func (s *Server) eventData(ctx context.Context, hold *hold, tenant string, in ev
 	if err != nil {
 		return nil, err
 	}
-	data, err := infer.ReadBody(&endingReader{r: &meteredReader{r: r, ctx: ctx, hold: hold}}, -1, infer.NoHeader, s.cfg.Limits.MaxBody)
+	data, err := infer.ReadBody(ctx, &endingReader{r: r}, infer.Body{Length: -1, HeaderLength: infer.NoHeader, Limit: s.cfg.Limits.MaxBody, Memory: held})
 	if closing := r.Close(); err == nil {
 		err = closing
 	}

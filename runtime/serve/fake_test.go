@@ -32,6 +32,9 @@ type fake struct {
 	loaded []string
 }
 
+// wideBytes is the answer of "wide", more than sockets take that nobody reads.
+const wideBytes = 16 << 20
+
 func newFake() *fake { return &fake{started: make(chan struct{}, 100)} }
 
 func signature() infer.Signature {
@@ -46,7 +49,7 @@ func signature() infer.Signature {
 
 func (f *fake) info(name, version string) (*serve.ModelInfo, error) {
 	switch name {
-	case "double", "slow", "panics", "broken", "nan":
+	case "double", "slow", "panics", "broken", "nan", "wide":
 	case "bad":
 		return nil, problem.New(problem.ModelUnavailable, "model bad@1: model.onnx is truncated")
 	default:
@@ -98,6 +101,8 @@ func (l *lease) Run(ctx context.Context, req *infer.Request) (*infer.Response, e
 		return nil, ctx.Err()
 	case "panics":
 		panic("the model's own")
+	case "wide":
+		return &infer.Response{Outputs: []infer.Tensor{infer.NewTensor("y", []int64{wideBytes / 8, 2}, make([]float32, wideBytes/4))}}, nil
 	case "broken":
 		return nil, errors.New("secret path /var/x")
 	}

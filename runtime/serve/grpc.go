@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"io"
 	"math"
@@ -11,9 +10,12 @@ import (
 	"strings"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/modelserveai/modelserve/internal/deflate"
 	"github.com/modelserveai/modelserve/internal/media"
+	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/internal/wellknown"
 	"github.com/modelserveai/modelserve/problem"
@@ -21,6 +23,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb/inferpbconnect"
+	"github.com/modelserveai/modelserve/runtime/serve/frame"
 )
 
 // isGRPC reports whether a request is gRPC with protobuf messages. connect-go
@@ -56,7 +59,7 @@ func (s *Server) newGRPC() http.Handler {
 	mux.HandleFunc("/", unimplemented)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// connect-go answers what is no procedure of a service in HTTP's way.
-		if _, pattern := mux.Handler(r); pattern == "" || pattern == path && !isProcedure(r.URL.Path) {
+		if _, pattern := mux.Handler(r); pattern == "" || pattern == path && methodOf(r.URL.Path) == nil {
 			unimplemented(w, r)
 			return
 		}
@@ -65,16 +68,11 @@ func (s *Server) newGRPC() http.Handler {
 	})
 }
 
-// isProcedure reports whether a path is a procedure of the inference service.
-func isProcedure(path string) bool {
-	method := strings.TrimPrefix(path, "/"+inferpbconnect.GRPCInferenceServiceName+"/")
-	service := inferpb.File_inferpb_grpc_service_proto.Services().Get(0)
-	for i := range service.Methods().Len() {
-		if string(service.Methods().Get(i).Name()) == method {
-			return true
-		}
-	}
-	return false
+// methodOf is the procedure of the inference service that a path names; nil for
+// none.
+func methodOf(path string) protoreflect.MethodDescriptor {
+	name := strings.TrimPrefix(path, "/"+inferpbconnect.GRPCInferenceServiceName+"/")
+	return inferpb.File_inferpb_grpc_service_proto.Services().Get(0).Methods().ByName(protoreflect.Name(name))
 }
 
 // unimplemented answers a procedure nobody serves, as gRPC does.
@@ -95,25 +93,15 @@ func (s *Server) serveGRPC(next http.Handler, w http.ResponseWriter, r *http.Req
 		return
 	}
 	defer cancel()
-	hold := s.memory.hold()
-	defer hold.end()
-	t := &transport{
-		hold:       hold,
-		body:       &grpcBody{ReadCloser: r.Body, metered: meteredReader{r: r.Body, ctx: ctx, hold: hold}, limits: s.cfg.Limits},
-		controller: http.NewResponseController(w),
-	}
+	held := s.memory.Open(s.payer(r.Header))
+	defer held.End()
+	t := &transport{held: held, controller: http.NewResponseController(w)}
 	defer t.end()
-	if r.URL.Path != inferpbconnect.GRPCInferenceServiceModelStreamInferProcedure && !wellknown.IsStream(r.URL.Path) {
-		lift := s.boundBodyTime(w)
-		defer lift()
-	}
 	r = r.WithContext(context.WithValue(ctx, transportKey{}, t))
-	r.Body = t.body
+	body, most := s.framed(w, r, t)
+	defer body.paced.lift()
+	r.Body = body
 	next.ServeHTTP(w, r)
-	most := s.cfg.Limits.MaxBody
-	if wellknown.Is(r.URL.Path) {
-		most = wellknown.MaxMessage
-	}
 	_ = problemgrpc.Complete(w.Header(), most) // handlers have logged their own errors; the rest are connect-go's to the client
 }
 
@@ -121,8 +109,8 @@ type transportKey struct{}
 
 // transport is what lies below one gRPC call.
 type transport struct {
-	hold       *hold
-	body       *grpcBody
+	held       *memory.Call
+	frames     *frame.Reader
 	controller *http.ResponseController
 	atEnd      []func() // run when the answer is written; only the handler looks
 }
@@ -140,69 +128,53 @@ func below(ctx context.Context) *transport {
 	return t
 }
 
-// grpcBody takes memory for what is read of a gRPC request, ends it at a message
-// over the bound as soon as its length is announced, and gives connect-go errors
-// that it passes on with their details.
+// framed is a request's body in place of its own, and the bound on a message. The
+// frames that it has are of no encoding, as the request's header is from then on. A
+// stream may wait between two messages; of one that has begun the rest must come.
+func (s *Server) framed(w http.ResponseWriter, r *http.Request, t *transport) (body *grpcBody, most int64) {
+	most = s.cfg.Limits.MaxBody
+	message := (&emptypb.Empty{}).ProtoReflect().Descriptor() // whose fields are all unknown
+	path := r.URL.Path
+	if wellknown.Is(path) {
+		most = wellknown.MaxMessage
+	} else if method := methodOf(path); method != nil {
+		message = method.Input()
+	}
+	body = &grpcBody{ReadCloser: r.Body, server: s, paced: s.paced(w, r.Body)}
+	cfg := frame.Config{Encoding: r.Header.Get("Grpc-Encoding"), Most: most, Message: message, Memory: t.held}
+	if path == inferpbconnect.GRPCInferenceServiceModelStreamInferProcedure || wellknown.IsStream(path) {
+		cfg.Between = body.paced.pause
+	}
+	if frame.Knows(cfg.Encoding) {
+		r.Header = r.Header.Clone()
+		r.Header.Del("Grpc-Encoding")
+	}
+	t.frames = frame.New(r.Context(), body.paced, cfg)
+	body.frames = t.frames
+	return body, most
+}
+
+// grpcBody is a request's frames, with errors that connect-go passes on with their
+// details.
 type grpcBody struct {
 	io.ReadCloser
 
-	metered meteredReader
-	limits  Limits
-	read    int64 // by those who read; only they look
-
-	ended  error   // what each Read returns from then on
-	prefix [5]byte // of the message being read: flags, and its length (big endian)
-	have   int     // bytes of prefix
-	left   int64   // bytes of the message
+	server *Server
+	paced  *pacedReader
+	frames *frame.Reader
 }
 
+// Read implements io.Reader.
 func (b *grpcBody) Read(p []byte) (int, error) {
-	if b.ended != nil {
-		return 0, b.ended
-	}
-	n, err := b.readOn(p)
-	b.ended = err
-	return n, err
-}
-
-func (b *grpcBody) readOn(p []byte) (int, error) {
-	n, err := b.metered.Read(p)
-	b.read += int64(n)
-	if tooLarge := b.follow(p[:n]); tooLarge != nil {
-		return n, problemgrpc.Error(tooLarge)
-	}
+	n, err := b.frames.Read(p)
 	var known *problem.Error
 	switch {
 	case errors.As(err, &known):
 		err = problemgrpc.Error(err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = problemgrpc.Error(problem.New(problem.RequestTimeout, "expected the whole message within %v", b.limits.BodyTimeout))
+		err = problemgrpc.Error(b.server.tooSlow("message"))
 	}
 	return n, err
-}
-
-// follow keeps count of the messages in what is read.
-func (b *grpcBody) follow(p []byte) error {
-	for len(p) > 0 {
-		if b.left > 0 {
-			skip := min(b.left, int64(len(p)))
-			b.left -= skip
-			p = p[skip:]
-			continue
-		}
-		n := copy(b.prefix[b.have:], p)
-		b.have += n
-		p = p[n:]
-		if b.have < len(b.prefix) {
-			return nil
-		}
-		b.have = 0
-		b.left = int64(binary.BigEndian.Uint32(b.prefix[1:]))
-		if b.left > b.limits.MaxBody {
-			return problem.New(problem.PayloadTooLarge, "expected a message of at most %d bytes; %d are announced", b.limits.MaxBody, b.left)
-		}
-	}
-	return nil
 }
 
 // grpcFail logs an error and turns it into gRPC's.

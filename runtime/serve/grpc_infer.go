@@ -10,6 +10,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -23,12 +24,8 @@ func (i *inference) ModelInfer(ctx context.Context, in *inferpb.ModelInferReques
 	t := below(ctx)
 	var out *inferpb.ModelInferResponse
 	err := i.s.guard(ctx, func() error {
-		if info.RequestHeader().Get("Grpc-Encoding") != "" { // what was read is not what it became
-			if err := t.hold.take(ctx, int64(proto.Size(in))); err != nil {
-				return err
-			}
-		}
-		answer, release, err := i.infer(ctx, c, info.RequestHeader(), in)
+		t.frames.Decoded()
+		answer, release, err := i.infer(ctx, c, t.held, info.RequestHeader(), in)
 		if err != nil {
 			return err
 		}
@@ -45,7 +42,7 @@ func (i *inference) ModelInfer(ctx context.Context, in *inferpb.ModelInferReques
 
 // infer runs one request, whose metadata is h. The response shares the outputs' memory until release
 // is called.
-func (i *inference) infer(ctx context.Context, c *call, h http.Header, in *inferpb.ModelInferRequest) (out *inferpb.ModelInferResponse, release func(), err error) {
+func (i *inference) infer(ctx context.Context, c *call, held memory.Holder, h http.Header, in *inferpb.ModelInferRequest) (out *inferpb.ModelInferResponse, release func(), err error) {
 	c.received = int64(proto.Size(in))
 	req, err := decodeGRPC(in)
 	if err != nil {
@@ -64,12 +61,17 @@ func (i *inference) infer(ctx context.Context, c *call, h http.Header, in *infer
 			lease.Release()
 		}
 	}()
-	resp, err := i.s.run(ctx, c, lease, req)
+	resp, err := i.s.run(ctx, c, held, lease, req)
 	if err != nil {
 		return nil, nil, err
 	}
-	out = encodeGRPC(resp)
-	c.sent = int64(proto.Size(out))
+	answer := encodeGRPC(resp)
+	c.sent = int64(proto.Size(answer))
+	if err := held.Take(ctx, c.sent); err != nil { // connect-go writes it whole before it sends it
+		resp.Release()
+		return nil, nil, err
+	}
+	out = answer
 	return out, func() { resp.Release(); lease.Release() }, nil
 }
 
@@ -106,7 +108,6 @@ func (i *inference) ModelStreamInfer(ctx context.Context, stream *connect.BidiSt
 				}
 			}
 			next.finish()
-			t.hold.give(next.size)
 			<-slots
 		}
 	})
@@ -114,7 +115,7 @@ func (i *inference) ModelStreamInfer(ctx context.Context, stream *connect.BidiSt
 		queue <- next // has room: there are as many slots
 		owned.Go(func() {
 			defer close(next.done)
-			next.answer, next.release = i.inferStreamed(ctx, stream.RequestHeader(), in)
+			next.answer, next.release = i.inferStreamed(ctx, next.held, stream.RequestHeader(), in)
 		})
 	})
 	close(queue)
@@ -130,7 +131,7 @@ func (i *inference) ModelStreamInfer(ctx context.Context, stream *connect.BidiSt
 
 // streamed is one request of a stream on its way.
 type streamed struct {
-	size    int64 // of memory
+	held    *memory.Call // what it takes, until its answer is sent
 	answer  *inferpb.ModelStreamInferResponse
 	release func()        // returns the answer's memory; nil when it has none
 	done    chan struct{} // closed when answer is there
@@ -142,20 +143,19 @@ func (s *streamed) finish() {
 		s.release()
 	}
 	s.answer, s.release = nil, nil
+	s.held.End()
 }
 
 // receive reads requests until the stream ends, one for each slot.
 func (i *inference) receive(ctx context.Context, t *transport, stream *connect.BidiStream[inferpb.ModelInferRequest, inferpb.ModelStreamInferResponse],
 	slots chan<- struct{}, start func(*streamed, *inferpb.ModelInferRequest),
 ) error {
-	compressed := stream.RequestHeader().Get("Grpc-Encoding") != ""
 	for {
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		before := t.body.read
 		in, err := stream.Receive()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -169,25 +169,19 @@ func (i *inference) receive(ctx context.Context, t *transport, stream *connect.B
 			}
 			return err
 		}
-		size := t.body.read - before
-		if compressed {
-			more := int64(proto.Size(in))
-			if err := t.hold.take(ctx, more); err != nil {
-				return err
-			}
-			size += more
-		}
-		start(&streamed{size: size, done: make(chan struct{})}, in)
+		held := i.s.memory.Open(i.s.payer(stream.RequestHeader()))
+		t.held.Move(held, t.frames.Decoded())
+		start(&streamed{held: held, done: make(chan struct{})}, in)
 	}
 }
 
 // inferStreamed answers one request of a stream.
-func (i *inference) inferStreamed(ctx context.Context, h http.Header, in *inferpb.ModelInferRequest) (*inferpb.ModelStreamInferResponse, func()) {
+func (i *inference) inferStreamed(ctx context.Context, held memory.Holder, h http.Header, in *inferpb.ModelInferRequest) (*inferpb.ModelStreamInferResponse, func()) {
 	c := i.s.metrics.begin(protocolStream)
 	var out *inferpb.ModelInferResponse
 	var release func()
 	err := i.s.guard(ctx, func() (err error) {
-		out, release, err = i.infer(ctx, c, h, in)
+		out, release, err = i.infer(ctx, c, held, h, in)
 		return err
 	})
 	i.s.metrics.end(ctx, c, err)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -32,23 +33,23 @@ func (s *Server) serveNative(w http.ResponseWriter, r *http.Request) (err error)
 		return err
 	}
 	defer cancel()
-	hold := s.memory.hold()
-	defer hold.end()
+	held := s.memory.Open(s.payer(r.Header))
+	defer held.End()
 	return s.guard(ctx, func() error {
-		body, err := s.readBody(w, r, hold, infer.NoHeader)
+		body, err := s.readBody(w, r, held, infer.NoHeader)
 		if err != nil {
 			return err
 		}
 		c.received = int64(len(body))
 		if form != notEvent {
-			return s.answerEvent(ctx, c, hold, form, body, w, r)
+			return s.answerEvent(ctx, c, held, form, body, w, r)
 		}
-		answer, err := s.answer(ctx, c, hold, r, Payload{ContentType: mediaType(r.Header.Get("Content-Type")), Body: body})
+		answer, err := s.answer(ctx, c, held, r, Payload{ContentType: mediaType(r.Header.Get("Content-Type")), Body: body})
 		if err != nil {
 			return err
 		}
 		c.writeTiming(w.Header())
-		s.writeAnswer(c, w, r, "application/json", answer)
+		s.writeAnswer(c, held, w, r, "application/json", answer)
 		return nil
 	})
 }
@@ -58,11 +59,11 @@ const insteadOfForm = "send the file itself as the body and name its type (curl 
 	"or send JSON as application/json"
 
 // writeAnswer writes a whole answer.
-func (s *Server) writeAnswer(c *call, w http.ResponseWriter, r *http.Request, contentType string, body []byte) {
+func (s *Server) writeAnswer(c *call, held memory.Holder, w http.ResponseWriter, r *http.Request, contentType string, body []byte) {
 	c.sent = int64(len(body))
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	s.write(w, r, c.sent, func(out io.Writer) error {
+	s.write(w, r, held, c.sent, func(out io.Writer) error {
 		_, err := out.Write(body)
 		return err
 	})
@@ -76,7 +77,7 @@ func mediaType(contentType string) string {
 
 // answer runs the codec on a payload and returns its answer as JSON. A panic in
 // it is an error.
-func (s *Server) answer(ctx context.Context, c *call, hold *hold, r *http.Request, in Payload) ([]byte, error) {
+func (s *Server) answer(ctx context.Context, c *call, held memory.Holder, r *http.Request, in Payload) ([]byte, error) {
 	if err := infer.RefuseForm(in.ContentType, in.Body, insteadOfForm); err != nil {
 		return nil, err
 	}
@@ -89,13 +90,13 @@ func (s *Server) answer(ctx context.Context, c *call, hold *hold, r *http.Reques
 		return nil, err
 	}
 	defer lease.Release()
-	run := &runner{lease: lease, tenant: r.Header.Get(infer.TenantHeader)}
+	run := &runner{lease: lease, held: held, tenant: r.Header.Get(infer.TenantHeader)}
 	defer run.release()
 	storage := s.storage(r.Header)
 	in.Open = func(ctx context.Context, ref string) (io.ReadCloser, error) {
 		return s.cfg.Open(ctx, storage, "ref", ref)
 	}
-	in.Reserve = hold.take
+	in.Reserve = held.Take
 	var out bytes.Buffer
 	err = s.guard(ctx, func() error {
 		answer, err := s.cfg.Codec.Answer(ctx, in, run)
@@ -107,7 +108,7 @@ func (s *Server) answer(ctx context.Context, c *call, hold *hold, r *http.Reques
 		if err := encoder.Encode(answer); err != nil {
 			return fmt.Errorf("write the answer of %s as JSON: %w", s.cfg.Function, err)
 		}
-		return nil
+		return held.Take(ctx, int64(out.Cap()))
 	})
 	c.timing, c.usage = run.total()
 	if err == nil {
@@ -119,6 +120,7 @@ func (s *Server) answer(ctx context.Context, c *call, hold *hold, r *http.Reques
 // runner is the Runner of one native request.
 type runner struct {
 	lease  Lease
+	held   memory.Holder
 	tenant string
 
 	mu        sync.Mutex
@@ -140,7 +142,7 @@ func (m *misuse) Error() string {
 // Run runs the model once.
 func (r *runner) Run(ctx context.Context, inputs []infer.Tensor) ([]infer.Tensor, error) {
 	info := r.lease.Info()
-	resp, err := r.lease.Run(ctx, &infer.Request{Model: info.Name, Version: info.Version, Tenant: r.tenant, Inputs: inputs})
+	resp, err := runCharged(ctx, r.held, r.lease, &infer.Request{Model: info.Name, Version: info.Version, Tenant: r.tenant, Inputs: inputs})
 	if code := problem.CodeOf(err); code == problem.InvalidArgument || code == problem.MalformedBody {
 		return nil, &misuse{err} // what the caller sent is the codec's to judge
 	}
@@ -162,6 +164,7 @@ func (r *runner) Release(outputs []infer.Tensor) {
 	for i, resp := range r.responses {
 		if len(outputs) > 0 && len(resp.Outputs) > 0 && &resp.Outputs[0] == &outputs[0] {
 			r.responses = slices.Delete(r.responses, i, i+1)
+			r.held.Give(sizeOf(resp.Outputs))
 			resp.Release()
 			return
 		}

@@ -3,6 +3,7 @@ package serve
 import (
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -10,7 +11,7 @@ import (
 // something that came from none.
 func TestRunnerRelease(t *testing.T) {
 	t.Parallel()
-	var r runner
+	r := runner{held: memory.Unbounded{}}
 	released := make([]int, 3)
 	for i := range released {
 		r.responses = append(r.responses, &infer.Response{

@@ -174,9 +174,14 @@ func (s *Server) readControl(w http.ResponseWriter, r *http.Request) ([]byte, er
 	if err := infer.RefuseForm(media, nil, infer.InsteadOfForm); err != nil {
 		return nil, err
 	}
-	lift := s.boundBodyTime(w)
-	defer lift()
-	wire := &wireReader{r: http.MaxBytesReader(w, r.Body, infer.MaxControl)}
+	held := s.memory.Open(s.payer(r.Header))
+	defer held.End()
+	if err := held.Take(r.Context(), 2*infer.MaxControl+inflaterBytes); err != nil {
+		return nil, err
+	}
+	paced := s.paced(w, http.MaxBytesReader(w, r.Body, infer.MaxControl))
+	defer paced.lift()
+	wire := &wireReader{r: paced}
 	src, _, err := decompress(r.Header.Values("Content-Encoding"), wire)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/modelserveai/modelserve/internal/media"
+	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -131,12 +132,12 @@ func (s *Server) serveInfer(w http.ResponseWriter, r *http.Request) (err error) 
 		return err
 	}
 	defer cancel()
-	hold := s.memory.hold()
-	defer hold.end()
-	return s.guard(ctx, func() error { return s.inferREST(ctx, c, hold, w, r) })
+	held := s.memory.Open(s.payer(r.Header))
+	defer held.End()
+	return s.guard(ctx, func() error { return s.inferREST(ctx, c, held, w, r) })
 }
 
-func (s *Server) inferREST(ctx context.Context, c *call, hold *hold, w http.ResponseWriter, r *http.Request) error {
+func (s *Server) inferREST(ctx context.Context, c *call, held memory.Holder, w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("model")
 	version, err := infer.VersionOf(r.PathValue("version"), r.Header.Values(infer.VersionHeader))
 	if err != nil {
@@ -145,7 +146,7 @@ func (s *Server) inferREST(ctx context.Context, c *call, hold *hold, w http.Resp
 	if err := checkRef(name, version); err != nil {
 		return err
 	}
-	req, size, err := s.readRequest(ctx, hold, w, r)
+	req, size, err := s.readRequest(ctx, held, w, r)
 	c.received = size
 	if err != nil {
 		return err
@@ -156,22 +157,25 @@ func (s *Server) inferREST(ctx context.Context, c *call, hold *hold, w http.Resp
 		return err
 	}
 	defer lease.Release()
-	resp, err := s.run(ctx, c, lease, req)
+	resp, err := s.run(ctx, c, held, lease, req)
 	if err != nil {
 		return err
 	}
 	defer resp.Release()
+	if err := held.Take(ctx, infer.ResponseBytes(resp, req)); err != nil {
+		return err
+	}
 	body, err := infer.EncodeResponse(resp, req)
 	if err != nil {
 		return err
 	}
 	c.sent = body.Size()
 	c.writeTiming(w.Header())
-	return s.writeEncoded(w, r, body)
+	return s.writeEncoded(w, r, held, body)
 }
 
 // readRequest reads and decodes the body of an infer request.
-func (s *Server) readRequest(ctx context.Context, hold *hold, w http.ResponseWriter, r *http.Request) (*infer.Request, int64, error) {
+func (s *Server) readRequest(ctx context.Context, held memory.Holder, w http.ResponseWriter, r *http.Request) (*infer.Request, int64, error) {
 	headerLength, err := infer.JSONLength(r.Header.Values(infer.JSONLengthHeader))
 	if err != nil {
 		return nil, 0, err
@@ -180,7 +184,7 @@ func (s *Server) readRequest(ctx context.Context, hold *hold, w http.ResponseWri
 	if err := infer.RefuseForm(media, nil, infer.InsteadOfForm); err != nil {
 		return nil, 0, err // as soon as that is known
 	}
-	body, err := s.readBody(w, r, hold, headerLength)
+	body, err := s.readBody(w, r, held, headerLength)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -188,19 +192,19 @@ func (s *Server) readRequest(ctx context.Context, hold *hold, w http.ResponseWri
 		return nil, int64(len(body)), err
 	}
 	req, err := infer.DecodeRequest(body, headerLength, infer.Limits{
-		Reserve: func(n int64) error { return hold.take(ctx, n) },
+		Reserve: func(n int64) error { return held.Take(ctx, n) },
 	})
 	return req, int64(len(body)), err
 }
 
 // writeEncoded writes a V2 body. Once it is begun an error can only break the
 // connection.
-func (s *Server) writeEncoded(w http.ResponseWriter, r *http.Request, body *infer.Encoded) error {
+func (s *Server) writeEncoded(w http.ResponseWriter, r *http.Request, held memory.Holder, body *infer.Encoded) error {
 	w.Header().Set("Content-Type", body.ContentType())
 	if n := body.HeaderLength(); n != infer.NoHeader {
 		w.Header().Set(infer.JSONLengthHeader, strconv.Itoa(n))
 	}
-	s.write(w, r, body.Size(), func(out io.Writer) error {
+	s.write(w, r, held, body.Size(), func(out io.Writer) error {
 		n, err := body.WriteTo(out)
 		if err == nil && n != body.Size() {
 			err = io.ErrShortWrite
@@ -213,8 +217,8 @@ func (s *Server) writeEncoded(w http.ResponseWriter, r *http.Request, body *infe
 // write writes an answer of size bytes, compressed when the client takes it. One
 // that cannot be written whole breaks the connection, so that nobody takes it
 // for a whole one.
-func (s *Server) write(w http.ResponseWriter, r *http.Request, size int64, body func(io.Writer) error) {
-	out, done := s.compress(w, r, size)
+func (s *Server) write(w http.ResponseWriter, r *http.Request, held memory.Holder, size int64, body func(io.Writer) error) {
+	out, done := s.compress(w, r, held, size)
 	err := body(out)
 	if err == nil {
 		err = done()

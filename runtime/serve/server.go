@@ -17,6 +17,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/internal/wellknown"
 	"github.com/modelserveai/modelserve/problem"
@@ -80,19 +81,26 @@ type Limits struct {
 	// bytes; 32 MiB.
 	MaxBody int64
 
-	// Inflight bounds the bytes of all bodies, decoded tensors and what codecs
-	// reserve at one time; 512 MiB. A request that does not fit waits for
+	// Inflight bounds what all requests hold at one time, in bytes: bodies, what they
+	// are decoded into, what codecs reserve, and answers until they are written;
+	// 512 MiB. A tenant has half of it at most. A request that does not fit waits for
 	// InflightWait, one second, and is then refused with a Retry-After.
 	Inflight     int64
 	InflightWait time.Duration
 
-	// BodyTimeout bounds how long a client may take to send a body; 30 s.
+	// BodyTimeout bounds how long a client may keep a body waiting; 30 s, and a
+	// second more for each 16 KiB that have come.
 	BodyTimeout time.Duration
 
 	// StreamInflight bounds the requests of one gRPC stream that are read but
 	// not answered; 8.
 	StreamInflight int
 }
+
+// bodiesEach is how many times its length a body of raw tensors takes at most:
+// read, in the buffer of the RPC library, which doubles, decoded, and copied for a
+// run with others.
+const bodiesEach = 6
 
 func (l Limits) withDefaults() Limits {
 	if l.MaxBody <= 0 {
@@ -101,7 +109,7 @@ func (l Limits) withDefaults() Limits {
 	if l.Inflight <= 0 {
 		l.Inflight = 512 << 20
 	}
-	l.Inflight = max(l.Inflight, 4*l.MaxBody) // or a body within its bound could never be answered
+	l.Inflight = max(l.Inflight, 2*bodiesEach*l.MaxBody) // or a body within its bound could never be answered
 	if l.InflightWait <= 0 {
 		l.InflightWait = time.Second
 	}
@@ -118,7 +126,7 @@ func (l Limits) withDefaults() Limits {
 // gRPC, HTTP/2 (h2c).
 type Server struct {
 	cfg     Config
-	memory  *memory
+	memory  *memory.Account
 	metrics *metrics
 	rest    http.Handler
 	grpc    http.Handler
@@ -154,7 +162,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve: register metrics: %w", err)
 	}
-	s := &Server{cfg: cfg, memory: newMemory(cfg.Limits), metrics: m}
+	s := &Server{cfg: cfg, memory: memory.New(cfg.Limits.Inflight, cfg.Limits.InflightWait), metrics: m}
 	s.rest = s.routes()
 	s.grpc = s.newGRPC()
 	return s, nil
@@ -219,6 +227,15 @@ func (s *Server) storage(h http.Header) string {
 		return h.Get(infer.TenantHeader)
 	}
 	return ""
+}
+
+// payer is the tenant that a request's memory is charged to. Where the gateway can
+// show that it sets tenants, all whom it did not set are one.
+func (s *Server) payer(h http.Header) string {
+	if s.cfg.Secret == "" && s.cfg.GatewaySecret == "" {
+		return h.Get(infer.TenantHeader)
+	}
+	return s.storage(h)
 }
 
 // panicked logs a panic and is the error its request is answered with.
@@ -349,13 +366,13 @@ func checkRef(name, version string) error {
 
 // run runs one V2 request in a lease, bounded by the request's own timeout from
 // its arrival on, and completes the response.
-func (s *Server) run(ctx context.Context, c *call, lease Lease, req *infer.Request) (*infer.Response, error) {
+func (s *Server) run(ctx context.Context, c *call, held memory.Holder, lease Lease, req *infer.Request) (*infer.Response, error) {
 	if req.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, c.start.Add(req.Timeout))
 		defer cancel()
 	}
-	resp, err := lease.Run(ctx, req)
+	resp, err := runCharged(ctx, held, lease, req)
 	if err != nil {
 		return nil, err
 	}
@@ -363,4 +380,32 @@ func (s *Server) run(ctx context.Context, c *call, lease Lease, req *infer.Reque
 	resp.Model, resp.Version, resp.ID = info.Name, info.Version, req.ID
 	c.timing, c.usage = resp.Timing, infer.UsageOf(req.Inputs, resp.Timing)
 	return resp, nil
+}
+
+// runCharged runs a request in a lease. While it runs its inputs are charged once
+// more, for a run with others is of copies; from then on its outputs are.
+func runCharged(ctx context.Context, held memory.Holder, lease Lease, req *infer.Request) (*infer.Response, error) {
+	inputs := sizeOf(req.Inputs)
+	if err := held.Take(ctx, inputs); err != nil {
+		return nil, err
+	}
+	resp, err := lease.Run(ctx, req)
+	held.Give(inputs)
+	if err != nil {
+		return nil, err
+	}
+	if err := held.Take(ctx, sizeOf(resp.Outputs)); err != nil {
+		resp.Release()
+		return nil, err
+	}
+	return resp, nil
+}
+
+// sizeOf is the bytes of tensors.
+func sizeOf(tensors []infer.Tensor) int64 {
+	var n int64
+	for i := range tensors {
+		n += int64(len(tensors[i].Data))
+	}
+	return n
 }

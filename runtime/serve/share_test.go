@@ -1,0 +1,193 @@
+package serve_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
+	"github.com/modelserveai/modelserve/runtime/serve"
+)
+
+const mib = 1 << 20
+
+// double calls the model of that name for a tenant, by REST and by gRPC, and returns
+// what was wrong.
+func double(t *testing.T, url string, conn *grpc.ClientConn, tenant string) {
+	t.Helper()
+	if got := send(t, http.MethodPost, url+"/v2/models/double/infer", []byte(inferBody), infer.TenantHeader, tenant); got.status != http.StatusOK {
+		t.Errorf("%s by REST: %d %s", tenant, got.status, got.body)
+	}
+	ctx := metadata.AppendToOutgoingContext(t.Context(), infer.TenantHeader, tenant)
+	if err := conn.Invoke(ctx, service+"ModelInfer", request("double", "", 1, 2), &inferpb.ModelInferResponse{}); err != nil {
+		t.Errorf("%s by gRPC: %v", tenant, err)
+	}
+}
+
+// dialRaw opens a connection that reads little, and sends what is given.
+func dialRaw(t *testing.T, url, request string) net.Conn {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetReadBuffer(4 << 10)
+	}
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// TestAnnouncedBodiesTakeNoMemory holds that requests which announce much and send
+// little cost nobody their calls, not even their own tenant.
+func TestAnnouncedBodiesTakeNoMemory(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	ts := start(t, serve.Config{Backend: f, Repository: f, Limits: serve.Limits{MaxBody: mib, Inflight: 12 * mib, InflightWait: time.Millisecond}})
+	conn := dial(t, ts.URL)
+	for range 16 {
+		dialRaw(t, ts.URL, fmt.Sprintf("POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\n%s: a\r\nContent-Length: %d\r\n\r\n{", infer.TenantHeader, mib))
+	}
+	for range 10 {
+		double(t, ts.URL, conn, "a")
+		double(t, ts.URL, conn, "b")
+	}
+}
+
+// TestBodiesThatStayLeaveAnotherTenantItsHalf holds that a tenant whose bodies are a
+// byte short of whole has at most half of the memory: more of its own are refused, and
+// another's are answered.
+func TestBodiesThatStayLeaveAnotherTenantItsHalf(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	ts := start(t, serve.Config{Backend: f, Repository: f, Limits: serve.Limits{MaxBody: mib, Inflight: 12 * mib, InflightWait: time.Millisecond}})
+	conn := dial(t, ts.URL)
+	body := fmt.Sprintf("POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\n%s: a\r\nContent-Length: %d\r\n\r\n{%s", infer.TenantHeader, mib, strings.Repeat(" ", mib-2))
+	for range 16 {
+		dialRaw(t, ts.URL, body)
+	}
+	refused := false
+	for !refused && t.Context().Err() == nil { // once they have arrived
+		got := send(t, http.MethodPost, ts.URL+"/v2/models/double/infer", []byte(inferBody+strings.Repeat(" ", mib-len(inferBody))), infer.TenantHeader, "a")
+		refused = got.status == problem.Overloaded.Row().Status
+		double(t, ts.URL, conn, "b")
+	}
+	for range 10 {
+		double(t, ts.URL, conn, "b")
+	}
+}
+
+// TestAnswersThatAreNotReadAreCharged holds that answers nobody reads stay charged
+// to their tenant, whose further ones are refused, and that another's go on.
+func TestAnswersThatAreNotReadAreCharged(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	ts := start(t, serve.Config{Backend: f, Repository: f, Limits: serve.Limits{MaxBody: mib, Inflight: 5 * wideBytes, InflightWait: time.Millisecond}})
+	conn := dial(t, ts.URL)
+	head := fmt.Sprintf("POST /v2/models/wide/infer HTTP/1.1\r\nHost: x\r\n%s: a\r\nContent-Length: ", infer.TenantHeader)
+	body := strings.Replace(inferBody, `"inputs"`, `"parameters":{"binary_data_output":true},"inputs"`, 1)
+	held := make([]net.Conn, 2)
+	for i := range held {
+		held[i] = dialRaw(t, ts.URL, fmt.Sprintf("%s%d\r\n\r\n%s", head, len(body), body))
+		if _, err := io.ReadFull(held[i], make([]byte, 100)); err != nil { // its answer has begun
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		got := send(t, http.MethodPost, ts.URL+"/v2/models/wide/infer", []byte(body), infer.TenantHeader, "a")
+		got.failed(t, problem.Overloaded)
+		double(t, ts.URL, conn, "a")
+		double(t, ts.URL, conn, "b")
+	}
+	for _, c := range held { // what was not read comes back
+		_ = c.Close()
+	}
+	for {
+		if got := send(t, http.MethodPost, ts.URL+"/v2/models/wide/infer", []byte(body), infer.TenantHeader, "a"); got.status == http.StatusOK {
+			break
+		}
+		if t.Context().Err() != nil {
+			t.Fatal("the memory never came back")
+		}
+	}
+}
+
+// TestSmallMessagesThatDecodeIntoMuch holds that messages which are small on the wire
+// and large decoded are refused before they are decoded, compressed or not.
+func TestSmallMessagesThatDecodeIntoMuch(t *testing.T) { //nolint:paralleltest // it measures what the process allocates
+	f := newFake()
+	ts := start(t, serve.Config{Backend: f, Repository: f, Limits: serve.Limits{MaxBody: 4 * mib, Inflight: 48 * mib, InflightWait: time.Millisecond}})
+	conn := dial(t, ts.URL)
+	for name, tc := range map[string]struct {
+		unit string
+		code string
+	}{
+		"inputs":             {"\x2a\x00", "3"},
+		"outputs":            {"\x32\x00", "3"},
+		"raw_input_contents": {"\x3a\x00", "8"},
+		"parameters":         {"\x22\x00", "3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			message := []byte("\x0a\x06double" + strings.Repeat(tc.unit, 2*mib-8))
+			var zipped bytes.Buffer
+			z := gzip.NewWriter(&zipped)
+			_, _ = z.Write(message)
+			_ = z.Close()
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for flag, data := range map[byte][]byte{0: message, 1: zipped.Bytes()} {
+				if got := rawGRPC(t, ts.URL, flag, data); got != tc.code {
+					t.Errorf("status %s, want %s", got, tc.code)
+				}
+			}
+			runtime.ReadMemStats(&after)
+			if took := after.TotalAlloc - before.TotalAlloc; took > 100*mib {
+				t.Errorf("two messages of 4 MiB took %d MiB", took/mib)
+			}
+			double(t, ts.URL, conn, "b")
+		})
+	}
+}
+
+// rawGRPC sends one frame for the tenant a and returns the status.
+func rawGRPC(t *testing.T, url string, flag byte, message []byte) string {
+	t.Helper()
+	frame := []byte{flag, byte(len(message) >> 24), byte(len(message) >> 16), byte(len(message) >> 8), byte(len(message))}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+service+"ModelInfer", io.MultiReader(bytes.NewReader(frame), bytes.NewReader(message)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/grpc")
+	req.Header.Set("Grpc-Encoding", "gzip")
+	req.Header.Set(infer.TenantHeader, "a")
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadAll(resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	if status := resp.Header.Get("Grpc-Status"); status != "" { // without a message
+		return status
+	}
+	return resp.Trailer.Get("Grpc-Status")
+}
