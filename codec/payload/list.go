@@ -22,10 +22,7 @@ func (l *List[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		*l = nil
 		return dec.SkipValue()
 	case '[':
-	default:
-		if err := dec.SkipValue(); err != nil {
-			return err
-		}
+	default: // an object is not read: the reader would keep its names
 		return problem.Invalid(field, "got a JSON %s; expected an array", kind)
 	}
 	if _, err := dec.ReadToken(); err != nil {

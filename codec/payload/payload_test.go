@@ -49,6 +49,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"not s3":             {`{"image":{"ref":"http://b/k"}}`, "image.ref", "s3://", problem.InvalidArgument},
 		"empty object":       {`{"image":{}}`, "image.ref", "s3://", problem.InvalidArgument},
 		"type is a number":   {`{"image":{"ref":"s3://b/k","content_type":1}}`, "image.content_type", "a string", problem.InvalidArgument},
+		"type is an object":  {`{"image":{"ref":"s3://b/k","content_type":{"a":1}}}`, "image.content_type", "a string", problem.InvalidArgument},
+		"size is an array":   {`{"image":{"ref":"s3://b/k","size":[1]}}`, "image.size", "got a JSON", problem.InvalidArgument},
 		"size is text":       {`{"image":{"ref":"s3://b/k","size":"123"}}`, "image.size", "non-negative integer", problem.InvalidArgument},
 		"size is negative":   {`{"image":{"ref":"s3://b/k","size":-1}}`, "image.size", "non-negative integer", problem.InvalidArgument},
 		"size is a fraction": {`{"image":{"ref":"s3://b/k","size":1.5}}`, "image.size", "non-negative integer", problem.InvalidArgument},

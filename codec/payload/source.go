@@ -50,9 +50,9 @@ func (s *Source) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		return nil
 	case '{':
 		var form struct {
-			Ref         *string        `json:"ref"`
-			ContentType jsontext.Value `json:"content_type"`
-			Size        jsontext.Value `json:"size"`
+			Ref         *string `json:"ref"`
+			ContentType hint    `json:"content_type"`
+			Size        hint    `json:"size"`
 		}
 		if err := json.UnmarshalDecode(dec, &form, json.RejectUnknownMembers(true)); err != nil {
 			return err
@@ -71,17 +71,38 @@ func (s *Source) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	}
 }
 
+// hint is a value that is looked at and not kept, for as long as it is no object or
+// array, of which the reader would keep each name.
+type hint struct {
+	kind jsontext.Kind // 0 where it is absent
+	text string        // of a number
+}
+
+// UnmarshalJSONFrom reads the value.
+func (h *hint) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	h.kind = dec.PeekKind()
+	if h.kind == '{' || h.kind == '[' {
+		return problem.Invalid(problem.Path(dec.StackPointer().Tokens()), "got a JSON %s; expected a string or a number", h.kind)
+	}
+	value, err := dec.ReadValue()
+	const digits = 32 // of a size, at most, and some more
+	if h.kind == '0' && len(value) <= digits {
+		h.text = string(value)
+	}
+	return err
+}
+
 // storedFacts holds what comes with a stored input to its form. The values are
 // hints: the store knows the size, and a codec looks at the content. A null is
 // as good as none.
-func storedFacts(field string, contentType, size jsontext.Value) error {
-	if contentType != nil && contentType.Kind() != '"' && contentType.Kind() != 'n' {
-		return problem.Invalid(field+".content_type", "got a JSON %s; expected a string", contentType.Kind())
+func storedFacts(field string, contentType, size hint) error {
+	if contentType.kind != 0 && contentType.kind != '"' && contentType.kind != 'n' {
+		return problem.Invalid(field+".content_type", "got a JSON %s; expected a string", contentType.kind)
 	}
-	if size == nil || size.Kind() == 'n' {
+	if size.kind == 0 || size.kind == 'n' {
 		return nil
 	}
-	if _, err := strconv.ParseUint(string(size), 10, 63); err != nil {
+	if _, err := strconv.ParseUint(size.text, 10, 63); err != nil {
 		return problem.Invalid(field+".size", "expected its bytes, a non-negative integer")
 	}
 	return nil
@@ -112,6 +133,9 @@ func (s *Source) inline(ctx context.Context, in serve.Payload) ([]byte, error) {
 	}
 	text := in.Body[s.start+1 : s.end-1]
 	if bytes.IndexByte(text, '\\') >= 0 { // "\/" is how some writers put a slash
+		if err := reserve(ctx, in, len(text)); err != nil {
+			return nil, err
+		}
 		plain, err := jsontext.AppendUnquote(nil, in.Body[s.start:s.end])
 		if err != nil {
 			return nil, problem.Invalid(s.field, "expected a base64 string")

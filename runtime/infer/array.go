@@ -278,6 +278,10 @@ func excerptString(text []byte) string {
 	if len(value) <= mostExcerpt {
 		return string(value)
 	}
+	const decoded = 4 << 10 // bytes, at most
+	if len(value) > decoded {
+		return fmt.Sprintf("a string of %d bytes", len(value)-2)
+	}
 	content, err := jsontext.AppendUnquote(nil, value)
 	if err != nil {
 		return "a string"

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -28,8 +27,8 @@ type Limits struct {
 	// Elements bounds the elements of each tensor; 0 is no bound.
 	Elements int64
 
-	// Reserve, when set, is asked before a tensor's memory is allocated, with
-	// its bytes. Its error ends the decoding.
+	// Reserve, when set, is asked before memory is allocated for a tensor, a text or an
+	// object's names, with its bytes. Its error ends the decoding.
 	Reserve func(bytes int64) error
 }
 
@@ -116,10 +115,10 @@ func DecodeResponse(body []byte, headerLength int, limits Limits) (*Response, er
 }
 
 // CheckJSON checks that text is one JSON value by the rules DecodeRequest keeps:
-// no duplicate names, valid UTF-8, numbers within float64's range, nesting of at
-// most MaxDepth. Errors are problems that name the field.
-func CheckJSON(text []byte) error {
-	d, err := newDecoder(text, NoHeader, Limits{})
+// no duplicate names, at most 1,024 members of an object, valid UTF-8, numbers within
+// float64's range, nesting of at most MaxDepth. Errors are problems that name the field.
+func CheckJSON(text []byte, limits Limits) error {
+	d, err := newDecoder(text, NoHeader, limits)
 	if err != nil {
 		return err
 	}
@@ -143,6 +142,7 @@ type decoder struct {
 	limits Limits
 	sizes  []int64 // binary_data_size of each tensor; -1 when its data was in JSON
 	isJSON bool    // the whole body is JSON
+	credit int64   // bytes that were charged and are not used
 }
 
 func newDecoder(body []byte, headerLength int, limits Limits) (*decoder, error) {
@@ -170,17 +170,17 @@ func newDecoder(body []byte, headerLength int, limits Limits) (*decoder, error) 
 // what bodies need.
 //
 //nolint:gochecknoglobals // memory for any goroutine, as sync.Pool is for
-var tokenizers = sync.Pool{New: func() any { return jsontext.NewDecoder(new(bytes.Buffer)) }}
+var tokenizers = sync.Pool{New: func() any { return jsontext.NewDecoder(new(bytes.Buffer), options()) }}
 
 func tokenizer(text []byte) *jsontext.Decoder {
 	t := tokenizers.Get().(*jsontext.Decoder) //nolint:forcetypeassert // nothing else is put there
-	t.Reset(bytes.NewBuffer(text))
+	t.Reset(bytes.NewBuffer(text), options())
 	return t
 }
 
 // close gives the tokenizer back.
 func (d *decoder) close() {
-	d.json.Reset(new(bytes.Buffer)) // the body is not its own
+	d.json.Reset(new(bytes.Buffer), options()) // the body is not its own
 	tokenizers.Put(d.json)
 	d.json = nil
 }
@@ -213,8 +213,16 @@ func (d *decoder) object(path where, member func(name string) error) error {
 	if err := d.open(path, '{', "an object"); err != nil {
 		return err
 	}
+	var seen memberSet
 	for d.json.PeekKind() != '}' {
-		name, err := d.readString()
+		if d.json.PeekKind() != '"' { // what is no name is the tokenizer's to refuse
+			_, err := d.json.ReadToken()
+			return d.syntax(err)
+		}
+		name, err := d.name()
+		if err == nil {
+			err = seen.add(d, name)
+		}
 		if err != nil {
 			return err
 		}
@@ -292,18 +300,22 @@ func (d *decoder) text(path where, into *string) error {
 	return err
 }
 
-// readString reads a member's name, or a string. The protocol's own names cost no
-// memory.
-func (d *decoder) readString() (string, error) {
-	quoted, err := d.json.ReadValue()
-	if err != nil {
-		return "", d.syntax(err)
-	}
+// unquote is what a JSON string stands for, which is charged. The protocol's own names
+// cost no memory.
+func (d *decoder) unquote(quoted jsontext.Value) (string, error) {
 	inner := quoted[1 : len(quoted)-1]
-	if bytes.IndexByte(inner, '\\') < 0 {
+	plain := bytes.IndexByte(inner, '\\') < 0
+	if plain {
 		if name := known(inner); name != "" {
 			return name, nil
 		}
+	}
+	if len(inner) > smallText {
+		if err := d.charge(len(inner)); err != nil {
+			return "", err
+		}
+	}
+	if plain {
 		return string(inner), nil
 	}
 	text, err := jsontext.AppendUnquote(nil, quoted)
@@ -338,28 +350,6 @@ func known(text []byte) string {
 		return "id"
 	}
 	return string(dataType(text))
-}
-
-// skip reads a value that means nothing here, but keeps the rules all the same.
-func (d *decoder) skip() error {
-	depth := d.json.StackDepth()
-	for {
-		token, err := d.json.ReadToken()
-		if err != nil {
-			return d.syntax(err)
-		}
-		if d.json.StackDepth() > MaxDepth {
-			return problem.Invalid(problem.Path(d.json.StackPointer().Tokens()), "nested deeper than %d", MaxDepth)
-		}
-		if token.Kind() == '0' {
-			if _, err := strconv.ParseFloat(token.String(), 64); err != nil {
-				return problem.Invalid(problem.Path(d.json.StackPointer().Tokens()), "%s is out of range", quote(token.String()))
-			}
-		}
-		if d.json.StackDepth() == depth {
-			return nil
-		}
-	}
 }
 
 // syntax is the problem of a fault that the tokenizer found.

@@ -32,6 +32,9 @@ func (d *decoder) requestParameters(req *Request) error {
 		}
 		v, err := d.parameter(path)
 		if err == nil {
+			err = d.charge(memberBytes)
+		}
+		if err == nil {
 			req.Parameters = req.Parameters.with(name, v)
 		}
 		return err
@@ -122,18 +125,26 @@ func (d *decoder) parameter(path where) (any, error) {
 		return nil, d.unexpected(path, "a boolean, number or string")
 	default:
 	}
+	switch d.json.PeekKind() {
+	case '"':
+		return d.readString()
+	case '0':
+		return d.number(path)
+	default:
+	}
 	token, err := d.json.ReadToken()
 	if err != nil {
 		return nil, d.syntax(err)
 	}
-	switch token.Kind() {
-	case 't', 'f':
-		return token.Bool(), nil
-	case '"':
-		return token.String(), nil
-	default:
+	return token.Bool(), nil
+}
+
+// number reads a number: an int64 where it is one, else a float64.
+func (d *decoder) number(path where) (any, error) {
+	text, err := d.readNumber()
+	if err != nil {
+		return nil, err
 	}
-	text := token.String()
 	if i, err := strconv.ParseInt(text, 10, 64); err == nil && text != "-0" {
 		return i, nil
 	}
@@ -144,19 +155,46 @@ func (d *decoder) parameter(path where) (any, error) {
 	return f, nil
 }
 
+// float reads a number that means nothing, within float64's range.
+func (d *decoder) float() (float64, error) {
+	text, err := d.readNumber()
+	if err != nil {
+		return 0, err
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return 0, problem.Invalid(problem.Path(d.json.StackPointer().Tokens()), "%s is out of range", quote(text))
+	}
+	return f, nil
+}
+
+// readNumber reads a number's text, which is charged where it is long.
+func (d *decoder) readNumber() (string, error) {
+	text, err := d.json.ReadValue()
+	if err != nil {
+		return "", d.syntax(err)
+	}
+	if len(text) > smallText {
+		if err := d.charge(len(text)); err != nil {
+			return "", err
+		}
+	}
+	return string(text), nil
+}
+
 // natural reads an integer that is not negative. In JSON 1, 1.0 and 1e0 are one
 // number (RFC 8259, 6; JSON Schema, 6.1.1).
 func (d *decoder) natural(path where, what string) (int64, error) {
 	if got := d.json.PeekKind(); got != '0' && got != 0 {
 		return 0, d.unexpected(path, what)
 	}
-	text, err := d.json.ReadValue()
+	text, err := d.readNumber()
 	if err != nil {
-		return 0, d.syntax(err)
+		return 0, err
 	}
-	n, ok := wholeNumber(string(text))
+	n, ok := wholeNumber(text)
 	if !ok || n < 0 {
-		return 0, problem.Invalid(path.String(), "expected %s, an integer from 0 to %d; got %s", what, int64(math.MaxInt64), excerpt(text))
+		return 0, problem.Invalid(path.String(), "expected %s, an integer from 0 to %d; got %s", what, int64(math.MaxInt64), excerpt([]byte(text)))
 	}
 	return n, nil
 }

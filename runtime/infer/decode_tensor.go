@@ -72,6 +72,9 @@ func (d *decoder) tensorData(path where, t *Tensor, seen *tensorText, values *ar
 		return d.syntax(err)
 	}
 	if !seen.dataType {
+		if err := d.charge(len(text)); err != nil {
+			return err
+		}
 		seen.data = text.Clone()
 		return nil
 	}

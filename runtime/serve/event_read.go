@@ -32,15 +32,19 @@ const (
 	contentTypeName = "datacontenttype"
 )
 
-// maxMembers bounds what one event may have beside its data. Headers have a
-// bound of their own.
-const maxMembers = 256
+// What one event may have beside its data: members, and bytes of them, as much as
+// those who hand events on must take (CloudEvents 1.0.2, 4). Headers have a bound of
+// their own.
+const (
+	maxMembers    = 256
+	maxAttributes = 64 << 10
+)
 
 // readEvent reads the event a request holds. The SDK's reader is not used: where
 // a member's meaning depends on one that stands behind it, that reader decodes
 // the text between the two instead of the value, and it takes null for data.
-func readEvent(form form, body []byte, r *http.Request) (event.Event, error) {
-	var a attributes
+func readEvent(form form, body []byte, r *http.Request, reserve func(bytes int64) error) (event.Event, error) {
+	a := attributes{reserve: reserve}
 	var err error
 	switch form {
 	case structuredEvent:
@@ -63,6 +67,7 @@ type attributes struct {
 	prefix  string // of an attribute's name in errors
 	context event.EventContextV1
 	data    []byte
+	reserve func(bytes int64) error // before the data is decoded
 }
 
 // invalid is the fault of one attribute.
@@ -212,7 +217,7 @@ func (a *attributes) readStructured(body []byte, media string) error {
 		return problem.New(problem.UnsupportedMedia, "expected structured events as %s", eventJSON)
 	}
 	body = infer.WithoutMark(body)
-	if err := infer.CheckJSON(body); err != nil {
+	if err := infer.CheckJSON(body, infer.Limits{Reserve: a.reserve}); err != nil {
 		return err
 	}
 	if jsontext.Value(body).Kind() != '{' {
@@ -244,14 +249,20 @@ type members map[string]jsontext.Value
 
 // membersOf reads the members of an object, which has been checked.
 func membersOf(object []byte) (members, error) {
-	reader := jsontext.NewDecoder(bytes.NewBuffer(object)) // which reads it where it is
-	found := members{}
+	reader := jsontext.NewDecoder(bytes.NewBuffer(object), jsontext.AllowDuplicateNames(true)) // which reads it where it is
+	found, attributes := members{}, 0
 	_, err := reader.ReadToken()
 	for err == nil && reader.PeekKind() == '"' {
 		if len(found) > maxMembers {
 			return nil, problem.Invalid("body", "expected an event of at most %d members", maxMembers)
 		}
-		err = found.read(object, reader)
+		var n int
+		if n, err = found.read(object, reader); err == nil {
+			attributes += n
+		}
+		if attributes > maxAttributes {
+			return nil, problem.Invalid("body", "expected an event of at most %d bytes beside its data", maxAttributes)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read an event that has been checked: %w", err)
@@ -259,21 +270,25 @@ func membersOf(object []byte) (members, error) {
 	return found, nil
 }
 
-// read reads one member.
-func (m members) read(object []byte, reader *jsontext.Decoder) error {
+// read reads one member, and returns its bytes where it is not data. Names are short,
+// as they were checked.
+func (m members) read(object []byte, reader *jsontext.Decoder) (bytes int, err error) {
 	token, err := reader.ReadToken()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	name := token.String()
 	value, err := reader.ReadValue()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if end := reader.InputOffset(); value.Kind() != 'n' {
 		m[name] = object[end-int64(len(value)) : end]
 	}
-	return nil
+	if name != dataMember && name != base64Member {
+		bytes = len(name) + len(value)
+	}
+	return bytes, nil
 }
 
 // text is a member that is a string; false where it is none, or absent.
@@ -312,6 +327,11 @@ func (a *attributes) setValue(m members, name string) error {
 func (a *attributes) setData(m members) (err error) {
 	value, isData := m[dataMember]
 	encoded, isBase64 := m[base64Member]
+	if isData || isBase64 { // its text, and what a text stands for
+		if err := a.reserve(int64(len(value) + 2*len(encoded))); err != nil {
+			return err
+		}
+	}
 	switch {
 	case isData && isBase64:
 		return a.invalid(base64Member, "expected either data or data_base64; got both")

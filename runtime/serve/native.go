@@ -97,6 +97,11 @@ func (s *Server) answer(ctx context.Context, c *call, held memory.Holder, r *htt
 		return s.cfg.Open(ctx, storage, "ref", ref)
 	}
 	in.Reserve = held.Take
+	if in.ContentType == "application/json" { // a form's texts are copies of it
+		if err := held.Take(ctx, int64(len(in.Body))); err != nil {
+			return nil, err
+		}
+	}
 	var out bytes.Buffer
 	err = s.guard(ctx, func() error {
 		answer, err := s.cfg.Codec.Answer(ctx, in, run)

@@ -268,17 +268,18 @@ func TestBodiesUnlikeTheirHeaders(t *testing.T) {
 func TestMemoryBudget(t *testing.T) {
 	t.Parallel()
 	f := newFake()
-	ts := start(t, serve.Config{Backend: f, Repository: f, Limits: serve.Limits{MaxBody: 1000, Inflight: 4000, InflightWait: time.Millisecond}})
+	ts := start(t, serve.Config{Backend: f, Repository: f, Limits: serve.Limits{MaxBody: 20_000, Inflight: 240_000, InflightWait: time.Millisecond}})
 	body := func(n int) []byte {
 		return []byte(strings.Replace(inferBody, `"7"`, `"`+strings.Repeat("7", n)+`"`, 1))
 	}
-	// Five of 900 bytes do not fit into 4000: four run and wait, one is refused.
+	// Four of 18,000 bytes, and as much for their ids, do not fit into the half of a
+	// tenant: three run and wait, one is refused.
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	for range 4 {
+	for range 3 {
 		go func() {
 			defer func() { done <- struct{}{} }()
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, ts.URL+"/v2/models/slow/infer", bytes.NewReader(body(900)))
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, ts.URL+"/v2/models/slow/infer", bytes.NewReader(body(18_000)))
 			if err != nil {
 				t.Error(err)
 				return
@@ -288,20 +289,20 @@ func TestMemoryBudget(t *testing.T) {
 			}
 		}()
 	}
-	for range 4 {
+	for range 3 {
 		<-f.started
 	}
-	got := send(t, http.MethodPost, ts.URL+"/v2/models/double/infer", body(900))
+	got := send(t, http.MethodPost, ts.URL+"/v2/models/double/infer", body(18_000))
 	got.failed(t, problem.Overloaded)
 	if got.header.Get("Retry-After") != "1" {
 		t.Errorf("Retry-After %q", got.header.Get("Retry-After"))
 	}
 	cancel() // the clients leave: their runs end, and the memory is free
-	for range 4 {
+	for range 3 {
 		<-done
 	}
 	for {
-		if got := send(t, http.MethodPost, ts.URL+"/v2/models/double/infer", body(900)); got.status == http.StatusOK {
+		if got := send(t, http.MethodPost, ts.URL+"/v2/models/double/infer", body(18_000)); got.status == http.StatusOK {
 			break
 		}
 		if t.Context().Err() != nil {

@@ -191,3 +191,40 @@ func rawGRPC(t *testing.T, url string, flag byte, message []byte) string {
 	}
 	return resp.Trailer.Get("Grpc-Status")
 }
+
+// TestEventsThatTakeMuch holds that an event of many or long attributes is refused
+// before they are kept.
+func TestEventsThatTakeMuch(t *testing.T) { //nolint:paralleltest // it measures what the process allocates
+	f := newFake()
+	ts := start(t, serve.Config{Backend: f, Repository: f, Codec: echo{}, Function: "double"})
+	many := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `"a%07d":1,`, i)
+		}
+		return b.String()
+	}
+	for name, tc := range map[string]struct{ members, detail string }{
+		"many attributes":             {many(100_000), "at most 1024 members"},
+		"some more than may be":       {many(300), "at most 256 members"},
+		"an attribute of many":        {`"other":{` + strings.TrimSuffix(many(100_000), ",") + `},`, "at most 1024 members"},
+		"a long attribute":            {`"subject":"` + strings.Repeat("x", mib) + `",`, "at most 65536 bytes beside its data"},
+		"long attributes":             {`"subject":"` + strings.Repeat("x", 40_000) + `","other":"` + strings.Repeat("x", 40_000) + `",`, "at most 65536 bytes beside its data"},
+		"data of many":                {`"data":{` + strings.TrimSuffix(many(100_000), ",") + `},`, "at most 1024 members"},
+		"an attribute of a long name": {`"` + strings.Repeat("x", mib) + `":1,`, "at most 1024 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := []byte(`{"specversion":"1.0",` + tc.members + `"id":"1","source":"x","type":"x"}`)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			got := send(t, http.MethodPost, ts.URL+"/", body, "Content-Type", "application/cloudevents+json")
+			runtime.ReadMemStats(&after)
+			if e := got.failed(t, problem.InvalidArgument); !strings.Contains(e.Detail, tc.detail) {
+				t.Errorf("%s, want %q", e.Detail, tc.detail)
+			}
+			if took := after.TotalAlloc - before.TotalAlloc; took > uint64(8*len(body)+mib) {
+				t.Errorf("%d bytes took %d", len(body), took)
+			}
+		})
+	}
+}
