@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"image"
-	"image/color"
 	"image/gif"
 	"image/jpeg"
 	"image/png"
 	"io"
-	"math"
 	"strconv"
 
 	"golang.org/x/image/tiff"
@@ -45,16 +43,17 @@ type format struct {
 	tidy   func(data []byte) (*source, error)
 	config func(*reader) (image.Config, error)
 	decode func(*reader) (image.Image, error)
+	cost   func(*source, image.Config) int64 // bytes that decoding holds
 }
 
 func formats() []format {
 	return []format{
-		{"PNG", []string{pngSignature}, tidyPNG, library(png.DecodeConfig), library(png.Decode)},
-		{"JPEG", []string{"\xff\xd8"}, tidyJPEG, library(jpeg.DecodeConfig), library(jpeg.Decode)},
-		{"WebP", []string{"RIFF????WEBPVP8"}, tidyWebP, library(webp.DecodeConfig), library(webp.Decode)},
-		{"GIF", []string{"GIF8?a"}, tidyGIF, library(gif.DecodeConfig), library(gif.Decode)},
-		{"BMP", []string{"BM"}, asItIs, configBMP, decodeBMP},
-		{"TIFF", []string{"II\x2A\x00", "MM\x00\x2A", "II\x2B\x00", "MM\x00\x2B"}, tidyTIFF, library(tiff.DecodeConfig), library(tiff.Decode)},
+		{"PNG", []string{pngSignature}, tidyPNG, library(png.DecodeConfig), library(png.Decode), costPNG},
+		{"JPEG", []string{"\xff\xd8"}, tidyJPEG, library(jpeg.DecodeConfig), library(jpeg.Decode), costJPEG},
+		{"WebP", []string{"RIFF????WEBPVP8"}, tidyWebP, library(webp.DecodeConfig), library(webp.Decode), costWebP},
+		{"GIF", []string{"GIF8?a"}, tidyGIF, library(gif.DecodeConfig), library(gif.Decode), costGIF},
+		{"BMP", []string{"BM"}, asItIs, configBMP, decodeBMP, costBMP},
+		{"TIFF", []string{"II\x2A\x00", "MM\x00\x2A", "II\x2B\x00", "MM\x00\x2B"}, tidyTIFF, library(tiff.DecodeConfig), library(tiff.Decode), costTIFF},
 	}
 }
 
@@ -106,7 +105,7 @@ func Decode(ctx context.Context, data []byte, opts Options) (*Image, error) {
 	if s.config != nil {
 		cfg = *s.config
 	}
-	if err := admit(ctx, cfg, s.jpeg, opts); err != nil {
+	if err := admit(ctx, f, s, cfg, opts); err != nil {
 		return nil, err
 	}
 	src, err := pixels(ctx, f, s, seen, opts)
@@ -157,7 +156,7 @@ func pixels(ctx context.Context, f format, s *source, seen image.Config, opts Op
 }
 
 // admit holds an image's size against the bounds.
-func admit(ctx context.Context, cfg image.Config, about frame, opts Options) error {
+func admit(ctx context.Context, f format, s *source, cfg image.Config, opts Options) error {
 	limit := opts.MaxPixels
 	if limit <= 0 {
 		limit = DefaultMaxPixels
@@ -171,42 +170,13 @@ func admit(ctx context.Context, cfg image.Config, about frame, opts Options) err
 		e.Code = problem.PayloadTooLarge
 		return e
 	}
-	if about.scans > maxScans {
-		return problem.Invalid(opts.Field, "a JPEG of %d scans; expected at most %d", about.scans, maxScans)
+	if s.jpeg.scans > maxScans {
+		return problem.Invalid(opts.Field, "a JPEG of %d scans; expected at most %d", s.jpeg.scans, maxScans)
 	}
 	if opts.Reserve == nil {
 		return nil
 	}
-	const packed = 3 // our own copy
-	return opts.Reserve(ctx, w*h*(packed+decoderBytes(cfg.ColorModel, about)))
-}
-
-// decoderBytes is what a decoder holds per pixel, at most.
-func decoderBytes(model color.Model, about frame) int64 {
-	if about.samples > 0 {
-		const coefficient = 4 // bytes
-		each := 1.0
-		if about.progressive {
-			each += coefficient
-		}
-		return int64(math.Ceil(about.samples * each))
-	}
-	switch model {
-	case color.GrayModel:
-		return 1
-	case color.Gray16Model:
-		return 2
-	case color.YCbCrModel:
-		return 3
-	case color.RGBA64Model, color.NRGBA64Model:
-		return 8
-	case color.NYCbCrAModel:
-		return 8 // the alpha plane is decoded as a picture of its own
-	}
-	if _, ok := model.(color.Palette); ok {
-		return 1
-	}
-	return 4
+	return opts.Reserve(ctx, ownBytes(cfg)+f.cost(s, cfg))
 }
 
 func sniff(data []byte) (format, bool) {

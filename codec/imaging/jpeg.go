@@ -12,6 +12,9 @@ type frame struct {
 	progressive bool    // so that all coefficients are held at once
 	restarts    bool    // in a scan of one component of several
 	samples     float64 // per pixel, 1 to 4; 0 if not known
+
+	across, down int  // blocks of 8×8 in an MCU
+	converted    bool // the decoder makes another picture of the samples
 }
 
 // JPEG's markers (ITU-T T.81, table B.1), each behind 0xff.
@@ -155,6 +158,9 @@ func (f *jpegFile) frame(segment []byte) error {
 	}
 	factors := factorsOf(f.header)
 	f.jpeg.samples = samplesPerPixel(factors)
+	if f.jpeg.across, f.jpeg.down = largest(factors); len(factors) == 1 {
+		f.jpeg.across, f.jpeg.down = 1, 1
+	}
 	if !readFactors(factors) {
 		return refusal("a JPEG with components sampled " + printedFactors(factors))
 	}
@@ -204,6 +210,11 @@ func (f *jpegFile) metadata(body []byte) {
 // components named R, G and B for these whatever Adobe's segment says, but not
 // in a JFIF file.
 func (f *jpegFile) firstScan() {
+	named := ""
+	for _, c := range factorsOf(f.header) {
+		named += string(rune(c.name))
+	}
+	f.jpeg.converted = f.components == 4 || named == "RGB" || f.adobe && f.transform == 0
 	if f.components == 3 && f.adobe && f.transform != 0 {
 		f.add([]byte("\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"))
 	}

@@ -15,8 +15,10 @@ type source struct {
 	cut   bool     // the file ends before its picture does
 	torn  bool     // there were more than maxParts, and some are missing
 
-	exif, xmp []byte // where the orientation is; nil if there is none
-	jpeg      frame  // of a JPEG
+	exif, xmp []byte     // where the orientation is; nil if there is none
+	jpeg      frame      // of a JPEG
+	webp      chunks     // of a WebP
+	tiff      blocksTIFF // of a TIFF
 
 	// What the decoder is given is not the picture itself: config is then the
 	// picture's, and after makes it of what was decoded.

@@ -67,6 +67,7 @@ func tidyTIFF(data []byte) (*source, error) {
 		return nil, err
 	}
 	t.translate()
+	t.size()
 	t.rewrite()
 	return t.source, nil
 }
@@ -241,6 +242,27 @@ func (t *tiffFile) translate() {
 	case depth == 2 || depth == 4 || samples == 2:
 		t.asBytes(photometric, depth, samples)
 	}
+}
+
+// blocksTIFF are the tiles or strips of a TIFF, as its decoder reads them.
+type blocksTIFF struct {
+	across, down  int // of the picture, in samples
+	width, height int // of one, at most
+	compression   int
+}
+
+// size notes how large the blocks are.
+func (t *tiffFile) size() {
+	b := blocksTIFF{across: t.value(tiffWidth, 0), down: t.value(tiffHeight, 0), compression: t.value(tiffCompression, tiffUncompressed)}
+	if b.width, b.height = t.value(tiffTileWidth, 0), t.value(tiffTileHeight, 0); b.width == 0 {
+		b.width, b.height = b.across, b.down
+		if rows := t.value(tiffRowsPerStrip, 0); rows > 0 {
+			b.height = min(rows, b.down)
+		}
+	}
+	const larger = 1024 // the decoder refuses blocks that are larger than this and the picture
+	b.width, b.height = min(b.width, max(b.across+16, larger)), min(b.height, max(b.down+16, larger))
+	t.tiff = b
 }
 
 // estimate sets how long strips are where the file does not, as libtiff does:

@@ -8,6 +8,12 @@ const (
 	webpAlpha           = 0x10
 )
 
+// chunks are the sizes of a WebP's, in bytes.
+type chunks struct {
+	pixels, alpha int64
+	lossless      bool
+}
+
 // tidyWebP keeps of a WebP what its picture is made of. Profiles, chunks that
 // are not known and what follows the picture are passed over, and transparency
 // is there where its chunk is, whatever the header says.
@@ -62,6 +68,7 @@ func (s *source) containWebP(canvas, alpha, pixels []byte) {
 	} else {
 		canvas, alpha = nil, nil
 	}
+	s.webp = chunks{pixels: int64(len(pixels)), alpha: int64(len(alpha)), lossless: !lossy}
 	head := []byte("RIFF____WEBP")
 	s.add(head)
 	for _, chunk := range [][]byte{canvas, alpha, pixels} {
