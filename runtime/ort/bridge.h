@@ -34,7 +34,9 @@ OrtStatus *ms_env(const OrtApi *a, OrtEnv **env);
 // ms_pool is the main memory that a session's operators and its runs have, in
 // place of ONNX Runtime's arena: see bridge_memory.c.
 typedef struct ms_pool ms_pool;
-ms_pool *ms_pool_new(void);  // NULL without memory
+// most is how many bytes its runs may have at once; 0 is no bound.
+ms_pool *ms_pool_new(size_t most);  // NULL without memory
+void ms_pools_most(size_t most);    // the same of all pools, with what sessions are made of
 void ms_pool_free(ms_pool *p);
 int64_t ms_pool_size(ms_pool *p);  // bytes, in use or kept for later runs
 int64_t ms_pool_heap(ms_pool *p);  // the same as ms_heap counts them

@@ -61,6 +61,8 @@ struct ms_pool {
   size_t peak;     // of used_bytes
   size_t high;     // the same, since somebody asked
   size_t resting;  // used_bytes before the first run
+  size_t base;     // slab_bytes and own_bytes then
+  size_t most;     // bytes that runs may have beside those; 0 is no bound
   uint64_t turns;  // runs
   uint32_t frees;
   size_t blocks;
@@ -72,6 +74,9 @@ struct ms_pool {
 static _Thread_local ms_pool *working;
 static _Thread_local uint64_t running;
 
+// What all pools have, and what runs may make of that; 0 is no bound.
+static _Atomic size_t all_bytes, all_most;
+
 static ms_pool nobodys = {.mu = PTHREAD_MUTEX_INITIALIZER};
 static int poison;
 static void (*throw_bad_alloc)(void);
@@ -82,11 +87,15 @@ void ms_memory_library(void *handle) {
   *(void **)&throw_bad_alloc = dlsym(handle, "_ZSt17__throw_bad_allocv");
 }
 
-ms_pool *ms_pool_new(void) {
+ms_pool *ms_pool_new(size_t most) {
   ms_pool *p = calloc(1, sizeof *p);
-  if (p != NULL) pthread_mutex_init(&p->mu, NULL);
+  if (p == NULL) return NULL;
+  pthread_mutex_init(&p->mu, NULL);
+  p->most = most;
   return p;
 }
+
+void ms_pools_most(size_t most) { atomic_store(&all_most, most); }
 
 static unsigned class_of(size_t n, size_t *size) {
   if (n < ALIGN) n = ALIGN;
@@ -121,6 +130,7 @@ static void release(ms_pool *p, block *b) {
   p->blocks--;
   if (b->slab != NULL) return;
   p->own_bytes -= b->size;
+  atomic_fetch_sub(&all_bytes, b->size);
   free(b);
 }
 
@@ -128,6 +138,7 @@ static void destroy(ms_pool *p) {
   while (p->slabs != NULL) {
     slab *s = p->slabs;
     p->slabs = s->next;
+    atomic_fetch_sub(&all_bytes, s->bytes);
     free(s);
   }
   free(p);
@@ -145,6 +156,7 @@ static block *cut(ms_pool *p, size_t size) {
     *s = (slab){.next = p->slabs, .bytes = bytes, .heap = heap > 0 ? (size_t)heap : 0};
     p->slabs = s;
     p->slab_bytes += s->bytes;
+    atomic_fetch_add(&all_bytes, s->bytes);
     p->slab_heap += s->heap;
     p->room = (char *)memory + ALIGN;
     p->room_bytes = bytes - ALIGN;
@@ -167,7 +179,10 @@ static block *fresh(ms_pool *p, size_t size, unsigned class) {
   block *b = memory;
   *b = (block){.pool = p, .size = size, .class = class, .slab = size <= SMALL ? p->slabs : NULL};
   p->blocks++;
-  if (b->slab == NULL) p->own_bytes += size;
+  if (b->slab == NULL) {
+    p->own_bytes += size;
+    atomic_fetch_add(&all_bytes, size);
+  }
   return b;
 }
 
@@ -201,6 +216,7 @@ static void evict_slabs(ms_pool *p, uint64_t since, size_t most) {
     if (s == p->slabs) p->room_bytes = 0;  // it is the last one, which blocks are cut from
     *at = s->next;
     p->slab_bytes -= s->bytes;
+    atomic_fetch_sub(&all_bytes, s->bytes);
     p->slab_heap -= s->heap;
     free(s);
   }
@@ -232,6 +248,22 @@ enum { KEPT = 64 };
 static void make_room(ms_pool *p) {
   if (p->turns > KEPT && p->idle_bytes > p->peak) evict(p, p->turns - KEPT, p->peak);
   if (p->idle_bytes / 4 > p->peak) evict(p, UINT64_MAX, p->peak);
+}
+
+// over is whether so many bytes more are too much for the runs of a pool, or of all.
+static int over(ms_pool *p, size_t size) {
+  size_t has = p->slab_bytes + p->own_bytes, most = atomic_load(&all_most);
+  has = has > p->base ? has - p->base : 0;
+  return (p->most != 0 && (size > p->most || has > p->most - size)) ||
+         (most != 0 && (size > most || atomic_load(&all_bytes) > most - size));
+}
+
+// may_grow is whether a run may have a block that is not there: what is idle goes
+// first. What a session is made of is for whoever loads it to bound.
+static int may_grow(ms_pool *p, size_t size) {
+  if (running == 0 || !over(p, size)) return 1;
+  evict(p, UINT64_MAX, 0);
+  return !over(p, size);
 }
 
 void ms_pool_trim(ms_pool *p) {
@@ -286,7 +318,10 @@ void ms_work(ms_pool *p, int run) {
   running = run ? atomic_fetch_add(&runs, 1) + 1 : 0;
   if (p == NULL || !run) return;
   pthread_mutex_lock(&p->mu);
-  if (p->turns++ == 0) p->high = p->resting = p->used_bytes;
+  if (p->turns++ == 0) {
+    p->high = p->resting = p->used_bytes;
+    p->base = p->slab_bytes + p->own_bytes;
+  }
   pthread_mutex_unlock(&p->mu);
 }
 
@@ -302,7 +337,7 @@ static void *pool_alloc(OrtAllocator *self, size_t n) {
     b = take_idle(p, class);
     if (b == NULL) {
       make_room(p);
-      b = fresh(p, size, class);
+      b = may_grow(p, size) ? fresh(p, size, class) : NULL;
     }
     if (b != NULL) {
       b->turn = p->turns;

@@ -27,6 +27,14 @@ type Options struct {
 	// no bound. The CPU has none.
 	GPUMemory int64
 
+	// RunMemory bounds what runs of the session take of main memory at once, in bytes,
+	// for all that they compute on a CPU; 0 is no bound. A run that needs more is
+	// problem.PayloadTooLarge, as one that there is no memory for.
+	RunMemory int64
+
+	// MaxOutput bounds each output of a run, in bytes; 0 is no bound.
+	MaxOutput int64
+
 	// MemoryPattern lays the tensors of each shape out in one block, on top of
 	// what the arena has: docs/benchmarks.md has what it costs and gains.
 	MemoryPattern bool
@@ -70,6 +78,9 @@ func (l *Library) newOptions(opts Options) (*sessionOptions, Device, error) {
 	}
 	if opts.Threads < 0 {
 		return nil, "", fmt.Errorf("threads: expected 0 or more, got %d", opts.Threads)
+	}
+	if opts.RunMemory < 0 || opts.MaxOutput < 0 {
+		return nil, "", fmt.Errorf("memory of runs and their outputs: expected 0 or more, got %d and %d", opts.RunMemory, opts.MaxOutput)
 	}
 	if opts.GPUMemory < 0 {
 		return nil, "", fmt.Errorf("GPU memory: expected 0 or more, got %d", opts.GPUMemory)

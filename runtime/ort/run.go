@@ -154,6 +154,9 @@ func (c *call) preallocate(known []knownShape) error {
 		if err := setShape(slot, k.dims); err != nil {
 			return fmt.Errorf("output %q: %w", c.wanted[i], err)
 		}
+		if err := c.admitOutput(int64(k.bytes)); err != nil {
+			return err
+		}
 		b := c.s.lib.buffers.blank(k.bytes)
 		c.buffers[i] = b
 		slot.len = C.size_t(k.bytes)

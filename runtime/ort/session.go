@@ -30,6 +30,8 @@ type Session struct {
 	mapping []byte     // an ORT-format model, used in place while the session lives
 	device  Device
 
+	maxOutput int64 // bytes of an output; 0 is no bound
+
 	signature  infer.Signature
 	unknown    []bool // per output: the model declares no shape at all
 	names      map[string]*C.char
@@ -95,7 +97,7 @@ func (l *Library) open(path string, opts Options) (*Session, error) {
 	}
 	defer o.destroy()
 
-	s := &Session{lib: l, device: device, arenas: arenasOf(device), pool: C.ms_pool_new()}
+	s := &Session{lib: l, device: device, arenas: arenasOf(device), pool: C.ms_pool_new(C.size_t(opts.RunMemory)), maxOutput: opts.MaxOutput}
 	if s.pool == nil {
 		return nil, errors.New("no memory for a session")
 	}

@@ -12,6 +12,7 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -109,7 +110,18 @@ func (c *call) read(i int) (infer.Tensor, error) {
 	return t, err
 }
 
+// admitOutput refuses an output that is larger than may be.
+func (c *call) admitOutput(size int64) error {
+	if most := c.s.maxOutput; most > 0 && size > most {
+		return problem.New(problem.PayloadTooLarge, "the model answers with %d bytes; expected at most %d (MODELSERVE_MAX_OUTPUT): ask for fewer rows, or for fewer of the outputs", size, most)
+	}
+	return nil
+}
+
 func (c *call) readElements(i int, v *C.OrtValue, size int) ([]byte, error) {
+	if err := c.admitOutput(int64(size)); err != nil {
+		return nil, err
+	}
 	b := c.s.lib.buffers.take(size)
 	c.buffers[i] = b
 	data := b.bytes(size)
@@ -132,6 +144,9 @@ func (c *call) readStrings(i int, v *C.OrtValue, n int) ([]byte, error) {
 	l := c.s.lib
 	var total C.size_t
 	if err := l.check(C.ms_value_strings_len(l.api, v, &total)); err != nil {
+		return nil, err
+	}
+	if err := c.admitOutput(int64(total) + 4*int64(n)); err != nil {
 		return nil, err
 	}
 	text := make([]byte, max(int(total), 1))
