@@ -127,6 +127,9 @@ func (l *Launcher) environment(s Spec, port int) []string {
 	if cpus := s.Limits.Cpu().AsApproximateFloat64(); cpus > 0 {
 		env = append(env, "GOMAXPROCS="+strconv.Itoa(int(math.Ceil(cpus))))
 	}
+	if memory := s.Limits.Memory().Value(); memory > 0 { // as a container's control group says
+		env = append(env, "MODELSERVE_MEMORY_LIMIT="+strconv.FormatInt(memory, 10))
+	}
 	env = append(env, s.Env...)
 	env = append(env, l.over...)
 	return append(env,

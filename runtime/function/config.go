@@ -49,14 +49,16 @@ type config struct {
 	Concurrency int      `env:"MODELSERVE_CONCURRENCY"`               // runs of one model at once; 0 is one for each processor, or 4 on a GPU
 	Queue       int      `env:"MODELSERVE_QUEUE" envDefault:"256"`    // requests that may wait for a run of one model
 
-	Memory    env.Size `env:"MODELSERVE_MEMORY"`                     // bytes that models may take; 0 follows from the machine
-	MaxLoaded int      `env:"MODELSERVE_MAX_LOADED" envDefault:"64"` // model versions in memory at once
+	Memory      env.Size `env:"MODELSERVE_MEMORY"`       // bytes that models may take, with what their runs compute; 0 is half of what the process may have, or of the machine
+	MemoryLimit env.Size `env:"MODELSERVE_MEMORY_LIMIT"` // bytes that the process may have, where no control group says so: the local platform sets it; 0 is no such limit
+
+	MaxLoaded int `env:"MODELSERVE_MAX_LOADED" envDefault:"64"` // model versions in memory at once
 
 	LoadTimeout time.Duration `env:"MODELSERVE_LOAD_TIMEOUT" envDefault:"5m"`     // for one model to be fetched, verified and loaded
-	MaxBody     env.Size      `env:"MODELSERVE_MAX_BODY" envDefault:"32MiB"`      // bytes of one body or gRPC message, decompressed
-	MaxOutput   env.Size      `env:"MODELSERVE_MAX_OUTPUT" envDefault:"256MiB"`   // bytes of one answer
-	MaxPixels   int64         `env:"MODELSERVE_MAX_PIXELS" envDefault:"64000000"` // pixels of one image
-	Inflight    env.Size      `env:"MODELSERVE_MAX_INFLIGHT" envDefault:"512MiB"` // bytes that all requests hold at once: bodies, what is decoded of them, and answers until they are written; a tenant has half of it at most
+	MaxBody     env.Size      `env:"MODELSERVE_MAX_BODY" envDefault:"32MiB"`      // bytes of one body or gRPC message, decompressed; less where six of them are more than a tenant may hold
+	MaxOutput   env.Size      `env:"MODELSERVE_MAX_OUTPUT" envDefault:"256MiB"`   // bytes of one answer; less where two of them are more than a tenant may hold
+	MaxPixels   int64         `env:"MODELSERVE_MAX_PIXELS" envDefault:"64000000"` // pixels of one image; less where 6 bytes for each are more than a tenant may hold
+	Inflight    env.Size      `env:"MODELSERVE_MAX_INFLIGHT"`                     // bytes that all requests hold at once: bodies, what is decoded of them, and answers until they are written; a tenant has half of it at most; 0 is three eighths of what the process may have, or an eighth of the machine
 	BodyTimeout time.Duration `env:"MODELSERVE_BODY_TIMEOUT" envDefault:"30s"`    // that a client may keep a body waiting, and a second more for each 16 KiB that have come
 
 	Sink      emit.Config
@@ -105,7 +107,6 @@ func (c *config) Check() []error {
 		{"MODELSERVE_MAX_BODY", int64(c.MaxBody)},
 		{"MODELSERVE_MAX_OUTPUT", int64(c.MaxOutput)},
 		{"MODELSERVE_MAX_PIXELS", c.MaxPixels},
-		{"MODELSERVE_MAX_INFLIGHT", int64(c.Inflight)},
 		{"MODELSERVE_BODY_TIMEOUT", int64(c.BodyTimeout)},
 	} {
 		if bound.is < 1 {
@@ -114,6 +115,14 @@ func (c *config) Check() []error {
 	}
 	if c.Concurrency < 0 {
 		fault("MODELSERVE_CONCURRENCY", "expected 0 (one for each processor, or 4 on a GPU) or more, got %d", c.Concurrency)
+	}
+	for _, size := range []struct {
+		variable string
+		is       env.Size
+	}{{"MODELSERVE_MEMORY", c.Memory}, {"MODELSERVE_MEMORY_LIMIT", c.MemoryLimit}, {"MODELSERVE_MAX_INFLIGHT", c.Inflight}} {
+		if size.is < 0 {
+			fault(size.variable, "expected 0 (what follows from the machine) or more, got %v", size.is)
+		}
 	}
 	if c.Queue < 0 {
 		fault("MODELSERVE_QUEUE", "expected 0 or more, got %d", c.Queue)

@@ -55,15 +55,18 @@ func (g *onGPU) Close() error {
 type device struct {
 	want   ort.Device
 	memory int64 // bytes that one model may take of a GPU; 0 is no bound
+	runs   int64 // bytes of main memory that one model's runs may take; 0 is no bound
+	output int64 // bytes of one output
 	logger *slog.Logger
 	info   *prometheus.GaugeVec
 	falls  prometheus.Counter
 	choose func() (ort.Choice, error)
 }
 
-func newDevice(cfg *config, library func() (*ort.Library, error), registry prometheus.Registerer, logger *slog.Logger) *device {
+func newDevice(cfg *config, memory *budget, library func() (*ort.Library, error), registry prometheus.Registerer, logger *slog.Logger) *device {
 	d := &device{
-		want: cfg.device, memory: int64(cfg.GPUMemory), logger: logger,
+		want: cfg.device, memory: int64(cfg.GPUMemory), runs: memory.models / 2, logger: logger,
+		output: 2 * memory.maxOutput, // of a run for several requests, which are held to it one by one
 		info: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "modelserve_device_info",
 			Help: "1 for the device that models run on, and why it is not the GPU that would have been taken.",
@@ -139,7 +142,7 @@ func (d *device) open(l *ort.Library, path string, man *model.Manifest, threads 
 	if err != nil {
 		return nil, "", err
 	}
-	options := ort.Options{Threads: threads, Device: choice.Device, GPUMemory: d.memory}
+	options := ort.Options{Threads: threads, Device: choice.Device, GPUMemory: d.memory, RunMemory: d.runs, MaxOutput: d.output}
 	if !choice.Device.IsGPU() {
 		s, err := l.Open(path, options)
 		return s, choice.Reason, err

@@ -56,7 +56,7 @@ func TestCUDAWithoutAGPUIsAClearFailure(t *testing.T) {
 
 func TestDeviceIsInAMetric(t *testing.T) {
 	t.Parallel()
-	library, err := openLibrary(slog.New(slog.DiscardHandler))
+	library, err := openLibrary(&budget{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestDeviceIsInAMetric(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			registry := prometheus.NewRegistry()
-			d := newDevice(&config{device: tc.want}, func() (*ort.Library, error) { return library, nil },
+			d := newDevice(&config{device: tc.want}, &budget{}, func() (*ort.Library, error) { return library, nil },
 				registry, slog.New(slog.DiscardHandler))
 			if got := d.expected(); got != tc.would {
 				t.Errorf("would run on %q, want %q", got, tc.would)
@@ -126,7 +126,7 @@ func labels(t *testing.T, registry prometheus.Gatherer) (device, reason string) 
 func TestDeviceWithoutALibrary(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("no library")
-	d := newDevice(&config{device: ort.Auto}, func() (*ort.Library, error) { return nil, broken },
+	d := newDevice(&config{device: ort.Auto}, &budget{}, func() (*ort.Library, error) { return nil, broken },
 		prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if _, err := d.choose(); !errors.Is(err, broken) {
 		t.Errorf("choose: %v", err)

@@ -98,15 +98,21 @@ func run(ctx context.Context, spec Spec, cfg *config, log io.Writer) error {
 
 // serveUntil loads the function's models, answers, and drains when ctx ends.
 func serveUntil(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Telemetry) error {
-	src, err := newSource(ctx, cfg, tel)
+	memory, err := cfg.share(os.DirFS("/"))
+	if err != nil {
+		memory.why = "no bound for models where MODELSERVE_MEMORY is not set: " + err.Error()
+	}
+	memory.log(cfg, tel.Logger)
+	memory.limitHeap()
+	src, err := newSource(ctx, cfg, &memory, tel)
 	if err != nil {
 		return err
 	}
-	models, err := newPool(cfg, src, tel)
+	models, err := newPool(cfg, &memory, src, tel)
 	if err != nil {
 		return errors.Join(err, src.close())
 	}
-	err = answer(ctx, spec, cfg, tel, src, models)
+	err = answer(ctx, spec, cfg, &memory, tel, src, models)
 	models.Close()
 	return errors.Join(err, src.close())
 }
@@ -114,9 +120,9 @@ func serveUntil(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Tele
 // answer listens once the models are there, which an open port means to Knative's
 // own probe, of a Service that has none. A PORT that is in use is an error only
 // then.
-func answer(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Telemetry, src *source, models *pool.Pool) error {
+func answer(ctx context.Context, spec Spec, cfg *config, memory *budget, tel *telemetry.Telemetry, src *source, models *pool.Pool) error {
 	health := new(serve.Health)
-	handler, err := newServer(spec, cfg, tel, src, models, health)
+	handler, err := newServer(spec, cfg, memory, tel, src, models, health)
 	if err != nil {
 		return err
 	}
@@ -144,7 +150,7 @@ func answer(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Telemetr
 	defer stop()
 	resting.Go(func() { giveBackAtRest(ctx, giveBack) })
 	limits := lifecycle.DefaultLimits()
-	limits.Drain = limits.Drain.Over(int64(cfg.MaxBody), tel.Drained)
+	limits.Drain = limits.Drain.Over(memory.maxBody, tel.Drained)
 	return lifecycle.Serve(ctx, lifecycle.NewServer(tel.Middleware(handler), limits), listener, cfg.Grace, health.Drain)
 }
 
@@ -164,23 +170,15 @@ func listen(ctx context.Context, cfg *config) (net.Listener, error) {
 	return listener, nil
 }
 
-func newPool(cfg *config, src *source, tel *telemetry.Telemetry) (*pool.Pool, error) {
-	memory, why := int64(cfg.Memory), "MODELSERVE_MEMORY"
-	if memory == 0 {
-		var err error
-		if memory, why, err = modelMemory(os.DirFS("/")); err != nil {
-			why = "no bound, for MODELSERVE_MEMORY is not set: " + err.Error()
-		}
-	}
-	tel.Logger.Info("memory for models", "bytes", memory, "from", why)
+func newPool(cfg *config, memory *budget, src *source, tel *telemetry.Telemetry) (*pool.Pool, error) {
 	return pool.New(pool.Config{
 		Models:     cfg.refs,
-		Memory:     memory,
+		Memory:     memory.models,
 		MaxLoaded:  max(cfg.MaxLoaded, len(cfg.refs)),
 		Slots:      src.device.slots(cfg),
 		Queue:      cfg.Queue,
 		LoadLimit:  cfg.LoadTimeout,
-		MaxOutput:  int64(cfg.MaxOutput),
+		MaxOutput:  memory.maxOutput,
 		Device:     src.device.expected(),
 		Registerer: tel.Registry,
 	}, src, src, tel.Logger)
@@ -206,7 +204,7 @@ func serveMetrics(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (a
 	}, nil
 }
 
-func newServer(spec Spec, cfg *config, tel *telemetry.Telemetry, src *source, models *pool.Pool, health *serve.Health) (*serve.Server, error) {
+func newServer(spec Spec, cfg *config, memory *budget, tel *telemetry.Telemetry, src *source, models *pool.Pool, health *serve.Health) (*serve.Server, error) {
 	sink, err := emit.New(cfg.Sink)
 	if err != nil {
 		return nil, err
@@ -225,8 +223,8 @@ func newServer(spec Spec, cfg *config, tel *telemetry.Telemetry, src *source, mo
 		Logger:     tel.Logger,
 		Registerer: tel.Registry,
 		Limits: serve.Limits{
-			MaxBody:     int64(cfg.MaxBody),
-			Inflight:    int64(cfg.Inflight),
+			MaxBody:     memory.maxBody,
+			Inflight:    memory.calls,
 			BodyTimeout: cfg.BodyTimeout,
 		},
 	}
@@ -237,7 +235,7 @@ func newServer(spec Spec, cfg *config, tel *telemetry.Telemetry, src *source, mo
 		if cfg.Secret == "" && cfg.GatewaySecret == "" {
 			tel.Logger.Info("refs are not opened: nothing shows that a call comes from the gateway; set MODELSERVE_GATEWAY_SECRET here and there")
 		}
-		config.Codec = spec.Codec(Limits{MaxPixels: cfg.MaxPixels})
+		config.Codec = spec.Codec(Limits{MaxPixels: memory.maxPixels})
 		if len(cfg.refs) > 0 {
 			config.Model = cfg.refs[0].Name
 		}

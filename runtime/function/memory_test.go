@@ -3,38 +3,90 @@ package function
 import (
 	"testing"
 	"testing/fstest"
+
+	"github.com/modelserveai/modelserve/internal/env"
 )
 
-func TestModelMemory(t *testing.T) {
+const meminfo = "MemTotal:       16777216 kB\nMemFree:         1000 kB\n" // 16 GiB
+
+// TestBudgetFollowsTheLimit holds where the limit of a process' memory is found.
+func TestBudgetFollowsTheLimit(t *testing.T) {
 	t.Parallel()
-	const meminfo = "MemTotal:       16777216 kB\nMemFree:         1000 kB\n" // 16 GiB
+	const (
+		ofMachine = 8 << 30
+		ofFour    = 2 << 30
+	)
 	for name, tc := range map[string]struct {
-		files map[string]string
-		want  int64
+		files    map[string]string
+		platform env.Size
+		models   int64
 	}{
-		"no control group":         {nil, 8 << 30},
-		"version 2, own limit":     {map[string]string{"proc/self/cgroup": "0::/pod/c\n", "sys/fs/cgroup/pod/c/memory.max": "4294967296\n"}, 3 << 30},
-		"version 2, the parent's":  {map[string]string{"proc/self/cgroup": "0::/pod/c\n", "sys/fs/cgroup/pod/c/memory.max": "max\n", "sys/fs/cgroup/pod/memory.max": "4294967296\n"}, 3 << 30},
-		"version 2, in its own":    {map[string]string{"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "4294967296\n"}, 3 << 30},
-		"version 2, the host path": {map[string]string{"proc/self/cgroup": "0::/../host/c\n", "sys/fs/cgroup/memory.max": "4294967296\n"}, 3 << 30},
-		"version 2, no limit":      {map[string]string{"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "max\n"}, 8 << 30},
+		"no control group":         {nil, 0, ofMachine},
+		"the platform's":           {nil, 4 << 30, ofFour},
+		"the platform's is larger": {nil, 64 << 30, ofMachine},
+		"the less of two":          {map[string]string{"sys/fs/cgroup/memory.max": "8589934592\n"}, 4 << 30, ofFour},
+		"version 2, own limit":     {map[string]string{"proc/self/cgroup": "0::/pod/c\n", "sys/fs/cgroup/pod/c/memory.max": "4294967296\n"}, 0, ofFour},
+		"version 2, the parent's":  {map[string]string{"proc/self/cgroup": "0::/pod/c\n", "sys/fs/cgroup/pod/c/memory.max": "max\n", "sys/fs/cgroup/pod/memory.max": "4294967296\n"}, 0, ofFour},
+		"version 2, in its own":    {map[string]string{"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "4294967296\n"}, 0, ofFour},
+		"version 2, the host path": {map[string]string{"proc/self/cgroup": "0::/../host/c\n", "sys/fs/cgroup/memory.max": "4294967296\n"}, 0, ofFour},
+		"version 2, no limit":      {map[string]string{"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "max\n"}, 0, ofMachine},
 		"version 1": {map[string]string{
 			"proc/self/cgroup": "9:cpu,cpuacct:/x\n5:memory:/docker/1\n", "sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes": "4294967296\n",
 			"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
-		}, 3 << 30},
+		}, 0, ofFour},
 		"version 1, no limit": {map[string]string{
 			"proc/self/cgroup": "5:memory:/\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
-		}, 8 << 30},
+		}, 0, ofMachine},
 	} {
 		root := fstest.MapFS{"proc/meminfo": {Data: []byte(meminfo)}}
 		for path, data := range tc.files {
 			root[path] = &fstest.MapFile{Data: []byte(data)}
 		}
-		if got, why, err := modelMemory(root); err != nil || got != tc.want || why == "" {
-			t.Errorf("%s: got %d (%s), %v; want %d", name, got, why, err, tc.want)
+		got, err := (&config{MemoryLimit: tc.platform}).share(root)
+		if err != nil || got.models != tc.models || got.why == "" {
+			t.Errorf("%s: got %+v, %v; want %d", name, got, err, tc.models)
 		}
 	}
-	if _, _, err := modelMemory(fstest.MapFS{"proc/meminfo": {Data: []byte("MemFree: 1 kB\n")}}); err == nil {
-		t.Error("a machine of unknown memory has some")
+	got, err := (&config{}).share(fstest.MapFS{"proc/meminfo": {Data: []byte("MemFree: 1 kB\n")}})
+	if err == nil || got.models != 0 || got.calls != 512<<20 {
+		t.Errorf("of a machine of unknown memory: %+v, %v", got, err)
+	}
+}
+
+// TestBudgetsPartsAreWhatThereIs holds that models, requests and the rest are no more
+// than the process may have, whatever it may have and one of them is configured to,
+// and that the largest body, answer and picture fit into a tenant's half.
+func TestBudgetsPartsAreWhatThereIs(t *testing.T) {
+	t.Parallel()
+	const mib, gib = 1 << 20, 1 << 30
+	for name, tc := range map[string]struct {
+		limit, models, calls env.Size
+		want                 budget
+	}{
+		"a pool":               {4 * gib, 0, 0, budget{models: 2 * gib, calls: 1536 * mib, maxBody: 32 * mib, maxOutput: 256 * mib, maxPixels: 64_000_000}},
+		"a function of images": {2 * gib, 0, 0, budget{models: gib, calls: 768 * mib, maxBody: 32 * mib, maxOutput: 192 * mib, maxPixels: 320 * mib / 6}},
+		"a small function":     {256 * mib, 0, 0, budget{models: 128 * mib, calls: 96 * mib, maxBody: 8 * mib, maxOutput: 24 * mib, maxPixels: 32 * mib / 6}},
+		"less for models":      {4 * gib, gib, 0, budget{models: gib, calls: 2560 * mib, maxBody: 32 * mib, maxOutput: 256 * mib, maxPixels: 64_000_000}},
+		"more for models":      {4 * gib, 3 * gib, 0, budget{models: 3 * gib, calls: 512 * mib, maxBody: 32 * mib, maxOutput: 128 * mib, maxPixels: 192 * mib / 6}},
+		"more for requests":    {4 * gib, 0, 2 * gib, budget{models: 1536 * mib, calls: 2 * gib, maxBody: 32 * mib, maxOutput: 256 * mib, maxPixels: 64_000_000}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := config{MemoryLimit: tc.limit, Memory: tc.models, Inflight: tc.calls, MaxBody: 32 * mib, MaxOutput: 256 * mib, MaxPixels: 64_000_000}
+			got, err := cfg.share(fstest.MapFS{"proc/meminfo": {Data: []byte(meminfo)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.models+got.calls > int64(tc.limit)/8*7 || got.heap < got.calls || got.heap > int64(tc.limit) {
+				t.Errorf("%+v is more than %d bytes", got, tc.limit)
+			}
+			if share := got.calls / 2; 6*got.maxBody > share || 2*got.maxOutput > share || 2*got.maxBody+6*got.maxPixels > share {
+				t.Errorf("the largest of %+v do not fit into %d bytes", got, share)
+			}
+			got.heap, got.why = 0, ""
+			if got != tc.want {
+				t.Errorf("got %+v, want %+v", got, tc.want)
+			}
+		})
 	}
 }

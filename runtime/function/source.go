@@ -23,6 +23,7 @@ import (
 // source implements pool.Catalog and pool.Loader over S3 and ONNX Runtime.
 type source struct {
 	cfg      *config
+	memory   *budget
 	store    *artifact.Store
 	policies *artifact.PolicyReader
 	verifier *sign.Verifier               // nil when no key is configured
@@ -35,7 +36,7 @@ type source struct {
 
 // newSource checks what can be checked at once and begins starting ONNX
 // Runtime, which takes as long as the first answers from S3.
-func newSource(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (*source, error) {
+func newSource(ctx context.Context, cfg *config, memory *budget, tel *telemetry.Telemetry) (*source, error) {
 	store, err := artifact.NewStore(ctx, cfg.S3)
 	if err != nil {
 		return nil, err
@@ -54,10 +55,11 @@ func newSource(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (*sou
 	policies := artifact.NewPolicyReader(store, verifier, tel.Logger)
 	keepPolicies(policies, files, tel.Logger)
 	s := &source{
-		cfg: cfg, store: store, verifier: verifier, cache: files, library: sync.OnceValues(func() (*ort.Library, error) { return openLibrary(tel.Logger) }),
+		cfg: cfg, memory: memory, store: store, verifier: verifier, cache: files,
+		library:  sync.OnceValues(func() (*ort.Library, error) { return openLibrary(memory, tel.Logger) }),
 		policies: policies, logger: tel.Logger,
 	}
-	s.device = newDevice(cfg, s.library, tel.Registry, tel.Logger)
+	s.device = newDevice(cfg, memory, s.library, tel.Registry, tel.Logger)
 	target := func() (model.Target, error) {
 		library, err := s.library()
 		if err != nil {
@@ -94,7 +96,7 @@ func keepPolicies(policies *artifact.PolicyReader, files *cache.Cache, logger *s
 	logger.Warn("the newest policies are not kept", "error", err)
 }
 
-func openLibrary(logger *slog.Logger) (*ort.Library, error) {
+func openLibrary(memory *budget, logger *slog.Logger) (*ort.Library, error) {
 	path, err := ort.FindLibrary()
 	if err != nil {
 		return nil, err
@@ -103,6 +105,7 @@ func openLibrary(logger *slog.Logger) (*ort.Library, error) {
 	if err != nil {
 		return nil, err
 	}
+	library.LimitMemory(memory.models)
 	if why := library.Locale(); why != nil {
 		logger.Warn("text models may answer otherwise than on other servers", "error", why)
 	}
@@ -194,7 +197,7 @@ func (s *source) Load(ctx context.Context, ref model.Ref, admit pool.Admit) (*po
 
 // open opens what a tenant stored for a codec.
 func (s *source) open(ctx context.Context, tenant, field, ref string) (io.ReadCloser, error) {
-	return s.store.OpenInput(ctx, artifact.Asked{Field: field, Ref: ref, Tenant: tenant, Shared: s.cfg.SharedInputs, Most: int64(s.cfg.MaxBody)})
+	return s.store.OpenInput(ctx, artifact.Asked{Field: field, Ref: ref, Tenant: tenant, Shared: s.cfg.SharedInputs, Most: s.memory.maxBody})
 }
 
 // load brings the function's models into memory. What fails and may yet succeed,

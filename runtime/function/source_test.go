@@ -30,7 +30,7 @@ func TestSourceFollowsSignedPoliciesOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	logged := &log{}
-	src, err := newSource(t.Context(), &cfg, &telemetry.Telemetry{Registry: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(logged, nil))})
+	src, err := newSource(t.Context(), &cfg, &budget{}, &telemetry.Telemetry{Registry: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(logged, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,9 +34,13 @@ OrtStatus *ms_env(const OrtApi *a, OrtEnv **env);
 // ms_pool is the main memory that a session's operators and its runs have, in
 // place of ONNX Runtime's arena: see bridge_memory.c.
 typedef struct ms_pool ms_pool;
+// ms_pools are those that share a bound, with what their sessions are made of. They
+// stay: a pool outlives its session while somebody has a block of it.
+typedef struct ms_pools ms_pools;
+ms_pools *ms_pools_new(void);                      // NULL without memory
+void ms_pools_most(ms_pools *all, size_t most);    // bytes; 0 is no bound
 // most is how many bytes its runs may have at once; 0 is no bound.
-ms_pool *ms_pool_new(size_t most);  // NULL without memory
-void ms_pools_most(size_t most);    // the same of all pools, with what sessions are made of
+ms_pool *ms_pool_new(ms_pools *all, size_t most);  // NULL without memory
 void ms_pool_free(ms_pool *p);
 int64_t ms_pool_size(ms_pool *p);  // bytes, in use or kept for later runs
 int64_t ms_pool_heap(ms_pool *p);  // the same as ms_heap counts them

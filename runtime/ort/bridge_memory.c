@@ -50,8 +50,13 @@ typedef struct block {
 
 _Static_assert(sizeof(block) <= ALIGN, "a block's header is before its data");
 
+struct ms_pools {
+  _Atomic size_t bytes, most;  // 0 is no bound
+};
+
 struct ms_pool {
   pthread_mutex_t mu;
+  ms_pools *all;  // that it is one of; NULL for nobody's
   block *idle[CLASSES];
   slab *slabs;
   char *room;  // what is left of the last one
@@ -74,9 +79,6 @@ struct ms_pool {
 static _Thread_local ms_pool *working;
 static _Thread_local uint64_t running;
 
-// What all pools have, and what runs may make of that; 0 is no bound.
-static _Atomic size_t all_bytes, all_most;
-
 static ms_pool nobodys = {.mu = PTHREAD_MUTEX_INITIALIZER};
 static int poison;
 static void (*throw_bad_alloc)(void);
@@ -87,15 +89,22 @@ void ms_memory_library(void *handle) {
   *(void **)&throw_bad_alloc = dlsym(handle, "_ZSt17__throw_bad_allocv");
 }
 
-ms_pool *ms_pool_new(size_t most) {
+ms_pools *ms_pools_new(void) { return calloc(1, sizeof(ms_pools)); }
+
+void ms_pools_most(ms_pools *all, size_t most) { atomic_store(&all->most, most); }
+
+ms_pool *ms_pool_new(ms_pools *all, size_t most) {
   ms_pool *p = calloc(1, sizeof *p);
   if (p == NULL) return NULL;
   pthread_mutex_init(&p->mu, NULL);
+  p->all = all;
   p->most = most;
   return p;
 }
 
-void ms_pools_most(size_t most) { atomic_store(&all_most, most); }
+static void count(ms_pool *p, size_t more, size_t less) {
+  if (p->all != NULL) atomic_fetch_add(&p->all->bytes, more - less);
+}
 
 static unsigned class_of(size_t n, size_t *size) {
   if (n < ALIGN) n = ALIGN;
@@ -130,7 +139,7 @@ static void release(ms_pool *p, block *b) {
   p->blocks--;
   if (b->slab != NULL) return;
   p->own_bytes -= b->size;
-  atomic_fetch_sub(&all_bytes, b->size);
+  count(p, 0, b->size);
   free(b);
 }
 
@@ -138,7 +147,7 @@ static void destroy(ms_pool *p) {
   while (p->slabs != NULL) {
     slab *s = p->slabs;
     p->slabs = s->next;
-    atomic_fetch_sub(&all_bytes, s->bytes);
+    count(p, 0, s->bytes);
     free(s);
   }
   free(p);
@@ -156,7 +165,7 @@ static block *cut(ms_pool *p, size_t size) {
     *s = (slab){.next = p->slabs, .bytes = bytes, .heap = heap > 0 ? (size_t)heap : 0};
     p->slabs = s;
     p->slab_bytes += s->bytes;
-    atomic_fetch_add(&all_bytes, s->bytes);
+    count(p, s->bytes, 0);
     p->slab_heap += s->heap;
     p->room = (char *)memory + ALIGN;
     p->room_bytes = bytes - ALIGN;
@@ -181,7 +190,7 @@ static block *fresh(ms_pool *p, size_t size, unsigned class) {
   p->blocks++;
   if (b->slab == NULL) {
     p->own_bytes += size;
-    atomic_fetch_add(&all_bytes, size);
+    count(p, size, 0);
   }
   return b;
 }
@@ -216,7 +225,7 @@ static void evict_slabs(ms_pool *p, uint64_t since, size_t most) {
     if (s == p->slabs) p->room_bytes = 0;  // it is the last one, which blocks are cut from
     *at = s->next;
     p->slab_bytes -= s->bytes;
-    atomic_fetch_sub(&all_bytes, s->bytes);
+    count(p, 0, s->bytes);
     p->slab_heap -= s->heap;
     free(s);
   }
@@ -252,10 +261,10 @@ static void make_room(ms_pool *p) {
 
 // over is whether so many bytes more are too much for the runs of a pool, or of all.
 static int over(ms_pool *p, size_t size) {
-  size_t has = p->slab_bytes + p->own_bytes, most = atomic_load(&all_most);
+  size_t has = p->slab_bytes + p->own_bytes, most = p->all != NULL ? atomic_load(&p->all->most) : 0;
   has = has > p->base ? has - p->base : 0;
   return (p->most != 0 && (size > p->most || has > p->most - size)) ||
-         (most != 0 && (size > most || atomic_load(&all_bytes) > most - size));
+         (most != 0 && (size > most || atomic_load(&p->all->bytes) > most - size));
 }
 
 // may_grow is whether a run may have a block that is not there: what is idle goes

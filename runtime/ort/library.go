@@ -73,6 +73,7 @@ type Library struct {
 	version   string
 	locale    error // why text models may run in another locale than on servers
 	buffers   buffers
+	pools     *C.ms_pools // of its sessions
 	live      liveCounts
 	cuda      func() cudaState // looked for once
 
@@ -114,7 +115,11 @@ func Open(path string) (*Library, error) {
 	if api == nil {
 		return nil, fmt.Errorf("open ONNX Runtime at %s: %s", abs, C.GoString(&message[0]))
 	}
-	l := &Library{api: api, path: abs, version: C.GoString(version), locale: takeLocale()}
+	pools := C.ms_pools_new()
+	if pools == nil {
+		return nil, errors.New("open ONNX Runtime: no memory")
+	}
+	l := &Library{pools: pools, api: api, path: abs, version: C.GoString(version), locale: takeLocale()}
 	l.cuda = sync.OnceValue(func() cudaState { return findCUDA(abs) })
 	if err := l.check(C.ms_env(api, &l.env)); err != nil {
 		return nil, fmt.Errorf("start ONNX Runtime %s: %w", l.version, err)

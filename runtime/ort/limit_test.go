@@ -32,7 +32,8 @@ func wide() onnxtest.Model {
 // TestAValueTakesNoMoreThanMayBe holds that a run whose values ask for more memory than
 // its session may have, or all sessions, is refused before that is taken, that it
 // leaves nothing, and that others go on.
-func TestAValueTakesNoMoreThanMayBe(t *testing.T) { //nolint:paralleltest // a bound is the process's
+func TestAValueTakesNoMoreThanMayBe(t *testing.T) {
+	t.Parallel()
 	const mib = 1 << 20
 	for name, tc := range map[string]struct {
 		model           onnxtest.Model
@@ -52,6 +53,7 @@ func TestAValueTakesNoMoreThanMayBe(t *testing.T) { //nolint:paralleltest // a b
 		"more than all that is had": {fill(), 0, 0, 0, 1 << 45, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			l := open(t)
 			s, err := l.Open(tc.model.Write(t), ort.Options{RunMemory: tc.session, MaxOutput: tc.output})
 			if err != nil {

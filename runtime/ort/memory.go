@@ -52,10 +52,10 @@ func (s *Session) Trim() {
 	C.ms_trim()
 }
 
-// LimitMemory bounds what all sessions of the process have of main memory while they
+// LimitMemory bounds what all sessions of the library have of main memory while they
 // run, what they are made of included, in bytes; 0 is no bound. A run that needs more is
 // problem.PayloadTooLarge.
-func (l *Library) LimitMemory(most int64) { C.ms_pools_most(C.size_t(max(most, 0))) }
+func (l *Library) LimitMemory(most int64) { C.ms_pools_most(l.pools, C.size_t(max(most, 0))) }
 
 func (s *Session) poolSize() int64 { return int64(C.ms_pool_size(s.pool)) }
 

@@ -97,7 +97,7 @@ func (l *Library) open(path string, opts Options) (*Session, error) {
 	}
 	defer o.destroy()
 
-	s := &Session{lib: l, device: device, arenas: arenasOf(device), pool: C.ms_pool_new(C.size_t(opts.RunMemory)), maxOutput: opts.MaxOutput}
+	s := &Session{lib: l, device: device, arenas: arenasOf(device), pool: C.ms_pool_new(l.pools, C.size_t(opts.RunMemory)), maxOutput: opts.MaxOutput}
 	if s.pool == nil {
 		return nil, errors.New("no memory for a session")
 	}
