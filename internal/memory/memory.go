@@ -64,8 +64,8 @@ type place struct {
 	done chan struct{} // closed when they are the call's, or the call has ended
 }
 
-// New makes an account of size bytes. Bytes that are in use are waited for as
-// long as wait.
+// New makes an account of size bytes, below 0 one that counts nothing. Bytes that are
+// in use are waited for as long as wait.
 func New(size int64, wait time.Duration) *Account {
 	return &Account{size: size, wait: wait, tenants: map[string]*tenant{}}
 }
@@ -110,10 +110,10 @@ var errEnded = errors.New("memory is taken after the call has ended")
 // then problem.Overloaded with a Retry-After; what is more than a tenant may ever
 // have beside what the call itself holds is problem.PayloadTooLarge at once.
 func (c *Call) Take(ctx context.Context, n int64) error {
-	if n <= 0 {
+	a := c.account
+	if n <= 0 || a.size < 0 {
 		return nil
 	}
-	a := c.account
 	a.mu.Lock()
 	switch {
 	case c.ended:

@@ -84,7 +84,8 @@ type Limits struct {
 	// Inflight bounds what all requests hold at one time, in bytes: bodies, what they
 	// are decoded into, what codecs reserve, and answers until they are written;
 	// 512 MiB. A tenant has half of it at most. A request that does not fit waits for
-	// InflightWait, one second, and is then refused with a Retry-After.
+	// InflightWait, one second, and is then refused with a Retry-After. Below 0 there
+	// is no bound.
 	Inflight     int64
 	InflightWait time.Duration
 
@@ -106,10 +107,12 @@ func (l Limits) withDefaults() Limits {
 	if l.MaxBody <= 0 {
 		l.MaxBody = 32 << 20
 	}
-	if l.Inflight <= 0 {
+	if l.Inflight == 0 {
 		l.Inflight = 512 << 20
 	}
-	l.Inflight = max(l.Inflight, 2*bodiesEach*l.MaxBody) // or a body within its bound could never be answered
+	if l.Inflight > 0 {
+		l.Inflight = max(l.Inflight, 2*bodiesEach*l.MaxBody) // or a body within its bound could never be answered
+	}
 	if l.InflightWait <= 0 {
 		l.InflightWait = time.Second
 	}

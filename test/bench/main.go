@@ -31,7 +31,7 @@ import (
 func main() {
 	var o options
 	var clients string
-	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,gateway,callers,limits,load,cold,idle", "the parts to run: these, fresh, peers, soak, cluster, tuning and requests")
+	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,account,gateway,callers,limits,load,cold,idle", "the parts to run: these, fresh, peers, soak, cluster, tuning and requests")
 	flag.IntVar(&o.rounds, "rounds", 5, "turns of each")
 	flag.DurationVar(&o.turn, "turn", time.Second, "length of a turn under load")
 	flag.StringVar(&o.models, "models", "", "the models to run under load (all)")
@@ -98,6 +98,7 @@ func (o *options) parts() []part {
 		{"bare", o.bareLoops},
 		{"fair", o.fair},
 		{"memory", o.memory},
+		{"account", o.account},
 		{"gateway", o.gateway},
 		{"callers", o.callers},
 		{"limits", o.limits},
@@ -153,7 +154,7 @@ func (o *options) measure(ctx context.Context) (rows []row, err error) {
 	}
 	defer os.RemoveAll(dir)
 	var p *platform
-	if !slices.Contains([]string{"limits", "fresh", "soak", "cluster", "tuning", "requests"}, o.run) { // which bring their own
+	if !slices.Contains([]string{"account", "limits", "fresh", "soak", "cluster", "tuning", "requests"}, o.run) { // which bring their own
 		progress("start the platform")
 		if p, err = startPlatform(ctx, filepath.Join(dir, ".modelserve")); err != nil {
 			return nil, err
