@@ -73,6 +73,9 @@ func New(size int64, wait time.Duration) *Account {
 // Share is the most bytes that one tenant may hold, and so the most of one call.
 func (a *Account) Share() int64 { return a.size / 2 }
 
+// Size is how many bytes there are.
+func (a *Account) Size() int64 { return a.size }
+
 // Used is how many bytes are taken.
 func (a *Account) Used() int64 {
 	a.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -58,7 +59,7 @@ type series struct {
 	exemplars                [exemplarKinds]atomic.Int64 // when each kind last had one, in ns
 }
 
-func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+func newMetrics(registerer prometheus.Registerer, account *memory.Account) (*metrics, error) {
 	buckets := prometheus.ExponentialBuckets(leastBucket.Seconds(), 2, 18) // to 65 s
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -85,7 +86,13 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	if registerer == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.parts, m.inflight, m.received, m.sent} {
+	held := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "modelserve_requests_memory_bytes", Help: "Bytes of memory that are charged to requests: their bodies, what is decoded of them, and answers until they are written.",
+	}, func() float64 { return float64(account.Used()) })
+	most := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "modelserve_requests_memory_limit_bytes", Help: "Bytes of memory that requests may hold at once; one tenant may hold half of them.",
+	}, func() float64 { return float64(account.Size()) })
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.parts, m.inflight, m.received, m.sent, held, most} {
 		if err := registerer.Register(c); err != nil {
 			return nil, err
 		}

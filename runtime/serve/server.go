@@ -161,11 +161,12 @@ func New(cfg Config) (*Server, error) {
 		}
 	}
 	cfg.Limits = cfg.Limits.withDefaults()
-	m, err := newMetrics(cfg.Registerer)
+	account := memory.New(cfg.Limits.Inflight, cfg.Limits.InflightWait)
+	m, err := newMetrics(cfg.Registerer, account)
 	if err != nil {
 		return nil, fmt.Errorf("serve: register metrics: %w", err)
 	}
-	s := &Server{cfg: cfg, memory: memory.New(cfg.Limits.Inflight, cfg.Limits.InflightWait), metrics: m}
+	s := &Server{cfg: cfg, memory: account, metrics: m}
 	s.rest = s.routes()
 	s.grpc = s.newGRPC()
 	return s, nil

@@ -122,6 +122,7 @@ func (mirror) Run(_ context.Context, req *infer.Request) (*infer.Response, error
 func (m mirror) Model(context.Context, string, string) (*serve.ModelInfo, error) {
 	return m.info(), nil
 }
+
 func (m mirror) Index(context.Context) ([]serve.ModelStatus, error) {
 	return []serve.ModelStatus{m.info().ModelStatus}, nil
 }
