@@ -187,6 +187,8 @@ func TestTheAccountIsKept(t *testing.T) {
 				}()
 			}
 			time.Sleep(time.Hour) // in the bubble: all have gone
+			a.mu.Lock()
+			defer a.mu.Unlock()
 			if a.used != 0 || len(a.tenants) != 0 || len(a.waiting) != 0 {
 				t.Errorf("seed %d: %d bytes are left of %d tenants, %d wait", seed, a.used, len(a.tenants), len(a.waiting))
 			}
