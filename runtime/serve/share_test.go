@@ -92,6 +92,64 @@ func TestBodiesThatStayLeaveAnotherTenantItsHalf(t *testing.T) {
 	}
 }
 
+// TestMessagesThatStayLeaveAnotherTenantItsHalf holds the same of gRPC messages of which
+// the last byte does not come.
+func TestMessagesThatStayLeaveAnotherTenantItsHalf(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	ts := start(t, serve.Config{Backend: f, Repository: f, Limits: serve.Limits{MaxBody: mib, Inflight: 12 * mib, InflightWait: time.Millisecond}})
+	conn := dial(t, ts.URL)
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(transport.CloseIdleConnections)
+	ended := make(chan string, 16)
+	for range cap(ended) {
+		body, writer := io.Pipe()
+		t.Cleanup(func() { _ = writer.Close() })
+		frame := io.MultiReader(bytes.NewReader([]byte{0, 0, 0x10, 0, 0}), bytes.NewReader(make([]byte, mib-1)), body)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, ts.URL+service+"ModelInfer", frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/grpc")
+		req.Header.Set(infer.TenantHeader, "a")
+		go func() {
+			resp, err := transport.RoundTrip(req)
+			if err != nil {
+				return // the test has ended
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			ended <- resp.Header.Get("Grpc-Status") + resp.Trailer.Get("Grpc-Status")
+			_ = resp.Body.Close() // which waits for the request's end
+		}()
+	}
+	for range 6 { // more than a half holds: these are refused
+		if got := <-ended; got != "8" {
+			t.Errorf("status %s", got)
+		}
+		double(t, ts.URL, conn, "b")
+	}
+}
+
+// TestAStreamsMessagesGiveTheirMemoryBack holds that a stream of more than its tenant may
+// hold at once is answered.
+func TestAStreamsMessagesGiveTheirMemoryBack(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	ts := start(t, serve.Config{Backend: f, Repository: f, Limits: serve.Limits{MaxBody: mib, Inflight: 12 * mib, InflightWait: time.Second}})
+	stream := openStream(t, metadata.AppendToOutgoingContext(t.Context(), infer.TenantHeader, "a"), dial(t, ts.URL))
+	values := make([]float32, mib/8)
+	for range 30 {
+		if err := stream.SendMsg(request("double", "", values...)); err != nil {
+			t.Fatal(err)
+		}
+		var got inferpb.ModelStreamInferResponse
+		if err := stream.RecvMsg(&got); err != nil || got.GetErrorMessage() != "" {
+			t.Fatalf("%s, %v", got.GetErrorMessage(), err)
+		}
+	}
+}
+
 // TestAnswersThatAreNotReadAreCharged holds that answers nobody reads stay charged
 // to their tenant, whose further ones are refused, and that another's go on.
 func TestAnswersThatAreNotReadAreCharged(t *testing.T) {
