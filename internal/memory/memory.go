@@ -96,6 +96,9 @@ func (a *Account) Open(name string) *Call {
 	return &Call{account: a, tenant: t}
 }
 
+// Sibling begins another call of the same tenant.
+func (c *Call) Sibling() *Call { return c.account.Open(c.tenant.name) }
+
 // Call is what one call holds. Its methods may be called from many goroutines.
 type Call struct {
 	account *Account

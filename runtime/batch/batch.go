@@ -83,6 +83,11 @@ type Result struct {
 	Outputs []infer.Tensor // in the order asked for; valid until Release
 	Timing  infer.Timing   // Queue, Input, Infer, Output and BatchSize
 	Release func()         // gives the outputs' memory back; once
+
+	// After, where it is not nil, has what it is given called when the outputs' memory
+	// has gone back: others read rows of the same run, and may do so for longer. It is
+	// called before Release.
+	After func(func())
 }
 
 // Scheduler shares slots between queues. It is safe for concurrent use.

@@ -3,7 +3,7 @@ package batch
 import (
 	"encoding/binary"
 	"slices"
-	"sync/atomic"
+	"sync"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -137,18 +137,49 @@ func skipStrings(data []byte, from, n int) int {
 // a view would keep the whole batch's memory for as long as the slowest reads.
 const smallOutputs = 16 << 10
 
+// viewed are a run's outputs of which several members read their rows.
+type viewed struct {
+	mu      sync.Mutex
+	left    int // members that read
+	release func()
+	after   []func()
+}
+
+// done is called by each member once; the memory goes back with the last.
+func (v *viewed) done() {
+	v.mu.Lock()
+	v.left--
+	last := v.left == 0
+	v.mu.Unlock()
+	if !last {
+		return
+	}
+	v.release()
+	for _, f := range v.after {
+		f()
+	}
+}
+
+// then has f called when the memory has gone back. It is called by a member that reads.
+func (v *viewed) then(f func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.after = append(v.after, f)
+}
+
 // cutOutputs gives each member its rows of a run's outputs, which fit. release is
-// to be called once for each member; the memory goes back with the last.
-func (q *Queue) cutOutputs(members []*item, outputs []infer.Tensor, release func()) ([][]infer.Tensor, func()) {
+// to be called once for each member; the memory goes back with the last, and then
+// calls what was handed to after, which is nil where each has its own.
+func (q *Queue) cutOutputs(members []*item, outputs []infer.Tensor, release func()) (parts [][]infer.Tensor, done func(), after func(func())) {
 	if len(members) == 1 {
-		return [][]infer.Tensor{outputs}, release
+		return [][]infer.Tensor{outputs}, release, nil
 	}
 	specs := make([]*infer.TensorSpec, len(outputs))
 	for i := range outputs {
 		specs[i] = infer.SpecOf(q.m.Signature.Outputs, outputs[i].Name)
 	}
 	copied := size(outputs)/int64(len(members)) <= smallOutputs
-	parts := make([][]infer.Tensor, len(members))
+	parts = make([][]infer.Tensor, len(members))
 	row := 0
 	for i, it := range members {
 		part := make([]infer.Tensor, len(outputs))
@@ -168,15 +199,10 @@ func (q *Queue) cutOutputs(members []*item, outputs []infer.Tensor, release func
 	}
 	if copied {
 		release()
-		return parts, func() {}
+		return parts, func() {}, nil
 	}
-	var left atomic.Int64
-	left.Store(int64(len(members)))
-	return parts, func() {
-		if left.Add(-1) == 0 {
-			release()
-		}
-	}
+	v := &viewed{left: len(members), release: release}
+	return parts, v.done, v.then
 }
 
 // alignedCopy copies data to memory aligned for every element type: the

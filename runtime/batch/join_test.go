@@ -100,10 +100,45 @@ func TestPaddingIsWrittenAndTrimmed(t *testing.T) {
 	if got := int32(binary.LittleEndian.Uint32(joined[0].Data[8:])); got != -7 {
 		t.Errorf("padding is %d", got)
 	}
-	cut, _ := q.cutOutputs(members, joined, func() {})
+	cut, _, _ := q.cutOutputs(members, joined, func() {})
 	for i := range parts {
 		if !slices.Equal(cut[i][0].Data, parts[i][0].Data) || !slices.Equal(cut[i][0].Shape, parts[i][0].Shape) {
 			t.Errorf("member %d: %v %v", i, cut[i][0].Shape, cut[i][0].Data)
 		}
+	}
+}
+
+// TestWhatIsReadTogetherIsFreeTogether holds that the memory of outputs of which several
+// members read their rows is free, and reported to be, when the last has read, and that
+// small ones are copied.
+func TestWhatIsReadTogetherIsFreeTogether(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		width  int64
+		viewed bool
+	}{"large": {smallOutputs, true}, "small": {4, false}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := &Queue{m: Model{Signature: &infer.Signature{Outputs: []infer.TensorSpec{{Name: "y", DataType: infer.Int32, Shape: []infer.Dim{infer.Dynamic, tc.width}}}}}}
+			members := []*item{{rows: 1}, {rows: 1}, {rows: 1}}
+			outputs := []infer.Tensor{infer.NewTensor("y", []int64{3, tc.width}, make([]int32, 3*tc.width))}
+			freed, reported := false, 0
+			_, done, after := q.cutOutputs(members, outputs, func() { freed = true })
+			if (after != nil) != tc.viewed || freed == tc.viewed {
+				t.Fatalf("freed %v before any has read", freed)
+			}
+			if !tc.viewed {
+				return
+			}
+			for range members {
+				after(func() { reported++ })
+			}
+			for i := range members {
+				done()
+				if last := i == len(members)-1; freed != last || (reported == len(members)) != last || reported != 0 && !last {
+					t.Errorf("freed %v, reported to %d, once %d have read", freed, reported, i+1)
+				}
+			}
+		})
 	}
 }

@@ -199,12 +199,12 @@ func (r *run) deal(members []*item, inputs, outputs []infer.Tensor, release func
 		return wrong
 	}
 	began := time.Now()
-	parts, release := q.cutOutputs(members, outputs, release)
+	parts, release, after := q.cutOutputs(members, outputs, release)
 	timing.Output = time.Since(began)
 	for i, it := range members {
 		own := *timing
 		own.Queue, own.Rows = r.started.Sub(it.arrived), it.rows
-		outcomes[i] = outcome{result: &Result{Outputs: parts[i], Timing: own, Release: sync.OnceFunc(release)}}
+		outcomes[i] = outcome{result: &Result{Outputs: parts[i], Timing: own, Release: sync.OnceFunc(release), After: after}}
 	}
 	return nil
 }

@@ -110,6 +110,10 @@ type Response struct {
 
 	// OnRelease, when set, returns the outputs' memory to its owner.
 	OnRelease func()
+
+	// After, when set, has what it is given called when the outputs' memory is free,
+	// which may be later: others read rows of the same run. It is called before Release.
+	After func(func())
 }
 
 // Release gives the outputs' memory back; they must not be used after it.

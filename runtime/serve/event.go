@@ -54,7 +54,7 @@ func eventForm(r *http.Request) form {
 // answerEvent runs the codec on an event's data and answers with an event of
 // the same form; where there is a sink the answer goes there, and the sender gets
 // 202 once it has arrived.
-func (s *Server) answerEvent(ctx context.Context, c *call, held memory.Holder, form form, body []byte, w http.ResponseWriter, r *http.Request) error {
+func (s *Server) answerEvent(ctx context.Context, c *call, held *memory.Call, form form, body []byte, w http.ResponseWriter, r *http.Request) error {
 	in, err := readEvent(form, body, r, func(n int64) error { return held.Take(ctx, n) })
 	if err != nil {
 		return err

@@ -27,6 +27,7 @@ type fake struct {
 	released atomic.Int64  // outputs given back
 	leases   atomic.Int64  // leases not released
 	tenant   atomic.Value  // of the last run
+	after    func(func())  // of the answers of "wide"
 
 	mu     sync.Mutex
 	loaded []string
@@ -102,7 +103,7 @@ func (l *lease) Run(ctx context.Context, req *infer.Request) (*infer.Response, e
 	case "panics":
 		panic("the model's own")
 	case "wide":
-		return &infer.Response{Outputs: []infer.Tensor{infer.NewTensor("y", []int64{wideBytes / 8, 2}, make([]float32, wideBytes/4))}}, nil
+		return &infer.Response{Outputs: []infer.Tensor{infer.NewTensor("y", []int64{wideBytes / 8, 2}, make([]float32, wideBytes/4))}, After: l.fake.after}, nil
 	case "broken":
 		return nil, errors.New("secret path /var/x")
 	}

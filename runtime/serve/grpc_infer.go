@@ -42,7 +42,7 @@ func (i *inference) ModelInfer(ctx context.Context, in *inferpb.ModelInferReques
 
 // infer runs one request, whose metadata is h. The response shares the outputs' memory until release
 // is called.
-func (i *inference) infer(ctx context.Context, c *call, held memory.Holder, h http.Header, in *inferpb.ModelInferRequest) (out *inferpb.ModelInferResponse, release func(), err error) {
+func (i *inference) infer(ctx context.Context, c *call, held *memory.Call, h http.Header, in *inferpb.ModelInferRequest) (out *inferpb.ModelInferResponse, release func(), err error) {
 	c.received = int64(proto.Size(in))
 	req, err := decodeGRPC(in)
 	if err != nil {
@@ -65,10 +65,14 @@ func (i *inference) infer(ctx context.Context, c *call, held memory.Holder, h ht
 	if err != nil {
 		return nil, nil, err
 	}
+	defer func() {
+		if out == nil {
+			resp.Release()
+		}
+	}()
 	answer := encodeGRPC(resp)
 	c.sent = int64(proto.Size(answer))
 	if err := held.Take(ctx, c.sent); err != nil { // connect-go writes it whole before it sends it
-		resp.Release()
 		return nil, nil, err
 	}
 	out = answer
@@ -176,7 +180,7 @@ func (i *inference) receive(ctx context.Context, t *transport, stream *connect.B
 }
 
 // inferStreamed answers one request of a stream.
-func (i *inference) inferStreamed(ctx context.Context, held memory.Holder, h http.Header, in *inferpb.ModelInferRequest) (*inferpb.ModelStreamInferResponse, func()) {
+func (i *inference) inferStreamed(ctx context.Context, held *memory.Call, h http.Header, in *inferpb.ModelInferRequest) (*inferpb.ModelStreamInferResponse, func()) {
 	c := i.s.metrics.begin(protocolStream)
 	var out *inferpb.ModelInferResponse
 	var release func()

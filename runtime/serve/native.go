@@ -77,7 +77,7 @@ func mediaType(contentType string) string {
 
 // answer runs the codec on a payload and returns its answer as JSON. A panic in
 // it is an error.
-func (s *Server) answer(ctx context.Context, c *call, held memory.Holder, r *http.Request, in Payload) ([]byte, error) {
+func (s *Server) answer(ctx context.Context, c *call, held *memory.Call, r *http.Request, in Payload) ([]byte, error) {
 	if err := infer.RefuseForm(in.ContentType, in.Body, insteadOfForm); err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ func (s *Server) answer(ctx context.Context, c *call, held memory.Holder, r *htt
 // runner is the Runner of one native request.
 type runner struct {
 	lease  Lease
-	held   memory.Holder
+	held   *memory.Call
 	tenant string
 
 	mu        sync.Mutex
@@ -169,7 +169,6 @@ func (r *runner) Release(outputs []infer.Tensor) {
 	for i, resp := range r.responses {
 		if len(outputs) > 0 && len(resp.Outputs) > 0 && &resp.Outputs[0] == &outputs[0] {
 			r.responses = slices.Delete(r.responses, i, i+1)
-			r.held.Give(sizeOf(resp.Outputs))
 			resp.Release()
 			return
 		}

@@ -3,7 +3,6 @@ package serve
 import (
 	"testing"
 
-	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -11,7 +10,7 @@ import (
 // something that came from none.
 func TestRunnerRelease(t *testing.T) {
 	t.Parallel()
-	r := runner{held: memory.Unbounded{}}
+	var r runner
 	released := make([]int, 3)
 	for i := range released {
 		r.responses = append(r.responses, &infer.Response{

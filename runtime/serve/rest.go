@@ -137,7 +137,7 @@ func (s *Server) serveInfer(w http.ResponseWriter, r *http.Request) (err error) 
 	return s.guard(ctx, func() error { return s.inferREST(ctx, c, held, w, r) })
 }
 
-func (s *Server) inferREST(ctx context.Context, c *call, held memory.Holder, w http.ResponseWriter, r *http.Request) error {
+func (s *Server) inferREST(ctx context.Context, c *call, held *memory.Call, w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("model")
 	version, err := infer.VersionOf(r.PathValue("version"), r.Header.Values(infer.VersionHeader))
 	if err != nil {

@@ -370,7 +370,7 @@ func checkRef(name, version string) error {
 
 // run runs one V2 request in a lease, bounded by the request's own timeout from
 // its arrival on, and completes the response.
-func (s *Server) run(ctx context.Context, c *call, held memory.Holder, lease Lease, req *infer.Request) (*infer.Response, error) {
+func (s *Server) run(ctx context.Context, c *call, held *memory.Call, lease Lease, req *infer.Request) (*infer.Response, error) {
 	if req.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, c.start.Add(req.Timeout))
@@ -387,8 +387,10 @@ func (s *Server) run(ctx context.Context, c *call, held memory.Holder, lease Lea
 }
 
 // runCharged runs a request in a lease. While it runs its inputs are charged once
-// more, for a run with others is of copies; from then on its outputs are.
-func runCharged(ctx context.Context, held memory.Holder, lease Lease, req *infer.Request) (*infer.Response, error) {
+// more, for a run with others is of copies. Its outputs are charged until their memory is
+// free: where others read rows of the same run, which is their tenant's as well, that
+// may be after the request.
+func runCharged(ctx context.Context, held *memory.Call, lease Lease, req *infer.Request) (*infer.Response, error) {
 	inputs := sizeOf(req.Inputs)
 	if err := held.Take(ctx, inputs); err != nil {
 		return nil, err
@@ -398,9 +400,23 @@ func runCharged(ctx context.Context, held memory.Holder, lease Lease, req *infer
 	if err != nil {
 		return nil, err
 	}
-	if err := held.Take(ctx, sizeOf(resp.Outputs)); err != nil {
+	size := sizeOf(resp.Outputs)
+	if err := held.Take(ctx, size); err != nil {
 		resp.Release()
 		return nil, err
+	}
+	outputs := held.Sibling()
+	held.Move(outputs, size)
+	if resp.After != nil {
+		resp.After(outputs.End)
+		return resp, nil
+	}
+	release := resp.OnRelease
+	resp.OnRelease = func() {
+		if release != nil {
+			release()
+		}
+		outputs.End()
 	}
 	return resp, nil
 }
