@@ -13,6 +13,7 @@ func openAPI() *huma.OpenAPI {
 	problem.Properties["status"] = &huma.Schema{Type: huma.TypeInteger}
 	problem.Required = []string{"type", "title", "status", "detail", "code", "request_id"}
 	v2 := texts("error", "code", "request_id", "limit")
+	v2.Required = []string{"error", "code", "request_id"}
 	for _, s := range []*huma.Schema{problem, v2} {
 		s.Properties["errors"] = listOf(texts("field", "detail"))
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/control"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -49,6 +51,31 @@ func schemaOf(t *testing.T, pointer string) *jsonschema.Schema {
 		t.Fatal(err)
 	}
 	return schema
+}
+
+// TestTheDocumentHasErrorsAsTheyAre holds what both writers of errors write to what the
+// document says of them.
+func TestTheDocumentHasErrorsAsTheyAre(t *testing.T) {
+	t.Parallel()
+	limited := problem.New(problem.RateLimited, "the limit allows one")
+	limited.Limit = "per-tenant"
+	for schema, write := range map[string]func(http.ResponseWriter, error){"Problem": problem.Write, "V2Error": problem.WriteV2} {
+		of := schemaOf(t, "/components/schemas/"+schema)
+		for _, err := range []error{
+			problem.New(problem.Unauthenticated, "expected a key"), problem.Invalid("inputs[0].shape", "expected a list"), limited,
+		} {
+			w := httptest.NewRecorder()
+			w.Header().Set(problem.RequestIDHeader, "r1")
+			write(w, err)
+			body, bad := jsonschema.UnmarshalJSON(w.Body)
+			if bad != nil {
+				t.Fatal(bad)
+			}
+			if fault := of.Validate(body); fault != nil {
+				t.Errorf("%s: %v", schema, fault)
+			}
+		}
+	}
 }
 
 // TestTheDocumentRefusesWhatTheServerRefuses holds the bodies of the document to the code
