@@ -24,6 +24,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/catalog"
 	"github.com/modelserveai/modelserve/gateway/forward"
 	"github.com/modelserveai/modelserve/gateway/knative"
+	"github.com/modelserveai/modelserve/gateway/limit/redislimit"
 	"github.com/modelserveai/modelserve/gateway/postgres"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/gateway/sqlite"
@@ -133,6 +134,7 @@ func Main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(env.ExitCode)
 	}
+	redislimit.Quiet()
 	ctx, stop := lifecycle.Context(context.Background())
 	err := run(ctx, cfg, nil)
 	stop()

@@ -153,7 +153,7 @@ func layers() []layer {
 			"gateway", "gateway/access", "gateway/audit", "gateway/auth", "gateway/auth/jwt", "gateway/control", "gateway/gatewayfile", "gateway/rights",
 		}},
 		{"gateway/standalone", []string{
-			"gateway", "gateway/allowance", "gateway/auth", "gateway/callers", "gateway/catalog", "gateway/forward", "gateway/knative", "gateway/postgres", "gateway/route", "gateway/sqlite", "gateway/usage",
+			"gateway", "gateway/allowance", "gateway/auth", "gateway/callers", "gateway/catalog", "gateway/forward", "gateway/knative", "gateway/limit/redislimit", "gateway/postgres", "gateway/route", "gateway/sqlite", "gateway/usage",
 			"runtime/artifact", "runtime/sign",
 		}},
 		{"gateway/call", []string{"gateway/auth", "gateway/route", "runtime/infer", "runtime/model"}},

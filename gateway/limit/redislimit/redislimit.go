@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/modelserveai/modelserve/gateway/limit"
@@ -64,6 +65,11 @@ func Open(url, prefix, replica string) (*Counters, error) {
 	}
 	return c, nil
 }
+
+// Quiet has Redis' client print nothing, in all of the process: what becomes of Redis a
+// Limiter logs once, and the client each connection that it cannot have. It is for a
+// main, before Open.
+func Quiet() { logging.Disable() }
 
 // options are those of a client that sends nothing twice: a script that ran before
 // its answer was lost would charge twice.
