@@ -106,14 +106,19 @@ func (x *Exchange) Begin() (beginning []byte, more, plain bool, err error) {
 	return x.message, x.left > 0, true, nil
 }
 
-// Read takes room for the message, and reads the rest of it.
+// Read takes room for the message as it comes, and reads the rest of it. What it is
+// decompressed to takes room as that grows.
 func (x *Exchange) Read(ctx context.Context) error {
-	if err := x.takeForMessage(ctx, x.length+Spare); err != nil {
+	if err := x.takeForMessage(ctx, int64(cap(x.message))); err != nil {
 		return err
 	}
-	if x.left > 0 {
-		x.message = append(make(Message, 0, x.length+Spare), x.message...)
-		if err := x.fill(x.left); err != nil {
+	for x.left > 0 {
+		larger, err := x.larger(ctx, x.message, x.length)
+		if err != nil {
+			return err
+		}
+		x.message = larger
+		if err := x.fill(min(x.left, int64(space(larger)))); err != nil {
 			return err
 		}
 	}
@@ -124,6 +129,26 @@ func (x *Exchange) Read(ctx context.Context) error {
 	}
 	return x.stream.over()
 }
+
+// larger takes room for more space, and moves into it what there is of a message, which
+// will have at most most bytes. It has four times as much as before, twice from 1 MiB on.
+func (x *Exchange) larger(ctx context.Context, m Message, most int64) (Message, error) {
+	const large = 1 << 20
+	n := 2 * int64(len(m))
+	if len(m) < large {
+		n = max(2*n, firstPiece)
+	}
+	n = min(n+1, most) + Spare // 1: what ends at a power of two is not moved to see that
+	if err := x.takeForMessage(ctx, n); err != nil {
+		return nil, err
+	}
+	larger := append(make(Message, 0, n), m...)
+	x.shrink(x.held - int64(cap(m)))
+	return larger, nil
+}
+
+// space is what of a message's is free, in bytes, but for Spare.
+func space(m Message) int { return cap(m) - Spare - len(m) }
 
 // over holds that nothing follows the message of a call that has one.
 func (s *Stream) over() error {

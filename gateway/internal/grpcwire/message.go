@@ -34,55 +34,41 @@ func header(length int) []byte {
 	return binary.BigEndian.AppendUint32([]byte{0}, uint32(length))
 }
 
-// ratio is what DEFLATE (RFC 1951) makes of one byte at most: 258 bytes take two bits.
-const ratio = 1032
+// inflaterRoom is what decompressing takes beside what comes of it, in bytes: DEFLATE's
+// window (RFC 1951), twice, and its tables.
+const inflaterRoom = 64 << 10
 
-// decompress puts a decompressed message in place of the compressed one. Its length
-// is known behind it alone: the most that it can need is taken for as long as that
-// takes, which depends on nobody.
+// decompress puts a decompressed message in place of the compressed one, which is whole:
+// what little becomes much waits for nothing of its client's.
 func (x *Exchange) decompress(ctx context.Context) error {
-	most := min(x.stream.most, ratio*int64(len(x.message)))
-	if err := x.takeForMessage(ctx, grown(most)); err != nil {
+	if err := x.takeForMessage(ctx, inflaterRoom); err != nil {
 		return err
 	}
-	plain, err := inflate(x.message, x.stream.encoding, most)
+	source := bytes.NewReader(x.message)
+	inflater, err := decompressor(source, x.stream.encoding)
 	if err != nil {
-		return err
+		return notAsSaid()
 	}
-	if int64(len(plain)) > most {
-		return tooLarge(x.stream.most)
-	}
-	x.message = plain
-	x.shrink(int64(cap(plain)))
-	return nil
-}
-
-// grown is what a message takes, in bytes, while it grows to most bytes and one: the
-// last time it moves it is there twice, once as half.
-func grown(most int64) int64 { return (most+1)*3/2 + 2*Spare }
-
-// inflate decompresses a whole message, to at most most bytes and one.
-func inflate(message Message, encoding string, most int64) (Message, error) {
-	source := bytes.NewReader(message)
-	plain, err := decompressor(source, encoding)
-	if err != nil {
-		return nil, notAsSaid()
-	}
-	out := make(Message, 0, min(64<<10, most+1)+Spare)
-	for int64(len(out)) <= most {
-		if cap(out)-len(out) <= Spare {
-			out = append(make(Message, 0, min(2*int64(len(out)), most+1)+Spare), out...)
+	var plain Message
+	for most := x.stream.most; int64(len(plain)) <= most; {
+		if space(plain) <= 0 {
+			if plain, err = x.larger(ctx, plain, most+1); err != nil {
+				return err
+			}
 		}
-		n, err := plain.Read(out[len(out) : cap(out)-Spare])
-		out = out[:len(out)+n]
+		n, err := inflater.Read(plain[len(plain) : cap(plain)-Spare])
+		plain = plain[:len(plain)+n]
 		switch {
-		case errors.Is(err, io.EOF) && plain.Close() == nil && source.Len() == 0:
-			return out, nil
+		case int64(len(plain)) > most:
+		case errors.Is(err, io.EOF) && inflater.Close() == nil && source.Len() == 0:
+			x.message = plain
+			x.shrink(int64(cap(plain)))
+			return nil
 		case err != nil: // also of bytes behind the end
-			return nil, notAsSaid()
+			return notAsSaid()
 		}
 	}
-	return out, nil
+	return tooLarge(x.stream.most)
 }
 
 // beginningOf decompresses the beginning of a message, of which the beginning is there.

@@ -26,8 +26,8 @@ func (r *Room) mostWaiting() int { return max(int(r.most/2/WindowBytes), 64) }
 
 // Ask takes n bytes as soon as they are there. Those of a class are served in the order
 // in which they came, but that of Early whoever fits is, since the turn of what is large
-// comes as well, and that of Message those that have a part of theirs come first:
-// part is what that has of the room, in bytes. Whoever asks waits for Given or leaves,
+// comes as well, and that of Message those that have more of theirs come first, so that
+// of many that grow one ends: part is what that has of the room, in bytes. Whoever asks waits for Given or leaves,
 // unless too many of the tenant wait already (Refused).
 func (t Tenant) Ask(n, part int64) *Place {
 	p := &Place{of: t, n: n, part: part, given: make(chan struct{})}
@@ -41,7 +41,7 @@ func (t Tenant) Ask(n, part int64) *Place {
 	queue := a.queues[t.class]
 	at := len(queue)
 	if part > 0 {
-		if first := slices.IndexFunc(queue, func(p *Place) bool { return p.part == 0 }); first >= 0 {
+		if first := slices.IndexFunc(queue, func(p *Place) bool { return p.part < part }); first >= 0 {
 			at = first
 		}
 	}

@@ -154,6 +154,27 @@ func TestALargeMessageIsLetIn(t *testing.T) {
 	}
 }
 
+// TestWhoHasMoreComesFirst holds that of messages which grow the one that has most of the
+// room gets more of it, alone, so that one ends.
+func TestWhoHasMoreComesFirst(t *testing.T) {
+	t.Parallel()
+	all := New(1600)
+	of := all.Of("a tenant")
+	for _, n := range []int64{100, 200, 100} {
+		if p := of.Ask(n, 0); p.Leave() {
+			t.Fatalf("%d bytes are not there", n)
+		}
+	}
+	few, many, last := of.Ask(200, 100), of.Ask(300, 200), of.Ask(200, 100)
+	if many.Leave() || !few.Leave() || !last.Leave() {
+		t.Error("the one that has most does not come first, or not alone")
+	}
+	of.Release(700)
+	if all.used != 0 || len(all.by) != 0 {
+		t.Errorf("%d bytes are left", all.used)
+	}
+}
+
 // TestAnAnswerThatIsSentComesFirst holds that one which is to be sent, and for which there
 // is no room, has what comes back next, whatever else waits; and that one passes that is
 // larger than its class may have.
