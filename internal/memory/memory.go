@@ -47,7 +47,8 @@ type Account struct {
 	mu      sync.Mutex
 	used    int64
 	tenants map[string]*tenant
-	waiting []*place // those that hold bytes first, each kind in the order in which they came
+	waiting []*place // those that hold most first, and of equals those that came first
+	round   uint64   // of relieve
 }
 
 // tenant is what the calls of one hold.
@@ -61,7 +62,9 @@ type tenant struct {
 type place struct {
 	call *Call
 	n    int64
-	done chan struct{} // closed when they are the call's, or the call has ended
+	done chan struct{} // closed when they are the call's, or never will be
+
+	refused bool // under account.mu
 }
 
 // New makes an account of size bytes, below 0 one that counts nothing. Bytes that are
@@ -107,14 +110,16 @@ type Call struct {
 	// Under account.mu.
 	taken int64
 	ended bool
+	seen  uint64 // the last round of relieve that counted it
 }
 
 // errEnded is of a goroutine that outlived its call.
 var errEnded = errors.New("memory is taken after the call has ended")
 
 // Take implements Holder. Bytes that others hold are waited for a little, and are
-// then problem.Overloaded with a Retry-After; what is more than a tenant may ever
-// have beside what the call itself holds is problem.PayloadTooLarge at once.
+// then problem.Overloaded with a Retry-After, at once where those others wait too; what
+// is more than a tenant may ever have beside what the call itself holds is
+// problem.PayloadTooLarge at once.
 func (c *Call) Take(ctx context.Context, n int64) error {
 	a := c.account
 	if n <= 0 || a.size < 0 {
@@ -134,6 +139,7 @@ func (c *Call) Take(ctx context.Context, n int64) error {
 		return nil
 	}
 	p := a.queue(c, n)
+	a.relieve(c.tenant)
 	a.mu.Unlock()
 	return a.await(ctx, p)
 }
@@ -141,7 +147,7 @@ func (c *Call) Take(ctx context.Context, n int64) error {
 // isBehind reports whether a call's tenant has one that waits and comes before it.
 func (a *Account) isBehind(c *Call) bool {
 	return slices.ContainsFunc(a.waiting, func(p *place) bool {
-		return p.call.tenant == c.tenant && (c.taken == 0 || p.call.taken > 0)
+		return p.call.tenant == c.tenant && p.call.taken >= c.taken
 	})
 }
 
@@ -169,10 +175,8 @@ func (a *Account) grant(c *Call, n int64) {
 func (a *Account) queue(c *Call, n int64) *place {
 	p := &place{call: c, n: n, done: make(chan struct{})}
 	at := len(a.waiting)
-	if c.taken > 0 {
-		if first := slices.IndexFunc(a.waiting, func(p *place) bool { return p.call.taken == 0 }); first >= 0 {
-			at = first
-		}
+	if first := slices.IndexFunc(a.waiting, func(p *place) bool { return p.call.taken < c.taken }); first >= 0 {
+		at = first
 	}
 	a.waiting = slices.Insert(a.waiting, at, p)
 	return p
@@ -192,6 +196,8 @@ func (a *Account) await(ctx context.Context, p *place) error {
 	switch {
 	case at < 0 && p.call.ended:
 		return errEnded
+	case at < 0 && p.refused:
+		return inUse()
 	case at < 0:
 		return nil
 	}
@@ -200,6 +206,10 @@ func (a *Account) await(ctx context.Context, p *place) error {
 	if err := ctx.Err(); err != nil {
 		return err //nolint:wrapcheck // the call's own
 	}
+	return inUse()
+}
+
+func inUse() error {
 	return problem.New(problem.Overloaded, "the server's memory for requests is in use").WithRetryAfter(retrySoon)
 }
 
@@ -222,6 +232,39 @@ func (a *Account) serve() {
 		close(p.done)
 		return true
 	})
+	for _, t := range behind {
+		a.relieve(t)
+	}
+}
+
+// relieve refuses the call that holds least, where all that a tenant has is held by calls
+// that wait: each would wait for the others, until all are refused.
+func (a *Account) relieve(t *tenant) {
+	a.round++
+	held, first, last := int64(0), -1, -1
+	for i, p := range a.waiting {
+		if p.call.tenant != t || p.call.taken == 0 {
+			continue
+		}
+		if first < 0 {
+			first = i
+		}
+		last = i
+		if p.call.seen != a.round {
+			p.call.seen = a.round
+			held += p.call.taken
+		}
+	}
+	if held == 0 || held < t.used || t.used+a.waiting[first].n <= a.Share() {
+		return
+	}
+	p := a.waiting[last]
+	if p.call == a.waiting[first].call { // others of its goroutines may give some back
+		return
+	}
+	a.waiting = slices.Delete(a.waiting, last, last+1)
+	p.refused = true
+	close(p.done)
 }
 
 // tooMuch is the error of a call that needs more than it may ever have.

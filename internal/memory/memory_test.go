@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,6 +115,94 @@ func TestWhoIsServedFirst(t *testing.T) {
 		small.End()
 		if a.used != 0 || len(a.tenants) != 0 {
 			t.Errorf("%d bytes are left", a.used)
+		}
+	})
+}
+
+// TestCallsDoNotWaitForEachOther holds that where all that a tenant has is held by calls
+// that wait, the one that holds least is refused, and no other.
+func TestCallsDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		other      int64   // held by another tenant
+		hold, more []int64 // by each call; 0 more is one that does not wait
+		refused    int     // -1 for none
+	}{
+		"all wait":                   {0, []int64{40, 35, 25}, []int64{10, 10, 10}, 2},
+		"the one that came first":    {0, []int64{25, 35, 40}, []int64{10, 10, 10}, 0},
+		"equals":                     {0, []int64{50, 50}, []int64{10, 10}, 1},
+		"one that holds nothing too": {0, []int64{0, 60, 40}, []int64{10, 10, 10}, 2},
+		"one does not wait":          {0, []int64{40, 35, 25}, []int64{10, 10, 0}, -1},
+		"another has what they need": {100, []int64{25, 25}, []int64{25, 25}, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a := New(200, time.Hour)
+				other := a.Open("b")
+				if err := other.Take(t.Context(), tc.other); err != nil {
+					t.Fatal(err)
+				}
+				calls, got := make([]*Call, len(tc.hold)), make([]chan error, len(tc.hold))
+				for i, n := range tc.hold {
+					calls[i], got[i] = a.Open("a"), make(chan error, 1)
+					if err := calls[i].Take(t.Context(), n); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for i, n := range tc.more {
+					if n > 0 {
+						go func() { got[i] <- calls[i].Take(t.Context(), n) }()
+						synctest.Wait()
+					}
+				}
+				for i := range calls {
+					if (len(got[i]) > 0) != (i == tc.refused) {
+						t.Errorf("call %d is answered: %v", i, len(got[i]) > 0)
+					}
+				}
+				if tc.refused >= 0 {
+					if err := <-got[tc.refused]; problem.CodeOf(err) != problem.Overloaded {
+						t.Errorf("got %v", err)
+					}
+				}
+				other.End()
+				for _, c := range calls {
+					c.End()
+				}
+				if a.used != 0 || len(a.tenants) != 0 || len(a.waiting) != 0 {
+					t.Errorf("%d bytes are left of %d tenants, %d wait", a.used, len(a.tenants), len(a.waiting))
+				}
+			})
+		})
+	}
+}
+
+// TestManyCallsEnd holds that of many calls of a tenant, of which there is memory for one
+// at a time, each is answered or may come again, and none waits in vain.
+func TestManyCallsEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := New(200, time.Hour)
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() {
+				for whole := false; !whole && time.Since(began) < time.Hour; {
+					c := a.Open("a")
+					var err error
+					for n := 0; n < 80 && err == nil; n += 20 {
+						err = c.Take(t.Context(), 20)
+						time.Sleep(time.Millisecond) // of the bubble's: all come at once
+					}
+					whole = err == nil
+					c.End()
+				}
+			})
+		}
+		all.Wait()
+		if time.Since(began) >= time.Hour {
+			t.Error("one waited until its time was over")
 		}
 	})
 }
