@@ -14,7 +14,8 @@ import (
 // How a buffer grows with what arrives: what a length announces is not believed.
 // Copying costs a body of 1 MiB a tenth of a millisecond.
 const (
-	firstBytes = 64 << 10 // of an announced length; less of none
+	exactBytes = 64 << 10 // an announced length of no more is believed: a connection's buffers are as large
+	firstBytes = 4 << 10  // of any other
 	smallBytes = 1 << 20  // below it four times at once, above it twice
 )
 
@@ -46,9 +47,9 @@ func ReadBody(ctx context.Context, r io.Reader, b Body) ([]byte, error) {
 	if b.Memory == nil {
 		b.Memory = memory.Unbounded{}
 	}
-	size := int64(4 << 10)
-	if b.Length >= 0 {
-		size = min(b.Length, firstBytes)
+	size := int64(firstBytes)
+	if b.Length >= 0 && b.Length <= exactBytes {
+		size = b.Length
 	}
 	if err := b.Memory.Take(ctx, size); err != nil {
 		return nil, err

@@ -210,11 +210,10 @@ func brokeOff() error {
 	return problem.New(problem.MalformedBody, "the message broke off before its announced end")
 }
 
-// decompress gives the buffer of what was compressed back.
+// decompress gives the buffer of what was compressed back, which is whole: what little
+// becomes much does not wait for its sender. Of several members (RFC 1952, 2.2) it makes
+// one message, and it refuses what is none behind them, as grpc-go does.
 func (r *Reader) decompress(data []byte) ([]byte, error) {
-	if len(data) == 0 {
-		return nil, nil // of nothing the library takes nothing
-	}
 	compressed := r.own
 	r.own = 0
 	defer r.give(&compressed)

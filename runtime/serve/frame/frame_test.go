@@ -8,10 +8,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -72,7 +74,12 @@ func TestFramesAreHandedOverPlain(t *testing.T) {
 		"gzip":                     {"gzip", framed(1, squeezed(t, gzipped, message)), framed(0, message), "", ""},
 		"gzip, several":            {"gzip", join(framed(1, squeezed(t, gzipped, message)), framed(1, squeezed(t, gzipped, message))), join(framed(0, message), framed(0, message)), "", ""},
 		"deflate":                  {"deflate", framed(1, squeezed(t, zlibbed, message)), framed(0, message), "", ""},
-		"compressed and empty":     {"gzip", framed(1, nil), framed(0, nil), "", ""},
+		"gzip, of two members":     {"gzip", framed(1, join(squeezed(t, gzipped, message[:100]), squeezed(t, gzipped, message[100:]))), framed(0, message), "", ""},
+		"gzip, of nothing":         {"gzip", framed(1, squeezed(t, gzipped, nil)), framed(0, nil), "", ""},
+		"bytes behind gzip":        {"gzip", framed(1, append(squeezed(t, gzipped, message), 0)), nil, problem.MalformedBody, "not compressed as grpc-encoding says"},
+		"bytes behind deflate":     {"deflate", framed(1, append(squeezed(t, zlibbed, message), 0)), nil, problem.MalformedBody, "not compressed as grpc-encoding says"},
+		"compressed and no byte":   {"gzip", framed(1, nil), nil, problem.MalformedBody, "not compressed as grpc-encoding says"},
+		"deflated and no byte":     {"deflate", framed(1, nil), nil, problem.MalformedBody, "not compressed as grpc-encoding says"},
 		"of an unknown encoding":   {"br", framed(1, message), framed(1, message), "", ""},
 		"not compressed as said":   {"gzip", framed(1, message), nil, problem.MalformedBody, "not compressed as grpc-encoding says"},
 		"cut amid its compression": {"gzip", framed(1, squeezed(t, gzipped, message)[:20]), nil, problem.MalformedBody, "not compressed as grpc-encoding says"},
@@ -122,7 +129,7 @@ func TestAFrameIsChargedAsItArrives(t *testing.T) {
 		used        int64 // at most
 		code        problem.Code
 	}{
-		"a byte of 32 MiB":      {1, 40 * mib, 64 << 10, problem.MalformedBody},
+		"a byte of 32 MiB":      {1, 40 * mib, 4 << 10, problem.MalformedBody},
 		"a megabyte of 32":      {mib, 40 * mib, 2 * mib, problem.MalformedBody},
 		"more than may be held": {32 * mib, 40 * mib, 32 * mib, problem.PayloadTooLarge},
 		"what may be held":      {32 * mib, 130 * mib, 129 * mib, ""},
@@ -143,6 +150,58 @@ func TestAFrameIsChargedAsItArrives(t *testing.T) {
 			if used := account.Used(); used > tc.used {
 				t.Errorf("%d bytes are charged, expected %d at most", used, tc.used)
 			}
+		})
+	}
+}
+
+// TestACompressedFrameIsChargedAsItArrives holds what is charged of a compressed frame
+// of which no more comes: what came, four times at most, whatever it announces and would
+// decompress to.
+func TestACompressedFrameIsChargedAsItArrives(t *testing.T) {
+	t.Parallel()
+	const kib, most = 1 << 10, 64 << 20
+	random := make([]byte, most)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(random) // it cannot fail
+	gzip, zlib := squeezed(t, gzipped, random[:most*9/10]), squeezed(t, zlibbed, random[:most*9/10])
+	bomb := squeezed(t, gzipped, make([]byte, most))
+	for name, tc := range map[string]struct {
+		encoding   string
+		message    []byte
+		sent, used int64
+	}{
+		"no byte":                       {"gzip", gzip, 0, 4 * kib},
+		"100 bytes":                     {"gzip", gzip, 100, 4 * kib},
+		"100 bytes, deflated":           {"deflate", zlib, 100, 4 * kib},
+		"5 KiB":                         {"gzip", gzip, 5 * kib, 16 * kib},
+		"300 KiB":                       {"deflate", zlib, 300 * kib, 1024 * kib},
+		"a third of a bomb":             {"gzip", bomb, 20 * kib, 64 * kib},
+		"a bomb, all but its last byte": {"gzip", bomb, int64(len(bomb)) - 1, 65 * kib},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				account := memory.New(1<<30, 0)
+				held := account.Open("")
+				defer held.End()
+				body, client := io.Pipe()
+				r := frame.New(t.Context(), body, frame.Config{Encoding: tc.encoding, Most: most, Message: request(), Memory: held})
+				ended := make(chan error)
+				go func() {
+					_, err := r.Read(make([]byte, 1))
+					ended <- err
+				}()
+				if _, err := client.Write(framed(1, tc.message)[:5+tc.sent]); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait() // until it waits for more
+				if used := account.Used(); used > tc.used {
+					t.Errorf("%d bytes are charged, expected %d at most", used, tc.used)
+				}
+				_ = client.Close()
+				if err := <-ended; problem.CodeOf(err) != problem.MalformedBody || !strings.Contains(err.Error(), "broke off") {
+					t.Errorf("it ended with %v", err)
+				}
+			})
 		})
 	}
 }
