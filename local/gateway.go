@@ -20,7 +20,6 @@ import (
 	"github.com/modelserveai/modelserve/gateway/catalog"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/gateway/sqlite"
-	"github.com/modelserveai/modelserve/internal/cgroup"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/regular"
 	"github.com/modelserveai/modelserve/internal/telemetry"
@@ -46,7 +45,7 @@ func (f *front) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	config.Memory = cgroup.Apply()
+	config.Memory = gateway.LimitMemory()
 	f.limits = config.Limits(tel)
 	if err := f.openRedis(ctx); err != nil {
 		return err

@@ -30,7 +30,6 @@ import (
 	"github.com/modelserveai/modelserve/gateway/sqlite"
 	"github.com/modelserveai/modelserve/gateway/usage"
 	"github.com/modelserveai/modelserve/internal/build"
-	"github.com/modelserveai/modelserve/internal/cgroup"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/telemetry"
@@ -149,7 +148,7 @@ func Main() {
 func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) {
 	version := build.Version()
 	cfg.Telemetry.Version, cfg.Gateway.Version = version, version
-	cfg.Gateway.Memory = cgroup.Apply()
+	cfg.Gateway.Memory = gateway.LimitMemory()
 	if cfg.Telemetry.Service == "" {
 		cfg.Telemetry.Service = "gateway"
 	}

@@ -1,5 +1,6 @@
-// Package cgroup finds what memory a process may have, of its control group and of the
-// machine, so that its budgets follow from that. It knows no budget.
+// Package cgroup finds what memory a process may have, by its control groups and by the
+// machine, and has Go's collector keep to a part of it. What the parts are is its
+// callers' to decide.
 package cgroup
 
 import (
@@ -8,42 +9,26 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"os"
 	"path"
 	"runtime/debug"
 	"strconv"
 	"strings"
+
+	"github.com/modelserveai/modelserve/internal/env"
 )
 
-// Memory is what the process may have, in bytes: the least limit of its control group and
-// those above it, else half of the machine's. root is the system's file system.
-func Memory(root fs.FS) (int64, error) {
-	machine, err := totalMemory(root)
-	if err != nil {
-		return 0, err
+// LimitHeap has Go's collector keep to so many bytes, unless GOMEMLIMIT says otherwise;
+// 0 leaves it as it is. It
+// works harder the nearer it comes, and exceeds them rather than fail.
+func LimitHeap(bytes int64) {
+	if bytes > 0 && env.Environ()["GOMEMLIMIT"] == "" {
+		debug.SetMemoryLimit(bytes)
 	}
-	if group := groupMemory(root); group < machine {
-		return group, nil
-	}
-	return machine / 2, nil
 }
 
-// Apply has Go's collector keep the process within what it may have, which it returns, in
-// bytes: it works harder above nine tenths of it. GOMEMLIMIT counts where it is set. It
-// returns 0 where what it may have is not known.
-func Apply() int64 {
-	bytes, err := Memory(os.DirFS("/"))
-	if err != nil {
-		return 0
-	}
-	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
-		debug.SetMemoryLimit(bytes / 10 * 9)
-	}
-	return bytes
-}
-
-// totalMemory reads the machine's memory (proc(5), /proc/meminfo).
-func totalMemory(root fs.FS) (int64, error) {
+// Machine is the machine's memory in bytes (proc(5), /proc/meminfo). root is the system's
+// file system.
+func Machine(root fs.FS) (int64, error) {
 	data, err := fs.ReadFile(root, "proc/meminfo")
 	if err != nil {
 		return 0, fmt.Errorf("read the machine's memory: %w", err)
@@ -58,11 +43,10 @@ func totalMemory(root fs.FS) (int64, error) {
 	return 0, fmt.Errorf("read the machine's memory: /proc/meminfo has no MemTotal in kB")
 }
 
-// groupMemory is the least limit of the process's control group and those above
-// it, version 2 and 1; the largest number is none. Inside a container the paths
-// may be those of the host: what is not there has no limit, and the roots are
-// always looked at.
-func groupMemory(root fs.FS) int64 {
+// Limit is the least limit of the process's control group and those above it, version 2
+// and 1, in bytes; the largest number is none. Inside a container the paths may be those of
+// the host: what is not there has no limit, and the roots are always looked at.
+func Limit(root fs.FS) int64 {
 	limit := int64(math.MaxInt64)
 	data, _ := fs.ReadFile(root, "proc/self/cgroup") // without one only the roots are looked at
 	paths := map[string]string{"sys/fs/cgroup/memory.max": "/", "sys/fs/cgroup/memory/memory.limit_in_bytes": "/"}

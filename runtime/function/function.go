@@ -19,6 +19,7 @@ import (
 
 	"github.com/modelserveai/modelserve/eventing/emit"
 	"github.com/modelserveai/modelserve/internal/build"
+	"github.com/modelserveai/modelserve/internal/cgroup"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/telemetry"
@@ -103,7 +104,7 @@ func serveUntil(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Tele
 		memory.why = "no bound for models where MODELSERVE_MEMORY is not set: " + err.Error()
 	}
 	memory.log(cfg, tel.Logger)
-	memory.limitHeap()
+	cgroup.LimitHeap(memory.heap)
 	src, err := newSource(ctx, cfg, &memory, tel)
 	if err != nil {
 		return err

@@ -1,18 +1,11 @@
 package function
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math"
-	"path"
-	"runtime/debug"
-	"strconv"
-	"strings"
 
-	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/internal/cgroup"
 )
 
 // budget is how the memory of a process is shared out, in bytes. Its parts, and an
@@ -31,11 +24,11 @@ type budget struct {
 // system's file system. On a machine without such a limit, which is not this
 // process's alone, models may have half of it, and requests an eighth.
 func (c *config) share(root fs.FS) (b budget, err error) {
-	machine, err := totalMemory(root)
+	machine, err := cgroup.Machine(root)
 	if err != nil {
 		return c.fixed(), err
 	}
-	limit := groupMemory(root)
+	limit := cgroup.Limit(root)
 	if n := int64(c.MemoryLimit); n > 0 {
 		limit = min(limit, n)
 	}
@@ -104,62 +97,4 @@ func (b *budget) log(c *config, logger *slog.Logger) {
 			logger.Info("a bound follows from the memory, of which a tenant's requests have at most half", "variable", bound.variable, "configured", bound.asked, "in_force", bound.has)
 		}
 	}
-}
-
-// limitHeap has Go's collector keep to the budget, unless GOMEMLIMIT says otherwise.
-func (b *budget) limitHeap() {
-	if b.heap > 0 && env.Environ()["GOMEMLIMIT"] == "" {
-		debug.SetMemoryLimit(b.heap)
-	}
-}
-
-// totalMemory reads the machine's memory (proc(5), /proc/meminfo).
-func totalMemory(root fs.FS) (int64, error) {
-	data, err := fs.ReadFile(root, "proc/meminfo")
-	if err != nil {
-		return 0, fmt.Errorf("read the machine's memory: %w", err)
-	}
-	for line := range strings.Lines(string(data)) {
-		if text, ok := strings.CutPrefix(line, "MemTotal:"); ok {
-			if kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(text), " kB"), 10, 64); err == nil {
-				return kib << 10, nil
-			}
-		}
-	}
-	return 0, fmt.Errorf("read the machine's memory: /proc/meminfo has no MemTotal in kB")
-}
-
-// groupMemory is the least limit of the process's control group and those above
-// it, version 2 and 1; the largest number is none. Inside a container the paths
-// may be those of the host: what is not there has no limit, and the roots are
-// always looked at.
-func groupMemory(root fs.FS) int64 {
-	limit := int64(math.MaxInt64)
-	data, _ := fs.ReadFile(root, "proc/self/cgroup") // without one only the roots are looked at
-	paths := map[string]string{"sys/fs/cgroup/memory.max": "/", "sys/fs/cgroup/memory/memory.limit_in_bytes": "/"}
-	for lines := bufio.NewScanner(bytes.NewReader(data)); lines.Scan(); {
-		parts := strings.SplitN(lines.Text(), ":", 3) // id:controllers:path
-		if len(parts) != 3 {
-			continue
-		}
-		switch {
-		case parts[1] == "":
-			paths["sys/fs/cgroup/memory.max"] = parts[2]
-		case strings.Contains(","+parts[1]+",", ",memory,"):
-			paths["sys/fs/cgroup/memory/memory.limit_in_bytes"] = parts[2]
-		}
-	}
-	for file, group := range paths {
-		mount, name := path.Split(file)
-		for at := path.Clean("/" + group); ; at = path.Dir(at) {
-			text, err := fs.ReadFile(root, path.Join(mount, at, name))
-			if n, bad := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && bad == nil { // "max" is no limit
-				limit = min(limit, n)
-			}
-			if at == "/" {
-				break
-			}
-		}
-	}
-	return limit
 }
