@@ -65,6 +65,44 @@ func TestTake(t *testing.T) {
 	}
 }
 
+// TestTakeNow holds that what is there already is charged or refused at once, ahead of
+// whoever waits.
+func TestTakeNow(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		own, more int64 // beside 60 of another call, and one that waits for 45
+		code      problem.Code
+	}{
+		"as much as there is": {20, 20, ""},
+		"more than there is":  {20, 21, problem.Overloaded},
+		"more than ever":      {20, 81, problem.PayloadTooLarge},
+		"nothing":             {20, 0, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a := New(200, time.Hour)
+				kin, own, waits := a.Open("a"), a.Open("a"), a.Open("a")
+				if err := errors.Join(kin.Take(t.Context(), 60), own.Take(t.Context(), tc.own)); err != nil {
+					t.Fatal(err)
+				}
+				go func() { _ = waits.Take(t.Context(), 45) }()
+				synctest.Wait()
+				began := time.Now()
+				if err := own.TakeNow(tc.more); problem.CodeOf(err) != tc.code || time.Since(began) > 0 {
+					t.Errorf("got %v after %s", err, time.Since(began))
+				}
+				for _, c := range []*Call{kin, own, waits} {
+					c.End()
+				}
+				if err := own.TakeNow(1); !errors.Is(err, errEnded) || a.used != 0 || len(a.tenants) != 0 {
+					t.Errorf("%v, and %d bytes are left", err, a.used)
+				}
+			})
+		})
+	}
+}
+
 // TestWhoIsServedFirst holds that a call which holds bytes comes before its tenant's
 // that hold none, that these are served in their order, and that another tenant's are
 // held up by neither.

@@ -387,9 +387,10 @@ func (s *Server) run(ctx context.Context, c *call, held *memory.Call, lease Leas
 }
 
 // runCharged runs a request in a lease. While it runs its inputs are charged once
-// more, for a run with others is of copies. Its outputs are charged until their memory is
-// free: where others read rows of the same run, which is their tenant's as well, that
-// may be after the request.
+// more, for a run with others is of copies. Its outputs are charged at once, or the request
+// is refused: while it waited with them, others' runs would make more. They are charged
+// until their memory is free: where others read rows of the same run, which is their
+// tenant's as well, that may be after the request.
 func runCharged(ctx context.Context, held *memory.Call, lease Lease, req *infer.Request) (*infer.Response, error) {
 	inputs := sizeOf(req.Inputs)
 	if err := held.Take(ctx, inputs); err != nil {
@@ -401,7 +402,7 @@ func runCharged(ctx context.Context, held *memory.Call, lease Lease, req *infer.
 		return nil, err
 	}
 	size := sizeOf(resp.Outputs)
-	if err := held.Take(ctx, size); err != nil {
+	if err := held.TakeNow(size); err != nil {
 		resp.Release()
 		return nil, err
 	}

@@ -186,13 +186,14 @@ func TestAnswersThatAreNotReadAreCharged(t *testing.T) {
 }
 
 // TestOutputsThatOthersReadStayCharged holds that outputs whose memory is not free after
-// their answer, as others read rows of the same run, are charged until it is.
+// their answer, as others read rows of the same run, are charged until it is, and that
+// others for which there is no memory do not wait for it, being there.
 func TestOutputsThatOthersReadStayCharged(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	var free []func()
 	f.after = func(done func()) { free = append(free, done) }
-	ts := start(t, serve.Config{Backend: f, Repository: f, Limits: serve.Limits{MaxBody: mib, Inflight: 5 * wideBytes, InflightWait: time.Millisecond}})
+	ts := start(t, serve.Config{Backend: f, Repository: f, Limits: serve.Limits{MaxBody: mib, Inflight: 5 * wideBytes, InflightWait: time.Hour}})
 	body := []byte(strings.Replace(inferBody, `"inputs"`, `"parameters":{"binary_data_output":true},"inputs"`, 1))
 	call := func() reply {
 		return send(t, http.MethodPost, ts.URL+"/v2/models/wide/infer", body, infer.TenantHeader, "a")
