@@ -113,7 +113,7 @@ func (s *Server) answer(ctx context.Context, c *call, held *memory.Call, r *http
 		if err := encoder.Encode(answer); err != nil {
 			return fmt.Errorf("write the answer of %s as JSON: %w", s.cfg.Function, err)
 		}
-		return held.Take(ctx, int64(out.Cap()))
+		return held.TakeNow(int64(out.Cap())) // it is there
 	})
 	c.timing, c.usage = run.total()
 	if err == nil {

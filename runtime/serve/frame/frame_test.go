@@ -160,10 +160,10 @@ func TestAFrameIsChargedAsItArrives(t *testing.T) {
 func TestACompressedFrameIsChargedAsItArrives(t *testing.T) {
 	t.Parallel()
 	const kib, most = 1 << 10, 64 << 20
-	random := make([]byte, most)
+	random := make([]byte, 2<<20)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(random) // it cannot fail
-	gzip, zlib := squeezed(t, gzipped, random[:most*9/10]), squeezed(t, zlibbed, random[:most*9/10])
-	bomb := squeezed(t, gzipped, make([]byte, most))
+	gzip, zlib := squeezed(t, gzipped, random), squeezed(t, zlibbed, random)
+	bomb := squeezed(t, gzipped, make([]byte, most/2))
 	for name, tc := range map[string]struct {
 		encoding   string
 		message    []byte
@@ -190,7 +190,9 @@ func TestACompressedFrameIsChargedAsItArrives(t *testing.T) {
 					_, err := r.Read(make([]byte, 1))
 					ended <- err
 				}()
-				if _, err := client.Write(framed(1, tc.message)[:5+tc.sent]); err != nil {
+				sent := framed(1, tc.message)[:5+tc.sent]
+				binary.BigEndian.PutUint32(sent[1:], most)
+				if _, err := client.Write(sent); err != nil {
 					t.Fatal(err)
 				}
 				synctest.Wait() // until it waits for more
