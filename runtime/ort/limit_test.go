@@ -9,7 +9,7 @@ import (
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
 )
 
-// fill answers with the largest of as many zeros as its input says; wide with them all.
+// fill answers with the largest of as many zeros as its input says; onnxtest.Wide with them all.
 func fill() onnxtest.Model {
 	return onnxtest.Model{Graph: onnxtest.Graph{
 		Nodes: []onnxtest.Node{
@@ -18,14 +18,6 @@ func fill() onnxtest.Model {
 		},
 		Inputs:  []onnxtest.Value{{Name: "shape", Element: onnxtest.Int64, Shape: []any{1}}},
 		Outputs: []onnxtest.Value{{Name: "m", Element: onnxtest.Float}},
-	}}
-}
-
-func wide() onnxtest.Model {
-	return onnxtest.Model{Graph: onnxtest.Graph{
-		Nodes:   []onnxtest.Node{{Op: "ConstantOfShape", Inputs: []string{"shape"}, Outputs: []string{"y"}}},
-		Inputs:  []onnxtest.Value{{Name: "shape", Element: onnxtest.Int64, Shape: []any{1}}},
-		Outputs: []onnxtest.Value{{Name: "y", Element: onnxtest.Float, Shape: []any{"n"}}},
 	}}
 }
 
@@ -48,8 +40,8 @@ func TestAValueTakesNoMoreThanMayBe(t *testing.T) {
 		"more than overflows":       {fill(), 64 * mib, 0, 0, 1 << 62, true},
 		"within the process'":       {fill(), 0, 0, 1 << 30, 4 * mib, false},
 		"more than the process'":    {fill(), 0, 0, 64 * mib, 17 * mib, true},
-		"an output within":          {wide(), 0, 16 * mib, 0, 4 * mib, false},
-		"an output that is larger":  {wide(), 0, 16 * mib, 0, 4*mib + 1, true},
+		"an output within":          {onnxtest.Wide(), 0, 16 * mib, 0, 4 * mib, false},
+		"an output that is larger":  {onnxtest.Wide(), 0, 16 * mib, 0, 4*mib + 1, true},
 		"more than all that is had": {fill(), 0, 0, 0, 1 << 45, true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,7 +4,7 @@
 // every figure is a ratio of two things measured in short turns within one run,
 // and the median of several rounds.
 //
-//	make bench                     everything but what follows, some 30 minutes
+//	make bench                     everything but what follows, some 35 minutes
 //	make bench-peers               against other servers, in Python
 //	make soak                      everything at once for minutes, with no failure
 //	make bench-cluster             first answers from zero on a cluster
@@ -31,15 +31,17 @@ import (
 func main() {
 	var o options
 	var clients string
-	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,account,gateway,callers,limits,load,cold,idle", "the parts to run: these, fresh, peers, soak, cluster, tuning and requests")
+	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,account,gateway,callers,limits,attacks,load,cold,idle", "the parts to run: these, fresh, peers, soak, cluster, tuning and requests")
 	flag.IntVar(&o.rounds, "rounds", 5, "turns of each")
 	flag.DurationVar(&o.turn, "turn", time.Second, "length of a turn under load")
 	flag.StringVar(&o.models, "models", "", "the models to run under load (all)")
 	flag.StringVar(&clients, "clients", "1,8,32", "clients under load, in turn")
+	flag.StringVar(&o.onslaughts, "attacks", "", "the attacks to run (all)")
 	flag.StringVar(&o.peers, "peers", "", "the peers to run (all)")
 	flag.StringVar(&o.bare, "bare", "", "run a bare loop of this model by orders on the input (used by the benchmark itself, as what follows)")
 	flag.StringVar(&o.file, "file", "", "the model's file")
 	flag.BoolVar(&o.flood, "flood", false, "flood a function by orders on the input")
+	flag.BoolVar(&o.attack, "attack", false, "attack a platform by orders on the input")
 	flag.StringVar(&o.decoder, "decoder", "", "serve, on this address, a handler that only decodes")
 	flag.StringVar(&o.entrance, "entrance", "", "serve a gateway by this order")
 	flag.Parse()
@@ -58,10 +60,13 @@ type options struct {
 	models string
 	peers  string
 
+	onslaughts string
+
 	clients []int
 
 	bare, file string
 	flood      bool
+	attack     bool
 	decoder    string
 	entrance   string
 }
@@ -102,6 +107,7 @@ func (o *options) parts() []part {
 		{"gateway", o.gateway},
 		{"callers", o.callers},
 		{"limits", o.limits},
+		{"attacks", o.attacks},
 		{"load", o.loading},
 		{"cold", o.cold},
 		{"idle", o.idle},
@@ -120,6 +126,8 @@ func (o *options) main(ctx context.Context) error {
 		return serveBare(ctx, o.bare, o.file, os.Stdin, os.Stdout)
 	case o.flood:
 		return serveFlood(ctx, os.Stdin, os.Stdout)
+	case o.attack:
+		return serveAttack(ctx, os.Stdin, os.Stdout)
 	case o.decoder != "":
 		return serveDecoder(ctx, o.decoder)
 	case o.entrance != "":
@@ -154,7 +162,7 @@ func (o *options) measure(ctx context.Context) (rows []row, err error) {
 	}
 	defer os.RemoveAll(dir)
 	var p *platform
-	if !slices.Contains([]string{"account", "limits", "fresh", "soak", "cluster", "tuning", "requests"}, o.run) { // which bring their own
+	if !slices.Contains([]string{"account", "limits", "attacks", "fresh", "soak", "cluster", "tuning", "requests"}, o.run) { // which bring their own
 		progress("start the platform")
 		if p, err = startPlatform(ctx, filepath.Join(dir, ".modelserve")); err != nil {
 			return nil, err

@@ -253,3 +253,26 @@ func (p *platform) modelserve(ctx context.Context, args ...string) error {
 	}
 	return nil
 }
+
+// makeKey makes a key by which a tenant may call every model.
+func (p *platform) makeKey(ctx context.Context, client *http.Client, tenant string) (string, error) {
+	body, err := json.Marshal(map[string]any{"name": tenant, "tenant": tenant, "scopes": []string{"infer:*"}})
+	if err != nil {
+		return "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.address+"/v1/keys", bytes.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("X-API-Key", p.key)
+	req.Header.Set("Content-Type", "application/json")
+	answer, _, err := send(client, req)
+	if err != nil {
+		return "", fmt.Errorf("make a key for %s: %w", tenant, err)
+	}
+	var made struct{ Key string }
+	if err := json.Unmarshal(answer, &made); err != nil {
+		return "", fmt.Errorf("make a key for %s: %w", tenant, err)
+	}
+	return made.Key, nil
+}

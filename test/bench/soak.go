@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -28,7 +25,7 @@ func (o *options) soak(ctx context.Context, _ *platform, dir string) (rows []row
 	if err := learnAnswers(ctx, models); err != nil {
 		return nil, err
 	}
-	overlay, err := writeOverlay(dir)
+	overlay, err := writeOverlay(dir, []string{"pool"}, "MODELSERVE_MEMORY", soakMemory)
 	if err != nil {
 		return nil, err
 	}
@@ -79,36 +76,6 @@ func transport(h2c bool) *http.Transport {
 	return t
 }
 
-// writeOverlay writes manifests like those of a local platform, with one
-// process of the pool that may take little memory.
-func writeOverlay(dir string) (string, error) {
-	overlay := filepath.Join(dir, "overlay")
-	if err := os.MkdirAll(overlay, 0o755); err != nil {
-		return "", err
-	}
-	at, err := filepath.EvalSymlinks(overlay)
-	if err != nil {
-		return "", err
-	}
-	here, err := filepath.Abs("config/overlays/local")
-	if err != nil {
-		return "", err
-	}
-	base, err := filepath.Rel(at, here)
-	if err != nil {
-		return "", err
-	}
-	text := strings.NewReplacer("BASE", base, "BYTES", soakMemory).Replace(`resources: [BASE]
-patches:
-  - target: {kind: Service, name: pool}
-    patch: |
-      - {op: add, path: /spec/template/spec/containers/0/env/-, value: {name: MODELSERVE_MEMORY, value: BYTES}}
-      - {op: add, path: /spec/template/metadata/annotations/autoscaling.knative.dev~1min-scale, value: "1"}
-      - {op: add, path: /spec/template/metadata/annotations/autoscaling.knative.dev~1max-scale, value: "1"}
-`)
-	return overlay, os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(text), 0o600)
-}
-
 // prepare publishes every model, makes the tenants' keys, and starts the pool.
 func (s *soaking) prepare(ctx context.Context) error {
 	progress("soak: publish the models")
@@ -121,7 +88,7 @@ func (s *soaking) prepare(ctx context.Context) error {
 		return err
 	}
 	for _, tenant := range []string{"soak-a", "soak-b", "soak-c"} {
-		key, err := s.makeKey(ctx, tenant)
+		key, err := s.makeKey(ctx, s.http1, tenant)
 		if err != nil {
 			return err
 		}
@@ -134,28 +101,6 @@ func (s *soaking) prepare(ctx context.Context) error {
 	var err error
 	s.pool, err = s.findPool(ctx)
 	return err
-}
-
-func (s *soaking) makeKey(ctx context.Context, tenant string) (string, error) {
-	body, err := json.Marshal(map[string]any{"name": tenant, "tenant": tenant, "scopes": []string{"infer:*"}})
-	if err != nil {
-		return "", err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.address+"/v1/keys", bytes.NewReader(body))
-	if err != nil {
-		return "", err
-	}
-	req.Header.Set("X-API-Key", s.key)
-	req.Header.Set("Content-Type", "application/json")
-	answer, _, err := send(s.http1, req)
-	if err != nil {
-		return "", fmt.Errorf("make a key for %s: %w", tenant, err)
-	}
-	var made struct{ Key string }
-	if err := json.Unmarshal(answer, &made); err != nil {
-		return "", fmt.Errorf("make a key for %s: %w", tenant, err)
-	}
-	return made.Key, nil
 }
 
 // run does everything at once for a turn.

@@ -66,6 +66,14 @@ func Slow(steps int) Model {
 	return m
 }
 
+// Wide gives as many zeros as "shape" of [1] says: what it answers is not bounded by
+// what it is asked.
+func Wide() Model {
+	m := unary("ConstantOfShape", Int64, Float, []any{1}, []any{"n"})
+	m.Graph.Nodes[0].Inputs[0], m.Graph.Inputs[0].Name = "shape", "shape"
+	return m
+}
+
 // Offset adds "offset" to "x"; left out, it is the model's own default.
 func Offset(width int, byDefault float32) Model {
 	m := unary("Add", Float, Float, []any{"n", width}, []any{"n", width})
