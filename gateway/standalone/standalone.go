@@ -134,6 +134,7 @@ func Main() {
 		os.Exit(env.ExitCode)
 	}
 	redislimit.Quiet()
+	lifecycle.SpareThreads()
 	ctx, stop := lifecycle.Context(context.Background())
 	err := run(ctx, cfg, nil)
 	stop()

@@ -64,8 +64,9 @@ type config struct {
 	Sink      emit.Config
 	Telemetry telemetry.Config
 
-	refs   []model.Ref // Models, parsed; nil is every one
-	device ort.Device  // Device, parsed
+	refs       []model.Ref // Models, parsed; nil is every one
+	device     ort.Device  // Device, parsed
+	processors int         // that there are; 0 is as many as Go runs goroutines at once
 }
 
 // noCache is the CacheDir of a function that keeps no files.

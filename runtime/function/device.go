@@ -1,6 +1,7 @@
 package function
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -132,7 +133,7 @@ func (d *device) slots(cfg *config) int {
 			return gpuRuns
 		}
 	}
-	return max(1, runtime.GOMAXPROCS(0)/max(1, cfg.Threads))
+	return max(1, cmp.Or(cfg.processors, runtime.GOMAXPROCS(0))/max(1, cfg.Threads))
 }
 
 // open loads a model where it is to run. Where the GPU was this program's own

@@ -217,11 +217,12 @@ func TestRunsAtOnce(t *testing.T) {
 		cfg    config
 		slots  int
 	}{
-		"as asked":            {ort.CUDA, ort.Choice{Device: "cuda:0"}, nil, config{Concurrency: 7, Threads: 1}, 7},
-		"on a GPU":            {ort.CUDA, ort.Choice{Device: "cuda:0"}, nil, config{Threads: 1}, gpuRuns},
-		"on processors":       {ort.CPU, ort.Choice{Device: ort.CPU}, nil, config{Threads: 1}, processors},
-		"with all processors": {ort.CPU, ort.Choice{Device: ort.CPU}, nil, config{Threads: processors}, 1},
-		"a GPU that is not":   {ort.CUDA, ort.Choice{}, errors.New("none"), config{Threads: 1}, processors},
+		"as asked":              {ort.CUDA, ort.Choice{Device: "cuda:0"}, nil, config{Concurrency: 7, Threads: 1}, 7},
+		"on a GPU":              {ort.CUDA, ort.Choice{Device: "cuda:0"}, nil, config{Threads: 1}, gpuRuns},
+		"on processors":         {ort.CPU, ort.Choice{Device: ort.CPU}, nil, config{Threads: 1}, processors},
+		"with threads to spare": {ort.CPU, ort.Choice{Device: ort.CPU}, nil, config{Threads: 1, processors: 64}, 64},
+		"with all processors":   {ort.CPU, ort.Choice{Device: ort.CPU}, nil, config{Threads: processors}, 1},
+		"a GPU that is not":     {ort.CUDA, ort.Choice{}, errors.New("none"), config{Threads: 1}, processors},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -52,7 +52,7 @@ func Main(spec Spec) {
 		os.Exit(help(spec.Name, os.Args[1:], os.Stdout, os.Stderr))
 	}
 	ctx, stop := lifecycle.Context(context.Background())
-	var cfg config
+	cfg := config{processors: lifecycle.SpareThreads()}
 	err := env.Parse(&cfg)
 	if err == nil {
 		err = run(ctx, spec, &cfg, os.Stderr)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/modelserveai/modelserve/internal/build"
 	"github.com/modelserveai/modelserve/internal/deps"
+	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/local"
 	"github.com/modelserveai/modelserve/local/manifest"
 	"github.com/modelserveai/modelserve/runtime/ort"
@@ -58,6 +59,7 @@ the module's service.yaml. --functions names more of these.`,
 			} else if err := a.inModule(cmd.Context(), &o); err != nil {
 				return err
 			}
+			lifecycle.SpareThreads()
 			return local.Run(cmd.Context(), o)
 		},
 	}
