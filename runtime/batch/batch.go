@@ -30,6 +30,11 @@ type Config struct {
 	// what a device takes.
 	Slots int
 
+	// Brief is how long a run may be expected to take that goes beside the slots when
+	// all are taken: one at a time, of a tenant of whom nothing runs. 0 is none. Runs
+	// are not interrupted, so that others' long ones would keep it waiting.
+	Brief time.Duration
+
 	// Queue bounds the requests that wait in one model's queue. More are
 	// refused with problem.Overloaded.
 	Queue int
@@ -95,7 +100,7 @@ type Scheduler struct {
 	cfg Config
 
 	mu   sync.Mutex
-	free int // slots
+	free int // slots; -1 is none, and a brief run beside them
 	busy occupancy
 	fair fairness
 	seq  uint64

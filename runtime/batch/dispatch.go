@@ -13,7 +13,7 @@ import (
 func (s *Scheduler) dispatch(fresh *item) (inline *run) {
 	now := time.Now()
 	var wake time.Time
-	for s.free > 0 && len(s.fair.active) > 0 {
+	for (s.free > 0 || s.free == 0 && s.cfg.Brief > 0) && len(s.fair.active) > 0 {
 		leader, next := s.next(now)
 		if leader == nil {
 			wake = next
@@ -60,7 +60,8 @@ func (s *Scheduler) woken() {
 
 // next is the item to lead the next run: of the tenant who has had least among
 // those with a class that is ready, the most urgent. Without one, wake is when a
-// class will be ready if nothing else happens; zero if nothing will.
+// class will be ready if nothing else happens; zero if nothing will. Without a slot
+// brief runs alone are looked for.
 func (s *Scheduler) next(now time.Time) (leader *item, wake time.Time) {
 	var best *tenant
 	for _, t := range s.fair.active {
@@ -69,7 +70,7 @@ func (s *Scheduler) next(now time.Time) (leader *item, wake time.Time) {
 		}
 		var first *item
 		for _, c := range t.classes {
-			if first != nil && first.before(c.items[0]) {
+			if first != nil && first.before(c.items[0]) || s.free == 0 && !c.brief(now) {
 				continue
 			}
 			ready, at := c.ready(now)
@@ -84,6 +85,11 @@ func (s *Scheduler) next(now time.Time) (leader *item, wake time.Time) {
 		}
 	}
 	return leader, wake
+}
+
+// brief reports whether a run of the class may go beside the slots.
+func (c *class) brief(now time.Time) bool {
+	return c.tenant.running == 0 && c.costs.seen() && c.costs.run(2, min(c.rows, c.limit(now))) <= float64(c.q.s.cfg.Brief)
 }
 
 // ready reports whether a run of the class should start now that a slot is free;

@@ -83,6 +83,10 @@ func mixedLoad(t *testing.T, seed uint64, joined *atomic.Int64) {
 			m.Signature.Outputs[0].Ragged = &infer.Ragged{Axis: 1, Of: "x"}
 		}
 	})
+	if random.IntN(2) == 0 {
+		s.cfg.Brief = 20 * time.Millisecond
+		f.slots++
+	}
 	tenants := 1 + random.IntN(12)
 	var wg sync.WaitGroup
 	for range 60 {
@@ -256,4 +260,58 @@ func TestAFullQueueIsSharedByTenants(t *testing.T) {
 		}
 		wg.Wait()
 	})
+}
+
+// TestABriefRunDoesNotWaitForLongOnes holds that beside others' long runs, which take all
+// slots, a tenant's run that was seen to be brief goes at once, and nothing else does.
+func TestABriefRunDoesNotWaitForLongOnes(t *testing.T) {
+	t.Parallel()
+	const long, quick = 100 * time.Millisecond, time.Millisecond
+	for name, tc := range map[string]struct {
+		brief  time.Duration
+		tenant string
+		cost   time.Duration
+		waits  bool
+	}{
+		"a brief run":                    {5 * quick, "light", quick, false},
+		"one of a tenant that has slots": {5 * quick, "flood", quick, true},
+		"one that is not brief":          {5 * quick, "light", long, true},
+		"without any beside the slots":   {0, "light", quick, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, err := New(Config{Slots: 2, Queue: 100, Brief: tc.brief})
+				if err != nil {
+					t.Fatal(err)
+				}
+				queue := func(cost time.Duration) *Queue {
+					return s.NewQueue(Model{Name: "double", Signature: doubling(), Runner: &fake{t: t, slots: 2, cost: linear(cost, 0)}, MaxRows: 1})
+				}
+				q, slow := queue(tc.cost), queue(long)
+				learned(t, q, request(tc.tenant, 1))
+				var wg sync.WaitGroup
+				for range 20 {
+					wg.Go(func() {
+						if _, err := ask(t.Context(), t, slow, request("flood", 1)); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				time.Sleep(long / 10) // into the runs
+				res, err := ask(t.Context(), t, q, request(tc.tenant, 1))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if waited := res.Timing.Queue > 0; waited != tc.waits {
+					t.Errorf("waited for %s", res.Timing.Queue)
+				}
+				wg.Wait()
+				s.Close()
+				if s.free != 2 {
+					t.Errorf("%d slots are left", s.free)
+				}
+			})
+		})
+	}
 }

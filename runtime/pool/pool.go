@@ -167,12 +167,17 @@ func New(cfg Config, catalog Catalog, loader Loader, logger *slog.Logger) (*Pool
 	return p, nil
 }
 
+// brief is how long a run takes that goes beside the slots, so that a tenant with few and
+// short calls does not wait for others' long runs. A run of another that lasts a tenth of
+// a second is longer by a twentieth then.
+const brief = 5 * time.Millisecond
+
 func newScheduler(cfg Config) (*batch.Scheduler, error) {
 	measures, err := batch.NewMetrics(cfg.Registerer)
 	if err != nil {
 		return nil, err
 	}
-	return batch.New(batch.Config{Slots: cfg.Slots, Queue: cfg.Queue, Metrics: measures})
+	return batch.New(batch.Config{Slots: cfg.Slots, Brief: brief, Queue: cfg.Queue, Metrics: measures})
 }
 
 // spawn runs f as the pool's own work. It is called under Pool.mu, and reports
