@@ -61,10 +61,14 @@ func chooseAttacks(names string) (chosen []*onslaught, err error) {
 	return chosen, nil
 }
 
-// How long things take in each round of an attack.
+// attackLead is how long an attack lasts before the light tenant's times beside it count.
+const attackLead = 500 * time.Millisecond
+
+// What was attacked is at rest when it uses less than a twentieth of a processor; it has
+// a while for that, in which runs end that nobody waits for any more.
 const (
-	attackRest = 500 * time.Millisecond // before the light tenant is alone, so that what was before has ended
-	attackLead = 500 * time.Millisecond // before its times beside the attack count
+	restProbe   = 100 * time.Millisecond
+	longestRest = 30 * time.Second
 )
 
 // attacks holds what a light tenant waits beside each of the attacks of another
@@ -97,7 +101,7 @@ func (o *options) attacks(ctx context.Context, _ *platform, dir string) (rows []
 	for round := range o.rounds {
 		progress("attacks: round %d of %d", round+1, o.rounds)
 		for _, a := range all {
-			if err := a.round(ctx, p, 2*o.turn); err != nil {
+			if err := a.round(ctx, p, 3*o.turn/2); err != nil {
 				return nil, fmt.Errorf("%s: %w\n%s", a.what, err, p.tail())
 			}
 		}
@@ -178,7 +182,7 @@ func (p *platform) lightTarget(model, key string) (*target, error) {
 
 // round measures the light tenant alone, and then beside the attack.
 func (a *onslaught) round(ctx context.Context, p *platform, turn time.Duration) error {
-	if err := pause(ctx, attackRest); err != nil {
+	if err := p.rests(ctx); err != nil {
 		return err
 	}
 	quiet, err := lightTurn(ctx, a.target, turn)
@@ -216,6 +220,23 @@ func (a *onslaught) round(ctx context.Context, p *platform, turn time.Duration) 
 		short(under.percentile(0.5)), short(beside), len(under.each), short(quiet.percentile(0.5)), short(alone), len(quiet.each),
 		(after-before).Seconds()/under.took.Seconds(), result)
 	return nil
+}
+
+// rests waits until the platform has nothing to do.
+func (p *platform) rests(ctx context.Context) error {
+	for began := time.Now(); time.Since(began) < longestRest; {
+		before, err := p.used()
+		if err != nil {
+			return err
+		}
+		if err := pause(ctx, restProbe); err != nil {
+			return err
+		}
+		if after, err := p.used(); err != nil || after-before < restProbe/20 {
+			return err
+		}
+	}
+	return fmt.Errorf("it is still busy %s after the attack before", longestRest)
 }
 
 // used is the processor time that the platform and its functions have used.

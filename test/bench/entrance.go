@@ -89,6 +89,7 @@ func serveEntrance(ctx context.Context, order string, log io.Writer) (err error)
 	if e.Bare {
 		return serveProxy(ctx, e.Address, e.Function)
 	}
+	lifecycle.SpareThreads() // as the gateway's program has them
 	level := slog.LevelInfo
 	if e.Database == "" {
 		level = slog.LevelError + 1
