@@ -101,7 +101,7 @@ func (o *options) attacks(ctx context.Context, _ *platform, dir string) (rows []
 	for round := range o.rounds {
 		progress("attacks: round %d of %d", round+1, o.rounds)
 		for _, a := range all {
-			if err := a.round(ctx, p, 3*o.turn/2); err != nil {
+			if err := a.round(ctx, p, o.turn); err != nil {
 				return nil, fmt.Errorf("%s: %w\n%s", a.what, err, p.tail())
 			}
 		}
