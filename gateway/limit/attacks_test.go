@@ -34,11 +34,11 @@ func (*willing) Decide(_ context.Context, asks []limit.Ask) (*limit.Decision, er
 	return d, nil
 }
 
-func (w *willing) Apply(_ context.Context, changes []limit.Change) error {
+func (w *willing) Apply(_ context.Context, changes []limit.Change) ([]limit.Known, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.applied = append(w.applied, changes...)
-	return nil
+	return make([]limit.Known, len(changes)), nil
 }
 
 // TestEachPlaceOfACallIsHeld holds that a call of two limits keeps its place in both.

@@ -9,11 +9,13 @@ import (
 // is of Counters that cannot be reached or do not work; whether a call was decided on
 // is not known then.
 type Counters interface {
-	// Decide admits a call by each of what it asks, or changes nothing.
+	// Decide admits a call by each of what it asks, or changes nothing but that it takes
+	// what is owed.
 	Decide(ctx context.Context, asks []Ask) (*Decision, error)
 
-	// Apply applies changes in their order, once.
-	Apply(ctx context.Context, changes []Change) error
+	// Apply applies changes in their order, once. It returns what each bucket that was
+	// charged has then; of other changes nothing.
+	Apply(ctx context.Context, changes []Change) ([]Known, error)
 }
 
 // Kind is how a rule counts.
@@ -38,7 +40,8 @@ type Ask struct {
 	Want        int64   // tokens to lease beside Take
 	Lease       int64   // the number of the lease that this one replaces, and what is left of it
 	Back        int64
-	Known       *Known // what it had when it was asked before; nil where that is not known
+	Known       *Known  // what it had when it answered last; nil where that is not known
+	Owed        float64 // what calls turned out to cost, which is taken before: nothing else takes it
 
 	// Of concurrency:
 	Limit    int           // calls at once
@@ -54,7 +57,8 @@ type Ask struct {
 	Seed   *Total // where the count is not there
 }
 
-// Known is what a bucket had at a time. It has no more later than that, what came since
+// Known is what a bucket had at a time, with all that was taken of it until then and
+// nothing else. It has no more later than that, what came since
 // and what may be leased of it: counts that were lost give nothing twice.
 type Known struct {
 	Left float64
@@ -92,6 +96,7 @@ type Change struct {
 
 	Rate, Burst float64       // Charge
 	Amount      float64       // Charge, Count; of Raise the total
+	Known       *Known        // Charge: as in Ask
 	Period      string        // Count, Raise
 	Place       string        // Hold, Free
 	Lifetime    time.Duration // Hold

@@ -144,11 +144,7 @@ func (g *Grant) asks(place string) []Ask {
 			if u.Cost == Requests {
 				a.Want, a.Lease, a.Back = u.want(u.rule, now)
 			}
-			u.mu.Lock()
-			if u.knows {
-				a.Known = &Known{u.last.Left, u.decided}
-			}
-			u.mu.Unlock()
+			a.Owed, a.Known = g.of.sender.owed(u.key), u.has()
 		case Quota:
 			a.Quota, a.Report, a.Period = u.Quota, u.Report, u.Period
 		case Places:
@@ -179,21 +175,13 @@ func (g *Grant) note(asks []Ask, d *Decision, sent time.Time) {
 				a = d.Answers[i]
 			}
 			if over := u.leased(&a, asks[i].Back, d != nil, d != nil && d.Admitted, sent); over > 0 {
-				g.of.sender.charge(u.key, u.Rate, u.Burst, float64(over))
+				g.of.sender.charge(u, float64(over))
 			}
 		}
 		if d == nil {
 			continue
 		}
-		u.mu.Lock()
-		u.last, u.knows, u.at, u.decided = d.Answers[i], true, sent, d.At
-		if a := &d.Answers[i]; !a.Admits && !a.Missing {
-			u.refused = sent.Add(min(a.Retry, remember))
-			if u.kind == Places {
-				u.refused = sent.Add(rememberPlaces)
-			}
-		}
-		u.mu.Unlock()
+		u.said(u.kind, d.Answers[i], d.At, sent)
 		if d.Admitted && u.kind == Places {
 			g.place = asks[i].Place
 			u.freed(asks[i].Ended...)
@@ -297,8 +285,7 @@ func (g *Grant) charge(used infer.Usage) {
 			continue
 		}
 		if u.kind == Bucket {
-			u.owes(n)
-			s.charge(u.key, u.Rate, u.Burst, n)
+			s.charge(u, n)
 			continue
 		}
 		period := g.period(i, time.Now())
@@ -306,13 +293,6 @@ func (g *Grant) charge(used infer.Usage) {
 		g.of.ledger.Add(u.Name, u.combination, period, int64(n))
 		s.count(u.key, period, n)
 	}
-}
-
-// owes notes what a bucket has less.
-func (e *entry) owes(n float64) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.last.Left -= n
 }
 
 // left notes that a place is free.

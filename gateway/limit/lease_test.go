@@ -31,6 +31,9 @@ func (l *lender) Decide(_ context.Context, asks []limit.Ask) (*limit.Decision, e
 	if asks[0].Key == "probe" {
 		return d, nil
 	}
+	l.mu.Lock()
+	l.charged += asks[0].Owed
+	l.mu.Unlock()
 	l.asked.Add(1)
 	if asks[0].Back > 0 && l.holds.CompareAndSwap(true, false) {
 		l.holding <- struct{}{}
@@ -39,13 +42,13 @@ func (l *lender) Decide(_ context.Context, asks []limit.Ask) (*limit.Decision, e
 	return d, nil
 }
 
-func (l *lender) Apply(_ context.Context, changes []limit.Change) error {
+func (l *lender) Apply(_ context.Context, changes []limit.Change) ([]limit.Known, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range changes {
 		l.charged += c.Amount
 	}
-	return nil
+	return make([]limit.Known, len(changes)), nil
 }
 
 // TestOneCallAsksForTheNextLease holds that others go on by what is left meanwhile, and

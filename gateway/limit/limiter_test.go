@@ -223,32 +223,6 @@ func TestIPv6IsLimitedByNetwork(t *testing.T) {
 	}
 }
 
-func TestCostsAreChargedAfterTheRun(t *testing.T) {
-	t.Parallel()
-	used := infer.Usage{Rows: 10, Elements: 1000, Compute: 30 * time.Millisecond}
-	for cost, n := range map[limit.Cost]float64{limit.Rows: 10, limit.Elements: 1000, limit.Compute: 30} {
-		t.Run(string(cost), func(t *testing.T) {
-			t.Parallel()
-			r := start(t, redistest.Start(t).URL(), limit.Closed, limit.Rule{Name: "a", Rate: n / 1e6, Burst: n * 1.5, Cost: cost})
-			admitted := 0
-			for { // the charge is sent behind the call
-				if _, err := r.admit(t, of("a"), used); err != nil {
-					break
-				}
-				admitted++
-			}
-			if admitted < 2 {
-				t.Errorf("%d calls were admitted", admitted)
-			}
-			owed := float64(admitted)*n - n*1.5
-			await(func() bool { // the last charges too
-				_, why := r.refused(t, of("a"), problem.RateLimited)
-				return why.RetryAfter.Seconds() >= 1e6*(owed/n)*0.99
-			})
-		})
-	}
-}
-
 func TestAQuotaIsCountedInTheLedger(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

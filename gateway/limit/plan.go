@@ -127,6 +127,7 @@ type entry struct {
 	knows   bool      // last is one
 	at      time.Time // of the call that it is of
 	decided int64     // when it was, by the counts' clock
+	known   *Known    // of a bucket
 
 	lease  lease
 	asking bool    // a call that replaces the lease is under way

@@ -158,10 +158,10 @@ func (g *gone) Decide(ctx context.Context, _ []limit.Ask) (*limit.Decision, erro
 	return nil, ctx.Err()
 }
 
-func (g *gone) Apply(ctx context.Context, _ []limit.Change) error {
+func (g *gone) Apply(ctx context.Context, _ []limit.Change) ([]limit.Known, error) {
 	g.asked.Add(1)
 	<-ctx.Done()
-	return ctx.Err()
+	return nil, ctx.Err()
 }
 
 // TestNobodyWaitsForWhatIsKnownToBeGone holds that it is known within a second, that no

@@ -22,10 +22,17 @@ type sender struct {
 	wake     chan struct{}
 
 	mu      sync.Mutex
-	charges map[string]Change // by key, and for a quota's count its period
-	totals  map[string]Change
+	charges map[string]change // by key, and for a quota's count its period
+	totals  map[string]change
 	ended   []ended
 	held    map[held]bool // the places of calls under way
+}
+
+// change is one that waits.
+type change struct {
+	Change
+
+	entry *entry // of a bucket's charge
 }
 
 // held is a place of a count: a call has the same in several.
@@ -40,7 +47,7 @@ type ended struct {
 func newSender(counters Counters, h *health) *sender {
 	return &sender{
 		counters: counters, health: h, wake: make(chan struct{}, 1),
-		charges: map[string]Change{}, totals: map[string]Change{}, held: map[held]bool{},
+		charges: map[string]change{}, totals: map[string]change{}, held: map[held]bool{},
 	}
 }
 
@@ -52,26 +59,35 @@ func (s *sender) notify() {
 }
 
 // charge takes of a bucket.
-func (s *sender) charge(key string, rate, burst, n float64) {
-	s.add(s.charges, key, Change{Kind: Charge, Key: key, Rate: rate, Burst: burst, Amount: n})
+func (s *sender) charge(u use, n float64) {
+	s.add(u.key, change{Change{Kind: Charge, Key: u.key, Rate: u.Rate, Burst: u.Burst, Amount: n}, u.entry})
+}
+
+// owed is what waits to be taken of a bucket, and waits no more: the caller takes it.
+func (s *sender) owed(key string) float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.charges[key].Amount
+	delete(s.charges, key)
+	return n
 }
 
 // count adds to a quota's count.
 func (s *sender) count(key, period string, n float64) {
 	if s.health.isUp() {
-		s.add(s.charges, key+" "+period, Change{Kind: Count, Key: key, Period: period, Amount: n})
+		s.add(key+" "+period, change{Change{Kind: Count, Key: key, Period: period, Amount: n}, nil})
 	}
 }
 
-func (s *sender) add(to map[string]Change, by string, c Change) {
+func (s *sender) add(by string, c change) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before, known := to[by]
-	if !known && len(to) >= mostChanges {
+	before, known := s.charges[by]
+	if !known && len(s.charges) >= mostChanges {
 		return
 	}
 	c.Amount += before.Amount
-	to[by] = c
+	s.charges[by] = c
 	s.notify()
 }
 
@@ -80,7 +96,7 @@ func (s *sender) add(to map[string]Change, by string, c Change) {
 func (s *sender) forgetCounts() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.charges, func(_ string, c Change) bool { return c.Kind == Count })
+	maps.DeleteFunc(s.charges, func(_ string, c change) bool { return c.Kind == Count })
 }
 
 // raise lets a quota's count be at least t.
@@ -91,7 +107,7 @@ func (s *sender) raise(key string, t Total) {
 	if before, known := s.totals[by]; known && before.Amount >= float64(t.Count) || !known && len(s.totals) >= mostChanges {
 		return
 	}
-	s.totals[by] = Change{Kind: Raise, Key: key, Period: t.Period, Amount: float64(t.Count)}
+	s.totals[by] = change{Change{Kind: Raise, Key: key, Period: t.Period, Amount: float64(t.Count)}, nil}
 	s.notify()
 }
 
@@ -175,18 +191,18 @@ func (e *entry) freed(places ...string) {
 }
 
 // take empties what waits.
-func (s *sender) take() ([]Change, []ended) {
+func (s *sender) take() ([]change, []ended) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changes := make([]Change, 0, len(s.charges)+len(s.totals)+len(s.ended))
-	for _, waiting := range []map[string]Change{s.charges, s.totals} {
+	changes := make([]change, 0, len(s.charges)+len(s.totals)+len(s.ended))
+	for _, waiting := range []map[string]change{s.charges, s.totals} {
 		for _, c := range waiting {
 			changes = append(changes, c)
 		}
 		clear(waiting)
 	}
 	for _, p := range s.ended {
-		changes = append(changes, Change{Kind: Free, Key: p.key, Place: p.place})
+		changes = append(changes, change{Change{Kind: Free, Key: p.key, Place: p.place}, nil})
 	}
 	places := s.ended
 	s.ended = nil
@@ -194,26 +210,38 @@ func (s *sender) take() ([]Change, []ended) {
 }
 
 // holds are what lets the places of calls under way last on.
-func (s *sender) holds() []Change {
+func (s *sender) holds() []change {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changes := make([]Change, 0, len(s.held))
+	changes := make([]change, 0, len(s.held))
 	for h := range s.held {
-		changes = append(changes, Change{Kind: Hold, Key: h.key, Place: h.place, Lifetime: lifetime})
+		changes = append(changes, change{Change{Kind: Hold, Key: h.key, Place: h.place, Lifetime: lifetime}, nil})
 	}
 	return changes
 }
 
 // send sends changes, in their order, and reports whether all were applied. What is
-// not known to have been applied is not sent again.
-func (s *sender) send(ctx context.Context, changes []Change) bool {
+// not known to have been applied is not sent again, so that what is on its way when ctx
+// ends arrives.
+func (s *sender) send(ctx context.Context, changes []change) bool {
 	for some := range slices.Chunk(changes, mostSent) {
-		bounded, cancel := context.WithTimeout(ctx, mostWait)
-		err := s.counters.Apply(bounded, some)
+		bare := make([]Change, len(some))
+		for i, c := range some {
+			if bare[i] = c.Change; c.entry != nil {
+				bare[i].Known = c.entry.has()
+			}
+		}
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostWait)
+		charged, err := s.counters.Apply(bounded, bare)
 		cancel()
 		s.health.note(err)
 		if err != nil {
 			return false
+		}
+		for i, c := range some {
+			if c.entry != nil {
+				c.entry.had(charged[i])
+			}
 		}
 	}
 	return true

@@ -114,6 +114,70 @@ func known(b *bench) {
 	}
 }
 
+// owedOnce holds that what is owed is taken before the call it comes with, once, also of
+// a call that is refused, by it or by another limit.
+func owedOnce(b *bench) {
+	ask := bucket("a", 10)
+	ask.Take, ask.Owed = 0, 4
+	if left := b.admits(true, ask).Answers[0].Left; math.Round(left) != 6 {
+		b.Errorf("left %v of 10 that owed 4", left)
+	}
+	b.admits(true, bucket("narrow", 1))
+	if left := b.admits(false, ask, bucket("narrow", 1)).Answers[0].Left; math.Round(left) != 2 {
+		b.Errorf("left %v of 6 that owed 4", left)
+	}
+	ask.Owed = 5
+	a := b.admits(false, ask).Answers[0]
+	if math.Round(a.Left) != -3 || a.Retry < 30*24*time.Hour || a.Reset < a.Retry {
+		b.Errorf("2 that owed 5 are refused with %+v", a)
+	}
+	ask.Owed = 0
+	if left := b.admits(false, ask).Answers[0].Left; math.Round(left) != -3 {
+		b.Errorf("left %v, want what was left before", left)
+	}
+}
+
+// owedOfALease holds that leases outlive what is owed.
+func owedOfALease(b *bench) {
+	ask := bucket("a", 1000)
+	ask.Want = 10
+	b.admits(true, ask)
+	b.admits(true, bucket("narrow", 1))
+	other := &bench{b.T, b.Store, b.Replica(b.T)}
+	owes := bucket("a", 1000)
+	owes.Owed, owes.Want = 5, 10
+	other.admits(false, owes, bucket("narrow", 1))
+	ask.Lease, ask.Back = 1, 10
+	if a := b.admits(true, ask).Answers[0]; a.Leased != 10 || math.Round(a.Left) != 1000-11-5+10-11 {
+		b.Errorf("behind the next lease %+v", a)
+	}
+}
+
+// chargedKnown holds that a charge says what the bucket has, and begins with what the
+// replica knows where the bucket was lost.
+func chargedKnown(b *bench) {
+	ask := bucket("a", 10)
+	d := b.admits(true, ask)
+	charge := limit.Change{Kind: limit.Charge, Key: "a", Rate: ask.Rate, Burst: ask.Burst, Amount: 25}
+	got := b.apply(charge, limit.Change{Kind: limit.Free, Key: "p", Place: "p1"}, charge)
+	if math.Round(got[0].Left) != -16 || got[0].At < d.At || got[1] != (limit.Known{}) || math.Round(got[2].Left) != -41 {
+		b.Errorf("charged twice 25 of 9, %+v", got)
+	}
+	charge.Key, charge.Known = "lost", &got[2]
+	if got := b.apply(charge); math.Round(got[0].Left) != -66 {
+		b.Errorf("a bucket of -41 that was lost has %+v behind a charge of 25", got)
+	}
+	lost := bucket("lost with a call", 10)
+	lost.Key, lost.Known, lost.Owed = "lost.2", &got[2], 3
+	if left := b.admits(false, lost).Answers[0].Left; math.Round(left) != -44 {
+		b.Errorf("left %v of -41 that owed 3", left)
+	}
+	lost.Known, lost.Owed = nil, 0
+	if left := b.admits(false, lost).Answers[0].Left; math.Round(left) != -44 {
+		b.Errorf("left %v, for others, want -44", left)
+	}
+}
+
 // knownTakesNothing holds that a bucket has the same whether or not its replica knows
 // what it had: they fill side by side, in one script.
 func knownTakesNothing(b *bench) {

@@ -49,6 +49,9 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		"an unknown cost needs more than none":                moreThanNone,
 		"no bucket has more than a replica knows that it has": known,
 		"what a replica knows takes nothing":                  knownTakesNothing,
+		"what is owed is taken once, of each call":            owedOnce,
+		"what is owed leaves leases":                          owedOfALease,
+		"a charge says what a bucket has":                     chargedKnown,
 		"a lease comes back to all":                           leasedKnown,
 		"leases of all replicas are a hundredth of a burst":   leases,
 		"a lease that is replaced comes back once":            leaseBack,
@@ -88,11 +91,16 @@ func (b *bench) decide(asks ...limit.Ask) *limit.Decision {
 	return d
 }
 
-func (b *bench) apply(changes ...limit.Change) {
+func (b *bench) apply(changes ...limit.Change) []limit.Known {
 	b.Helper()
-	if err := b.Apply(b.Context(), changes); err != nil {
+	charged, err := b.Apply(b.Context(), changes)
+	if err != nil {
 		b.Fatal(err)
 	}
+	if len(charged) != len(changes) {
+		b.Fatalf("%d answers to %d", len(charged), len(changes))
+	}
+	return charged
 }
 
 func (b *bench) admits(want bool, asks ...limit.Ask) *limit.Decision {

@@ -1,46 +1,27 @@
--- Applies what became of calls that were admitted. Times are Redis' own, in
--- microseconds.
+-- Applies what became of calls that were admitted.
 --
--- KEYS has a key for each change; ARGV has four arguments for each, the first its
+-- KEYS has a key for each change; ARGV has five arguments for each, the first its
 -- kind:
---   charge  rate (tokens a microsecond), burst, amount: taken of a bucket, which may
---           come below none
+--   charge  rate (tokens a microsecond), burst, amount, known: taken of a bucket, which
+--           may come below none
 --   count   period, amount: added to a quota's counter, of that period alone
 --   raise   period, total: a quota's counter of that period is at least that
 --   hold    place, lifetime: a place of concurrency lasts that much longer
 --   free    place: it ended
+-- The answer is the time, and for each change what its bucket has then; '' of others.
 
-local clock = redis.call('TIME')
-local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
-local KEEP = 60000
-local LONGEST = 1000000000000
-
-local function whole(x) return string.format('%.0f', x) end
-local function exact(x) return string.format('%.17e', x) end -- with a point: not every Lua reads 1e-08
-
-local function read(key)
-  local stored = redis.pcall('GET', key)
-  if type(stored) == 'string' then return stored end
-  return ''
-end
-
+local answer = {whole(now)}
 for i = 1, #KEYS do
-  local key, at = KEYS[i], 1 + (i - 1) * 4
+  local key, at, left = KEYS[i], 1 + (i - 1) * 5, ''
   local kind, one, two, three = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if kind == 'charge' then
-    local rate, burst = tonumber(one), tonumber(two)
-    local tokens, leases = burst, ''
-    local had, since, rest = string.match(read(key), '^(%S+) (%S+)(.*)$')
-    if tonumber(had) and tonumber(since) then
-      tokens = math.min(burst, tonumber(had) + math.max(0, now - tonumber(since)) * rate)
-      leases = rest
-    end
-    tokens = tokens - tonumber(three)
-    redis.call('SET', key, exact(tokens) .. ' ' .. whole(now) .. leases,
-      'PX', whole(math.min(LONGEST, math.ceil((burst - tokens) / rate / 1000) + KEEP)))
+    local b = open(key, tonumber(one), tonumber(two), ARGV[at + 4])
+    local tokens = math.min(b.tokens, b.most) - tonumber(three)
+    keep(key, b, tokens, b.leases)
+    left = exact(tokens)
   elseif kind == 'count' or kind == 'raise' then
     local period, count = string.match(read(key), '^(%S+) (%S+)$')
-    count = tonumber(count)
+    count = tonumber(count or '')
     if count then
       local total = tonumber(two)
       if kind == 'count' then total = count + total end
@@ -54,5 +35,6 @@ for i = 1, #KEYS do
   elseif kind == 'free' then
     redis.pcall('ZREM', key, one)
   end
+  answer[i + 1] = left
 end
-return #KEYS
+return answer

@@ -1,15 +1,14 @@
 -- Decides on a call by all of its limits: it is admitted by each, or nothing is
--- written. All times are Redis' own, in microseconds.
+-- written but what buckets owe.
 --
--- KEYS has a key for each limit. ARGV[1] is the replica, behind it come eight
+-- KEYS has a key for each limit. ARGV[1] is the replica, behind it come nine
 -- arguments for each limit, the first its kind:
---   bucket  rate (tokens a microsecond), burst, take, want, lease, back, known
+--   bucket  rate (tokens a microsecond), burst, take, want, lease, back, known, owed
 --           take: tokens of this call; 0 where the cost is known later, which needs
 --           more than none. want: tokens to lease beside them. lease, back: the lease
 --           that the replica has and what is left of it, which this one replaces.
---           known: what the replica saw the bucket have, a space, and at which time; ''
---           is none. It has no more now than that, what came since, and what was leased
---           then, which is a hundredth of the burst at most: Redis may have lost writes.
+--           owed: what calls of the replica turned out to cost, which is taken before,
+--           also where the call is refused
 --   place   limit, place, lifetime, ended, held: places that ended are separated by
 --           spaces; so many places are held by the replica at least
 --   quota   limit, period, take, seed, seed's period, whether it only counts
@@ -18,17 +17,8 @@
 -- 1, 0 or missing; what is left, behind the call where it is admitted; when to come
 -- again; when all is back; what is leased, or a quota's period.
 
-local clock = redis.call('TIME')
-local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 local replica = ARGV[1]
-
-local SECOND = 1000000
 local DAY = 86400 * SECOND
-local KEEP = 60000 -- milliseconds that a bucket is kept when it is full again
-local LONGEST = 1000000000000 -- milliseconds that anything is kept, some thirty years
-
-local function whole(x) return string.format('%.0f', x) end
-local function exact(x) return string.format('%.17e', x) end -- with a point: not every Lua reads 1e-08
 
 -- date is a day, counted from 1970, as a date (Howard Hinnant, "chrono-Compatible
 -- Low-Level Date Algorithms"); first is its inverse for the first of a month.
@@ -73,49 +63,34 @@ local function current(period)
   return string.format('%04d-%02d', y, m), next * DAY, string.format('%04d-%02d', ny, nm)
 end
 
--- read is a text that is stored; nil where there is none.
-local function read(key)
-  local stored = redis.pcall('GET', key)
-  if type(stored) == 'string' then return stored end
-  return nil
-end
-
 local limits, admitted = {}, true
 
 for i = 1, #KEYS do
-  local at = 2 + (i - 1) * 8
+  local at = 2 + (i - 1) * 9
   local l = {kind = ARGV[at], status = '1', left = 0, retry = 0, reset = 0, extra = ''}
   if l.kind == 'bucket' then
     l.rate, l.burst, l.take = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
     local want, lease, back = tonumber(ARGV[at + 4]), ARGV[at + 5], tonumber(ARGV[at + 6])
-    l.tokens, l.leases = l.burst, {}
+    local b = open(KEYS[i], l.rate, l.burst, ARGV[at + 7])
+    l.bucket, l.owed, l.number = b, tonumber(ARGV[at + 8]), lease
+    l.tokens, l.leases = b.tokens, ''
     local out = 0 -- leased by other replicas
-    local parts = {}
-    for part in string.gmatch(read(KEYS[i]) or '', '%S+') do parts[#parts + 1] = part end
-    local had, since = tonumber(parts[1]), tonumber(parts[2])
-    if had and since then
-      l.ahead = since > now + SECOND -- the clock was set back: it fills from now on
-      l.tokens = math.min(l.burst, had + math.max(0, now - since) * l.rate)
-      for p = 3, #parts, 4 do
-        local amount, ends = tonumber(parts[p + 2]), tonumber(parts[p + 3])
-        if amount and ends and ends > now and ends <= now + SECOND then
-          if want > 0 and parts[p] == replica then
-            if parts[p + 1] == lease then l.tokens = math.min(l.burst, l.tokens + math.min(back, amount)) end
-          else
-            out = out + amount
-            for q = p, p + 3 do l.leases[#l.leases + 1] = parts[q] end
-          end
+    for whose, number, amount, ends in string.gmatch(b.leases, '(%S+) (%S+) (%S+) (%S+)') do
+      local n, till = tonumber(amount), tonumber(ends)
+      if n and till and till > now and till <= now + SECOND then
+        if want > 0 and whose == replica then
+          if number == lease then l.tokens = math.min(l.burst, l.tokens + math.min(back, n)) end
+        else
+          out = out + n
+          l.leases = l.leases .. ' ' .. whose .. ' ' .. number .. ' ' .. amount .. ' ' .. ends
         end
       end
     end
-    local known, seen = string.match(ARGV[at + 7], '^(%S+) (%S+)$')
-    if known then
-      local most = tonumber(known) + math.max(0, now - tonumber(seen)) * l.rate + math.floor(l.burst / 100)
-      l.tokens = math.min(l.tokens, most)
-    end
+    l.tokens = math.min(l.tokens, b.most) - l.owed
+    l.stays = math.min(b.tokens, b.most) - l.owed -- where the call is refused
     if (l.take > 0 and l.tokens < l.take) or l.tokens <= 0 then
       l.status = '0'
-      l.retry = math.max(0, (l.take - l.tokens) / l.rate) + 1
+      l.retry = math.max(0, (l.take - l.tokens) / l.rate) + b.at - now + 1
     elseif want > 0 and l.tokens - l.take >= l.burst / 2 then
       l.leased = math.floor(math.min(want, math.floor(l.burst / 100) - out, l.tokens - l.take))
       if l.leased < 1 then l.leased = nil end
@@ -139,7 +114,7 @@ for i = 1, #KEYS do
     l.limit, l.take = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 3])
     local period, ends, next = current(ARGV[at + 2])
     l.period, l.count = period, nil
-    local kept, count = string.match(read(KEYS[i]) or '', '^(%S+) (%S+)$')
+    local kept, count = string.match(read(KEYS[i]), '^(%S+) (%S+)$')
     if kept == period or kept == next then l.period, l.count = kept, tonumber(count) end -- a clock may be a little behind
     if not l.count and ARGV[at + 5] == l.period then l.count = tonumber(ARGV[at + 4]) end
     l.extra, l.retry, l.reset = l.period, ends - now, ends - now
@@ -165,18 +140,12 @@ for i = 1, #KEYS do
     l.extra = whole(l.leased or 0)
   end
   if admitted and l.kind == 'bucket' then
-    local text = {exact(l.left), whole(now)}
-    for p = 1, #l.leases do text[#text + 1] = l.leases[p] end
     if l.leased then
-      local at = 2 + (i - 1) * 8
-      text[#text + 1] = replica
-      text[#text + 1] = tostring(tonumber(ARGV[at + 5]) + 1)
-      text[#text + 1] = whole(l.leased)
-      text[#text + 1] = whole(now + SECOND)
+      l.leases = l.leases .. ' ' .. replica .. ' ' .. whole(tonumber(l.number) + 1) .. ' ' .. whole(l.leased) .. ' ' .. whole(now + SECOND)
     end
-    redis.call('SET', KEYS[i], table.concat(text, ' '), 'PX', whole(math.min(LONGEST, math.ceil(l.reset / 1000) + KEEP)))
-  elseif l.ahead then
-    redis.call('SET', KEYS[i], exact(l.has) .. ' ' .. whole(now), 'PX', whole(math.min(LONGEST, math.ceil(l.reset / 1000) + KEEP)))
+    keep(KEYS[i], l.bucket, l.left, l.leases)
+  elseif l.kind == 'bucket' and (l.owed > 0 or l.bucket.ahead) then
+    keep(KEYS[i], l.bucket, l.stays, l.bucket.leases)
   elseif admitted and l.kind == 'place' then
     if l.none then redis.call('DEL', KEYS[i]) end
     redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', whole(now))

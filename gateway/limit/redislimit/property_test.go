@@ -67,102 +67,174 @@ func TestPeriodsAreThoseOfTheCalendar(t *testing.T) {
 	}
 }
 
-// bucketModel is a bucket as it is meant.
+// bucketModel is a bucket as it is meant, and what its gateway knows and has not sent.
 type bucketModel struct {
+	key                 string
 	rate, burst, tokens float64
 	at                  time.Time
+
+	known *limit.Known
+	owed  float64
+	shown float64 // what a call was to see of it
 }
 
+// now fills the bucket. A clock that is set back within a second gives nothing twice;
+// one that is set back further lets it fill from then on.
 func (b *bucketModel) now(at time.Time) {
-	if b.at.IsZero() {
+	switch {
+	case b.at.IsZero():
 		b.tokens, b.at = b.burst, at
-	}
-	b.tokens = min(b.burst, b.tokens+max(0, at.Sub(b.at).Seconds())*b.rate)
-	b.at = at
-}
-
-// TestAnyCallsCostWhatTheyShould plays random calls of several limits against a plain
-// model, with costs before and after the run, a clock that also goes backwards, and
-// months that end.
-func TestAnyCallsCostWhatTheyShould(t *testing.T) {
-	t.Parallel()
-	for seed := range uint64(20) {
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			t.Parallel()
-			play(t, rand.New(rand.NewPCG(seed, 7)))
-		})
-	}
-}
-
-func play(t *testing.T, random *rand.Rand) {
-	t.Helper()
-	c, m := clocked(t)
-	at := time.Date(2026, 1, 31, 23, 0, 0, 0, time.UTC)
-	buckets := []*bucketModel{
-		{rate: math.Pow(10, random.Float64()*6-3), burst: 1 + math.Floor(random.Float64()*20)},
-		{rate: math.Pow(10, random.Float64()*6-3), burst: 1 + math.Floor(random.Float64()*2000)},
-	}
-	counted, period, quota := int64(0), "", int64(1+random.IntN(200))
-	for step := range 300 {
-		at = at.Add(time.Duration(random.ExpFloat64() * float64([]time.Duration{time.Millisecond, time.Second, time.Hour, 24 * time.Hour}[random.IntN(4)])))
-		now := at
-		if random.IntN(20) == 0 {
-			now = at.Add(-time.Second) // a clock that was set back
-		}
-		m.SetTime(now)
-		if name := now.Format("2006-01"); name > period {
-			period, counted = name, 0
-		}
-		if random.IntN(3) == 0 { // what a call that ran turned out to cost
-			n := math.Floor(random.Float64() * 10)
-			buckets[1].charge(now, n)
-			counted += int64(n)
-			if err := c.Apply(t.Context(), []limit.Change{
-				{Kind: limit.Charge, Key: "b1", Rate: buckets[1].rate, Burst: buckets[1].burst, Amount: n},
-				{Kind: limit.Count, Key: "q", Period: period, Amount: n},
-				{Kind: limit.Raise, Key: "q", Period: period, Amount: float64(counted)},
-			}); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		want := counted < quota
-		asks := []limit.Ask{{Kind: limit.Quota, Key: "q", Quota: quota, Period: limit.Month, Take: 1, Seed: &limit.Total{Period: period, Count: counted}}}
-		for i, b := range buckets {
-			take := float64(1 - i) // of the second the cost is known later
-			asks = append(asks, limit.Ask{Kind: limit.Bucket, Key: fmt.Sprintf("b%d", i), Take: take, Rate: b.rate, Burst: b.burst})
-			peek := *b
-			peek.now(now)
-			if off := math.Abs(peek.tokens - take); off > 0 && off < 1e-6 { // a hair's breadth decides
-				return
-			}
-			want = want && peek.tokens >= take && peek.tokens > 0
-		}
-		got, err := c.Decide(t.Context(), asks)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.Admitted != want {
-			t.Fatalf("step %d: admitted %v, want %v: %+v; %d of %d in %s", step, got.Admitted, want, got.Answers, counted, quota, period)
-		}
-		if !want {
-			continue
-		}
-		counted++
-		buckets[0].charge(now, 1)
-		buckets[1].charge(now, 0)
-		if left := got.Answers[0].Left; left != float64(quota-counted) {
-			t.Fatalf("step %d: %v of the quota left, want %d", step, left, quota-counted)
-		}
-		for i, b := range buckets {
-			if left := got.Answers[1+i].Left; math.Abs(left-b.tokens) > 1e-3*max(1, b.tokens) {
-				t.Fatalf("step %d: bucket %d has %v, want %v", step, i, left, b.tokens)
-			}
-		}
+	case at.After(b.at) || b.at.Sub(at) > time.Second:
+		b.tokens = min(b.burst, b.tokens+max(0, at.Sub(b.at).Seconds())*b.rate)
+		b.at = at
 	}
 }
 
 func (b *bucketModel) charge(at time.Time, n float64) {
 	b.now(at)
 	b.tokens -= n
+}
+
+// answered notes what the counts said, as a gateway does.
+func (b *bucketModel) answered(k limit.Known) {
+	if b.known == nil || k.At >= b.known.At || k.At < b.known.At-1_000_000 {
+		b.known = &k
+	}
+}
+
+func near(got, want float64) bool { return math.Abs(got-want) <= 1e-3*max(1, math.Abs(want)) }
+
+// TestAnyCallsCostWhatTheyShould plays random calls of several limits against a plain
+// model, as a gateway asks that knows what buckets had: with costs before the run, and
+// after it with the next call or by themselves, a clock that also goes backwards, and
+// months that end.
+func TestAnyCallsCostWhatTheyShould(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(40) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			random := rand.New(rand.NewPCG(seed, 7))
+			c, m := clocked(t)
+			g := &game{
+				T: t, Counters: c, random: random, quota: int64(1 + random.IntN(200)),
+				buckets: []*bucketModel{
+					{key: "b0", rate: math.Pow(10, random.Float64()*6-3), burst: 1 + math.Floor(random.Float64()*20)},
+					{key: "b1", rate: math.Pow(10, random.Float64()*6-3), burst: 1 + math.Floor(random.Float64()*2000)},
+				},
+			}
+			at := time.Date(2026, 1, 31, 23, 0, 0, 0, time.UTC)
+			for step := range 300 {
+				at = at.Add(time.Duration(random.ExpFloat64() * float64([]time.Duration{time.Millisecond, time.Second, time.Hour, 24 * time.Hour}[random.IntN(4)])))
+				now := at
+				switch random.IntN(40) {
+				case 0:
+					now = at.Add(-time.Second) // a clock that was set back
+				case 1:
+					at = at.Add(-time.Hour) // and stays
+					now = at
+				}
+				m.SetTime(now)
+				g.step = step
+				if !g.play(now) {
+					return
+				}
+			}
+		})
+	}
+}
+
+// game is calls of three limits, and what they should come to.
+type game struct {
+	*testing.T
+	*redislimit.Counters
+
+	random  *rand.Rand
+	step    int
+	buckets []*bucketModel // a token for each call; what calls turn out to cost
+	counted int64
+	period  string
+	quota   int64
+}
+
+// play plays one step, and is false where a hair's breadth would decide.
+func (g *game) play(now time.Time) bool {
+	g.Helper()
+	if name := now.Format("2006-01"); name > g.period {
+		g.period, g.counted = name, 0
+	}
+	switch g.random.IntN(4) {
+	case 0:
+		g.charge(now, math.Floor(g.random.Float64()*10))
+	case 1: // with the next call
+		g.buckets[1].owed += math.Floor(g.random.Float64() * 10)
+	default:
+		return g.call(now)
+	}
+	return true
+}
+
+// charge sends what a call that ran turned out to cost.
+func (g *game) charge(now time.Time, n float64) {
+	g.Helper()
+	b := g.buckets[1]
+	b.charge(now, n)
+	g.counted += int64(n)
+	got, err := g.Apply(g.Context(), []limit.Change{
+		{Kind: limit.Charge, Key: b.key, Rate: b.rate, Burst: b.burst, Amount: n, Known: b.known},
+		{Kind: limit.Count, Key: "q", Period: g.period, Amount: n},
+		{Kind: limit.Raise, Key: "q", Period: g.period, Amount: float64(g.counted)},
+	})
+	if err != nil {
+		g.Fatal(err)
+	}
+	if !near(got[0].Left, b.tokens) || got[0].At != now.UnixMicro() {
+		g.Fatalf("step %d: charged, the bucket has %+v, want %v", g.step, got[0], b.tokens)
+	}
+	b.answered(got[0])
+}
+
+// call asks for a call.
+func (g *game) call(now time.Time) bool {
+	g.Helper()
+	want := g.counted < g.quota
+	asks := []limit.Ask{{Kind: limit.Quota, Key: "q", Quota: g.quota, Period: limit.Month, Take: 1, Seed: &limit.Total{Period: g.period, Count: g.counted}}}
+	for i, b := range g.buckets {
+		take := float64(1 - i) // of the second the cost is known later
+		asks = append(asks, limit.Ask{Kind: limit.Bucket, Key: b.key, Take: take, Rate: b.rate, Burst: b.burst, Known: b.known, Owed: b.owed})
+		peek := *b
+		peek.charge(now, b.owed)
+		if b.owed > 0 || b.at.Sub(now) > time.Second { // which a call that is refused changes, too
+			*b = peek
+		}
+		b.owed, b.shown = 0, peek.tokens
+		if off := math.Abs(peek.tokens - take); off > 0 && off < 1e-6 {
+			return false
+		}
+		want = want && peek.tokens >= take && peek.tokens > 0
+	}
+	got, err := g.Decide(g.Context(), asks)
+	if err != nil {
+		g.Fatal(err)
+	}
+	if got.Admitted != want {
+		g.Fatalf("step %d: admitted %v, want %v: %+v; %d of %d in %s", g.step, got.Admitted, want, got.Answers, g.counted, g.quota, g.period)
+	}
+	if want {
+		g.counted++
+		for i, b := range g.buckets {
+			b.charge(now, float64(1-i))
+			b.shown = b.tokens
+		}
+		if left := got.Answers[0].Left; left != float64(g.quota-g.counted) {
+			g.Fatalf("step %d: %v of the quota left, want %d", g.step, left, g.quota-g.counted)
+		}
+	}
+	for i, b := range g.buckets {
+		left := got.Answers[1+i].Left
+		if !near(left, b.shown) {
+			g.Fatalf("step %d: bucket %d has %v, want %v", g.step, i, left, b.shown)
+		}
+		b.answered(limit.Known{Left: left, At: got.At})
+	}
+	return true
 }

@@ -30,6 +30,8 @@ const connections = limit.MostAsked + 8
 const redirects = 3
 
 var (
+	//go:embed shared.lua
+	sharedText string
 	//go:embed decide.lua
 	decideText string
 	//go:embed apply.lua
@@ -56,7 +58,7 @@ func Open(url, prefix, replica string) (*Counters, error) {
 	}
 	c := &Counters{
 		prefix: "{" + prefix + "}:", replica: replica,
-		decide: redis.NewScript(decideText), apply: redis.NewScript(applyText),
+		decide: redis.NewScript(sharedText + decideText), apply: redis.NewScript(sharedText + applyText),
 	}
 	if many != nil {
 		c.client = redis.NewClusterClient(many)
@@ -111,20 +113,16 @@ func (c *Counters) Close() error {
 // Decide implements limit.Counters.
 func (c *Counters) Decide(ctx context.Context, asks []limit.Ask) (*limit.Decision, error) {
 	keys := make([]string, len(asks))
-	args := make([]any, 1, 1+8*len(asks))
+	args := make([]any, 1, 1+9*len(asks))
 	args[0] = c.replica
 	for i := range asks {
 		a := &asks[i]
 		keys[i] = c.prefix + a.Key
 		switch a.Kind {
 		case limit.Bucket:
-			known := ""
-			if a.Known != nil {
-				known = exact(a.Known.Left) + " " + strconv.FormatInt(a.Known.At, 10)
-			}
-			args = append(args, "bucket", exact(a.Rate/1e6), exact(a.Burst), exact(a.Take), a.Want, a.Lease, a.Back, known)
+			args = append(args, "bucket", exact(a.Rate/1e6), exact(a.Burst), exact(a.Take), a.Want, a.Lease, a.Back, known(a.Known), exact(a.Owed))
 		case limit.Places:
-			args = append(args, "place", a.Limit, a.Place, a.Lifetime.Microseconds(), strings.Join(a.Ended, " "), a.Held, "", "")
+			args = append(args, "place", a.Limit, a.Place, a.Lifetime.Microseconds(), strings.Join(a.Ended, " "), a.Held, "", "", "")
 		case limit.Quota:
 			seed, period, counts := "", "", ""
 			if a.Report {
@@ -133,7 +131,7 @@ func (c *Counters) Decide(ctx context.Context, asks []limit.Ask) (*limit.Decisio
 			if a.Seed != nil {
 				seed, period = strconv.FormatInt(a.Seed.Count, 10), a.Seed.Period
 			}
-			args = append(args, "quota", a.Quota, string(a.Period), exact(a.Take), seed, period, counts, "")
+			args = append(args, "quota", a.Quota, string(a.Period), exact(a.Take), seed, period, counts, "", "")
 		}
 	}
 	got, err := c.run(ctx, c.decide, keys, args)
@@ -193,29 +191,48 @@ func micros(n float64) time.Duration {
 }
 
 // Apply implements limit.Counters.
-func (c *Counters) Apply(ctx context.Context, changes []limit.Change) error {
+func (c *Counters) Apply(ctx context.Context, changes []limit.Change) ([]limit.Known, error) {
 	keys := make([]string, len(changes))
-	args := make([]any, 0, 4*len(changes))
+	args := make([]any, 0, 5*len(changes))
 	for i := range changes {
 		h := &changes[i]
 		keys[i] = c.prefix + h.Key
 		switch h.Kind {
 		case limit.Charge:
-			args = append(args, "charge", exact(h.Rate/1e6), exact(h.Burst), exact(h.Amount))
+			args = append(args, "charge", exact(h.Rate/1e6), exact(h.Burst), exact(h.Amount), known(h.Known))
 		case limit.Count:
-			args = append(args, "count", h.Period, exact(h.Amount), "")
+			args = append(args, "count", h.Period, exact(h.Amount), "", "")
 		case limit.Raise:
-			args = append(args, "raise", h.Period, exact(h.Amount), "")
+			args = append(args, "raise", h.Period, exact(h.Amount), "", "")
 		case limit.Hold:
-			args = append(args, "hold", h.Place, h.Lifetime.Microseconds(), "")
+			args = append(args, "hold", h.Place, h.Lifetime.Microseconds(), "", "")
 		case limit.Free:
-			args = append(args, "free", h.Place, "", "")
+			args = append(args, "free", h.Place, "", "", "")
 		}
 	}
-	if _, err := c.run(ctx, c.apply, keys, args); err != nil {
-		return fmt.Errorf("apply to Redis: %w", err)
+	got, err := c.run(ctx, c.apply, keys, args)
+	if err != nil {
+		return nil, fmt.Errorf("apply to Redis: %w", err)
 	}
-	return nil
+	texts, err := texts(got)
+	if err != nil || len(texts) != 1+len(changes) {
+		return nil, fmt.Errorf("apply to Redis: an answer of %d values, %w", len(texts), err)
+	}
+	at, err := strconv.ParseInt(texts[0], 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("apply to Redis: %w", err)
+	}
+	charged := make([]limit.Known, len(changes))
+	for i, left := range texts[1:] {
+		if left == "" {
+			continue
+		}
+		charged[i].At = at
+		if charged[i].Left, err = strconv.ParseFloat(left, 64); err != nil {
+			return nil, fmt.Errorf("apply to Redis: %w", err)
+		}
+	}
+	return charged, nil
 }
 
 // run runs a script. What Redis says that it did not run is sent again: behind a
@@ -241,6 +258,14 @@ func notRun(err error) bool {
 		}
 	}
 	return false
+}
+
+// known is what a bucket had, as the scripts read it.
+func known(k *limit.Known) string {
+	if k == nil {
+		return ""
+	}
+	return exact(k.Left) + " " + strconv.FormatInt(k.At, 10)
 }
 
 // exact is a number with a point in it: not every Lua reads 1e-08.
