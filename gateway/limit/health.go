@@ -19,7 +19,9 @@ const (
 )
 
 // health is whether the counts work. Two failures in a row are needed to say that they
-// do not, and one success that they do. It begins by saying that they do.
+// do not, and one success that they do, of what writes: a Redis that takes no writes
+// refuses calls as ever, and whoever is refused in a loop must not hide it. It begins by
+// saying that they do.
 type health struct {
 	logger *slog.Logger
 	gauge  prometheus.Gauge
@@ -32,12 +34,9 @@ type health struct {
 
 func (h *health) isUp() bool { return !h.down.Load() }
 
-// note notes how a call of the counts ended.
-func (h *health) note(err error) {
-	if err == nil && !h.down.Load() {
-		h.mu.Lock()
-		h.failed = 0
-		h.mu.Unlock()
+// note notes how a call of the counts ended, and whether it is known to have written.
+func (h *health) note(err error, wrote bool) {
+	if err == nil && !wrote {
 		return
 	}
 	h.mu.Lock()
@@ -71,7 +70,7 @@ func (h *health) run(ctx context.Context, probe func(context.Context) error) {
 			if ctx.Err() != nil {
 				return
 			}
-			h.note(err)
+			h.note(err, err == nil)
 		}
 		select {
 		case <-ctx.Done():

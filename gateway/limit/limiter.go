@@ -188,7 +188,7 @@ func (l *Limiter) decide(ctx context.Context, asks []Ask) (*Decision, time.Time,
 	defer cancel()
 	sent := time.Now()
 	d, err := l.counters.Decide(bounded, asks)
-	l.health.note(err)
+	l.health.note(err, err == nil && d.Admitted)
 	return d, sent, err //nolint:wrapcheck // it is logged as it is
 }
 

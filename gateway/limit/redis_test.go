@@ -2,6 +2,7 @@ package limit_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -68,6 +69,94 @@ func TestRedisGone(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestRedisThatTakesNoWritesIsNoticed holds that it is, also while calls are refused in a
+// loop, which writes nothing and works.
+func TestRedisThatTakesNoWritesIsNoticed(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ stop, start []any }{
+		"no memory":  {[]any{"CONFIG", "SET", "maxmemory", "1"}, []any{"CONFIG", "SET", "maxmemory", "0"}},
+		"a read one": {[]any{"REPLICAOF", "127.0.0.1", "1"}, []any{"REPLICAOF", "NO", "ONE"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			r := start(t, server.URL(), limit.Closed, perTenant, twoAtOnce)
+			for range 3 {
+				if _, err := r.admit(t, of("a"), infer.Usage{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := server.Client().Do(t.Context(), tc.stop...).Err(); err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			var calls sync.WaitGroup
+			defer calls.Wait()
+			defer stop()
+			for range 4 {
+				calls.Go(func() {
+					for ctx.Err() == nil {
+						if _, err := r.Admit(ctx, of("a")); err == nil {
+							t.Error("a call was admitted")
+						}
+					}
+				})
+			}
+			await(func() bool { return r.Trouble() != "" })
+			if err := server.Client().Do(t.Context(), tc.start...).Err(); err != nil {
+				t.Fatal(err)
+			}
+			await(func() bool { return r.Trouble() == "" })
+		})
+	}
+}
+
+// failing are counts whose probes fail while failing, and which refuse all calls.
+type failing struct {
+	willing
+
+	fails atomic.Bool
+}
+
+func (f *failing) Decide(_ context.Context, asks []limit.Ask) (*limit.Decision, error) {
+	if f.fails.Load() && asks[0].Key == "probe" {
+		return nil, errors.New("OOM command not allowed")
+	}
+	return &limit.Decision{Admitted: asks[0].Key == "probe", Answers: make([]limit.Answer, len(asks))}, nil
+}
+
+// TestTwoProbesThatFailSuffice holds that calls which were refused between them, and
+// charges that were sent, do not clear the first, nor end what two of them began.
+func TestTwoProbesThatFailSuffice(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		counters := &failing{}
+		l, err := limit.New(counters, &ledger{counts: map[string]int64{}}, "r", prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Use([]limit.Rule{perTenant}, limit.Open)
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { l.Run(ctx) })
+		defer running.Wait()
+		defer cancel()
+		synctest.Wait()
+		for _, fails := range []bool{true, false} {
+			counters.fails.Store(fails)
+			for range 40 { // of 10 ms: two probes fall within
+				_, _ = l.Admit(ctx, of("a"))
+				l.Raised("daily", "of-nobody", limit.Total{Period: "2026-11", Count: 1})
+				time.Sleep(10 * time.Millisecond)
+				synctest.Wait()
+			}
+			if down := l.Trouble() != ""; down != fails {
+				t.Errorf("probes fail: %v; down: %v", fails, down)
+			}
+		}
+	})
 }
 
 // TestRedisThatLostAllGivesNothingTwice holds that a bucket of a Redis that begins anew

@@ -234,7 +234,7 @@ func (s *sender) send(ctx context.Context, changes []change) bool {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostWait)
 		charged, err := s.counters.Apply(bounded, bare)
 		cancel()
-		s.health.note(err)
+		s.health.note(err, false) // what is freed, or counted of what is gone, writes nothing
 		if err != nil {
 			return false
 		}
