@@ -25,9 +25,17 @@ type Grant struct {
 	of      *Limiter
 	uses    []use
 	answers []Answer // one for each use; nil while the counts cannot be reached
+	seeds   []seed   // one for each use, where one was missing
 	place   string   // of concurrency; "" where none is held
 	once    sync.Once
 	open    bool // the call was admitted
+}
+
+// seed is a quota's count that was missing, as the ledger has it.
+type seed struct {
+	Total
+
+	unread bool // it could not be read: what is decided, is without it
 }
 
 // Header is what the call's answer has of its limits.
@@ -42,11 +50,11 @@ func (g *Grant) Header() http.Header {
 			policy.WriteString(", ")
 		}
 		policy.WriteString(u.policy)
-		if g.answers == nil {
+		if g.answers == nil || g.answers[i].Missing {
 			continue
 		}
 		a := &g.answers[i]
-		if i > 0 {
+		if left.Len() > 0 {
 			left.WriteString(", ")
 		}
 		left.WriteString(strconv.Quote(u.Name))
@@ -58,7 +66,7 @@ func (g *Grant) Header() http.Header {
 		}
 	}
 	h := http.Header{policyHeader: {policy.String()}}
-	if g.answers != nil {
+	if left.Len() > 0 {
 		h[header] = []string{left.String()}
 	}
 	return h
@@ -147,6 +155,9 @@ func (g *Grant) asks(place string) []Ask {
 			a.Owed, a.Known = g.of.sender.owed(u.key), u.has()
 		case Quota:
 			a.Quota, a.Report, a.Period = u.Quota, u.Report, u.Period
+			if g.seeds != nil && g.seeds[i].Period != "" {
+				a.Seed = &g.seeds[i].Total
+			}
 		case Places:
 			a.Limit, a.Place, a.Lifetime = u.Concurrency, place, lifetime
 			u.mu.Lock()
@@ -157,13 +168,33 @@ func (g *Grant) asks(place string) []Ask {
 	return asks
 }
 
-// renew is asks for another try.
-func (g *Grant) renew(asks []Ask) {
-	for i, u := range g.uses {
-		if asks[i].Want > 0 {
-			asks[i].Want, asks[i].Lease, asks[i].Back = u.want(u.rule, time.Now())
+// read are the asks that can be decided on: quotas' counts that could not be read are
+// left out.
+func (g *Grant) read(asks []Ask) []Ask {
+	if g.seeds == nil {
+		return asks
+	}
+	some := make([]Ask, 0, len(asks))
+	for i := range asks {
+		if !g.seeds[i].unread {
+			some = append(some, asks[i])
 		}
 	}
+	return some
+}
+
+// fill answers for what read left out: it admits.
+func (g *Grant) fill(d *Decision) {
+	for i := range g.seeds {
+		if s := &g.seeds[i]; s.unread {
+			d.Answers = slices.Insert(d.Answers, i, Answer{Admits: true, Missing: true, Period: s.Period})
+		}
+	}
+}
+
+// isRefused reports whether a limit refuses, whatever those say whose count is missing.
+func (g *Grant) isRefused() bool {
+	return slices.ContainsFunc(g.answers, func(a Answer) bool { return !a.Admits && !a.Missing })
 }
 
 // note remembers what the counts said; d is nil where they did not.
@@ -222,12 +253,12 @@ func (g *Grant) period(i int, now time.Time) string {
 func (g *Grant) refusal(m *metrics) error {
 	refusing := -1
 	for i := range g.answers {
-		if !g.answers[i].Admits && (refusing < 0 || g.answers[i].Retry > g.answers[refusing].Retry) {
+		if !g.answers[i].Admits && !g.answers[i].Missing && (refusing < 0 || g.answers[i].Retry > g.answers[refusing].Retry) {
 			refusing = i
 		}
 	}
 	if refusing < 0 { // the counts contradict themselves
-		return problem.New(problem.Unavailable, "how much of its limits a call leaves cannot be found out at the moment").WithRetryAfter(time.Second)
+		return unknown()
 	}
 	u, retry := g.uses[refusing], g.answers[refusing].Retry
 	m.refused.WithLabelValues(u.Name).Inc()
@@ -290,8 +321,8 @@ func (g *Grant) charge(used infer.Usage) {
 		}
 		period := g.period(i, time.Now())
 		n = math.Ceil(n)
+		s.count(u.key, period, n) // before it is in the ledger: what is read there is not added again
 		g.of.ledger.Add(u.Name, u.combination, period, int64(n))
-		s.count(u.key, period, n)
 	}
 }
 

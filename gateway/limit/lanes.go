@@ -6,15 +6,19 @@ import (
 )
 
 // How many calls ask at once: of one tenant, and of all. Connections are enough for all.
+// Quotas' counts that are missing are read from the database by fewer.
 const (
 	mostOfOne = 16
 	MostAsked = 64
+	mostReads = 2
+	mostRead  = 8
 )
 
 // lanes lets calls ask in turn, each tenant's in a lane of their own: one who floods
 // waits for themselves.
 type lanes struct {
-	all chan struct{}
+	ofOne int
+	all   chan struct{}
 
 	mu sync.Mutex
 	by map[string]*lane
@@ -25,7 +29,9 @@ type lane struct {
 	users int // that have a slot or wait for one
 }
 
-func newLanes() *lanes { return &lanes{all: make(chan struct{}, MostAsked), by: map[string]*lane{}} }
+func newLanes(ofOne, all int) *lanes {
+	return &lanes{ofOne: ofOne, all: make(chan struct{}, all), by: map[string]*lane{}}
+}
 
 // enter waits for a turn; it is false where ctx ends first. leave is called when the
 // turn is over.
@@ -33,7 +39,7 @@ func (l *lanes) enter(ctx context.Context, tenant string) (leave func(), ok bool
 	l.mu.Lock()
 	own := l.by[tenant]
 	if own == nil {
-		own = &lane{slots: make(chan struct{}, mostOfOne)}
+		own = &lane{slots: make(chan struct{}, l.ofOne)}
 		l.by[tenant] = own
 	}
 	own.users++

@@ -2,6 +2,7 @@ package limit
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -17,8 +18,8 @@ import (
 // Bounds of a decision.
 const (
 	mostWait  = 900 * time.Millisecond // for counts; that they are gone is noticed before
+	readWait  = 600 * time.Millisecond // for a quota's count in the ledger
 	mostTries = 3                      // with seeds: a period may end meanwhile
-	mostSeeds = 8                      // that are read at once
 
 	// Refusals are remembered for so long at most: a limit may change, and leases come
 	// back.
@@ -40,9 +41,10 @@ type Limiter struct {
 	sender   *sender
 	number   atomic.Int64 // of the last place
 	lanes    *lanes
-	seeds    singleflight.Group
-	reading  chan struct{}
+	reads    singleflight.Group
+	readers  *lanes
 	unread   atomic.Bool // the ledger could not be read when it was needed last
+	trying   atomic.Bool // a call tries whether it can
 	logger   *slog.Logger
 	metrics  *metrics
 }
@@ -55,8 +57,8 @@ func New(counters Counters, ledger Ledger, replica string, registry prometheus.R
 		return nil, err
 	}
 	l := &Limiter{
-		counters: counters, ledger: ledger, replica: replica, reading: make(chan struct{}, mostSeeds), metrics: m,
-		lanes: newLanes(), logger: logger,
+		counters: counters, ledger: ledger, replica: replica, metrics: m,
+		lanes: newLanes(mostOfOne, MostAsked), readers: newLanes(mostReads, mostRead), logger: logger,
 		health: &health{logger: logger, gauge: m.up},
 	}
 	l.sender = newSender(counters, l.health)
@@ -128,18 +130,7 @@ func (l *Limiter) Admit(ctx context.Context, s *Subject) (*Grant, error) {
 	if !l.health.isUp() {
 		return l.without(p, g)
 	}
-	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostWait)
-	defer cancel()
-	leave, ok := l.lanes.enter(waiting, s.Tenant)
-	switch {
-	case ok:
-		defer leave()
-		return l.ask(waiting, p, g)
-	case l.health.isUp():
-		return g, problem.New(problem.Overloaded, "too many calls of the tenant wait for their limits").WithRetryAfter(time.Second)
-	default:
-		return l.without(p, g)
-	}
+	return l.ask(ctx, p, g, s.Tenant)
 }
 
 // without is what becomes of a call while the counts cannot be reached.
@@ -147,86 +138,69 @@ func (l *Limiter) without(p *plan, g *Grant) (*Grant, error) {
 	l.metrics.unlimited.Inc()
 	g.answers = nil
 	if p.down == Closed && slices.ContainsFunc(g.uses, func(u use) bool { return !u.Report }) {
-		return g, problem.New(problem.Unavailable, "how much of its limits a call leaves cannot be found out at the moment").WithRetryAfter(time.Second)
+		return g, unknown()
 	}
 	g.admit(time.Now())
 	return g, nil
 }
 
-// ask has the counts decide.
-func (l *Limiter) ask(ctx context.Context, p *plan, g *Grant) (*Grant, error) {
-	asks := g.asks("p" + strconv.FormatInt(l.number.Add(1), 36) + "." + l.replica)
-	for n := 1; ; n++ {
-		d, sent, err := l.decide(ctx, asks)
-		g.note(asks, d, sent)
-		if err != nil {
-			l.sender.freeAll(asks)
+// unknown is of a call that a limit is for whose count cannot be had.
+func unknown() error {
+	return problem.New(problem.Unavailable, "how much of its limits a call leaves cannot be found out at the moment").WithRetryAfter(time.Second)
+}
+
+// ask has the counts decide, with what is missing of quotas.
+func (l *Limiter) ask(ctx context.Context, p *plan, g *Grant, tenant string) (*Grant, error) {
+	place := "p" + strconv.FormatInt(l.number.Add(1), 36) + "." + l.replica
+	for range mostTries {
+		d, err := l.decide(ctx, g, tenant, place)
+		switch {
+		case errors.Is(err, errTurn) && l.health.isUp():
+			return g, problem.New(problem.Overloaded, "too many calls of the tenant wait for their limits").WithRetryAfter(time.Second)
+		case err != nil:
 			return l.without(p, g)
 		}
 		g.answers = d.Answers
 		if d.Admitted {
-			g.admit(sent)
+			g.admit(time.Now())
 			return g, nil
 		}
-		missing, err := l.seed(ctx, g, asks, d)
-		if err != nil {
-			return l.without(p, g)
-		}
-		if !missing {
+		if g.isRefused() {
 			return g, g.refusal(l.metrics)
 		}
-		if n == mostTries { // the counts contradict themselves
-			return l.without(p, g)
+		if err := l.seed(ctx, p, g, tenant); err != nil {
+			g.answers = nil
+			return g, err
 		}
-		g.renew(asks)
 	}
+	return l.without(p, g) // the counts contradict themselves
 }
 
-// decide asks the counts. Whether they work is not the caller's, who may leave.
-func (l *Limiter) decide(ctx context.Context, asks []Ask) (*Decision, time.Time, error) {
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostWait)
+// decide asks the counts, when it is the tenant's turn. Whether they work is not the
+// caller's, who may leave.
+func (l *Limiter) decide(ctx context.Context, g *Grant, tenant, place string) (*Decision, error) {
+	ctx = context.WithoutCancel(ctx)
+	waiting, cancel := context.WithTimeout(ctx, mostWait)
 	defer cancel()
-	sent := time.Now()
-	d, err := l.counters.Decide(bounded, asks)
-	l.health.note(err, err == nil && d.Admitted)
-	return d, sent, err //nolint:wrapcheck // it is logged as it is
-}
-
-// readable notes whether the ledger could be read.
-func (l *Limiter) readable(err error) {
-	if l.unread.Swap(err != nil) == (err != nil) {
-		return
+	leave, ok := l.lanes.enter(waiting, tenant)
+	if !ok {
+		return nil, errTurn
 	}
-	if err != nil {
-		l.logger.Error("quotas' counts cannot be read from the database: calls that they are for are treated as redis_down says", "error", err)
-	} else {
-		l.logger.Info("quotas' counts can be read again")
-	}
-}
-
-// seed reads the quotas' counts that are missing, and reports whether there are any.
-func (l *Limiter) seed(ctx context.Context, g *Grant, asks []Ask, d *Decision) (missing bool, err error) {
-	for i := range d.Answers {
-		if !d.Answers[i].Missing {
-			continue
-		}
-		missing = true
-		u, period := g.uses[i], d.Answers[i].Period
-		n, err, _ := l.seeds.Do(u.key+" "+period, func() (any, error) {
-			select {
-			case l.reading <- struct{}{}:
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
-			defer func() { <-l.reading }()
-			return l.ledger.Count(ctx, u.Name, u.combination, period)
-		})
-		l.readable(err)
+	defer leave()
+	bounded, cancel := context.WithTimeout(ctx, mostWait)
+	defer cancel()
+	asks, d, sent := g.asks(place), &Decision{Admitted: true}, time.Now()
+	if some := g.read(asks); len(some) > 0 {
+		var err error
+		d, err = l.counters.Decide(bounded, some)
+		l.health.note(err, err == nil && d.Admitted)
 		if err != nil {
-			return true, err //nolint:wrapcheck // readable logs it
+			g.note(asks, nil, sent)
+			l.sender.freeAll(asks)
+			return nil, err //nolint:wrapcheck // it is logged as it is
 		}
-		count, _ := n.(int64)
-		asks[i].Seed = &Total{period, count}
 	}
-	return missing, nil
+	g.fill(d)
+	g.note(asks, d, sent)
+	return d, nil
 }

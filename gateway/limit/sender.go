@@ -91,6 +91,14 @@ func (s *sender) add(by string, c change) {
 	s.notify()
 }
 
+// forgetCount leaves out what waits of a quota whose count was read from the ledger: it is
+// in it. What is not, the ledger's next total raises.
+func (s *sender) forgetCount(key, period string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.charges, key+" "+period)
+}
+
 // forgetCounts leaves out what waits of quotas: counts that are gone come back with
 // what the ledger has, and this is in it.
 func (s *sender) forgetCounts() {
