@@ -200,44 +200,6 @@ func TestWhatIsKnownOfABucketTakesNothing(t *testing.T) {
 	}
 }
 
-// TestReplicasTogetherKeepARate holds that three replicas admit what the rate allows
-// and no more, far above it and with leases.
-func TestReplicasTogetherKeepARate(t *testing.T) {
-	t.Parallel()
-	for _, rule := range []limit.Rule{
-		{Name: "small", Rate: 50, Burst: 10, Cost: limit.Requests},
-		{Name: "large", Rate: 200, Burst: 1000, Cost: limit.Requests}, // leases
-	} {
-		t.Run(rule.Name, func(t *testing.T) {
-			t.Parallel()
-			url := redistest.Start(t).URL()
-			var admitted atomic.Int64
-			var calls sync.WaitGroup
-			began := time.Now()
-			end := began.Add(2 * time.Second)
-			for range 3 {
-				r := start(t, url, limit.Closed, rule)
-				for range 2 {
-					calls.Go(func() {
-						for time.Now().Before(end) {
-							if _, err := r.Admit(t.Context(), of("a")); err == nil {
-								admitted.Add(1)
-							} else if problem.CodeOf(err) != problem.RateLimited {
-								t.Error(err)
-							}
-						}
-					})
-				}
-			}
-			calls.Wait()
-			most := rule.Burst + rule.Rate*time.Since(began).Seconds() + 1
-			if got := float64(admitted.Load()); got > most {
-				t.Errorf("%v calls were admitted, want at most %v", got, most)
-			}
-		})
-	}
-}
-
 // gone are counts that cannot be reached, and how often they were asked.
 type gone struct{ asked atomic.Int64 }
 
