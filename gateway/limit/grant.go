@@ -35,7 +35,8 @@ type Grant struct {
 type seed struct {
 	Total
 
-	unread bool // it could not be read: what is decided, is without it
+	unread    bool // it could not be read: what is decided, is without it
+	uncounted bool // nor is it counted: there is no room for it
 }
 
 // Header is what the call's answer has of its limits.
@@ -225,7 +226,7 @@ func (g *Grant) admit(now time.Time) {
 	g.open = true
 	for i, u := range g.uses {
 		switch {
-		case u.kind == Quota && u.Cost == Requests:
+		case u.kind == Quota && u.Cost == Requests && g.counts(i):
 			g.of.ledger.Add(u.Name, u.combination, g.period(i, now), 1)
 		case u.kind == Places && g.place != "":
 			u.holds()
@@ -236,6 +237,9 @@ func (g *Grant) admit(now time.Time) {
 		}
 	}
 }
+
+// counts reports whether a limit counts the call.
+func (g *Grant) counts(i int) bool { return g.seeds == nil || !g.seeds[i].uncounted }
 
 // period is the one that a quota's call is counted in.
 func (g *Grant) period(i int, now time.Time) string {
@@ -312,7 +316,7 @@ func (g *Grant) charge(used infer.Usage) {
 			continue
 		}
 		n := u.Cost.of(used)
-		if n == 0 {
+		if n == 0 || !g.counts(i) {
 			continue
 		}
 		if u.kind == Bucket {

@@ -43,6 +43,7 @@ type Limiter struct {
 	lanes    *lanes
 	reads    singleflight.Group
 	readers  *lanes
+	begun    begun
 	unread   atomic.Bool // the ledger could not be read when it was needed last
 	trying   atomic.Bool // a call tries whether it can
 	logger   *slog.Logger
@@ -58,7 +59,7 @@ func New(counters Counters, ledger Ledger, replica string, registry prometheus.R
 	}
 	l := &Limiter{
 		counters: counters, ledger: ledger, replica: replica, metrics: m,
-		lanes: newLanes(mostOfOne, MostAsked), readers: newLanes(mostReads, mostRead), logger: logger,
+		lanes: newLanes(mostOfOne, MostAsked), readers: newLanes(mostReads, mostRead), begun: begun{most: mostBegun, by: map[begins]int{}}, logger: logger,
 		health: &health{logger: logger, gauge: m.up},
 	}
 	l.sender = newSender(counters, l.health)

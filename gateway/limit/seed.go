@@ -3,6 +3,9 @@ package limit
 import (
 	"context"
 	"errors"
+	"math"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/modelserveai/modelserve/problem"
@@ -41,6 +44,11 @@ func (l *Limiter) seed(ctx context.Context, p *plan, g *Grant, tenant string) er
 		}
 		n, err := l.read(waiting, u, tenant, a.Period)
 		switch {
+		case err == nil && n == 0 && slices.Contains(u.Per, ByKey) && !l.begun.room(begins{u.Name, tenant, a.Period}):
+			if !u.Report {
+				return g.noRoom(i)
+			}
+			g.seeds[i] = seed{Total: Total{Period: a.Period}, unread: true, uncounted: true}
 		case err == nil:
 			g.seeds[i] = seed{Total: Total{a.Period, n}}
 		case errors.Is(err, errTurn):
@@ -84,4 +92,50 @@ func (l *Limiter) read(ctx context.Context, u use, tenant, period string) (int64
 	})
 	count, _ := n.(int64)
 	return count, err //nolint:wrapcheck // as above
+}
+
+// mostBegun is how many counts of one quota a tenant may begin in a period, at each
+// gateway. Each is kept in Redis and in the ledger until the period is over, and there
+// may be any number of subjects, and of keys that are made anew.
+const mostBegun = 100_000
+
+// begins is whose counts are begun, of which quota and when.
+type begins struct{ rule, tenant, period string }
+
+// begun counts counts that were begun, of the latest 10,000 tenants and quotas.
+type begun struct {
+	most int // for each
+
+	mu sync.Mutex
+	by map[begins]int
+}
+
+// room counts one more, and is false where there is no room for it.
+func (b *begun) room(of begins) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n, known := b.by[of]
+	if n >= b.most {
+		return false
+	}
+	if !known && len(b.by) >= mostEntries {
+		for other := range b.by { // any; maps have no order
+			delete(b.by, other)
+			if len(b.by) < mostEntries*9/10 {
+				break
+			}
+		}
+	}
+	b.by[of] = n + 1
+	return true
+}
+
+// noRoom is the refusal of a call whose quota can have no count.
+func (g *Grant) noRoom(i int) error {
+	u := g.uses[i]
+	g.of.metrics.refused.WithLabelValues(u.Name).Inc()
+	wait := time.Duration(math.Ceil(max(g.answers[i].Retry.Seconds(), 1))) * time.Second
+	err := problem.New(problem.QuotaExceeded, "the limit %q has counts of %d keys and subjects of a tenant each %s; come again in %v", u.Name, g.of.begun.most, u.Period, wait)
+	err.Limit = u.Name
+	return err.WithRetryAfter(wait)
 }

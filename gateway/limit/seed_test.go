@@ -208,6 +208,52 @@ func TestAFloodOfQuotasWaitsForItself(t *testing.T) {
 	}
 }
 
+// TestATenantsSubjectsAreBounded holds that of a quota by key each tenant has so many
+// counts in a period, that those that there are go on, and that a quota which reports
+// admits, and counts no more of them either.
+func TestATenantsSubjectsAreBounded(t *testing.T) {
+	t.Parallel()
+	const most = 100
+	for name, tc := range map[string]struct {
+		report bool
+		want   problem.Code
+	}{"that refuses": {false, problem.QuotaExceeded}, "that reports": {true, ""}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			counts := &ledger{counts: map[string]int64{}}
+			l, err := limit.New(&emptied{}, counts, "r", prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.BeginAtMost(most)
+			l.Use([]limit.Rule{{Name: "q", Per: []limit.By{limit.ByKey}, Quota: 5, Period: limit.Month, Report: tc.report, Cost: limit.Requests}}, limit.Closed)
+			admit := func(tenant string, n int) error {
+				s := of(tenant)
+				s.Key = fmt.Sprintf("https://issuer.example %s %d", tenant, n)
+				g, err := l.Admit(t.Context(), s)
+				g.Done(infer.Usage{})
+				return err
+			}
+			for n := range most {
+				if err := admit("evil", n); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := admit("evil", most); problem.CodeOf(err) != tc.want || err != nil && problem.From(err).Limit != "q" {
+				t.Errorf("one more: %v, want %s", err, tc.want)
+			}
+			for _, known := range []error{admit("evil", 0), admit("evil", most-1), admit("b", 0)} {
+				if known != nil {
+					t.Error(known)
+				}
+			}
+			if rows := len(counts.counts); rows != most+1 {
+				t.Errorf("%d counts in the ledger, want %d", rows, most+1)
+			}
+		})
+	}
+}
+
 // TestWhatWasReadIsNotCountedAgain holds that what waits to be counted of a quota is not
 // counted beside a count from the ledger, which has it.
 func TestWhatWasReadIsNotCountedAgain(t *testing.T) {
