@@ -35,6 +35,7 @@ type ledger struct {
 	asked    []asked
 	charged  infer.Usage
 	refusals []audit.Entry
+	ended    chan infer.Usage // has what each share was charged; nil is nothing
 }
 
 // asked is what of a call's subject differs from way to way.
@@ -77,6 +78,9 @@ func (g grant) Done(used infer.Usage) {
 	defer g.of.mu.Unlock()
 	g.of.open--
 	g.of.charged.Add(used)
+	if g.of.ended != nil {
+		g.of.ended <- used
+	}
 }
 
 func (l *ledger) limits(_ *gateway.Config, d *gateway.Deps) { d.Limiter, d.Refusals = l, l }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"sync"
 	"time"
@@ -24,7 +25,7 @@ type Passage struct {
 	runs  bool  // the function runs something for it
 
 	mu       sync.Mutex
-	began    time.Time // when it was sent; zero before that
+	began    time.Time // when a function had it; zero before that
 	named    *named    // what its request names; nil where nobody asks
 	used     infer.Usage
 	reported bool
@@ -35,7 +36,8 @@ type Passage struct {
 // answer. The answer's body is to be closed; what the call took, in a header or in
 // a trailer behind it, is taken off.
 func (p *Passage) Send(ctx context.Context, r *http.Request) (*http.Response, error) {
-	p.send(r)
+	p.look(r)
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: p.had})
 	res, err := p.door.Forwarder.Forward(ctx, p.call, p.Target, r)
 	if err != nil {
 		p.ran(err, 0)
@@ -50,13 +52,21 @@ func (p *Passage) Send(ctx context.Context, r *http.Request) (*http.Response, er
 	return res, nil
 }
 
-// send notes that the call's request is sent, and looks at it where its cost counts.
-func (p *Passage) send(r *http.Request) {
+// had notes that a function has the call's request: there is a connection that it is
+// sent by. Until then the function may be built or started, or others are before the
+// call, which nobody is charged for.
+func (p *Passage) had(httptrace.GotConnInfo) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.began.IsZero() {
 		p.began = time.Now()
 	}
+}
+
+// look keeps the beginning of a request whose cost counts, for what it names.
+func (p *Passage) look(r *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.share == nil || !p.share.Measures() || r.Body == nil || r.Body == http.NoBody {
 		return
 	}
@@ -158,7 +168,7 @@ func (p *Passage) charge(h http.Header) {
 }
 
 // took is what the call took: what its function reported, or else, as of one whose
-// caller left, the time that it was under way, and what its request names.
+// caller left, the time since that had it, and what its request names.
 func (p *Passage) took() infer.Usage {
 	if p.reported || p.began.IsZero() || !p.runs {
 		return p.used
