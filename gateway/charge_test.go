@@ -15,9 +15,11 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/modelserveai/modelserve/gateway"
+	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 // waking is a transport whose requests wait for an instance as those of a platform do,
@@ -168,6 +170,61 @@ func TestAStartIsNotCharged(t *testing.T) {
 			used := <-l.ended
 			if took := time.Since(began); used.Compute <= 0 || used.Compute > took-start || used.Rows == 0 {
 				t.Errorf("charged %+v of a call that took %v, of which %v were the start", used, took, start)
+			}
+		})
+	}
+}
+
+// TestWhateverAFunctionAnswersItRan holds that anybody's function is paid for whatever
+// its answer says, and ours not for what they refuse.
+func TestWhateverAFunctionAnswersItRan(t *testing.T) {
+	t.Parallel()
+	const problemJSON = `{"code":"%s","detail":"no"}`
+	for name, tc := range map[string]struct {
+		status int
+		body   string
+		ours   bool // it has models
+		free   bool
+	}{
+		"200":                   {status: 200, body: "{}"},
+		"400":                   {status: 400, body: "no"},
+		"404":                   {status: 404, body: "no"},
+		"422":                   {status: 422, body: "no"},
+		"429":                   {status: 429, body: "no"},
+		"500":                   {status: 500, body: "no"},
+		"503":                   {status: 503, body: "no"},
+		"400 as our functions":  {status: 400, body: fmt.Sprintf(problemJSON, problem.InvalidArgument)},
+		"429 as our functions":  {status: 429, body: fmt.Sprintf(problemJSON, problem.RateLimited)},
+		"503 as our functions":  {status: 503, body: fmt.Sprintf(problemJSON, problem.ModelUnavailable)},
+		"ours answers":          {status: 200, body: "{}", ours: true},
+		"ours refuses":          {status: 400, body: fmt.Sprintf(problemJSON, problem.InvalidArgument), ours: true, free: true},
+		"ours is full":          {status: 503, body: fmt.Sprintf(problemJSON, problem.Overloaded), ours: true, free: true},
+		"ours breaks":           {status: 500, body: fmt.Sprintf(problemJSON, problem.Internal), ours: true},
+		"ours failed in a run":  {status: 500, body: fmt.Sprintf(problemJSON, problem.ModelFailed), ours: true},
+		"ours without a reason": {status: 404, body: "{}", ours: true, free: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := &ledger{left: 1, ended: make(chan infer.Usage, 1)}
+			w := newWorld(t, l.limits)
+			f := route.Function{Name: "ocr", Namespace: "default", URL: "http://ocr.default.svc.cluster.local"}
+			if tc.ours {
+				f.Models = []model.Ref{{Name: "text-recognize", Version: 2}}
+			}
+			if err := w.routes.Replace([]route.Function{f}); err != nil {
+				t.Fatal(err)
+			}
+			w.serve("ocr", func(rw http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				rw.Header().Set("Content-Type", "application/json")
+				rw.WriteHeader(tc.status)
+				_, _ = io.WriteString(rw, tc.body)
+			})
+			if got := w.do(request{method: "POST", host: "ocr.default.localhost", path: "/", key: w.admin, body: "x"}); got.status != tc.status {
+				t.Fatalf("%d %s", got.status, got.body)
+			}
+			if used := <-l.ended; (used.Compute <= 0) != tc.free || (used.Rows == 0) != tc.free {
+				t.Errorf("charged %+v, free: %v", used, tc.free)
 			}
 		})
 	}

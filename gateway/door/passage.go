@@ -89,8 +89,12 @@ func (p *Passage) look(r *http.Request) {
 }
 
 // ran notes whether the call's request may have been run: not where it came to no
-// function, nor where that refused it.
+// function, nor where ours refused it. Of anybody's function every answer is what it
+// ran for.
 func (p *Passage) ran(err error, status int) {
+	if err == nil && p.Target.Plain {
+		return
+	}
 	refused := status >= http.StatusBadRequest && status < http.StatusInternalServerError || status == http.StatusServiceUnavailable
 	if slices.Contains([]problem.Code{problem.Unavailable, problem.ModelUnavailable, problem.Overloaded}, problem.CodeOf(err)) {
 		refused = true
@@ -140,7 +144,7 @@ func (p *Passage) Answered(h http.Header) { p.door.Resolver.Answered(p.Target, h
 
 // Failed notes what the call failed with.
 func (p *Passage) Failed(code problem.Code, reason string) {
-	if !code.Ours() && code != problem.Cancelled && code != problem.DeadlineExceeded {
+	if !p.Target.Plain && !code.Ours() && code != problem.Cancelled && code != problem.DeadlineExceeded {
 		p.mu.Lock()
 		p.began = time.Time{} // it was refused, and did not run
 		p.mu.Unlock()
