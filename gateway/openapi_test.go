@@ -1,41 +1,34 @@
 package gateway
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	compare "github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/gateway/control"
 	"github.com/modelserveai/modelserve/gateway/door"
+	"github.com/modelserveai/modelserve/gateway/gatewayfile"
 	"github.com/modelserveai/modelserve/gateway/rights/rightstest"
 	"github.com/modelserveai/modelserve/gateway/route"
 	v2 "github.com/modelserveai/modelserve/gateway/v2"
+	"github.com/modelserveai/modelserve/internal/wellknown"
 )
 
 // TestTheDocumentDescribesEveryURL holds the document to the table, both ways.
 func TestTheDocumentDescribesEveryURL(t *testing.T) {
 	t.Parallel()
+	api := newControl(t)
 	var document struct {
 		Paths map[string]map[string]struct {
 			OperationID string              `json:"operationId"`
 			Security    *[]json.RawMessage  `json:"security"`
 			Responses   map[string]struct{} `json:"responses"`
 		} `json:"paths"`
-	}
-	routes, err := route.New("{function}.localhost")
-	if err != nil {
-		t.Fatal(err)
-	}
-	api, err := control.New(control.Deps{
-		Rights: rightstest.Mirror(t, &rightstest.Store{}), Hasher: rightstest.Hasher(t), Keys: &rightstest.Store{}, Audit: &rightstest.Store{},
-		Routes: routes, Door: door.New(door.Config{}),
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	if err := json.Unmarshal(api.Document(), &document); err != nil {
 		t.Fatal(err)
@@ -64,7 +57,45 @@ func TestTheDocumentDescribesEveryURL(t *testing.T) {
 	}
 	slices.Sort(want)
 	slices.Sort(got)
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := compare.Diff(want, got); diff != "" {
 		t.Errorf("-served +described:\n%s", diff)
+	}
+}
+
+func newControl(t *testing.T) *control.API {
+	t.Helper()
+	routes, err := route.New("{function}.localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, err := control.New(control.Deps{
+		Rights: rightstest.Mirror(t, &rightstest.Store{}), Hasher: rightstest.Hasher(t), Keys: &rightstest.Store{}, Audit: &rightstest.Store{},
+		Routes: routes, Door: door.New(door.Config{}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return api
+}
+
+// TestLimitsNameEveryRoute holds the routes that the gateway's file may name to the
+// table, both ways.
+func TestLimitsNameEveryRoute(t *testing.T) {
+	t.Parallel()
+	service := v2.New(v2.Config{})
+	own, functions := (&gateway{control: newControl(t), v2: service}).endpoints()
+	want := append([]string{"/", noRoute}, wellknown.Procedures()...)
+	for _, endpoints := range []map[string]*endpoint{own, functions} {
+		for _, e := range endpoints {
+			if !e.public {
+				want = append(want, cmp.Or(e.operation, e.route))
+			}
+		}
+	}
+	slices.Sort(want)
+	got := gatewayfile.Routes()
+	slices.Sort(got)
+	if diff := compare.Diff(slices.Compact(want), got); diff != "" {
+		t.Errorf("-served +named:\n%s", diff)
 	}
 }

@@ -73,6 +73,19 @@ limits:
 			{Name: "monthly", Per: []limit.By{limit.ByTenant}, Quota: 1_000_000, Period: limit.Month, Report: true, Cost: limit.Rows},
 			{Name: "at-once", Per: []limit.By{limit.ByTenant, limit.ByModel}, Concurrency: 32, Cost: limit.Requests},
 		}}},
+		"limits of each field": {head + `
+limits:
+  - {name: a, rate: 1/s, match: {tenant: acme, key: i3rjhvnjgvdx, route: /, model: "text-*", path: "*"}}
+  - {name: b, rate: 1/s, match: {tenant: "a-*", key: "https://id.example.com jane", route: "/v2/models*", path: /v2/models/a/infer}, per: [model]}
+  - {name: c, rate: 1/s, match: {tenant: "*", key: "i3*", route: none}}
+`, gatewayfile.File{Down: limit.Closed, Stale: 30 * time.Second, Limits: []limit.Rule{
+			{Name: "a", Match: limit.Match{Tenant: "acme", Key: "i3rjhvnjgvdx", Route: "/", Model: "text-*", Path: "*"}, Rate: 1, Burst: 1, Cost: limit.Requests},
+			{
+				Name: "b", Match: limit.Match{Tenant: "a-*", Key: "https://id.example.com jane", Route: "/v2/models*", Path: "/v2/models/a/infer"},
+				Per: []limit.By{limit.ByModel}, Rate: 1, Burst: 1, Cost: limit.Requests,
+			},
+			{Name: "c", Match: limit.Match{Tenant: "*", Key: "i3*", Route: "none"}, Rate: 1, Burst: 1, Cost: limit.Requests},
+		}}},
 		"lines that end as on Windows": {"apiVersion: modelserve.dev/v1\r\nkind: Gateway\r\n", gatewayfile.File{Down: limit.Closed, Stale: 30 * time.Second}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -135,6 +148,28 @@ limits:
 			"line 6: limits[1].name: expected a name that no other", "line 7: limits[2]: expected one of rate", "line 8: limits[3]: expected one of rate",
 			"line 9: limits[4].rate: expected 1 to", "line 10: limits[5].rate", "line 11: limits[6].quota: expected 1 to", "line 12: limits[7].cost: expected requests",
 			"line 13: limits[8].at_quota: expected none", "line 14: limits[9].burst: expected none", "line 15: limits[10].per: expected no address",
+		}},
+		"limits of no call": {head + `
+limits:
+  - name: a
+    rate: 1/s
+    match: {route: /V2/x}
+  - {name: b, rate: 1/s, match: {model: Relu}}
+  - {name: c, rate: 1/s, match: {path: v2}}
+  - {name: d, rate: 1/s, match: {tenant: "a_*"}}
+  - {name: e, rate: 1/s, match: {key: ms_abc}}
+  - {name: f, rate: 1/s, match: {route: "/v2/models/{model}/versions/{version}/infer"}}
+  - {name: g, rate: 1/s, match: {route: "/v3/*"}}
+  - {name: h, rate: 1/s, match: {route: "/v1/*", model: a}}
+  - {name: i, rate: 1/s, match: {route: /v2}, per: [model]}
+  - {name: j, rate: 1/s, match: {model: -a}}
+  - {name: k, rate: 1/s, match: {model: a-}}
+  - {name: l, rate: 1/s, match: {path: "x*"}}
+`, []string{
+			"line 7: limits[0].match.route: expected the pattern of a URL", "line 8: limits[1].match.model: expected a DNS label", "line 9: limits[2].match.path: expected a path that begins with /",
+			"line 10: limits[3].match.tenant: expected a DNS label", "line 11: limits[4].match.key: expected the id of a key", "line 12: limits[5].match.route", "line 13: limits[6].match.route",
+			"line 14: limits[7].match.route: expected a route with {model}", "line 15: limits[8].match.route: expected a route with {model}", "line 16: limits[9].match.model", "line 17: limits[10].match.model",
+			"line 18: limits[11].match.path",
 		}},
 		"forms of limits": {head + `
 redis_down: maybe

@@ -40,6 +40,7 @@ func (f *limitForm) rule(report func(field, detail string)) limit.Rule {
 	if r.Cost == "" {
 		r.Cost = limit.Requests
 	}
+	f.match(report)
 	kinds := 0
 	if f.Rate != "" {
 		kinds++
