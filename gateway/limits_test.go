@@ -15,12 +15,14 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/door"
 	"github.com/modelserveai/modelserve/gateway/limit"
 	"github.com/modelserveai/modelserve/gateway/limit/redislimit"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 )
@@ -60,8 +62,14 @@ func TestEveryCallIsLimitedOnce(t *testing.T) {
 		"probes":                 {request{path: "/healthz", key: w.admin}, nil},
 		"nobody":                 {request{path: "/v1/keys"}, nil},
 		"who may not":            {request{method: "POST", path: "/v2/models/secret-model/infer", key: narrow, body: "{}"}, nil},
-		"who may not at a host":  {request{method: "POST", host: "ocr.default.localhost", path: "/", key: narrow, body: "x"}, nil},
-		"what two read as two":   {request{path: "/v1/../v1/keys", key: w.admin}, nil},
+		"who may not at a host":  {request{method: "POST", host: "ocr.default.localhost", path: "/", key: narrow, body: "x"}, []asked{{"none", "/", ""}}},
+		"a host of no function":  {request{method: "POST", host: "none.default.localhost", path: "/", key: narrow, body: "x"}, []asked{{"none", "/", ""}}},
+		"what two read as two":   {request{path: "/v1/../v1/keys", key: w.admin}, []asked{{"none", "/v1/../v1/keys", ""}}},
+		"two slashes":            {request{path: "/v2//models", key: w.admin}, []asked{{"none", "/v2//models", ""}}},
+		"a name that is none":    {request{method: "POST", path: "/v2/models/IRIS/infer", key: w.admin, body: "{}"}, []asked{{"none", "/v2/models/IRIS/infer", ""}}},
+		"gRPC over HTTP/1":       {request{method: "POST", path: "/v2", key: w.admin, header: http.Header{"Content-Type": {"application/grpc"}}}, []asked{{"none", "/v2", ""}}},
+		"a wrong version":        {request{method: "POST", path: "/v2/models/iris/infer", key: w.admin, header: http.Header{infer.VersionHeader: {"0"}}, body: "{}"}, []asked{{inferRoute, one + "iris/infer", ""}}},
+		"an unload of no JSON":   {request{method: "POST", path: "/v2/repository/models/iris/unload", key: w.admin, body: "x"}, []asked{{all + "{model}/unload", all + "iris/unload", ""}}},
 		"a key that is not good": {request{path: "/v1/keys", key: w.admin + "x"}, nil},
 	} {
 		l.mu.Lock()
@@ -73,6 +81,17 @@ func TestEveryCallIsLimitedOnce(t *testing.T) {
 			t.Errorf("%s (%d): -want +got:\n%s", name, got.status, diff)
 		}
 		l.mu.Unlock()
+		if tc.want != nil { // and is refused by it, whatever it would be answered
+			l.mu.Lock()
+			l.left = 0
+			l.mu.Unlock()
+			if refused := w.do(tc.q); refused.code() != string(problem.RateLimited) || !strings.Contains(refused.body, "no more") {
+				t.Errorf("%s: %d %s when there is no more", name, refused.status, refused.body)
+			}
+			l.mu.Lock()
+			l.left = 1000
+			l.mu.Unlock()
+		}
 		if (got.header.Get("RateLimit") != "") != (tc.want != nil) {
 			t.Errorf("%s (%d): RateLimit %q", name, got.status, got.header.Get("RateLimit"))
 		}
@@ -80,6 +99,58 @@ func TestEveryCallIsLimitedOnce(t *testing.T) {
 	w.server.Close()
 	if l.open != 0 {
 		t.Errorf("%d shares are open", l.open)
+	}
+}
+
+// TestMessagesThatAreNoneAreLimited holds that what is refused before its model is known
+// is limited as what is called, once, alone and in a stream.
+func TestMessagesThatAreNoneAreLimited(t *testing.T) {
+	t.Parallel()
+	malformed, nameless := raw{0x0a, 0x7f, 1}, raw{}
+	wrong, err := proto.Marshal(&inferpb.ModelInferRequest{ModelName: "iris", ModelVersion: "0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, message := range map[string]raw{"malformed": malformed, "without a name": nameless, "of a wrong version": wrong} {
+		for _, way := range []string{"ModelInfer", "ModelMetadata", "ModelStreamInfer"} {
+			t.Run(name+" by "+way, func(t *testing.T) {
+				t.Parallel()
+				l := &ledger{left: 1}
+				w := newWorld(t, l.limits)
+				conn := w.dial("")
+				ask := func() string {
+					stream, err := conn.NewStream(with(t, "x-api-key", w.admin), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, service+way, grpc.ForceCodec(rawCodec{}))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := stream.SendMsg(&message); err != nil {
+						t.Fatal(err)
+					}
+					if err := stream.CloseSend(); err != nil {
+						t.Fatal(err)
+					}
+					var out, more inferpb.ModelStreamInferResponse
+					if err := stream.RecvMsg(&out); err != nil {
+						return err.Error()
+					}
+					if err := stream.RecvMsg(&more); err != io.EOF { //nolint:errorlint // the library's own
+						t.Errorf("behind the answer: %v", err)
+					}
+					return out.GetErrorMessage()
+				}
+				if got := ask(); got == "" || strings.Contains(got, "no more") {
+					t.Errorf("answered %q", got)
+				}
+				if got := ask(); !strings.Contains(got, "no more") {
+					t.Errorf("answered %q when there is no more", got)
+				}
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				if len(l.asked) != 1 || l.open != 0 {
+					t.Errorf("asked %v, %d are open", l.asked, l.open)
+				}
+			})
+		}
 	}
 }
 

@@ -288,7 +288,7 @@ func TestEachMessageOfAStreamIsCounted(t *testing.T) {
 func TestWhatALimiterRefusesIsNotCounted(t *testing.T) {
 	t.Parallel()
 	w, m := meteredWorld(t, (&ledger{}).limits)
-	if got := w.do(request{method: "POST", path: "/v2/models/iris/infer", key: w.admin, body: "{}"}); got.code() != string(problem.Overloaded) {
+	if got := w.do(request{method: "POST", path: "/v2/models/iris/infer", key: w.admin, body: "{}"}); got.code() != string(problem.RateLimited) {
 		t.Fatalf("%d %s", got.status, got.body)
 	}
 	conn := w.dial("")

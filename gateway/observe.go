@@ -49,7 +49,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler) // half an answer must not look whole
 		}
 	}()
-	if err := g.enter(c, rec, r); err != nil {
+	if err := g.door.Refuse(r.Context(), c, g.enter(c, rec, r)); err != nil {
 		g.fail(c, rec, r, err)
 	}
 }

@@ -49,7 +49,7 @@ func (l *ledger) Admit(_ context.Context, s *limit.Subject) (door.Share, error) 
 		return nil, problem.New(problem.Internal, "a call of nobody")
 	}
 	if l.left == 0 {
-		return nil, problem.New(problem.Overloaded, "no more").WithRetryAfter(3 * time.Second)
+		return nil, problem.New(problem.RateLimited, "no more").WithRetryAfter(3 * time.Second)
 	}
 	l.left--
 	l.open++
@@ -220,7 +220,7 @@ func TestWhatIsRefusedIsChargedNothing(t *testing.T) {
 	}
 	before := len(w.net.seen)
 	got := w.do(request{method: "POST", path: "/v2/models/iris/infer", key: w.admin, body: "{}"})
-	if got.status != http.StatusTooManyRequests || got.code() != "overloaded" || got.header.Get("Retry-After") != "3" || len(w.net.seen) != before {
+	if got.status != http.StatusTooManyRequests || got.code() != "rate_limited" || got.header.Get("Retry-After") != "3" || len(w.net.seen) != before {
 		t.Errorf("%d %v %s", got.status, got.header, got.body)
 	}
 	for _, path := range []string{"/v2/models/iris", "/v2/models/iris/ready", "/v2/models/iris/stats"} {

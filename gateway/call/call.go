@@ -36,6 +36,9 @@ type Call struct {
 
 	Log *Entry
 
+	// Limited is whether a limiter has decided on it, where there is one.
+	Limited bool
+
 	// Answer is what the answer's headers have whatever it is; nil is nothing.
 	Answer http.Header
 }

@@ -3,10 +3,12 @@ package door
 import (
 	"cmp"
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/limit"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -20,12 +22,29 @@ func (d *Door) Admit(ctx context.Context, c *call.Call) (end func(), err error) 
 	return func() { share.Done(infer.Usage{}) }, nil
 }
 
+// Refuse limits a call that ended with an error before it was limited, and returns the
+// error that it is answered with: that of the limiter where that refuses it. Who is not
+// known or may not do what they ask is not limited, nor who is gone.
+func (d *Door) Refuse(ctx context.Context, c *call.Call, err error) error {
+	if err == nil || c.Limited || c.Principal == nil || ctx.Err() != nil ||
+		slices.Contains([]problem.Code{problem.Unauthenticated, problem.PermissionDenied}, problem.CodeOf(err)) {
+		return err
+	}
+	end, refused := d.Admit(ctx, c)
+	if refused != nil {
+		return refused
+	}
+	end()
+	return err
+}
+
 // admit has a call limited, and notes what its answer reports of that. The share is nil
 // where nothing is limited, or the call was refused.
 func (d *Door) admit(ctx context.Context, c *call.Call, s *limit.Subject) (Share, error) {
 	if d.Limiter == nil {
 		return nil, nil //nolint:nilnil // no share of nothing
 	}
+	c.Limited = true
 	share, err := d.Limiter.Admit(ctx, s)
 	if share != nil {
 		c.Answer = share.Header()

@@ -100,6 +100,9 @@ func (s *Service) serveProcedure(answer procedure, up bool, c *call.Call, w http
 	if err == nil {
 		err = answer(ctx, c, stream)
 	}
+	if !c.Log.Messages { // else each is limited for itself
+		err = s.Door.Refuse(ctx, c, err)
+	}
 	c.Log.Err, c.Log.GRPC = err, "ok"
 	if e := stream.End(err); e != nil {
 		c.Log.GRPC = e.Code().String()

@@ -45,7 +45,7 @@ func (s *Service) receive(ctx context.Context, c *call.Call, stream *grpcwire.St
 			return nil
 		}
 		if err != nil {
-			return err
+			return s.Door.Refuse(ctx, c, err)
 		}
 		// Messages are calls of their own, answered at once. A stream may outlive its
 		// key, or what that may do: the caller of each is identified anew, before room
@@ -104,7 +104,7 @@ func (s *Service) streamAnswer(ctx context.Context, c *call.Call, stream *grpcwi
 		stream.Abort()
 		return failed
 	default:
-		message := s.streamError(c, a.id, failed)
+		message := s.streamError(c, a.id, s.Door.Refuse(ctx, c, failed))
 		sent = int64(grpcwire.HeaderLen + len(message))
 		if err := x.Turn(ctx); err != nil {
 			return err
