@@ -13,7 +13,8 @@ const poolName = "pool"
 
 // standing is how a function stands, beside its route: what the transport asks.
 type standing struct {
-	atZero   bool
+	atZero   bool   // some revision behind it has no instance
+	cold     bool   // none has
 	failed   string // why it cannot start; "" when it can
 	starting string // why it is not reached yet; "" when it is
 }
@@ -114,14 +115,15 @@ func state(s service, serving []string, revisions map[string]revision) (state ro
 	}
 }
 
-// standings adds how each host of a function stands, by the hosts of its URL.
+// stands adds how each host of a function stands, by the hosts of its URL.
 // A host with several revisions is at zero when any of them is: which one a
 // request comes to is not the caller's choice.
-func standings(f *route.Function, s service, revisions map[string]revision, into map[string]standing) {
+func stands(f *route.Function, s service, revisions map[string]revision, into map[string]standing) {
 	host := hostOf(f.URL)
-	whole := standing{atZero: len(s.serving()) == 0, starting: f.Starting}
+	whole := standing{atZero: len(s.serving()) == 0, cold: true, starting: f.Starting}
 	for _, name := range s.serving() {
 		whole.atZero = whole.atZero || revisions[name].replicas == 0
+		whole.cold = whole.cold && revisions[name].replicas == 0
 	}
 	if f.State == route.StateFailed {
 		whole.failed = f.Reason
@@ -132,7 +134,7 @@ func standings(f *route.Function, s service, revisions map[string]revision, into
 			continue
 		}
 		r := revisions[t.revision]
-		tagged := standing{atZero: r.replicas == 0}
+		tagged := standing{atZero: r.replicas == 0, cold: r.replicas == 0}
 		if r.ready.bad() && r.replicas == 0 {
 			tagged.failed = r.ready.message
 		}

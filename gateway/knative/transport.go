@@ -1,10 +1,13 @@
 package knative
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/route"
@@ -26,7 +29,8 @@ type transport struct {
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	known, ours := (*t.watcher.standing.Load())[strings.ToLower(r.URL.Host)]
+	host := strings.ToLower(r.URL.Host)
+	known, ours := t.watcher.standing.Load().by[host]
 	if wake := r.Header.Get(infer.WakeHeader); wake != "" {
 		if wake == infer.WakeNever && ours && known.atZero {
 			if r.Body != nil {
@@ -37,7 +41,11 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())
 		r.Header.Del(infer.WakeHeader) // it is between the gateway and this transport
 	}
-	res, err := t.next.RoundTrip(r)
+	send := t.next.RoundTrip
+	if known.cold {
+		send = func(r *http.Request) (*http.Response, error) { return t.wakes(host, r) }
+	}
+	res, err := send(r)
 	var op *net.OpError
 	switch {
 	case !errors.As(err, &op) || op.Op != "dial":
@@ -50,3 +58,49 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 }
+
+// wakes sends a request to a function at zero. Knative's activator has it until there
+// is an instance, so its trace has a connection (httptrace) when one is known to be
+// ready, or the answer is there, and not when that of the activator is.
+func (t *transport) wakes(host string, r *http.Request) (*http.Response, error) {
+	trace := httptrace.ContextClientTrace(r.Context())
+	if trace == nil || trace.GotConn == nil {
+		return t.next.RoundTrip(r)
+	}
+	ended := make(chan struct{})
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		if t.awake(host, ended) {
+			trace.GotConn(httptrace.GotConnInfo{})
+		}
+	})
+	res, err := t.next.RoundTrip(r.WithContext(untraced{r.Context()}))
+	close(ended)
+	waiting.Wait()
+	if err == nil {
+		trace.GotConn(httptrace.GotConnInfo{})
+	}
+	return res, err
+}
+
+// awake waits for an instance at a host; false when the call has ended before.
+func (t *transport) awake(host string, ended <-chan struct{}) bool {
+	for {
+		now := t.watcher.standing.Load()
+		if !now.by[host].cold {
+			return true
+		}
+		select {
+		case <-now.replaced:
+		case <-ended:
+			return false
+		}
+	}
+}
+
+// untraced is a context without its values, of which a transport below needs its trace
+// alone.
+type untraced struct{ context.Context } //nolint:containedctx // it is one
+
+// Value implements context.Context.
+func (untraced) Value(any) any { return nil }

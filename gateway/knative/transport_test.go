@@ -1,11 +1,15 @@
 package knative_test
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -107,4 +111,89 @@ func TestTransport(t *testing.T) {
 			t.Errorf("awake by now: %v", err)
 		}
 	})
+}
+
+// TestAFunctionHasACallWhenItIsAwake holds when the trace of a call reports a connection:
+// of a function at zero not when the activator has it, but when an instance is ready, or
+// the answer is there; and never of one whose caller leaves before.
+func TestAFunctionHasACallWhenItIsAwake(t *testing.T) {
+	t.Parallel()
+	const awake, idle = "awake.default.svc.cluster.local", "idle.default.svc.cluster.local"
+	for name, tc := range map[string]struct {
+		host    string
+		wakes   bool
+		answers bool // else the caller leaves
+		atOnce  bool // it is reported before anything else comes of it
+		want    bool
+	}{
+		"awake, the caller leaves":               {host: awake, atOnce: true, want: true},
+		"some revisions are":                     {host: "half.default.svc.cluster.local", atOnce: true, want: true},
+		"at zero, the caller leaves":             {host: idle},
+		"at zero, it answers":                    {host: idle, answers: true, want: true},
+		"at zero and awake, the caller leaves":   {host: idle, wakes: true, want: true},
+		"a tag at zero, the caller leaves":       {host: "old-" + awake},
+		"no function, which is somebody's proxy": {host: "elsewhere.test", atOnce: true, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, knative.Config{Namespaces: []string{"default"}},
+					aService("default/awake", share("awake-1", 100, ""), share("idle-1", 0, "old")), aRevision("default/awake-1", "", 1),
+					aService("default/idle", share("idle-1", 100, "")), aRevision("default/idle-1", "", 0),
+					aService("default/half", share("awake-1", 50, ""), share("idle-1", 50, "")),
+				)
+				answer := make(chan struct{})
+				transport := c.watcher.Transport(connected{answer})
+				defer c.run()()
+				synctest.Wait()
+				var had atomic.Bool
+				ctx, leave := context.WithCancel(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+					GotConn: func(httptrace.GotConnInfo) { had.Store(true) },
+				}))
+				defer leave()
+				r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+tc.host+"/", http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var call sync.WaitGroup
+				call.Go(func() {
+					if res, err := transport.RoundTrip(r); err == nil {
+						_ = res.Body.Close()
+					}
+				})
+				synctest.Wait()
+				if had.Load() != tc.atOnce {
+					t.Errorf("a function has it: %v", had.Load())
+				}
+				if tc.wakes {
+					c.apply(aRevision("default/idle-1", "", 1))
+					synctest.Wait()
+				}
+				if tc.answers {
+					close(answer)
+				} else {
+					leave()
+				}
+				call.Wait()
+				if had.Load() != tc.want {
+					t.Errorf("a function had it: %v", had.Load())
+				}
+			})
+		})
+	}
+}
+
+// connected is a transport that has a connection at once, and an answer later.
+type connected struct{ answer <-chan struct{} }
+
+func (c connected) RoundTrip(r *http.Request) (*http.Response, error) {
+	if trace := httptrace.ContextClientTrace(r.Context()); trace != nil {
+		trace.GotConn(httptrace.GotConnInfo{})
+	}
+	select {
+	case <-c.answer:
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
 }

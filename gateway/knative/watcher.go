@@ -23,7 +23,13 @@ type Watcher struct {
 	mirrors  []namespace
 	dirty    chan struct{}
 	inForce  atomic.Bool
-	standing atomic.Pointer[map[string]standing] // by host
+	standing atomic.Pointer[standings]
+}
+
+// standings are how functions stand, by their hosts, until replaced is closed.
+type standings struct {
+	by       map[string]standing
+	replaced chan struct{}
 }
 
 // namespace is what is known of one.
@@ -36,7 +42,7 @@ type namespace struct {
 // New makes a Watcher, which does nothing until Run.
 func New(config Config, client dynamic.Interface, routes *route.Routes, logger *slog.Logger) *Watcher {
 	w := &Watcher{config: config, client: client, routes: routes, logger: logger, dirty: make(chan struct{}, 1)}
-	w.standing.Store(&map[string]standing{})
+	w.standing.Store(&standings{replaced: make(chan struct{})})
 	for _, name := range config.Namespaces {
 		w.mirrors = append(w.mirrors, namespace{
 			name:      name,
@@ -105,7 +111,7 @@ func (w *Watcher) update(ctx context.Context) []error {
 	if errors.As(w.routes.Replace(functions), &left) {
 		faults = append(faults, left...)
 	}
-	w.standing.Store(&standing)
+	close(w.standing.Swap(&standings{by: standing, replaced: make(chan struct{})}).replaced)
 	if !w.inForce.Swap(true) {
 		w.logger.InfoContext(ctx, "routes are in force", "functions", len(functions)-len(left), "namespaces", w.config.Namespaces)
 	}
@@ -124,7 +130,7 @@ func (w *Watcher) functions() (functions []route.Function, byHost map[string]sta
 			}
 			f := function(n.name, name, services[name], revisions)
 			functions = append(functions, f)
-			standings(&f, services[name], revisions, byHost)
+			stands(&f, services[name], revisions, byHost)
 		}
 	}
 	return functions, byHost, faults

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"runtime"
 	"strings"
 	"sync"
@@ -373,4 +374,58 @@ func TestATenantsRequestIsNotBehindAnothers(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestTheTraceBeginsWithTheInstance holds that a request which waits for an instance
+// reports no connection (httptrace) before it has one: nobody pays for a start.
+func TestTheTraceBeginsWithTheInstance(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		scaling, err := autoscaler.NewConfigFromMap(map[string]string{"allow-zero-initial-scale": "true", "initial-scale": "0", "max-scale": "1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		built := make(chan struct{})
+		r := revision.New(t.Context(), revision.Config{
+			Name: "fn-1", Autoscaler: scaling, ContainerConcurrency: 1,
+			Timeout: time.Minute, StartTimeout: time.Minute, MaxWaiting: 100, MaxWait: time.Minute,
+			Build: func(ctx context.Context, _ func() bool) error {
+				select {
+				case <-built:
+				case <-ctx.Done():
+				}
+				return ctx.Err()
+			},
+			Start: func(ctx context.Context) (revision.Instance, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+			Changed: func() {}, Logger: slog.New(slog.DiscardHandler),
+		})
+		defer r.Close(0)
+		a := activator.New(errAtZero, func(activator.Cold) {})
+		a.Replace(routed(r))
+		for _, when := range []string{"is built", "starts"} {
+			ctx, leave := context.WithCancel(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+				GotConn: func(httptrace.GotConnInfo) { t.Errorf("a connection while it %s", when) },
+			}))
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+host+"/", http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var call sync.WaitGroup
+			call.Go(func() {
+				if res, err := a.RoundTrip(req); err == nil {
+					_ = res.Body.Close()
+					t.Errorf("it is answered while it %s", when)
+				}
+			})
+			synctest.Wait()
+			leave()
+			call.Wait()
+			if when == "is built" {
+				close(built)
+			}
+		}
+	})
 }
