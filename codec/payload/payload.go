@@ -24,6 +24,10 @@ import (
 // MaxDepth is how deep a JSON form may nest.
 const MaxDepth = 64
 
+// maxNumber bounds a number's text in a JSON form, in bytes: the JSON reader copies one
+// that does not fit its field three times.
+const maxNumber = 2048
+
 // IsJSON reports whether the payload is the JSON form. Only the content type
 // decides: JSON sent as anything else is plain bytes.
 func IsJSON(in serve.Payload) bool { return in.ContentType == "application/json" }
@@ -35,8 +39,8 @@ func IsJSON(in serve.Payload) bool { return in.ContentType == "application/json"
 // Each Source in dst is required unless its tag has omitzero. Errors are problems:
 // MalformedBody where the body is no JSON, else InvalidArgument with the field.
 func Decode(in serve.Payload, dst any) error {
-	if at, ok := tooDeep(in.Body); ok {
-		return problem.New(problem.MalformedBody, "the body nests deeper than %d at byte %d", MaxDepth, at)
+	if err := bounded(in.Body); err != nil {
+		return err
 	}
 	body := infer.WithoutMark(in.Body)
 	if err := json.Unmarshal(body, dst, json.RejectUnknownMembers(true)); err != nil {
@@ -45,23 +49,29 @@ func Decode(in serve.Payload, dst any) error {
 	return requireSources(dst, int64(len(in.Body)-len(body)))
 }
 
-// tooDeep finds where brackets open beyond MaxDepth. The JSON reader has no
-// such bound, and this leaves strings at the speed of a byte search.
-func tooDeep(body []byte) (at int, ok bool) {
-	depth := 0
+// bounded finds where brackets open beyond MaxDepth, and numbers beyond maxNumber. The
+// JSON reader has no such bounds, and this leaves strings at the speed of a byte search.
+func bounded(body []byte) error {
+	depth, number := 0, 0
 	for i := 0; i < len(body); i++ {
-		switch body[i] {
-		case '{', '[':
+		switch c := body[i]; {
+		case c == '{' || c == '[':
 			if depth++; depth > MaxDepth {
-				return i, true
+				return problem.New(problem.MalformedBody, "the body nests deeper than %d at byte %d", MaxDepth, i)
 			}
-		case '}', ']':
+		case c == '}' || c == ']':
 			depth--
-		case '"':
+		case c == '"':
 			i = stringEnd(body, i)
+		case c-'0' < 10 || c == '.' || c|0x20 == 'e' || c == '+' || c == '-':
+			if number++; number > maxNumber {
+				return problem.New(problem.MalformedBody, "a number of more than %d characters at byte %d", maxNumber, i)
+			}
+			continue
 		}
+		number = 0
 	}
-	return 0, false
+	return nil
 }
 
 // stringEnd is the index of the quote that closes the string opened at i, or
@@ -126,13 +136,13 @@ func malformed(e *jsontext.SyntacticError) *problem.Error {
 // got describes the value met, cut short: it is the caller's own, of any length.
 func got(e *json.SemanticError) string {
 	const most = 32
-	switch v := string(e.JSONValue); {
-	case v == "":
+	switch v := e.JSONValue; {
+	case len(v) == 0:
 		return "a JSON " + e.JSONKind.String()
 	case len(v) > most:
-		return strings.ToValidUTF8(v[:most], "") + "…"
+		return strings.ToValidUTF8(string(v[:most]), "") + "…"
 	default:
-		return v
+		return string(v)
 	}
 }
 

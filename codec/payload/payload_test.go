@@ -43,6 +43,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"unknown inside":     {`{"image":{"ref":"s3://b/k","key":1}}`, "image.key", "no such field", problem.InvalidArgument},
 		"deep":               {strings.Repeat(`{"image":`, 65), "", "deeper than 64", problem.MalformedBody},
 		"deep behind quotes": {`{"a\\\\":"\"\\\"",` + strings.Repeat(`"image":[`, 64), "", "deeper than 64", problem.MalformedBody},
+		"a long number":      {`{"image":"aGk=","polygons":[[[` + strings.Repeat("1", 3000) + `,0]]]}`, "", "more than 2048 characters", problem.MalformedBody},
 		"missing":            {`{"polygons":[]}`, "image", "missing", problem.InvalidArgument},
 		"a number":           {`{"image":1}`, "image", "base64", problem.InvalidArgument},
 		"null source":        {`{"image":null}`, "image", "base64", problem.InvalidArgument},

@@ -12,6 +12,7 @@ import (
 // expected instead.
 var (
 	errRange     = errors.New("out of range")
+	errLong      = errors.New("a number of at most " + strconv.Itoa(mostNumber) + " characters")
 	errInteger   = errors.New("an integer")
 	errNumber    = errors.New("a number")
 	errBoolean   = errors.New("true or false")
@@ -76,6 +77,9 @@ func scanFloat(src []byte) (f float64, n int, err error) {
 func scanFloatSlow(src []byte, n int) (float64, int, error) {
 	for n < len(src) && isNumber(src[n]) {
 		n++
+	}
+	if n > mostNumber {
+		return 0, n, errLong
 	}
 	f, err := strconv.ParseFloat(view(src[:n]), 64)
 	if err != nil {
