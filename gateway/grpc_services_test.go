@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding/gzip"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
@@ -19,6 +21,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway"
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer/inferpb"
 )
 
@@ -171,4 +174,23 @@ func unknown(data []byte) proto.Message {
 	m := &inferpb.ModelInferRequest{}
 	m.ProtoReflect().SetUnknown(data)
 	return m
+}
+
+// TestMessagesToTheGatewayItselfAreBounded holds that what the gateway decodes is no larger
+// than by REST, also decompressed.
+func TestMessagesToTheGatewayItselfAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	conn, ctx := w.dial(""), with(t, "x-api-key", w.admin)
+	parameters := map[string]*inferpb.ModelRepositoryParameter{}
+	for i := range 10_000 {
+		parameters[strconv.Itoa(i)] = &inferpb.ModelRepositoryParameter{}
+	}
+	large := &inferpb.RepositoryModelLoadRequest{ModelName: "iris", Parameters: parameters}
+	for name, options := range map[string][]grpc.CallOption{"plain": nil, "gzip": {grpc.UseCompressor(gzip.Name)}} {
+		err := conn.Invoke(ctx, service+"RepositoryModelLoad", large, &inferpb.RepositoryModelLoadResponse{}, options...)
+		if reason(t, err) != string(problem.PayloadTooLarge) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

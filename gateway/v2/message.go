@@ -27,9 +27,13 @@ type address struct {
 	timeout           time.Duration // 0: none
 }
 
+// mostAddress bounds what is kept of a field here, in bytes: fields are copied beside
+// the message, and nothing is charged for that.
+const mostAddress = 16 << 10
+
 // addressOf reads a message's fields as a decoder would: the whole message is
 // looked at, of a field that comes twice the last counts, and one of another
-// wire type does not.
+// wire type does not. Of an id longer than mostAddress it has "".
 func addressOf(m grpcwire.Message) (address, error) {
 	var a address
 	for rest := []byte(m); len(rest) > 0; {
@@ -50,6 +54,12 @@ func addressOf(m grpcwire.Message) (address, error) {
 			return a, malformed()
 		}
 		rest = rest[n:]
+		if number != fieldParameters && len(value) > mostAddress {
+			if number != fieldID {
+				return a, problem.Invalid("model_name", "expected a model's name and version of at most %d bytes; got %d", mostAddress, len(value))
+			}
+			value = nil
+		}
 		switch number {
 		case fieldName:
 			a.name = string(value)

@@ -54,6 +54,9 @@ func Accept(w http.ResponseWriter, r *http.Request, most int64, of room.Tenant, 
 	return &Stream{w: w, body: r.Body, most: most, encoding: r.Header.Get("Grpc-Encoding"), room: share{of: of}, patience: patience, last: first}
 }
 
+// Bound bounds the messages that have not come yet further than Accept did, in bytes.
+func (s *Stream) Bound(most int64) { s.most = min(s.most, most) }
+
 // Header is the metadata of the answer, until its first message is sent.
 func (s *Stream) Header() http.Header { return s.w.Header() }
 
