@@ -7,7 +7,8 @@ import (
 
 // What each decoder holds at once, in bytes, as it takes it: by reading image/png,
 // image/jpeg and image/gif of Go, and golang.org/x/image's webp, vp8l and tiff.
-// TestDecodingTakesWhatIsReserved holds it against what is allocated.
+// TestDecodingTakesWhatIsReserved and TestEachKindTakesWhatIsReserved hold it against what
+// is allocated.
 
 // ownBytes is our copy of a picture, and the rows that it is made by.
 func ownBytes(c image.Config) int64 {
@@ -36,10 +37,15 @@ func pixelBytes(model color.Model) int64 {
 }
 
 // costPNG is of the picture, of two rows with their filters, and of an interlaced
-// one's passes, which are as large together.
-func costPNG(_ *source, c image.Config) int64 {
+// one's passes, which are as large together. Grey with a transparent level has four samples,
+// though its configuration does not say so.
+func costPNG(s *source, c image.Config) int64 {
 	const inflater = 64 << 10
-	return 2*pixelBytes(c.ColorModel)*area(c.Width, c.Height) + 2*(8*int64(c.Width)+1) + inflater
+	pixel := pixelBytes(c.ColorModel)
+	if s.clear {
+		pixel *= 4
+	}
+	return 2*pixel*area(c.Width, c.Height) + 2*(8*int64(c.Width)+1) + inflater
 }
 
 // costJPEG is of all MCUs' samples, of their coefficients where those are held, and of

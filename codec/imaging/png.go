@@ -88,6 +88,7 @@ func (p *pngFile) take(kind string, body, whole []byte, sound bool) error {
 	case "tRNS":
 		if sound && p.transparency(body) {
 			p.add(whole)
+			p.clear = p.header[pngColour] == pngGray
 		}
 	case "IDAT":
 		p.pixels = true

@@ -16,6 +16,7 @@ type source struct {
 	torn  bool     // there were more than maxParts, and some are missing
 
 	exif, xmp []byte     // where the orientation is; nil if there is none
+	clear     bool       // a grey PNG has a level that is transparent
 	jpeg      frame      // of a JPEG
 	webp      chunks     // of a WebP
 	tiff      blocksTIFF // of a TIFF
