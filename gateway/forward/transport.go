@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"time"
@@ -22,9 +23,16 @@ var _ http.RoundTripper = (*Transport)(nil)
 // the answer may take as long as the request's context allows.
 func NewTransport() *Transport {
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dialer.DialContext(ctx, network, address)
+		if err == nil {
+			lifecycle.BoundUnread(c)
+		}
+		return c, err //nolint:wrapcheck // its kind is looked at
+	}
 	t := &Transport{
 		http1: &http.Transport{
-			DialContext:            dialer.DialContext,
+			DialContext:            dial,
 			MaxIdleConns:           1000,
 			MaxIdleConnsPerHost:    200,
 			IdleConnTimeout:        60 * time.Second,
@@ -34,7 +42,7 @@ func NewTransport() *Transport {
 			WriteBufferSize:        32 << 10,
 		},
 		http2: &http.Transport{
-			DialContext:            dialer.DialContext,
+			DialContext:            dial,
 			IdleConnTimeout:        60 * time.Second,
 			MaxResponseHeaderBytes: 64 << 10,
 			DisableCompression:     true,

@@ -49,6 +49,7 @@ func (l listener) Accept() (net.Conn, error) {
 	}
 	if tcp, ok := c.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
+			boundUnsent(raw)
 			return &connection{Conn: c, tcp: tcp, raw: raw}, nil
 		}
 	}

@@ -48,3 +48,54 @@ func TestPace(t *testing.T) {
 		})
 	}
 }
+
+// TestASystemThatQueuesIsNoSlowReader holds that a client which reads a little faster than
+// it has to is not cut off for what the system queues: that takes no more once as much as
+// it may is unsent, until half of that is left.
+func TestASystemThatQueuesIsNoSlowReader(t *testing.T) {
+	t.Parallel()
+	const rate = 17 << 10 // bytes a second
+	for name, tc := range map[string]struct {
+		unsent, unread int
+		cut            bool
+	}{
+		"what is bounded":                {unsent, unread, false},
+		"Linux' queue for loopback":      {2560 << 10, unread, true},
+		"a buffer that has grown by far": {unsent, 32 << 20, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				cut := make(chan struct{})
+				errCut := errors.New("cut")
+				queued := 0
+				wait := func(n int) error { // until so much is read
+					n = max(n, tc.unread/16) // less is not passed on
+					select {
+					case <-cut:
+						return errCut
+					case <-time.After(time.Duration(n) * time.Second / rate):
+						queued = max(queued-n, 0)
+						return nil
+					}
+				}
+				write := func(p []byte) (int, error) {
+					if queued >= tc.unsent {
+						for queued > tc.unsent/2 {
+							if err := wait(queued - tc.unsent/2); err != nil {
+								return 0, err
+							}
+						}
+					}
+					queued += len(p)
+					return len(p), nil
+				}
+				var p pace
+				_, err := p.write(Reading{Wait: 30 * time.Second, Rate: 16 << 10}, make([]byte, 8<<20), write, func() { close(cut) })
+				if tc.cut != errors.Is(err, errCut) {
+					t.Errorf("got %v", err)
+				}
+			})
+		})
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/modelserveai/modelserve/internal/freeport"
+	"github.com/modelserveai/modelserve/internal/lifecycle"
 )
 
 // place is where an instance listens. Any user of this machine may listen on a
@@ -73,8 +74,12 @@ const dialTimeout = 5 * time.Second
 // dial connects to the instance, and to nobody else.
 func (p *place) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	c, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
-	if err != nil || address == addressOf(p.handed) {
-		return c, err //nolint:wrapcheck // its kind is looked at
+	if err != nil {
+		return nil, err //nolint:wrapcheck // its kind is looked at
+	}
+	lifecycle.BoundUnread(c)
+	if address == addressOf(p.handed) {
+		return c, nil
 	}
 	if err := isOurs(p.own); err != nil {
 		_ = c.Close()
