@@ -39,6 +39,7 @@ typedef struct ms_pool ms_pool;
 typedef struct ms_pools ms_pools;
 ms_pools *ms_pools_new(void);                      // NULL without memory
 void ms_pools_most(ms_pools *all, size_t most);    // bytes; 0 is no bound
+void ms_pools_add(ms_pools *all, int64_t bytes);   // that sessions have beside their pools
 // most is how many bytes its runs may have at once; 0 is no bound.
 ms_pool *ms_pool_new(ms_pools *all, size_t most);  // NULL without memory
 void ms_pool_free(ms_pool *p);

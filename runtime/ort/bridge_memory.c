@@ -93,6 +93,8 @@ ms_pools *ms_pools_new(void) { return calloc(1, sizeof(ms_pools)); }
 
 void ms_pools_most(ms_pools *all, size_t most) { atomic_store(&all->most, most); }
 
+void ms_pools_add(ms_pools *all, int64_t bytes) { atomic_fetch_add(&all->bytes, (size_t)bytes); }
+
 ms_pool *ms_pool_new(ms_pools *all, size_t most) {
   ms_pool *p = calloc(1, sizeof *p);
   if (p == NULL) return NULL;

@@ -3,6 +3,8 @@ package ort_test
 import (
 	"testing"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
@@ -74,5 +76,58 @@ func TestAValueTakesNoMoreThanMayBe(t *testing.T) {
 				t.Errorf("%d bytes are left", left)
 			}
 		})
+	}
+}
+
+// TestRunsThatFitAloneWaitForEachOther holds that a run which there is memory for, once
+// others of its session have ended, is none that asks for too much.
+func TestRunsThatFitAloneWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	const mib = 1 << 20
+	l := open(t)
+	s, err := l.Open(fill().Write(t), ort.Options{RunMemory: 64 * mib})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	group, ctx := errgroup.WithContext(t.Context())
+	for range 4 {
+		group.Go(func() error {
+			for range 5 {
+				_, release, err := s.Run(ctx, []infer.Tensor{infer.NewTensor("shape", []int64{1}, []int64{12 * mib})}, nil)
+				if err != nil {
+					return err
+				}
+				release()
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWhatASessionHasBesideItsPoolCounts holds that what sessions are made of is part of
+// what all may have, wherever it lies.
+func TestWhatASessionHasBesideItsPoolCounts(t *testing.T) {
+	t.Parallel()
+	l := open(t)
+	s := load(t, l, model(t, shipped[0]))
+	beside := s.Memory() - s.PoolSize()
+	if err := runOnce(s, samples(shipped[0])); err != nil {
+		t.Fatal(err)
+	}
+	most := s.PoolSize()
+	for room, refused := range map[int64]bool{most + beside/4: true, most + beside + 4<<20: false} {
+		s.Trim()
+		l.LimitMemory(room)
+		if err := runOnce(s, samples(shipped[0])); refused != (problem.CodeOf(err) == problem.PayloadTooLarge) {
+			t.Errorf("within %d bytes, %d of them beside the pool: %v", room, beside, err)
+		}
 	}
 }

@@ -16,15 +16,13 @@ import (
 
 // measure remembers what the session took of the heap; heap is what was in use
 // before. Loads at the same time are counted to each other.
-func (s *Session) measure(path string, heap int64) error {
-	if heap < 0 { // this C library does not report it: the weights are most of it
-		if info, err := os.Stat(path); err == nil && s.mapping == nil {
-			s.heap = info.Size()
-		}
-		return nil
+func (s *Session) measure(path string, heap int64) {
+	if heap >= 0 {
+		s.heap = max(0, int64(C.ms_heap())-heap-int64(C.ms_pool_heap(s.pool)))
+	} else if info, err := os.Stat(path); err == nil && s.mapping == nil { // this C library does not report it: the weights are most of it
+		s.heap = info.Size()
 	}
-	s.heap = max(0, int64(C.ms_heap())-heap-int64(C.ms_pool_heap(s.pool)))
-	return nil
+	C.ms_pools_add(s.lib.pools, C.int64_t(s.heap))
 }
 
 // Memory is what the session takes of main memory now, in bytes: the pages of

@@ -28,8 +28,36 @@ import (
 // operators, and Run returns ctx.Err() then. The session stays usable. Inputs that do not
 // fit the model, or that one of its operators refuses, are
 // problem.InvalidArgument over the *Error; those that there is no memory for,
-// problem.PayloadTooLarge; a GPU that fails, problem.ModelFailed.
+// problem.PayloadTooLarge; a GPU that fails, problem.ModelFailed. What finds no memory
+// beside other runs of the session is run again when these have ended, alone.
 func (s *Session) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+	results, release, beside, err := s.inTurn(ctx, 1, inputs, outputs)
+	var native *Error // an output that is larger than may be is none
+	if beside && problem.CodeOf(err) == problem.PayloadTooLarge && errors.As(err, &native) {
+		results, release, _, err = s.inTurn(ctx, allTurns, inputs, outputs)
+	}
+	return results, release, err
+}
+
+// allTurns is more runs than a session ever has at once.
+const allTurns = 1 << 30
+
+// inTurn runs with so many of the session's turns. beside is whether others ran at the
+// same time.
+func (s *Session) inTurn(ctx context.Context, turns int64, inputs []infer.Tensor, outputs []string) (results []infer.Tensor, release func(), beside bool, err error) {
+	if err := s.turns.Acquire(ctx, turns); err != nil {
+		return nil, nil, false, err //nolint:wrapcheck // ctx's own
+	}
+	defer s.turns.Release(turns)
+	others := s.begun.Add(1) - 1
+	beside = others > s.ended.Load()
+	defer s.ended.Add(1)
+	results, release, err = s.once(ctx, inputs, outputs)
+	return results, release, beside || s.begun.Load() > others+1, err
+}
+
+// once runs the model once.
+func (s *Session) once(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}

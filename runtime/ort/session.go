@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -48,7 +49,10 @@ type Session struct {
 	bound  *bound // of a device with memory of its own; nil runs in place
 
 	closed  atomic.Bool
-	running sync.RWMutex // held shared by each use of ptr
+	running sync.RWMutex        // held shared by each use of ptr
+	turns   *semaphore.Weighted // a run has one, or all where it is to be alone
+	begun   atomic.Int64        // runs
+	ended   atomic.Int64
 }
 
 // port is an input or output as runs need it.
@@ -97,7 +101,7 @@ func (l *Library) open(path string, opts Options) (*Session, error) {
 	}
 	defer o.destroy()
 
-	s := &Session{lib: l, device: device, arenas: arenasOf(device), pool: C.ms_pool_new(l.pools, C.size_t(opts.RunMemory)), maxOutput: opts.MaxOutput}
+	s := &Session{lib: l, device: device, arenas: arenasOf(device), pool: C.ms_pool_new(l.pools, C.size_t(opts.RunMemory)), maxOutput: opts.MaxOutput, turns: semaphore.NewWeighted(allTurns)}
 	if s.pool == nil {
 		return nil, errors.New("no memory for a session")
 	}
@@ -114,7 +118,8 @@ func (l *Library) open(path string, opts Options) (*Session, error) {
 	}
 	l.live.sessions.Add(1)
 	C.ms_trim() // of what reading the model took
-	err = errors.Join(s.describe(), s.measure(path, heap))
+	s.measure(path, heap)
+	err = s.describe()
 	if number, ok := device.cuda(); err == nil && ok {
 		s.bound, err = s.newBound("CudaPinned", number)
 	}
@@ -196,6 +201,7 @@ func (s *Session) Close() error {
 	C.ms_session_free(s.lib.api, s.ptr)
 	s.ptr = nil
 	C.ms_pool_free(s.pool)
+	C.ms_pools_add(s.lib.pools, C.int64_t(-s.heap))
 	s.pool = nil
 	C.free(unsafe.Pointer(s.arenas))
 	for _, name := range s.names {
