@@ -66,7 +66,7 @@ type device struct {
 
 func newDevice(cfg *config, memory *budget, library func() (*ort.Library, error), registry prometheus.Registerer, logger *slog.Logger) *device {
 	d := &device{
-		want: cfg.device, memory: int64(cfg.GPUMemory), runs: memory.models / 2, logger: logger,
+		want: cfg.device, memory: int64(cfg.GPUMemory), runs: memory.models, logger: logger,
 		output: 2 * memory.maxOutput, // of a run for several requests, which are held to it one by one
 		info: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "modelserve_device_info",
@@ -76,6 +76,9 @@ func newDevice(cfg *config, memory *budget, library func() (*ort.Library, error)
 			Name: "modelserve_device_fallbacks_total",
 			Help: "Models that could not be loaded on the GPU and were loaded on the CPU.",
 		}),
+	}
+	if len(cfg.refs) == 0 {
+		d.runs /= 2 // a model that anybody may push leaves others as much
 	}
 	registry.MustRegister(d.info, d.falls)
 	d.choose = sync.OnceValues(func() (ort.Choice, error) {

@@ -22,7 +22,8 @@ type budget struct {
 // share follows from what the process may have: by its control group, or by what the
 // platform that started it sets, where the operator decides nothing else. root is the
 // system's file system. On a machine without such a limit, which is not this
-// process's alone, models may have half of it, and requests an eighth.
+// process's alone, models may have half of it, and requests an eighth. A function whose
+// models are fixed needs no room for others: its models and requests have as much each.
 func (c *config) share(root fs.FS) (b budget, err error) {
 	machine, err := cgroup.Machine(root)
 	if err != nil {
@@ -32,24 +33,28 @@ func (c *config) share(root fs.FS) (b budget, err error) {
 	if n := int64(c.MemoryLimit); n > 0 {
 		limit = min(limit, n)
 	}
+	models := limit / 2
+	if len(c.refs) > 0 {
+		models = limit / 16 * 7
+	}
 	if limit < machine {
-		b = c.parts(limit, limit/8*7)
+		b = c.parts(limit, models, limit/8*7)
 		b.heap = b.calls + limit/16
 		b.why = fmt.Sprintf("the limit of %d bytes", limit)
 	} else {
-		b = c.parts(machine, machine/8*5)
+		b = c.parts(machine, machine/2, machine/8*5)
 		b.why = fmt.Sprintf("the machine's %d bytes", machine)
 	}
 	return c.fit(b), nil
 }
 
-// parts are those of most bytes: half of limit for models, and the rest for requests,
-// unless either is configured.
-func (c *config) parts(limit, most int64) (b budget) {
+// parts are those of most bytes: so many for models, and the rest for requests, unless
+// either is configured.
+func (c *config) parts(limit, models, most int64) (b budget) {
 	b.models, b.calls = int64(c.Memory), int64(c.Inflight)
 	least := limit / 8
 	if b.models == 0 {
-		b.models = limit / 2
+		b.models = models
 		if b.calls > 0 {
 			b.models = max(min(b.models, most-b.calls), least)
 		}

@@ -5,6 +5,7 @@ import (
 	"testing/fstest"
 
 	"github.com/modelserveai/modelserve/internal/env"
+	"github.com/modelserveai/modelserve/runtime/model"
 )
 
 const meminfo = "MemTotal:       16777216 kB\nMemFree:         1000 kB\n" // 16 GiB
@@ -51,18 +52,23 @@ func TestBudgetsPartsAreWhatThereIs(t *testing.T) {
 	const mib, gib = 1 << 20, 1 << 30
 	for name, tc := range map[string]struct {
 		limit, models, calls env.Size
+		fixed                bool // models
 		want                 budget
 	}{
-		"a pool":               {4 * gib, 0, 0, budget{models: 2 * gib, calls: 1536 * mib, maxBody: 32 * mib, maxOutput: 256 * mib, maxPixels: 64_000_000}},
-		"a function of images": {2 * gib, 0, 0, budget{models: gib, calls: 768 * mib, maxBody: 32 * mib, maxOutput: 192 * mib, maxPixels: 320 * mib / 6}},
-		"a small function":     {256 * mib, 0, 0, budget{models: 128 * mib, calls: 96 * mib, maxBody: 8 * mib, maxOutput: 24 * mib, maxPixels: 32 * mib / 6}},
-		"less for models":      {4 * gib, gib, 0, budget{models: gib, calls: 2560 * mib, maxBody: 32 * mib, maxOutput: 256 * mib, maxPixels: 64_000_000}},
-		"more for models":      {4 * gib, 3 * gib, 0, budget{models: 3 * gib, calls: 512 * mib, maxBody: 32 * mib, maxOutput: 128 * mib, maxPixels: 192 * mib / 6}},
-		"more for requests":    {4 * gib, 0, 2 * gib, budget{models: 1536 * mib, calls: 2 * gib, maxBody: 32 * mib, maxOutput: 256 * mib, maxPixels: 64_000_000}},
+		"a pool":               {4 * gib, 0, 0, false, budget{models: 2 * gib, calls: 1536 * mib, maxBody: 32 * mib, maxOutput: 256 * mib, maxPixels: 64_000_000}},
+		"a pool of 2 GiB":      {2 * gib, 0, 0, false, budget{models: gib, calls: 768 * mib, maxBody: 32 * mib, maxOutput: 192 * mib, maxPixels: 320 * mib / 6}},
+		"a function of images": {2 * gib, 0, 0, true, budget{models: 896 * mib, calls: 896 * mib, maxBody: 32 * mib, maxOutput: 224 * mib, maxPixels: 64_000_000}},
+		"a small function":     {256 * mib, 0, 0, false, budget{models: 128 * mib, calls: 96 * mib, maxBody: 8 * mib, maxOutput: 24 * mib, maxPixels: 32 * mib / 6}},
+		"less for models":      {4 * gib, gib, 0, false, budget{models: gib, calls: 2560 * mib, maxBody: 32 * mib, maxOutput: 256 * mib, maxPixels: 64_000_000}},
+		"more for models":      {4 * gib, 3 * gib, 0, false, budget{models: 3 * gib, calls: 512 * mib, maxBody: 32 * mib, maxOutput: 128 * mib, maxPixels: 192 * mib / 6}},
+		"more for requests":    {4 * gib, 0, 2 * gib, false, budget{models: 1536 * mib, calls: 2 * gib, maxBody: 32 * mib, maxOutput: 256 * mib, maxPixels: 64_000_000}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := config{MemoryLimit: tc.limit, Memory: tc.models, Inflight: tc.calls, MaxBody: 32 * mib, MaxOutput: 256 * mib, MaxPixels: 64_000_000}
+			if tc.fixed {
+				cfg.refs = []model.Ref{{Name: "double", Version: 1}}
+			}
 			got, err := cfg.share(fstest.MapFS{"proc/meminfo": {Data: []byte(meminfo)}})
 			if err != nil {
 				t.Fatal(err)
