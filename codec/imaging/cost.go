@@ -45,7 +45,10 @@ func costPNG(s *source, c image.Config) int64 {
 	if s.clear {
 		pixel *= 4
 	}
-	return 2*pixel*area(c.Width, c.Height) + 2*(8*int64(c.Width)+1) + inflater
+	if s.interlaced {
+		pixel *= 2
+	}
+	return pixel*area(c.Width, c.Height) + 2*(8*int64(c.Width)+1) + inflater
 }
 
 // costJPEG is of all MCUs' samples, of their coefficients where those are held, and of

@@ -77,6 +77,7 @@ func TestDecodingTakesWhatIsReserved(t *testing.T) { //nolint:paralleltest // it
 	noise(wide, 200_000, 1)
 	square := image.NewNRGBA(image.Rect(0, 0, 600, 400))
 	noise(square, 600, 400)
+	large := image.NewNRGBA(image.Rect(0, 0, 2000, 1000))
 	progressive := read(t, pages, "small-444.jpg")
 	const size = 5                                                                                // where it is, behind the marker
 	copy(progressive[bytes.Index(progressive, []byte("\xff\xc2\x00"))+size:], "\x07\xd0\x07\xd0") // 2000×2000, of which the end is missing
@@ -91,6 +92,7 @@ func TestDecodingTakesWhatIsReserved(t *testing.T) { //nolint:paralleltest // it
 	}{
 		"a PNG of one row":            {encodePNG(t, wide), 16 * 200_000, 3}, // colours, one by one
 		"a PNG":                       {encodePNG(t, square), 0, 3},
+		"a large PNG":                 {encodePNG(t, large), 0, 1},
 		"a JPEG":                      {photo.Bytes(), 0, 3},
 		"a JPEG one pixel wide":       {narrow.Bytes(), 0, 4},
 		"a progressive JPEG":          {progressive, 0, 4},

@@ -67,7 +67,8 @@ type pngFile struct {
 
 // Of IHDR: where fields are, and colour types.
 const (
-	pngDepth, pngColour, pngHeader            = 8, 9, 13
+	pngDepth, pngColour, pngInterlace         = 8, 9, 12
+	pngHeader                                 = 13
 	pngGray, pngTrueColour, pngPalette        = 0, 2, 3
 	pngPaletteEntry, pngGrayKey, pngColourKey = 3, 2, 6
 )
@@ -79,6 +80,7 @@ func (p *pngFile) take(kind string, body, whole []byte, sound bool) error {
 	case "CgBI":
 		return refusal("a PNG that Apple's tools have changed (CgBI)")
 	case "IHDR":
+		p.interlaced = p.interlaced || len(body) == pngHeader && body[pngInterlace] != 0
 		if p.header == nil && len(body) == pngHeader {
 			p.header = body
 		}

@@ -15,11 +15,12 @@ type source struct {
 	cut   bool     // the file ends before its picture does
 	torn  bool     // there were more than maxParts, and some are missing
 
-	exif, xmp []byte     // where the orientation is; nil if there is none
-	clear     bool       // a grey PNG has a level that is transparent
-	jpeg      frame      // of a JPEG
-	webp      chunks     // of a WebP
-	tiff      blocksTIFF // of a TIFF
+	exif, xmp  []byte     // where the orientation is; nil if there is none
+	clear      bool       // a grey PNG has a level that is transparent
+	interlaced bool       // a PNG is
+	jpeg       frame      // of a JPEG
+	webp       chunks     // of a WebP
+	tiff       blocksTIFF // of a TIFF
 
 	// What the decoder is given is not the picture itself: config is then the
 	// picture's, and after makes it of what was decoded.
