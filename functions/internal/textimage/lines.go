@@ -2,6 +2,7 @@ package textimage
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"github.com/modelserveai/modelserve/codec/imaging"
@@ -36,9 +37,10 @@ type line struct {
 }
 
 // Cut checks the polygons and orientations against the image and makes ready
-// to cut the lines out. Without polygons the whole image is one line. Errors
-// are problems that name "polygons[3]" or "orientations[3]".
-func Cut(ctx context.Context, budget *Budget, image *imaging.Image, warper *warp.Warper, polygons Polygons, orientations payload.List[int]) (*Lines, error) {
+// to cut the lines out, at most so many at once. Without polygons the whole image is
+// one line, and a copy only where it is turned. Errors are problems that name
+// "polygons[3]" or "orientations[3]".
+func Cut(ctx context.Context, budget *Budget, image *imaging.Image, warper *warp.Warper, polygons Polygons, orientations payload.List[int], atOnce int) (*Lines, error) {
 	l := &Lines{image: image, warper: warper}
 	if polygons == nil {
 		if err := checkOrientations(orientations, 1); err != nil {
@@ -56,7 +58,7 @@ func Cut(ctx context.Context, budget *Budget, image *imaging.Image, warper *warp
 	for i, o := range orientations {
 		l.lines[i].turned = o == 180
 	}
-	return l, l.reserve(ctx, budget)
+	return l, l.reserve(ctx, budget, atOnce)
 }
 
 // add checks each polygon and how much they cover together.
@@ -88,14 +90,35 @@ func near(v float64, side int) bool {
 	return v >= -margin && v <= float64(side)+margin
 }
 
-// reserve takes the memory of the largest crop and of its turned copies.
-func (l *Lines) reserve(ctx context.Context, budget *Budget) error {
-	const copies, packed = 3, 3
-	most := 0
-	for _, a := range l.lines {
-		most = max(most, a.w*a.h)
+// reserve takes the memory of the crops that are there at once, the largest ones.
+func (l *Lines) reserve(ctx context.Context, budget *Budget, atOnce int) error {
+	sizes := make([]int64, len(l.lines))
+	for i, a := range l.lines {
+		sizes[i] = a.bytes()
 	}
-	return budget.Reserve(ctx, int64(most)*copies*packed)
+	slices.Sort(sizes)
+	var n int64
+	for _, size := range sizes[max(0, len(sizes)-max(atOnce, 1)):] {
+		n += size
+	}
+	return budget.Reserve(ctx, n)
+}
+
+// bytes are those of a line's copies, of which two are there at most: each is made of
+// the last.
+func (a line) bytes() int64 {
+	const packed = 3
+	copies := int64(0)
+	if !a.whole {
+		copies++
+	}
+	if a.upward() {
+		copies++
+	}
+	if a.turned {
+		copies++
+	}
+	return min(copies, 2) * packed * int64(a.w) * int64(a.h)
 }
 
 // Len is how many lines there are.

@@ -67,7 +67,7 @@ func TestCut(t *testing.T) {
 	}
 	cut := func(polygons textimage.Polygons, orientations []int) *textimage.Lines {
 		t.Helper()
-		lines, err := textimage.Cut(t.Context(), textimage.NewBudget(serve.Payload{}), m, warp.NewWarper(), polygons, orientations)
+		lines, err := textimage.Cut(t.Context(), textimage.NewBudget(serve.Payload{}), m, warp.NewWarper(), polygons, orientations, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,6 +94,41 @@ func TestCut(t *testing.T) {
 		}
 		if row := got.Row(0); row[0] != tc.first || row[len(row)-1] != tc.across {
 			t.Errorf("%s: from %d to %d, want %d to %d", name, row[0], row[len(row)-1], tc.first, tc.across)
+		}
+	}
+}
+
+// TestCutReservesTheCopiesThatAreThereAtOnce holds that lines take what their copies do,
+// in pixels of 3 bytes, and a picture that is read as it is nothing.
+func TestCutReservesTheCopiesThatAreThereAtOnce(t *testing.T) {
+	t.Parallel()
+	m := imaging.New(40, 30)
+	upright := [4][2]float64{{0, 0}, {40, 0}, {40, 10}, {0, 10}} // 400 pixels
+	upward := [4][2]float64{{0, 0}, {10, 0}, {10, 30}, {0, 30}}  // 300
+	for name, tc := range map[string]struct {
+		polygons     textimage.Polygons
+		orientations []int
+		atOnce       int
+		pixels       int64
+	}{
+		"the whole picture":           {nil, nil, 1, 0},
+		"the whole picture, turned":   {nil, []int{180}, 1, 1200},
+		"a line":                      {textimage.Polygons{upright}, nil, 1, 400},
+		"a line, turned":              {textimage.Polygons{upright}, []int{180}, 1, 800},
+		"an upward line":              {textimage.Polygons{upward}, nil, 1, 600},
+		"an upward line, turned":      {textimage.Polygons{upward}, []int{180}, 1, 600},
+		"the largest of several":      {textimage.Polygons{upright, upward, upright}, nil, 1, 600},
+		"two of several at once":      {textimage.Polygons{upright, upward, upright}, nil, 2, 1000},
+		"more at once than there are": {textimage.Polygons{upright, upward}, nil, 4, 1000},
+		"no lines":                    {textimage.Polygons{}, nil, 4, 0},
+	} {
+		var got int64
+		in := serve.Payload{Reserve: func(_ context.Context, n int64) error {
+			got += n
+			return nil
+		}}
+		if _, err := textimage.Cut(t.Context(), textimage.NewBudget(in), m, warp.NewWarper(), tc.polygons, tc.orientations, tc.atOnce); err != nil || got != 3*tc.pixels {
+			t.Errorf("%s: %d bytes, %v; want %d", name, got, err, 3*tc.pixels)
 		}
 	}
 }

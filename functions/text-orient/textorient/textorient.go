@@ -67,7 +67,7 @@ func (c *Codec) Answer(ctx context.Context, in serve.Payload, model serve.Runner
 	if err != nil {
 		return nil, err
 	}
-	lines, err := textimage.Cut(ctx, budget, image, c.warper, form.Polygons, nil)
+	lines, err := textimage.Cut(ctx, budget, image, c.warper, form.Polygons, nil, 1)
 	if err != nil {
 		return nil, err
 	}

@@ -77,13 +77,14 @@ func (c *Codec) Answer(ctx context.Context, in serve.Payload, model serve.Runner
 	if err != nil {
 		return nil, err
 	}
-	lines, err := textimage.Cut(ctx, budget, image, c.warper, form.Polygons, form.Orientations)
+	atOnce := min(maxRuns, runtime.GOMAXPROCS(0))
+	lines, err := textimage.Cut(ctx, budget, image, c.warper, form.Polygons, form.Orientations, atOnce)
 	if err != nil {
 		return nil, err
 	}
 	answer := &Answer{Lines: make([]Line, lines.Len())}
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(min(maxRuns, runtime.GOMAXPROCS(0)))
+	group.SetLimit(atOnce)
 	for _, b := range batches(lines) {
 		group.Go(func() (err error) {
 			// A panic is this request's 500, as in the caller's own goroutine.
