@@ -62,6 +62,12 @@ func planFor(w, h int) plan {
 	area := float64(p.pageW) * float64(p.pageH)
 	ratio = min(ratio, math.Sqrt(maxNet/area))
 	p.netW, p.netH = stride(float64(p.pageW)*ratio), stride(float64(p.pageH)*ratio)
+	if long, short := &p.netW, &p.netH; p.netW*p.netH > maxNet { // by rounding
+		if *long < *short {
+			long, short = short, long
+		}
+		*long = maxNet / *short / multiple * multiple
+	}
 	return p
 }
 
