@@ -34,7 +34,8 @@ type Lease interface {
 
 	// Run checks the request against the signature, waits its turn and runs it.
 	// A codec may run several in one lease, also at once. The deadline and
-	// cancellation come by ctx. The caller releases the response.
+	// cancellation come by ctx. What outputs take is charged to req.Held before it is
+	// allocated, until the response is released, which the caller does.
 	Run(ctx context.Context, req *infer.Request) (*infer.Response, error)
 
 	// Release gives the version back. Releasing twice is safe.
@@ -171,4 +172,8 @@ type Payload struct {
 	// is problem.Overloaded when they are not free in time, and
 	// problem.PayloadTooLarge when they never will be.
 	Reserve func(ctx context.Context, bytes int64) error
+
+	// Return, when set, gives back reserved bytes that a codec has let go of, before the
+	// request ends: its model's outputs may need them.
+	Return func(bytes int64)
 }

@@ -96,7 +96,7 @@ func (s *Server) answer(ctx context.Context, c *call, held *memory.Call, r *http
 	in.Open = func(ctx context.Context, ref string) (io.ReadCloser, error) {
 		return s.cfg.Open(ctx, storage, "ref", ref)
 	}
-	in.Reserve = held.Take
+	in.Reserve, in.Return = held.Take, held.Give
 	if in.ContentType == "application/json" { // a form's texts are copies of it
 		if err := held.Take(ctx, int64(len(in.Body))); err != nil {
 			return nil, err

@@ -45,6 +45,7 @@ func TestLocalPlatform(t *testing.T) {
 			})
 		}
 	})
+	t.Run("the largest", func(t *testing.T) { functionsAtTheirLargest(t, p) })
 	t.Run("back to zero", func(t *testing.T) { backToZero(t, p) })
 	t.Run("a second one reports that the port is taken", func(t *testing.T) {
 		out, err := exec.CommandContext(t.Context(), cli, "dev", "--address", p.Address, "--data", filepath.Join(t.TempDir(), ".modelserve"), "--plain").CombinedOutput()

@@ -45,8 +45,8 @@ func Decode(ctx context.Context, in serve.Payload, budget *Budget, source *paylo
 }
 
 // Budget is a request's share of the process's memory for images. What one
-// stage has let go of serves the next: a decoder's own buffers are gone when
-// the image is cut up.
+// stage has let go of serves what comes after it: a decoder's own buffers are gone when
+// the image is cut up, and read.
 type Budget struct {
 	in         serve.Payload
 	held, used int64 // bytes
@@ -67,7 +67,13 @@ func (b *Budget) Reserve(ctx context.Context, n int64) error {
 }
 
 // Keep releases all that was reserved but n bytes, which are still in use.
-func (b *Budget) Keep(n int64) { b.used = n }
+func (b *Budget) Keep(n int64) {
+	b.used = n
+	if b.in.Return != nil && b.held > n {
+		b.in.Return(b.held - n)
+		b.held = n
+	}
+}
 
 // checkOrientations holds the orientations of n lines to 0 and 180.
 func checkOrientations(orientations payload.List[int], n int) error {

@@ -39,6 +39,25 @@ func TestBudgetReusesWhatIsLetGo(t *testing.T) {
 	}
 }
 
+// TestBudgetReturnsWhatIsLetGo holds that what is let go of goes back where that is
+// asked for, and is asked for again.
+func TestBudgetReturnsWhatIsLetGo(t *testing.T) {
+	t.Parallel()
+	var held int64
+	budget := textimage.NewBudget(serve.Payload{
+		Reserve: func(_ context.Context, n int64) error { held += n; return nil },
+		Return:  func(n int64) { held -= n },
+	})
+	for _, step := range []struct{ reserve, keep, held int64 }{{100, 30, 30}, {50, 80, 80}, {0, 10, 10}} {
+		if err := budget.Reserve(t.Context(), step.reserve); err != nil {
+			t.Fatal(err)
+		}
+		if budget.Keep(step.keep); held != step.held {
+			t.Errorf("%d bytes are held, expected %d", held, step.held)
+		}
+	}
+}
+
 func TestDecodeTakesTheWholeBody(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer

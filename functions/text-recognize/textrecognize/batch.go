@@ -22,6 +22,10 @@ const (
 	maxColumns = 3200 // in one batch: its answer takes 9 KB a column
 
 	maxRuns = 4 // of one request at once, at most one a processor: a run uses one
+
+	// columnsAtOnce is in all of a request's runs at once: a run of the longest line, whose
+	// answer takes 86 MiB, or several of ordinary ones.
+	columnsAtOnce = maxRuns * maxColumns
 )
 
 // lineBatch is lines that run together, at one width.

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/modelserveai/modelserve/codec/payload"
 	"github.com/modelserveai/modelserve/functions/internal/textimage"
@@ -85,6 +86,7 @@ func (c *Codec) Answer(ctx context.Context, in serve.Payload, model serve.Runner
 	answer := &Answer{Lines: make([]Line, lines.Len())}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
+	columns := semaphore.NewWeighted(columnsAtOnce)
 	for _, b := range batches(lines) {
 		group.Go(func() (err error) {
 			// A panic is this request's 500, as in the caller's own goroutine.
@@ -93,6 +95,11 @@ func (c *Codec) Answer(ctx context.Context, in serve.Payload, model serve.Runner
 					err = fmt.Errorf("panic while reading lines: %v\n%s", v, debug.Stack())
 				}
 			}()
+			wide := int64(len(b.lines) * b.width)
+			if err := columns.Acquire(ctx, wide); err != nil {
+				return fmt.Errorf("wait for lines before: %w", err)
+			}
+			defer columns.Release(wide)
 			return c.read(ctx, answer.Lines, lines, b, chars, model)
 		})
 	}
