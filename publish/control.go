@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/graph"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -68,7 +70,7 @@ func (p *prover) several(ctx context.Context, lengths []int64, fill filling) (ou
 		if row, err = p.many(lengths, fill, 1, rows); err != nil {
 			continue
 		}
-		if outputs, release, err = p.model.Run(ctx, row, nil); err == nil || ctx.Err() != nil {
+		if outputs, release, err = p.model.Run(ctx, memory.Unbounded{}, row, nil); err == nil || ctx.Err() != nil {
 			break
 		}
 	}
@@ -108,7 +110,7 @@ func (p *prover) stable(ctx context.Context, o int, scale *scale, row []infer.Te
 		}
 		moved[i].Data = data
 	}
-	outputs, release, err := p.model.Run(ctx, moved, nil)
+	outputs, release, err := p.model.Run(ctx, memory.Unbounded{}, moved, nil)
 	if err != nil {
 		return true, context.Cause(ctx)
 	}
@@ -146,7 +148,7 @@ func (p *prover) controlWith(ctx context.Context, g int, short, long []int64, fi
 		if err != nil {
 			continue // beyond the bounds on a request
 		}
-		whole, release, err := p.model.Run(ctx, row, nil)
+		whole, release, err := p.model.Run(ctx, memory.Unbounded{}, row, nil)
 		if err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
@@ -154,7 +156,7 @@ func (p *prover) controlWith(ctx context.Context, g int, short, long []int64, fi
 			continue
 		}
 		defer release()
-		padded, release, err := p.model.Run(ctx, p.padded(p.padded(row, short), long), nil)
+		padded, release, err := p.model.Run(ctx, memory.Unbounded{}, p.padded(p.padded(row, short), long), nil)
 		if err != nil {
 			return context.Cause(ctx)
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/problem"
@@ -51,7 +53,7 @@ func sumOf(x []float64, there func(i int) bool) (sum float64) {
 	return sum
 }
 
-func (m *pooling) Run(_ context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
+func (m *pooling) Run(_ context.Context, _ memory.Holder, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
 	x := named(inputs, "x")
 	rows, length := int(x.Shape[0]), int(x.Shape[1])
 	if mask := named(inputs, "mask"); mask != nil && !slices.Equal(mask.Shape, x.Shape) {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -161,7 +163,7 @@ func isDiscrete(d infer.DataType) bool {
 
 // answer runs the model and counts the elements of what it gives.
 func answer(ctx context.Context, model runner, inputs []infer.Tensor) (elements int64, err error) {
-	outputs, release, err := model.Run(ctx, inputs, nil)
+	outputs, release, err := model.Run(ctx, memory.Unbounded{}, inputs, nil)
 	if err != nil {
 		return 0, err
 	}

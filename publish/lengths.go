@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -231,12 +233,12 @@ func (p *prover) block(ctx context.Context, group []int, base int64, sizes []int
 	if err != nil {
 		return false, nil // beyond the bounds on a request
 	}
-	alone, release, err := p.model.Run(ctx, row, nil)
+	alone, release, err := p.model.Run(ctx, memory.Unbounded{}, row, nil)
 	if err != nil {
 		return false, context.Cause(ctx)
 	}
 	defer release()
-	together, release, err := p.model.Run(ctx, p.padded(row, longest), nil)
+	together, release, err := p.model.Run(ctx, memory.Unbounded{}, p.padded(row, longest), nil)
 	if err != nil {
 		if ctx.Err() != nil {
 			return false, context.Cause(ctx)

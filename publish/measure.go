@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/model"
 )
@@ -148,7 +150,7 @@ func (m *measurement) first(ctx context.Context, size int) (*trial, perRow, erro
 	var bytes perRow
 	for range 2 {
 		begun := m.clock()
-		outputs, release, err := m.model.Run(ctx, t.inputs, nil)
+		outputs, release, err := m.model.Run(ctx, memory.Unbounded{}, t.inputs, nil)
 		if err != nil {
 			return nil, perRow{}, err
 		}
@@ -216,7 +218,7 @@ func (m *measurement) timeBurst(ctx context.Context, t *trial) (time.Duration, e
 	defer runtime.UnlockOSThread()
 	begun := m.clock()
 	for range t.runs {
-		_, release, err := m.model.Run(ctx, t.inputs, nil)
+		_, release, err := m.model.Run(ctx, memory.Unbounded{}, t.inputs, nil)
 		if err != nil {
 			return 0, err
 		}

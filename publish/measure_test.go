@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -30,7 +32,7 @@ type clockwork struct {
 	bytes   []byte
 }
 
-func (c *clockwork) Run(ctx context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
+func (c *clockwork) Run(ctx context.Context, _ memory.Holder, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
 	rows := int(inputs[0].Shape[0])
 	if c.fails > 0 && rows >= c.fails {
 		return nil, nil, errors.New("too many rows")

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
 )
@@ -96,7 +98,7 @@ func variants(sig *infer.Signature, inputs []infer.Tensor) [][]infer.Tensor {
 
 // kept is an answer in memory of its own.
 func kept(ctx context.Context, model runner, inputs []infer.Tensor) ([]infer.Tensor, error) {
-	outputs, release, err := model.Run(ctx, inputs, nil)
+	outputs, release, err := model.Run(ctx, memory.Unbounded{}, inputs, nil)
 	if err != nil {
 		return nil, err
 	}

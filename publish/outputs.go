@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -20,7 +22,7 @@ const mostShown = 3
 func openOutputs(ctx context.Context, model runner, sig infer.Signature, proven []infer.Tensor) (opened infer.Signature, notes []string, err error) {
 	shown := make([][][]int64, len(sig.Outputs))
 	look := func(inputs []infer.Tensor) error {
-		outputs, release, err := model.Run(ctx, inputs, nil)
+		outputs, release, err := model.Run(ctx, memory.Unbounded{}, inputs, nil)
 		if err != nil {
 			return err
 		}

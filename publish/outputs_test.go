@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -13,7 +15,7 @@ import (
 // sizedByInput gives as many rows as the value of its first input.
 type sizedByInput struct{}
 
-func (sizedByInput) Run(_ context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
+func (sizedByInput) Run(_ context.Context, _ memory.Holder, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
 	n := int64(inputs[0].Data[0])
 	return []infer.Tensor{
 		{Name: "rows", DataType: infer.Uint8, Shape: []int64{n, 2}, Data: make([]byte, 2*n)},

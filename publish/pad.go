@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -83,7 +85,7 @@ func (p *prover) pair(ctx context.Context, a, b []int64, group []int, fill filli
 		if err != nil {
 			return false, err
 		}
-		outputs, release, err := p.model.Run(ctx, row, nil)
+		outputs, release, err := p.model.Run(ctx, memory.Unbounded{}, row, nil)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return false, context.Cause(ctx)
@@ -95,7 +97,7 @@ func (p *prover) pair(ctx context.Context, a, b []int64, group []int, fill filli
 		defer release()
 		alone[i], rows[i] = outputs, row
 	}
-	together, release, err := p.model.Run(ctx, p.join(rows, longest), nil)
+	together, release, err := p.model.Run(ctx, memory.Unbounded{}, p.join(rows, longest), nil)
 	if err != nil {
 		if ctx.Err() != nil {
 			return false, context.Cause(ctx)
@@ -193,7 +195,7 @@ func (p *prover) runsWith(ctx context.Context, lengths []int64, fill filling) er
 	if err != nil {
 		return err
 	}
-	_, release, err := p.model.Run(ctx, row, nil)
+	_, release, err := p.model.Run(ctx, memory.Unbounded{}, row, nil)
 	if err != nil {
 		return err
 	}
@@ -208,7 +210,7 @@ func (p *prover) shapes(ctx context.Context, lengths []int64, times int64) (shap
 	if err != nil {
 		return nil, err
 	}
-	outputs, release, err := p.model.Run(ctx, row, nil)
+	outputs, release, err := p.model.Run(ctx, memory.Unbounded{}, row, nil)
 	if err != nil {
 		return nil, err
 	}

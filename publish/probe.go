@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -26,7 +28,7 @@ func sizes() []int64 {
 
 // runner runs a model; *ort.Session is one.
 type runner interface {
-	Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error)
+	Run(ctx context.Context, _ memory.Holder, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error)
 }
 
 // findExamples runs the model with generated inputs until it answers, and

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/local/objectstore"
@@ -173,7 +175,7 @@ func TestShapesThatDoNotFit(t *testing.T) {
 // neverRuns refuses every run.
 type neverRuns struct{ tries int }
 
-func (s *neverRuns) Run(context.Context, []infer.Tensor, []string) ([]infer.Tensor, func(), error) {
+func (s *neverRuns) Run(context.Context, memory.Holder, []infer.Tensor, []string) ([]infer.Tensor, func(), error) {
 	s.tries++
 	return nil, nil, &ort.Error{Message: "never"}
 }

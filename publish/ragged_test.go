@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/problem"
@@ -229,7 +231,7 @@ type framed struct {
 	odd     func(float32) bool // numbers that make the row's length part of its answer
 }
 
-func (m *framed) Run(_ context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
+func (m *framed) Run(_ context.Context, _ memory.Holder, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
 	x := inputs[0]
 	rows, length := x.Shape[0], x.Shape[1]
 	if m.refuse != nil && m.refuse(length) {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
@@ -142,7 +144,7 @@ type oddWhenLarge struct {
 	large func(ctx context.Context) error
 }
 
-func (m *oddWhenLarge) Run(ctx context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
+func (m *oddWhenLarge) Run(ctx context.Context, _ memory.Holder, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
 	for _, v := range floats(&inputs[0]) {
 		if v >= 1000 && inputs[0].Shape[0] > 1 {
 			if err := m.large(ctx); err != nil {

@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
 )
@@ -44,7 +46,7 @@ func firstRuns(ctx context.Context, open func() (*ort.Session, error), clock fun
 	defer runtime.UnlockOSThread()
 	begun := clock()
 	for _, inputs := range runs {
-		_, release, err := session.Run(ctx, inputs, nil)
+		_, release, err := session.Run(ctx, memory.Unbounded{}, inputs, nil)
 		if err != nil {
 			return 0, fmt.Errorf("measure the warm-up: %w", err)
 		}

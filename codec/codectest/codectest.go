@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/internal/deps"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
@@ -108,7 +110,7 @@ func (r *runner) Run(ctx context.Context, inputs []infer.Tensor) ([]infer.Tensor
 		// The codec's fault: no problem that a caller would get.
 		return nil, fmt.Errorf("the codec gave its model what it does not take: %v", err) //nolint:errorlint // not to be unwrapped
 	}
-	out, release, err := r.session.Run(ctx, inputs, nil)
+	out, release, err := r.session.Run(ctx, memory.Unbounded{}, inputs, nil)
 	if err != nil {
 		return nil, err
 	}

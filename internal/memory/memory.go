@@ -122,21 +122,11 @@ var errEnded = errors.New("memory is taken after the call has ended")
 // problem.PayloadTooLarge at once.
 func (c *Call) Take(ctx context.Context, n int64) error {
 	a := c.account
-	if n <= 0 || a.size < 0 {
-		return nil
-	}
 	a.mu.Lock()
-	switch {
-	case c.ended:
+	granted, err := a.take(c, n)
+	if granted || err != nil {
 		a.mu.Unlock()
-		return errEnded
-	case n > a.Share()-c.taken:
-		defer a.mu.Unlock()
-		return tooMuch(c.taken, n, a.Share())
-	case !a.isBehind(c) && a.fits(c, n):
-		a.grant(c, n)
-		a.mu.Unlock()
-		return nil
+		return err
 	}
 	p := a.queue(c, n)
 	a.relieve(c.tenant)
@@ -163,6 +153,35 @@ func (c *Call) TakeNow(n int64) error {
 	}
 	a.grant(c, n)
 	return nil
+}
+
+// TryTake is Take for who holds what others wait for, such as a slot: where it would wait,
+// it is problem.Overloaded at once.
+func (c *Call) TryTake(n int64) error {
+	a := c.account
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if granted, err := a.take(c, n); granted || err != nil {
+		return err
+	}
+	return inUse()
+}
+
+// take grants n bytes more, or reports that they are to be waited for. An error is one
+// for good.
+func (a *Account) take(c *Call, n int64) (granted bool, err error) {
+	switch {
+	case n <= 0 || a.size < 0:
+		return true, nil
+	case c.ended:
+		return false, errEnded
+	case n > a.Share()-c.taken:
+		return false, tooMuch(c.taken, n, a.Share())
+	case a.isBehind(c) || !a.fits(c, n):
+		return false, nil
+	}
+	a.grant(c, n)
+	return true, nil
 }
 
 // isBehind reports whether a call's tenant has one that waits and comes before it.
@@ -318,13 +337,13 @@ func (c *Call) give(n int64) {
 }
 
 // Move hands n of the bytes taken to another call of the same account, which has
-// what they were taken for from now on.
-func (c *Call) Move(to *Call, n int64) {
+// what they were taken for from now on. It returns how many there were.
+func (c *Call) Move(to *Call, n int64) int64 {
 	a := c.account
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if n = min(n, c.taken); n <= 0 {
-		return
+		return 0
 	}
 	c.taken -= n
 	c.tenant.used -= n
@@ -332,6 +351,7 @@ func (c *Call) Move(to *Call, n int64) {
 	if !to.ended {
 		a.grant(to, n)
 	}
+	return n
 }
 
 // End returns everything, for good. Ending twice is safe.

@@ -11,7 +11,7 @@ import (
 
 // runOne enters a request and waits for its answer. It is called under mu, and
 // gives it up.
-func (q *Queue) runOne(ctx context.Context, c *class, req *infer.Request, f *form, admitted bool) (*Result, error) {
+func (q *Queue) runOne(ctx context.Context, c *class, req *infer.Request, f *form, ahead *advance, admitted bool) (*Result, error) {
 	s := q.s
 	it, err := q.enter(ctx, c, req, f, admitted)
 	if err != nil {
@@ -19,6 +19,7 @@ func (q *Queue) runOne(ctx context.Context, c *class, req *infer.Request, f *for
 		s.pace(ctx, req.Inputs)
 		return nil, err
 	}
+	it.ahead = ahead
 	inline := s.dispatch(it)
 	if inline == nil && it.early == nil {
 		it.done = make(chan outcome, 1)
@@ -45,7 +46,7 @@ func (q *Queue) enter(ctx context.Context, c *class, req *infer.Request, f *form
 	c.tenant = s.fair.tenant(req.Tenant) // it may have been forgotten meanwhile
 	s.seq++
 	it := &item{
-		ctx: ctx, class: c, inputs: req.Inputs, rows: f.rows, rest: f.rest, admitted: admitted,
+		ctx: ctx, class: c, held: req.Held, inputs: req.Inputs, rows: f.rows, rest: f.rest, admitted: admitted,
 		priority: urgency(req.Priority), seq: s.seq, arrived: time.Now(),
 	}
 	if d, ok := ctx.Deadline(); ok {

@@ -15,13 +15,16 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // Runner runs one loaded model. Run is called from many goroutines; inputs are
-// read until it returns, and the outputs are valid until release is called.
+// read until it returns, and the outputs are valid until release is called. What they
+// take is charged to held before it is allocated, and given back by who called Run,
+// after release; of a Run that fails nothing stays charged.
 type Runner interface {
-	Run(ctx context.Context, inputs []infer.Tensor, outputs []string) (results []infer.Tensor, release func(), err error)
+	Run(ctx context.Context, held memory.Holder, inputs []infer.Tensor, outputs []string) (results []infer.Tensor, release func(), err error)
 }
 
 // Config is what a Scheduler needs.
@@ -87,12 +90,7 @@ type Model struct {
 type Result struct {
 	Outputs []infer.Tensor // in the order asked for; valid until Release
 	Timing  infer.Timing   // Queue, Input, Infer, Output and BatchSize
-	Release func()         // gives the outputs' memory back; once
-
-	// After, where it is not nil, has what it is given called when the outputs' memory
-	// has gone back: others read rows of the same run, and may do so for longer. It is
-	// called before Release.
-	After func(func())
+	Release func()         // gives the outputs' memory back, and what was charged for it; once
 }
 
 // Scheduler shares slots between queues. It is safe for concurrent use.
@@ -169,10 +167,18 @@ func (s *Scheduler) Close() { s.work.Wait() }
 // to take is mostly problem.DeadlineExceeded before it costs a run; a full queue is
 // problem.Overloaded with the time it takes to drain. When ctx ends Run returns
 // its error at once, and the run itself stops unless it is others' too.
+//
+// Outputs are charged to req.Held as they are made. A run waits for no memory, for it
+// has a slot: what there is none for waits without one, as req.Held does, and runs again.
 func (q *Queue) Run(ctx context.Context, req *infer.Request, wanted []string) (*Result, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("before the run: %w", err)
 	}
+	return q.withRoom(ctx, req, func(ahead *advance) (*Result, error) { return q.run(ctx, req, wanted, ahead) })
+}
+
+// run runs a request whose outputs have so much memory ahead.
+func (q *Queue) run(ctx context.Context, req *infer.Request, wanted []string, ahead *advance) (*Result, error) {
 	var scratch [512]byte
 	form := q.formOf(scratch[:0], req, wanted)
 	s := q.s
@@ -185,9 +191,9 @@ func (q *Queue) Run(ctx context.Context, req *infer.Request, wanted []string) (*
 			s.pace(ctx, req.Inputs)
 			return nil, err
 		}
-		return q.runParts(ctx, req, wanted, form.rows, per)
+		return q.runParts(ctx, req, wanted, ahead, form.rows, per)
 	}
-	return q.runOne(ctx, c, req, &form, false)
+	return q.runOne(ctx, c, req, &form, ahead, false)
 }
 
 // errPanic is what the callers of a shared run get for a panic in it.

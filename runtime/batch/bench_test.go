@@ -4,13 +4,15 @@ import (
 	"context"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // instant answers with its input.
 type instant struct{}
 
-func (instant) Run(_ context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
+func (instant) Run(_ context.Context, held memory.Holder, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
 	return inputs, func() {}, nil
 }
 
@@ -37,7 +39,7 @@ func BenchmarkAlone(b *testing.B) {
 	b.Run("bare", func(b *testing.B) {
 		var r Runner = instant{}
 		for b.Loop() {
-			if _, _, err := r.Run(b.Context(), req.Inputs, wanted); err != nil {
+			if _, _, err := r.Run(b.Context(), memory.Unbounded{}, req.Inputs, wanted); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -18,7 +20,7 @@ import (
 // its last input sets, as those with a Loop do, or as its longest text has bytes.
 type looping struct{ *fake }
 
-func (l looping) Run(ctx context.Context, inputs []infer.Tensor, wanted []string) ([]infer.Tensor, func(), error) {
+func (l looping) Run(ctx context.Context, held memory.Holder, inputs []infer.Tensor, wanted []string) ([]infer.Tensor, func(), error) {
 	var most float32
 	if last := &inputs[len(inputs)-1]; last.DataType == infer.Bytes {
 		texts, err := infer.Strings(last)
@@ -42,7 +44,7 @@ func (l looping) Run(ctx context.Context, inputs []infer.Tensor, wanted []string
 	case <-ctx.Done():
 		return nil, nil, ctx.Err()
 	}
-	return l.fake.Run(ctx, inputs, wanted)
+	return l.fake.Run(ctx, held, inputs, wanted)
 }
 
 // trips is a request of a model with an input of its own for the trip count.

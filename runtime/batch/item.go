@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -14,6 +15,8 @@ import (
 type item struct {
 	ctx      context.Context //nolint:containedctx // the request's own, for as long as it is here
 	class    *class
+	held     *memory.Call // the request's
+	ahead    *advance     // for its outputs
 	inputs   []infer.Tensor
 	rows     int
 	rest     uint64  // of its kind

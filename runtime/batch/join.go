@@ -1,9 +1,10 @@
 package batch
 
 import (
+	"context"
 	"encoding/binary"
 	"slices"
-	"sync"
+	"sync/atomic"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -137,48 +138,33 @@ func skipStrings(data []byte, from, n int) int {
 // a view would keep the whole batch's memory for as long as the slowest reads.
 const smallOutputs = 16 << 10
 
-// viewed are a run's outputs of which several members read their rows.
-type viewed struct {
-	mu      sync.Mutex
-	left    int // members that read
-	release func()
-	after   []func()
-}
-
-// done is called by each member once; the memory goes back with the last.
-func (v *viewed) done() {
-	v.mu.Lock()
-	v.left--
-	last := v.left == 0
-	v.mu.Unlock()
-	if !last {
-		return
-	}
-	v.release()
-	for _, f := range v.after {
-		f()
+// lastOf is what n members call once each; with the last of them, release is called.
+func lastOf(n int, release func()) (done func()) {
+	var left atomic.Int64
+	left.Store(int64(n))
+	return func() {
+		if left.Add(-1) == 0 {
+			release()
+		}
 	}
 }
 
-// then has f called when the memory has gone back. It is called by a member that reads.
-func (v *viewed) then(f func()) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.after = append(v.after, f)
-}
-
-// cutOutputs gives each member its rows of a run's outputs, which fit. release is
-// to be called once for each member; the memory goes back with the last, and then
-// calls what was handed to after, which is nil where each has its own.
-func (q *Queue) cutOutputs(members []*item, outputs []infer.Tensor, release func()) (parts [][]infer.Tensor, done func(), after func(func())) {
+// cutOutputs gives each member its rows of a run's outputs, which fit. done is
+// to be called once for each member; the memory goes back with the last. An error is
+// that there is no memory for their copies.
+func (q *Queue) cutOutputs(ctx context.Context, members []*item, outputs []infer.Tensor, charged *room, release func()) (parts [][]infer.Tensor, done func(), err error) {
 	if len(members) == 1 {
-		return [][]infer.Tensor{outputs}, release, nil
+		return [][]infer.Tensor{outputs}, charged.made(release), nil
 	}
 	specs := make([]*infer.TensorSpec, len(outputs))
 	for i := range outputs {
 		specs[i] = infer.SpecOf(q.m.Signature.Outputs, outputs[i].Name)
 	}
 	copied := size(outputs)/int64(len(members)) <= smallOutputs
+	run := charged.taken
+	if err := charged.Take(ctx, copiesOf(specs, outputs, len(members), copied)); err != nil {
+		return nil, nil, err
+	}
 	parts = make([][]infer.Tensor, len(members))
 	row := 0
 	for i, it := range members {
@@ -199,10 +185,28 @@ func (q *Queue) cutOutputs(members []*item, outputs []infer.Tensor, release func
 	}
 	if copied {
 		release()
-		return parts, func() {}, nil
+		charged.Give(run)
+		release = func() {}
 	}
-	v := &viewed{left: len(members), release: release}
-	return parts, v.done, v.then
+	return parts, lastOf(len(members), charged.made(release)), nil
+}
+
+// copiesOf is how many bytes cutting outputs copies: all where they are small, what
+// each member has whole, and rows that are trimmed.
+func copiesOf(specs []*infer.TensorSpec, outputs []infer.Tensor, members int, all bool) (n int64) {
+	for i, spec := range specs {
+		bytes := int64(len(outputs[i].Data))
+		switch {
+		case spec.Unbatched:
+			n += bytes * int64(members)
+		case all:
+			n += bytes
+		}
+		if spec.Ragged != nil {
+			n += bytes
+		}
+	}
+	return n
 }
 
 // alignedCopy copies data to memory aligned for every element type: the

@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"slices"
 	"testing"
+	"time"
+
+	"github.com/modelserveai/modelserve/internal/memory"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -100,7 +103,7 @@ func TestPaddingIsWrittenAndTrimmed(t *testing.T) {
 	if got := int32(binary.LittleEndian.Uint32(joined[0].Data[8:])); got != -7 {
 		t.Errorf("padding is %d", got)
 	}
-	cut, _, _ := q.cutOutputs(members, joined, func() {})
+	cut, _, _ := q.cutOutputs(t.Context(), members, joined, &room{}, func() {})
 	for i := range parts {
 		if !slices.Equal(cut[i][0].Data, parts[i][0].Data) || !slices.Equal(cut[i][0].Shape, parts[i][0].Shape) {
 			t.Errorf("member %d: %v %v", i, cut[i][0].Shape, cut[i][0].Data)
@@ -109,8 +112,8 @@ func TestPaddingIsWrittenAndTrimmed(t *testing.T) {
 }
 
 // TestWhatIsReadTogetherIsFreeTogether holds that the memory of outputs of which several
-// members read their rows is free, and reported to be, when the last has read, and that
-// small ones are copied.
+// members read their rows is free, and nobody's any more, when the last has read, and
+// that small ones are copied, which are charged too.
 func TestWhatIsReadTogetherIsFreeTogether(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -122,22 +125,25 @@ func TestWhatIsReadTogetherIsFreeTogether(t *testing.T) {
 			q := &Queue{m: Model{Signature: &infer.Signature{Outputs: []infer.TensorSpec{{Name: "y", DataType: infer.Int32, Shape: []infer.Dim{infer.Dynamic, tc.width}}}}}}
 			members := []*item{{rows: 1}, {rows: 1}, {rows: 1}}
 			outputs := []infer.Tensor{infer.NewTensor("y", []int64{3, tc.width}, make([]int32, 3*tc.width))}
-			freed, reported := false, 0
-			_, done, after := q.cutOutputs(members, outputs, func() { freed = true })
-			if (after != nil) != tc.viewed || freed == tc.viewed {
-				t.Fatalf("freed %v before any has read", freed)
+			freed, account := false, memory.New(1<<20, time.Second)
+			request := account.Open("a")
+			charged := &room{call: request.Sibling(), ahead: &advance{}, own: true}
+			if err := charged.Take(t.Context(), size(outputs)); err != nil {
+				t.Fatal(err)
 			}
-			if !tc.viewed {
-				return
-			}
-			for range members {
-				after(func() { reported++ })
+			request.End()
+			_, done, err := q.cutOutputs(t.Context(), members, outputs, charged, func() { freed = true })
+			if err != nil || freed == tc.viewed {
+				t.Fatalf("freed %v before any has read, %v", freed, err)
 			}
 			for i := range members {
-				done()
-				if last := i == len(members)-1; freed != last || (reported == len(members)) != last || reported != 0 && !last {
-					t.Errorf("freed %v, reported to %d, once %d have read", freed, reported, i+1)
+				if used := account.Used(); used != size(outputs) {
+					t.Errorf("%d bytes are charged once %d have read", used, i)
 				}
+				done()
+			}
+			if !freed || account.Used() != 0 {
+				t.Errorf("freed %v, %d bytes are charged once all have read", freed, account.Used())
 			}
 		})
 	}

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -22,7 +24,7 @@ type shaped struct {
 	of   func(rows int, x []float32, length int) (y infer.Tensor)
 }
 
-func (s *shaped) Run(ctx context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
+func (s *shaped) Run(ctx context.Context, held memory.Holder, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
 	select {
 	case <-time.After(10 * time.Millisecond):
 	case <-ctx.Done():

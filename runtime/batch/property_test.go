@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/batch"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -152,7 +154,7 @@ func compare(t *testing.T, session *ort.Session, s subject) {
 				res, err := queue.Run(ctx, req, wanted)
 				ended := ctx.Err()
 				cancel()
-				alone, release, aloneErr := session.Run(t.Context(), req.Inputs, wanted)
+				alone, release, aloneErr := session.Run(t.Context(), memory.Unbounded{}, req.Inputs, wanted)
 				switch {
 				case ended != nil && err != nil && (errors.Is(err, ended) || problem.CodeOf(err) == problem.DeadlineExceeded):
 				case problem.CodeOf(err) == problem.DeadlineExceeded: // refused before it came

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -30,6 +31,8 @@ type run struct {
 	cancel context.CancelFunc
 	joined chan struct{} // closed when the callers' inputs are not read any more
 	hold   func()        // lets the model go
+	kin    *memory.Call  // of a member; nil where nobody is charged
+	room   *room         // for the first try
 	padded bool          // its members' lengths differ
 
 	live int // members whose callers wait; under Scheduler.mu
@@ -41,6 +44,7 @@ func (r *run) prepare() {
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(r.members[0].ctx))
 	r.joined = make(chan struct{})
 	r.hold = func() {}
+	r.makeRoom()
 	if r.class.q.m.Hold != nil {
 		r.hold = r.class.q.m.Hold()
 	}
@@ -61,16 +65,19 @@ func (r *run) alone() (*Result, error) {
 	var report ended
 	defer func() { r.end(report, nil) }() // a panic goes on to the caller's own recovery
 	began := time.Now()
-	outputs, release, err := q.m.Runner.Run(it.ctx, it.inputs, r.class.wanted)
+	charged := &room{call: it.held, ahead: it.ahead}
+	outputs, release, err := q.m.Runner.Run(it.ctx, charged, it.inputs, r.class.wanted)
 	if err != nil {
 		report.refused = isRefusal(err)
-		return nil, err
+		return nil, charged.failed(err)
 	}
 	took := time.Since(began)
 	if err := q.check(outputs); err != nil {
 		release()
+		charged.Give(charged.taken)
 		return nil, err
 	}
+	release = charged.made(release)
 	q.heldAlone(it.inputs, outputs)
 	report = ended{ok: true, bytes: size(outputs), outputs: outputs}
 	timing := infer.Timing{Queue: began.Sub(it.arrived), Infer: took, BatchSize: it.rows, Rows: it.rows}
@@ -104,6 +111,7 @@ func (r *run) together() {
 			}
 		}
 		r.cancel()
+		r.room.end()
 		r.end(report, outcomes)
 		r.hold()
 	}()
@@ -139,18 +147,32 @@ func (r *run) try(members []*item, inputs []infer.Tensor, input time.Duration, o
 		inputs = ownInputs(q.m.Signature, members[0], inputs)
 	}
 	began := time.Now()
-	outputs, release, err := q.m.Runner.Run(r.ctx, inputs, r.class.wanted)
+	charged := r.takeRoom()
+	kept := false
+	defer func() {
+		if !kept {
+			charged.end()
+		}
+	}()
+	outputs, release, err := q.m.Runner.Run(r.ctx, charged, inputs, r.class.wanted)
 	took := time.Since(began)
 	if err == nil {
 		timing := &infer.Timing{Input: input, Infer: took, BatchSize: rowsOf(members)}
-		if err = r.deal(members, inputs, outputs, release, timing, outcomes); err == nil {
+		bytes := size(outputs)
+		if err = r.deal(members, inputs, outputs, charged, release, timing, outcomes); err == nil {
+			kept = true
 			q.executed(*timing)
-			return ended{ok: true, bytes: size(outputs), answers: len(members)}
+			return ended{ok: true, bytes: bytes, answers: len(members)}
 		}
 		release()
 	}
 	var wrong *misfit
 	switch {
+	case charged.short > 0:
+		for i, it := range members {
+			outcomes[i] = outcome{err: &shortage{need: charged.short*int64(it.rows)/int64(rowsOf(members)) + 1, err: err}}
+		}
+		return ended{}
 	case len(members) == 1:
 		outcomes[0] = outcome{err: err}
 		return ended{}
@@ -189,7 +211,7 @@ func (r *run) split(members []*item, inputs []infer.Tensor, outcomes []outcome, 
 // deal gives each member its rows of the outputs. An error means that they are
 // not what the members' rows make; the outputs are still the caller's then. One
 // alone has whatever the model makes of it.
-func (r *run) deal(members []*item, inputs, outputs []infer.Tensor, release func(), timing *infer.Timing, outcomes []outcome) error {
+func (r *run) deal(members []*item, inputs, outputs []infer.Tensor, charged *room, release func(), timing *infer.Timing, outcomes []outcome) error {
 	q := r.class.q
 	if len(members) == 1 {
 		if err := q.check(outputs); err != nil {
@@ -199,12 +221,15 @@ func (r *run) deal(members []*item, inputs, outputs []infer.Tensor, release func
 		return wrong
 	}
 	began := time.Now()
-	parts, release, after := q.cutOutputs(members, outputs, release)
+	parts, release, err := q.cutOutputs(r.ctx, members, outputs, charged, release)
+	if err != nil {
+		return err
+	}
 	timing.Output = time.Since(began)
 	for i, it := range members {
 		own := *timing
 		own.Queue, own.Rows = r.started.Sub(it.arrived), it.rows
-		outcomes[i] = outcome{result: &Result{Outputs: parts[i], Timing: own, Release: sync.OnceFunc(release), After: after}}
+		outcomes[i] = outcome{result: &Result{Outputs: parts[i], Timing: own, Release: sync.OnceFunc(release)}}
 	}
 	return nil
 }

@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -224,12 +226,12 @@ type counted struct {
 	t       *testing.T
 }
 
-func (c *counted) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+func (c *counted) Run(ctx context.Context, held memory.Holder, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
 	if n := c.running.Add(1); n > c.slots {
 		c.t.Errorf("%d runs in %d slots", n, c.slots)
 	}
 	defer c.running.Add(-1)
-	return c.Runner.Run(ctx, inputs, outputs)
+	return c.Runner.Run(ctx, held, inputs, outputs)
 }
 
 // caller makes calls one after the other.

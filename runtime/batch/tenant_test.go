@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -24,7 +26,7 @@ type watched struct {
 	joined *atomic.Int64
 }
 
-func (w *watched) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+func (w *watched) Run(ctx context.Context, held memory.Holder, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
 	values, err := infer.Values[float32](&inputs[0])
 	if err != nil {
 		return nil, nil, err
@@ -42,7 +44,7 @@ func (w *watched) Run(ctx context.Context, inputs []infer.Tensor, outputs []stri
 	if differ {
 		w.joined.Add(1)
 	}
-	return w.Runner.Run(ctx, inputs, outputs)
+	return w.Runner.Run(ctx, held, inputs, outputs)
 }
 
 // TestTenantsShareNoRun runs random requests of many tenants for models of every

@@ -17,13 +17,15 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // Session is one session of the model, safe for concurrent use (*ort.Session).
 type Session interface {
-	Run(ctx context.Context, inputs []infer.Tensor, outputs []string) (results []infer.Tensor, release func(), err error)
+	Run(ctx context.Context, held memory.Holder, inputs []infer.Tensor, outputs []string) (results []infer.Tensor, release func(), err error)
 	Memory() int64
 	Trim()
 	Close() error
@@ -76,14 +78,15 @@ func New(first Session, cfg Config) *Model {
 
 // Run is the Run of a session: the outputs are of the rows that were given, and
 // the errors are those of the inputs as they were given.
-func (m *Model) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+func (m *Model) Run(ctx context.Context, held memory.Holder, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
 	padded, rows, whole := m.pad(inputs)
 	k, err := m.take(ctx, shapesOf(padded))
 	if err != nil {
 		return nil, nil, err
 	}
 	defer m.put(k)
-	results, release, err := m.runOn(ctx, k, padded, outputs)
+	charged := &counted{Holder: held}
+	results, release, err := m.runOn(ctx, charged, k, padded, outputs)
 	code := problem.CodeOf(err)
 	switch {
 	case whole == rows:
@@ -94,17 +97,40 @@ func (m *Model) Run(ctx context.Context, inputs []infer.Tensor, outputs []string
 			return results, release, nil
 		}
 		release()
+		held.Give(charged.bytes)
 		m.misfit(wrong)
 	case code != problem.InvalidArgument && code != problem.PayloadTooLarge:
 		return nil, nil, err
 	}
 	// The padding may be at fault, and an error about it would be of no use.
 	// The same session: a refusal takes no other shape's.
-	results, release, err = m.runOn(ctx, k, inputs, outputs)
+	results, release, err = m.runOn(ctx, held, k, inputs, outputs)
 	if err == nil && code == problem.InvalidArgument {
 		m.Exact()
 	}
 	return results, release, err
+}
+
+// counted counts what a run's outputs are charged.
+type counted struct {
+	memory.Holder
+
+	bytes int64
+}
+
+// Take implements memory.Holder.
+func (c *counted) Take(ctx context.Context, n int64) error {
+	err := c.Holder.Take(ctx, n)
+	if err == nil {
+		c.bytes += n
+	}
+	return err //nolint:wrapcheck // the account's, as the caller sees it
+}
+
+// Give implements memory.Holder.
+func (c *counted) Give(n int64) {
+	c.Holder.Give(n)
+	c.bytes -= n
 }
 
 // Misfits has report called, once, when the model gives padded rows other outputs
@@ -136,8 +162,8 @@ func (m *Model) misfit(wrong error) {
 
 // runOn runs on one session, and on the first where that has no memory
 // to: it opened when there was little left, and the first's arena has some.
-func (m *Model) runOn(ctx context.Context, k *shapeSession, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
-	results, release, err := k.session.Run(ctx, inputs, outputs)
+func (m *Model) runOn(ctx context.Context, held memory.Holder, k *shapeSession, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+	results, release, err := k.session.Run(ctx, held, inputs, outputs)
 	if problem.CodeOf(err) != problem.PayloadTooLarge {
 		return results, release, err
 	}
@@ -148,7 +174,7 @@ func (m *Model) runOn(ctx context.Context, k *shapeSession, inputs []infer.Tenso
 	if first == k {
 		return results, release, err
 	}
-	results, release, err = first.session.Run(ctx, inputs, outputs)
+	results, release, err = first.session.Run(ctx, held, inputs, outputs)
 	if err == nil { // the next ones begin there
 		m.mu.Lock()
 		first.shapes = shapesOf(inputs)

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/bucket"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -28,7 +30,7 @@ type session struct {
 	busy    chan struct{} // runs wait here; nil does not
 }
 
-func (s *session) Run(ctx context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
+func (s *session) Run(ctx context.Context, held memory.Holder, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
 	s.mu.Lock()
 	shape := fmt.Sprint(inputs[0].Shape)
 	if n := len(s.shapes); n > 0 && s.shapes[n-1] != shape {
@@ -100,7 +102,7 @@ func rows(n, width int) []infer.Tensor {
 
 func run(t *testing.T, m *bucket.Model, in []infer.Tensor) {
 	t.Helper()
-	out, release, err := m.Run(t.Context(), in, nil)
+	out, release, err := m.Run(t.Context(), memory.Unbounded{}, in, nil)
 	if err != nil {
 		t.Errorf("%v: %v", in[0].Shape, err)
 		return
@@ -216,7 +218,7 @@ func TestCallerWhoLeavesWhileASessionOpens(t *testing.T) {
 	<-opening
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := m.Run(ctx, rows(2, 1), nil); !errors.Is(err, context.Canceled) {
+	if _, _, err := m.Run(ctx, memory.Unbounded{}, rows(2, 1), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("the waiting run: %v", err)
 	}
 	close(goOn)
@@ -266,12 +268,12 @@ func TestRefusals(t *testing.T) {
 	}}
 	m := bucket.New(s, bucket.Config{Signature: signature()})
 	run(t, m, rows(5, 1))
-	if _, _, err := m.Run(t.Context(), rows(7, 1), nil); err == nil || err.Error() != "7 rows" {
+	if _, _, err := m.Run(t.Context(), memory.Unbounded{}, rows(7, 1), nil); err == nil || err.Error() != "7 rows" {
 		t.Errorf("seven rows: %v", err)
 	}
 	s.refuses = func(int64) error { return errors.New("the device is lost") }
 	before := len(s.shapes)
-	if _, _, err := m.Run(t.Context(), rows(3, 1), nil); err == nil || len(s.shapes) != before+1 {
+	if _, _, err := m.Run(t.Context(), memory.Unbounded{}, rows(3, 1), nil); err == nil || len(s.shapes) != before+1 {
 		t.Errorf("a failure of the machine: %v after %d runs", err, len(s.shapes)-before)
 	}
 }
@@ -291,7 +293,7 @@ func TestAModelThatMixesRowsIsNotPaddedAgain(t *testing.T) {
 				m.Misfits(report)
 			}
 			for range 2 {
-				out, release, err := m.Run(t.Context(), rows(3, 1), nil)
+				out, release, err := m.Run(t.Context(), memory.Unbounded{}, rows(3, 1), nil)
 				if err != nil || !slices.Equal(out[0].Shape, []int64{1}) {
 					t.Fatalf("%v, %v", out, err)
 				}
@@ -325,8 +327,8 @@ func TestExactIsNotPadded(t *testing.T) {
 // speller answers each row with a text, of another length for each.
 type speller struct{ session }
 
-func (s *speller) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
-	_, release, err := s.session.Run(ctx, inputs, outputs)
+func (s *speller) Run(ctx context.Context, held memory.Holder, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+	_, release, err := s.session.Run(ctx, held, inputs, outputs)
 	var texts []string
 	for i := range inputs[0].Shape[0] {
 		texts = append(texts, strings.Repeat("a", int(i)))
@@ -338,7 +340,7 @@ func (s *speller) Run(ctx context.Context, inputs []infer.Tensor, outputs []stri
 func TestTextIsCut(t *testing.T) {
 	t.Parallel()
 	m := bucket.New(&speller{}, bucket.Config{Signature: signature()})
-	out, release, err := m.Run(t.Context(), rows(3, 1), nil)
+	out, release, err := m.Run(t.Context(), memory.Unbounded{}, rows(3, 1), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

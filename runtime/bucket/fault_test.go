@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/bucket"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -71,7 +73,7 @@ func TestRefusedRequestsTakeNoSessions(t *testing.T) {
 	}
 	refuse = true
 	for _, n := range []int{3, 5, 6, 7} {
-		if _, _, err := m.Run(t.Context(), rows(n, 1), nil); err == nil {
+		if _, _, err := m.Run(t.Context(), memory.Unbounded{}, rows(n, 1), nil); err == nil {
 			t.Error("not refused")
 		}
 	}
@@ -93,7 +95,7 @@ func TestOpenerLeaves(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan error)
 	go func() {
-		_, _, err := m.Run(ctx, rows(2, 1), nil)
+		_, _, err := m.Run(ctx, memory.Unbounded{}, rows(2, 1), nil)
 		left <- err
 	}()
 	<-opening
@@ -117,7 +119,7 @@ func TestOrderOfInputs(t *testing.T) {
 	a := append(rows(1, 1), z)
 	b := []infer.Tensor{a[1], a[0]}
 	for _, in := range [][]infer.Tensor{a, b} {
-		_, release, err := m.Run(t.Context(), in, nil)
+		_, release, err := m.Run(t.Context(), memory.Unbounded{}, in, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +136,7 @@ func TestRowsOfNothing(t *testing.T) {
 	s := &session{}
 	m := bucket.New(s, bucket.Config{Signature: signature()})
 	in := []infer.Tensor{{Name: "x", DataType: infer.FP32, Shape: []int64{1<<29 + 1, 0}}}
-	_, release, err := m.Run(t.Context(), in, nil)
+	_, release, err := m.Run(t.Context(), memory.Unbounded{}, in, nil)
 	if err == nil {
 		release()
 	}

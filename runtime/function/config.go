@@ -49,14 +49,14 @@ type config struct {
 	Concurrency int      `env:"MODELSERVE_CONCURRENCY"`               // runs of one model at once; 0 is one for each processor, or 4 on a GPU
 	Queue       int      `env:"MODELSERVE_QUEUE" envDefault:"256"`    // requests that may wait for a run of one model
 
-	Memory      env.Size `env:"MODELSERVE_MEMORY"`       // bytes that models may take, with what their runs compute; 0 is half of what the process may have, or of the machine
+	Memory      env.Size `env:"MODELSERVE_MEMORY"`       // bytes that models may take, with what their runs compute; 0 is half of what the process may have, or of the machine; seven sixteenths where MODELSERVE_MODELS are fixed
 	MemoryLimit env.Size `env:"MODELSERVE_MEMORY_LIMIT"` // bytes that the process may have, where no control group says so: the local platform sets it; 0 is no such limit
 
 	MaxLoaded int `env:"MODELSERVE_MAX_LOADED" envDefault:"64"` // model versions in memory at once
 
 	LoadTimeout time.Duration `env:"MODELSERVE_LOAD_TIMEOUT" envDefault:"5m"`     // for one model to be fetched, verified and loaded
 	MaxBody     env.Size      `env:"MODELSERVE_MAX_BODY" envDefault:"32MiB"`      // bytes of one body or gRPC message, decompressed; less where six of them are more than a tenant may hold
-	MaxOutput   env.Size      `env:"MODELSERVE_MAX_OUTPUT" envDefault:"256MiB"`   // bytes of one answer; less where two of them are more than a tenant may hold
+	MaxOutput   env.Size      `env:"MODELSERVE_MAX_OUTPUT" envDefault:"256MiB"`   // bytes of one answer; less where two and a quarter of them are more than a tenant may hold
 	MaxPixels   int64         `env:"MODELSERVE_MAX_PIXELS" envDefault:"64000000"` // pixels of one image; less where 6 bytes for each are more than a tenant may hold
 	Inflight    env.Size      `env:"MODELSERVE_MAX_INFLIGHT"`                     // bytes that all requests hold at once: bodies, what is decoded of them, and answers until they are written; a tenant has half of it at most; 0 is three eighths of what the process may have, or an eighth of the machine
 	BodyTimeout time.Duration `env:"MODELSERVE_BODY_TIMEOUT" envDefault:"30s"`    // that a client may keep a body waiting, and a second more for each 16 KiB that have come

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -187,7 +189,7 @@ func TestSessionsOfAFileThatIsGone(t *testing.T) {
 			for rows := 1; rows <= 3; rows += 2 {
 				values := make([]float32, 2*rows)
 				values[2*rows-1] = 5
-				out, release, err := model.Run(t.Context(), []infer.Tensor{infer.NewTensor("x", []int64{int64(rows), 2}, values)}, nil)
+				out, release, err := model.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{infer.NewTensor("x", []int64{int64(rows), 2}, values)}, nil)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -76,13 +76,14 @@ func (c *config) fixed() budget {
 }
 
 // fit has the largest body, answer and picture fit into what one tenant may hold: a body
-// six times (serve), an answer as it is and as it is sent, and beside a body and its
-// decoding a picture of 6 bytes a pixel, which JPEGs take.
+// six times (serve), an answer as it is, in a buffer that is a quarter larger at most,
+// and as it is sent, and beside a body and its decoding a picture of 6 bytes a pixel,
+// which JPEGs take.
 func (c *config) fit(b budget) budget {
-	const bodies, answers, pixel = 6, 2, 6
+	const bodies, pixel = 6, 6
 	share := b.calls / 2
 	b.maxBody = min(int64(c.MaxBody), share/bodies)
-	b.maxOutput = min(int64(c.MaxOutput), share/answers)
+	b.maxOutput = min(int64(c.MaxOutput), share/9*4)
 	b.maxPixels = min(c.MaxPixels, (share-2*b.maxBody)/pixel)
 	return b
 }

@@ -56,11 +56,11 @@ func TestBudgetsPartsAreWhatThereIs(t *testing.T) {
 		want                 budget
 	}{
 		"a pool":               {4 * gib, 0, 0, false, budget{models: 2 * gib, calls: 1536 * mib, maxBody: 32 * mib, maxOutput: 256 * mib, maxPixels: 64_000_000}},
-		"a pool of 2 GiB":      {2 * gib, 0, 0, false, budget{models: gib, calls: 768 * mib, maxBody: 32 * mib, maxOutput: 192 * mib, maxPixels: 320 * mib / 6}},
-		"a function of images": {2 * gib, 0, 0, true, budget{models: 896 * mib, calls: 896 * mib, maxBody: 32 * mib, maxOutput: 224 * mib, maxPixels: 64_000_000}},
-		"a small function":     {256 * mib, 0, 0, false, budget{models: 128 * mib, calls: 96 * mib, maxBody: 8 * mib, maxOutput: 24 * mib, maxPixels: 32 * mib / 6}},
+		"a pool of 2 GiB":      {2 * gib, 0, 0, false, budget{models: gib, calls: 768 * mib, maxBody: 32 * mib, maxOutput: 384 * mib / 9 * 4, maxPixels: 320 * mib / 6}},
+		"a function of images": {2 * gib, 0, 0, true, budget{models: 896 * mib, calls: 896 * mib, maxBody: 32 * mib, maxOutput: 448 * mib / 9 * 4, maxPixels: 64_000_000}},
+		"a small function":     {256 * mib, 0, 0, false, budget{models: 128 * mib, calls: 96 * mib, maxBody: 8 * mib, maxOutput: 48 * mib / 9 * 4, maxPixels: 32 * mib / 6}},
 		"less for models":      {4 * gib, gib, 0, false, budget{models: gib, calls: 2560 * mib, maxBody: 32 * mib, maxOutput: 256 * mib, maxPixels: 64_000_000}},
-		"more for models":      {4 * gib, 3 * gib, 0, false, budget{models: 3 * gib, calls: 512 * mib, maxBody: 32 * mib, maxOutput: 128 * mib, maxPixels: 192 * mib / 6}},
+		"more for models":      {4 * gib, 3 * gib, 0, false, budget{models: 3 * gib, calls: 512 * mib, maxBody: 32 * mib, maxOutput: 256 * mib / 9 * 4, maxPixels: 192 * mib / 6}},
 		"more for requests":    {4 * gib, 0, 2 * gib, false, budget{models: 1536 * mib, calls: 2 * gib, maxBody: 32 * mib, maxOutput: 256 * mib, maxPixels: 64_000_000}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestBudgetsPartsAreWhatThereIs(t *testing.T) {
 			if got.models+got.calls > int64(tc.limit)/8*7 || got.heap < got.calls || got.heap > int64(tc.limit) {
 				t.Errorf("%+v is more than %d bytes", got, tc.limit)
 			}
-			if share := got.calls / 2; 6*got.maxBody > share || 2*got.maxOutput > share || 2*got.maxBody+6*got.maxPixels > share {
+			if share := got.calls / 2; 6*got.maxBody > share || 9*got.maxOutput/4 > share || 2*got.maxBody+6*got.maxPixels > share {
 				t.Errorf("the largest of %+v do not fit into %d bytes", got, share)
 			}
 			got.heap, got.why = 0, ""

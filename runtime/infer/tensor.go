@@ -10,7 +10,11 @@
 // binary tensor data, classification-free parameters and statistics extensions.
 package infer
 
-import "time"
+import (
+	"time"
+
+	"github.com/modelserveai/modelserve/internal/memory"
+)
 
 // DataType is a V2 tensor data type by its protocol name.
 type DataType string
@@ -90,6 +94,9 @@ type Request struct {
 	Tenant   string        // who pays; set by the server from the gateway's header, never from a body
 
 	Parameters Parameters // the rest of the request's parameters
+
+	// Held is what the memory of its outputs is charged to; nil is nobody.
+	Held *memory.Call
 }
 
 // RequestedOutput names one output wanted, and how it is wanted on REST.
@@ -110,10 +117,6 @@ type Response struct {
 
 	// OnRelease, when set, returns the outputs' memory to its owner.
 	OnRelease func()
-
-	// After, when set, has what it is given called when the outputs' memory is free,
-	// which may be later: others read rows of the same run. It is called before Release.
-	After func(func())
 }
 
 // Release gives the outputs' memory back; they must not be used after it.

@@ -6,7 +6,7 @@ import (
 	"unsafe"
 )
 
-// buffers hands out memory for outputs in powers of two and takes it back, so
+// buffers hands out memory for outputs in quarters of powers of two and takes it back, so
 // that a model's answers do not cost the collector their size each time. What
 // lies unused is the collector's to free.
 //
@@ -14,14 +14,27 @@ import (
 // somebody's answer: nothing of it may be seen by whoever gets it next.
 type buffers struct {
 	poison  byte // what blank memory holds; 0 outside of tests
-	classes [maxClass - minClass + 1]sync.Pool
+	classes [quarters*(maxPower-minPower) + 1]sync.Pool
 }
 
 // Classes go from 64 bytes to 64 MiB; what is larger is allocated each time.
 const (
-	minClass = 6
-	maxClass = 26
+	minPower = 6
+	maxPower = 26
+	quarters = 4
 )
+
+// classOf is the class of n bytes, -1 for none, and the size of its buffers.
+func classOf(n int) (class, size int) {
+	n = max(n, 1<<minPower)
+	if n > 1<<maxPower {
+		return -1, (n + 7) &^ 7
+	}
+	power := bits.Len(uint(n)) - 1
+	quarter := 1 << power / quarters
+	more := (n - 1<<power + quarter - 1) / quarter
+	return quarters*(power-minPower) + more, 1<<power + more*quarter
+}
 
 // buffer is memory aligned for every element type.
 type buffer struct {
@@ -54,22 +67,24 @@ func (p *buffers) fill(data []byte) {
 // take returns a buffer of at least n bytes, whose contents are left from
 // before: its caller writes all of the n.
 func (p *buffers) take(n int) *buffer {
-	class := max(bits.Len(uint(max(n, 1)-1)), minClass)
-	if class > maxClass {
-		return &buffer{words: make([]uint64, (n+7)/8), class: -1}
+	class, size := classOf(n)
+	if class >= 0 {
+		if b, ok := p.classes[class].Get().(*buffer); ok {
+			return b
+		}
 	}
-	if b, ok := p.classes[class-minClass].Get().(*buffer); ok {
-		return b
-	}
-	return &buffer{words: make([]uint64, 1<<(class-3)), class: class}
+	return &buffer{words: make([]uint64, size/8), class: class}
 }
 
 func (p *buffers) put(b *buffer) {
 	if b.class >= 0 {
 		b.used = true
-		p.classes[b.class-minClass].Put(b)
+		p.classes[b.class].Put(b)
 	}
 }
+
+// size is the bytes that it takes.
+func (b *buffer) size() int64 { return 8 * int64(len(b.words)) }
 
 // bytes views the first n bytes.
 func (b *buffer) bytes(n int) []byte {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -32,6 +33,9 @@ type call struct {
 	copies  []*buffer // of inputs that were not aligned
 	wanted  []string
 	buffers []*buffer // of outputs, where they have one
+
+	held    memory.Holder // what outputs are charged to
+	charged int64         // of this run
 
 	shrink     bool   // what a device keeps for runs, after this one
 	terminate  func() // stops the run
@@ -101,6 +105,7 @@ func (c *call) finish() {
 	clear(c.copies)
 	clear(c.buffers)
 	c.copies, c.buffers, c.wanted = c.copies[:0], c.buffers[:0], nil
+	c.held, c.charged = nil, 0
 	c.pinner.Unpin()
 	if !c.s.calls.put(c) {
 		c.free()

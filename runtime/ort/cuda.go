@@ -19,6 +19,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -264,7 +266,7 @@ func (l *Library) probe(opts Options) error {
 	two := []byte{0, 0, 0, 0x40}
 	x := infer.Tensor{Name: "x", DataType: infer.FP32, Shape: []int64{1, 1, 2, 2}, Data: slices.Repeat(one, 4)}
 	for range 2 { // outputs are allocated by the first run and given to the second
-		out, release, err := s.Run(ctx, []infer.Tensor{x}, nil)
+		out, release, err := s.Run(ctx, memory.Unbounded{}, []infer.Tensor{x}, nil)
 		if err != nil {
 			return errors.Join(err, s.Close())
 		}

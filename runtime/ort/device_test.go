@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/problem"
@@ -156,13 +158,13 @@ func TestBoundRuns(t *testing.T) {
 			if err := bound.Bind(); err != nil {
 				t.Fatal(err)
 			}
-			want, releaseWant, err := plain.Run(t.Context(), samples(name), nil)
+			want, releaseWant, err := plain.Run(t.Context(), memory.Unbounded{}, samples(name), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer releaseWant()
 			for range 3 { // outputs are allocated by ONNX Runtime at first, and staged from then on
-				got, release, err := bound.Run(t.Context(), samples(name), nil)
+				got, release, err := bound.Run(t.Context(), memory.Unbounded{}, samples(name), nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -215,7 +217,7 @@ func TestBoundRunsOfEveryKind(t *testing.T) {
 			t.Parallel()
 			s := bound(t, tc.model)
 			for range 3 {
-				got, release, err := s.Run(t.Context(), []infer.Tensor{tc.input}, nil)
+				got, release, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{tc.input}, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -230,7 +232,7 @@ func TestBoundRunsOfEveryKind(t *testing.T) {
 		t.Parallel()
 		s := bound(t, onnxtest.NonZero())
 		for _, in := range [][]float32{{0, 1, 0, 1}, {1, 1, 1, 1}, {0, 0, 0, 0}} {
-			out, release, err := s.Run(t.Context(), []infer.Tensor{floats("x", []int64{4}, in...)}, nil)
+			out, release, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{floats("x", []int64{4}, in...)}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -249,10 +251,10 @@ func TestBoundRunsOfEveryKind(t *testing.T) {
 		s := bound(t, onnxtest.Slow(20_000)) // tens of seconds
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
-		if _, _, err := s.Run(ctx, []infer.Tensor{square(256)}, nil); !errors.Is(err, context.DeadlineExceeded) {
+		if _, _, err := s.Run(ctx, memory.Unbounded{}, []infer.Tensor{square(256)}, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Run: %v", err)
 		}
-		_, release, err := s.Run(t.Context(), []infer.Tensor{square(1)}, nil)
+		_, release, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{square(1)}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -262,11 +264,11 @@ func TestBoundRunsOfEveryKind(t *testing.T) {
 		t.Parallel()
 		s := bound(t, onnxtest.Scale(2, 3))
 		for range 2 {
-			_, _, err := s.Run(t.Context(), []infer.Tensor{floats("x", []int64{1, 3}, 1, 2, 3)}, nil)
+			_, _, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{floats("x", []int64{1, 3}, 1, 2, 3)}, nil)
 			if problem.CodeOf(err) != problem.InvalidArgument {
 				t.Errorf("Run: %v", err)
 			}
-			_, release, err := s.Run(t.Context(), []infer.Tensor{floats("x", []int64{1, 2}, 1, 2)}, nil)
+			_, release, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{floats("x", []int64{1, 2}, 1, 2)}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

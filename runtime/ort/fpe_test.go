@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
@@ -68,7 +70,7 @@ func overflows[T int8 | int16 | int32 | int64](t *testing.T, l *ort.Library, d i
 						t.Fatal(err)
 					}
 					t.Cleanup(func() { s.Close() })
-					out, release, err := s.Run(t.Context(), []infer.Tensor{
+					out, release, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{
 						infer.NewTensor("x", []int64{int64(len(x))}, x), infer.NewTensor("b", []int64{int64(len(b))}, b),
 					}, nil)
 					if err != nil {
@@ -115,7 +117,7 @@ func refusesZero[T int8 | int16 | int32 | int64 | uint8 | uint32 | uint64](t *te
 			"one by one": {{1, 2, 3}, {1, 0, 3}},
 			"zero":       {{0}, {0}},
 		} {
-			_, _, err := s.Run(t.Context(), []infer.Tensor{
+			_, _, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{
 				infer.NewTensor("x", []int64{int64(len(in[0]))}, in[0]), infer.NewTensor("b", []int64{int64(len(in[1]))}, in[1]),
 			}, nil)
 			if err == nil || !strings.Contains(err.Error(), "zero") {

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -47,14 +49,14 @@ func TestRunCancelled(t *testing.T) {
 			ctx, cancel := end.context()
 			defer cancel()
 			begin := time.Now()
-			_, release, err := s.Run(ctx, []infer.Tensor{square(256)}, nil)
+			_, release, err := s.Run(ctx, memory.Unbounded{}, []infer.Tensor{square(256)}, nil)
 			if !errors.Is(err, end.want) || release != nil {
 				t.Errorf("Run: %v", err)
 			}
 			if took := time.Since(begin); took > 5*time.Second {
 				t.Errorf("Run returned after %v", took)
 			}
-			out, release, err := s.Run(t.Context(), []infer.Tensor{square(1)}, nil) // it is usable still
+			out, release, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{square(1)}, nil) // it is usable still
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,7 +80,7 @@ func TestCloseDuringRuns(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for first := true; ; first = false {
-				_, release, err := s.Run(t.Context(), []infer.Tensor{square(64)}, nil)
+				_, release, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{square(64)}, nil)
 				if first {
 					started <- struct{}{}
 				}
@@ -125,7 +127,7 @@ func TestConcurrentRuns(t *testing.T) {
 					in.Data = append(in.Data, floats("", nil, v, -v).Data...)
 					want.Data = append(want.Data, floats("", nil, 3*v, -3*v).Data...)
 				}
-				out, release, err := s.Run(t.Context(), []infer.Tensor{in}, nil)
+				out, release, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{in}, nil)
 				if err != nil {
 					t.Error(err)
 					return
@@ -201,7 +203,7 @@ func TestMain(m *testing.M) {
 	case "cycles":
 		exitOn(cycles())
 	case "memory":
-		exitOn(memory())
+		exitOn(measured())
 	case "quiet":
 		exitOn(quiet())
 	}
@@ -283,14 +285,14 @@ func loadOnce(l *ort.Library, path string) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	for range 2 {
-		_, release, err := s.Run(ctx, []infer.Tensor{square(64)}, nil)
+		_, release, err := s.Run(ctx, memory.Unbounded{}, []infer.Tensor{square(64)}, nil)
 		if err != nil {
 			return err
 		}
 		release()
 	}
 	// A run and a load that fail must free what they had made too.
-	if _, _, err := s.Run(ctx, []infer.Tensor{square(2), square(2)}, nil); err == nil {
+	if _, _, err := s.Run(ctx, memory.Unbounded{}, []infer.Tensor{square(2), square(2)}, nil); err == nil {
 		return errors.New("an input given twice was accepted")
 	}
 	if _, err := l.Open(path+".missing", ort.Options{}); err == nil {
@@ -351,7 +353,7 @@ func quiet() error {
 		if err != nil {
 			return err
 		}
-		_, release, err := s.Run(context.Background(), samples(shipped[1]), nil)
+		_, release, err := s.Run(context.Background(), memory.Unbounded{}, samples(shipped[1]), nil)
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,8 @@ package ort_test
 import (
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modelserveai/modelserve/problem"
@@ -98,7 +100,7 @@ func TestRunsThatFitAloneWaitForEachOther(t *testing.T) {
 	for range 4 {
 		group.Go(func() error {
 			for range 5 {
-				_, release, err := s.Run(ctx, []infer.Tensor{infer.NewTensor("shape", []int64{1}, []int64{12 * mib})}, nil)
+				_, release, err := s.Run(ctx, memory.Unbounded{}, []infer.Tensor{infer.NewTensor("shape", []int64{1}, []int64{12 * mib})}, nil)
 				if err != nil {
 					return err
 				}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/internal/locale"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
@@ -29,7 +31,7 @@ func lower(locale *string) onnxtest.Model {
 // lowered runs a model of lower.
 func lowered(t *testing.T, s *ort.Session, text string) string {
 	t.Helper()
-	out, release, err := s.Run(t.Context(), []infer.Tensor{infer.NewBytes("x", []int64{1}, text)}, nil)
+	out, release, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{infer.NewBytes("x", []int64{1}, text)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

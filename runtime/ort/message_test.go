@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
@@ -25,7 +27,7 @@ func TestMessagesHoldNothingOfTheBuild(t *testing.T) {
 		"a reshape":              {onnxtest.Reshape(3), infer.NewTensor("x", []int64{1, 2}, []float32{1, 2}), ""},
 	} {
 		s := load(t, l, tc.model.Write(t))
-		_, _, err := s.Run(t.Context(), []infer.Tensor{tc.in}, nil)
+		_, _, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{tc.in}, nil)
 		if problem.CodeOf(err) != problem.InvalidArgument || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "onnxruntime_src") {
 			t.Errorf("%s: %v", name, err)
 		}

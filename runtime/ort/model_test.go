@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -79,12 +81,12 @@ func TestOptimizedModelsGiveTheSameBytes(t *testing.T) {
 			if diff := cmp.Diff(plain.Signature(), optimised.Signature()); diff != "" {
 				t.Errorf("signature: %s", diff)
 			}
-			want, releaseWant, err := plain.Run(t.Context(), samples(name), nil)
+			want, releaseWant, err := plain.Run(t.Context(), memory.Unbounded{}, samples(name), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer releaseWant()
-			got, release, err := optimised.Run(t.Context(), samples(name), nil)
+			got, release, err := optimised.Run(t.Context(), memory.Unbounded{}, samples(name), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -198,7 +200,7 @@ func TestOutputsThatAreNoTensorsAreLeftOut(t *testing.T) {
 	if left := s.LeftOut(); len(left) != 1 || !strings.Contains(left[0].Error(), `output "y" is a sequence`) {
 		t.Errorf("left out: %v", left)
 	}
-	out, release, err := s.Run(t.Context(), []infer.Tensor{floats("x", []int64{2}, 1, 2)}, nil)
+	out, release, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{floats("x", []int64{2}, 1, 2)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +228,7 @@ func TestExternalData(t *testing.T) {
 	}
 	for _, p := range []string{path, optimised} {
 		s := load(t, l, p)
-		out, release, err := s.Run(t.Context(), []infer.Tensor{floats("x", []int64{1, 2}, 1, 2)}, nil)
+		out, release, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{floats("x", []int64{1, 2}, 1, 2)}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -293,7 +295,7 @@ func BenchmarkRun(b *testing.B) {
 	defer cancel()
 	b.ReportAllocs()
 	for b.Loop() {
-		_, release, err := s.Run(ctx, in, nil)
+		_, release, err := s.Run(ctx, memory.Unbounded{}, in, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -308,7 +310,7 @@ func BenchmarkRecognize(b *testing.B) {
 	in.Data = bytes.Repeat(binary.LittleEndian.AppendUint32(nil, 0x3f000000), 3*48*320)
 	b.ReportAllocs()
 	for b.Loop() {
-		_, release, err := s.Run(b.Context(), []infer.Tensor{in}, nil)
+		_, release, err := s.Run(b.Context(), memory.Unbounded{}, []infer.Tensor{in}, nil)
 		if err != nil {
 			b.Fatal(err)
 		}

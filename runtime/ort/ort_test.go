@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/problem"
@@ -110,7 +112,7 @@ func TestRunEveryDataType(t *testing.T) {
 				want := in
 				want.Name = "y"
 				for range 3 { // the first run learns the shape, the next preallocate
-					out, release, err := s.Run(t.Context(), []infer.Tensor{in}, nil)
+					out, release, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{in}, nil)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -172,7 +174,7 @@ func TestRunRefusesWhatDoesNotFit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, release, err := tc.s.Run(t.Context(), tc.inputs, tc.outputs)
+			_, release, err := tc.s.Run(t.Context(), memory.Unbounded{}, tc.inputs, tc.outputs)
 			var e *ort.Error
 			if !errors.As(err, &e) || e.Code != ort.CodeInvalidArgument || problem.CodeOf(err) != problem.InvalidArgument ||
 				err.Error() != tc.want || release != nil {
@@ -182,7 +184,7 @@ func TestRunRefusesWhatDoesNotFit(t *testing.T) {
 	}
 	t.Run("shape, by ONNX Runtime", func(t *testing.T) {
 		t.Parallel()
-		_, _, err := s.Run(t.Context(), []infer.Tensor{floats("x", []int64{1, 3}, 1, 2, 3)}, nil)
+		_, _, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{floats("x", []int64{1, 3}, 1, 2, 3)}, nil)
 		var e *ort.Error
 		if !errors.As(err, &e) || problem.CodeOf(err) != problem.InvalidArgument {
 			t.Errorf("Run: %v", err)
@@ -192,7 +194,7 @@ func TestRunRefusesWhatDoesNotFit(t *testing.T) {
 		t.Parallel()
 		detect := load(t, l, model(t, shipped[0]))
 		in := floats("x", []int64{1, 3, 33, 33}, make([]float32, 3*33*33)...)
-		_, _, err := detect.Run(t.Context(), []infer.Tensor{in}, nil)
+		_, _, err := detect.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{in}, nil)
 		if problem.CodeOf(err) != problem.InvalidArgument || !strings.Contains(err.Error(), "the model does not run on these inputs") {
 			t.Errorf("Run: %v", err)
 		}
@@ -202,10 +204,10 @@ func TestRunRefusesWhatDoesNotFit(t *testing.T) {
 func TestRunUnalignedInput(t *testing.T) {
 	t.Parallel()
 	s := load(t, open(t), onnxtest.Identity(onnxtest.Double, "n").Write(t))
-	memory := make([]byte, 17)
-	data := memory[1:]
+	aligned := make([]byte, 17)
+	data := aligned[1:]
 	copy(data, sample(infer.FP64, 2))
-	out, release, err := s.Run(t.Context(), []infer.Tensor{{Name: "x", DataType: infer.FP64, Shape: []int64{2}, Data: data}}, nil)
+	out, release, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{{Name: "x", DataType: infer.FP64, Shape: []int64{2}, Data: data}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +230,7 @@ func TestRunShapeThatDependsOnData(t *testing.T) {
 		{[]float32{1, 0, 0, 0}, []int64{1, 1}},
 	} {
 		for range 2 {
-			out, release, err := s.Run(t.Context(), []infer.Tensor{floats("x", []int64{4}, tc.in...)}, nil)
+			out, release, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{floats("x", []int64{4}, tc.in...)}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -244,7 +246,7 @@ func TestRunWithoutInputs(t *testing.T) {
 	t.Parallel()
 	s := load(t, open(t), onnxtest.Constant(2.5).Write(t))
 	for range 2 {
-		out, release, err := s.Run(t.Context(), nil, nil)
+		out, release, err := s.Run(t.Context(), memory.Unbounded{}, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,7 +274,7 @@ func TestRunOptionalInput(t *testing.T) {
 		{[]infer.Tensor{floats("x", []int64{1, 1}, 1)}, 11},
 		{[]infer.Tensor{floats("offset", []int64{1}, 5), floats("x", []int64{1, 1}, 1)}, 6},
 	} {
-		out, release, err := s.Run(t.Context(), tc.inputs, []string{"y"})
+		out, release, err := s.Run(t.Context(), memory.Unbounded{}, tc.inputs, []string{"y"})
 		if err != nil {
 			t.Fatal(err)
 		}

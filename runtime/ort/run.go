@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -22,7 +23,8 @@ import (
 //
 // The outputs are valid until release is called; calling it twice is safe, and
 // never calling it costs only the reuse of their memory. release is nil when
-// Run fails.
+// Run fails. What the outputs take is charged to held before it is allocated, and is
+// the caller's to give back, after release; of a Run that fails nothing stays charged.
 //
 // When ctx ends, ONNX Runtime is asked to stop; it checks that between two
 // operators, and Run returns ctx.Err() then. The session stays usable. Inputs that do not
@@ -30,11 +32,11 @@ import (
 // problem.InvalidArgument over the *Error; those that there is no memory for,
 // problem.PayloadTooLarge; a GPU that fails, problem.ModelFailed. What finds no memory
 // beside other runs of the session is run again when these have ended, alone.
-func (s *Session) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
-	results, release, beside, err := s.inTurn(ctx, 1, inputs, outputs)
+func (s *Session) Run(ctx context.Context, held memory.Holder, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+	results, release, beside, err := s.inTurn(ctx, 1, held, inputs, outputs)
 	var native *Error // an output that is larger than may be is none
 	if beside && problem.CodeOf(err) == problem.PayloadTooLarge && errors.As(err, &native) {
-		results, release, _, err = s.inTurn(ctx, allTurns, inputs, outputs)
+		results, release, _, err = s.inTurn(ctx, allTurns, held, inputs, outputs)
 	}
 	return results, release, err
 }
@@ -44,7 +46,7 @@ const allTurns = 1 << 30
 
 // inTurn runs with so many of the session's turns. beside is whether others ran at the
 // same time.
-func (s *Session) inTurn(ctx context.Context, turns int64, inputs []infer.Tensor, outputs []string) (results []infer.Tensor, release func(), beside bool, err error) {
+func (s *Session) inTurn(ctx context.Context, turns int64, held memory.Holder, inputs []infer.Tensor, outputs []string) (results []infer.Tensor, release func(), beside bool, err error) {
 	if err := s.turns.Acquire(ctx, turns); err != nil {
 		return nil, nil, false, err //nolint:wrapcheck // ctx's own
 	}
@@ -52,12 +54,12 @@ func (s *Session) inTurn(ctx context.Context, turns int64, inputs []infer.Tensor
 	others := s.begun.Add(1) - 1
 	beside = others > s.ended.Load()
 	defer s.ended.Add(1)
-	results, release, err = s.once(ctx, inputs, outputs)
+	results, release, err = s.once(ctx, held, inputs, outputs)
 	return results, release, beside || s.begun.Load() > others+1, err
 }
 
 // once runs the model once.
-func (s *Session) once(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+func (s *Session) once(ctx context.Context, held memory.Holder, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
@@ -77,6 +79,7 @@ func (s *Session) once(ctx context.Context, inputs []infer.Tensor, outputs []str
 		return nil, nil, err
 	}
 	defer c.finish()
+	c.held = held
 	if err = c.setInputs(inputs); err == nil {
 		err = c.setOutputs(outputs)
 	}
@@ -94,6 +97,7 @@ func (s *Session) once(ctx context.Context, inputs []infer.Tensor, outputs []str
 	}
 	if err != nil {
 		c.dropBuffers()
+		c.uncharge()
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
 		}
@@ -127,24 +131,26 @@ func (s *Session) failure(err error) error {
 func (c *call) run(ctx context.Context, key []byte, inputs []infer.Tensor) (*answer, error) {
 	known := c.s.shapes.get(key)
 	if known != nil {
-		err := c.preallocate(known)
+		err := c.preallocate(ctx, known)
 		if err == nil {
 			err = c.start(ctx, inputs)
 		}
 		if err == nil {
-			return c.answer(known)
+			return c.answer(ctx, known)
 		}
-		if ctx.Err() != nil {
+		var native *Error // else there is no room for the outputs
+		if ctx.Err() != nil || !errors.As(err, &native) {
 			return nil, err
 		}
 		// Either the run is wrong or the shapes were: without them it fails
 		// again, or proves that they depend on the data.
 		c.dropBuffers()
+		c.uncharge()
 	}
 	if err := c.start(ctx, inputs); err != nil {
 		return nil, err
 	}
-	a, err := c.answer(nil)
+	a, err := c.answer(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +179,19 @@ func (c *call) start(ctx context.Context, inputs []infer.Tensor) error {
 
 // preallocate offers ONNX Runtime memory for the outputs whose shape is known.
 // It need not use it: see collect in bridge_call.c.
-func (c *call) preallocate(known []knownShape) error {
+func (c *call) preallocate(ctx context.Context, known []knownShape) error {
+	sum := int64(0)
+	for i := range known {
+		if known[i].dims != nil {
+			if err := c.admitOutput(int64(known[i].bytes)); err != nil {
+				return err
+			}
+			sum += buffersSize(known[i].bytes)
+		}
+	}
+	if err := c.charge(ctx, sum); err != nil {
+		return err
+	}
 	for i := range known {
 		k, slot := &known[i], &c.outputs()[i]
 		if k.dims == nil {
@@ -181,9 +199,6 @@ func (c *call) preallocate(known []knownShape) error {
 		}
 		if err := setShape(slot, k.dims); err != nil {
 			return fmt.Errorf("output %q: %w", c.wanted[i], err)
-		}
-		if err := c.admitOutput(int64(k.bytes)); err != nil {
-			return err
 		}
 		b := c.s.lib.buffers.blank(k.bytes)
 		c.buffers[i] = b
@@ -194,6 +209,34 @@ func (c *call) preallocate(known []knownShape) error {
 	}
 	return nil
 }
+
+// buffersSize is what a buffer of n bytes takes.
+func buffersSize(n int) int64 {
+	_, size := classOf(n)
+	return int64(size)
+}
+
+// charge takes n bytes for outputs.
+func (c *call) charge(ctx context.Context, n int64) error {
+	if n == 0 {
+		return nil
+	}
+	if err := c.held.Take(ctx, n); err != nil {
+		return err //nolint:wrapcheck // the account's, as the caller sees it
+	}
+	c.charged += n
+	return nil
+}
+
+func (c *call) give(n int64) {
+	if n > 0 {
+		c.held.Give(n)
+		c.charged -= n
+	}
+}
+
+// uncharge gives back what was charged for outputs that nobody gets.
+func (c *call) uncharge() { c.give(c.charged) }
 
 // dropBuffers takes the outputs' memory from the slots.
 func (c *call) dropBuffers() {
@@ -240,7 +283,11 @@ func (a *answer) release() {
 // answer gathers the outputs: those that were written into their buffers are
 // there, the others are copied from where ONNX Runtime has them. The buffers
 // are the answer's from then on.
-func (c *call) answer(known []knownShape) (*answer, error) {
+func (c *call) answer(ctx context.Context, known []knownShape) (*answer, error) {
+	elsewhere, err := c.measure(ctx)
+	if err != nil {
+		return nil, err
+	}
 	a := &answer{lib: c.s.lib}
 	a.tensors, a.held = a.tensors2[:0], a.held2[:0]
 	dims := a.dims8[:0]
@@ -254,13 +301,14 @@ func (c *call) answer(known []knownShape) (*answer, error) {
 			})
 			continue
 		}
-		c.dropBuffer(i)
-		t, err := c.read(i)
+		t, err := c.read(i, &elsewhere[i])
 		if err != nil {
 			return nil, fmt.Errorf("output %q: %w", name, err)
 		}
-		t.Name = name
 		a.tensors = append(a.tensors, t)
+	}
+	for i := range elsewhere {
+		c.give(elsewhere[i].beside)
 	}
 	a.held = append(a.held, c.buffers...)
 	clear(c.buffers)

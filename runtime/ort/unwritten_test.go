@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/problem"
@@ -175,7 +177,7 @@ func TestAnAnswerIsWhatTheModelGave(t *testing.T) {
 					for _, w := range want {
 						names = append(names, w.Name)
 					}
-					got, release, err := s.Run(t.Context(), inputs, names)
+					got, release, err := s.Run(t.Context(), memory.Unbounded{}, inputs, names)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -259,7 +261,7 @@ func unwritten() error {
 	empty := func(name string, shape ...int64) infer.Tensor {
 		return infer.Tensor{Name: name, DataType: infer.Uint8, Shape: shape, Data: []byte{}}
 	}
-	out, release, err := s.Run(context.Background(), []infer.Tensor{empty("a", 2, 0), empty("b", 0, 2)}, nil)
+	out, release, err := s.Run(context.Background(), memory.Unbounded{}, []infer.Tensor{empty("a", 2, 0), empty("b", 0, 2)}, nil)
 	if err != nil {
 		return err
 	}
@@ -295,7 +297,7 @@ func TestARunSeesNothingOfAnEarlierOne(t *testing.T) {
 				if full {
 					inputs[2], inputs[3] = upTo(3), noughts("d", 1)
 				}
-				out, release, err := s.Run(t.Context(), inputs, nil)
+				out, release, err := s.Run(t.Context(), memory.Unbounded{}, inputs, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -362,7 +364,7 @@ func TestNoMemoryIsAnError(t *testing.T) {
 		Outputs: []onnxtest.Value{{Name: "y", Element: onnxtest.Int64, Shape: []any{1}}},
 	}}.Write(t))
 	for range 2 {
-		_, _, err := s.Run(t.Context(), []infer.Tensor{{Name: "shape", DataType: infer.Int64, Shape: []int64{1}, Data: binary.LittleEndian.AppendUint64(nil, 1<<55)}}, nil)
+		_, _, err := s.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{{Name: "shape", DataType: infer.Int64, Shape: []int64{1}, Data: binary.LittleEndian.AppendUint64(nil, 1<<55)}}, nil)
 		if code := problem.CodeOf(err); code != problem.PayloadTooLarge {
 			t.Errorf("%s: %v", code, err)
 		}

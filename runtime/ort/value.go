@@ -6,6 +6,7 @@ package ort
 import "C"
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -68,46 +69,104 @@ func checkStrings(data []byte, n int64) error {
 	return nil
 }
 
-// read copies the i-th output from where ONNX Runtime has it, and frees it.
-func (c *call) read(i int) (infer.Tensor, error) {
-	l, slot := c.s.lib, &c.outputs()[i]
-	v := slot.value
-	if v == nil {
-		return infer.Tensor{}, errors.New("the model gave no value")
-	}
-	defer func() {
-		C.ms_call_drop(l.api, c.c, slot)
-		c.count()
-	}()
+// elsewhere is an output that is where ONNX Runtime has it.
+type elsewhere struct {
+	tensor infer.Tensor // without its data
+	size   int          // of that, in bytes
+	beside int64        // bytes that reading it takes beside its buffer
+}
 
+// measure describes the outputs that are not in their buffers, and charges for them
+// together, so that a run has room for all or for none.
+func (c *call) measure(ctx context.Context) ([]elsewhere, error) {
+	var all []elsewhere
+	sum := int64(0)
+	for i, name := range c.wanted {
+		if c.inPlace(i) {
+			continue
+		}
+		if b := c.buffers[i]; b != nil {
+			c.give(b.size())
+			c.dropBuffer(i)
+		}
+		if all == nil {
+			all = make([]elsewhere, len(c.wanted))
+		}
+		if err := c.describe(i, &all[i]); err != nil {
+			return nil, fmt.Errorf("output %q: %w", name, err)
+		}
+		if err := c.admitOutput(int64(all[i].size)); err != nil {
+			return nil, err
+		}
+		sum += buffersSize(all[i].size) + all[i].beside
+	}
+	return all, c.charge(ctx, sum)
+}
+
+// describe finds out what the i-th output is.
+func (c *call) describe(i int, o *elsewhere) error {
+	l, v := c.s.lib, c.outputs()[i].value
+	if v == nil {
+		return errors.New("the model gave no value")
+	}
 	var kind, element C.int
 	var rank C.size_t
 	if err := l.check(C.ms_value_type(l.api, v, &kind, &element, &rank)); err != nil {
-		return infer.Tensor{}, err
+		return err
 	}
 	if kind != C.ONNX_TYPE_TENSOR {
-		return infer.Tensor{}, fmt.Errorf("the model gave %s in place of a tensor", kindName(kind))
+		return fmt.Errorf("the model gave %s in place of a tensor", kindName(kind))
 	}
-	t := infer.Tensor{Shape: make([]int64, rank)}
+	t := &o.tensor
+	t.Name, t.Shape = c.wanted[i], make([]int64, rank)
 	var err error
 	if t.DataType, err = dataTypeOf(element); err != nil {
-		return infer.Tensor{}, err
+		return err
 	}
 	if rank > 0 {
 		if err := l.check(C.ms_value_dims(l.api, v, (*C.int64_t)(unsafe.Pointer(&t.Shape[0])), rank)); err != nil {
-			return infer.Tensor{}, err
+			return err
 		}
 	}
 	n := t.Elements()
-	if n < 0 {
-		return infer.Tensor{}, fmt.Errorf("the model gave the shape %v", t.Shape)
+	switch {
+	case n < 0:
+		return fmt.Errorf("the model gave the shape %v", t.Shape)
+	case t.DataType != infer.Bytes:
+		o.size = int(n) * t.DataType.Size()
+	case n > 0:
+		var total C.size_t
+		if err := l.check(C.ms_value_strings_len(l.api, v, &total)); err != nil {
+			return err
+		}
+		const length, offset = 4, 8
+		o.size, o.beside = int(total)+length*int(n), int64(total)+offset*(n+1)
+	}
+	return nil
+}
+
+// read copies the i-th output from where ONNX Runtime has it, and frees it.
+func (c *call) read(i int, o *elsewhere) (infer.Tensor, error) {
+	slot := &c.outputs()[i]
+	defer func() {
+		C.ms_call_drop(c.s.lib.api, c.c, slot)
+		c.count()
+	}()
+	t := o.tensor
+	c.buffers[i] = c.s.lib.buffers.take(o.size)
+	t.Data = c.buffers[i].bytes(o.size)
+	if o.size == 0 {
+		return t, nil
 	}
 	if t.DataType == infer.Bytes {
-		t.Data, err = c.readStrings(i, v, int(n))
-	} else {
-		t.Data, err = c.readElements(i, v, int(n)*t.DataType.Size())
+		return t, c.readStrings(t.Data[:0], slot.value, int(t.Elements()))
 	}
-	return t, err
+	var src unsafe.Pointer
+	if err := c.s.lib.check(C.ms_value_data(c.s.lib.api, slot.value, &src)); err != nil {
+		return infer.Tensor{}, err
+	}
+	copy(t.Data, unsafe.Slice((*byte)(src), o.size))
+	return t, nil
 }
 
 // admitOutput refuses an output that is larger than may be.
@@ -118,54 +177,24 @@ func (c *call) admitOutput(size int64) error {
 	return nil
 }
 
-func (c *call) readElements(i int, v *C.OrtValue, size int) ([]byte, error) {
-	if err := c.admitOutput(int64(size)); err != nil {
-		return nil, err
-	}
-	b := c.s.lib.buffers.take(size)
-	c.buffers[i] = b
-	data := b.bytes(size)
-	if size == 0 {
-		return data, nil
-	}
-	var src unsafe.Pointer
-	if err := c.s.lib.check(C.ms_value_data(c.s.lib.api, v, &src)); err != nil {
-		return nil, err
-	}
-	copy(data, unsafe.Slice((*byte)(src), size))
-	return data, nil
-}
-
-// readStrings puts each of n strings behind its length.
-func (c *call) readStrings(i int, v *C.OrtValue, n int) ([]byte, error) {
-	if n == 0 {
-		return []byte{}, nil
-	}
+// readStrings appends each of n strings, behind its length, to data, which has room.
+func (c *call) readStrings(data []byte, v *C.OrtValue, n int) error {
 	l := c.s.lib
-	var total C.size_t
-	if err := l.check(C.ms_value_strings_len(l.api, v, &total)); err != nil {
-		return nil, err
-	}
-	if err := c.admitOutput(int64(total) + 4*int64(n)); err != nil {
-		return nil, err
-	}
-	text := make([]byte, max(int(total), 1))
+	total := cap(data) - 4*n
+	text := make([]byte, max(total, 1))
 	offsets := make([]C.size_t, n, n+1)
-	err := l.check(C.ms_value_strings(l.api, v, unsafe.Pointer(&text[0]), total, &offsets[0], C.size_t(n)))
+	err := l.check(C.ms_value_strings(l.api, v, unsafe.Pointer(&text[0]), C.size_t(total), &offsets[0], C.size_t(n)))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	offsets = append(offsets, total)
-	b := l.buffers.take(int(total) + 4*n)
-	c.buffers[i] = b
-	data := b.bytes(int(total) + 4*n)[:0]
+	offsets = append(offsets, C.size_t(total))
 	for j := range n {
 		s := text[offsets[j]:offsets[j+1]]
 		if len(s) > math.MaxUint32 {
-			return nil, fmt.Errorf("string %d has %d bytes", j, len(s))
+			return fmt.Errorf("string %d has %d bytes", j, len(s))
 		}
 		data = binary.LittleEndian.AppendUint32(data, uint32(len(s)))
 		data = append(data, s...)
 	}
-	return data, nil
+	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/model"
@@ -218,7 +220,7 @@ type session struct {
 	ran    atomic.Bool
 }
 
-func (s *session) Run(ctx context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
+func (s *session) Run(ctx context.Context, held memory.Holder, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
 	s.runs.Add(1)
 	defer s.runs.Add(-1)
 	select {

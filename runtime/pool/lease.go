@@ -81,7 +81,6 @@ func (l *lease) run(ctx context.Context, req *infer.Request) (*infer.Response, e
 		Outputs:   result.Outputs,
 		Timing:    timing,
 		OnRelease: result.Release,
-		After:     result.After,
 	}, nil
 }
 

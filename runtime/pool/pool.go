@@ -18,6 +18,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/problem"
@@ -66,7 +68,7 @@ type Admit func(*model.Manifest) error
 // One that knows the bytes it takes has a method Memory() int64 too, and one that
 // keeps memory for later runs has Trim(), which gives it back.
 type Session interface {
-	Run(ctx context.Context, inputs []infer.Tensor, outputs []string) (results []infer.Tensor, release func(), err error)
+	Run(ctx context.Context, held memory.Holder, inputs []infer.Tensor, outputs []string) (results []infer.Tensor, release func(), err error)
 	Close() error
 }
 

@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/problem"
@@ -142,8 +144,8 @@ func (s *stubborn) Load(ctx context.Context, ref model.Ref, admit pool.Admit) (*
 
 type deaf struct{ pool.Session }
 
-func (d deaf) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
-	return d.Session.Run(context.WithoutCancel(ctx), inputs, outputs)
+func (d deaf) Run(ctx context.Context, held memory.Holder, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+	return d.Session.Run(context.WithoutCancel(ctx), held, inputs, outputs)
 }
 
 // TestAnAnswerIsBounded holds that what a run gave is not answered when it is
@@ -212,8 +214,8 @@ func (s *swelling) Load(ctx context.Context, ref model.Ref, admit pool.Admit) (*
 
 type texts struct{ pool.Session }
 
-func (s texts) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
-	given, release, err := s.Session.Run(ctx, inputs, outputs)
+func (s texts) Run(ctx context.Context, held memory.Holder, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+	given, release, err := s.Session.Run(ctx, held, inputs, outputs)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -246,8 +248,8 @@ type oneRow struct {
 	joined *atomic.Int64
 }
 
-func (s oneRow) Run(ctx context.Context, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
-	given, release, err := s.Session.Run(ctx, inputs, outputs)
+func (s oneRow) Run(ctx context.Context, held memory.Holder, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, func(), error) {
+	given, release, err := s.Session.Run(ctx, held, inputs, outputs)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -34,7 +36,7 @@ func warmsSmall(l *Loaded) bool {
 }
 
 func runOnce(ctx context.Context, l *Loaded, inputs []infer.Tensor) error {
-	outputs, release, err := l.Session.Run(ctx, inputs, names(l.Manifest.Outputs))
+	outputs, release, err := l.Session.Run(ctx, memory.Unbounded{}, inputs, names(l.Manifest.Outputs))
 	if err != nil {
 		return err //nolint:wrapcheck // warmUp wraps it
 	}

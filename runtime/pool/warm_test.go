@@ -5,6 +5,8 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -14,7 +16,7 @@ import (
 // choosy runs with one input only.
 type choosy struct{ want []infer.Tensor }
 
-func (c choosy) Run(_ context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
+func (c choosy) Run(_ context.Context, held memory.Holder, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
 	if !cmp.Equal(c.want, inputs) {
 		return nil, nil, errors.New("not these")
 	}
@@ -43,7 +45,7 @@ type selective struct {
 	seen  *[][]int64
 }
 
-func (s selective) Run(_ context.Context, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
+func (s selective) Run(_ context.Context, held memory.Holder, inputs []infer.Tensor, _ []string) ([]infer.Tensor, func(), error) {
 	*s.seen = append(*s.seen, inputs[0].Shape)
 	if inputs[0].Elements() < s.least {
 		return nil, nil, errors.New("too small")

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/graph"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
@@ -59,7 +61,7 @@ func (h *held) count(n *int) {
 // where ONNX Runtime does not have it.
 func (h *held) optimized(t testing.TB, model []byte) (path string, sig infer.Signature, s *ort.Session, ok bool) {
 	t.Helper()
-	dir, err := os.MkdirTemp(memory(), "rows-") //nolint:usetesting // no disk
+	dir, err := os.MkdirTemp(ramDisk(), "rows-") //nolint:usetesting // no disk
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,9 +84,9 @@ func (h *held) optimized(t testing.TB, model []byte) (path string, sig infer.Sig
 	return path, *s.Signature(), s, true
 }
 
-// memory is a folder that is no disk, where there is one: thousands of models are
+// ramDisk is a folder that is no disk, where there is one: thousands of models are
 // written, each flushed.
-func memory() string {
+func ramDisk() string {
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 		return "/dev/shm"
 	}
@@ -274,7 +276,7 @@ func orders(n int) [][]int {
 }
 
 func run(s *ort.Session, inputs []infer.Tensor, outputs []string) ([]infer.Tensor, error) {
-	answer, release, err := s.Run(context.Background(), inputs, outputs)
+	answer, release, err := s.Run(context.Background(), memory.Unbounded{}, inputs, outputs)
 	if err != nil {
 		return nil, err
 	}

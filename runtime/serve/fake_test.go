@@ -27,7 +27,6 @@ type fake struct {
 	released atomic.Int64  // outputs given back
 	leases   atomic.Int64  // leases not released
 	tenant   atomic.Value  // of the last run
-	after    func(func())  // of the answers of "wide"
 
 	mu     sync.Mutex
 	loaded []string
@@ -103,7 +102,11 @@ func (l *lease) Run(ctx context.Context, req *infer.Request) (*infer.Response, e
 	case "panics":
 		panic("the model's own")
 	case "wide":
-		return &infer.Response{Outputs: []infer.Tensor{infer.NewTensor("y", []int64{wideBytes / 8, 2}, make([]float32, wideBytes/4))}, After: l.fake.after}, nil
+		if err := req.Held.Take(ctx, wideBytes); err != nil {
+			return nil, err
+		}
+		y := infer.NewTensor("y", []int64{wideBytes / 8, 2}, make([]float32, wideBytes/4))
+		return &infer.Response{Outputs: []infer.Tensor{y}, OnRelease: func() { req.Held.Give(wideBytes) }}, nil
 	case "broken":
 		return nil, errors.New("secret path /var/x")
 	}

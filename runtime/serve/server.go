@@ -386,40 +386,17 @@ func (s *Server) run(ctx context.Context, c *call, held *memory.Call, lease Leas
 	return resp, nil
 }
 
-// runCharged runs a request in a lease. While it runs its inputs are charged once
-// more, for a run with others is of copies. Its outputs are charged at once, or the request
-// is refused: while it waited with them, others' runs would make more. They are charged
-// until their memory is free: where others read rows of the same run, which is their
-// tenant's as well, that may be after the request.
+// runCharged runs a request in a lease, which charges its outputs to held until they
+// are released. While it runs its inputs are charged once more, for a run with others is
+// of copies.
 func runCharged(ctx context.Context, held *memory.Call, lease Lease, req *infer.Request) (*infer.Response, error) {
 	inputs := sizeOf(req.Inputs)
 	if err := held.Take(ctx, inputs); err != nil {
 		return nil, err
 	}
-	resp, err := lease.Run(ctx, req)
-	held.Give(inputs)
-	if err != nil {
-		return nil, err
-	}
-	size := sizeOf(resp.Outputs)
-	if err := held.TakeNow(size); err != nil {
-		resp.Release()
-		return nil, err
-	}
-	outputs := held.Sibling()
-	held.Move(outputs, size)
-	if resp.After != nil {
-		resp.After(outputs.End)
-		return resp, nil
-	}
-	release := resp.OnRelease
-	resp.OnRelease = func() {
-		if release != nil {
-			release()
-		}
-		outputs.End()
-	}
-	return resp, nil
+	defer held.Give(inputs)
+	req.Held = held
+	return lease.Run(ctx, req)
 }
 
 // sizeOf is the bytes of tensors.

@@ -185,33 +185,6 @@ func TestAnswersThatAreNotReadAreCharged(t *testing.T) {
 	}
 }
 
-// TestOutputsThatOthersReadStayCharged holds that outputs whose memory is not free after
-// their answer, as others read rows of the same run, are charged until it is, and that
-// others for which there is no memory do not wait for it, being there.
-func TestOutputsThatOthersReadStayCharged(t *testing.T) {
-	t.Parallel()
-	f := newFake()
-	var free []func()
-	f.after = func(done func()) { free = append(free, done) }
-	ts := start(t, serve.Config{Backend: f, Repository: f, Limits: serve.Limits{MaxBody: mib, Inflight: 5 * wideBytes, InflightWait: time.Hour}})
-	body := []byte(strings.Replace(inferBody, `"inputs"`, `"parameters":{"binary_data_output":true},"inputs"`, 1))
-	call := func() reply {
-		return send(t, http.MethodPost, ts.URL+"/v2/models/wide/infer", body, infer.TenantHeader, "a")
-	}
-	for range 2 {
-		if got := call(); got.status != http.StatusOK {
-			t.Fatalf("%d %s", got.status, got.body)
-		}
-	}
-	call().failed(t, problem.Overloaded)
-	for _, done := range free {
-		done()
-	}
-	if got := call(); got.status != http.StatusOK {
-		t.Errorf("%d %s", got.status, got.body)
-	}
-}
-
 // TestSmallMessagesThatDecodeIntoMuch holds that messages which are small on the wire
 // and large decoded are refused before they are decoded, compressed or not.
 func TestSmallMessagesThatDecodeIntoMuch(t *testing.T) { //nolint:paralleltest // it measures what the process allocates

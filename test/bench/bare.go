@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
 )
@@ -163,7 +165,7 @@ func (o order) more(n int64, since time.Duration) bool {
 }
 
 func runOnce(ctx context.Context, session *ort.Session, inputs []infer.Tensor) error {
-	_, release, err := session.Run(ctx, inputs, nil)
+	_, release, err := session.Run(ctx, memory.Unbounded{}, inputs, nil)
 	if err == nil {
 		release()
 	}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
@@ -87,7 +89,7 @@ func (m *fixed) learn(ctx context.Context, library *ort.Library) (err error) {
 	m.width = m.inputs[0].shape[1:]
 	for range soakVariants {
 		in := m.inputs[0].random()
-		outputs, release, err := session.Run(ctx, []infer.Tensor{in}, nil)
+		outputs, release, err := session.Run(ctx, memory.Unbounded{}, []infer.Tensor{in}, nil)
 		if err != nil {
 			return err
 		}

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
 )
@@ -165,7 +167,7 @@ func runBare(ctx context.Context, library *ort.Library, c *testCase) ([]infer.Te
 		return nil, exception{notCarried, oneLine(err)}
 	}
 	defer session.Close()
-	outputs, release, err := session.Run(ctx, c.inputs, nil)
+	outputs, release, err := session.Run(ctx, memory.Unbounded{}, c.inputs, nil)
 	if err != nil {
 		return nil, exception{notRun, oneLine(err)}
 	}

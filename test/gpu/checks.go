@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/bucket"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -58,7 +60,7 @@ func (o *options) with(library *ort.Library, m *model, opts ort.Options, use fun
 }
 
 func ran(ctx context.Context, s bucket.Session, inputs []infer.Tensor) error {
-	_, release, err := s.Run(ctx, inputs, nil)
+	_, release, err := s.Run(ctx, memory.Unbounded{}, inputs, nil)
 	if err == nil {
 		release()
 	}
@@ -190,7 +192,7 @@ func (o *options) tryBeyond(ctx context.Context, library *ort.Library, gpu ort.D
 		}
 		for _, index := range []int64{3, 4, -5, 1 << 20, -1 << 20, 1 << 40, -1 << 40, 1 << 62} {
 			in := infer.NewTensor("i", []int64{1, 1}, []int64{index})
-			out, release, err := s.Run(ctx, []infer.Tensor{in}, nil)
+			out, release, err := s.Run(ctx, memory.Unbounded{}, []infer.Tensor{in}, nil)
 			if err != nil {
 				continue
 			}

@@ -21,6 +21,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/internal/deps"
 	"github.com/modelserveai/modelserve/runtime/ort"
 )
@@ -89,7 +91,7 @@ func serves(ctx context.Context, library *ort.Library, path string, m *model, de
 	if err != nil {
 		return err
 	}
-	_, release, err := s.Run(ctx, m.inputs(1), nil)
+	_, release, err := s.Run(ctx, memory.Unbounded{}, m.inputs(1), nil)
 	if err == nil {
 		release()
 	}

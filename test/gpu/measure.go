@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/bucket"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
@@ -133,11 +135,11 @@ func (m *model) signature() *infer.Signature {
 func difference(ctx context.Context, a, b *ort.Session, inputs []infer.Tensor) (float64, error) {
 	worst := 0.0
 	for range 2 {
-		want, release, err := a.Run(ctx, inputs, nil)
+		want, release, err := a.Run(ctx, memory.Unbounded{}, inputs, nil)
 		if err != nil {
 			return 0, err
 		}
-		got, releaseGot, err := b.Run(ctx, inputs, nil)
+		got, releaseGot, err := b.Run(ctx, memory.Unbounded{}, inputs, nil)
 		if err != nil {
 			release()
 			return 0, err
@@ -184,7 +186,7 @@ func apart(want, got *infer.Tensor) (float64, error) {
 func (o *options) speed(ctx context.Context, s *ort.Session, m *model, rows int) (float64, error) {
 	inputs := m.inputs(rows)
 	run := func() error {
-		_, release, err := s.Run(ctx, inputs, nil)
+		_, release, err := s.Run(ctx, memory.Unbounded{}, inputs, nil)
 		if err == nil {
 			release()
 		}

@@ -6,6 +6,8 @@ import (
 	"math"
 	"testing"
 
+	"github.com/modelserveai/modelserve/internal/memory"
+
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/ort"
 	"github.com/modelserveai/modelserve/runtime/ort/onnxtest"
@@ -33,7 +35,7 @@ func TestMLPIsWhatItsWeightsSay(t *testing.T) {
 		t.Fatal(err)
 	}
 	x := []float32{0.5, -1, 2}
-	out, release, err := session.Run(t.Context(), []infer.Tensor{infer.NewTensor("x", []int64{1, 3}, x)}, nil)
+	out, release, err := session.Run(t.Context(), memory.Unbounded{}, []infer.Tensor{infer.NewTensor("x", []int64{1, 3}, x)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
