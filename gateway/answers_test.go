@@ -239,6 +239,20 @@ func TestTwinsOfReservedHeaders(t *testing.T) {
 	}
 }
 
+// TestCountsThatCannotBeRead holds that what a function answers in place of all models'
+// counts is an error that the document has.
+func TestCountsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, name := range []string{"text-detect", "ocr"} {
+		w.serve(name, func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, "no JSON") })
+	}
+	w.serve("pool", http.NotFound)
+	if got := w.do(request{path: "/v2/models/stats", key: w.admin}); got.status != http.StatusBadGateway || got.code() != "bad_gateway" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
 // grpcStatus calls a procedure with an empty message, by a path as it is.
 func (w *world) grpcStatus(path string) string {
 	w.t.Helper()

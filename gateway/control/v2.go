@@ -71,14 +71,15 @@ func v2Operations() []v2Operation {
 	index := answers(listOf(indexRow()))
 	// Of those that ask of a model, which a caller's limits may refuse.
 	modelCodes := []problem.Code{problem.ModelNotFound, problem.Overloaded}
-	// Of those that ask a function, which may answer, break off or not be there.
-	functionCodes := append(slices.Clone(modelCodes), problem.ModelUnavailable, problem.BadGateway)
+	// Of those that ask functions, which may answer, break off or not be there.
+	countCodes := []problem.Code{problem.Overloaded, problem.ModelUnavailable, problem.BadGateway}
+	functionCodes := append(slices.Clone(countCodes), problem.ModelNotFound)
 	inferCodes := append(slices.Clone(functionCodes), problem.ModelFailed, problem.Unimplemented)
 	return []v2Operation{
 		{method: get, path: "/v2", id: "serverMetadata", summary: "The server and its extensions", answer: answers(serverMetadata())},
 		{method: get, path: "/v2/health/live", id: "serverLive", summary: "The server is alive", answer: anyObject},
 		{method: get, path: "/v2/health/ready", id: "serverReady", summary: "The server takes requests", answer: anyObject},
-		{method: get, path: "/v2/models/stats", id: "allStatistics", summary: "Statistics of every model that is in memory", answer: anyObject},
+		{method: get, path: "/v2/models/stats", id: "allStatistics", summary: "Statistics of every model that is in memory", answer: anyObject, codes: countCodes},
 		{method: get, path: "/v2/repository/index", id: "getIndex", summary: "Every published version", answer: index},
 		{method: post, path: "/v2/repository/index", id: "index", summary: "Every published version", body: optional(indexRequest()), answer: index},
 		{
