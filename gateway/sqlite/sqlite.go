@@ -151,6 +151,9 @@ func (s *Store) write(ctx context.Context, do func(*db.Queries) error) (err erro
 	defer func() { _ = conn.Close() }() // gives it back
 	tx, err := conn.BeginTx(ctx, nil)   // immediate: takes the write lock at once
 	if err != nil {
+		if ctx.Err() == nil && isAway(err) {
+			err = fmt.Errorf("%w: %w", rights.ErrAway, err)
+		}
 		return fmt.Errorf("write to the gateway's database: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // where it was not committed

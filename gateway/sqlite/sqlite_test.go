@@ -3,12 +3,14 @@ package sqlite_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/gateway/sqlite"
 	"github.com/modelserveai/modelserve/gateway/storetest"
 	"github.com/modelserveai/modelserve/gateway/usage"
@@ -70,6 +72,34 @@ func TestStore(t *testing.T) {
 		f := newFile(t, filepath.Join(t.TempDir(), "gateway.db"))
 		return f, f.SQL
 	})
+}
+
+// TestAnotherProgramsWriteIsWaitedFor holds that a change which finds another program's
+// write under way for too long is one to come again with.
+func TestAnotherProgramsWriteIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "gateway.db")
+	s := open(t, path)
+	other, err := raw(t, path).Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := func() error {
+		_, err := s.Commit(t.Context(), rights.Position{}, func(*rights.Update) (*rights.Stored, error) { return &rights.Stored{}, nil })
+		return err
+	}
+	if _, err := other.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	if err := change(); !errors.Is(err, rights.ErrAway) {
+		t.Errorf("beside another's write: %v", err)
+	}
+	if _, err := other.ExecContext(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	if err := change(); err != nil {
+		t.Errorf("after it: %v", err)
+	}
 }
 
 func TestFileIsForItsOwnerOnly(t *testing.T) {
