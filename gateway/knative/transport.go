@@ -98,9 +98,14 @@ func (t *transport) awake(host string, ended <-chan struct{}) bool {
 	}
 }
 
-// untraced is a context without its values, of which a transport below needs its trace
-// alone.
+// untraced is a context without its trace: all else of it, such as why it ended, stays.
 type untraced struct{ context.Context } //nolint:containedctx // it is one
 
 // Value implements context.Context.
-func (untraced) Value(any) any { return nil }
+func (c untraced) Value(key any) any {
+	v := c.Context.Value(key)
+	if _, is := v.(*httptrace.ClientTrace); is {
+		return nil
+	}
+	return v
+}
