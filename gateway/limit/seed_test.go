@@ -155,7 +155,7 @@ func (l *slowLedger) Count(ctx context.Context, rule, combination, period string
 }
 
 // TestAFloodOfQuotasWaitsForItself holds that a tenant with more quotas to read than the
-// database can give is refused for now, that no limit goes, that another tenant's calls
+// database can give is refused at that moment, that no limit goes, that another tenant's calls
 // are read between, and that a database which answers nothing is no flood.
 func TestAFloodOfQuotasWaitsForItself(t *testing.T) {
 	t.Parallel()

@@ -264,7 +264,7 @@ func TestTotalsAreThoseOfAllReplicas(t *testing.T) {
 }
 
 // TestMemoryIsBounded holds that no call is lost where there are more models and tenants
-// than are told apart, and what is of quotas.
+// than are kept apart, and what is of quotas.
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
