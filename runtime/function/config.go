@@ -46,7 +46,7 @@ type config struct {
 	Device      string   `env:"MODELSERVE_DEVICE" envDefault:"auto"`  // what models run on: auto (a GPU where there is one), cpu, cuda or cuda:N
 	GPUMemory   env.Size `env:"MODELSERVE_GPU_MEMORY" envDefault:"0"` // bytes that one model may take of a GPU; 0 is no bound
 	Threads     int      `env:"MODELSERVE_THREADS" envDefault:"1"`    // processor threads of one run
-	Concurrency int      `env:"MODELSERVE_CONCURRENCY"`               // runs of one model at once; 0 is one for each processor, or 4 on a GPU
+	Concurrency int      `env:"MODELSERVE_CONCURRENCY"`               // runs of one model at once; 0 is one for each processor, or 4 on a GPU. One run of 5 ms or less may go beside them
 	Queue       int      `env:"MODELSERVE_QUEUE" envDefault:"256"`    // requests that may wait for a run of one model
 
 	Memory      env.Size `env:"MODELSERVE_MEMORY"`       // bytes that models may take, with what their runs compute; 0 is half of what the process may have, or of the machine; seven sixteenths where MODELSERVE_MODELS are fixed
