@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/internal/memory"
+	"github.com/modelserveai/modelserve/internal/nice"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
@@ -37,6 +38,10 @@ type Config struct {
 	// all are taken: one at a time, of a tenant of whom nothing runs. 0 is none. Runs
 	// are not interrupted, so that others' long ones would keep it waiting.
 	Brief time.Duration
+
+	// Long, when set, runs what may take longer than Brief, beside what does not. It
+	// has a thread for each slot and one more, so that nothing waits for it.
+	Long *nice.Threads
 
 	// Queue bounds the requests that wait in one model's queue. More are
 	// refused with problem.Overloaded.

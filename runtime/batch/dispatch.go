@@ -249,6 +249,7 @@ func (s *Scheduler) start(leader *item, now time.Time) *run {
 	r.cost, r.cold = c.q.took, c.costs.cold(r.rows)
 	if c.costs.seen() {
 		r.cost = c.costs.cost(s.busy.used + 1).run(r.rows)
+		r.brief = r.cost <= float64(s.cfg.Brief)
 	}
 	c.tenant.pending += r.cost
 	r.from = s.busy.change(now, 1)

@@ -23,6 +23,7 @@ type run struct {
 	started time.Time
 	from    reading
 	cost    float64   // that it was expected to take, in nanoseconds
+	brief   bool      // it is expected to take no longer than Config.Brief
 	cold    bool      // it is among the first of its size
 	known   [][]int64 // the class's outputs as it began
 
@@ -66,7 +67,7 @@ func (r *run) alone() (*Result, error) {
 	defer func() { r.end(report, nil) }() // a panic goes on to the caller's own recovery
 	began := time.Now()
 	charged := &room{call: it.held, ahead: it.ahead}
-	outputs, release, err := q.m.Runner.Run(it.ctx, charged, it.inputs, r.class.wanted)
+	outputs, release, err := r.model(it.ctx, charged, it.inputs)
 	if err != nil {
 		report.refused = isRefusal(err)
 		return nil, charged.failed(err)
@@ -83,6 +84,20 @@ func (r *run) alone() (*Result, error) {
 	timing := infer.Timing{Queue: began.Sub(it.arrived), Infer: took, BatchSize: it.rows, Rows: it.rows}
 	q.executed(timing)
 	return &Result{Outputs: outputs, Release: release, Timing: timing}, nil
+}
+
+// model runs the model, on a thread for long runs unless this is known to be a brief one.
+func (r *run) model(ctx context.Context, held memory.Holder, inputs []infer.Tensor) (outputs []infer.Tensor, release func(), err error) {
+	q := r.class.q
+	long := q.s.cfg.Long
+	if r.brief {
+		long = nil
+	}
+	failed := long.Do(ctx, "", func() { outputs, release, err = q.m.Runner.Run(ctx, held, inputs, r.class.wanted) })
+	if failed != nil {
+		return nil, nil, failed
+	}
+	return outputs, release, err
 }
 
 func (q *Queue) check(outputs []infer.Tensor) error {
@@ -154,7 +169,7 @@ func (r *run) try(members []*item, inputs []infer.Tensor, input time.Duration, o
 			charged.end()
 		}
 	}()
-	outputs, release, err := q.m.Runner.Run(r.ctx, charged, inputs, r.class.wanted)
+	outputs, release, err := r.model(r.ctx, charged, inputs)
 	took := time.Since(began)
 	if err == nil {
 		timing := &infer.Timing{Input: input, Infer: took, BatchSize: rowsOf(members)}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/internal/memory"
-
+	"github.com/modelserveai/modelserve/internal/nice"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -313,6 +313,66 @@ func TestABriefRunDoesNotWaitForLongOnes(t *testing.T) {
 				if s.free != 2 {
 					t.Errorf("%d slots are left", s.free)
 				}
+			})
+		})
+	}
+}
+
+// TestLongRunsHaveThreadsOfTheirOwn holds which runs go to the threads for long ones: all
+// that are not known to be brief.
+func TestLongRunsHaveThreadsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	const long, quick = 100 * time.Millisecond, time.Millisecond
+	for name, tc := range map[string]struct {
+		cost   time.Duration
+		first  bool // nothing is known of it
+		aside  bool
+		shared bool
+	}{
+		"a brief run":                   {cost: quick},
+		"a brief run of several":        {cost: quick, shared: true},
+		"a long run":                    {cost: long, aside: true},
+		"a long run of several":         {cost: long, aside: true, shared: true},
+		"one of which nothing is known": {cost: quick, first: true, aside: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				threads := nice.New(1)
+				s, err := New(Config{Slots: 1, Queue: 100, Brief: 5 * quick, Long: threads})
+				if err != nil {
+					t.Fatal(err)
+				}
+				q := s.NewQueue(Model{Name: "double", Signature: doubling(), Runner: &fake{t: t, slots: 1, cost: linear(tc.cost, 0)}, MaxRows: 2, MaxDelay: quick})
+				if !tc.first {
+					learned(t, q, request("a", 1))
+					learned(t, q, request("a", 2))
+				}
+				hold := make(chan struct{})
+				var all sync.WaitGroup
+				all.Go(func() {
+					if err := threads.Do(t.Context(), "another", func() { <-hold }); err != nil {
+						t.Error(err)
+					}
+				})
+				synctest.Wait()
+				var answers atomic.Int32
+				for range map[bool]int{false: 1, true: 2}[tc.shared] {
+					all.Go(func() {
+						if _, err := ask(t.Context(), t, q, request("a", 1)); err != nil {
+							t.Error(err)
+						}
+						answers.Add(1)
+					})
+				}
+				time.Sleep(10 * long)
+				synctest.Wait()
+				if waits := answers.Load() == 0; waits != tc.aside {
+					t.Errorf("%d answers while the threads are busy", answers.Load())
+				}
+				close(hold)
+				all.Wait()
+				s.Close()
 			})
 		})
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/internal/memory"
+	"github.com/modelserveai/modelserve/internal/nice"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -179,7 +180,9 @@ func newScheduler(cfg Config) (*batch.Scheduler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return batch.New(batch.Config{Slots: cfg.Slots, Brief: brief, Queue: cfg.Queue, Metrics: measures})
+	return batch.New(batch.Config{
+		Slots: cfg.Slots, Brief: brief, Long: nice.New(cfg.Slots + 1), Queue: cfg.Queue, Metrics: measures,
+	})
 }
 
 // spawn runs f as the pool's own work. It is called under Pool.mu, and reports
