@@ -16,13 +16,13 @@ func NamedByJSON(text io.Reader) Usage {
 		s.at += len("\ufeff")
 	}
 	var u Usage
-	s.members(func(name string) bool {
-		if name != "inputs" {
+	s.members(func(name []byte) bool {
+		if string(name) != "inputs" {
 			return s.skip()
 		}
 		return s.elements(func() bool {
-			return s.members(func(name string) bool {
-				if name != "shape" {
+			return s.members(func(name []byte) bool {
+				if string(name) != "shape" {
 					return s.skip()
 				}
 				var shape []int64

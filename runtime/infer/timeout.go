@@ -18,12 +18,12 @@ func TimeoutOf(text io.Reader) time.Duration {
 		s.at += len("\ufeff")
 	}
 	var timeout int64
-	s.members(func(name string) bool {
-		if name != "parameters" {
+	s.members(func(name []byte) bool {
+		if string(name) != "parameters" {
 			return s.skip()
 		}
-		ended := s.members(func(name string) bool {
-			if name != "timeout" {
+		ended := s.members(func(name []byte) bool {
+			if string(name) != "timeout" {
 				return s.skip()
 			}
 			n, ok := s.natural()
@@ -45,6 +45,7 @@ type scanner struct {
 	window []byte
 	at     int // in window
 	failed bool
+	text   []byte // of the last name
 }
 
 // peek is the next byte; 0 is none.
@@ -83,7 +84,7 @@ func (s *scanner) take(c byte) bool {
 
 // members calls value where the value of each member of an object begins, until
 // that is false. It is true at the object's end.
-func (s *scanner) members(value func(name string) bool) bool {
+func (s *scanner) members(value func(name []byte) bool) bool {
 	if !s.take('{') {
 		return false
 	}
@@ -104,28 +105,38 @@ func (s *scanner) members(value func(name string) bool) bool {
 // longestName is more than a name takes that is looked for, each letter escaped.
 const longestName = 128
 
-// name reads a string, which is "" where it is a long one.
-func (s *scanner) name() (name string, ok bool) {
+// name reads a string, which is empty where it is a long one, and valid until the next
+// name is read.
+func (s *scanner) name() (name []byte, ok bool) {
 	if s.next() != '"' {
-		return "", false
+		return nil, false
 	}
-	var text []byte
-	if !s.text(func(c byte) {
-		if len(text) <= longestName {
-			text = append(text, c)
+	s.text = s.text[:0]
+	escaped := false
+	if !s.string(func(c byte) {
+		escaped = escaped || c == '\\'
+		if len(s.text) <= longestName {
+			s.text = append(s.text, c)
 		}
 	}) {
-		return "", false
+		return nil, false
 	}
-	if len(text) > longestName || json.Unmarshal(text, &name) != nil {
-		return "", true
+	switch n := len(s.text); {
+	case n > longestName:
+		return nil, true
+	case !escaped:
+		return s.text[1 : n-1], true
 	}
-	return name, true
+	var plain string
+	if json.Unmarshal(s.text, &plain) != nil {
+		return nil, true
+	}
+	return []byte(plain), true
 }
 
-// text reads a string, which begins here, and calls each with its bytes, quotes
+// string reads a string, which begins here, and calls each with its bytes, quotes
 // and all.
-func (s *scanner) text(each func(c byte)) bool {
+func (s *scanner) string(each func(c byte)) bool {
 	for n, escaped := 0, false; ; n++ {
 		c := s.peek()
 		if c == 0 {
@@ -155,7 +166,7 @@ func (s *scanner) skip() bool {
 		case 0:
 			return false
 		case '"':
-			if !s.text(nil) {
+			if !s.string(nil) {
 				return false
 			}
 			continue
