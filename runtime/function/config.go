@@ -1,9 +1,11 @@
 package function
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -68,6 +70,9 @@ type config struct {
 	device     ort.Device  // Device, parsed
 	processors int         // that there are; 0 is as many as Go runs goroutines at once
 }
+
+// cores is how many processors there are.
+func (c *config) cores() int { return cmp.Or(c.processors, runtime.GOMAXPROCS(0)) }
 
 // noCache is the CacheDir of a function that keeps no files.
 const noCache = "none"

@@ -1,13 +1,11 @@
 package function
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -136,7 +134,7 @@ func (d *device) slots(cfg *config) int {
 			return gpuRuns
 		}
 	}
-	return max(1, cmp.Or(cfg.processors, runtime.GOMAXPROCS(0))/max(1, cfg.Threads))
+	return max(1, cfg.cores()/max(1, cfg.Threads))
 }
 
 // open loads a model where it is to run. Where the GPU was this program's own

@@ -22,6 +22,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/cgroup"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/lifecycle"
+	"github.com/modelserveai/modelserve/internal/nice"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/runtime/pool"
 	"github.com/modelserveai/modelserve/runtime/serve"
@@ -220,6 +221,7 @@ func newServer(spec Spec, cfg *config, memory *budget, tel *telemetry.Telemetry,
 
 		GatewaySecret: cfg.GatewaySecret,
 
+		Large:      nice.New(cfg.cores()),
 		Health:     health,
 		Logger:     tel.Logger,
 		Registerer: tel.Registry,

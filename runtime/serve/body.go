@@ -2,6 +2,7 @@ package serve
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"compress/zlib"
 	"context"
@@ -13,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/modelserveai/modelserve/internal/memory"
+	"github.com/modelserveai/modelserve/internal/nice"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -24,7 +26,8 @@ const (
 )
 
 // readBody reads a request's whole body, decompressed, within the bounds on
-// bytes, memory and time. What it holds of the memory is held's.
+// bytes, memory and time. What it holds of the memory is held's. What is compressed is
+// read whole first: decompressing it waits for nobody.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request, held memory.Holder, headerLength int) ([]byte, error) {
 	limit := s.cfg.Limits.MaxBody
 	if r.ContentLength > limit {
@@ -35,23 +38,35 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, held memory.Ho
 	defer paced.lift()
 
 	wire := &wireReader{r: paced}
-	src, compressed, err := decompress(r.Header.Values("Content-Encoding"), wire)
+	squeezed := new(bytes.Reader)
+	src, compressed, err := decompress(r.Header.Values("Content-Encoding"), squeezed)
 	if err != nil {
 		return nil, err
 	}
-	length := r.ContentLength
+	as := infer.Body{Length: r.ContentLength, HeaderLength: headerLength, Limit: limit, Memory: held}
 	if compressed {
-		length = -1
-		if err := held.Take(ctx, inflaterBytes); err != nil {
+		as.HeaderLength = infer.NoHeader
+	}
+	body, err := infer.ReadBody(ctx, &endingReader{r: wire}, as)
+	if err == nil && compressed {
+		squeezed.Reset(body)
+		defer held.Give(int64(cap(body)))
+		if err = held.Take(ctx, inflaterBytes); err != nil {
 			return nil, err
 		}
 		defer held.Give(inflaterBytes)
+		as.Length, as.HeaderLength = -1, headerLength
+		body, err = infer.ReadBody(ctx, s.large(ctx, r.Header).Reader(&endingReader{r: src}), as)
 	}
-	body, err := infer.ReadBody(ctx, &endingReader{r: src}, infer.Body{Length: length, HeaderLength: headerLength, Limit: limit, Memory: held})
 	if err != nil {
 		return nil, s.bodyError(wire, err)
 	}
 	return body, nil
+}
+
+// large does what takes long with a large request.
+func (s *Server) large(ctx context.Context, h http.Header) nice.Large {
+	return s.cfg.Large.Large(ctx, s.payer(h))
 }
 
 // bodyError is the problem of a body that could not be read.

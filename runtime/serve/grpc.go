@@ -42,6 +42,7 @@ func (s *Server) newGRPC() http.Handler {
 		// Tensors are dense: compressing them costs more than it saves. Clients
 		// may compress what they send.
 		connect.WithCompressMinBytes(math.MaxInt),
+		connect.WithCodec(protobuf{s.cfg.Large}),
 		connect.WithCompression(deflate.Name, deflate.NewInflater, deflate.NewDeflater),
 		connect.WithRecover(func(ctx context.Context, _ connect.Spec, _ http.Header, p any) error {
 			return problemgrpc.Error(s.panicked(ctx, p))
@@ -141,7 +142,7 @@ func (s *Server) framed(w http.ResponseWriter, r *http.Request, t *transport) (b
 		message = method.Input()
 	}
 	body = &grpcBody{ReadCloser: r.Body, server: s, paced: s.paced(w, r.Body)}
-	cfg := frame.Config{Encoding: r.Header.Get("Grpc-Encoding"), Most: most, Message: message, Memory: t.held}
+	cfg := frame.Config{Encoding: r.Header.Get("Grpc-Encoding"), Most: most, Message: message, Memory: t.held, Large: s.large(r.Context(), r.Header)}
 	if path == inferpbconnect.GRPCInferenceServiceModelStreamInferProcedure || wellknown.IsStream(path) {
 		cfg.Between = body.paced.pause
 	}

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"maps"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/modelserveai/modelserve/internal/media"
 	"github.com/modelserveai/modelserve/internal/memory"
+	"github.com/modelserveai/modelserve/internal/nice"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -175,7 +177,7 @@ func (s *Server) inferREST(ctx context.Context, c *call, held *memory.Call, w ht
 }
 
 // readRequest reads and decodes the body of an infer request.
-func (s *Server) readRequest(ctx context.Context, held memory.Holder, w http.ResponseWriter, r *http.Request) (*infer.Request, int64, error) {
+func (s *Server) readRequest(ctx context.Context, held *memory.Call, w http.ResponseWriter, r *http.Request) (*infer.Request, int64, error) {
 	headerLength, err := infer.JSONLength(r.Header.Values(infer.JSONLengthHeader))
 	if err != nil {
 		return nil, 0, err
@@ -191,10 +193,25 @@ func (s *Server) readRequest(ctx context.Context, held memory.Holder, w http.Res
 	if err := infer.RefuseForm(media, body, infer.InsteadOfForm); err != nil {
 		return nil, int64(len(body)), err
 	}
-	req, err := infer.DecodeRequest(body, headerLength, infer.Limits{
-		Reserve: func(n int64) error { return held.Take(ctx, n) },
-	})
+	req, err := s.decode(ctx, held, r.Header, body, headerLength)
 	return req, int64(len(body)), err
+}
+
+// decode decodes the body of an infer request, a large one beside those of others. While
+// it waits for memory another has its thread.
+func (s *Server) decode(ctx context.Context, held *memory.Call, h http.Header, body []byte, headerLength int) (req *infer.Request, err error) {
+	limits := infer.Limits{Reserve: func(n int64) error { return held.Take(ctx, n) }}
+	if len(body) >= nice.LargeBytes {
+		limits.Reserve = func(n int64) error {
+			err := held.TryTake(n)
+			if problem.CodeOf(err) == problem.Overloaded {
+				s.cfg.Large.Lend(func() { err = held.Take(ctx, n) })
+			}
+			return err
+		}
+	}
+	failed := s.large(ctx, h).Of(len(body), func() { req, err = infer.DecodeRequest(body, headerLength, limits) })
+	return req, cmp.Or(failed, err)
 }
 
 // writeEncoded writes a V2 body. Once it is begun an error can only break the

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/internal/memory"
+	"github.com/modelserveai/modelserve/internal/nice"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/internal/wellknown"
 	"github.com/modelserveai/modelserve/problem"
@@ -66,6 +67,10 @@ type Config struct {
 	// infer.SecretHeader. Others are answered too, as where events come from
 	// elsewhere, and are not believed whose tenant they are.
 	GatewaySecret string
+
+	// Large runs what takes long of large requests: decompressing and decoding them, and
+	// encoding their answers. nil is where the others run.
+	Large *nice.Threads
 
 	// Health is what the health calls report; nil is a server always ready.
 	Health *Health

@@ -18,6 +18,7 @@ import (
 
 	"github.com/modelserveai/modelserve/internal/deflate"
 	"github.com/modelserveai/modelserve/internal/memory"
+	"github.com/modelserveai/modelserve/internal/nice"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -37,6 +38,9 @@ type Config struct {
 	Most     int64                          // bytes of one message, compressed and decompressed
 	Message  protoreflect.MessageDescriptor // the messages' type
 	Memory   memory.Holder                  // is charged for them
+
+	// Large does what takes long with a large message; nil is where Read is called.
+	Large nice.Large
 
 	// Between, when set, is called with true before a frame is waited for, and with
 	// false once its first byte is there.
@@ -173,7 +177,7 @@ func (r *Reader) next() error {
 		binary.BigEndian.PutUint32(r.prefix[1:], uint32(len(data)))
 	}
 	if r.prefix[0] == 0 { // the library refuses every other
-		size, err := Scan(r.cfg.Message, data)
+		size, err := r.scan(data)
 		if err == nil {
 			err = r.take(size, &r.decoded)
 		}
@@ -183,6 +187,14 @@ func (r *Reader) next() error {
 	}
 	r.head, r.message = r.prefix[:], data
 	return r.take(2*int64(len(data)), &r.lent) // its buffer doubles
+}
+
+// scan bounds what a message is decoded into.
+func (r *Reader) scan(data []byte) (size int64, err error) {
+	if failed := r.cfg.Large.Of(len(data), func() { size, err = Scan(r.cfg.Message, data) }); failed != nil {
+		return 0, failed
+	}
+	return size, err
 }
 
 func (r *Reader) bounds(length int64, charged *int64) infer.Body {
@@ -229,7 +241,7 @@ func (r *Reader) decompress(data []byte) ([]byte, error) {
 	var plain []byte
 	err := r.inflater.Reset(bytes.NewReader(data))
 	if err == nil {
-		plain, err = infer.ReadBody(r.ctx, r.inflater, r.bounds(-1, &r.own))
+		plain, err = infer.ReadBody(r.ctx, r.cfg.Large.Reader(r.inflater), r.bounds(-1, &r.own))
 	}
 	if code := problem.CodeOf(err); err != nil && (code == problem.Internal || code == problem.MalformedBody) {
 		return nil, problem.New(problem.MalformedBody, "the message is not compressed as grpc-encoding says")
