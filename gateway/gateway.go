@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"runtime"
 	"slices"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/gateway/usage"
 	v2 "github.com/modelserveai/modelserve/gateway/v2"
+	"github.com/modelserveai/modelserve/internal/nice"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 )
 
@@ -165,7 +167,8 @@ func New(config Config, deps Deps) (*Gateway, error) {
 // wire connects the parts of a call's path.
 func (g *gateway) wire() (err error) {
 	authenticator := append(auth.Chain{auth.NewKeys(g.deps.Rights, g.deps.Hasher)}, g.deps.Authenticators...)
-	rerun := forward.Rerun(int64(g.config.MaxKept), int64(g.config.MaxBody), g.metrics.reruns)
+	large := nice.New(max(1, runtime.GOMAXPROCS(0)/2)) // the others are for who has only a little to do
+	rerun := forward.Rerun(int64(g.config.MaxKept), int64(g.config.MaxBody), large, g.metrics.reruns)
 	around := slices.Concat(g.deps.AroundCalls, []forward.Decorator{rerun}, g.deps.AroundTries)
 	if g.config.Secret != "" {
 		around = append(around, forward.Prove(g.config.Secret))
@@ -191,7 +194,7 @@ func (g *gateway) wire() (err error) {
 		Version: g.config.Version, MaxMessage: int64(g.config.MaxBody), Timeout: g.config.Timeout, StreamInFlight: g.config.StreamInFlight,
 		Door: g.door, Authenticator: authenticator, Resolver: resolver, Forwarder: forwarder, Proxy: g.proxy,
 		Routes: g.deps.Routes, Manifests: g.deps.Catalog, Ready: g.deps.Ready, Messages: g.metrics.messages, MessageEnded: g.messageEnded,
-		Room: g.room, StreamPatience: g.config.BodyTimeout,
+		Room: g.room, StreamPatience: g.config.BodyTimeout, Large: large,
 	})
 	if g.deps.Bounds == (access.Bounds{}) {
 		g.deps.Bounds = access.DefaultBounds()

@@ -16,6 +16,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/internal/room"
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/internal/nice"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -29,16 +30,17 @@ import (
 type rerun struct {
 	next    Forwarder
 	kept    *room.Room
-	json    int64 // bytes of a body's JSON that are read for its timeout
+	times   timeouts
 	counter *prometheus.CounterVec
 }
 
 // Rerun runs inferences again. kept bounds, in bytes, what the bodies of all calls
 // take that are kept for it, and json what of one body's JSON is read, decompressed,
-// for its timeout; counter counts the reruns by function.
-func Rerun(kept, json int64, counter *prometheus.CounterVec) Decorator {
+// for its timeout, on one of large; counter counts the reruns by function.
+func Rerun(kept, json int64, large *nice.Threads, counter *prometheus.CounterVec) Decorator {
 	shared := room.New(kept)
-	return func(next Forwarder) Forwarder { return &rerun{next, shared, json, counter} }
+	times := timeouts{most: json, threads: large}
+	return func(next Forwarder) Forwarder { return &rerun{next, shared, times, counter} }
 }
 
 // A container that was killed is started again at once. It is waited for at most
@@ -61,7 +63,7 @@ func (f *rerun) Forward(ctx context.Context, c *call.Call, t *call.Target, r *ht
 		k := keep(r, f.kept.Of(c.Tenant()))
 		body = k
 		if t.Timed && c.Protocol == call.HTTP { // of gRPC whoever sends it keeps to it
-			ctx, answered = withTimeout(ctx, r.Header, f.json, k)
+			ctx, answered = f.times.keep(ctx, c.Tenant(), r.Header, k)
 		}
 	}
 	defer body.noMoreReaders()

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelserveai/modelserve/internal/nice"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -53,8 +54,8 @@ func jsonOf(h http.Header, most int64) (jsonPart, bool) {
 }
 
 // timeout is what the JSON of a body says; 0 where that is nothing, or cannot be
-// read.
-func (p jsonPart) timeout(body io.Reader) time.Duration {
+// read. It reads most bytes of it, and reports whether there may be more.
+func (p jsonPart) timeout(ctx context.Context, body io.Reader, most int64) (timeout time.Duration, more bool) {
 	var err error
 	switch p.encoding {
 	case "", "identity":
@@ -63,31 +64,52 @@ func (p jsonPart) timeout(body io.Reader) time.Duration {
 	case "deflate":
 		body, err = zlib.NewReader(body)
 	default:
-		return 0
+		return 0, false
 	}
 	if err != nil {
-		return 0
+		return 0, false
 	}
-	return infer.TimeoutOf(io.LimitReader(body, p.length))
+	text := &io.LimitedReader{R: body, N: min(most, p.length)}
+	timeout = infer.TimeoutOf(&whileWanted{ctx, text})
+	return timeout, text.N == 0 && most < p.length
 }
 
-// withTimeout ends the context of a V2 request when its own timeout has passed, of
-// whose JSON it reads most bytes at most.
+// whileWanted ends with the wish for what is read.
+type whileWanted struct {
+	ctx context.Context //nolint:containedctx // io.Reader's is none
+	r   io.Reader
+}
+
+func (w *whileWanted) Read(p []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err //nolint:wrapcheck // ends the reading
+	}
+	return w.r.Read(p) //nolint:wrapcheck // io.EOF must stay itself
+}
+
+// timeouts ends requests by what their JSON says.
+type timeouts struct {
+	most    int64         // bytes of a body's JSON that are read, decompressed
+	threads *nice.Threads // that look
+}
+
+// keep ends the context of a tenant's V2 request when its own timeout has passed.
 // answered is to be called when the answer has begun: the rest is the function's.
-func withTimeout(parent context.Context, h http.Header, most int64, body *kept) (ctx context.Context, answered func()) {
-	part, ok := jsonOf(h, most)
+func (t timeouts) keep(parent context.Context, tenant string, h http.Header, body *kept) (ctx context.Context, answered func()) {
+	part, ok := jsonOf(h, t.most)
 	if !ok {
 		return parent, func() {}
 	}
 	began := time.Now()
 	ctx, cancel := context.WithCancelCause(parent) // parent ends with the request
+	wanted, enough := context.WithCancel(ctx)
 	var (
 		mu   sync.Mutex
 		over bool
 		end  *time.Timer
 	)
 	look := time.AfterFunc(lookAfter, func() {
-		timeout := part.timeout(&lookAhead{of: body})
+		timeout := t.look(wanted, tenant, part, body)
 		if timeout <= 0 {
 			return
 		}
@@ -108,9 +130,27 @@ func withTimeout(parent context.Context, h http.Header, most int64, body *kept) 
 		mu.Lock()
 		defer mu.Unlock()
 		over = true
+		enough()
 		look.Stop()
 		if end != nil {
 			end.Stop()
 		}
 	}
+}
+
+// look is what the JSON of a body says. Of a large one that is looked for once the body is
+// there, on a thread that waits for nothing and keeps nobody waiting.
+func (t timeouts) look(ctx context.Context, tenant string, part jsonPart, body *kept) time.Duration {
+	timeout, more := part.timeout(ctx, &lookAhead{of: body}, nice.LargeBytes)
+	if !more {
+		return timeout
+	}
+	if _, err := io.Copy(io.Discard, &lookAhead{of: body}); err != nil {
+		return 0
+	}
+	err := t.threads.Do(ctx, tenant, func() { timeout, _ = part.timeout(ctx, &lookAhead{of: body}, part.length) })
+	if err != nil {
+		return 0
+	}
+	return timeout
 }

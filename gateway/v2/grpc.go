@@ -1,6 +1,7 @@
 package v2
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -91,6 +92,7 @@ func (s *Service) serveProcedure(answer procedure, up bool, c *call.Call, w http
 	stream := grpcwire.Accept(w, r, s.MaxMessage, s.Room.Of(c.Tenant()), patience)
 	defer stream.Close()
 	ctx := r.Context()
+	stream.Aside(s.Large.Large(ctx, c.Tenant()))
 	timeout, err := grpcwire.Timeout(r.Header)
 	if timeout > 0 {
 		var cancel context.CancelFunc
@@ -220,7 +222,9 @@ func (s *Service) begin(ctx context.Context, c *call.Call, x *grpcwire.Exchange,
 	if err != nil {
 		return a, err
 	}
-	return addressOf(x.Message())
+	message := x.Message()
+	failed := s.Large.Large(ctx, c.Tenant()).Of(len(message), func() { a, err = addressOf(message) })
+	return a, cmp.Or(failed, err)
 }
 
 // deliver sends an answer on, with those of its headers that are meant for callers. It

@@ -19,6 +19,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/internal/room"
 	"github.com/modelserveai/modelserve/gateway/resolve"
 	"github.com/modelserveai/modelserve/gateway/route"
+	"github.com/modelserveai/modelserve/internal/nice"
 	"github.com/modelserveai/modelserve/internal/wellknown"
 	"github.com/modelserveai/modelserve/runtime/infer"
 	"github.com/modelserveai/modelserve/runtime/model"
@@ -41,6 +42,9 @@ type Config struct {
 
 	// Ready is asked last for the platform's readiness; it may be nil.
 	Ready func(context.Context) error
+
+	// Large does what takes long with large gRPC messages.
+	Large *nice.Threads
 
 	// Room is the memory of gRPC messages and their answers.
 	Room *room.Room

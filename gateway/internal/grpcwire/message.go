@@ -49,6 +49,7 @@ func (x *Exchange) decompress(ctx context.Context) error {
 	if err != nil {
 		return notAsSaid()
 	}
+	aside := x.stream.large.Reader(inflater)
 	var plain Message
 	for most := x.stream.most; int64(len(plain)) <= most; {
 		if space(plain) <= 0 {
@@ -56,7 +57,7 @@ func (x *Exchange) decompress(ctx context.Context) error {
 				return err
 			}
 		}
-		n, err := inflater.Read(plain[len(plain) : cap(plain)-Spare])
+		n, err := aside.Read(plain[len(plain) : cap(plain)-Spare])
 		plain = plain[:len(plain)+n]
 		switch {
 		case int64(len(plain)) > most:

@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/modelserveai/modelserve/gateway/internal/room"
+	"github.com/modelserveai/modelserve/internal/nice"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/problem/problemgrpc"
 )
@@ -34,6 +35,7 @@ type Stream struct {
 	room     share
 
 	patience time.Duration
+	large    nice.Large
 	single   bool // the call has one message
 
 	received int64           // exchanges
@@ -56,6 +58,9 @@ func Accept(w http.ResponseWriter, r *http.Request, most int64, of room.Tenant, 
 
 // Bound bounds the messages that have not come yet further than Accept did, in bytes.
 func (s *Stream) Bound(most int64) { s.most = min(s.most, most) }
+
+// Aside has large messages decompressed by large.
+func (s *Stream) Aside(large nice.Large) { s.large = large }
 
 // Header is the metadata of the answer, until its first message is sent.
 func (s *Stream) Header() http.Header { return s.w.Header() }
