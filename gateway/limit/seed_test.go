@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/modelserveai/modelserve/gateway/limit"
 	"github.com/modelserveai/modelserve/internal/logtest"
@@ -97,17 +98,19 @@ func TestARefusedCallReadsNoQuota(t *testing.T) {
 	}
 	before := r.ledger.read()
 	r.ledger.fail(errors.New("database away"))
-	var calls sync.WaitGroup
+	var calls errgroup.Group
+	calls.SetLimit(32) // who waits long for their turn is refused for that
 	for n := range 1000 {
-		calls.Go(func() {
+		calls.Go(func() error {
 			s := of("a")
 			s.Key = fmt.Sprint("another", n)
 			if _, err := r.Admit(t.Context(), s); problem.CodeOf(err) != problem.RateLimited {
 				t.Errorf("error %v, want rate_limited", err)
 			}
+			return nil
 		})
 	}
-	calls.Wait()
+	_ = calls.Wait()
 	if after := r.ledger.read(); after != before || r.Trouble() != "" {
 		t.Errorf("the ledger was read %d times; %q", after-before, r.Trouble())
 	}
