@@ -85,9 +85,10 @@ func mayMakeCgroups() error {
 }
 
 // room asks for the disk that building takes, where nothing is built yet, and
-// for what a cluster takes.
+// for what a cluster takes: 4 GiB in its folder and 1 of what the tests build. With
+// them go the sources of Kubernetes and Knative, and what Go keeps of compiling them.
 func (c *cluster) room() error {
-	wanted := uint64(20 << 30)
+	wanted := uint64(12 << 30)
 	if _, err := os.Stat(c.bin("kubelet")); err == nil {
 		wanted = 6 << 30
 	}
