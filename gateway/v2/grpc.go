@@ -92,7 +92,7 @@ func (s *Service) serveProcedure(answer procedure, up bool, c *call.Call, w http
 	stream := grpcwire.Accept(w, r, s.MaxMessage, s.Room.Of(c.Tenant()), patience)
 	defer stream.Close()
 	ctx := r.Context()
-	stream.Aside(s.Large.Large(ctx, c.Tenant()))
+	stream.Aside(s.Large.For(ctx, c.Tenant()))
 	timeout, err := grpcwire.Timeout(r.Header)
 	if timeout > 0 {
 		var cancel context.CancelFunc
@@ -223,7 +223,7 @@ func (s *Service) begin(ctx context.Context, c *call.Call, x *grpcwire.Exchange,
 		return a, err
 	}
 	message := x.Message()
-	failed := s.Large.Large(ctx, c.Tenant()).Of(len(message), func() { a, err = addressOf(message) })
+	failed := s.Large.For(ctx, c.Tenant()).Of(len(message), func() { a, err = addressOf(message) })
 	return a, cmp.Or(failed, err)
 }
 

@@ -12,8 +12,8 @@ const LargeBytes = 1 << 20
 // Large runs f where it keeps nobody waiting. Its error is why it did not.
 type Large func(f func()) error
 
-// Large is what does what takes long for one who asks, as long as ctx lasts.
-func (t *Threads) Large(ctx context.Context, who string) Large {
+// For is what does what takes long for one who asks, as long as ctx lasts.
+func (t *Threads) For(ctx context.Context, who string) Large {
 	return func(f func()) error { return t.Do(ctx, who, f) }
 }
 

@@ -66,7 +66,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, held memory.Ho
 
 // large does what takes long with a large request.
 func (s *Server) large(ctx context.Context, h http.Header) nice.Large {
-	return s.cfg.Large.Large(ctx, s.payer(h))
+	return s.cfg.Large.For(ctx, s.payer(h))
 }
 
 // bodyError is the problem of a body that could not be read.

@@ -46,7 +46,8 @@ func (p protobuf) Unmarshal(data []byte, message any) error {
 }
 
 func (p protobuf) do(bytes int, f func() error) (err error) {
-	return cmp.Or(p.large.Large(context.Background(), "").Of(bytes, func() { err = f() }), err)
+	failed := p.large.For(context.Background(), "").Of(bytes, func() { err = f() })
+	return cmp.Or(failed, err) // read once f has run: the order within one expression is open
 }
 
 func protoOf(message any) (proto.Message, error) {

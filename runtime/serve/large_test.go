@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -84,6 +85,7 @@ func TestLargeRequestsAreDecodedInTurn(t *testing.T) {
 					case err := <-answered:
 						t.Fatalf("it did not wait: %v", err)
 					default:
+						runtime.Gosched()
 					}
 				}
 				close(hold)
