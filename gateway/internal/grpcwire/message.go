@@ -65,6 +65,8 @@ func (x *Exchange) decompress(ctx context.Context) error {
 			x.message = plain
 			x.shrink(int64(cap(plain)))
 			return nil
+		case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+			return err // it waited for its turn for too long
 		case err != nil: // also of bytes behind the end
 			return notAsSaid()
 		}

@@ -322,3 +322,26 @@ func FuzzReader(f *testing.F) {
 		}
 	})
 }
+
+// TestWhoLeavesWhileALargeMessageWaitsIsNotAtFault holds the error of a message whose turn
+// to be decompressed, or looked at, does not come in time.
+func TestWhoLeavesWhileALargeMessageWaitsIsNotAtFault(t *testing.T) {
+	t.Parallel()
+	message, err := proto.Marshal(&inferpb.ModelInferRequest{RawInputContents: [][]byte{make([]byte, 3<<20)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, body := range map[string][]byte{"": framed(0, message), "gzip": framed(1, squeezed(t, gzipped, message))} {
+		for _, left := range []error{context.Canceled, context.DeadlineExceeded} {
+			t.Run(name+" "+left.Error(), func(t *testing.T) {
+				t.Parallel()
+				r := frame.New(t.Context(), bytes.NewReader(body), frame.Config{
+					Encoding: name, Most: 8 << 20, Message: request(), Memory: memory.Unbounded{}, Large: func(func()) error { return left },
+				})
+				if _, err := r.Read(make([]byte, 1)); !errors.Is(err, left) {
+					t.Errorf("got %v, want %v", err, left)
+				}
+			})
+		}
+	}
+}
