@@ -118,6 +118,7 @@ func layers() []layer {
 		{"runtime/bucket", []string{"runtime/infer"}},
 		{"runtime/pool", []string{"runtime/infer", "runtime/model", "runtime/serve", "runtime/batch"}},
 		{"eventing", nil},
+		{"pipelines/contract", nil},
 		{"runtime/function", []string{
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/cache", "runtime/artifact", "runtime/rows", "runtime/ort",
 			"runtime/serve", "runtime/bucket", "runtime/pool", "eventing/emit",
