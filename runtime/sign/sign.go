@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -36,13 +37,20 @@ type Verifier struct{ keys []ed25519.PublicKey }
 // a key is replaced.
 func NewVerifier(keys ...ed25519.PublicKey) *Verifier { return &Verifier{keys: keys} }
 
-// names are short names of the keys, to distinguish them in logs: how their sha256
-// begins.
+// Keys are the keys whose signatures v accepts.
+func (v *Verifier) Keys() []ed25519.PublicKey { return slices.Clone(v.keys) }
+
+// KeyID is a short name of a key: how its sha256 begins, in hexadecimal.
+func KeyID(key ed25519.PublicKey) string {
+	sum := sha256.Sum256(key)
+	return hex.EncodeToString(sum[:8])
+}
+
+// names are short names of the keys, to distinguish them in logs.
 func (v *Verifier) names() []string {
 	var names []string
 	for _, key := range v.keys {
-		sum := sha256.Sum256(key)
-		names = append(names, hex.EncodeToString(sum[:8]))
+		names = append(names, KeyID(key))
 	}
 	return names
 }

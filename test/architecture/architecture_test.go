@@ -117,6 +117,7 @@ func layers() []layer {
 		{"runtime/batch", []string{"runtime/infer"}},
 		{"runtime/bucket", []string{"runtime/infer"}},
 		{"runtime/pool", []string{"runtime/infer", "runtime/model", "runtime/serve", "runtime/batch"}},
+		{"eventing/ticket", []string{"eventing/envelope", "runtime/sign"}},
 		{"eventing", nil},
 		{"pipelines/contract", nil},
 		{"runtime/function", []string{
