@@ -174,6 +174,7 @@ func layers() []layer {
 			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/control", "gateway/door", "gateway/forward", "gateway/internal/grpcwire", "gateway/internal/room", "gateway/resolve", "gateway/rights", "gateway/route", "gateway/usage", "gateway/v2",
 			"runtime/infer",
 		}},
+		{"pipelines/outside", nil},
 		{"local", []string{
 			"gateway", "gateway/allowance", "gateway/auth", "gateway/callers", "gateway/catalog", "gateway/route", "gateway/sqlite",
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/artifact",
