@@ -10,6 +10,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/audit"
 	"github.com/modelserveai/modelserve/gateway/internal/stored"
 	"github.com/modelserveai/modelserve/gateway/postgres/db"
+	"github.com/modelserveai/modelserve/internal/postgresql"
 )
 
 // chains implements stored.Chains.
@@ -73,7 +74,7 @@ func (s *Store) Append(ctx context.Context, entries []audit.Entry) error {
 
 // Entries implements audit.Store.
 func (s *Store) Entries(ctx context.Context, f audit.Filter) ([]audit.Entry, error) {
-	if !storable(f.Tenant, f.Actor, f.Action, f.Resource, string(f.Outcome)) {
+	if !postgresql.Storable(f.Tenant, f.Actor, f.Action, f.Resource, string(f.Outcome)) {
 		return nil, nil
 	}
 	from, to, before := stored.Bounds(&f)

@@ -12,11 +12,12 @@ import (
 	"github.com/modelserveai/modelserve/gateway/internal/stored"
 	"github.com/modelserveai/modelserve/gateway/postgres/db"
 	"github.com/modelserveai/modelserve/gateway/rights"
+	"github.com/modelserveai/modelserve/internal/postgresql"
 )
 
 // Key returns a key whatever its status, or auth.ErrNoKey.
 func (s *Store) Key(ctx context.Context, id string) (*auth.Key, error) {
-	if !storable(id) {
+	if !postgresql.Storable(id) {
 		return nil, fmt.Errorf("get key: %w", auth.ErrNoKey)
 	}
 	row, err := s.queries.GetKey(ctx, id)
@@ -32,7 +33,7 @@ func (s *Store) Key(ctx context.Context, id string) (*auth.Key, error) {
 // Keys returns a page of keys, newest first, whatever their status.
 func (s *Store) Keys(ctx context.Context, page auth.Page) ([]*auth.Key, error) {
 	before, beforeID := stored.Before(page)
-	if !storable(page.Tenant, beforeID) {
+	if !postgresql.Storable(page.Tenant, beforeID) {
 		return nil, nil
 	}
 	var rows []db.Key

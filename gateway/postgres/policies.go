@@ -8,11 +8,12 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/modelserveai/modelserve/gateway/postgres/db"
+	"github.com/modelserveai/modelserve/internal/postgresql"
 )
 
 // KeptPolicy implements artifact.LastGood.
 func (s *Store) KeptPolicy(ctx context.Context, model string) ([]byte, error) {
-	if !storable(model) {
+	if !postgresql.Storable(model) {
 		return nil, nil
 	}
 	data, err := s.queries.Policy(ctx, model)

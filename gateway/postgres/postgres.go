@@ -7,12 +7,12 @@ package postgres
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"fmt"
-	"slices"
+	"io/fs"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -22,24 +22,17 @@ import (
 	"github.com/modelserveai/modelserve/gateway/postgres/db"
 	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/gateway/usage"
+	"github.com/modelserveai/modelserve/internal/postgresql"
 )
 
 //go:generate go -C ../../tools/sqlc tool sqlc generate -f ../../gateway/postgres/sqlc.yaml
 
-const (
-	maxConnections = 8 // for all but the poll
-	maxPolling     = 4 // the poll's own, so that it waits for no change; one is used, others replace one that hangs
-	connectTimeout = 2 * time.Second
-	healthPeriod   = 5 * time.Second
-)
+//go:embed migrations/*.sql
+var migrations embed.FS
 
-// limits are those of a session, in milliseconds.
-func limits() map[string]string {
-	return map[string]string{
-		"statement_timeout": "2000", "lock_timeout": "1000", "idle_in_transaction_session_timeout": "5000",
-		"application_name": "modelserve-gateway",
-	}
-}
+// maxPolling is how many connections the poll has for itself, so that it waits for no
+// change; one is used, others replace one that hangs.
+const maxPolling = 4
 
 // Store is the gateway's state in a PostgreSQL database. It implements rights.Store,
 // audit.Store and usage.Store.
@@ -59,14 +52,18 @@ var (
 // be written to, where the URL's target_session_attrs does not say otherwise. No
 // error repeats the URL.
 func Open(ctx context.Context, url string) (*Store, error) {
-	config, err := parse(url)
+	config, err := postgresql.Parse(url, "the gateway's database", "modelserve-gateway")
 	if err != nil {
 		return nil, err
 	}
-	if err := migrate(ctx, config.ConnConfig); err != nil {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, fmt.Errorf("list migrations: %w", err)
+	}
+	if err := postgresql.Migrate(ctx, config.ConnConfig, files); err != nil {
 		return nil, fmt.Errorf("open the gateway's database: %w", err)
 	}
-	config.ConnConfig.DialFunc = patient(config.ConnConfig.DialFunc) // a migration may take longer
+	config.ConnConfig.DialFunc = postgresql.Patient(config.ConnConfig.DialFunc) // a migration may take longer
 	config.PingTimeout = time.Second
 	polling := config.Copy()
 	polling.MaxConns, polling.MinConns = maxPolling, 0
@@ -87,31 +84,6 @@ func Open(ctx context.Context, url string) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open the gateway's database: %w", err), s.Close())
 	}
 	return s, nil
-}
-
-func parse(url string) (*pgxpool.Config, error) {
-	config, err := pgxpool.ParseConfig(url)
-	if err != nil || strings.Contains(config.ConnConfig.Database, "@") { // a password that is not encoded ends up anywhere
-		return nil, errors.New("open the gateway's database: its URL cannot be read: expected " +
-			"postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full, with what is no letter or digit in USER and PASSWORD percent-encoded")
-	}
-	if !strings.Contains(url, "pool_max_conns") {
-		config.MaxConns = maxConnections
-	}
-	config.HealthCheckPeriod = healthPeriod
-	conn := config.ConnConfig
-	if !strings.Contains(url, "target_session_attrs") {
-		conn.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	}
-	if conn.ConnectTimeout == 0 {
-		conn.ConnectTimeout = connectTimeout
-	}
-	for name, value := range limits() {
-		if conn.RuntimeParams[name] == "" {
-			conn.RuntimeParams[name] = value
-		}
-	}
-	return config, nil
 }
 
 // Close closes the connections. Closing twice is safe.
@@ -135,17 +107,14 @@ func (s *Store) Ping(ctx context.Context) error {
 // errStandby is of a server that follows another, and may be behind.
 var errStandby = fmt.Errorf("%w: it is a standby, in recovery", rights.ErrAway)
 
-const readOnly = "25006" // read_only_sql_transaction
-
 // failed has connections made anew where an error says that they are to a server
 // that is no longer the one to write to. It returns the error.
 func (s *Store) failed(err error) error {
-	var refused *pgconn.PgError
 	switch {
 	case errors.Is(err, errStandby):
 		s.pool.Reset()
 		s.poll.Reset()
-	case errors.As(err, &refused) && refused.Code == readOnly:
+	case postgresql.IsReadOnly(err):
 		s.pool.Reset()
 	}
 	return err
@@ -160,20 +129,9 @@ func notRead(ctx context.Context, what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// isAway reports whether an error is the connection's, or a server's that does not
-// answer now (https://www.postgresql.org/docs/current/errcodes-appendix.html).
-func isAway(err error) bool {
-	var refused *pgconn.PgError
-	var scan pgx.ScanArgError
-	switch {
-	case errors.As(err, &refused):
-		class := refused.Code[:min(2, len(refused.Code))]
-		return slices.Contains([]string{"08", "40", "53", "55", "57", "58"}, class) || refused.Code == readOnly
-	case errors.As(err, &scan), errors.Is(err, pgx.ErrNoRows), errors.Is(err, rights.ErrAway):
-		return false
-	}
-	return err != nil // the driver's own are of connections
-}
+// isAway reports whether an error is of a server that is away, but for one that says so
+// already.
+func isAway(err error) bool { return !errors.Is(err, rights.ErrAway) && postgresql.IsAway(err) }
 
 // write has do write in a transaction. do's error undoes it and is returned as it
 // is.
@@ -211,9 +169,4 @@ func all(batch interface{ Exec(func(int, error)) }) error {
 		}
 	})
 	return first
-}
-
-// storable reports whether PostgreSQL takes texts, and so may have them.
-func storable(texts ...string) bool {
-	return !slices.ContainsFunc(texts, func(s string) bool { return !utf8.ValidString(s) || strings.ContainsRune(s, 0) })
 }

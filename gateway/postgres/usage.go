@@ -7,6 +7,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/internal/stored"
 	"github.com/modelserveai/modelserve/gateway/postgres/db"
 	"github.com/modelserveai/modelserve/gateway/usage"
+	"github.com/modelserveai/modelserve/internal/postgresql"
 )
 
 // AddUsage implements usage.Store.
@@ -74,7 +75,7 @@ func quotasOf(rows []db.Quota) []usage.Quota {
 func (s *Store) Quotas(ctx context.Context, keys []usage.QuotaKey) ([]usage.Quota, error) {
 	var p db.QuotasParams
 	for _, key := range keys {
-		if storable(key.Limit, key.Combination, key.Period) {
+		if postgresql.Storable(key.Limit, key.Combination, key.Period) {
 			p.Limits, p.Combinations, p.Periods = append(p.Limits, key.Limit), append(p.Combinations, key.Combination), append(p.Periods, key.Period)
 		}
 	}
@@ -88,7 +89,7 @@ func (s *Store) Quotas(ctx context.Context, keys []usage.QuotaKey) ([]usage.Quot
 // Usage implements usage.Store.
 func (s *Store) Usage(ctx context.Context, q *usage.Query) (rows []usage.Row, err error) {
 	from, to, after := stored.Span(q)
-	if !storable(q.Tenant, after.Tenant, after.Model) {
+	if !postgresql.Storable(q.Tenant, after.Tenant, after.Model) {
 		return nil, nil
 	}
 	if q.By == (usage.By{Tenant: true, Model: true, Day: true}) {

@@ -3,15 +3,12 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/gateway/sqlite/db"
+	"github.com/modelserveai/modelserve/internal/sqlitefile"
 )
 
 const (
@@ -44,7 +41,7 @@ func (s *Store) read(ctx context.Context, pool *sql.DB, do func(context.Context,
 }
 
 func (s *Store) withReader(ctx context.Context, pool *sql.DB, do func(context.Context, *sql.Conn) error) (err error) {
-	defer func() { err = s.files.note(err) }()
+	defer func() { err = s.files.Note(err) }()
 	reading, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
 	waiting, cancel := context.WithTimeout(reading, waitWithin)
@@ -54,28 +51,15 @@ func (s *Store) withReader(ctx context.Context, pool *sql.DB, do func(context.Co
 		if ctx.Err() == nil && waiting.Err() != nil {
 			err = errReaders
 		}
-		if ctx.Err() == nil && isAway(err) {
+		if ctx.Err() == nil && sqlitefile.IsAway(err) {
 			err = fmt.Errorf("%w: %w", rights.ErrAway, err)
 		}
 		return fmt.Errorf("read the gateway's database: %w", err)
 	}
 	defer func() { _ = conn.Close() }() // gives it back
 	err = do(reading, conn)
-	if err != nil && ctx.Err() == nil && (reading.Err() != nil || isAway(err)) {
+	if err != nil && ctx.Err() == nil && (reading.Err() != nil || sqlitefile.IsAway(err)) {
 		return fmt.Errorf("%w: %w", rights.ErrAway, err)
 	}
 	return err
-}
-
-// isAway reports whether SQLite could not read a file, or not now.
-func isAway(err error) bool {
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	switch e.Code() & 0xff {
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOMEM:
-		return true
-	}
-	return false
 }

@@ -12,7 +12,7 @@ import (
 
 // Since implements rights.Store.
 func (s *Store) Since(ctx context.Context, p rights.Position) (*rights.Update, error) {
-	if err := s.files.inPlace(); err != nil {
+	if err := s.files.InPlace(); err != nil {
 		return nil, err
 	}
 	var update *rights.Update

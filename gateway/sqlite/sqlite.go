@@ -8,24 +8,24 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"embed"
 	"errors"
 	"fmt"
-	"net/url"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
-
-	_ "modernc.org/sqlite" // the database/sql driver, without cgo
 
 	"github.com/modelserveai/modelserve/gateway/audit"
 	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/gateway/sqlite/db"
 	"github.com/modelserveai/modelserve/gateway/usage"
+	"github.com/modelserveai/modelserve/internal/sqlitefile"
 )
 
 //go:generate go -C ../../tools/sqlc tool sqlc generate -f ../../gateway/sqlite/sqlc.yaml
 
-const lockTimeout = time.Second // for the writer before, of this process or another
+//go:embed migrations/*.sql
+var migrations embed.FS
 
 // Store is the gateway's state in a SQLite file. It implements rights.Store,
 // audit.Store and usage.Store.
@@ -33,7 +33,7 @@ type Store struct {
 	reader, poll, writer *sql.DB
 
 	holder *sql.DB // has one connection, so that SQLite removes no file of the database
-	files  *files
+	files  *sqlitefile.Files
 }
 
 var (
@@ -50,31 +50,35 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	if err := protect(abs); err != nil {
+	if err := sqlitefile.Protect(abs); err != nil {
 		return nil, fmt.Errorf("protect the gateway's database: %w", err)
 	}
 	opened, err := os.Stat(abs)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
+	schema, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, fmt.Errorf("list migrations: %w", err)
+	}
 	s := &Store{}
-	if s.writer, err = connect(abs, 1, "synchronous(FULL)"); err != nil {
+	if s.writer, err = sqlitefile.Connect(abs, 1, "synchronous(FULL)"); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	if err := migrate(ctx, s.writer, abs+".lock"); err != nil {
+	if err := sqlitefile.Migrate(ctx, s.writer, abs+".lock", schema); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), s.writer.Close())
 	}
-	if s.reader, err = connect(abs, maxReaders, "query_only(true)"); err != nil {
+	if s.reader, err = sqlitefile.Connect(abs, maxReaders, "query_only(true)"); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), s.writer.Close())
 	}
-	if s.poll, err = connect(abs, maxPolling, "query_only(true)"); err != nil {
+	if s.poll, err = sqlitefile.Connect(abs, maxPolling, "query_only(true)"); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), s.reader.Close(), s.writer.Close())
 	}
-	if s.holder, err = connect(abs, 1, "query_only(true)"); err != nil {
+	if s.holder, err = sqlitefile.Connect(abs, 1, "query_only(true)"); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), s.poll.Close(), s.reader.Close(), s.writer.Close())
 	}
 	if _, err = db.New(s.holder).Newest(ctx); err == nil { // it has the files from now on
-		s.files, err = watch(abs, opened)
+		s.files, err = sqlitefile.Watch(abs, opened, "the gateway's database")
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), s.Close())
@@ -82,34 +86,10 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
-// protect makes the file, or sees to its mode: SQLite would make it readable for
-// all, and its journal files take this mode. A file that is there is not opened, for
-// closing it would end the locks that this process has on it.
-func protect(path string) error {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return os.Chmod(path, 0o600) //nolint:wrapcheck // it names the path
-	}
-	if err != nil {
-		return err
-	}
-	return errors.Join(file.Chmod(0o600), file.Close())
-}
-
-func connect(path string, most int, pragma string) (*sql.DB, error) {
-	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: url.Values{
-		// Nothing is written but the file and its journal beside it.
-		"_pragma": {fmt.Sprintf("busy_timeout(%d)", lockTimeout.Milliseconds()), "temp_store(MEMORY)", pragma},
-		"_txlock": {"immediate"},
-		"mode":    {"rw"}, // none makes a file: SQLite would, in the place of one that was removed
-	}.Encode()}
-	conn, err := sql.Open("sqlite", dsn.String())
-	if err != nil {
-		return nil, err
-	}
-	conn.SetMaxOpenConns(most)
-	conn.SetMaxIdleConns(most)
-	return conn, nil
+// Sound returns an error where the file was removed, replaced or damaged, so that an
+// operator has to act.
+func (s *Store) Sound(ctx context.Context) error {
+	return s.files.Sound(ctx, s.reader, s.writer) //nolint:wrapcheck // it says all
 }
 
 // Close closes the file. Closing twice is safe.
@@ -138,8 +118,8 @@ var errBusy = fmt.Errorf("%w: another change takes too long", rights.ErrAway)
 // write has do write in a transaction, which no other overlaps. do's error undoes
 // it and is returned as it is.
 func (s *Store) write(ctx context.Context, do func(*db.Queries) error) (err error) {
-	defer func() { err = s.files.note(err) }()
-	waiting, cancel := context.WithTimeoutCause(ctx, lockTimeout, errBusy)
+	defer func() { err = s.files.Note(err) }()
+	waiting, cancel := context.WithTimeoutCause(ctx, sqlitefile.LockTimeout, errBusy)
 	defer cancel()
 	conn, err := s.writer.Conn(waiting)
 	if err != nil {
@@ -151,7 +131,7 @@ func (s *Store) write(ctx context.Context, do func(*db.Queries) error) (err erro
 	defer func() { _ = conn.Close() }() // gives it back
 	tx, err := conn.BeginTx(ctx, nil)   // immediate: takes the write lock at once
 	if err != nil {
-		if ctx.Err() == nil && isAway(err) {
+		if ctx.Err() == nil && sqlitefile.IsAway(err) {
 			err = fmt.Errorf("%w: %w", rights.ErrAway, err)
 		}
 		return fmt.Errorf("write to the gateway's database: %w", err)
@@ -160,7 +140,7 @@ func (s *Store) write(ctx context.Context, do func(*db.Queries) error) (err erro
 	if err := do(db.New(tx)); err != nil {
 		return err
 	}
-	if err := s.files.inPlace(); err != nil {
+	if err := s.files.InPlace(); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {

@@ -1,8 +1,7 @@
-package postgres
+package postgresql
 
 import (
 	"context"
-	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,28 +12,22 @@ import (
 	"github.com/pressly/goose/v3/lock"
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
-
 // Another replica's migrations are waited for, with a try each second.
 const (
 	lockEvery = 1   // seconds
 	lockTries = 120 // of them
 )
 
-// migrate brings the schema up to date, while no other process does. A schema that
-// is newer than this program is left as it is: each one suits the release before.
-func migrate(ctx context.Context, config *pgx.ConnConfig) (err error) {
+// Migrate brings the schema of a connection up to date with the files of a folder,
+// while no other process migrates the database. A schema that is newer than this
+// program is left as it is: each one suits the release before.
+func Migrate(ctx context.Context, config *pgx.ConnConfig, files fs.FS) (err error) {
 	config = config.Copy()
 	for _, limit := range []string{"statement_timeout", "lock_timeout"} { // a migration takes as long as it takes
 		delete(config.RuntimeParams, limit)
 	}
 	conn := stdlib.OpenDB(*config)
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return fmt.Errorf("list migrations: %w", err)
-	}
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(lockEvery, lockTries))
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)

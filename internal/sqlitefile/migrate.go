@@ -1,9 +1,8 @@
-package sqlite
+package sqlitefile
 
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,15 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
-
-// migrate brings the schema up to date, while no other process does: neither
-// goose nor the change to a write-ahead log is safe beside another.
+// Migrate brings the schema up to date with the files of a folder, while no other
+// process does, who would hold the lock's file: neither goose nor the change to a
+// write-ahead log is safe beside another.
 //
 // The last migration sets SQLite's own user_version to the number of them: programs
 // that know fewer refuse the file by it.
-func migrate(ctx context.Context, conn *sql.DB, lock string) (err error) {
+func Migrate(ctx context.Context, conn *sql.DB, lock string, files fs.FS) (err error) {
 	unlock, err := hold(ctx, lock)
 	if err != nil {
 		return err
@@ -30,10 +27,6 @@ func migrate(ctx context.Context, conn *sql.DB, lock string) (err error) {
 	defer func() { err = errors.Join(err, unlock()) }()
 	if _, err := conn.ExecContext(ctx, "PRAGMA journal_mode = WAL"); err != nil {
 		return fmt.Errorf("use a write-ahead log: %w", err)
-	}
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return fmt.Errorf("list migrations: %w", err)
 	}
 	provider, err := goose.NewProvider(goose.DialectSQLite3, conn, files)
 	if err != nil {

@@ -1,4 +1,4 @@
-package postgres
+package postgresql
 
 import (
 	"context"
@@ -14,8 +14,9 @@ import (
 // statement.
 const answerTimeout = 5 * time.Second
 
-// patient has the connections of a dialer end their reads.
-func patient(dial pgconn.DialFunc) pgconn.DialFunc {
+// Patient has the connections of a dialer end their reads: one that hears nothing for
+// five seconds, while it waits, is broken.
+func Patient(dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
 		if err != nil {
