@@ -185,6 +185,8 @@ func layers() []layer {
 			"gateway/auth", "gateway/gatewayfile", "gateway/route", "local/...", "publish",
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/cache", "runtime/artifact", "runtime/ort",
 		}},
+		{"pipelines/definition", nil},
+		{"pipelines/functions", []string{"pipelines/definition"}},
 		{"docs", nil},
 		{"test", []string{"..."}},
 	}
