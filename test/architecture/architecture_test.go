@@ -186,6 +186,7 @@ func layers() []layer {
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/cache", "runtime/artifact", "runtime/ort",
 		}},
 		{"pipelines/definition", nil},
+		{"pipelines/execution", []string{"eventing/envelope", "pipelines/definition"}},
 		{"pipelines/functions", []string{"pipelines/definition"}},
 		{"docs", nil},
 		{"test", []string{"..."}},
