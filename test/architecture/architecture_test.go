@@ -188,6 +188,9 @@ func layers() []layer {
 		{"pipelines/definition", nil},
 		{"pipelines/execution", []string{"eventing/envelope", "pipelines/definition"}},
 		{"pipelines/functions", []string{"pipelines/definition"}},
+		{"pipelines/plan", []string{"eventing/ticket", "pipelines/definition"}},
+		{"pipelines/compile", []string{"eventing/ticket", "pipelines/plan"}},
+		{"pipelines/drawing", []string{"pipelines/definition", "pipelines/plan"}},
 		{"docs", nil},
 		{"test", []string{"..."}},
 	}
