@@ -175,6 +175,7 @@ func layers() []layer {
 			"runtime/infer",
 		}},
 		{"pipelines/outside", nil},
+		{"pipelines/values", []string{"eventing/envelope"}},
 		{"local", []string{
 			"gateway", "gateway/allowance", "gateway/auth", "gateway/callers", "gateway/catalog", "gateway/route", "gateway/sqlite",
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/artifact",
