@@ -187,7 +187,7 @@ func layers() []layer {
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/cache", "runtime/artifact", "runtime/ort",
 		}},
 		{"pipelines/definition", nil},
-		{"pipelines/execution", []string{"eventing/envelope", "pipelines/definition"}},
+		{"pipelines/execution", []string{"eventing/envelope", "pipelines/definition", "pipelines/plan"}},
 		{"pipelines/functions", []string{"pipelines/definition"}},
 		{"pipelines/plan", []string{"eventing/ticket", "pipelines/definition"}},
 		{"pipelines/compile", []string{"eventing/ticket", "pipelines/plan"}},
