@@ -188,6 +188,7 @@ func layers() []layer {
 		}},
 		{"pipelines/definition", nil},
 		{"pipelines/execution", []string{"eventing/envelope", "pipelines/definition", "pipelines/plan"}},
+		{"pipelines/record", []string{"pipelines/execution"}},
 		{"pipelines/functions", []string{"pipelines/definition"}},
 		{"pipelines/plan", []string{"eventing/ticket", "pipelines/definition"}},
 		{"pipelines/compile", []string{"eventing/ticket", "pipelines/plan"}},
