@@ -34,6 +34,7 @@ const (
 	Cancelled        Code = "cancelled"          // the client went away
 	Unavailable      Code = "unavailable"        // a part that is needed does not answer
 	BadGateway       Code = "bad_gateway"        // a function broke off or answered nonsense
+	EventDamaged     Code = "event_damaged"      // a step's event, or a value it refers to, is not what was sent
 	Unimplemented    Code = "unimplemented"      // the protocol has it, this server does not
 	Internal         Code = "internal"           // our fault; the request id finds it in the log
 )
@@ -166,6 +167,11 @@ var table = map[Code]Row{
 		Status: http.StatusBadGateway, GRPC: 14, Title: "Bad gateway",
 		Cause: "The function's connection ended in the middle of an answer, or a proxy before it (ingress, activator or queue-proxy) answered in its place. Often the function was killed for memory.",
 		Cure:  "Call again, if the call may run twice. Look at the function's log and at why its last instance ended.",
+	},
+	EventDamaged: {
+		Status: http.StatusBadGateway, GRPC: 15, Title: "Event damaged",
+		Cause: "The data of a pipeline's event, or a value that it refers to, has another length or SHA-256 than the event says: a channel cut it, or the object was changed.",
+		Cure:  "Nothing: the pipelines service runs the step that made it again. If it lasts, look at the log of the channel's dispatcher.",
 	},
 	Unimplemented: {
 		Status: http.StatusNotImplemented, GRPC: 12, Title: "Unimplemented",

@@ -60,6 +60,10 @@ func addressed(function, digest, hash string) string {
 // HasPlan reports whether a query is, or claims to be, that of an address.
 func HasPlan(query url.Values) bool { return query.Has(planName) }
 
+// PlanHash is the hash of a query that claims to be that of an address; "" is none.
+// Nothing is verified yet.
+func PlanHash(query url.Values) string { return query.Get(planName) }
+
 // Address verifies the query of an address for a function, and returns the plan's hash
 // and the pipeline's digest (sha256:…). Its error is ErrMissing, ErrMalformed,
 // ErrUnknownKey or ErrForged.

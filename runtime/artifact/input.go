@@ -1,12 +1,14 @@
 package artifact
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -83,6 +85,20 @@ func (s *Store) OpenInput(ctx context.Context, in Asked) (*Input, error) {
 		Size:        size,
 		ContentType: aws.ToString(out.ContentType),
 	}, nil
+}
+
+// PutPayload keeps a value of a pipeline's execution under a key below payloads/, in place
+// of what has that key, and returns its address: s3://BUCKET/payloads/….
+func (s *Store) PutPayload(ctx context.Context, key, contentType string, data []byte) (ref string, err error) {
+	below, ok := strings.CutPrefix(key, payloadsPrefix)
+	if !ok || !plain(below) || len(key) > maxKey {
+		return "", fmt.Errorf("store a payload: expected a key below %s of at most %d bytes, got %.100q", payloadsPrefix, maxKey, key)
+	}
+	_, err = s.client.PutObject(ctx, &s3.PutObjectInput{Bucket: &s.bucket, Key: &key, Body: bytes.NewReader(data), ContentType: &contentType})
+	if err != nil {
+		return "", problem.New(problem.Unavailable, "store %s: %w", key, s.explain(err)).WithRetryAfter(time.Second)
+	}
+	return "s3://" + s.bucket + "/" + key, nil
 }
 
 // notYours is asked for, of the tenant's own inputs, where a reference names

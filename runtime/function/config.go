@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/eventing/emit"
+	"github.com/modelserveai/modelserve/eventing/ticket"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/internal/telemetry"
@@ -41,6 +42,7 @@ type config struct {
 
 	S3          artifact.Config
 	Trust       sign.Trust
+	Pipelines   ticket.Trust
 	CacheDir    string   `env:"MODELSERVE_CACHE_DIR"`                        // the folder of fetched model files, which is to be this user's alone: where others may write to it, user-UID in it is used; "" is one of this user's in the system's temporary folder, "none" keeps files in memory as long as they are used
 	CacheSize   env.Size `env:"MODELSERVE_CACHE_SIZE" envDefault:"4GiB"`     // bytes of model files kept on the node
 	CacheMemory env.Size `env:"MODELSERVE_CACHE_MEMORY" envDefault:"512MiB"` // the largest model file that is loaded from memory, when no folder takes it; 0 is never
@@ -83,7 +85,7 @@ const minGPUMemory = 64 * env.MiB
 
 // Check implements env.Checker.
 func (c *config) Check() []error {
-	faults := slices.Concat(c.S3.Check(), c.Trust.Check(), c.Sink.Check())
+	faults := slices.Concat(c.S3.Check(), c.Trust.Check(), c.Pipelines.Check(), c.Sink.Check())
 	fault := func(variable, format string, args ...any) {
 		faults = append(faults, env.Faultf(variable, format, args...))
 	}

@@ -124,7 +124,7 @@ func serveUntil(ctx context.Context, spec Spec, cfg *config, tel *telemetry.Tele
 // then.
 func answer(ctx context.Context, spec Spec, cfg *config, memory *budget, tel *telemetry.Telemetry, src *source, models *pool.Pool) error {
 	health := new(serve.Health)
-	handler, err := newServer(spec, cfg, memory, tel, src, models, health)
+	handler, err := newServer(ctx, spec, cfg, memory, tel, src, models, health)
 	if err != nil {
 		return err
 	}
@@ -206,8 +206,12 @@ func serveMetrics(ctx context.Context, cfg *config, tel *telemetry.Telemetry) (a
 	}, nil
 }
 
-func newServer(spec Spec, cfg *config, memory *budget, tel *telemetry.Telemetry, src *source, models *pool.Pool, health *serve.Health) (*serve.Server, error) {
+func newServer(ctx context.Context, spec Spec, cfg *config, memory *budget, tel *telemetry.Telemetry, src *source, models *pool.Pool, health *serve.Health) (*serve.Server, error) {
 	sink, err := emit.New(cfg.Sink)
+	if err != nil {
+		return nil, err
+	}
+	tickets, err := cfg.Pipelines.Verifier(ctx, tel.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -217,6 +221,8 @@ func newServer(spec Spec, cfg *config, memory *budget, tel *telemetry.Telemetry,
 		Function:   spec.Name,
 		Version:    cfg.Telemetry.Version,
 		Open:       src.open,
+		Tickets:    tickets,
+		Store:      src.store.PutPayload,
 		Secret:     cfg.Secret,
 
 		GatewaySecret: cfg.GatewaySecret,

@@ -29,7 +29,11 @@ const (
 // bytes, memory and time. What it holds of the memory is held's. What is compressed is
 // read whole first: decompressing it waits for nobody.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request, held memory.Holder, headerLength int) ([]byte, error) {
-	limit := s.cfg.Limits.MaxBody
+	return s.readBodyOf(w, r, held, headerLength, s.cfg.Limits.MaxBody)
+}
+
+// readBodyOf is readBody with another bound on bytes.
+func (s *Server) readBodyOf(w http.ResponseWriter, r *http.Request, held memory.Holder, headerLength int, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, problem.New(problem.PayloadTooLarge, "expected a body of at most %d bytes; %d are announced", limit, r.ContentLength)
 	}

@@ -63,7 +63,7 @@ func (s *Server) answerEvent(ctx context.Context, c *call, held *memory.Call, fo
 	if err != nil {
 		return err
 	}
-	answer, err := s.answer(ctx, c, held, r, Payload{ContentType: mediaType(in.DataContentType()), Body: data})
+	answer, err := s.answer(ctx, c, held, s.callerOf(r.Header), Payload{ContentType: mediaType(in.DataContentType()), Body: data})
 	if err != nil {
 		return err
 	}
@@ -79,8 +79,14 @@ func (s *Server) answerEvent(ctx context.Context, c *call, held *memory.Call, fo
 		w.WriteHeader(http.StatusAccepted)
 		return nil
 	}
+	return s.writeEvent(ctx, c, held, form, out, answer, w, r)
+}
+
+// writeEvent answers with an event, whose data is in it and beside it, in the form of
+// the one that it answers.
+func (s *Server) writeEvent(ctx context.Context, c *call, held *memory.Call, form form, out event.Event, data []byte, w http.ResponseWriter, r *http.Request) error {
 	if form == structuredEvent {
-		if err := held.Take(ctx, 2*int64(len(answer))); err != nil { // written, and once more on the way
+		if err := held.Take(ctx, 2*int64(len(data))); err != nil { // written, and once more on the way
 			return err
 		}
 		text, err := json.Marshal(out)
@@ -91,7 +97,7 @@ func (s *Server) answerEvent(ctx context.Context, c *call, held *memory.Call, fo
 		return nil
 	}
 	writeAttributes(w.Header(), out)
-	s.writeAnswer(c, held, w, r, "application/json", answer)
+	s.writeAnswer(c, held, w, r, "application/json", data)
 	return nil
 }
 

@@ -18,6 +18,9 @@ import (
 
 // serveNative answers POST /: the function's native payload or a CloudEvent.
 func (s *Server) serveNative(w http.ResponseWriter, r *http.Request) (err error) {
+	if isStep(r) {
+		return s.serveStep(w, r)
+	}
 	if s.cfg.Codec == nil {
 		return problem.New(problem.NotFound, "this function has no payload of its own: call it by the Open Inference Protocol V2, at /v2/models/{model}/infer")
 	}
@@ -44,7 +47,7 @@ func (s *Server) serveNative(w http.ResponseWriter, r *http.Request) (err error)
 		if form != notEvent {
 			return s.answerEvent(ctx, c, held, form, body, w, r)
 		}
-		answer, err := s.answer(ctx, c, held, r, Payload{ContentType: mediaType(r.Header.Get("Content-Type")), Body: body})
+		answer, err := s.answer(ctx, c, held, s.callerOf(r.Header), Payload{ContentType: mediaType(r.Header.Get("Content-Type")), Body: body})
 		if err != nil {
 			return err
 		}
@@ -75,13 +78,24 @@ func mediaType(contentType string) string {
 	return strings.ToLower(strings.TrimSpace(media))
 }
 
+// caller is who a payload is answered for.
+type caller struct {
+	tenant   string   // whose share of the model its runs take
+	storage  string   // whose stored inputs it may name; "" is nobody's
+	versions []string // of the model, as its headers name them
+}
+
+func (s *Server) callerOf(h http.Header) caller {
+	return caller{tenant: h.Get(infer.TenantHeader), storage: s.storage(h), versions: h.Values(infer.VersionHeader)}
+}
+
 // answer runs the codec on a payload and returns its answer as JSON. A panic in
 // it is an error.
-func (s *Server) answer(ctx context.Context, c *call, held *memory.Call, r *http.Request, in Payload) ([]byte, error) {
+func (s *Server) answer(ctx context.Context, c *call, held *memory.Call, who caller, in Payload) ([]byte, error) {
 	if err := infer.RefuseForm(in.ContentType, in.Body, insteadOfForm); err != nil {
 		return nil, err
 	}
-	version, err := infer.VersionOf("", r.Header.Values(infer.VersionHeader))
+	version, err := infer.VersionOf("", who.versions)
 	if err != nil {
 		return nil, err
 	}
@@ -90,11 +104,10 @@ func (s *Server) answer(ctx context.Context, c *call, held *memory.Call, r *http
 		return nil, err
 	}
 	defer lease.Release()
-	run := &runner{lease: lease, held: held, tenant: r.Header.Get(infer.TenantHeader)}
+	run := &runner{lease: lease, held: held, tenant: who.tenant}
 	defer run.release()
-	storage := s.storage(r.Header)
 	in.Open = func(ctx context.Context, ref string) (io.ReadCloser, error) {
-		return s.cfg.Open(ctx, storage, "ref", ref)
+		return s.cfg.Open(ctx, who.storage, "ref", ref)
 	}
 	in.Reserve, in.Return = held.Take, held.Give
 	if in.ContentType == "application/json" { // a form's texts are copies of it

@@ -17,6 +17,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/modelserveai/modelserve/eventing/ticket"
 	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/internal/nice"
 	"github.com/modelserveai/modelserve/internal/telemetry"
@@ -57,6 +58,14 @@ type Config struct {
 	// Sink takes the answers to events in place of their senders; nil answers the
 	// senders themselves.
 	Sink func(ctx context.Context, answer event.Event) error
+
+	// Tickets verifies what the events of a pipeline's steps are trusted by. Without it
+	// every plan is refused.
+	Tickets *ticket.Verifier
+
+	// Store keeps a value of a pipeline's execution under a key below payloads/ and
+	// returns its address, s3://…. Without it outputs are those that an event holds.
+	Store func(ctx context.Context, key, contentType string, data []byte) (ref string, err error)
 
 	// Secret, when set, is what each request but for health must bring in
 	// infer.SecretHeader: where others could reach the port, it shows that a request has
@@ -134,6 +143,7 @@ func (l Limits) withDefaults() Limits {
 // gRPC, HTTP/2 (h2c).
 type Server struct {
 	cfg     Config
+	inputs  *expressions // of plans
 	memory  *memory.Account
 	metrics *metrics
 	rest    http.Handler
@@ -171,7 +181,11 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve: register metrics: %w", err)
 	}
-	s := &Server{cfg: cfg, memory: account, metrics: m}
+	inputs, err := newExpressions(int(cfg.Limits.MaxBody))
+	if err != nil {
+		return nil, fmt.Errorf("serve: %w", err)
+	}
+	s := &Server{cfg: cfg, memory: account, metrics: m, inputs: inputs}
 	s.rest = s.routes()
 	s.grpc = s.newGRPC()
 	return s, nil
@@ -281,6 +295,10 @@ func (s *Server) guard(ctx context.Context, f func() error) (err error) {
 // fail answers with an error in the form of the URL's protocol.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	s.logError(r.Context(), err)
+	if isStep(r) {
+		problem.WriteStep(w, err, stepOf(err))
+		return
+	}
 	if r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/") {
 		problem.WriteV2(w, err)
 		return

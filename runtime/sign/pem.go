@@ -52,17 +52,26 @@ func ReadSigner(path string) (*Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read signing key: %w", err)
 	}
-	blocks, err := parsePEM(data, "PRIVATE KEY")
+	s, err := ParseSigner(data)
 	if err != nil {
 		return nil, fmt.Errorf("read signing key %s: %w", path, err)
+	}
+	return s, nil
+}
+
+// ParseSigner parses a private key in PEM (PKCS #8).
+func ParseSigner(text []byte) (*Signer, error) {
+	blocks, err := parsePEM(text, "PRIVATE KEY")
+	if err != nil {
+		return nil, err
 	}
 	key, err := x509.ParsePKCS8PrivateKey(blocks[0])
 	if err != nil {
-		return nil, fmt.Errorf("read signing key %s: %w", path, err)
+		return nil, fmt.Errorf("expected an Ed25519 key as PKCS #8: %w", err)
 	}
 	private, ok := key.(ed25519.PrivateKey)
 	if !ok {
-		return nil, fmt.Errorf("read signing key %s: expected an Ed25519 key", path)
+		return nil, errors.New("expected an Ed25519 key")
 	}
 	return &Signer{key: private}, nil
 }

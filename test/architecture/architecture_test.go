@@ -113,7 +113,7 @@ func layers() []layer {
 		{"runtime/sign", nil},
 		{"runtime/cache", []string{"runtime/model", "runtime/sign"}},
 		{"runtime/artifact", []string{"runtime/infer", "runtime/model", "runtime/sign"}},
-		{"runtime/serve", []string{"runtime/infer/..."}},
+		{"runtime/serve", []string{"runtime/infer/...", "eventing/envelope", "eventing/expr", "eventing/ticket"}},
 		{"runtime/batch", []string{"runtime/infer"}},
 		{"runtime/bucket", []string{"runtime/infer"}},
 		{"runtime/pool", []string{"runtime/infer", "runtime/model", "runtime/serve", "runtime/batch"}},
@@ -122,7 +122,7 @@ func layers() []layer {
 		{"pipelines/contract", nil},
 		{"runtime/function", []string{
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/cache", "runtime/artifact", "runtime/rows", "runtime/ort",
-			"runtime/serve", "runtime/bucket", "runtime/pool", "eventing/emit",
+			"runtime/serve", "runtime/bucket", "runtime/pool", "eventing/emit", "eventing/ticket",
 		}},
 		{"codec/codectest", []string{"runtime/infer", "runtime/ort", "runtime/serve"}},
 		{"codec", []string{"runtime/infer", "runtime/serve"}},

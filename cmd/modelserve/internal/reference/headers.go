@@ -28,6 +28,9 @@ func requestHeaders() []header {
 		{"Accept-Encoding", "caller", "What the answer may be compressed with: `gzip`, `deflate`."},
 		{"grpc-timeout", "caller", "A gRPC call's time, which the platform keeps to. Over HTTP it is the parameter `timeout` of the request, in microseconds."},
 		{"Ce-*", "caller", "The attributes of a CloudEvent in binary mode; the answer is then an event too."},
+		{"Prefer", "caller", "`wait=N`: the execution that is begun is answered when it ends within N seconds, else as it is then."},
+		{"Idempotency-Key", "caller", "Of the start of an execution: the same key of the same tenant and pipeline starts no other one for 24 hours."},
+		{"Last-Event-ID", "caller", "Of an execution's events: the last one that the caller has, after which they go on."},
 		{"X-Forwarded-Host", "proxy", "The host that was called; believed of the networks in `MODELSERVE_TRUSTED_PROXIES` only."},
 	}
 }
@@ -47,6 +50,7 @@ func answerHeaders() []header {
 		{"WWW-Authenticate", "gateway", "With 401: that a Bearer key is expected."},
 		{"Allow", "gateway, function", "With 405: the methods that the URL has."},
 		{"Location", "gateway", "With 201: the URL of what was made."},
+		{"Preference-Applied", "gateway", "What of `Prefer` was done."},
 		{"Cache-Control", "gateway", "`no-store` beside a new key, which is shown once."},
 		{"Content-Encoding", "function", "What the answer is compressed with; `Vary: Accept-Encoding` goes with it."},
 		{"X-Content-Type-Options", "gateway, function", "`nosniff`."},

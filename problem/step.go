@@ -1,0 +1,91 @@
+package problem
+
+import (
+	"encoding/json"
+	"math"
+	"net/http"
+	"time"
+	"unicode/utf8"
+)
+
+// MaxStep is the most bytes that WriteStep writes: of the answer of a step that failed
+// a dead letter keeps its first 768.
+const MaxStep = 700
+
+// stepBody is what WriteStep writes. What decides comes first.
+type stepBody struct {
+	Code       Code   `json:"code"`
+	RetryAfter int    `json:"retry_after"` // seconds; 0 is none
+	Step       string `json:"step"`
+	Status     int    `json:"status"`
+	RequestID  string `json:"request_id"`
+	Detail     string `json:"detail"`
+	Title      string `json:"title"`
+	Type       string `json:"type"`
+}
+
+// WriteStep answers the event of a pipeline's step with err, as application/problem+json
+// of at most MaxStep bytes whose first members are code, retry_after and step. The detail
+// is cut where it must be. step is "" as long as it is not known.
+func WriteStep(w http.ResponseWriter, err error, step string) {
+	e := From(err)
+	row := e.Code.Row()
+	body := stepBody{
+		Code:       e.Code,
+		RetryAfter: int(math.Ceil(e.RetryAfter.Seconds())),
+		Step:       step,
+		Status:     row.Status,
+		RequestID:  w.Header().Get(RequestIDHeader),
+		Detail:     e.Detail,
+		Title:      row.Title,
+		Type:       "https://modelserve.dev/problems/" + string(e.Code),
+	}
+	shorten(&body)
+	write(w, "application/problem+json", e, body)
+}
+
+// shorten cuts a body's texts, the detail last of all, until it is short enough.
+func shorten(body *stepBody) {
+	size := func() int {
+		text, err := json.Marshal(body)
+		if err != nil { // strings and numbers only: cannot happen
+			panic(err)
+		}
+		return len(text) + len("\n")
+	}
+	for _, text := range []*string{&body.Type, &body.Title} {
+		if size() > MaxStep {
+			*text = ""
+		}
+	}
+	for _, text := range []*string{&body.RequestID, &body.Detail, &body.Step} {
+		for over := size() - MaxStep; over > 0 && *text != ""; over = size() - MaxStep {
+			*text = cut(*text, over)
+		}
+	}
+}
+
+// cut is a text without some bytes at its end, that a mark stands for where it fits.
+func cut(text string, bytes int) string {
+	const mark = "…"
+	most := len(text) - max(bytes/6, 1) - len(mark) // one byte may be six in JSON
+	if most <= 0 {
+		return ""
+	}
+	for most > 0 && !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most] + mark
+}
+
+// ParseStep reads what WriteStep wrote. It is false for any other text, as a proxy
+// before the function writes, and for one that is cut.
+func ParseStep(text []byte) (e *Error, step string, ok bool) {
+	var body stepBody
+	if json.Unmarshal(text, &body) != nil || !body.Code.Known() {
+		return nil, "", false
+	}
+	const most = int64(math.MaxInt64 / time.Second)
+	after := time.Duration(min(max(int64(body.RetryAfter), 0), most)) * time.Second
+	return &Error{Code: body.Code, Detail: body.Detail, RetryAfter: after}, body.Step, true
+}
