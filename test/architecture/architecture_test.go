@@ -175,6 +175,8 @@ func layers() []layer {
 			"runtime/infer",
 		}},
 		{"pipelines/outside", nil},
+		{"pipelines/live", nil},
+		{"pipelines/redisnotice", nil},
 		{"pipelines/values", []string{"eventing/envelope"}},
 		{"local", []string{
 			"gateway", "gateway/allowance", "gateway/auth", "gateway/callers", "gateway/catalog", "gateway/route", "gateway/sqlite",
