@@ -120,6 +120,7 @@ func metricsPage(s source) ([]byte, error) {
 	for _, part := range []struct{ head, about, below string }{
 		{"The gateway", "Labels are endpoints, functions, statuses and tenants: bounded, whatever callers send. The first 100 tenants of keys that call, and the first 100 of tokens, have a value of their own; the rest are `_other`, which is no tenant's name, and who is not known has none.", "gateway"},
 		{"Functions", "The label `model` is bounded: what is beyond the first models is `other`.", "runtime"},
+		{"Pipelines", "", "pipelines"},
 		{"Every process", "", "internal"},
 	} {
 		p.printf("\n## %s\n", part.head)
