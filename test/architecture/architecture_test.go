@@ -185,7 +185,7 @@ func layers() []layer {
 		{"cmd/gateway", []string{"gateway/standalone"}},
 		{"cmd/modelserve/internal/reference", []string{"..."}},
 		{"cmd/modelserve", []string{
-			"gateway/auth", "gateway/gatewayfile", "gateway/route", "local/...", "publish",
+			"gateway/auth", "gateway/gatewayfile", "gateway/route", "local/...", "pipelines/contract", "pipelines/definition", "pipelines/drawing", "pipelines/plan", "publish",
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/cache", "runtime/artifact", "runtime/ort",
 		}},
 		{"pipelines/definition", nil},

@@ -34,7 +34,7 @@ func System() Env {
 	}
 	return Env{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		InTerminal: isTerminal(os.Stdin), ErrTerminal: isTerminal(os.Stderr),
+		InTerminal: isTerminal(os.Stdin), OutTerminal: isTerminal(os.Stdout), ErrTerminal: isTerminal(os.Stderr),
 		Vars: env.Environ(),
 		Dir:  dir,
 	}
@@ -46,6 +46,7 @@ type Env struct {
 	Out, Err io.Writer
 
 	InTerminal  bool // In is a person's
+	OutTerminal bool // Out is a person's: what it shows may be drawn over
 	ErrTerminal bool // Err is a person's: progress may overwrite its line
 
 	Vars map[string]string // its variables
@@ -164,8 +165,8 @@ func (a *app) root() *cobra.Command {
 		Use:   "modelserve",
 		Short: "Serve models as functions that cost nothing while nobody calls them",
 		Long: `modelserve publishes models, sets which of their versions answers (aliases and
-splits), deploys them as functions, manages keys, and runs the whole platform on
-this machine.
+splits), deploys them as functions, runs pipelines of functions, manages keys, and
+runs the whole platform on this machine.
 
 It finds the platform by --server and --key or MODELSERVE_SERVER and
 MODELSERVE_KEY, else by the folder that ` + "`modelserve dev`" + ` keeps: --data or
@@ -173,6 +174,7 @@ MODELSERVE_DATA, else .modelserve/ here or above. MODELSERVE_S3_* name another s
 		Example: `  modelserve dev                              # the platform, here
   modelserve models push churn churn.onnx     # publish a model; prints a curl line to call it
   modelserve deploy churn                     # give it a service of its own
+  modelserve pipelines run read-document scan.png
   modelserve keys create ci --scope infer:churn`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -202,6 +204,7 @@ MODELSERVE_DATA, else .modelserve/ here or above. MODELSERVE_S3_* name another s
 
 	root.AddCommand(a.devCommand(), a.modelsCommand(), a.deployCommand(), a.undeployCommand(), a.functionsCommand(),
 		a.keysCommand(), a.rolesCommand(), a.grantsCommand(), a.accessCommand(), a.auditCommand(), a.usageCommand(), a.gatewayCommand(), a.loginCommand(),
+		a.pipelinesCommand(), a.executionsCommand(), a.deadLettersCommand(),
 		a.logoutCommand(), a.versionCommand())
 	alignGenerated(root)
 	return root

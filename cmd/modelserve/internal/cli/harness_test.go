@@ -22,6 +22,8 @@ type shell struct {
 	vars     map[string]string
 	in       string
 	terminal bool
+
+	outTerminal, errTerminal bool
 }
 
 // result is what a command did.
@@ -39,7 +41,7 @@ func (s *shell) run(args ...string) result {
 	s.t.Helper()
 	var out, err bytes.Buffer
 	code := Run(s.t.Context(), args, Env{
-		In: strings.NewReader(s.in), Out: &out, Err: &err, InTerminal: s.terminal,
+		In: strings.NewReader(s.in), Out: &out, Err: &err, InTerminal: s.terminal, OutTerminal: s.outTerminal, ErrTerminal: s.errTerminal,
 		Vars: s.vars, Dir: s.dir,
 	})
 	return result{code, out.String(), err.String()}

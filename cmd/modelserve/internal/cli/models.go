@@ -338,11 +338,23 @@ func (a *app) confirm(ctx context.Context, refs []model.Ref) error {
 	for i, ref := range refs {
 		names[i] = ref.String()
 	}
-	what := strings.Join(names, ", ")
-	if !a.InTerminal {
-		return usagef("this would delete %s; there is no terminal to ask on; confirm with --yes", what)
+	return a.ask(ctx, "delete "+strings.Join(names, ", "))
+}
+
+// agreed asks whether to do what cannot be undone, unless --yes said so.
+func (a *app) agreed(ctx context.Context, yes bool, what string) error {
+	if yes {
+		return nil
 	}
-	a.promptf("Delete %s for ever? [y/N] ", what)
+	return a.ask(ctx, what)
+}
+
+// ask asks whether to do what cannot be undone. Who interrupts it need not answer.
+func (a *app) ask(ctx context.Context, what string) error {
+	if !a.InTerminal {
+		return usagef("this would %s; there is no terminal to ask on; confirm with --yes", what)
+	}
+	a.promptf("%s for ever? [y/N] ", strings.ToUpper(what[:1])+what[1:])
 	answer := make(chan string, 1)
 	go func() { // a blocked read has no better owner than the process
 		line, _ := bufio.NewReader(a.In).ReadString('\n') // nothing is no answer
