@@ -12,6 +12,7 @@ import (
 
 	"github.com/modelserveai/modelserve/gateway/auth/jwt"
 	"github.com/modelserveai/modelserve/gateway/limit"
+	"github.com/modelserveai/modelserve/internal/document"
 )
 
 // File is what a gateway's file says.
@@ -37,35 +38,10 @@ func Written(d time.Duration) string {
 }
 
 // Fault is one thing that is wrong with a file.
-type Fault struct {
-	Path   string `json:"path"`   // "issuers[0].leeway"; "" is the file
-	Line   int    `json:"line"`   // from 1; 0 is not known
-	Detail string `json:"detail"` // what was expected
-}
-
-// String is the fault as people read it.
-func (f Fault) String() string {
-	var b strings.Builder
-	if f.Line > 0 {
-		fmt.Fprintf(&b, "line %d: ", f.Line)
-	}
-	if f.Path != "" {
-		b.WriteString(f.Path + ": ")
-	}
-	return b.String() + f.Detail
-}
+type Fault = document.Fault
 
 // Faults are all that is wrong with a file, by line.
-type Faults []Fault
-
-// Error implements error.
-func (f Faults) Error() string {
-	lines := make([]string, len(f))
-	for i, fault := range f {
-		lines[i] = fault.String()
-	}
-	return strings.Join(lines, "; ")
-}
+type Faults = document.Faults
 
 // maxFile bounds a file: a ConfigMap has no more.
 const maxFile = 1 << 20 // bytes
@@ -117,7 +93,7 @@ func (f *form) file(at func(path string) int, faults Faults) (*File, Faults) {
 			return 0
 		}
 		if err != nil || d < least || d > most {
-			faults = append(faults, Fault{path, at(path), fmt.Sprintf("expected a duration, %s to %s", Written(least), Written(most))})
+			faults = append(faults, Fault{Path: path, Line: at(path), Detail: fmt.Sprintf("expected a duration, %s to %s", Written(least), Written(most))})
 		}
 		return d
 	}
@@ -143,7 +119,7 @@ func (f *form) file(at func(path string) int, faults Faults) (*File, Faults) {
 	}
 	out.Limits = f.limits(func(path, detail string) {
 		if !known[path] {
-			faults = append(faults, Fault{path, at(path), detail})
+			faults = append(faults, Fault{Path: path, Line: at(path), Detail: detail})
 		}
 	})
 	if f.RedisDown != "" {
@@ -153,7 +129,7 @@ func (f *form) file(at func(path string) int, faults Faults) (*File, Faults) {
 		return nil, faults
 	}
 	for _, fault := range jwt.Check(out.Issuers) {
-		faults = append(faults, Fault{fault.Field, at(fault.Field), fault.Detail})
+		faults = append(faults, Fault{Path: fault.Field, Line: at(fault.Field), Detail: fault.Detail})
 	}
 	return out, faults
 }
