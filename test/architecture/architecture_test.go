@@ -196,6 +196,7 @@ func layers() []layer {
 		{"pipelines/compile", []string{"eventing/ticket", "pipelines/plan"}},
 		{"pipelines/drawing", []string{"pipelines/definition", "pipelines/plan"}},
 		{"pipelines/knative", []string{"pipelines/compile"}},
+		{"pipelines/shipped", []string{"pipelines/definition"}},
 		{"docs", nil},
 		{"test", []string{"..."}},
 	}
