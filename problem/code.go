@@ -26,6 +26,7 @@ const (
 	MethodNotAllowed Code = "method_not_allowed" // the URL exists, with other methods
 	Conflict         Code = "conflict"           // the object is there already, or has changed
 	VersionExists    Code = "version_exists"     // a published version is immutable
+	KeyReused        Code = "key_reused"         // an Idempotency-Key came before, with another body
 	Overloaded       Code = "overloaded"         // a queue is full; Retry-After says when to come back
 	RateLimited      Code = "rate_limited"       // a limit on calls or their cost; Retry-After says when to come back
 	QuotaExceeded    Code = "quota_exceeded"     // a quota by the calendar is used up
@@ -127,6 +128,11 @@ var table = map[Code]Row{
 		Status: http.StatusConflict, GRPC: 6, Title: "Version exists",
 		Cause: "Other bytes are published under this version, or the version was deleted: versions are never written twice.",
 		Cure:  "Leave the version out, and the next free one is taken.",
+	},
+	KeyReused: {
+		Status: http.StatusUnprocessableEntity, GRPC: 9, Title: "Idempotency key reused",
+		Cause: "A request with this `Idempotency-Key` was accepted within the last 24 hours for the same pipeline, and its body was another.",
+		Cure:  "Send the same request again to get the same execution, or another key with another request.",
 	},
 	Overloaded: {
 		Status: http.StatusTooManyRequests, GRPC: 8, Title: "Overloaded",
