@@ -24,15 +24,15 @@ type Pipeline struct {
 	Labels    map[string]string `json:"labels,omitempty" doc:"of the definition's metadata"`
 	CreatedAt time.Time         `json:"created_at"`
 
-	// DeprecatedAt is since when no execution of it begins, but replays and those by
-	// its number do.
-	DeprecatedAt *time.Time `json:"deprecated_at,omitempty" doc:"since when executions without a version are not of it"`
+	// DeprecatedAt is since when no execution of it is started. Those that run go on, and
+	// may be replayed. Registering its definition again takes it away.
+	DeprecatedAt *time.Time `json:"deprecated_at,omitempty" doc:"since when no execution of it is started; registering it again takes it away"`
 
 	// Definition is the canonical JSON. Lists leave it out.
 	Definition json.RawMessage `json:"definition,omitempty" doc:"the canonical form of what was registered; left out in lists"`
 }
 
-// Pipelines is a page of GET /v1/pipelines, by name, the default version of each; and of
+// Pipelines is a page of GET /v1/pipelines, newest first, the default version of each; and of
 // GET /v1/pipelines/{name}/versions, newest first.
 type Pipelines struct {
 	Pipelines  []Pipeline `json:"pipelines"`
@@ -54,7 +54,7 @@ type Execution struct {
 	Output    json.RawMessage `json:"output,omitempty" doc:"of one that succeeded; left out in lists, of an erased execution, and where it is large: then output_ref is there, and GET /v1/executions/{id}/result has it whole"`
 	OutputRef *Ref            `json:"output_ref,omitempty"`
 
-	Error *Problem `json:"error,omitempty" doc:"of one that failed or was cancelled"`
+	Error *Failure `json:"error,omitempty" doc:"of one that failed or was cancelled"`
 	Steps []Step   `json:"steps"`
 
 	CreatedAt  time.Time         `json:"created_at"`
@@ -64,7 +64,7 @@ type Execution struct {
 	Labels     map[string]string `json:"labels,omitempty"`
 	ReplayOf   string            `json:"replay_of,omitempty" doc:"the execution that it is a replay of"`
 	From       string            `json:"from,omitempty" doc:"the step that the replay began at"`
-	ErasedAt   *time.Time        `json:"erased_at,omitempty" doc:"since when its payloads are gone"`
+	Erased     bool              `json:"erased,omitempty" doc:"whether its payloads are gone"`
 }
 
 // Executions is a page of GET /v1/executions, newest first.
@@ -77,30 +77,23 @@ type Executions struct {
 type Step struct {
 	Name       string     `json:"name"`
 	Status     Status     `json:"status"`
-	Attempts   int        `json:"attempts" doc:"how often it was tried; of a forEach, all items together"`
+	Attempts   int        `json:"attempts" doc:"how often it was tried; of a forEach, the most of any item"`
 	Model      string     `json:"model,omitempty" doc:"name@version;digest=sha256:… that answered last"`
 	Device     string     `json:"device,omitempty" doc:"where it ran: cpu or cuda:0"`
-	ComputeMS  float64    `json:"compute_ms,omitempty"`
+	ComputeMS  float64    `json:"compute_ms,omitempty" doc:"of processors and GPU, of all items together"`
 	StartedAt  *time.Time `json:"started_at,omitempty"`
 	FinishedAt *time.Time `json:"finished_at,omitempty"`
-	Error      *Problem   `json:"error,omitempty" doc:"of its last failure"`
-	Items      *Items     `json:"items,omitempty" doc:"of a forEach"`
-}
-
-// Items is how far a forEach is.
-type Items struct {
-	Total     int `json:"total"`
-	Succeeded int `json:"succeeded"`
-	Failed    int `json:"failed"`
+	Error      *Failure   `json:"error,omitempty" doc:"of its last failure"`
+	Items      int        `json:"items,omitempty" doc:"of a forEach, how many it has"`
 }
 
 // Status is how far an execution or a step is.
 type Status string
 
-// The statuses. Waiting is of steps alone, whose turn has not come; so is Skipped.
+// The statuses. Skipped is of steps alone, whose condition was false; one that is queued
+// has not begun.
 const (
 	Queued    Status = "queued"
-	Waiting   Status = "waiting"
 	Running   Status = "running"
 	Succeeded Status = "succeeded"
 	Failed    Status = "failed"
@@ -125,8 +118,8 @@ type Ref struct {
 	SHA256      string `json:"sha256,omitempty"`
 }
 
-// Problem is an error as part of a body (RFC 9457).
-type Problem struct {
+// Failure is an error as part of a body (RFC 9457).
+type Failure struct {
 	Type   string          `json:"type"`
 	Title  string          `json:"title"`
 	Status int             `json:"status"`
@@ -135,14 +128,14 @@ type Problem struct {
 	Errors []problem.Field `json:"errors,omitempty"`
 }
 
-// ProblemOf is an error as its caller may see it; nil where there is none.
-func ProblemOf(err error) *Problem {
+// FailureOf is an error as its caller may see it; nil where there is none.
+func FailureOf(err error) *Failure {
 	e := problem.From(err)
 	if e == nil {
 		return nil
 	}
 	row := e.Code.Row()
-	return &Problem{
+	return &Failure{
 		Type: "https://modelserve.dev/problems/" + string(e.Code), Title: row.Title, Status: row.Status,
 		Detail: e.Detail, Code: e.Code, Errors: e.Fields,
 	}
@@ -157,7 +150,7 @@ type DeadLetter struct {
 	Step       string    `json:"step"`
 	Item       *int      `json:"item,omitempty" doc:"of a forEach, from 0"`
 	Attempts   int       `json:"attempts"`
-	Error      *Problem  `json:"error"`
+	Error      *Failure  `json:"error"`
 	CreatedAt  time.Time `json:"created_at"`
 	ReplayedBy string    `json:"replayed_by,omitempty" doc:"the execution that was started last to run it again"`
 }
@@ -180,7 +173,7 @@ type Replays struct {
 type Replay struct {
 	DeadLetter string   `json:"dead_letter"`
 	Execution  string   `json:"execution,omitempty" doc:"that runs it again"`
-	Error      *Problem `json:"error,omitempty" doc:"why it could not be replayed"`
+	Error      *Failure `json:"error,omitempty" doc:"why it could not be replayed"`
 }
 
 // Event is the data line of an event of GET /v1/executions/{id}/events: a CloudEvent 1.0
@@ -200,13 +193,9 @@ type Event struct {
 
 // EventData is what an event of an execution says.
 type EventData struct {
-	Execution string   `json:"execution"`
-	Pipeline  *string  `json:"pipeline"`
-	Version   int      `json:"version,omitempty"`
-	Status    Status   `json:"status" doc:"of the execution, or of the step where there is one"`
-	Step      string   `json:"step,omitempty"`
-	Item      *int     `json:"item,omitempty"`
-	Attempt   int      `json:"attempt,omitempty"`
-	Model     string   `json:"model,omitempty"`
-	Error     *Problem `json:"error,omitempty"`
+	Execution string  `json:"execution"`
+	Pipeline  *string `json:"pipeline"`
+	Version   int     `json:"version,omitempty"`
+	Status    Status  `json:"status" doc:"of the execution, or of the step where there is one"`
+	Step      string  `json:"step,omitempty"`
 }

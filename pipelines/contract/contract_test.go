@@ -35,7 +35,7 @@ func TestAnExecutionIsWrittenAsTheContractHasIt(t *testing.T) {
 		ID: "01", Pipeline: &name, Version: 3, Status: contract.Failed, Priority: 1,
 		Input: json.RawMessage(`{"a":1}`), CreatedAt: at, StartedAt: &at, FinishedAt: &at,
 		Labels: map[string]string{"team": "docs"},
-		Error:  contract.ProblemOf(problem.Invalid("image", "expected an image")),
+		Error:  contract.FailureOf(problem.Invalid("image", "expected an image")),
 		Steps:  []contract.Step{{Name: "detect", Status: contract.Failed, Attempts: 1, Model: "m@1"}},
 	}
 	got, err := json.Marshal(x)
@@ -50,7 +50,7 @@ func TestAnExecutionIsWrittenAsTheContractHasIt(t *testing.T) {
 	if diff := cmp.Diff(want, string(got)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if contract.ProblemOf(nil) != nil {
+	if contract.FailureOf(nil) != nil {
 		t.Error("no error became a problem")
 	}
 }

@@ -28,17 +28,16 @@ const (
 
 // The query parameters.
 const (
-	ParamLimit    = "limit"    // 1 to MaxLimit; DefaultLimit where it is left out
-	ParamCursor   = "cursor"   // next_cursor of the page before
-	ParamPipeline = "pipeline" // a name
-	ParamStatus   = "status"   // a Status; several are any of them
-	ParamLabel    = "label"    // KEY=VALUE; several are all of them
-	ParamPriority = "priority" // -10 to 10
-	ParamRunAt    = "run_at"   // RFC 3339, or a time from now such as 10m
-	ParamFrom     = "from"     // a step
-	ParamVersion  = "version"  // of the pipeline, a number
-	ParamStep     = "step"     // of dead letters
-	ParamReplayed = "replayed" // of dead letters: true or false
+	ParamLimit     = "limit"     // 1 to MaxLimit; DefaultLimit where it is left out
+	ParamCursor    = "cursor"    // next_cursor of the page before
+	ParamPipeline  = "pipeline"  // a name
+	ParamStatus    = "status"    // a Status
+	ParamLabel     = "label"     // KEY=VALUE; several are all of them
+	ParamPriority  = "priority"  // -10 to 10
+	ParamRunAt     = "run_at"    // RFC 3339, or a time from now such as 10m
+	ParamFrom      = "from"      // a step
+	ParamVersion   = "version"   // of the pipeline, a number
+	ParamExecution = "execution" // of dead letters: an id
 )
 
 // Bounds of pages.
