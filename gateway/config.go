@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"cmp"
+	"errors"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"github.com/modelserveai/modelserve/internal/env"
@@ -64,6 +67,12 @@ type Config struct {
 	// Secret shows functions that a request comes from the gateway, which then open
 	// what its tenant stored. They have the same one; "" is none.
 	Secret string `env:"MODELSERVE_GATEWAY_SECRET,unset" filled:"true"`
+
+	// Pipelines is the address of the pipelines service, such as
+	// http://modelserve-pipelines.modelserve.svc.cluster.local: what is below /v1/pipelines,
+	// /v1/executions and /v1/dead-letters goes there. It asks for Secret. Without it there
+	// are no pipelines.
+	Pipelines string `env:"MODELSERVE_PIPELINES_URL"`
 
 	// TrustedProxies are the networks whose X-Forwarded-Host is believed, and whose
 	// X-Forwarded-For, up to the rightmost entry that is of none of them. Whoever can
@@ -138,6 +147,12 @@ func (c *Config) Check() []error {
 	if err := infer.CheckSecret(c.Secret); err != nil {
 		faults = append(faults, env.Faultf("MODELSERVE_GATEWAY_SECRET", "%v", err))
 	}
+	if _, err := c.pipelines(); err != nil {
+		faults = append(faults, env.Faultf("MODELSERVE_PIPELINES_URL", "expected the URL of the pipelines service, such as http://modelserve-pipelines"))
+	}
+	if c.Pipelines != "" && c.Secret == "" {
+		faults = append(faults, env.Faultf("MODELSERVE_GATEWAY_SECRET", "expected the secret that the service at MODELSERVE_PIPELINES_URL asks for"))
+	}
 	for _, network := range c.TrustedProxies {
 		if network.Bits() == 0 {
 			faults = append(faults, env.Faultf("MODELSERVE_TRUSTED_PROXIES", "expected the networks of proxies, got %v, which is everybody's: each caller would choose their address", network))
@@ -147,6 +162,16 @@ func (c *Config) Check() []error {
 		faults = append(faults, env.Faultf("MODELSERVE_ACCESS_LOG_RATE", "expected 1 to 1000000 lines a second, got %d", c.AccessRate))
 	}
 	return faults
+}
+
+// pipelines is the address of the pipelines service; without one that of a transport
+// which reaches it wherever it is.
+func (c *Config) pipelines() (*url.URL, error) {
+	address, err := url.Parse(cmp.Or(c.Pipelines, "http://pipelines"))
+	if err != nil || address.Scheme != "http" && address.Scheme != "https" || address.Host == "" || address.User != nil || address.RawQuery != "" || address.Fragment != "" {
+		return nil, errors.New("it is no URL of a service")
+	}
+	return address, nil
 }
 
 func setDefault[T comparable](v *T, d T) {

@@ -21,6 +21,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/door"
 	"github.com/modelserveai/modelserve/gateway/forward"
 	"github.com/modelserveai/modelserve/gateway/internal/room"
+	"github.com/modelserveai/modelserve/gateway/pipeline"
 	"github.com/modelserveai/modelserve/gateway/resolve"
 	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/gateway/route"
@@ -63,6 +64,10 @@ type Deps struct {
 	// Limiter decides how much a caller may have, and is charged what calls took;
 	// nil is without limits.
 	Limiter door.Limiter
+
+	// Pipelines reaches the pipelines service at Config.Pipelines, or wherever it is; nil is
+	// without pipelines.
+	Pipelines http.RoundTripper
 
 	// Refusals are noted for the audit log; may be nil.
 	Refusals control.Refusals
@@ -199,9 +204,14 @@ func (g *gateway) wire() (err error) {
 	if g.deps.Bounds == (access.Bounds{}) {
 		g.deps.Bounds = access.DefaultBounds()
 	}
+	pipelines, err := g.pipelines()
+	if err != nil {
+		return err
+	}
 	g.control, err = control.New(control.Deps{
 		Rights: g.deps.Rights, Hasher: g.deps.Hasher, Keys: g.deps.Keys, Audit: g.deps.Audit, Bounds: g.deps.Bounds,
 		Routes: g.deps.Routes, Door: g.door, Refusals: g.deps.Refusals, File: g.deps.File, Usage: g.deps.Usage,
+		Pipelines: pipelines,
 	})
 	if err != nil {
 		return err
@@ -209,4 +219,19 @@ func (g *gateway) wire() (err error) {
 	own, functions := g.endpoints()
 	g.own, g.functions = newMux(own), newMux(functions)
 	return nil
+}
+
+// pipelines is the pipelines service; nil where there is none.
+func (g *gateway) pipelines() (*pipeline.Service, error) {
+	if g.deps.Pipelines == nil {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	address, err := g.config.pipelines()
+	if err != nil {
+		return nil, err
+	}
+	return pipeline.New(pipeline.Deps{
+		Service: g.deps.Pipelines, URL: address, Secret: g.config.Secret, Door: g.door, Audit: g.deps.Audit, Proxy: g.proxy,
+		Functions: pipeline.Known(g.deps.Catalog, g.deps.Routes), Logger: g.deps.Telemetry.Logger,
+	})
 }

@@ -21,7 +21,7 @@ func (g *gateway) endpoints() (own, functions map[string]*endpoint) {
 		"GET /readyz":  {route: "/readyz", public: true, serve: g.readyz},
 	}
 	for _, e := range g.control.Endpoints() {
-		own[e.Method+" "+e.Pattern] = &endpoint{route: e.Pattern, public: e.Public, serve: e.Serve}
+		own[e.Method+" "+e.Pattern] = &endpoint{route: e.Pattern, public: e.Public, stream: e.Stream, operation: e.Operation, serve: e.Serve}
 	}
 	functions = map[string]*endpoint{}
 	for _, e := range g.v2.Endpoints() {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/gateway/audit"
+	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/control"
 	"github.com/modelserveai/modelserve/gateway/door"
@@ -39,6 +40,9 @@ func (r refusals) Record(ctx context.Context, c *call.Call, refused door.Refusal
 	}
 	if refused.Action.On != "" {
 		e.Resource = "model:" + refused.Action.On
+		if refused.Action.Verb == auth.DoRun {
+			e.Resource = "pipeline:" + refused.Action.On
+		}
 	}
 	r.to.Refused(e)
 }

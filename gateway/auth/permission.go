@@ -56,6 +56,9 @@ const (
 // lets its holder see that model's metadata.
 func Infer(name string) Permission { return inferKind + ":" + Permission(name) }
 
+// Run is the permission to start one pipeline.
+func Run(name string) Permission { return runKind + ":" + Permission(name) }
+
 // PermissionsHelp lists the permissions for people.
 const PermissionsHelp = "infer:*, infer:<model or function>, run:*, run:<pipeline> (a name may end in *), " +
 	"models:read, models:write, pipelines:read, pipelines:write, executions:read, executions:write, events:send, " +
@@ -108,7 +111,7 @@ func (p Permission) Covers(other Permission) bool {
 // Action is something a caller wants to do.
 type Action struct {
 	Verb Verb
-	On   string // the model or function; "" where the verb has no object
+	On   string // the model, function or pipeline; "" where the verb has no object
 }
 
 // Verb is a kind of action.
@@ -125,6 +128,12 @@ const (
 	DoReadAudit   Verb = "read the audit log"
 	DoReadUsage   Verb = "read the usage"
 	DoAnything    Verb = "administer" // what only Admin may do
+
+	DoRun             Verb = "run" // On is the pipeline
+	DoReadPipelines   Verb = "see pipelines"
+	DoWritePipelines  Verb = "register, deprecate or delete pipelines"
+	DoReadExecutions  Verb = "see executions and dead letters"
+	DoWriteExecutions Verb = "cancel, replay or delete executions"
 )
 
 // Permissions lists those of which any one suffices.
@@ -148,6 +157,16 @@ func (a Action) Permissions() []Permission {
 		return []Permission{UsageRead}
 	case DoAnything:
 		return []Permission{Admin}
+	case DoRun:
+		return []Permission{Run(a.On)}
+	case DoReadPipelines:
+		return []Permission{PipelinesRead}
+	case DoWritePipelines:
+		return []Permission{PipelinesWrite}
+	case DoReadExecutions:
+		return []Permission{ExecutionsRead}
+	case DoWriteExecutions:
+		return []Permission{ExecutionsWrite}
 	default:
 		return nil
 	}

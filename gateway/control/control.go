@@ -20,6 +20,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/control/operation"
+	"github.com/modelserveai/modelserve/gateway/pipeline"
 	"github.com/modelserveai/modelserve/gateway/rights"
 	"github.com/modelserveai/modelserve/gateway/route"
 )
@@ -37,6 +38,8 @@ type Deps struct {
 	Refusals Refusals // of changes that somebody may not make; nil is none
 	File     File     // what is in force of the gateway's file; nil is none
 	Usage    Usage    // what tenants used; nil is not counted
+
+	Pipelines *pipeline.Service // the pipelines service; nil is none
 }
 
 // Rights are what is stored of keys, roles and grants: a rights.Mirror.
@@ -119,6 +122,7 @@ func build(deps Deps) (a *API, err error) {
 	a.addUsage(set)
 	a.addFunctions(set)
 	a.addFile(set)
+	deps.Pipelines.Add(set)
 	describeV2(set, document.Components)
 	a.endpoints, a.document, err = set.Finish()
 	return a, err

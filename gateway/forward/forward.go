@@ -82,7 +82,7 @@ func (p proven) Forward(ctx context.Context, c *call.Call, t *call.Target, r *ht
 
 // Forward implements Forwarder.
 func (f function) Forward(ctx context.Context, c *call.Call, t *call.Target, r *http.Request) (*http.Response, error) {
-	setHeaders(ctx, c, r.Header)
+	SetHeaders(ctx, c, r.Header)
 	if f.direct && !t.Plain {
 		own := *t
 		own.Plain = true // whatever it answers is its own
@@ -92,7 +92,7 @@ func (f function) Forward(ctx context.Context, c *call.Call, t *call.Target, r *
 	if err != nil {
 		return nil, Error(ctx, err)
 	}
-	cleanAnswer(res.Header)
+	CleanAnswer(res.Header)
 	CleanTrailer(res.Trailer) // what is announced
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		_ = res.Body.Close()
@@ -108,9 +108,9 @@ func (f function) Forward(ctx context.Context, c *call.Call, t *call.Target, r *
 	return res, nil
 }
 
-// cleanAnswer removes from a function's answer what only the platform says: what the
+// CleanAnswer removes from a function's answer what only the platform says: what the
 // gateway has set itself, and names of the platform's that mean nothing there.
-func cleanAnswer(h http.Header) {
+func CleanAnswer(h http.Header) {
 	for name := range h {
 		switch name {
 		case infer.ModelHeader, infer.AliasHeader, infer.DeviceHeader, infer.CostHeader:
@@ -145,9 +145,9 @@ func platforms(name string) bool {
 // Folded is a header's name, and that of all that CGI and WSGI take for it.
 func Folded(name string) string { return strings.ReplaceAll(strings.ToLower(name), "_", "-") }
 
-// setHeaders puts on a request to a function what the platform says of it, and
+// SetHeaders puts on a request to a function what the platform says of it, and
 // removes what is the caller's own.
-func setHeaders(ctx context.Context, c *call.Call, h http.Header) {
+func SetHeaders(ctx context.Context, c *call.Call, h http.Header) {
 	h.Del(auth.AuthorizationHeader)
 	h.Del(auth.APIKeyHeader)
 	if c.Principal != nil {

@@ -204,6 +204,9 @@ func run(ctx context.Context, cfg config, listening func(net.Addr)) (err error) 
 			return who.Ready(ctx)
 		},
 	}
+	if cfg.Gateway.Pipelines != "" {
+		deps.Pipelines = transport
+	}
 	who.Wire(&deps)
 	much.Wire(&deps)
 	handler, err := gateway.New(cfg.Gateway, deps)

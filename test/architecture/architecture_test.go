@@ -166,12 +166,16 @@ func layers() []layer {
 			"gateway/auth", "gateway/call", "gateway/door", "gateway/forward", "gateway/internal/body", "gateway/internal/grpcwire", "gateway/internal/room", "gateway/resolve", "gateway/route",
 			"runtime/infer/...", "runtime/model",
 		}},
+		{"gateway/pipeline", []string{
+			"gateway/audit", "gateway/auth", "gateway/call", "gateway/control/operation", "gateway/forward", "gateway/internal/body", "gateway/route",
+			"pipelines/contract", "pipelines/definition", "pipelines/functions", "runtime/infer",
+		}},
 		{"gateway/control", []string{
-			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/gatewayfile", "gateway/internal/body", "gateway/limit", "gateway/rights", "gateway/route", "gateway/usage",
+			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/gatewayfile", "gateway/internal/body", "gateway/limit", "gateway/pipeline", "gateway/rights", "gateway/route", "gateway/usage",
 			"runtime/infer",
 		}},
 		{"gateway", []string{
-			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/control", "gateway/door", "gateway/forward", "gateway/internal/grpcwire", "gateway/internal/room", "gateway/resolve", "gateway/rights", "gateway/route", "gateway/usage", "gateway/v2",
+			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/control", "gateway/door", "gateway/forward", "gateway/internal/grpcwire", "gateway/internal/room", "gateway/pipeline", "gateway/resolve", "gateway/rights", "gateway/route", "gateway/usage", "gateway/v2",
 			"runtime/infer",
 		}},
 		{"pipelines/outside", nil},

@@ -53,6 +53,11 @@ type Endpoint struct {
 	Method  string
 	Pattern string // of http.ServeMux, without the method
 	Public  bool   // needs no credential
+	Stream  bool   // goes on until its client or the server ends it
+
+	// Operation is what it does, the same for URLs that differ in a version only, as
+	// limits name it; "" is its Pattern.
+	Operation string
 
 	// Serve answers, or returns an error before anything of an answer is written:
 	// a *problem.Error or one whose text is not for the caller. Path values are
@@ -127,6 +132,13 @@ func (s *Set) Describe(op *huma.Operation, serve func(c *call.Call, w http.Respo
 		public := op.Security != nil && len(op.Security) == 0
 		s.endpoints = append(s.endpoints, Endpoint{Method: op.Method, Pattern: op.Path, Public: public, Serve: serve})
 	}
+}
+
+// Serve adds an operation that is described by hand and of which its Endpoint says more
+// than Describe asks for.
+func (s *Set) Serve(op *huma.Operation, e *Endpoint) {
+	s.document.AddOperation(op)
+	s.endpoints = append(s.endpoints, *e)
 }
 
 // Schemas makes the schemas of the document's components.

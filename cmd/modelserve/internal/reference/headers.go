@@ -28,9 +28,9 @@ func requestHeaders() []header {
 		{"Accept-Encoding", "caller", "What the answer may be compressed with: `gzip`, `deflate`."},
 		{"grpc-timeout", "caller", "A gRPC call's time, which the platform keeps to. Over HTTP it is the parameter `timeout` of the request, in microseconds."},
 		{"Ce-*", "caller", "The attributes of a CloudEvent in binary mode; the answer is then an event too."},
-		{"Prefer", "caller", "`wait=N`: the execution that is begun is answered when it ends within N seconds, else as it is then."},
-		{"Idempotency-Key", "caller", "Of the start of an execution: the same key of the same tenant and pipeline starts no other one for 24 hours."},
-		{"Last-Event-ID", "caller", "Of an execution's events: the last one that the caller has, after which they go on."},
+		{"Idempotency-Key", "caller", "Of a start of a pipeline: within 24 hours the same body with the same key is the same execution, and another body is refused (422). 1 to 255 visible characters."},
+		{"Prefer", "caller", "`wait=N`: a start is answered when the execution has ended, or after N seconds, 300 at most (RFC 7240). What else it has is not looked at."},
+		{"Last-Event-ID", "caller", "The id of the event after which the events of an execution go on."},
 		{"X-Forwarded-Host", "proxy", "The host that was called; believed of the networks in `MODELSERVE_TRUSTED_PROXIES` only."},
 	}
 }
@@ -49,8 +49,8 @@ func answerHeaders() []header {
 		{"RateLimit-Policy", "gateway", "What each of these limits allows: `\"NAME\";q=QUOTA;w=SECONDS`."},
 		{"WWW-Authenticate", "gateway", "With 401: that a Bearer key is expected."},
 		{"Allow", "gateway, function", "With 405: the methods that the URL has."},
-		{"Location", "gateway", "With 201: the URL of what was made."},
-		{"Preference-Applied", "gateway", "What of `Prefer` was done."},
+		{"Location", "gateway, pipelines", "With 201 and 202: the URL of what was made."},
+		{"Preference-Applied", "pipelines", "Which part of `Prefer` was heeded: `wait=N`."},
 		{"Cache-Control", "gateway", "`no-store` beside a new key, which is shown once."},
 		{"Content-Encoding", "function", "What the answer is compressed with; `Vary: Accept-Encoding` goes with it."},
 		{"X-Content-Type-Options", "gateway, function", "`nosniff`."},
