@@ -139,11 +139,11 @@ func executions() []operationOf {
 
 func deadLetters() []operationOf {
 	one, list := reflect.TypeFor[contract.DeadLetter](), reflect.TypeFor[contract.DeadLetters]()
-	filter := []string{"pipeline", "execution", "limit"}
+	filter := []string{"pipeline", "step", "execution", "limit"}
 	return []operationOf{
 		{
 			method: get, path: contract.DeadLettersPath, id: "listDeadLetters", summary: "List dead letters, newest first",
-			needs: auth.DoReadExecutions, params: append([]string{"cursor"}, filter...), answer: list,
+			needs: auth.DoReadExecutions, params: append([]string{"replayed", "cursor"}, filter...), answer: list,
 		},
 		{
 			method: get, path: contract.DeadLetterPath, id: "getDeadLetter", summary: "Show a dead letter",

@@ -30,6 +30,10 @@ func parameter(name string) *huma.Param {
 		return query(name, limit, "")
 	case "cursor":
 		return query(name, text("^[A-Za-z0-9_-]*$"), "the next_cursor of the page before, unchanged")
+	case "replayed":
+		return query(name, &huma.Schema{Type: huma.TypeBoolean}, "whether they were replayed; both where it is left out")
+	case "step":
+		return query(name, text("^[A-Za-z_][A-Za-z0-9_-]{0,62}$"), "a name")
 	case "pipeline":
 		return query(name, text(labelPattern), "a name")
 	case "execution":

@@ -84,7 +84,14 @@ type Step struct {
 	StartedAt  *time.Time `json:"started_at,omitempty"`
 	FinishedAt *time.Time `json:"finished_at,omitempty"`
 	Error      *Failure   `json:"error,omitempty" doc:"of its last failure"`
-	Items      int        `json:"items,omitempty" doc:"of a forEach, how many it has"`
+	Items      *Items     `json:"items,omitempty" doc:"of a forEach that has begun"`
+}
+
+// Items is how far a forEach is. Lists have the total alone.
+type Items struct {
+	Total     int `json:"total"`
+	Succeeded int `json:"succeeded"`
+	Failed    int `json:"failed"`
 }
 
 // Status is how far an execution or a step is.
@@ -193,9 +200,13 @@ type Event struct {
 
 // EventData is what an event of an execution says.
 type EventData struct {
-	Execution string  `json:"execution"`
-	Pipeline  *string `json:"pipeline"`
-	Version   int     `json:"version,omitempty"`
-	Status    Status  `json:"status" doc:"of the execution, or of the step where there is one"`
-	Step      string  `json:"step,omitempty"`
+	Execution string   `json:"execution"`
+	Pipeline  *string  `json:"pipeline"`
+	Version   int      `json:"version,omitempty"`
+	Status    Status   `json:"status" doc:"of the execution, or of the step where there is one"`
+	Step      string   `json:"step,omitempty"`
+	Item      *int     `json:"item,omitempty"`
+	Attempt   int      `json:"attempt,omitempty"`
+	Model     string   `json:"model,omitempty"`
+	Error     *Failure `json:"error,omitempty"`
 }

@@ -37,6 +37,8 @@ const (
 	ParamRunAt     = "run_at"    // RFC 3339, or a time from now such as 10m
 	ParamFrom      = "from"      // a step
 	ParamVersion   = "version"   // of the pipeline, a number
+	ParamStep      = "step"      // of dead letters
+	ParamReplayed  = "replayed"  // of dead letters: true or false
 	ParamExecution = "execution" // of dead letters: an id
 )
 

@@ -220,7 +220,7 @@ func (a *app) replayEach(ctx context.Context, ids []string, r replaying) error {
 			if len(ids) == 1 {
 				return err
 			}
-			one.Error = contract.ProblemOf(err)
+			one.Error = contract.FailureOf(err)
 			if problem.CodeOf(err) == problem.Internal {
 				one.Error.Detail = err.Error()
 			}

@@ -171,7 +171,9 @@ func describeExecution(x *contract.Execution) string {
 	if len(x.Labels) > 0 {
 		line("labels", labelText(x.Labels))
 	}
-	line("erased", timeOr(x.ErasedAt, ""))
+	if x.Erased {
+		line("erased", "yes")
+	}
 	b.WriteString("\n" + stepTable(x.Steps))
 	if x.Error != nil {
 		b.WriteString("\n" + problemText(x.Error) + "\n")
@@ -213,7 +215,7 @@ func modelText(model string) string {
 }
 
 // problemText is an error with its fields.
-func problemText(p *contract.Problem) string {
+func problemText(p *contract.Failure) string {
 	text := "error: " + visible(p.Detail) + " (" + string(p.Code) + ")"
 	for _, f := range p.Errors {
 		if !strings.Contains(p.Detail, f.Detail) {

@@ -55,7 +55,7 @@ func (s *pipelineService) start(w http.ResponseWriter, r *http.Request) {
 	if s.pending || r.Header.Get("Prefer") == "" {
 		x.Status, x.Output, x.Error, x.FinishedAt = contract.Running, nil, nil, nil
 		x.Steps[0].Status, x.Steps[0].FinishedAt = contract.Running, nil
-		x.Steps[1] = contract.Step{Name: "recognize", Status: contract.Waiting}
+		x.Steps[1] = contract.Step{Name: "recognize", Status: contract.Queued}
 		w.WriteHeader(http.StatusAccepted)
 	}
 	_ = json.NewEncoder(w).Encode(x)
@@ -72,7 +72,7 @@ func (s *pipelineService) execution(id string) *contract.Execution {
 		},
 	}
 	if body := s.bodies[id]; strings.Contains(body, "bad") {
-		x.Status, x.Error = contract.Failed, contract.ProblemOf(problem.Invalid("image", "expected an image"))
+		x.Status, x.Error = contract.Failed, contract.FailureOf(problem.Invalid("image", "expected an image"))
 		x.Steps[0].Status, x.Steps[0].Error, x.Steps[1] = contract.Failed, x.Error, contract.Step{Name: "recognize", Status: contract.Skipped}
 	} else {
 		x.Output, _ = json.Marshal(map[string]any{"lines": []map[string]string{{"text": "read " + body}, {"text": "twice\x1b"}}})
