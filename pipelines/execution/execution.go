@@ -34,7 +34,7 @@ const (
 )
 
 // Ended reports whether nothing changes any more.
-func (s Status) Ended() bool { return s != Queued && s != Running }
+func (s Status) Ended() bool { return s.known() && s != Queued && s != Running }
 
 // Execution is one run of a version of a pipeline: its row. Times are the
 // database's, in UTC; zero ones have not come.

@@ -11,7 +11,7 @@ import (
 
 // EventDamaged is the code of a failing answer to an event whose length or sha256
 // is not what its extensions say: the step before is run again.
-const EventDamaged = "event_damaged"
+const EventDamaged = string(problem.EventDamaged)
 
 // Failure is a failing answer of a step, or that there was none.
 type Failure struct {
@@ -40,7 +40,6 @@ const (
 const MaxBreaks = 5
 
 // verdicts is the one table of failing answers: the first row that fits decides.
-// docs/pipelines.md shows it.
 //
 //nolint:gochecknoglobals // Constant, but Go has no constant slices.
 var verdicts = []struct {
@@ -53,9 +52,10 @@ var verdicts = []struct {
 	{from: 0, to: 0, verdict: Break}, // no answer
 	{from: http.StatusRequestTimeout, to: http.StatusRequestTimeout, verdict: Retry},
 	{from: http.StatusTooManyRequests, to: http.StatusTooManyRequests, verdict: Retry},
+	{from: http.StatusNotFound, to: http.StatusNotFound, transport: true, verdict: Break}, // nothing is there yet
 	{from: 400, to: 499, verdict: Dead},
 	{from: http.StatusBadGateway, to: http.StatusBadGateway, code: string(problem.BadGateway), verdict: Break}, // a function broke off
-	{from: http.StatusBadGateway, to: http.StatusGatewayTimeout, transport: true, verdict: Break},
+	{from: 500, to: 599, transport: true, verdict: Break},
 	{from: 500, to: 599, verdict: Retry},
 	{from: 200, to: 299, verdict: Break}, // an answer that is no event of ours
 	{from: 0, to: 999, verdict: Dead},    // informational, redirects, and what is no status

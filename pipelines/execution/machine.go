@@ -1,6 +1,7 @@
 package execution
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/modelserveai/modelserve/eventing/envelope"
@@ -73,6 +74,9 @@ func (m *Machine) Begin(x *Execution, branches []Branch, e Evaluator, now time.T
 	if x.Status != Queued || x.RunAt.After(now) {
 		return Change{}, nil
 	}
+	if err := m.fits(x); err != nil {
+		return Change{}, err
+	}
 	t := m.transition(x, branches, e, now)
 	x.Status, x.Started, x.Deadline = Running, now, now.Add(m.plan.Definition.Timeout)
 	t.event(ExecutionStarted, "", Running)
@@ -90,17 +94,20 @@ const slack = 5 * time.Second
 // Send is a branch as it is once it is sent: the next epoch, and a lease. The
 // deadline goes into the ticket: no step begins or answers after it. The lease ends a
 // little later. ok is false where nothing is to be sent, because the execution does
-// not run or the branch is not due.
+// not run, its deadline has come, or the branch is not due.
 //
 // It is committed before the event is posted, and only if the row is as it was: of
 // this epoch, and to be sent.
 func (m *Machine) Send(x *Execution, b Branch, now time.Time) (sent Branch, deadline time.Time, ok bool) {
-	if x.Status != Running || b.What != Send || b.Due.After(now) || !m.has(b) {
+	if x.Status != Running || b.What != Send || b.Due.After(now) || m.fits(x) != nil || !m.has(b) {
 		return b, time.Time{}, false
 	}
 	deadline = now.Add(m.remaining(b.Segment, b.Step))
 	if deadline.After(x.Deadline) {
 		deadline = x.Deadline
+	}
+	if !deadline.After(now) {
+		return b, time.Time{}, false
 	}
 	b.Epoch++
 	b.What, b.Due = Lease, deadline.Add(slack)
@@ -120,6 +127,16 @@ func (m *Machine) remaining(segment, from int) time.Duration {
 	return timeouts + min(cold, maxCold)
 }
 
+// fits is an error where x is not of the machine's plan: another version's, or of a
+// program that planned otherwise. Such an execution can be cancelled, and times out.
+func (m *Machine) fits(x *Execution) error {
+	if len(x.Segments) == len(m.plan.Segments) && len(x.Steps) == len(m.plan.Definition.Steps) {
+		return nil
+	}
+	return fmt.Errorf("execution %s has %d segments and %d steps, the plan of %s has %d and %d",
+		x.ID, len(x.Segments), len(x.Steps), m.plan.Definition.Name, len(m.plan.Segments), len(m.plan.Definition.Steps))
+}
+
 // has reports whether the plan has where b is.
 func (m *Machine) has(b Branch) bool {
 	return b.Segment >= 0 && b.Segment < len(m.plan.Segments) && b.Step >= 0 && b.Step < len(m.plan.Segments[b.Segment].Steps)
@@ -128,6 +145,9 @@ func (m *Machine) has(b Branch) bool {
 // Answered takes the answer of a whole chain. One that is of another epoch than the
 // branch's, or of a branch that has ended, is noted as late.
 func (m *Machine) Answered(x *Execution, branches []Branch, a Answer, e Evaluator, now time.Time) (Change, error) {
+	if err := m.fits(x); err != nil {
+		return Change{}, err
+	}
 	t := m.transition(x, branches, e, now)
 	b, ok := t.current(a)
 	if !ok {
@@ -145,6 +165,9 @@ func (m *Machine) Answered(x *Execution, branches []Branch, a Answer, e Evaluato
 // before the one that failed answered is recorded, and that step alone is tried
 // again; where the event was damaged, or the step is not known, all that was sent.
 func (m *Machine) Failed(x *Execution, branches []Branch, f Failure, e Evaluator, now time.Time) (Change, error) {
+	if err := m.fits(x); err != nil {
+		return Change{}, err
+	}
 	t := m.transition(x, branches, e, now)
 	b, ok := t.current(f.Answer)
 	if !ok {
@@ -178,6 +201,9 @@ func (m *Machine) Failed(x *Execution, branches []Branch, f Failure, e Evaluator
 // Expired takes that a lease ran out: the event or its answer was lost, or whoever
 // had it died. It is counted with the processes and connections that broke.
 func (m *Machine) Expired(x *Execution, branches []Branch, lease Branch, e Evaluator, now time.Time) (Change, error) {
+	if err := m.fits(x); err != nil {
+		return Change{}, err
+	}
 	t := m.transition(x, branches, e, now)
 	b, ok := t.current(Answer{Segment: lease.Segment, Item: lease.Item, Epoch: lease.Epoch})
 	if !ok || b.Due.After(now) {
@@ -199,6 +225,9 @@ type Seen struct {
 // that it showed as succeeded is run again where its output was lost afterwards. The
 // lease becomes no longer.
 func (m *Machine) Seen(x *Execution, branches []Branch, s Seen, now time.Time) Change {
+	if m.fits(x) != nil {
+		return Change{}
+	}
 	t := m.transition(x, branches, nil, now)
 	b, ok := t.current(Answer{Segment: s.Segment, Item: s.Item, Epoch: s.Epoch})
 	if !ok {
@@ -246,7 +275,5 @@ func (m *Machine) TimeOut(x *Execution, branches []Branch, now time.Time) Change
 }
 
 func damaged() Problem {
-	p := Of(problem.New(problem.BadGateway, "an event came without what the steps before it answered"))
-	p.Code = EventDamaged
-	return p
+	return Of(problem.New(problem.EventDamaged, "an event came without what the steps before it answered"))
 }
