@@ -380,4 +380,3 @@ id, status and times.`,
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
 }
-

@@ -18,7 +18,7 @@ import (
 // Bounds of following the events of an execution.
 const (
 	maxEvent     = 1 << 20          // bytes of one
-	longSilence      = 45 * time.Second // three times the pause between the platform's comments: the connection is dead
+	longSilence  = 45 * time.Second // three times the pause between the platform's comments: the connection is dead
 	firstPause   = 200 * time.Millisecond
 	longestPause = 5 * time.Second
 	mostFailures = 20 // in a row, before it is given up: a minute and a half

@@ -25,7 +25,7 @@ import (
 const (
 	maxInput   = 32 << 20 // bytes of one file: the gateway's own bound
 	mostFiles  = 10_000
-	mostRuns = 64
+	mostRuns   = 64
 	startTries = 5
 )
 

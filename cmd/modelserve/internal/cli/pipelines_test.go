@@ -306,7 +306,7 @@ func TestExecutionsAreShown(t *testing.T) {
 	)
 	s, all := standIn(t, map[string]string{
 		"GET /v1/executions": `{"executions":[` + good + `,` + late + `]}`, "GET /v1/executions/x1": good, "GET /v1/executions/x2": late,
-		"GET /v1/executions/x1/result": `{"n":1}`,
+		"GET /v1/executions/x1/result":  `{"n":1}`,
 		"POST /v1/executions/x1/cancel": good, "POST /v1/executions/x2/cancel": `{"id":"x2","status":"cancelled","steps":[]}`,
 		"POST /v1/executions/x1/replay": `{"id":"x9","status":"queued","steps":[]}`,
 		"DELETE /v1/executions/x1":      "",
