@@ -179,6 +179,18 @@ func layers() []layer {
 			"runtime/infer",
 		}},
 		{"pipelines/outside", nil},
+		{"pipelines/decide", []string{
+			"eventing/envelope", "eventing/expr", "pipelines/definition", "pipelines/execution", "pipelines/plan", "pipelines/record", "pipelines/values",
+		}},
+		{"pipelines/dispatch", []string{
+			"eventing/envelope", "eventing/ticket", "pipelines/decide", "pipelines/execution", "pipelines/outside", "pipelines/record", "pipelines/values",
+		}},
+		{"pipelines/receive", []string{
+			"eventing/envelope", "eventing/ticket", "pipelines/compile", "pipelines/decide", "pipelines/execution", "pipelines/record",
+		}},
+		{"pipelines/service", []string{
+			"eventing/ticket", "pipelines/decide", "pipelines/dispatch", "pipelines/live", "pipelines/outside", "pipelines/receive", "pipelines/record", "pipelines/values",
+		}},
 		{"pipelines/live", nil},
 		{"pipelines/redisnotice", nil},
 		{"pipelines/values", []string{"eventing/envelope"}},

@@ -1,0 +1,134 @@
+package dispatch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/modelserveai/modelserve/eventing/envelope"
+	"github.com/modelserveai/modelserve/pipelines/decide"
+	"github.com/modelserveai/modelserve/pipelines/execution"
+	"github.com/modelserveai/modelserve/pipelines/outside"
+	"github.com/modelserveai/modelserve/problem"
+)
+
+// call calls a step that is not ours, once, with a CloudEvent whose data is the step's
+// input, and has the answer decided on as one of ours would be. The URL gets no ticket.
+func (d *Dispatcher) call(ctx context.Context, m *message) {
+	began := time.Now().UTC()
+	calling, cancel := context.WithTimeout(ctx, m.version.Plan.Step(m.branch.Segment, m.branch.Step).Timeout)
+	defer cancel()
+	value, failure := d.ask(calling, m)
+	switch {
+	case failure != nil && ctx.Err() != nil && !errors.Is(context.Cause(ctx), errStopping):
+		return // nobody waits for it any more, or its lease runs out
+	case failure != nil:
+		d.failed(ctx, m, failure)
+		return
+	}
+	size := int64(len(value.JSON))
+	if value.Claim != nil {
+		size = value.Claim.Size
+	}
+	answer := execution.Answer{
+		Segment: m.branch.Segment, Item: m.branch.Item, Epoch: m.branch.Epoch,
+		Values:  map[string]envelope.Value{m.step: value},
+		Records: []envelope.Record{{Step: m.step, Epoch: m.branch.Epoch, StartedAt: began, FinishedAt: time.Now().UTC(), Size: size}},
+	}
+	ctx = context.WithoutCancel(ctx)
+	err := d.decide(ctx, m.branch.BranchID, func(s *decide.State) (execution.Change, error) {
+		return s.Version.Machine.Answered(s.Execution, s.Branches, answer, s.Evaluator(ctx, &answer), s.Now)
+	})
+	if err != nil {
+		d.trouble(ctx, "an answer was not recorded; its lease runs out instead", err)
+	}
+}
+
+// ask calls the URL, and keeps what it answers.
+func (d *Dispatcher) ask(ctx context.Context, m *message) (envelope.Value, *execution.Failure) {
+	if d.Outside == nil {
+		return envelope.Value{}, failed(problem.New(problem.PermissionDenied, "this platform calls no URLs"))
+	}
+	h := http.Header{}
+	x, b := m.execution, m.branch
+	for name, value := range x.Headers {
+		h.Set(name, value)
+	}
+	h.Set("Content-Type", "application/json")
+	h.Set("Accept", "application/json, */*;q=0.5")
+	h.Set("Ce-Specversion", "1.0")
+	h.Set("Ce-Id", envelope.ID(x.ID, m.step, b.Item, b.Epoch))
+	h.Set("Ce-Type", envelope.RequestedType)
+	h.Set("Ce-Source", envelope.RequestedSource(x.Pipeline))
+	h.Set("Ce-"+envelope.ExecutionID, x.ID)
+	h.Set("Ce-"+envelope.Pipeline, x.Pipeline)
+	h.Set("Ce-"+envelope.Step, m.step)
+	h.Set("Ce-"+envelope.Attempt, strconv.Itoa(b.Epoch))
+	if x.Traceparent != "" {
+		h.Set("Traceparent", x.Traceparent)
+	}
+	answer, err := d.Outside.Post(ctx, m.url, h, m.data)
+	switch {
+	case errors.Is(err, outside.ErrRefused):
+		return envelope.Value{}, failed(problem.New(problem.PermissionDenied, "the step's URL: %v", err))
+	case errors.Is(err, outside.ErrTooLarge):
+		return envelope.Value{}, failed(problem.New(problem.PayloadTooLarge, "the step's URL: %v", err))
+	case errors.Is(err, context.DeadlineExceeded):
+		return envelope.Value{}, failed(problem.New(problem.DeadlineExceeded, "the step's URL did not answer within the step's timeout"))
+	case err != nil:
+		return envelope.Value{}, broken("the connection to the step's URL broke, or was not made")
+	case answer.Status < 200 || answer.Status > 299:
+		return envelope.Value{}, refused(answer)
+	}
+	value, err := d.keep(ctx, m, answer)
+	if err != nil {
+		return envelope.Value{}, failed(err)
+	}
+	return value, nil
+}
+
+// keep is an answer as a step's output: JSON as it is, null of an empty one, and else
+// what is stored of it.
+func (d *Dispatcher) keep(ctx context.Context, m *message, answer *outside.Answer) (envelope.Value, error) {
+	media, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type"))
+	switch {
+	case len(answer.Body) == 0:
+		return envelope.Value{JSON: json.RawMessage("null")}, nil
+	case err == nil && (media == "application/json" || strings.HasSuffix(media, "+json")):
+		return d.Values.Keep(ctx, m.tenant, m.execution.ID, m.step, answer.Body)
+	case err != nil:
+		media = "application/octet-stream"
+	}
+	claim, err := d.Values.Store(ctx, m.tenant, m.execution.ID, m.step, media, answer.Body)
+	if err != nil {
+		return envelope.Value{}, err
+	}
+	text, err := json.Marshal(claim)
+	return envelope.Value{JSON: text}, err
+}
+
+// failed is an error as a failure of the step.
+func failed(err error) *execution.Failure {
+	p := execution.Of(err)
+	return &execution.Failure{Status: p.Status, Problem: p}
+}
+
+// refused is a failing answer of a URL.
+func refused(answer *outside.Answer) *execution.Failure {
+	f := &execution.Failure{Status: answer.Status}
+	if media, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type")); err == nil && media == "application/problem+json" {
+		_ = json.Unmarshal(answer.Body, &f.Problem) // what is none is left out
+	}
+	after := answer.Header.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(after, 10, 31); err == nil {
+		f.RetryAfter = time.Duration(seconds) * time.Second
+	} else if at, err := http.ParseTime(after); err == nil {
+		f.RetryAfter = max(time.Until(at), 0)
+	}
+	return f
+}

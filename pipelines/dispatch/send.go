@@ -1,0 +1,252 @@
+package dispatch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/modelserveai/modelserve/eventing/envelope"
+	"github.com/modelserveai/modelserve/eventing/ticket"
+	"github.com/modelserveai/modelserve/pipelines/decide"
+	"github.com/modelserveai/modelserve/pipelines/execution"
+	"github.com/modelserveai/modelserve/pipelines/record"
+	"github.com/modelserveai/modelserve/problem"
+)
+
+// message is what is sent of a branch.
+type message struct {
+	tenant    string
+	execution *execution.Execution
+	version   *decide.Version
+	branch    execution.Branch // as it is once it is sent
+	step      string
+	deadline  time.Time // by the database's clock
+	left      time.Duration
+	url, host string
+	data      []byte // the envelope, or of a step that is not ours its input
+	outside   bool
+}
+
+// send has a branch's event sent when its tenant has a place.
+func (d *Dispatcher) send(ctx context.Context, row execution.Branch, until time.Time) error {
+	loaded, err := d.Store.Load(ctx, row.Execution)
+	if err != nil {
+		return err
+	}
+	d.posts.offer(loaded.Execution.Tenant, until, func() { d.post(ctx, row, until) })
+	return nil
+}
+
+// post commits that a branch is sent, and sends it. It returns when all is over that
+// follows from that, where the channels are synchronous.
+func (d *Dispatcher) post(ctx context.Context, row execution.Branch, until time.Time) {
+	m, waits, err := d.prepare(ctx, row)
+	switch {
+	case errors.Is(err, record.ErrNotFound):
+		return
+	case err != nil:
+		d.trouble(ctx, "an event of an execution could not be prepared; it comes again", err)
+		return
+	case waits:
+		d.postpone(row, until)
+		return
+	case m == nil:
+		return
+	}
+	// The lease ends a little after the deadline; what is on its way longer, nobody waits for.
+	deadline, cancelDeadline := context.WithTimeout(ctx, m.left)
+	defer cancelDeadline()
+	sending, cancel := context.WithCancelCause(deadline)
+	defer cancel(nil)
+	d.register(m, cancel)
+	defer d.forget(m)
+	d.metrics.sends.Inc()
+	if m.outside {
+		d.call(sending, m)
+		return
+	}
+	if failure := d.deliver(sending, m); failure != nil {
+		d.failed(ctx, m, failure)
+	}
+}
+
+// prepare builds the message of a branch and commits that it is sent. A nil message is
+// one that there is nothing to send of; waits is set where its channel is not there yet.
+func (d *Dispatcher) prepare(ctx context.Context, row execution.Branch) (m *message, waits bool, err error) {
+	var fault error
+	err = d.decide(ctx, row.BranchID, func(s *decide.State) (execution.Change, error) {
+		m, waits, fault = nil, false, nil
+		b, ok := s.Branch(row.BranchID)
+		if !ok || b.Epoch != row.Epoch {
+			return execution.Change{}, nil
+		}
+		sent, deadline, ok := s.Version.Machine.Send(s.Execution, b, s.Now)
+		if !ok {
+			return execution.Change{}, nil
+		}
+		made := &message{
+			tenant: s.Execution.Tenant, execution: s.Execution, version: s.Version, branch: sent, deadline: deadline,
+			left: sent.Due.Sub(s.Now), step: s.Version.Plan.Step(b.Segment, b.Step).Name, outside: s.Version.Plan.Segments[b.Segment].Outside,
+		}
+		var err error
+		if made.outside {
+			made.url = s.Version.Plan.Step(b.Segment, b.Step).URI
+			made.data, err = s.Input(ctx, b)
+		} else {
+			if made.url, made.host, err = d.first(ctx, s, b.Segment, b.Step); err != nil {
+				waits = true
+				return execution.Change{}, nil //nolint:nilerr // it is asked again
+			}
+			made.data, err = s.Envelope(ctx, b)
+		}
+		if err != nil {
+			if fault = own(err); fault == nil {
+				return execution.Change{}, err
+			}
+		}
+		m = made
+		return execution.Change{Changed: true, Put: []execution.Branch{sent}}, nil
+	})
+	if err != nil || m == nil || fault == nil {
+		return m, waits, err
+	}
+	p := execution.Of(fault)
+	d.failed(ctx, m, &execution.Failure{Step: m.step, Status: p.Status, Problem: p})
+	return nil, false, nil
+}
+
+// own is an error that is the pipeline's own, and no other attempt would change; else nil.
+func own(err error) error {
+	var known *problem.Error
+	if !errors.As(err, &known) {
+		return nil
+	}
+	p := execution.Of(known)
+	if f := (execution.Failure{Status: p.Status, Problem: p}); f.Verdict() != execution.Dead || known.Code == problem.Cancelled {
+		return nil
+	}
+	return known
+}
+
+func (d *Dispatcher) register(m *message, cancel context.CancelCauseFunc) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sent[m.branch.BranchID] = sending{m.branch.Epoch, cancel}
+}
+
+func (d *Dispatcher) forget(m *message) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.sent[m.branch.BranchID].epoch == m.branch.Epoch {
+		delete(d.sent, m.branch.BranchID)
+	}
+}
+
+// failed has a failure of a message decided on. It is not the end of the world where that
+// fails too: then the lease runs out.
+func (d *Dispatcher) failed(ctx context.Context, m *message, f *execution.Failure) {
+	f.Answer = execution.Answer{Segment: m.branch.Segment, Item: m.branch.Item, Epoch: m.branch.Epoch}
+	// What the end of this process broke off is to be sent again by another.
+	ctx = context.WithoutCancel(ctx)
+	err := d.decide(ctx, m.branch.BranchID, func(s *decide.State) (execution.Change, error) {
+		return s.Version.Machine.Failed(s.Execution, s.Branches, *f, s.Evaluator(ctx, nil), s.Now)
+	})
+	if err != nil {
+		d.trouble(ctx, "a failure was not recorded; its lease runs out instead", err)
+	}
+}
+
+// deliver posts a message to its channel. A connection that breaks says nothing of the
+// step, whose answer comes by itself or not at all; a failure is returned where the
+// channel did not take the event.
+func (d *Dispatcher) deliver(ctx context.Context, m *message) *execution.Failure {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.url, bytes.NewReader(m.data))
+	if err != nil {
+		return broken("the address of the channel does not parse")
+	}
+	req.Host = m.host
+	d.attributes(req.Header, m)
+	res, err := d.client.Do(req)
+	if err != nil {
+		var op *net.OpError
+		switch {
+		case errors.As(err, &op) && op.Op == "dial" && ctx.Err() == nil:
+			return broken("the channel did not accept the connection")
+		case errors.Is(context.Cause(ctx), errStopping): // which cancels what the channel does for it
+			return broken("the pipelines service ended while the event was on its way")
+		}
+		return nil
+	}
+	defer res.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<10)) // the connection is used again
+	if res.StatusCode >= 200 && res.StatusCode <= 299 {
+		return nil
+	}
+	return broken(fmt.Sprintf("the channel answered with status %d", res.StatusCode))
+}
+
+// broken is a failure of what is between here and the step.
+func broken(why string) *execution.Failure {
+	return &execution.Failure{Transport: true, Problem: execution.Of(problem.New(problem.BadGateway, "%s", why))}
+}
+
+// attributes sets the headers of a step's event, in binary form (CloudEvents 1.0.2, HTTP
+// protocol binding, 3.1).
+func (d *Dispatcher) attributes(h http.Header, m *message) {
+	b, x := m.branch, m.execution
+	for name, value := range m.execution.Headers {
+		if extension := extensionOf(name); extension != "" {
+			h.Set("Ce-"+extension, value)
+		}
+	}
+	h.Set("Content-Type", "application/json")
+	h.Set("Ce-Specversion", "1.0")
+	h.Set("Ce-Id", envelope.ID(x.ID, m.step, b.Item, b.Epoch))
+	h.Set("Ce-Type", envelope.RequestedType)
+	h.Set("Ce-Source", envelope.RequestedSource(x.Pipeline))
+	h.Set("Ce-Time", time.Now().UTC().Format(time.RFC3339Nano))
+	length, sum := envelope.Stamp(m.data)
+	for name, value := range map[string]string{
+		envelope.Tenant: x.Tenant, envelope.ExecutionID: x.ID, envelope.Pipeline: x.Pipeline, envelope.Step: m.step,
+		envelope.Attempt: strconv.Itoa(b.Epoch), envelope.Sequence: fmt.Sprintf("%06d", b.Epoch),
+		envelope.DataLength: length, envelope.DataSHA256: sum,
+		envelope.Ticket: d.Signer.Ticket(ticket.Ticket{
+			Tenant: x.Tenant, Execution: x.ID, Pipeline: x.Digest, Segment: b.Segment, Item: b.Item, Epoch: b.Epoch, Deadline: m.deadline,
+		}),
+	} {
+		h.Set("Ce-"+name, value)
+	}
+	if x.Traceparent != "" {
+		h.Set("Ce-Traceparent", x.Traceparent)
+		h.Set("Traceparent", x.Traceparent)
+	}
+}
+
+// extensionOf is the extension that carries a header through the channels, which carry
+// nothing else: its letters and digits in lower case; "" where that is one of ours.
+func extensionOf(header string) string {
+	name := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}, strings.ToLower(header))
+	switch name {
+	case "specversion", "id", "type", "source", "time", "subject", "datacontenttype", "dataschema", "data", "dataref", "traceparent", "tracestate",
+		envelope.DataLength, envelope.DataSHA256, "":
+		return ""
+	}
+	for _, reserved := range envelope.Reserved() {
+		if name == reserved {
+			return ""
+		}
+	}
+	return name
+}

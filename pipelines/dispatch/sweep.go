@@ -1,0 +1,87 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/modelserveai/modelserve/pipelines/record"
+	"github.com/modelserveai/modelserve/pipelines/values"
+)
+
+const (
+	swept = 100       // rows that are removed at once
+	grace = time.Hour // after which what is stored of no execution is nobody's
+)
+
+// sweeps removes what is over until Stop.
+func (d *Dispatcher) sweeps(ctx context.Context) {
+	rows, orphans := time.NewTicker(d.cfg.Sweep), time.NewTicker(d.cfg.Orphans)
+	defer rows.Stop()
+	defer orphans.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-rows.C:
+			if err := d.sweep(ctx); err != nil {
+				d.trouble(ctx, "executions that are over could not be removed; they come again", err)
+			}
+		case <-orphans.C:
+			if err := d.orphans(ctx); err != nil {
+				d.trouble(ctx, "stored values of no execution could not be removed; they come again", err)
+			}
+		}
+	}
+}
+
+// sweep removes executions whose retention is over, what is stored of them first, and
+// idempotency keys.
+func (d *Dispatcher) sweep(ctx context.Context) error {
+	for ctx.Err() == nil {
+		ended, err := d.Store.Expired(ctx, swept)
+		if err != nil {
+			return err
+		}
+		ids := make([]string, 0, len(ended))
+		for _, e := range ended {
+			if err := d.Values.Erase(ctx, e.Tenant, e.ID); err != nil {
+				return err
+			}
+			ids = append(ids, e.ID)
+		}
+		n, err := d.Store.Forget(ctx, ids)
+		if err != nil {
+			return err
+		}
+		d.metrics.removed.Add(float64(n))
+		if len(ended) < swept || n == 0 {
+			break
+		}
+	}
+	for ctx.Err() == nil {
+		if n, err := d.Store.Trim(ctx, record.MaxBatch); err != nil || n < record.MaxBatch {
+			return err
+		}
+	}
+	return nil
+}
+
+// orphans removes what is stored of executions that there are not.
+func (d *Dispatcher) orphans(ctx context.Context) error {
+	n, err := d.Values.Sweep(ctx, time.Now().Add(-grace), func(ctx context.Context, owners []values.Owner) (map[values.Owner]bool, error) {
+		known := make(map[values.Owner]bool, len(owners))
+		for _, o := range owners {
+			loaded, err := d.Store.Load(ctx, o.Execution)
+			if err != nil && !errors.Is(err, record.ErrNotFound) {
+				return nil, err
+			}
+			known[o] = err == nil && loaded.Execution.Tenant == o.Tenant
+		}
+		return known, nil
+	})
+	if n > 0 {
+		d.Logger.InfoContext(ctx, "stored values of no execution were removed", "executions", n)
+	}
+	return err
+}

@@ -1,0 +1,232 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/modelserveai/modelserve/pipelines/decide"
+	"github.com/modelserveai/modelserve/pipelines/execution"
+	"github.com/modelserveai/modelserve/pipelines/record"
+)
+
+const (
+	atOnce    = 64                     // rows that are taken at once
+	deciding  = 8                      // decisions at once, beside those of posts
+	notReady  = 500 * time.Millisecond // until a version's objects are asked for again
+	maxLater  = 4096                   // rows that wait for that
+	storeWait = time.Second            // after the database was away
+	storeTime = 30 * time.Second       // one call of the database
+)
+
+// run looks at what is due until Stop.
+func (d *Dispatcher) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.wakes:
+		case <-timer.C:
+		}
+		wait := d.turn(ctx)
+		timer.Reset(wait)
+	}
+}
+
+// turn does what is due, and returns when to look again.
+func (d *Dispatcher) turn(ctx context.Context) time.Duration {
+	d.mu.Lock()
+	if !d.next.After(time.Now()) {
+		d.next = time.Time{}
+	}
+	d.mu.Unlock()
+	d.again(ctx)
+	for {
+		more, err := d.claim(ctx)
+		if err == nil {
+			var admitted bool
+			admitted, err = d.admit(ctx)
+			more = more || admitted
+		}
+		if err != nil {
+			d.trouble(ctx, "what is due could not be taken", err)
+			return storeWait
+		}
+		if !more || ctx.Err() != nil {
+			break
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	wait := d.cfg.Poll
+	if !d.next.IsZero() {
+		wait = max(min(wait, time.Until(d.next)), 0)
+	}
+	for _, l := range d.later {
+		wait = max(min(wait, time.Until(l.at)), 0)
+	}
+	return wait
+}
+
+// trouble logs that the database is away, once for each time that it is.
+func (d *Dispatcher) trouble(ctx context.Context, what string, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	d.metrics.failures.Inc()
+	d.mu.Lock()
+	quiet := time.Since(d.lastFail) < time.Minute
+	if !quiet {
+		d.lastFail = time.Now()
+	}
+	d.mu.Unlock()
+	if !quiet {
+		d.Logger.ErrorContext(ctx, what, "error", err)
+	}
+}
+
+// claim takes rows that are due, and reports whether there may be more.
+func (d *Dispatcher) claim(ctx context.Context) (bool, error) {
+	most := min(d.posts.room(), atOnce)
+	if most == 0 {
+		return false, nil
+	}
+	until := time.Now().Add(d.cfg.Hold)
+	calling, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	rows, err := d.Store.Claim(calling, most, d.cfg.Hold)
+	if err != nil {
+		return false, err
+	}
+	d.take(ctx, rows, until)
+	return len(rows) == most, nil
+}
+
+// take goes on with rows that were taken until a time.
+func (d *Dispatcher) take(ctx context.Context, rows []execution.Branch, until time.Time) {
+	var g errgroup.Group
+	g.SetLimit(deciding)
+	for _, row := range rows {
+		d.metrics.taken(row)
+		g.Go(func() error {
+			d.row(ctx, row, until)
+			return nil
+		})
+	}
+	_ = g.Wait() // none returns an error
+}
+
+// row goes on with one row. What cannot be done now is done when the row comes again.
+func (d *Dispatcher) row(ctx context.Context, row execution.Branch, until time.Time) {
+	var err error
+	switch row.What {
+	case execution.Start:
+		err = d.begin(ctx, row, until)
+	case execution.Send:
+		err = d.send(ctx, row, until)
+	case execution.Lease:
+		err = d.decide(ctx, row.BranchID, func(s *decide.State) (execution.Change, error) {
+			b, ok := s.Branch(row.BranchID)
+			if !ok {
+				return execution.Change{}, nil
+			}
+			return s.Version.Machine.Expired(s.Execution, s.Branches, b, s.Evaluator(ctx, nil), s.Now)
+		})
+	case execution.End:
+		err = d.decide(ctx, row.BranchID, func(s *decide.State) (execution.Change, error) {
+			return s.Version.Machine.TimeOut(s.Execution, s.Branches, s.Now), nil
+		})
+	}
+	if err != nil && !errors.Is(err, record.ErrNotFound) {
+		d.trouble(ctx, "what is due of an execution could not be done; it comes again", err)
+	}
+}
+
+func (d *Dispatcher) decide(ctx context.Context, cause execution.BranchID, do func(*decide.State) (execution.Change, error)) error {
+	calling, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	return d.Decider.Decide(calling, cause, do)
+}
+
+// admit begins executions that may, as many as there is room for, and reports whether
+// there may be more.
+func (d *Dispatcher) admit(ctx context.Context) (bool, error) {
+	most := min(d.posts.room(), atOnce)
+	if most == 0 {
+		return false, nil
+	}
+	until := time.Now().Add(d.cfg.Hold)
+	calling, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	rows, err := d.Store.Admit(calling, record.Admission{Most: most, PerTenant: d.cfg.Running, Hold: d.cfg.Hold})
+	if err != nil {
+		return false, err
+	}
+	d.take(ctx, rows, until)
+	return len(rows) > 0, nil // what begins is due at once
+}
+
+// begin begins an execution, once the channels of its first segments are there.
+func (d *Dispatcher) begin(ctx context.Context, row execution.Branch, until time.Time) error {
+	var waits error
+	err := d.decide(ctx, row.BranchID, func(s *decide.State) (execution.Change, error) {
+		if waits = d.ready(ctx, s); waits != nil {
+			return execution.Change{}, nil
+		}
+		return s.Version.Machine.Begin(s.Execution, s.Branches, s.Evaluator(ctx, nil), s.Now)
+	})
+	if err == nil && waits != nil {
+		d.postpone(row, until)
+	}
+	return err
+}
+
+// ready returns why a version cannot run yet.
+func (d *Dispatcher) ready(ctx context.Context, s *decide.State) error {
+	for i, segment := range s.Version.Plan.Segments {
+		if segment.Outside {
+			continue
+		}
+		if _, _, err := d.first(ctx, s, i, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Dispatcher) first(ctx context.Context, s *decide.State, segment, step int) (url, host string, err error) {
+	return d.Channels.First(ctx, s.Version.ID.Owner, s.Version.ID.Name, s.Version.ID.Number, segment, step)
+}
+
+// postpone has a row gone on with a little later, as long as it is taken.
+func (d *Dispatcher) postpone(row execution.Branch, until time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if at := time.Now().Add(notReady); at.Before(until) && len(d.later) < maxLater {
+		d.later = append(d.later, later{row, at, until})
+	}
+}
+
+// again goes on with rows that were postponed.
+func (d *Dispatcher) again(ctx context.Context) {
+	now := time.Now()
+	d.mu.Lock()
+	var due []later
+	left := d.later[:0]
+	for _, l := range d.later {
+		if l.at.After(now) {
+			left = append(left, l)
+		} else {
+			due = append(due, l)
+		}
+	}
+	d.later = left
+	d.mu.Unlock()
+	for _, l := range due {
+		d.row(ctx, l.row, l.until)
+	}
+}
