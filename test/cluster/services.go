@@ -32,6 +32,7 @@ const (
 	namespace = "modelserve" // of what the platform stands on
 	bucket    = "modelserve" // and who publishes
 	reader    = "reader"     // functions and the gateway, which publish nothing
+	pipelines = "pipelines"  // the pipelines service: an account and a database of its own
 	region    = "us-east-1"
 	s3URL     = "http://" + nodeIP + ":30070" // from the machine
 	ingress   = "http://" + nodeIP
@@ -99,7 +100,8 @@ func (c *cluster) dataFolder(name string) error {
 // for them.
 func (c *cluster) accounts() error {
 	secret, err := c.credential("s3-reader")
-	if err != nil {
+	other, errOther := c.credential("s3-pipelines")
+	if err := errors.Join(err, errOther); err != nil {
 		return err
 	}
 	type account struct {
@@ -107,7 +109,7 @@ func (c *cluster) accounts() error {
 		Secret string `json:"secret"`
 		Role   string `json:"role"`
 	}
-	text, err := json.Marshal(map[string]map[string]account{"accessAccounts": {reader: {reader, secret, "user"}}})
+	text, err := json.Marshal(map[string]map[string]account{"accessAccounts": {reader: {reader, secret, "user"}, pipelines: {pipelines, other, "user"}}})
 	if err != nil {
 		return err
 	}
@@ -153,11 +155,11 @@ func (c *cluster) hashKey() (string, error) {
 	return auth.HashKey{ID: "cluster", Key: [32]byte(raw)}.String(), nil
 }
 
-// signingKeys are what this cluster's models are signed with, made at their first
-// use.
-func (c *cluster) signingKeys() (private, public string, err error) {
+// keys are the files of a pair of keys, made at their first use: of "signing", what this
+// cluster's models are signed with; of "pipelines", the steps of its pipelines.
+func (c *cluster) keys(name string) (private, public string, err error) {
 	dir := filepath.Join(c.run, "credentials")
-	private, public = filepath.Join(dir, "signing.key"), filepath.Join(dir, "signing.pub")
+	private, public = filepath.Join(dir, name+".key"), filepath.Join(dir, name+".pub")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", "", err
 	}
@@ -204,21 +206,42 @@ func (c *cluster) secrets() (string, error) {
 		"MODELSERVE_GATEWAY_DB", "postgres://postgres:"+postgres+"@postgres."+namespace+".svc.cluster.local:5432/postgres?sslmode=disable",
 		"MODELSERVE_REDIS", "redis://default:"+redis+"@redis."+namespace+".svc.cluster.local:6379")
 	secret("default", "modelserve-functions", "MODELSERVE_GATEWAY_SECRET", proof)
-	_, file, err := c.signingKeys()
-	if err != nil {
+	_, signed, err := c.keyTexts("signing")
+	private, stepped, errSteps := c.keyTexts(pipelines)
+	write, errWrite := c.credential("s3-pipelines")
+	if err := errors.Join(err, errSteps, errWrite); err != nil {
 		return "", err
 	}
-	public, err := os.ReadFile(file)
-	if err != nil {
-		return "", err
+	secret("default", "modelserve-pipelines", "MODELSERVE_PIPELINES_KEY", private,
+		"MODELSERVE_PIPELINES_DB", "postgres://postgres:"+postgres+"@postgres."+namespace+".svc.cluster.local:5432/"+pipelines+"?sslmode=disable",
+		"MODELSERVE_REDIS", "redis://default:"+redis+"@redis."+namespace+".svc.cluster.local:6379",
+		"MODELSERVE_S3_ACCESS_KEY_ID", pipelines, "MODELSERVE_S3_SECRET_ACCESS_KEY", write)
+	for _, m := range [][3]string{{"modelserve-signing", "MODELSERVE_PUBLIC_KEY", signed}, {"modelserve-pipelines", "MODELSERVE_PIPELINES_PUBLIC_KEY", stepped}} {
+		fmt.Fprintf(&text, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, namespace: default}\ndata:\n  %s: %q\n---\n", m[0], m[1], m[2])
 	}
-	fmt.Fprintf(&text, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: modelserve-signing, namespace: default}\ndata:\n  MODELSERVE_PUBLIC_KEY: %q\n", public)
 	return text.String(), nil
 }
 
-// readPolicy lets the reader read the bucket, and nothing else.
-const readPolicy = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": ["` + reader + `"]},
-	"Action": ["s3:GetObject", "s3:ListBucket"], "Resource": ["arn:aws:s3:::` + bucket + `", "arn:aws:s3:::` + bucket + `/*"]}]}`
+// keyTexts are a pair of keys in PEM.
+func (c *cluster) keyTexts(name string) (private, public string, err error) {
+	privateFile, publicFile, err := c.keys(name)
+	if err != nil {
+		return "", "", err
+	}
+	key, err := os.ReadFile(privateFile)
+	pub, errPublic := os.ReadFile(publicFile)
+	return string(key), string(pub), errors.Join(err, errPublic)
+}
+
+// bucketPolicy lets the reader and the pipelines service read the bucket, and write below
+// payloads/; the service alone removes what is there.
+const bucketPolicy = `{"Version": "2012-10-17", "Statement": [
+	{"Effect": "Allow", "Principal": {"AWS": ["` + reader + `", "` + pipelines + `"]},
+		"Action": ["s3:GetObject", "s3:ListBucket"], "Resource": ["arn:aws:s3:::` + bucket + `", "arn:aws:s3:::` + bucket + `/*"]},
+	{"Effect": "Allow", "Principal": {"AWS": ["` + reader + `", "` + pipelines + `"]},
+		"Action": ["s3:PutObject"], "Resource": ["arn:aws:s3:::` + bucket + `/payloads/*"]},
+	{"Effect": "Allow", "Principal": {"AWS": ["` + pipelines + `"]},
+		"Action": ["s3:DeleteObject"], "Resource": ["arn:aws:s3:::` + bucket + `/payloads/*"]}]}`
 
 func (c *cluster) makeBucket(ctx context.Context) error {
 	secret, err := c.credential("s3")
@@ -235,7 +258,7 @@ func (c *cluster) makeBucket(ctx context.Context) error {
 	if err != nil && !errors.As(err, &mine) && !errors.As(err, &there) {
 		return err
 	}
-	_, err = client.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: aws.String(bucket), Policy: aws.String(readPolicy)})
+	_, err = client.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: aws.String(bucket), Policy: aws.String(bucketPolicy)})
 	return err
 }
 
@@ -263,7 +286,7 @@ func (c *cluster) models(ctx context.Context) error {
 func (c *cluster) environment() ([][2]string, error) {
 	key, err := c.adminKey()
 	secret, errStore := c.credential("s3")
-	private, public, errKeys := c.signingKeys()
+	private, public, errKeys := c.keys("signing")
 	if err := errors.Join(err, errStore, errKeys); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/modelserveai/modelserve/gateway/limit/redislimit"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // secretsOf are a cluster's Secrets, by namespace/name.
@@ -85,16 +86,49 @@ func TestFunctionsOnlyRead(t *testing.T) {
 	}
 	var policy struct {
 		Statement []struct {
-			Effect    string
-			Principal struct{ AWS []string }
-			Action    []string
+			Effect           string
+			Principal        struct{ AWS []string }
+			Action, Resource []string
 		}
 	}
-	if err := json.Unmarshal([]byte(readPolicy), &policy); err != nil {
+	if err := json.Unmarshal([]byte(bucketPolicy), &policy); err != nil {
 		t.Fatal(err)
 	}
-	if len(policy.Statement) != 1 || !slices.Equal(policy.Statement[0].Action, []string{"s3:GetObject", "s3:ListBucket"}) ||
-		!slices.Equal(policy.Statement[0].Principal.AWS, []string{reader}) {
-		t.Errorf("the policy is %+v", policy)
+	for _, s := range policy.Statement {
+		for _, action := range s.Action {
+			writes := action != "s3:GetObject" && action != "s3:ListBucket"
+			if s.Effect != "Allow" || writes && !slices.Equal(s.Resource, []string{"arn:aws:s3:::" + bucket + "/payloads/*"}) ||
+				action == "s3:DeleteObject" && slices.Contains(s.Principal.AWS, reader) {
+				t.Errorf("the policy has %+v", s)
+			}
+		}
+	}
+}
+
+// TestThePipelinesServiceHasItsOwn holds that it shares neither its database nor its
+// account with others, and that functions verify steps by the half of its key that is
+// public.
+func TestThePipelinesServiceHasItsOwn(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	secrets := secretsOf(t, c)
+	given, gateway := secrets["default/modelserve-pipelines"], secrets["default/modelserve-gateway"]
+	if given["MODELSERVE_PIPELINES_DB"] == gateway["MODELSERVE_GATEWAY_DB"] || !strings.Contains(given["MODELSERVE_PIPELINES_DB"], "/pipelines?") {
+		t.Error("its database is the gateway's")
+	}
+	if given["MODELSERVE_REDIS"] != gateway["MODELSERVE_REDIS"] || given["MODELSERVE_S3_ACCESS_KEY_ID"] != pipelines {
+		t.Errorf("its Redis is another's, or its account is %q", given["MODELSERVE_S3_ACCESS_KEY_ID"])
+	}
+	signer, err := sign.ParseSigner([]byte(given["MODELSERVE_PIPELINES_KEY"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, public, err := c.keyTexts(pipelines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := sign.ParseVerifier([]byte(public))
+	if err != nil || verifier.Verify([]byte("a"), signer.Sign([]byte("a"))) != nil {
+		t.Errorf("functions do not know its key: %v", err)
 	}
 }

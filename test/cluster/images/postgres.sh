@@ -1,6 +1,7 @@
 #!/bin/sh
 # Starts PostgreSQL on every address with its data in /data/pgdata, which is made
-# the first time: beside its place, so that a half-made one is never started.
+# the first time: beside its place, so that a half-made one is never started. The
+# gateway's database is postgres; the pipelines service has one of its own.
 set -eu
 : "${POSTGRES_PASSWORD:?the environment must have it}"
 data=/data/pgdata
@@ -14,4 +15,7 @@ if [ ! -e "$data" ]; then
   mv "$data.new" "$data"
 fi
 unset POSTGRES_PASSWORD
+# In single-user mode, so that nobody connects before it is there; once it is, this is an
+# error that changes nothing.
+echo 'CREATE DATABASE pipelines' | postgres --single -D "$data" postgres >/dev/null
 exec postgres -D "$data" -c listen_addresses='*' -c unix_socket_directories=/tmp
