@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +23,11 @@ import (
 	"knative.dev/pkg/apis"
 	duckv1 "knative.dev/pkg/apis/duck/v1"
 
+	"github.com/modelserveai/modelserve/eventing/ticket"
 	"github.com/modelserveai/modelserve/local/channel"
+	"github.com/modelserveai/modelserve/pipelines/compile"
+	"github.com/modelserveai/modelserve/pipelines/definition"
+	"github.com/modelserveai/modelserve/pipelines/plan"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -278,6 +283,48 @@ func TestATapSeesEveryEventBetweenTheSteps(t *testing.T) {
 		seen[a.Path] = a.ID
 	}
 	if diff := cmp.Diff(map[string]string{"/events/tap": "1/a", "/events/reply": "1/a/b"}, seen); diff != "" {
+		t.Errorf("what arrived (-want +got):\n%s", diff)
+	}
+}
+
+// plain signs nothing.
+type plain struct{}
+
+func (plain) Address(_ string, p ticket.Plan) (string, error) { return "/?plan=" + p.Step, nil }
+
+// TestWhatAPlanIsCompiledToRuns holds that the objects of a cluster run here: a fork of
+// two chains, posted to as a Parallel and as Sequences of their own.
+func TestWhatAPlanIsCompiledToRuns(t *testing.T) {
+	t.Parallel()
+	step := func(name string, needs ...string) definition.Step {
+		return definition.Step{Name: name, Function: name, Needs: needs, Input: "input", Timeout: time.Second}
+	}
+	p := plan.Of(&definition.Definition{Steps: []definition.Step{step("a"), step("b", "a"), step("c", "a"), step("d", "c")}})
+	functions4 := map[string]compile.Function{}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		functions4[name] = compile.Function{Service: name}
+	}
+	objects, err := compile.Of(p, compile.Version{Tenant: "acme", Pipeline: "rd", Number: 1, Digest: "sha256:1"}, compile.Target{
+		Namespace: "default", Functions: functions4, Service: duckv1.KReference{APIVersion: "v1", Kind: "Service", Name: "modelserve-pipelines"},
+	}, plain{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s service
+	hub := open(t, functions{}, &s)
+	apply(t, hub, channel.Objects{Sequences: objects.Sequences, Parallels: objects.Parallels, Subscriptions: objects.Subscriptions})
+	for _, name := range []string{channel.Sequence(compile.Sequence("acme", "rd", 1, 0), 0), compile.Ingress(compile.Parallel("acme", "rd", 1, 0))} {
+		if status := post(t, hub.URL(name), "in"); status != http.StatusAccepted {
+			t.Errorf("%s answered %d", name, status)
+		}
+	}
+	var got []string
+	for _, a := range s.got() {
+		got = append(got, a.Path+" "+a.ID)
+	}
+	slices.Sort(got)
+	want := []string{"/events/reply 1/a", "/events/reply 1/b", "/events/reply 1/c/d", "/events/tap 1/c"}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("what arrived (-want +got):\n%s", diff)
 	}
 }

@@ -206,8 +206,9 @@ func (h *Hub) subscription(s *messagingv1.Subscription) (*fanout.Subscription, e
 	return one, nil
 }
 
-// resolve is where a destination is: a ref of a Service or a channel, with a URI
-// relative to it where there is one. Others are not reached from here.
+// resolve is where a destination is: a ref of a Service, a channel, a Sequence or a
+// Parallel, with a URI relative to it where there is one. Others are not reached from
+// here.
 func (h *Hub) resolve(d *duckv1.Destination) (*apis.URL, error) {
 	if d == nil {
 		return nil, nil //nolint:nilnil // no destination has no URL
@@ -223,8 +224,12 @@ func (h *Hub) resolve(d *duckv1.Destination) (*apis.URL, error) {
 	case d.Ref.Kind == "Service" && (group == "v1" || group == "serving.knative.dev"):
 	case strings.HasSuffix(d.Ref.Kind, "Channel") && group == "messaging.knative.dev":
 		host += channelSuffix
+	case d.Ref.Kind == "Sequence" && group == "flows.knative.dev":
+		host = sequenceresources.SequenceChannelName(host, 0) + channelSuffix
+	case d.Ref.Kind == "Parallel" && group == "flows.knative.dev":
+		host = parallelresources.ParallelChannelName(host) + channelSuffix
 	default:
-		return nil, fmt.Errorf("ref to %s %s: expected a Service or a channel", d.Ref.APIVersion, d.Ref.Kind)
+		return nil, fmt.Errorf("ref to %s %s: expected a Service, a channel, a Sequence or a Parallel", d.Ref.APIVersion, d.Ref.Kind)
 	}
 	base, err := url.Parse(h.base + host + h.domain() + "/")
 	if err != nil {
