@@ -39,6 +39,8 @@ type body struct {
 
 	arrived func() // called when all has come, or no more will; may be nil
 
+	look func(p []byte) *problem.Error // looks at what comes before it is handed on, and refuses it; may be nil
+
 	waited time.Duration // for the client, in Read
 	end    time.Time     // of the request's whole budget
 	taken  int64         // bytes; of a stream, those of the message that is under way
@@ -141,6 +143,11 @@ func (b *body) read(p []byte) (int, error) {
 		// A deadline left behind would end a stream whose function is slow, or
 		// the connection's next wait.
 		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	if b.look != nil {
+		if refused := b.look(p[:n]); refused != nil {
+			return 0, b.fail(refused)
+		}
 	}
 	switch {
 	case err == nil, errors.Is(err, io.EOF):

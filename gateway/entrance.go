@@ -156,8 +156,14 @@ func isV2(r *http.Request) bool {
 	return r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/")
 }
 
-// native hands a request at a function's host on as it is.
+// native hands a request at a function's host on as it is, but for what only the
+// pipelines service sends.
 func (g *gateway) native(c *call.Call, w http.ResponseWriter, r *http.Request) error {
+	b, _ := r.Body.(*body) // nil for no body
+	r, err := withoutPlan(r, b)
+	if err != nil {
+		return err
+	}
 	p, err := g.door.PassNative(r.Context(), c, isSafe(r.Method))
 	if err != nil {
 		return err

@@ -35,6 +35,7 @@ const (
 	Cancelled        Code = "cancelled"          // the client went away
 	Unavailable      Code = "unavailable"        // a part that is needed does not answer
 	BadGateway       Code = "bad_gateway"        // a function broke off or answered nonsense
+	Reserved         Code = "reserved_attribute" // an event has what only the platform sets
 	EventDamaged     Code = "event_damaged"      // a step's event, or a value it refers to, is not what was sent
 	Unimplemented    Code = "unimplemented"      // the protocol has it, this server does not
 	Internal         Code = "internal"           // our fault; the request id finds it in the log
@@ -173,6 +174,11 @@ var table = map[Code]Row{
 		Status: http.StatusBadGateway, GRPC: 14, Title: "Bad gateway",
 		Cause: "The function's connection ended in the middle of an answer, or a proxy before it (ingress, activator or queue-proxy) answered in its place. Often the function was killed for memory.",
 		Cure:  "Call again, if the call may run twice. Look at the function's log and at why its last instance ended.",
+	},
+	Reserved: {
+		Status: http.StatusUnprocessableEntity, GRPC: 3, Title: "Reserved attribute",
+		Cause: "The event has an attribute that only the platform sets, such as `tenant` or `ticket`, which `detail` names.",
+		Cure:  "Send the event without it.",
 	},
 	EventDamaged: {
 		Status: http.StatusBadGateway, GRPC: 15, Title: "Event damaged",

@@ -176,7 +176,7 @@ func layers() []layer {
 		}},
 		{"gateway", []string{
 			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/control", "gateway/door", "gateway/forward", "gateway/internal/grpcwire", "gateway/internal/room", "gateway/pipeline", "gateway/resolve", "gateway/rights", "gateway/route", "gateway/usage", "gateway/v2",
-			"runtime/infer",
+			"eventing/envelope", "eventing/ticket", "runtime/infer",
 		}},
 		{"pipelines/outside", nil},
 		{"pipelines/decide", []string{
