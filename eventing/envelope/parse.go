@@ -98,7 +98,10 @@ func Parse(data []byte) (*Envelope, error) {
 	for _, r := range in.Records {
 		e.Records = append(e.Records, Record(r))
 	}
-	return e, e.check()
+	if err := e.check(); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // check holds an envelope to its rules.

@@ -87,7 +87,7 @@ func (v *Verifier) verify(key, text, signature string) error {
 	if !ok {
 		return ErrUnknownKey
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(signature)
+	raw, err := decode(signature)
 	if err != nil || len(raw) != ed25519.SignatureSize {
 		return ErrMalformed
 	}
@@ -95,6 +95,14 @@ func (v *Verifier) verify(key, text, signature string) error {
 		return ErrForged
 	}
 	return nil
+}
+
+// decode decodes base64url that is written in the one way that there is.
+func decode(text string) ([]byte, error) {
+	if strings.ContainsAny(text, "\r\n") { // which the package passes over
+		return nil, ErrMalformed
+	}
+	return base64.RawURLEncoding.Strict().DecodeString(text)
 }
 
 // signed is the canonical text of a ticket, which is what is signed.
@@ -152,7 +160,7 @@ func (v *Verifier) ticket(text string) (Ticket, error) {
 	if len(text) > MaxTicket || len(parts) != 3 {
 		return Ticket{}, ErrMalformed
 	}
-	payload, err := base64.RawURLEncoding.Strict().DecodeString(parts[1])
+	payload, err := decode(parts[1])
 	if err != nil {
 		return Ticket{}, ErrMalformed
 	}

@@ -61,7 +61,7 @@ func (e *expressions) compile(text string) (*expr.Expression, error) {
 // evaluating is what JSON takes at most while an expression reads it, in bytes: its
 // texts, and what stands for each of its values.
 func evaluating(text []byte) int64 {
-	const texts, value = 4, 64
+	const texts, value = 4, 128
 	values := bytes.Count(text, []byte(",")) + bytes.Count(text, []byte("[")) + bytes.Count(text, []byte("{")) + 1
 	return int64(texts*len(text) + value*values)
 }
