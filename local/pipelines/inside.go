@@ -45,13 +45,12 @@ func (t *Inside) RoundTrip(r *http.Request) (*http.Response, error) {
 	})
 	select {
 	case <-a.begun:
-	case <-ctx.Done():
-		select {
-		case <-a.begun:
-		default:
-			_ = reader.CloseWithError(ctx.Err())
-			return nil, fmt.Errorf("call the pipelines service: %w", context.Cause(r.Context()))
-		}
+	case <-r.Context().Done():
+	}
+	if err := r.Context().Err(); err != nil {
+		cancel()
+		_ = reader.CloseWithError(err)
+		return nil, fmt.Errorf("call the pipelines service: %w", err)
 	}
 	if a.status == 0 {
 		return nil, errPanicked
