@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/modelserveai/modelserve/pipelines/execution"
@@ -25,17 +26,16 @@ func TestSimulation(t *testing.T) {
 	t.Parallel()
 	const parts = 4
 	var all [parts]seen
-	t.Run("worlds", func(t *testing.T) {
-		for part := range uint64(parts) {
-			all[part] = seen{}
-			t.Run(fmt.Sprint(part), func(t *testing.T) {
-				t.Parallel()
-				for i := *seed + part; i < *seed+*seeds && !t.Failed(); i += parts {
-					all[part].add(simulate(t, i))
-				}
-			})
-		}
-	})
+	var wait sync.WaitGroup
+	for part := range uint64(parts) {
+		all[part] = seen{}
+		wait.Go(func() {
+			for i := *seed + part; i < *seed+*seeds && !t.Failed(); i += parts {
+				all[part].add(simulate(t, i))
+			}
+		})
+	}
+	wait.Wait()
 	if *seeds < 1000 || t.Failed() {
 		return
 	}

@@ -15,10 +15,7 @@ import (
 	"github.com/modelserveai/modelserve/pipelines/plan"
 )
 
-var (
-	errConflict    = errors.New("the row has moved")
-	errUnavailable = errors.New("the database cannot be reached")
-)
+var errConflict = errors.New("the row has moved")
 
 // row is all that a database keeps of one execution.
 type row struct {

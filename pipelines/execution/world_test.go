@@ -136,7 +136,10 @@ func (w *world) run() error {
 		if w.store.broken != nil {
 			break
 		}
-		if end < 0 && len(w.store.rows) >= w.f.Executions && w.now > 2*time.Minute && w.ended() {
+		switch done := len(w.store.rows) >= w.f.Executions && w.ended(); {
+		case !done:
+			end = -1
+		case end < 0:
 			end = w.now + 10*time.Minute
 		}
 	}
