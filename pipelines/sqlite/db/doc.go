@@ -1,0 +1,3 @@
+// Package db is what sqlc makes of the SQL beside it in ../queries and
+// ../migrations. It is for package sqlite alone; change the SQL and generate.
+package db
