@@ -8,6 +8,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/call"
 	"github.com/modelserveai/modelserve/gateway/internal/body"
+	"github.com/modelserveai/modelserve/internal/document"
 	"github.com/modelserveai/modelserve/pipelines/definition"
 )
 
@@ -21,7 +22,7 @@ func (s *Service) definition(ctx context.Context, c *call.Call, r *http.Request)
 	}
 	d, err := definition.Parse(text)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, document.Problem(err)
 	}
 	var functions []string
 	for i := range d.Steps {
@@ -36,7 +37,7 @@ func (s *Service) definition(ctx context.Context, c *call.Call, r *http.Request)
 		}
 	}
 	if err := d.Check(ctx, s.deps.Functions); err != nil {
-		return nil, nil, err
+		return nil, nil, document.Problem(err)
 	}
 	return text, d, nil
 }

@@ -191,6 +191,11 @@ func layers() []layer {
 		{"pipelines/service", []string{
 			"eventing/ticket", "pipelines/decide", "pipelines/dispatch", "pipelines/live", "pipelines/outside", "pipelines/receive", "pipelines/record", "pipelines/values",
 		}},
+		{"pipelines/registry", []string{"pipelines/definition", "pipelines/record"}},
+		{"pipelines/api", []string{
+			"eventing/envelope", "pipelines/contract", "pipelines/decide", "pipelines/definition", "pipelines/execution", "pipelines/live", "pipelines/record", "pipelines/registry", "pipelines/values",
+			"runtime/infer",
+		}},
 		{"pipelines/live", nil},
 		{"pipelines/redisnotice", nil},
 		{"pipelines/values", []string{"eventing/envelope"}},

@@ -1,0 +1,165 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/modelserveai/modelserve/eventing/envelope"
+	"github.com/modelserveai/modelserve/pipelines/contract"
+	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
+)
+
+// perByte is how many bytes of memory one of a body takes: it, its compact form, and
+// while that is written the form with escapes.
+const perByte = 3
+
+// readBody reads a body of at most so many bytes, which is charged before it is
+// allocated.
+func (c *call) readBody(ctx context.Context, most int64) ([]byte, error) {
+	if c.ContentLength > most {
+		return nil, tooLarge(most)
+	}
+	if encoding := strings.ToLower(strings.Join(c.Header.Values("Content-Encoding"), ", ")); encoding != "" && encoding != "identity" {
+		return nil, problem.New(problem.UnsupportedMedia, "expected a body without a Content-Encoding")
+	}
+	size := c.ContentLength
+	if size < 0 {
+		size = 64 << 10
+	}
+	if err := c.memory.Take(ctx, perByte*size); err != nil {
+		return nil, err //nolint:wrapcheck // a problem
+	}
+	body := make([]byte, 0, size+1) // one more, to see that it has ended
+	for {
+		if len(body) == cap(body) {
+			if err := c.memory.Take(ctx, perByte*int64(cap(body))); err != nil {
+				return nil, err //nolint:wrapcheck // a problem
+			}
+			body = append(make([]byte, 0, 2*cap(body)), body...)
+		}
+		n, err := c.Body.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case int64(len(body)) > most:
+			return nil, tooLarge(most)
+		case errors.Is(err, io.EOF):
+			return body, nil
+		case err != nil && ctx.Err() != nil:
+			return nil, ctx.Err() //nolint:wrapcheck // the caller's
+		case err != nil:
+			return nil, problem.New(problem.MalformedBody, "the body broke off after %d bytes", len(body))
+		}
+	}
+}
+
+func tooLarge(most int64) error {
+	return problem.New(problem.PayloadTooLarge, "the body is larger than %d bytes; send larger inputs by reference", most)
+}
+
+// input is what an execution begins with.
+type input struct {
+	media string // of what is stored as it is; "" is JSON
+	body  []byte // as it came
+	json  json.RawMessage
+}
+
+// hash is what an idempotency key compares.
+func (in *input) hash() [sha256.Size]byte {
+	h := sha256.New()
+	_, _ = io.WriteString(h, in.media+"\n") // a hash takes all
+	_, _ = h.Write(in.body)
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// jsonType is the content type whose bodies are inputs as they are.
+const jsonType = "application/json"
+
+// insteadOfForm is what to send, where a form is refused.
+const insteadOfForm = "send the input as application/json, or the bytes themselves with their content type"
+
+// readInput reads the body of a start. What comes as JSON is JSON by the rules of every
+// reader here; what `curl -d` sends is where it is JSON. No body at all is null.
+func (a *API) readInput(ctx context.Context, c *call) (*input, error) {
+	media, err := infer.MediaType(c.Header.Values("Content-Type"))
+	if err != nil {
+		return nil, err //nolint:wrapcheck // a problem
+	}
+	if err := infer.RefuseForm(media, nil, insteadOfForm); err != nil {
+		return nil, err //nolint:wrapcheck // a problem
+	}
+	in := &input{}
+	if in.body, err = c.readBody(ctx, a.cfg.MaxBody); err != nil {
+		return nil, err
+	}
+	if err := infer.RefuseForm(media, in.body, insteadOfForm); err != nil {
+		return nil, err //nolint:wrapcheck // a problem
+	}
+	const curls = "application/x-www-form-urlencoded"
+	switch {
+	case len(in.body) == 0 && media == "":
+		in.json = json.RawMessage("null")
+		return in, nil
+	case media != jsonType && (media != curls || infer.CheckJSON(in.body, infer.Limits{}) != nil):
+		in.media = mediaOf(media)
+		return in, nil
+	}
+	if err := infer.CheckJSON(in.body, infer.Limits{}); err != nil {
+		return nil, err //nolint:wrapcheck // a problem
+	}
+	in.json = bytes.TrimSpace(infer.WithoutMark(in.body))
+	return in, nil
+}
+
+// maxMedia bounds a content type that is kept, in bytes.
+const maxMedia = 127
+
+// mediaOf is the content type that a body is stored with.
+func mediaOf(media string) string {
+	kind, sub, ok := strings.Cut(media, "/")
+	if !ok || kind == "" || sub == "" || len(media) > maxMedia || strings.ContainsFunc(media, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune(`"(),:;<=>?@[\]{}`, r)
+	}) || media == "application/x-www-form-urlencoded" {
+		return "application/octet-stream"
+	}
+	return media
+}
+
+// keep stores what is too large for a row, or is no JSON, and returns the input that the
+// execution has.
+func (a *API) keep(ctx context.Context, tenant, id string, in *input) (envelope.Value, error) {
+	if in.media == "" {
+		return a.deps.Values.Keep(ctx, tenant, id, "input", in.json) //nolint:wrapcheck // a problem
+	}
+	claim, err := a.deps.Values.Store(ctx, tenant, id, "input", in.media, in.body)
+	if err != nil {
+		return envelope.Value{}, err //nolint:wrapcheck // a problem
+	}
+	return refValue(claim)
+}
+
+// refValue is the JSON that says where something is stored.
+func refValue(claim *envelope.Claim) (envelope.Value, error) {
+	text, err := json.Marshal(contract.Ref{Ref: claim.Ref, ContentType: claim.ContentType, Size: claim.Size})
+	if err != nil {
+		return envelope.Value{}, fmt.Errorf("write a ref: %w", err)
+	}
+	return envelope.Value{JSON: text}, nil
+}
+
+// writeJSON answers with a body.
+func writeJSON(w http.ResponseWriter, status int, body any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	write(w, status, jsonType, append(text, '\n'))
+	return nil
+}
