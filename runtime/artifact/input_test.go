@@ -194,3 +194,28 @@ func FuzzInputKey(f *testing.F) {
 		}
 	})
 }
+
+// TestPutPayload holds that a value is stored below payloads/ alone, and can be opened
+// by the address that is returned.
+func TestPutPayload(t *testing.T) {
+	t.Parallel()
+	s3 := newFakeS3(t)
+	store := s3.store(t)
+	ref, err := store.PutPayload(t.Context(), "payloads/acme/ex1/a.0.1-00.json", "application/json", []byte(`{"a":1}`))
+	if err != nil || ref != "s3://models/payloads/acme/ex1/a.0.1-00.json" {
+		t.Fatal(ref, err)
+	}
+	in, err := store.OpenInput(t.Context(), Asked{Field: "input", Ref: ref, Tenant: "acme", Most: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if in.Size != 7 || in.ContentType != "application/json" {
+		t.Errorf("%d bytes of %s", in.Size, in.ContentType)
+	}
+	for _, key := range []string{"inputs/acme/a", "models/a/1/model.json", "payloads/acme/../../models/a", "payloads//a", "payloads/" + strings.Repeat("a", maxKey)} {
+		if ref, err := store.PutPayload(t.Context(), key, "application/json", nil); err == nil {
+			t.Errorf("stored as %s", ref)
+		}
+	}
+}
