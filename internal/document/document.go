@@ -7,6 +7,7 @@ package document
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -60,7 +61,9 @@ const (
 // Shown are the first faults by line, as a terminal may have them, and how many more
 // there are.
 func (f Faults) Shown() Faults {
-	slices.SortStableFunc(f, func(a, b Fault) int { return a.Line - b.Line })
+	slices.SortStableFunc(f, func(a, b Fault) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(last(a.Path), last(b.Path)))
+	})
 	more := len(f) - maxFaults
 	f = f[:min(len(f), maxFaults)]
 	for i := range f {
@@ -71,6 +74,9 @@ func (f Faults) Shown() Faults {
 	}
 	return f
 }
+
+// last is a path for sorting: what is of the whole document comes behind.
+func last(path string) string { return cmp.Or(path, string(unicode.MaxRune)) }
 
 // printable is text as a terminal may have it, and no longer than people read.
 func printable(text string) string {
@@ -239,4 +245,10 @@ func Join(path, name string) string {
 		return name
 	}
 	return path + "." + name
+}
+
+// Has reports whether there is something at a path.
+func (d *Document) Has(path string) bool {
+	_, ok := d.lines[path]
+	return ok
 }

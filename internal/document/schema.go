@@ -12,7 +12,8 @@ import (
 )
 
 // Check holds the document to a JSON Schema. Patterned says what a text is that a
-// pattern of the schema is for.
+// pattern of the schema is for. Names of members (propertyNames) are left to whoever
+// reads on: the library does not keep where they are.
 func (d *Document) Check(schema []byte, patterned func(pattern string) string) Faults {
 	compiled, err := compile(schema)
 	if err != nil {
@@ -25,6 +26,9 @@ func (d *Document) Check(schema []byte, patterned func(pattern string) string) F
 	var faults Faults
 	var visit func(e *jsonschema.ValidationError)
 	visit = func(e *jsonschema.ValidationError) {
+		if _, ofName := e.ErrorKind.(*kind.PropertyNames); ofName {
+			return
+		}
 		for _, cause := range e.Causes {
 			visit(cause)
 		}

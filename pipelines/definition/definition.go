@@ -7,9 +7,12 @@
 package definition
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
+
+	"github.com/modelserveai/modelserve/internal/document"
 )
 
 // The bounds of a definition.
@@ -37,7 +40,7 @@ type Definition struct {
 	Priority    int           // -10 to 10
 	Retention   time.Duration // of an execution that has ended
 
-	lines map[string]int // of the text, by path
+	document *document.Document // the text it was read of, for lines
 }
 
 // Step is one step. Exactly one of Function and URI is set.
@@ -112,22 +115,13 @@ type Functions interface {
 	Function(ctx context.Context, name string) (Function, error)
 }
 
-// Parse reads a definition, YAML or JSON. The error is Faults. What the functions make
-// of it is for Check.
-func Parse(text []byte) (*Definition, error) { return nil, errors.New("not yet") }
-
-// Check holds the definition to the functions that its steps call: whether there are
-// such, and whether their schemas have what is read and given. The error is Faults, or
-// what Functions returned.
-func (d *Definition) Check(ctx context.Context, functions Functions) error {
-	return errors.New("not yet")
+// Equal reports whether two definitions are the same, wherever they were read.
+func (d *Definition) Equal(other *Definition) bool {
+	if d == nil || other == nil {
+		return d == other
+	}
+	return bytes.Equal(d.Canonical(), other.Canonical())
 }
-
-// Canonical is the definition as RFC 8785 JSON, every default in it. Parse takes it.
-func (d *Definition) Canonical() []byte { return nil }
-
-// Digest is "sha256:" and the hash of Canonical, in hex.
-func (d *Definition) Digest() string { return "" }
 
 // Step is the step of a name; nil is none.
 func (d *Definition) Step(name string) *Step {
