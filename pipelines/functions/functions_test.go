@@ -136,7 +136,9 @@ type stub struct{}
 var errStub = errors.New("the model was run") //nolint:gochecknoglobals // an error
 
 func (stub) Run(context.Context, []infer.Tensor) ([]infer.Tensor, error) { return nil, errStub }
-func (stub) Info() *serve.ModelInfo                                      { return &serve.ModelInfo{Metadata: map[string]string{"character": "a\nb"}} }
+func (stub) Info() *serve.ModelInfo {
+	return &serve.ModelInfo{Metadata: map[string]string{"character": "a\nb"}}
+}
 
 // What a schema allows, the codec takes, and what it does not, the codec refuses.
 func TestInputs(t *testing.T) {

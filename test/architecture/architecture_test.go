@@ -217,7 +217,6 @@ func layers() []layer {
 		{"pipelines/storetest", []string{"eventing/envelope", "pipelines/execution", "pipelines/record"}},
 		{"pipelines/sqlite", []string{"pipelines/execution", "pipelines/internal/stored", "pipelines/record"}},
 		{"pipelines/postgres", []string{"pipelines/execution", "pipelines/internal/stored", "pipelines/record"}},
-		{"pipelines/functions", []string{"pipelines/definition"}},
 		{"pipelines/functions", []string{
 			"functions/content-detect/schema", "functions/speech-detect/schema", "functions/text-detect/schema", "functions/text-orient/schema", "functions/text-recognize/schema",
 			"pipelines/definition", "runtime/infer",
