@@ -70,8 +70,10 @@ type Execution struct {
 	Events   int64     // how many events it has had: the number of the last
 	Lates    int       // how many answers of epochs that were over are noted, at most MaxLate
 
-	// Revision is the row's. It is the store's alone: Save refuses another than the
-	// row has, and raises it.
+	// Revision is the row's. It is the store's alone: Save refuses another than the row
+	// has, and sets a new one. That is never one that the row had before, nor one of a
+	// commit that a crash of the database took back: somebody may still decide on what
+	// they loaded then, and a count would come to the same number again.
 	Revision int64
 }
 

@@ -19,7 +19,7 @@ var (
 
 // Thousands of worlds, in each of which executions of a random pipeline run while
 // channels lose, double, delay, reorder and damage, functions fail, hang and die,
-// workers crash between any two things they do, and the database comes and goes. In
+// workers crash between any two things they do, and the database comes, goes and forgets. In
 // every one, each execution that was accepted ends, with the outputs that it would
 // have had undisturbed if it succeeded, and every commit is as store.check says.
 func TestSimulation(t *testing.T) {
@@ -142,7 +142,7 @@ func faultsOf(seed uint64) faults {
 	}
 	f.Lose, f.Late, f.Damage = some(0.2), some(0.2), some(0.1)
 	f.Fail, f.Hang, f.Die = some(0.5), some(0.1), some(0.2)
-	f.Crash, f.Down, f.Clock, f.Void = some(0.05), some(0.3), some(0.3), some(0.1)
+	f.Crash, f.Slow, f.Down, f.Clock, f.Void, f.Amnesia = some(0.05), some(0.2), some(0.3), some(0.3), some(0.1), some(0.5)
 	return f
 }
 

@@ -33,11 +33,13 @@ type row struct {
 // claims that end, and its own clock. Each commit is held to what must always be
 // true; the first that is not is kept in broken.
 type store struct {
-	plan   *plan.Plan
-	rows   map[string]*row
-	order  []string
-	clock  func() time.Time
-	broken error
+	plan     *plan.Plan
+	rows     map[string]*row
+	order    []string
+	clock    func() time.Time
+	revision int64
+	undo     []undo // what a crash of the database takes back
+	broken   error
 }
 
 func newStore(p *plan.Plan, clock func() time.Time) *store {
@@ -54,6 +56,42 @@ func clone(x *execution.Execution) *execution.Execution {
 	c := *x
 	c.Segments, c.Steps = slices.Clone(x.Segments), slices.Clone(x.Steps)
 	return &c
+}
+
+// undo takes a commit back that was not durable.
+type undo struct {
+	at time.Time
+	do func()
+}
+
+// written is when the database has written what it did not have to write at once
+// (PostgreSQL: three times wal_writer_delay).
+const written = 600 * time.Millisecond
+
+// remember has a crash take a commit back.
+func (s *store) remember(r *row) {
+	old, now := *r, s.clock()
+	old.branches = maps.Clone(r.branches)
+	s.undo = slices.DeleteFunc(s.undo, func(u undo) bool { return now.Sub(u.at) > written })
+	s.undo = append(s.undo, undo{now, func() {
+		old.taken, old.values = map[execution.BranchID]time.Time{}, r.values // outputs are durable
+		*r = old
+	}})
+}
+
+// crash loses every commit since the last durable one that is not written yet, and all
+// claims.
+func (s *store) crash() {
+	now := s.clock()
+	for _, u := range slices.Backward(s.undo) {
+		if now.Sub(u.at) <= written {
+			u.do()
+		}
+	}
+	s.undo = nil
+	for _, r := range s.rows {
+		clear(r.taken)
+	}
 }
 
 func (s *store) accept(x *execution.Execution, input uint64, c execution.Change) {
@@ -98,6 +136,7 @@ func (s *store) mark(sent execution.Branch) bool {
 	if r.x.Status != execution.Running {
 		s.violated("%s is %s and sends %+v", r.x.ID, r.x.Status, sent)
 	}
+	s.remember(r)
 	r.branches[sent.BranchID] = sent
 	delete(r.taken, sent.BranchID)
 	return true
@@ -156,9 +195,15 @@ func (s *store) commit(r *row, x *execution.Execution, c execution.Change) {
 	if !c.Changed {
 		s.violated("%s: a change that changes nothing is saved", x.ID)
 	}
+	s.remember(r)
+	if x.Status.Ended() || len(c.Values) > 0 || c.Dead != nil || r.x.Revision == 0 {
+		s.undo = nil
+	}
 	before := r.x
 	r.x = *clone(x)
-	r.x.Revision++
+	// Never one that was there: whoever loaded what a crash took back must not save.
+	s.revision++
+	r.x.Revision = s.revision
 	for _, id := range c.Remove {
 		delete(r.branches, id)
 		delete(r.taken, id)

@@ -113,10 +113,17 @@ func (p *worker) decide(id string, inHand *execution.Answer, tries int, f transi
 		case !change.Changed:
 			return
 		}
-		p.then(w.short(), func() {
+		deciding := w.short()
+		if w.roll(w.f.Slow) {
+			deciding = time.Duration(w.r.IntN(30_000)) * time.Millisecond
+		}
+		p.then(deciding, func() {
 			if w.now < w.down {
 				again()
 				return
+			}
+			if w.roll(w.f.Amnesia / 20) {
+				w.after(w.short(), w.store.crash)
 			}
 			switch err := w.store.save(x, change); {
 			case err != nil:

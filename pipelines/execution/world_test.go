@@ -18,8 +18,8 @@ import (
 type faults struct {
 	Lose, Double, Late, Damage        float64 // of a delivery
 	Fail, Poison, Hang, Die           float64 // of a run of a step
-	Crash                             float64 // of a worker, before anything it does
-	Down, Fetch, Unknown              float64 // of the database: it cannot be reached, nor a value; whether a commit was made is not known
+	Crash, Slow                       float64 // of a worker: it crashes, before anything it does; it takes long to decide
+	Down, Fetch, Unknown, Amnesia     float64 // of the database: it cannot be reached, nor a value; whether a commit was made is not known; it crashes
 	Clock, Void                       float64 // the database's clock steps; the platform starts again
 	Tap, Cancel, Replay               float64
 	Executions, Steps, Workers, Items int
@@ -110,6 +110,9 @@ func (w *world) weather() {
 	}
 	if w.roll(w.f.Clock) {
 		w.offset += time.Duration(w.r.IntN(60_000)-30_000) * time.Millisecond
+	}
+	if w.roll(w.f.Amnesia) {
+		w.after(w.short(), w.store.crash)
 	}
 	if w.roll(w.f.Void) {
 		w.store.void()
