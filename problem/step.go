@@ -82,8 +82,8 @@ func cut(text string, bytes int) string {
 // before the function writes, and for one that is cut.
 func ParseStep(text []byte) (e *Error, step string, ok bool) {
 	var body stepBody
-	if json.Unmarshal(text, &body) != nil || !body.Code.Known() {
-		return nil, "", false
+	if err := json.Unmarshal(text, &body); err != nil || !body.Code.Known() {
+		return nil, "", false //nolint:nilerr // it is another text
 	}
 	const most = int64(math.MaxInt64 / time.Second)
 	after := time.Duration(min(max(int64(body.RetryAfter), 0), most)) * time.Second

@@ -23,7 +23,7 @@ type Plan struct {
 	Input     string `json:"input"`           // CEL; of a step that has none it is "input", or the step before: "steps.NAME"
 	Model     string `json:"model,omitempty"` // the same as Function where that is a published model, which gets and answers V2 JSON; else ""
 	Step      string `json:"step"`
-	TimeoutMS int64  `json:"timeout_ms,omitempty"` // of one run; 0 is none but the ticket's
+	TimeoutMS int64  `json:"timeout_ms,omitempty"` // of one run, from when the model is there; 0 is none but the ticket's deadline
 }
 
 // check holds a plan to its rules. Errors are problems that name the field.

@@ -136,7 +136,7 @@ func TestTicketsThatAreRefused(t *testing.T) {
 		if !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", name, err, tc.want)
 		}
-		if (got != ticket.Ticket{}) != (tc.want == ticket.ErrExpired) {
+		if (got != ticket.Ticket{}) != errors.Is(tc.want, ticket.ErrExpired) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/modelserveai/modelserve/internal/memory"
 	"github.com/modelserveai/modelserve/problem"
@@ -83,6 +84,16 @@ type caller struct {
 	tenant   string   // whose share of the model its runs take
 	storage  string   // whose stored inputs it may name; "" is nobody's
 	versions []string // of the model, as its headers name them
+
+	timeout time.Duration // from when the model is there; 0 is none
+}
+
+// within bounds ctx by a timeout; 0 is none.
+func within(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if timeout <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, timeout)
 }
 
 func (s *Server) callerOf(h http.Header) caller {
@@ -104,6 +115,8 @@ func (s *Server) answer(ctx context.Context, c *call, held *memory.Call, who cal
 		return nil, err
 	}
 	defer lease.Release()
+	ctx, cancel := within(ctx, who.timeout)
+	defer cancel()
 	run := &runner{lease: lease, held: held, tenant: who.tenant}
 	defer run.release()
 	in.Open = func(ctx context.Context, ref string) (io.ReadCloser, error) {

@@ -193,13 +193,13 @@ func (s *Server) readRequest(ctx context.Context, held *memory.Call, w http.Resp
 	if err := infer.RefuseForm(media, body, infer.InsteadOfForm); err != nil {
 		return nil, int64(len(body)), err
 	}
-	req, err := s.decode(ctx, held, r.Header, body, headerLength)
+	req, err := s.decode(ctx, held, s.large(ctx, r.Header), body, headerLength)
 	return req, int64(len(body)), err
 }
 
 // decode decodes the body of an infer request, a large one beside those of others. While
 // it waits for memory another has its thread.
-func (s *Server) decode(ctx context.Context, held *memory.Call, h http.Header, body []byte, headerLength int) (req *infer.Request, err error) {
+func (s *Server) decode(ctx context.Context, held *memory.Call, large nice.Large, body []byte, headerLength int) (req *infer.Request, err error) {
 	limits := infer.Limits{Reserve: func(n int64) error { return held.Take(ctx, n) }}
 	if len(body) >= nice.LargeBytes {
 		limits.Reserve = func(n int64) error {
@@ -210,7 +210,7 @@ func (s *Server) decode(ctx context.Context, held *memory.Call, h http.Header, b
 			return err
 		}
 	}
-	failed := s.large(ctx, h).Of(len(body), func() { req, err = infer.DecodeRequest(body, headerLength, limits) })
+	failed := large.Of(len(body), func() { req, err = infer.DecodeRequest(body, headerLength, limits) })
 	return req, cmp.Or(failed, err)
 }
 

@@ -189,13 +189,7 @@ func (s *Server) checkPlace(p ticket.Plan) error {
 // answerStep does what a plan says, and answers with the envelope that the next step
 // gets.
 func (s *Server) answerStep(ctx context.Context, st *step, form form, w http.ResponseWriter, r *http.Request) error {
-	until := st.ticket.Deadline
-	if ms := st.plan.TimeoutMS; ms > 0 {
-		if own := st.call.start.Add(time.Duration(ms) * time.Millisecond); own.Before(until) {
-			until = own
-		}
-	}
-	ctx, cancel := context.WithDeadline(ctx, until)
+	ctx, cancel := context.WithDeadline(ctx, st.ticket.Deadline)
 	defer cancel()
 	began := time.Now()
 	input, err := s.stepInput(ctx, st)
@@ -224,19 +218,22 @@ func (s *Server) answerStep(ctx context.Context, st *step, form form, w http.Res
 	return s.writeEvent(r.Context(), st.call, st.held, form, out, data, w, r)
 }
 
+// timeout is the plan's, of the run; 0 is none.
+func (st *step) timeout() time.Duration { return time.Duration(st.plan.TimeoutMS) * time.Millisecond }
+
 // runStep answers an input with the codec, as a call of the ticket's tenant, or with a
 // published model by the Open Inference Protocol.
 func (s *Server) runStep(ctx context.Context, st *step, input []byte) ([]byte, error) {
 	if st.plan.Model != "" {
 		return s.inferStep(ctx, st, input)
 	}
-	tenant := st.ticket.Tenant
-	return s.answer(ctx, st.call, st.held, caller{tenant: tenant, storage: tenant}, Payload{ContentType: "application/json", Body: input})
+	who := caller{tenant: st.ticket.Tenant, storage: st.ticket.Tenant, timeout: st.timeout()}
+	return s.answer(ctx, st.call, st.held, who, Payload{ContentType: "application/json", Body: input})
 }
 
 // inferStep answers a V2 request in JSON with one.
 func (s *Server) inferStep(ctx context.Context, st *step, input []byte) ([]byte, error) {
-	req, err := s.decode(ctx, st.held, http.Header{infer.TenantHeader: {st.ticket.Tenant}}, input, infer.NoHeader)
+	req, err := s.decode(ctx, st.held, s.cfg.Large.For(ctx, st.ticket.Tenant), input, infer.NoHeader)
 	if err != nil {
 		return nil, err
 	}
@@ -250,6 +247,8 @@ func (s *Server) inferStep(ctx context.Context, st *step, input []byte) ([]byte,
 		return nil, err
 	}
 	defer lease.Release()
+	ctx, cancel := within(ctx, st.timeout())
+	defer cancel()
 	resp, err := s.run(ctx, st.call, st.held, lease, req)
 	if err != nil {
 		return nil, err

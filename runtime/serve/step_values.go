@@ -21,31 +21,50 @@ import (
 // maxExpressions is how many inputs of plans are kept compiled.
 const maxExpressions = 256
 
+// smallInput is the most bytes that an expression reads whose value, and each on the way
+// to it, has smallValue at most. One that reads more may make as much as a body has.
+const (
+	smallInput = envelope.MaxEnvelope
+	smallValue = 2 << 20
+)
+
 // expressions compiles the inputs of plans, each once for as long as it is kept.
 type expressions struct {
-	compiler *expr.Compiler
+	small, large *expr.Compiler
+	largest      int // bytes of a value
 
 	mu    sync.Mutex
-	known map[string]*expr.Expression // by its text
+	known map[string]*compiled // by its text
 }
+
+// compiled is an expression for small and for large inputs.
+type compiled struct{ small, large *expr.Expression }
 
 // newExpressions makes expressions whose values have so many bytes at most.
 func newExpressions(most int) (*expressions, error) {
-	compiler, err := expr.NewCompiler(expr.Limits{Size: most})
-	if err != nil {
+	e := &expressions{largest: most, known: map[string]*compiled{}}
+	var err error
+	if e.small, err = expr.NewCompiler(expr.Limits{Size: min(smallValue, most)}); err != nil {
 		return nil, err
 	}
-	return &expressions{compiler: compiler, known: map[string]*expr.Expression{}}, nil
+	if e.large, err = expr.NewCompiler(expr.Limits{Size: most}); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
-func (e *expressions) compile(text string) (*expr.Expression, error) {
+func (e *expressions) compile(text string) (*compiled, error) {
 	e.mu.Lock()
 	x := e.known[text]
 	e.mu.Unlock()
 	if x != nil {
 		return x, nil
 	}
-	x, err := e.compiler.Compile(text) // twice where two need it first
+	x = new(compiled) // twice where two need it first
+	var err error
+	if x.small, err = e.small.Compile(text); err == nil {
+		x.large, err = e.large.Compile(text)
+	}
 	if err != nil {
 		return nil, problem.Invalid("plan.input", "%v", err)
 	}
@@ -56,6 +75,14 @@ func (e *expressions) compile(text string) (*expr.Expression, error) {
 	}
 	e.known[text] = x
 	return x, nil
+}
+
+// of is the expression for inputs of so many bytes, and the most bytes that it makes.
+func (e *expressions) of(x *compiled, size int) (*expr.Expression, int64) {
+	if size <= smallInput {
+		return x.small, int64(min(smallValue, e.largest))
+	}
+	return x.large, int64(e.largest)
 }
 
 // evaluating is what JSON takes at most while an expression reads it, in bytes: its
@@ -73,13 +100,18 @@ func (s *Server) stepInput(ctx context.Context, st *step) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	values, size, held, err := s.stepValues(ctx, st, x.Reads())
+	values, size, held, err := s.stepValues(ctx, st, x.small.Reads())
 	defer func() { st.held.Give(held) }()
 	if err != nil {
 		return nil, err
 	}
+	expression, makes := s.inputs.of(x, size)
+	if err := st.held.Take(ctx, makes); err != nil {
+		return nil, err
+	}
+	held += makes
 	var input json.RawMessage
-	failed := s.cfg.Large.For(ctx, st.ticket.Tenant).Of(size, func() { input, err = x.Evaluate(ctx, values) })
+	failed := s.cfg.Large.For(ctx, st.ticket.Tenant).Of(size, func() { input, err = expression.Evaluate(ctx, values) })
 	switch {
 	case failed != nil:
 		return nil, failed
