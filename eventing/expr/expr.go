@@ -3,6 +3,12 @@
 // item. An expression is compiled once, names what it reads, and ends by a bound on
 // cost and on the size of what it makes.
 //
+// The language is CEL's core with its macros; of its extensions there are, for strings,
+// charAt, indexOf, join, lastIndexOf, lowerAscii, replace, split, substring, trim and
+// upperAscii, and for lists distinct, flatten, lists.range, reverse, slice and sort.
+// Whole numbers of JSON are integers, and integers meet other numbers in + - * /, for a
+// score of exactly 1 is written as 1: 1 / 2 is 0, and 1 / 2.0 is 0.5.
+//
 // Values are JSON and so is the result. It knows no pipeline: which steps there are,
 // and which of them an expression may read, is for package definition.
 package expr
@@ -179,7 +185,11 @@ func (e *Expression) variables(v Values) (map[string]any, error) {
 		}
 		value, err := decode(text)
 		if err != nil {
-			return nil, &Error{Detail: fmt.Sprintf("%s is not JSON that an expression can read: %v", name, err)}
+			out := &Error{Detail: fmt.Sprintf("%s is not JSON that an expression can read: %v", name, err)}
+			if errors.Is(err, ErrLimit) {
+				out.cause = ErrLimit
+			}
+			return nil, out
 		}
 		if isStep {
 			steps[types.String(step)] = value

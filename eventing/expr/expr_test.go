@@ -170,6 +170,10 @@ func TestWhatIsMissing(t *testing.T) {
 	if err != nil || string(got) != "null" {
 		t.Errorf("no event: got %s, %v", got, err)
 	}
+	_, err = compile(t, `size(input)`, expr.Limits{}).Evaluate(t.Context(), expr.Values{Input: []byte("[" + strings.Repeat("1,", 1_000_000) + "1]")})
+	if !errors.Is(err, expr.ErrLimit) {
+		t.Errorf("a million values: got %v", err)
+	}
 	for _, text := range []string{`{`, `{"a":1,"a":2}`, `1 2`, `1e999`, strings.Repeat("[", 200) + strings.Repeat("]", 200)} {
 		if _, err := compile(t, `input`, expr.Limits{}).Evaluate(t.Context(), expr.Values{Input: []byte(text)}); err == nil {
 			t.Errorf("input %.20s was read", text)

@@ -380,18 +380,18 @@ func distinct(args ...ref.Val) ref.Val {
 // sorted sorts what can be compared, ascending.
 func sorted(args ...ref.Val) ref.Val {
 	return listed(args, func(elements []ref.Val) ref.Val {
-		comparable := true
+		ordered := true
 		slices.SortStableFunc(elements, func(a, b ref.Val) int {
 			c, ok := a.(traits.Comparer)
 			if !ok {
-				comparable = false
+				ordered = false
 				return 0
 			}
 			order, ok := c.Compare(b).(types.Int)
-			comparable = comparable && ok
+			ordered = ordered && ok
 			return int(order)
 		})
-		if !comparable {
+		if !ordered {
 			return refuse("expected a list whose elements can be compared")
 		}
 		return newList(elements)

@@ -21,6 +21,12 @@ import (
 // maxDepth is how deep values lie in each other.
 const maxDepth = 100
 
+// maxValues is how many values may lie in one that is read: each takes some 100 bytes
+// beside its text, and an object more.
+const maxValues = 1_000_000
+
+var errValues = fmt.Errorf("expected at most %d values within it: %w", maxValues, ErrLimit)
+
 // exact is the largest whole floating-point number below which all are.
 const exact = 1 << 53
 
@@ -28,8 +34,8 @@ var errDepth = fmt.Errorf("expected at most %d levels", maxDepth)
 
 // decode makes a value of JSON. Errors repeat none of it.
 func decode(text []byte) (ref.Val, error) {
-	d := jsontext.NewDecoder(bytes.NewBuffer(text)) // of a Buffer it reads without a copy
-	value, err := decodeNext(d, 0)
+	d := decoder{Decoder: jsontext.NewDecoder(bytes.NewBuffer(text)), rest: maxValues} // of a Buffer it reads without a copy
+	value, err := d.next(0)
 	if err != nil {
 		var syntax *jsontext.SyntacticError
 		if errors.As(err, &syntax) {
@@ -43,9 +49,17 @@ func decode(text []byte) (ref.Val, error) {
 	return value, nil
 }
 
-func decodeNext(d *jsontext.Decoder, depth int) (ref.Val, error) {
+type decoder struct {
+	*jsontext.Decoder
+	rest int // how many more values there may be
+}
+
+func (d *decoder) next(depth int) (ref.Val, error) {
 	if depth > maxDepth {
 		return nil, errDepth
+	}
+	if d.rest--; d.rest < 0 {
+		return nil, errValues
 	}
 	token, err := d.ReadToken()
 	if err != nil {
@@ -63,7 +77,7 @@ func decodeNext(d *jsontext.Decoder, depth int) (ref.Val, error) {
 	case '[':
 		elements := []ref.Val{}
 		for d.PeekKind() != ']' {
-			element, err := decodeNext(d, depth+1)
+			element, err := d.next(depth + 1)
 			if err != nil {
 				return nil, err
 			}
@@ -79,7 +93,7 @@ func decodeNext(d *jsontext.Decoder, depth int) (ref.Val, error) {
 				return nil, err
 			}
 			key := types.String(name.String())
-			if members[key], err = decodeNext(d, depth+1); err != nil {
+			if members[key], err = d.next(depth + 1); err != nil {
 				return nil, err
 			}
 		}

@@ -196,7 +196,7 @@ func (costs) CallCost(_, overload string, args []ref.Val, result ref.Val) *uint6
 			}
 		}
 	}
-	charged := uint64(max(cost, 1)) //nolint:gosec // it is positive
+	charged := uint64(max(cost, 1))
 	return &charged
 }
 

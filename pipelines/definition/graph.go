@@ -20,7 +20,7 @@ func (p *parser) graph(d *Definition) {
 	for i := range d.Steps {
 		for j, need := range d.Steps[i].Needs {
 			if _, ok := seen[need]; !ok {
-				p.fault(needPath(d, i, j, p), "there is no step %s", need)
+				p.fault(fmt.Sprintf("%s.needs[%d]", stepPath(i), j), "there is no step %s", need)
 			}
 		}
 	}
@@ -39,15 +39,6 @@ func (p *parser) graph(d *Definition) {
 			p.fault("spec.output", "it is missing: %s are steps that no other needs", strings.Join(ends, ", "))
 		}
 	}
-}
-
-// needPath is where a need is written, or the step that has it without a word.
-func needPath(d *Definition, step, need int, p *parser) string {
-	path := fmt.Sprintf("%s.needs[%d]", stepPath(step), need)
-	if p.document.Line(path) == 0 {
-		return stepPath(step)
-	}
-	return path
 }
 
 // cycle is a cycle of needs, its first name again at its end, and a step in it.
