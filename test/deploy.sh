@@ -26,12 +26,13 @@ trap 'rm -rf "$work"' EXIT
 : >"$work/knative.yaml" >"$work/around.yaml" >"$work/services.yaml"
 go tool -modfile=tools/go.mod kustomize build "$overlay" | awk -v work="$work" '
   function keep() {
-    to = text ~ /\n  namespace: knative-serving\n/ ? "knative" : "\n" text ~ /\nkind: Service\n/ ? "services" : "around"
+    to = text ~ /\n  namespace: knative-serving\n/ ? "knative" : text ~ /image: ko:/ ? "services" : "around"
     if (text != "") printf "---\n%s", text >(work "/" to ".yaml")
     text = ""
   }
   /^---$/ { keep(); next } { text = text $0 "\n" } END { keep() }'
-services=$(awk '/^  name: / {print "ksvc/" $2}' "$work/services.yaml")
+services=$(awk '/^kind: / {kind = $2} /^  name: / {if (kind == "Service") print "ksvc/" $2}' "$work/services.yaml")
+deployments=$(awk '/^kind: / {kind = $2} /^  name: / {if (kind == "Deployment") print "deployment/" $2}' "$work/services.yaml")
 
 # What can be known before minutes of building.
 refusal=$(kubectl -n default get ksvc 2>&1 >/dev/null) || refuse "no Knative Serving to be seen on $context: $refusal"
@@ -41,8 +42,14 @@ secret=$(kubectl -n default get secret modelserve-gateway --ignore-not-found -o 
   (umask 077; printf %s 'postgres://USER:PASSWORD@HOST/DB?sslmode=verify-full' >database.url)
   (umask 077; printf %s 'rediss://USER:PASSWORD@HOST:6379' >redis.url)
   kubectl -n default create secret generic modelserve-gateway --from-file=MODELSERVE_ADMIN_KEY=admin.key --from-file=MODELSERVE_HASH_KEYS=hash.key --from-file=MODELSERVE_GATEWAY_DB=database.url --from-file=MODELSERVE_REDIS=redis.url"
+keys=$(kubectl -n default get secret modelserve-pipelines --ignore-not-found -o name 2>/dev/null) || keys="not ours to see"
+[ -n "$keys" ] || refuse "the Secret of the pipelines service is not there: the key that it signs with, the URLs of its PostgreSQL database (another than the gateway's) and of its Redis, and credentials of S3 that write below payloads/. Make them, and keep the files:
+  (umask 077; openssl genpkey -algorithm ed25519 -out pipelines.key; openssl pkey -in pipelines.key -pubout -out pipelines.pub)
+  (umask 077; printf %s 'postgres://USER:PASSWORD@HOST/PIPELINES?sslmode=verify-full' >pipelines.url)
+  kubectl -n default create secret generic modelserve-pipelines --from-file=MODELSERVE_PIPELINES_KEY=pipelines.key --from-file=MODELSERVE_PIPELINES_DB=pipelines.url --from-file=MODELSERVE_REDIS=redis.url
+  kubectl -n default create configmap modelserve-pipelines --from-file=MODELSERVE_PIPELINES_PUBLIC_KEY=pipelines.pub"
 proof=$(kubectl -n default get secret modelserve-functions --ignore-not-found -o name 2>/dev/null) || proof="not ours to see"
-[ -n "$proof" ] || echo "deploy: without the Secret modelserve-functions functions open no {\"ref\": …}. To make it, before the next deploy:
+[ -n "$proof" ] || refuse "the Secret is not there by which functions and the pipelines service know the gateway. Make it:
   openssl rand -hex 32 | tr -d '\\n' | kubectl -n default create secret generic modelserve-functions --from-file=MODELSERVE_GATEWAY_SECRET=/dev/stdin"
 # Who else set one of Knative's settings meant it: they are not taken over.
 settings() { [ ! -s "$work/knative.yaml" ] || kubectl apply --server-side "$@" -f "$work/knative.yaml"; }
@@ -79,9 +86,13 @@ ours -f "$work/around.yaml"
 ours --dry-run=server -f "$work/resolved.yaml" >/dev/null || refuse "$context does not take these Services: what stands around them is applied, and none of them is changed"
 ours -f "$work/resolved.yaml"
 
-echo "deploy: wait for $(echo $services | wc -w) services"
-if ! kubectl -n default wait --for=condition=Ready --timeout=300s $services; then
-  kubectl -n default get ksvc >&2
+echo "deploy: wait for $(echo $services $deployments | wc -w) services"
+ready() {
+  kubectl -n default wait --for=condition=Ready --timeout=300s $services || return
+  for d in $deployments; do kubectl -n default rollout status --timeout=300s "$d" || return; done
+}
+if ! ready; then
+  kubectl -n default get ksvc,deployments --selector='!serving.knative.dev/service' >&2
   for s in $services; do
     why=$(kubectl -n default get "$s" -o jsonpath='{range .status.conditions[?(@.status!="True")]}  {.type}: {.reason} {.message}{"\n"}{end}')
     [ -z "$why" ] || printf '%s\n%s\n' "${s#ksvc/}" "$why" >&2

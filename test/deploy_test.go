@@ -20,7 +20,8 @@ echo "$call" >>"$FAKE/log"
 [ -z "$REFUSE" ] || case $call in *"$REFUSE"*) echo "Error: not that" >&2; exit 1 ;; esac
 case $call in
 "kubectl config current-context") cat "$FAKE/context" ;;
-*"get secret"*) cat "$FAKE/secret" ;;
+*"get secret modelserve-$WITHOUT "*) ;;
+*"get secret"*) echo secret/there ;;
 *"get ksvc/pool"*) echo "  Ready: Unknown RevisionMissing" ;;
 "go env GOARCH") echo arm64 ;;
 "go tool"*) cat "$FAKE/kustomized" ;;
@@ -63,6 +64,23 @@ spec:
     spec:
       containers:
       - image: ko://example.com/cmd/gateway
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: pipelines
+  namespace: default
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: pipelines
+  namespace: default
+spec:
+  template:
+    spec:
+      containers:
+      - image: ko://example.com/cmd/pipelines
 `
 
 // deployment is one run of deploy.sh among fakes.
@@ -70,19 +88,16 @@ type deployment struct {
 	args    []string
 	env     []string
 	context string // modelserve without it
-	secret  string // "none" is none
+	without string // the Secret that is not there, without modelserve-
 	refuse  string // a part of the calls that fail
 }
 
 func (d *deployment) run(t *testing.T) (dir, out, calls string, err error) {
 	t.Helper()
 	dir = t.TempDir()
-	files := map[string]string{"context": "modelserve", "secret": "secret/modelserve-gateway", "kustomized": kustomized, "log": ""}
+	files := map[string]string{"context": "modelserve", "kustomized": kustomized, "log": ""}
 	if d.context != "" {
 		files["context"] = d.context
-	}
-	if d.secret == "none" {
-		files["secret"] = ""
 	}
 	for _, name := range []string{"kubectl", "ko", "go", "git"} {
 		files[name] = fakeTool
@@ -93,7 +108,7 @@ func (d *deployment) run(t *testing.T) (dir, out, calls string, err error) {
 		}
 	}
 	cmd := exec.CommandContext(t.Context(), "./deploy.sh", d.args...)
-	cmd.Env = append(os.Environ(), "FAKE="+dir, "REFUSE="+d.refuse, "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"),
+	cmd.Env = append(os.Environ(), "FAKE="+dir, "REFUSE="+d.refuse, "WITHOUT="+d.without, "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"KO_DOCKER_REPO=localhost:5000", "KO_CONFIG_PATH=", "ARCH=", "OVERLAY=")
 	cmd.Env = append(cmd.Env, d.env...)
 	output, err := cmd.CombinedOutput()
@@ -119,25 +134,27 @@ func TestDeploy(t *testing.T) {
 go tool -modfile=tools/go.mod kustomize build config/overlays/dev
 kubectl -n default get ksvc
 kubectl -n default get secret modelserve-gateway --ignore-not-found -o name
+kubectl -n default get secret modelserve-pipelines --ignore-not-found -o name
 kubectl -n default get secret modelserve-functions --ignore-not-found -o name
 kubectl apply --server-side --dry-run=server -f knative.yaml
 go env GOARCH
 git rev-parse HEAD
 git describe --always --dirty
 ko resolve --sbom=spdx --platform=linux/arm64 --image-label=org.opencontainers.image.title=ModelServe,org.opencontainers.image.revision=0123abc,org.opencontainers.image.version=v1-dirty -f -
-go run ./cmd/images -check localhost:5000/gateway-0a@sha256:0123,localhost:5000/pool-0a@sha256:0123
+go run ./cmd/images -check localhost:5000/gateway-0a@sha256:0123,localhost:5000/pipelines-0a@sha256:0123,localhost:5000/pool-0a@sha256:0123
 kubectl apply --server-side -f knative.yaml
 kubectl apply --server-side --force-conflicts --dry-run=server -f around.yaml
 kubectl apply --server-side --force-conflicts -f around.yaml
 kubectl apply --server-side --force-conflicts --dry-run=server -f resolved.yaml
 kubectl apply --server-side --force-conflicts -f resolved.yaml
 kubectl -n default wait --for=condition=Ready --timeout=300s ksvc/pool ksvc/gateway
+kubectl -n default rollout status --timeout=300s deployment/pipelines
 `
 	if diff := cmp.Diff(want, calls); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)
 	}
 	built, err := os.ReadFile(filepath.Join(dir, "built"))
-	if err != nil || strings.Contains(string(built), "knative-serving") || strings.Contains(string(built), "ServiceAccount") || strings.Count(string(built), "\nkind: Service\n") != 2 {
+	if err != nil || strings.Contains(string(built), "knative-serving") || strings.Contains(string(built), "ServiceAccount") || strings.Count(string(built), "\nkind: Service\n") != 2 || strings.Count(string(built), "\nkind: Deployment\n") != 1 {
 		t.Errorf("%v: what is ours is\n%s", err, built)
 	}
 	if used := koConfig(t, filepath.Join(dir, "koconfig")); used.DefaultBaseImage != "localhost:5000/base-ort" {
@@ -155,7 +172,9 @@ func TestDeployRefuses(t *testing.T) {
 		"a cluster that nobody named":  {deployment{context: "eks"}, "the current cluster is eks: name what it gets, as in OVERLAY=staging"},
 		"no cluster":                   {deployment{refuse: "current-context"}, "which cluster?"},
 		"no Knative":                   {deployment{refuse: "get ksvc"}, "no Knative Serving to be seen on modelserve: Error: not that"},
-		"no first key":                 {deployment{secret: "none"}, "create secret generic modelserve-gateway --from-file=MODELSERVE_ADMIN_KEY=admin.key --from-file=MODELSERVE_HASH_KEYS=hash.key"},
+		"no key of the pipelines":      {deployment{without: "pipelines"}, "create secret generic modelserve-pipelines --from-file=MODELSERVE_PIPELINES_KEY=pipelines.key"},
+		"nothing shows the gateway":    {deployment{without: "functions"}, "create secret generic modelserve-functions --from-file=MODELSERVE_GATEWAY_SECRET"},
+		"no first key":                 {deployment{without: "gateway"}, "create secret generic modelserve-gateway --from-file=MODELSERVE_ADMIN_KEY=admin.key --from-file=MODELSERVE_HASH_KEYS=hash.key"},
 		"settings of somebody else's":  {deployment{refuse: "--dry-run=server -f"}, "Knative's settings on modelserve are not ours to change"},
 		"an image that is too large":   {deployment{refuse: "./cmd/images -check"}, "not that"},
 		"an image that is not built":   {deployment{refuse: "ko resolve"}, "not that"},
@@ -205,9 +224,9 @@ func TestDeployElsewhere(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(own, ".ko.yaml"), []byte("defaultBaseImage: own\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ours := ko{DefaultBaseImage: registry + "/base-ort", BaseImageOverrides: map[string]string{module + "cmd/gateway": registry + "/base-static"}, Builds: koConfig(t, "../.ko.yaml").Builds}
+	ours := ko{DefaultBaseImage: registry + "/base-ort", BaseImageOverrides: map[string]string{module + "cmd/gateway": registry + "/base-static", module + "cmd/pipelines": registry + "/base-static"}, Builds: koConfig(t, "../.ko.yaml").Builds}
 	gpu := ours
-	gpu.BaseImageOverrides = map[string]string{module + "cmd/gateway": registry + "/base-static", module + "functions/onnx": registry + "/base-ort-cuda"}
+	gpu.BaseImageOverrides = map[string]string{module + "cmd/gateway": registry + "/base-static", module + "cmd/pipelines": registry + "/base-static", module + "functions/onnx": registry + "/base-ort-cuda"}
 	for name, tc := range map[string]struct {
 		deployment
 		pushes string

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -39,11 +40,12 @@ const shipped = "../../config"
 
 // built is what an overlay holds, each object decoded into its API type.
 type built struct {
-	services []*servingv1.Service
-	settings map[string]*corev1.ConfigMap // of ours
-	knative  map[string]*corev1.ConfigMap // of Knative's
-	accounts map[string]*corev1.ServiceAccount
-	others   []any
+	services    []*servingv1.Service
+	deployments []*appsv1.Deployment
+	settings    map[string]*corev1.ConfigMap // of ours
+	knative     map[string]*corev1.ConfigMap // of Knative's
+	accounts    map[string]*corev1.ServiceAccount
+	others      []any
 }
 
 // kinds are the API types that manifests may have.
@@ -52,15 +54,17 @@ func kinds() map[string]func() any {
 		"serving.knative.dev/v1 Service":                              func() any { return &servingv1.Service{} },
 		"serving.knative.dev/v1beta1 DomainMapping":                   func() any { return &servingv1beta1.DomainMapping{} },
 		"networking.internal.knative.dev/v1alpha1 ClusterDomainClaim": func() any { return &claimv1alpha1.ClusterDomainClaim{} },
-		"v1 ConfigMap":                             func() any { return &corev1.ConfigMap{} },
-		"v1 Namespace":                             func() any { return &corev1.Namespace{} },
-		"v1 ServiceAccount":                        func() any { return &corev1.ServiceAccount{} },
-		"v1 ResourceQuota":                         func() any { return &corev1.ResourceQuota{} },
-		"v1 LimitRange":                            func() any { return &corev1.LimitRange{} },
-		"networking.k8s.io/v1 NetworkPolicy":       func() any { return &networkingv1.NetworkPolicy{} },
-		"policy/v1 PodDisruptionBudget":            func() any { return &policyv1.PodDisruptionBudget{} },
-		"rbac.authorization.k8s.io/v1 Role":        func() any { return &rbacv1.Role{} },
-		"rbac.authorization.k8s.io/v1 RoleBinding": func() any { return &rbacv1.RoleBinding{} },
+		"apps/v1 Deployment":                                          func() any { return &appsv1.Deployment{} },
+		"v1 Service":                                                  func() any { return &corev1.Service{} },
+		"v1 ConfigMap":                                                func() any { return &corev1.ConfigMap{} },
+		"v1 Namespace":                                                func() any { return &corev1.Namespace{} },
+		"v1 ServiceAccount":                                           func() any { return &corev1.ServiceAccount{} },
+		"v1 ResourceQuota":                                            func() any { return &corev1.ResourceQuota{} },
+		"v1 LimitRange":                                               func() any { return &corev1.LimitRange{} },
+		"networking.k8s.io/v1 NetworkPolicy":                          func() any { return &networkingv1.NetworkPolicy{} },
+		"policy/v1 PodDisruptionBudget":                               func() any { return &policyv1.PodDisruptionBudget{} },
+		"rbac.authorization.k8s.io/v1 Role":                           func() any { return &rbacv1.Role{} },
+		"rbac.authorization.k8s.io/v1 RoleBinding":                    func() any { return &rbacv1.RoleBinding{} },
 	}
 }
 
@@ -103,6 +107,8 @@ func (b *built) add(object any) {
 	switch o := object.(type) {
 	case *servingv1.Service:
 		b.services = append(b.services, o)
+	case *appsv1.Deployment:
+		b.deployments = append(b.deployments, o)
 	case *corev1.ServiceAccount:
 		b.accounts[o.Name] = o
 	case *corev1.ConfigMap:
@@ -266,7 +272,7 @@ func checkOverlay(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(b.validate(ctx), b.confined(), b.granted(), b.bounded(), b.verified(), b.proven(), b.decided(), b.sourced(), b.known(variables))
+	return errors.Join(b.validate(ctx), b.confined(), b.granted(), b.bounded(), b.verified(), b.proven(), b.decided(), b.sourced(), b.stepped(), b.known(variables))
 }
 
 // verified holds that the keys of models and policies reach every process that
@@ -274,8 +280,8 @@ func checkOverlay(ctx context.Context, dir string) error {
 // They are optional, since nobody has to sign, and come by no other way.
 func (b *built) verified() error {
 	var faults []error
-	for _, s := range b.services {
-		for _, c := range s.Spec.Template.Spec.Containers {
+	for _, w := range b.workloads() {
+		for _, c := range w.Containers {
 			n := 0
 			for _, from := range c.EnvFrom {
 				if m := from.ConfigMapRef; m != nil && m.Name == "modelserve-signing" && from.Prefix == "" && m.Optional != nil && *m.Optional {
@@ -283,11 +289,11 @@ func (b *built) verified() error {
 				}
 			}
 			if n != 1 {
-				faults = append(faults, fmt.Errorf("Service %s: container %s: envFrom has not the ConfigMap modelserve-signing, as an optional one, once: it would follow what nobody signed", s.Name, c.Name))
+				faults = append(faults, fmt.Errorf("%s: container %s: envFrom has not the ConfigMap modelserve-signing, as an optional one, once: it would follow what nobody signed", w, c.Name))
 			}
 			for _, e := range c.Env {
 				if strings.HasPrefix(e.Name, "MODELSERVE_PUBLIC_KEY") {
-					faults = append(faults, fmt.Errorf("Service %s: container %s: %s would stand in for that of modelserve-signing", s.Name, c.Name, e.Name))
+					faults = append(faults, fmt.Errorf("%s: container %s: %s would stand in for that of modelserve-signing", w, c.Name, e.Name))
 				}
 			}
 		}
@@ -302,20 +308,21 @@ func (b *built) verified() error {
 	return errors.Join(faults...)
 }
 
-// proven holds that what shows a call to come from the gateway reaches it and every
-// function, by a Secret alone: without it no tenant's inputs are opened.
+// proven holds that what shows a call to come from the gateway reaches it, every
+// function and the pipelines service, by a Secret alone: without it no tenant's inputs
+// are opened. The pipelines service does not start without it.
 func (b *built) proven() error {
 	var faults []error
-	for _, s := range b.services {
-		for _, c := range s.Spec.Template.Spec.Containers {
+	for _, w := range b.workloads() {
+		for _, c := range w.Containers {
 			n := 0
 			for _, from := range c.EnvFrom {
-				if m := from.SecretRef; m != nil && m.Name == "modelserve-functions" && from.Prefix == "" && m.Optional != nil && *m.Optional {
+				if m := from.SecretRef; m != nil && m.Name == "modelserve-functions" && from.Prefix == "" && (m.Optional != nil && *m.Optional) != w.pipelines {
 					n++
 				}
 			}
 			if n != 1 {
-				faults = append(faults, fmt.Errorf("Service %s: container %s: envFrom has not the Secret modelserve-functions, as an optional one, once: a ref would be opened for nobody", s.Name, c.Name))
+				faults = append(faults, fmt.Errorf("%s: container %s: envFrom has not the Secret modelserve-functions, as an optional one but for the pipelines service, once: a ref would be opened for nobody", w, c.Name))
 			}
 		}
 	}
@@ -399,6 +406,12 @@ func TestOverlaysWithAFault(t *testing.T) {
 		"a proof for all to read":   {"base/settings.yaml", "MODELSERVE_S3_BUCKET: modelserve", "MODELSERVE_S3_BUCKET: modelserve\n  MODELSERVE_GATEWAY_SECRET: x", "dev", "belongs into the Secret modelserve-functions"},
 		"keys that must be there":   {"base/gateway.yaml", "name: modelserve-signing\n                optional: true", "name: modelserve-signing", "kourier", "Service gateway: container gateway: envFrom has not the ConfigMap modelserve-signing"},
 		"a key beside the keys":     {"base/gateway.yaml", "- name: MODELSERVE_HOSTS", "- name: MODELSERVE_PUBLIC_KEY_FILE", "staging", "MODELSERVE_PUBLIC_KEY_FILE would stand in"},
+		"a function without steps":  {"base/text-detect.yaml", "name: modelserve-pipelines", "name: modelserve-pipeline", "prod", "Service text-detect: container function: envFrom has not the ConfigMap modelserve-pipelines"},
+		"steps of nobody's":         {"base/pipelines.yaml", "- configMapRef:\n                name: modelserve-pipelines\n", "- configMapRef:\n                name: modelserve-pipeline\n", "prod", "Deployment modelserve-pipelines: container pipelines: envFrom has not the ConfigMap modelserve-pipelines"},
+		"a key for all to read":     {"base/settings.yaml", "MODELSERVE_S3_BUCKET: modelserve", "MODELSERVE_S3_BUCKET: modelserve\n  MODELSERVE_PIPELINES_KEY: x", "dev", "MODELSERVE_PIPELINES_KEY belongs into the Secret modelserve-pipelines"},
+		"a Deployment not confined": {"base/pipelines.yaml", "drop: [ALL]", "drop: [NET_RAW]", "dev", "Deployment modelserve-pipelines: it keeps capabilities"},
+		"a Service of no pods":      {"base/pipelines.yaml", "  selector:\n    app.kubernetes.io/name: modelserve-pipelines\n", "  selector:\n    app.kubernetes.io/name: pipelines\n", "prod", "Service modelserve-pipelines: it selects no Deployment"},
+		"pipelines at another host": {"base/gateway.yaml", "http://modelserve-pipelines.", "http://pipelines.", "prod", "MODELSERVE_PIPELINES_URL: there is no Service"},
 		"a file of another map":     {"base/gateway.yaml", "            name: modelserve-gateway\n            optional: true", "            name: gateway\n            optional: true", "prod", "no ConfigMap modelserve-gateway"},
 		"a file that never changes": {"base/gateway.yaml", "mountPath: /etc/modelserve\n", "mountPath: /etc/modelserve/gateway.yaml\n              subPath: gateway.yaml\n", "prod", "no ConfigMap modelserve-gateway"},
 		"a gateway at zero":         {"base/gateway.yaml", `min-scale: "1"`, `min-scale: "0"`, "prod", "Service gateway: min-scale"},

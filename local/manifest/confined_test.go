@@ -189,10 +189,22 @@ func scales(s *servingv1.Service) error {
 }
 
 // granted holds what an overlay has its accounts ask of Kubernetes: what
-// gateway/knative reads, for the gateway, and nothing else for anybody.
+// gateway/knative reads, for the gateway, that and what pipelines/knative keeps, for the
+// pipelines service, and nothing else for anybody.
 func (b *built) granted() error {
+	watch := rbacv1.PolicyRule{APIGroups: []string{"serving.knative.dev"}, Resources: []string{"services", "revisions"}, Verbs: []string{"get", "list", "watch"}}
+	keep := []string{"get", "list", "watch", "create", "patch", "update", "delete"}
 	want := map[string]any{
-		"Role gateway in default": []rbacv1.PolicyRule{{APIGroups: []string{"serving.knative.dev"}, Resources: []string{"services", "revisions"}, Verbs: []string{"get", "list", "watch"}}},
+		"Role gateway in default": []rbacv1.PolicyRule{watch},
+		"Role pipelines in default": []rbacv1.PolicyRule{
+			{APIGroups: []string{"flows.knative.dev"}, Resources: []string{"sequences", "parallels"}, Verbs: keep},
+			{APIGroups: []string{"messaging.knative.dev"}, Resources: []string{"subscriptions"}, Verbs: keep},
+			watch,
+		},
+		"RoleBinding pipelines in default": []any{
+			rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "pipelines"},
+			[]rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: "pipelines", Namespace: "default"}},
+		},
 		"RoleBinding gateway in default": []any{
 			rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "gateway"},
 			[]rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: "gateway", Namespace: "default"}},
@@ -210,9 +222,9 @@ func (b *built) granted() error {
 	if diff := cmp.Diff(want, got); diff != "" {
 		return fmt.Errorf("accounts may not do what they need, or more (-want +got):\n%s", diff)
 	}
-	for _, s := range b.services {
-		if account := s.Spec.Template.Spec.ServiceAccountName; (account == "gateway") != (s.Name == "gateway") {
-			return fmt.Errorf("Service %s: it runs as %s", s.Name, account)
+	for _, w := range b.workloads() {
+		if account := w.ServiceAccountName; (account == "gateway") != (w.name == "gateway") || (account == "pipelines") != w.pipelines {
+			return fmt.Errorf("%s: it runs as %s", w, account)
 		}
 	}
 	return nil

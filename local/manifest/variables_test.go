@@ -23,8 +23,8 @@ import (
 // as the field's tag writes it.
 type variable struct{ of, fallback string }
 
-// variables are those of functions and of the gateway, by name.
-type variables struct{ function, gateway map[string]variable }
+// variables are those of functions, of the gateway and of the pipelines service, by name.
+type variables struct{ function, gateway, pipelines map[string]variable }
 
 // readVariables reads the tags of the programs' configurations, which are in
 // their sources: mains cannot be imported.
@@ -34,8 +34,12 @@ func readVariables() (variables, error) {
 	if err != nil {
 		return variables{}, err
 	}
-	gateway, err := tagged(append(shared, "gateway")...)
-	return variables{function, gateway}, err
+	gateway, err := tagged(append(slices.Clone(shared), "gateway")...)
+	if err != nil {
+		return variables{}, err
+	}
+	pipelines, err := tagged(append(shared, "pipelines")...)
+	return variables{function, gateway, pipelines}, err
 }
 
 // tagged collects the env tags of struct fields below folders of the repository.
@@ -136,13 +140,16 @@ func (b *built) known(all variables) error {
 			check("ConfigMap "+m.Name, name, value, all.function, all.gateway)
 		}
 	}
-	for _, s := range b.services {
+	for _, w := range b.workloads() {
 		of := all.function
-		if s.Name == "gateway" {
+		switch {
+		case w.name == "gateway":
 			of = all.gateway
+		case w.pipelines:
+			of = all.pipelines
 		}
-		for _, e := range given(s.Spec.Template.Spec.Containers[0]) {
-			check("Service "+s.Name, e.Name, e.Value, of)
+		for _, e := range given(w.Containers[0]) {
+			check(w.String(), e.Name, e.Value, of)
 		}
 	}
 	return errors.Join(faults...)

@@ -122,6 +122,11 @@ func Of(p *plan.Plan, v Version, t Target, signer Signer) (*Objects, error) {
 	return objects, nil
 }
 
+// ServiceOf is the reference of a Kubernetes Service.
+func ServiceOf(name string) duckv1.KReference {
+	return duckv1.KReference{APIVersion: "v1", Kind: "Service", Name: name}
+}
+
 // InMemory is Knative's channel in memory.
 func InMemory() metav1.TypeMeta {
 	return metav1.TypeMeta{APIVersion: messagingv1.SchemeGroupVersion.String(), Kind: "InMemoryChannel"}

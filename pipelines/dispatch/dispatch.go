@@ -105,7 +105,7 @@ type Dispatcher struct {
 
 	mu       sync.Mutex
 	stop     context.CancelCauseFunc // of what Start began; nil before it
-	next     time.Time // when something is known to be due; zero is not
+	next     time.Time               // when something is known to be due; zero is not
 	later    []later
 	sent     map[execution.BranchID]sending
 	lastFail time.Time

@@ -25,21 +25,31 @@ type metrics struct {
 }
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
-	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Name: "modelserve_pipelines_" + name, Help: help})
-	}
-	counters := func(name, help, label string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modelserve_pipelines_" + name, Help: help}, []string{label})
-	}
 	m := &metrics{
-		executions: counters("executions_total", "Executions that began (running) or ended, by the status that they then had.", "status"),
-		steps:      counters("steps_total", "Steps of executions that began (running) or ended, by the status that they then had.", "status"),
-		retries:    counters("retries_total", "Steps that are sent again: after a failing answer (attempt), or after a process or connection that broke or a deadline that passed (break).", "kind"),
-		dead:       counter("dead_letters_total", "Steps that are not tried again."),
-		late:       counter("late_answers_total", "Answers that changed nothing, because the step was sent again, or had ended."),
-		sends:      counter("sends_total", "Events of steps that were sent, and calls of URLs."),
-		removed:    counter("executions_removed_total", "Executions that were removed after their retention."),
-		failures:   counter("work_failures_total", "Times that what was due could not be done, mostly because the database was away."),
+		executions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "modelserve_pipelines_executions_total", Help: "Executions that began (running) or ended, by the status that they then had.",
+		}, []string{"status"}),
+		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "modelserve_pipelines_steps_total", Help: "Steps of executions that began (running) or ended, by the status that they then had.",
+		}, []string{"status"}),
+		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "modelserve_pipelines_retries_total", Help: "Steps that are sent again: after a failing answer (attempt), or after a process or connection that broke or a deadline that passed (break).",
+		}, []string{"kind"}),
+		dead: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "modelserve_pipelines_dead_letters_total", Help: "Steps that are not tried again.",
+		}),
+		late: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "modelserve_pipelines_late_answers_total", Help: "Answers that changed nothing, because the step was sent again, or had ended.",
+		}),
+		sends: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "modelserve_pipelines_sends_total", Help: "Events of steps that were sent, and calls of URLs.",
+		}),
+		removed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "modelserve_pipelines_executions_removed_total", Help: "Executions that were removed after their retention.",
+		}),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "modelserve_pipelines_work_failures_total", Help: "Times that what was due could not be done, mostly because the database was away.",
+		}),
 		delay: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "modelserve_pipelines_due_delay_seconds", Help: "How long what was due had been due when it was taken: start of an execution, sending of a step, a lease that ran out, the end of an execution's time.",
 			Buckets: []float64{.01, .05, .1, .5, 1, 5, 15, 60, 300, 900},
@@ -59,12 +69,13 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 
 // inFlight adds what is on its way, and what waits for its turn.
 func (m *metrics) inFlight(registry prometheus.Registerer, p *posts) error {
-	gauge := func(name, help string, of func() int) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "modelserve_pipelines_" + name, Help: help}, func() float64 { return float64(of()) })
-	}
 	for _, c := range []prometheus.Collector{
-		gauge("sending", "Events of steps that are on their way, with all that follows from them, and calls of URLs.", func() int { used, _ := p.counts(); return used }),
-		gauge("waiting", "Events of steps that wait because their tenant has as many on their way as it may.", func() int { _, queued := p.counts(); return queued }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "modelserve_pipelines_sending", Help: "Events of steps that are on their way, with all that follows from them, and calls of URLs.",
+		}, func() float64 { used, _ := p.counts(); return float64(used) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "modelserve_pipelines_waiting", Help: "Events of steps that wait because their tenant has as many on their way as it may.",
+		}, func() float64 { _, queued := p.counts(); return float64(queued) }),
 	} {
 		if err := registry.Register(c); err != nil {
 			return fmt.Errorf("register the metrics of pipelines: %w", err)

@@ -15,10 +15,13 @@ import (
 // namespaceFile has the namespace of the Pod that a process runs in.
 const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
+// Client is one of an API server.
+type Client = dynamic.Interface
+
 // NewClient reaches the API server of the cluster that this process runs in, or
 // else of the one that kubeconfig names, a list of files as KUBECONFIG has it.
 // Nothing is called yet.
-func NewClient(kubeconfig string) (dynamic.Interface, error) {
+func NewClient(kubeconfig string) (Client, error) {
 	config, err := rest.InClusterConfig()
 	if errors.Is(err, rest.ErrNotInCluster) && kubeconfig != "" {
 		config, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(

@@ -12,14 +12,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/dynamic/fake"
-	clienttesting "k8s.io/client-go/testing"
 	duckv1 "knative.dev/pkg/apis/duck/v1"
 
 	"github.com/modelserveai/modelserve/eventing/ticket"
@@ -27,18 +22,11 @@ import (
 	"github.com/modelserveai/modelserve/pipelines/compile"
 	"github.com/modelserveai/modelserve/pipelines/definition"
 	"github.com/modelserveai/modelserve/pipelines/knative"
+	"github.com/modelserveai/modelserve/pipelines/knative/knativetest"
 	"github.com/modelserveai/modelserve/pipelines/plan"
 )
 
-func gvr(kind string) schema.GroupVersionResource {
-	group := "flows.knative.dev"
-	if kind == "Subscription" {
-		group = "messaging.knative.dev"
-	}
-	return schema.GroupVersionResource{Group: group, Version: "v1", Resource: strings.ToLower(kind) + "s"}
-}
-
-func kinds() []string { return []string{"Sequence", "Parallel", "Subscription"} }
+func gvr(kind string) schema.GroupVersionResource { return knativetest.Resource(kind) }
 
 type signer struct{}
 
@@ -91,15 +79,11 @@ func (s *versions) Objects(_ context.Context, v knative.Version) (*compile.Objec
 // cluster is an API server, and a Keeper of it.
 type cluster struct {
 	t        *testing.T
-	client   *fake.FakeDynamicClient
+	client   *knativetest.Cluster
 	versions *versions
 	keeper   *knative.Keeper
 	registry *prometheus.Registry
 	log      *logtest.Log
-
-	mu      sync.Mutex
-	refused error // what the API server answers to writes; nil takes them
-	applied int
 }
 
 // one is the version that most tests have.
@@ -109,12 +93,7 @@ func newCluster(t *testing.T, config knative.Config) *cluster {
 	t.Helper()
 	c := &cluster{t: t, versions: &versions{}, registry: prometheus.NewRegistry(), log: &logtest.Log{}}
 	c.versions.set(map[knative.Version]string{one(): "sha256:1"}, nil)
-	lists := map[schema.GroupVersionResource]string{}
-	for _, kind := range kinds() {
-		lists[gvr(kind)] = kind + "List"
-	}
-	c.client = fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), lists)
-	c.client.PrependReactor("patch", "*", c.apply)
+	c.client = knativetest.New("models")
 	config.Namespace = "models"
 	var err error
 	c.keeper, err = knative.New(config, c.client, c.versions, c.registry, slog.New(slog.NewTextHandler(c.log, nil)))
@@ -122,63 +101,6 @@ func newCluster(t *testing.T, config knative.Config) *cluster {
 		t.Fatal(err)
 	}
 	return c
-}
-
-// apply is server-side apply as far as these tests need it: what is applied replaces
-// what there is of the same path, and other fields stay. Each change has a resource
-// version.
-func (c *cluster) apply(action clienttesting.Action) (bool, runtime.Object, error) {
-	patch, ok := action.(clienttesting.PatchAction)
-	if !ok || patch.GetPatchType() != types.ApplyPatchType {
-		return false, nil, nil
-	}
-	c.mu.Lock()
-	c.applied++
-	refused := c.refused
-	c.mu.Unlock()
-	if refused != nil {
-		return true, nil, refused
-	}
-	wanted := &unstructured.Unstructured{}
-	if err := wanted.UnmarshalJSON(patch.GetPatch()); err != nil {
-		return true, nil, err
-	}
-	tracker := c.client.Tracker()
-	got, err := tracker.Get(action.GetResource(), "models", patch.GetName())
-	if apierrors.IsNotFound(err) {
-		return true, wanted, tracker.Create(action.GetResource(), wanted, "models")
-	} else if err != nil {
-		return true, nil, err
-	}
-	live := got.(*unstructured.Unstructured).DeepCopy()
-	merge(live.Object, wanted.Object)
-	return true, live, tracker.Update(action.GetResource(), live, "models")
-}
-
-func merge(into, from map[string]any) {
-	for key, value := range from {
-		a, isMap := into[key].(map[string]any)
-		b, alsoMap := value.(map[string]any)
-		if isMap && alsoMap {
-			merge(a, b)
-		} else {
-			into[key] = value
-		}
-	}
-}
-
-// refuse has the API server answer writes with an error.
-func (c *cluster) refuse(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.refused = err
-}
-
-// writes is how often something was applied.
-func (c *cluster) writes() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.applied
 }
 
 // run runs the Keeper until the returned function is called.
@@ -195,17 +117,7 @@ func (c *cluster) run() (stop func()) {
 // names are those of all objects, with their kinds' first letters.
 func (c *cluster) names() []string {
 	c.t.Helper()
-	var all []string
-	for _, kind := range kinds() {
-		list, err := c.client.Resource(gvr(kind)).Namespace("models").List(c.t.Context(), metav1.ListOptions{})
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		for _, o := range list.Items {
-			all = append(all, kind[:1]+" "+o.GetName())
-		}
-	}
-	return all
+	return must(c.client.Names(c.t.Context()))
 }
 
 func (c *cluster) get(kind, name string) *unstructured.Unstructured {
@@ -237,20 +149,8 @@ func (c *cluster) remove(kind, name string) {
 // report has Knative report that every object is ready, but those of some names.
 func (c *cluster) report(but map[string]string) {
 	c.t.Helper()
-	for _, kind := range kinds() {
-		list, err := c.client.Resource(gvr(kind)).Namespace("models").List(c.t.Context(), metav1.ListOptions{})
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		for _, o := range list.Items {
-			condition := map[string]any{"type": "Ready", "status": "True"}
-			if reason, ok := but[o.GetName()]; ok {
-				condition = map[string]any{"type": "Ready", "status": "False", "reason": "NotThere", "message": reason}
-			}
-			c.edit(kind, o.GetName(), func(o map[string]any) {
-				o["status"] = map[string]any{"observedGeneration": int64(0), "conditions": []any{condition}}
-			})
-		}
+	if err := c.client.Report(c.t.Context(), but); err != nil {
+		c.t.Fatal(err)
 	}
 }
 

@@ -185,12 +185,12 @@ func TestWhatIsDeletedIsPutBack(t *testing.T) {
 // and again is put back ever less often.
 func TestWhoGoesOnChangingIsNotFought(t *testing.T) {
 	kept(t, knative.Config{}, func(t *testing.T, c *cluster) {
-		before := c.writes()
+		before := c.client.Applied()
 		for range 600 {
 			c.edit("Sequence", name(0), func(o map[string]any) { _ = unstructured.SetNestedField(o, "/x", "spec", "reply", "uri") })
 			time.Sleep(time.Second)
 		}
-		if n := c.writes() - before; n < 5 || n > 20 {
+		if n := c.client.Applied() - before; n < 5 || n > 20 {
 			t.Errorf("put back %d times in ten minutes", n)
 		}
 		if state := c.keeper.State(one()); state.Ready || !strings.Contains(state.Reason, "put back later") {
@@ -313,7 +313,7 @@ func TestTheAPIServerRefuses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, knative.Config{})
-		c.refuse(errors.New("admission webhook denied the request"))
+		c.client.Refuse(errors.New("admission webhook denied the request"))
 		defer c.run()()
 		time.Sleep(time.Minute)
 		if state := c.keeper.State(one()); !strings.Contains(state.Reason, "apply it: admission webhook denied") {
@@ -325,7 +325,7 @@ func TestTheAPIServerRefuses(t *testing.T) {
 		if n := strings.Count(c.log.String(), name(0)+": apply it"); n != 1 {
 			t.Errorf("logged %d times", n)
 		}
-		c.refuse(nil)
+		c.client.Refuse(nil)
 		time.Sleep(time.Minute)
 		if diff := cmp.Diff(every(), c.names()); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)

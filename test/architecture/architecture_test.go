@@ -205,6 +205,7 @@ func layers() []layer {
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/artifact",
 		}},
 		{"cmd/gateway", []string{"gateway/standalone"}},
+		{"cmd/pipelines", []string{"pipelines/standalone"}},
 		{"cmd/modelserve/internal/reference", []string{"..."}},
 		{"cmd/modelserve", []string{
 			"gateway/auth", "gateway/gatewayfile", "gateway/route", "local/...", "pipelines/contract", "pipelines/definition", "pipelines/drawing", "pipelines/plan", "publish",
@@ -225,6 +226,11 @@ func layers() []layer {
 		{"pipelines/compile", []string{"eventing/ticket", "pipelines/plan"}},
 		{"pipelines/drawing", []string{"pipelines/definition", "pipelines/plan"}},
 		{"pipelines/knative", []string{"pipelines/compile"}},
+		{"pipelines/standalone", []string{
+			"eventing/ticket", "gateway/knative", "gateway/limit/redislimit", "gateway/route",
+			"pipelines/api", "pipelines/compile", "pipelines/definition", "pipelines/dispatch", "pipelines/functions", "pipelines/knative", "pipelines/live", "pipelines/plan", "pipelines/postgres", "pipelines/record", "pipelines/redisnotice", "pipelines/registry", "pipelines/service", "pipelines/shipped",
+			"runtime/artifact", "runtime/sign",
+		}},
 		{"pipelines/shipped", []string{"pipelines/definition"}},
 		{"docs", nil},
 		{"test", []string{"..."}},
@@ -307,7 +313,7 @@ func TestOnlyTheAdaptersKnowTheCluster(t *testing.T) {
 		if !held {
 			continue
 		}
-		adapter := p.path() == "gateway/knative" || p.path() == "pipelines/knative"
+		adapter := under(p.path(), "gateway/knative") || under(p.path(), "pipelines/knative")
 		for _, imported := range p.Imports {
 			cluster := under(imported, "k8s.io") || under(imported, "knative.dev")
 			client := under(imported, "k8s.io/client-go")
@@ -365,6 +371,7 @@ func TestBinariesLinkOnlyTheirOwn(t *testing.T) {
 			"github.com/yalue/onnxruntime_go", module + "runtime/ort",
 			"k8s.io/client-go/kubernetes", "k8s.io/client-go/informers", "knative.dev/serving/pkg/client",
 		}},
+		{"cmd/pipelines", []string{"github.com/yalue/onnxruntime_go", module + "runtime/ort", "modernc.org/sqlite"}},
 		{"functions", []string{"github.com/jackc/pgx", "github.com/redis/go-redis", "k8s.io", "knative.dev", "modernc.org/sqlite", module + "gateway"}},
 		{"cmd/deps", []string{"github.com/aws", "k8s.io", "github.com/yalue"}},
 	}

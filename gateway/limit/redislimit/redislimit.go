@@ -52,20 +52,27 @@ type Counters struct {
 // that share a Redis have prefixes of their own; replica is a name that no other
 // process has.
 func Open(url, prefix, replica string) (*Counters, error) {
-	one, many, err := options(url)
+	client, err := Client(url)
 	if err != nil {
 		return nil, err
 	}
-	c := &Counters{
-		prefix: "{" + prefix + "}:", replica: replica,
+	return &Counters{
+		client: client, prefix: "{" + prefix + "}:", replica: replica,
 		decide: redis.NewScript(sharedText + decideText), apply: redis.NewScript(sharedText + applyText),
+	}, nil
+}
+
+// Client makes a client of the Redis at a URL as Open has it, for what else is there.
+func Client(url string) (redis.UniversalClient, error) {
+	one, many, err := options(url)
+	switch {
+	case err != nil:
+		return nil, err
+	case many != nil:
+		return redis.NewClusterClient(many), nil
+	default:
+		return redis.NewClient(one), nil
 	}
-	if many != nil {
-		c.client = redis.NewClusterClient(many)
-	} else {
-		c.client = redis.NewClient(one)
-	}
-	return c, nil
 }
 
 // Quiet has Redis' client print nothing, in all of the process: what becomes of Redis a

@@ -56,7 +56,7 @@ func TestVariables(t *testing.T) {
 		"a fault that quotes the value":   {row{"MODELSERVE_MODELS", "a list, with commas", "required", "* or a list of name@version", "The models that are served, each as name@version, or * for every published one."}, "functions"},
 		"the field's name is left out":    {row{"MODELSERVE_REQUEST_TIMEOUT", "a duration such as 30s", "`5m`", "at most 24h", "The budget of one request, forwarded to the function as what is left of it."}, "gateway, `modelserve dev`"},
 		"the command's":                   {row{"MODELSERVE_SERVER", "a text", "", "", "The platform's URL, where --server names none."}, "CLI"},
-		"a bound that depends on another": {row{"MODELSERVE_S3_SECRET_ACCESS_KEY", "a text", "", "both or neither", "The secret that goes with it."}, "functions, gateway, CLI"},
+		"a bound that depends on another": {row{"MODELSERVE_S3_SECRET_ACCESS_KEY", "a text", "", "both or neither", "The secret that goes with it."}, "functions, gateway, pipelines, CLI"},
 	} {
 		if got := rows[want.row]; got != want.readers {
 			t.Errorf("%s: %+v is read by %q, want %q", name, want.row, got, want.readers)

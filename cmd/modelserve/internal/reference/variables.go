@@ -15,6 +15,7 @@ import (
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/lifecycle"
 	"github.com/modelserveai/modelserve/local"
+	pipelines "github.com/modelserveai/modelserve/pipelines/standalone"
 	"github.com/modelserveai/modelserve/runtime/function"
 	"github.com/modelserveai/modelserve/runtime/ort"
 )
@@ -24,6 +25,7 @@ func readers() []reader {
 	return []reader{
 		{"functions", function.Environment},
 		{"gateway", standalone.Environment},
+		{"pipelines", pipelines.Environment},
 		{"`modelserve dev`", local.Environment},
 		{"CLI", cli.Environment},
 	}
@@ -117,8 +119,8 @@ func variablesPage(s source) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := newPage("Variables", "What each process reads of its environment. A process with a bad environment names every fault in it and exits with 2; functions and the gateway print their own variables with `--help`. Sizes are numbers of bytes with an optional KiB, MiB, GiB, KB, MB or GB.\n\n"+
-		"Besides these, functions, the gateway and the CLI read the AWS SDK's own variables where no `MODELSERVE_S3_ACCESS_KEY_ID` is set, and OpenTelemetry's exporters read theirs ([operate.md](../operate.md#traces)). `modelserve dev` sets what its functions need and passes on of its own environment `OTEL_*`, `MODELSERVE_LOG_LEVEL`, `MODELSERVE_MAX_BODY`, `MODELSERVE_MAX_PIXELS` and what every program needs, such as `PATH`; all else comes from the manifests.")
+	p := newPage("Variables", "What each process reads of its environment. A process with a bad environment names every fault in it and exits with 2; functions, the gateway and the pipelines service print their own variables with `--help`. Sizes are numbers of bytes with an optional KiB, MiB, GiB, KB, MB or GB.\n\n"+
+		"Besides these, functions, the gateway, the pipelines service and the CLI read the AWS SDK's own variables where no `MODELSERVE_S3_ACCESS_KEY_ID` is set, and OpenTelemetry's exporters read theirs ([operate.md](../operate.md#traces)). `modelserve dev` sets what its functions need and passes on of its own environment `OTEL_*`, `MODELSERVE_LOG_LEVEL`, `MODELSERVE_MAX_BODY`, `MODELSERVE_MAX_PIXELS` and what every program needs, such as `PATH`; all else comes from the manifests.")
 	var table [][]string
 	for _, r := range slices.SortedFunc(maps.Keys(rows), func(a, b row) int {
 		return cmp.Or(strings.Compare(a.name, b.name), -strings.Compare(rows[a], rows[b]))
