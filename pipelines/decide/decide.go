@@ -97,7 +97,8 @@ const maxConflicts = 20
 
 // Decide loads an execution, has do decide, and saves what it returns; do is called again
 // where the row moved. It must have no effect but its Change. A Change without Changed is
-// not saved. One execution is decided on by one goroutine of this process at a time.
+// not saved, nor is what is noted of an execution that had ended: nothing of it changes
+// any more. One execution is decided on by one goroutine of this process at a time.
 //
 // Errors are do's and the store's: record.ErrNotFound, record.ErrUnavailable, and
 // record.ErrConflict where others changed the row too often.
@@ -112,6 +113,7 @@ func (d *Decider) Decide(ctx context.Context, cause execution.BranchID, do func(
 		if err != nil {
 			return err
 		}
+		ended := state.Execution.Status.Ended()
 		change, err := do(state)
 		if err != nil {
 			return fmt.Errorf("decide on execution %s: %w", cause.Execution, err)
@@ -119,7 +121,9 @@ func (d *Decider) Decide(ctx context.Context, cause execution.BranchID, do func(
 		if !change.Changed {
 			return nil
 		}
-		err = d.store.Save(ctx, state.Execution, &change)
+		if !ended {
+			err = d.store.Save(ctx, state.Execution, &change)
+		}
 		switch {
 		case err == nil:
 			s := &Saved{Execution: state.Execution, Change: &change, Cause: cause, Now: state.Now}

@@ -35,13 +35,11 @@ func (d *Dispatcher) call(ctx context.Context, m *message) {
 	if value.Claim != nil {
 		size = value.Claim.Size
 	}
-	answer := execution.Answer{
-		Segment: m.branch.Segment, Item: m.branch.Item, Epoch: m.branch.Epoch,
-		Values:  map[string]envelope.Value{m.step: value},
-		Records: []envelope.Record{{Step: m.step, Epoch: m.branch.Epoch, StartedAt: began, FinishedAt: time.Now().UTC(), Size: size}},
-	}
+	answer := m.answer()
+	answer.Values = map[string]envelope.Value{m.step: value}
+	answer.Records = []envelope.Record{{Step: m.step, Epoch: m.branch.Epoch, StartedAt: began, FinishedAt: time.Now().UTC(), Size: size}}
 	ctx = context.WithoutCancel(ctx)
-	err := d.decide(ctx, m.branch.BranchID, func(s *decide.State) (execution.Change, error) {
+	err := d.decide(ctx, m.branch.BranchID, func(ctx context.Context, s *decide.State) (execution.Change, error) {
 		return s.Version.Machine.Answered(s.Execution, s.Branches, answer, s.Evaluator(ctx, &answer), s.Now)
 	})
 	if err != nil {

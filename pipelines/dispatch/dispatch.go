@@ -52,7 +52,7 @@ type Outside interface {
 type Config struct {
 	Posts     int           // events that are on their way at once, with all that follows from them where channels are synchronous; 256
 	PerTenant int           // of these, of one tenant; a quarter
-	Running   int           // executions that run at once for one tenant, in all replicas; 0 is no bound
+	Running   int           // executions that run at once for one tenant, in all replicas; twice PerTenant
 	Poll      time.Duration // between two looks at what is due, where nothing is noticed; 1 s
 	Hold      time.Duration // for which rows are taken; 30 s
 	Sweep     time.Duration // between two removals of what is over; 1 min
@@ -61,11 +61,16 @@ type Config struct {
 	// Void has everything that was sent before Start sent again at once: where the
 	// channels end with this process.
 	Void bool
+	// Synchronous is set where a channel answers only when all is over that follows from
+	// an event, as Knative's in memory does: then an event that came to nothing is sent
+	// again at once, instead of when its lease ends.
+	Synchronous bool
 }
 
 func (c Config) defaulted() Config {
 	set(&c.Posts, 256)
 	set(&c.PerTenant, max(c.Posts/4, 1))
+	set(&c.Running, 2*c.PerTenant)
 	set(&c.Poll, time.Second)
 	set(&c.Hold, 30*time.Second)
 	set(&c.Sweep, time.Minute)
@@ -101,13 +106,15 @@ type Dispatcher struct {
 	metrics *metrics
 	wakes   chan struct{}
 
-	work sync.WaitGroup
+	work     sync.WaitGroup
+	deciding chan struct{} // a token for each decision beside those of posts
 
 	mu       sync.Mutex
 	stop     context.CancelCauseFunc // of what Start began; nil before it
 	next     time.Time               // when something is known to be due; zero is not
 	later    []later
-	sent     map[execution.BranchID]sending
+	sent     map[execution.BranchID]*sending
+	noticed  map[string]bool // executions that may have changed elsewhere
 	lastFail time.Time
 }
 
@@ -120,8 +127,9 @@ type later struct {
 
 // sending is an event that is on its way.
 type sending struct {
-	epoch  int
-	cancel context.CancelCauseFunc
+	epoch   int
+	cancel  context.CancelCauseFunc
+	decided bool // something came of it
 }
 
 // New makes a Dispatcher, which does nothing before Start.
@@ -132,7 +140,8 @@ func New(cfg Config, deps Deps) (*Dispatcher, error) {
 		return nil, err
 	}
 	d := &Dispatcher{
-		Deps: deps, cfg: cfg, metrics: m, wakes: make(chan struct{}, 1), sent: map[execution.BranchID]sending{},
+		Deps: deps, cfg: cfg, metrics: m, wakes: make(chan struct{}, 1), sent: map[execution.BranchID]*sending{}, noticed: map[string]bool{},
+		deciding: make(chan struct{}, deciding),
 		client: &http.Client{
 			Transport: &http.Transport{
 				DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
@@ -210,6 +219,15 @@ func (d *Dispatcher) saved(ctx context.Context, s *decide.Saved) {
 	for id, sending := range d.sent {
 		if removed[id] {
 			sending.cancel(errOver)
+		}
+	}
+	if own := d.sent[s.Cause]; own != nil {
+		_, gone := removed[s.Cause]
+		own.decided = own.decided || gone
+	}
+	for i := range s.Change.Put {
+		if own := d.sent[s.Change.Put[i].BranchID]; own != nil && s.Change.Put[i].What == execution.Send {
+			own.decided = true
 		}
 	}
 	d.mu.Unlock()

@@ -40,7 +40,9 @@ func (d *Dispatcher) send(ctx context.Context, row execution.Branch, until time.
 	if err != nil {
 		return err
 	}
-	d.posts.offer(loaded.Execution.Tenant, until, func() { d.post(ctx, row, until) })
+	if !d.posts.offer(loaded.Execution.Tenant, until, func() { d.post(ctx, row, until) }) {
+		d.postpone(row, until)
+	}
 	return nil
 }
 
@@ -72,8 +74,12 @@ func (d *Dispatcher) post(ctx context.Context, row execution.Branch, until time.
 		d.call(sending, m)
 		return
 	}
-	if failure := d.deliver(sending, m); failure != nil {
+	failure, whole := d.deliver(sending, m)
+	switch {
+	case failure != nil:
 		d.failed(ctx, m, failure)
+	case whole && d.cfg.Synchronous && !d.isDecided(m):
+		d.silent(ctx, m)
 	}
 }
 
@@ -81,7 +87,7 @@ func (d *Dispatcher) post(ctx context.Context, row execution.Branch, until time.
 // one that there is nothing to send of; waits is set where its channel is not there yet.
 func (d *Dispatcher) prepare(ctx context.Context, row execution.Branch) (m *message, waits bool, err error) {
 	var fault error
-	err = d.decide(ctx, row.BranchID, func(s *decide.State) (execution.Change, error) {
+	err = d.decide(ctx, row.BranchID, func(ctx context.Context, s *decide.State) (execution.Change, error) {
 		m, waits, fault = nil, false, nil
 		b, ok := s.Branch(row.BranchID)
 		if !ok || b.Epoch != row.Epoch {
@@ -138,13 +144,43 @@ func own(err error) error {
 func (d *Dispatcher) register(m *message, cancel context.CancelCauseFunc) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.sent[m.branch.BranchID] = sending{m.branch.Epoch, cancel}
+	d.sent[m.branch.BranchID] = &sending{epoch: m.branch.Epoch, cancel: cancel}
+}
+
+// silent sends again what came to nothing, though the channel took it: an answer on the
+// way was no event, or could not be recorded. Where another replica had the answer, it is
+// decided on already.
+func (d *Dispatcher) silent(ctx context.Context, m *message) {
+	f := broken("an answer on the way was no event, or could not be recorded")
+	f.Answer = m.answer()
+	err := d.decide(ctx, m.branch.BranchID, func(ctx context.Context, s *decide.State) (execution.Change, error) {
+		if b, ok := s.Branch(m.branch.BranchID); !ok || b.What != execution.Lease || b.Epoch != m.branch.Epoch {
+			return execution.Change{}, nil
+		}
+		return s.Version.Machine.Failed(s.Execution, s.Branches, *f, s.Evaluator(ctx, nil), s.Now)
+	})
+	if err != nil {
+		d.trouble(ctx, "an event that came to nothing was not noted; its lease runs out instead", err)
+	}
+}
+
+// answer is an answer of a message, without values.
+func (m *message) answer() execution.Answer {
+	return execution.Answer{Segment: m.branch.Segment, Item: m.branch.Item, Epoch: m.branch.Epoch}
+}
+
+// isDecided reports whether something came of a message, in this process.
+func (d *Dispatcher) isDecided(m *message) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	own := d.sent[m.branch.BranchID]
+	return own == nil || own.epoch != m.branch.Epoch || own.decided
 }
 
 func (d *Dispatcher) forget(m *message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.sent[m.branch.BranchID].epoch == m.branch.Epoch {
+	if own := d.sent[m.branch.BranchID]; own != nil && own.epoch == m.branch.Epoch {
 		delete(d.sent, m.branch.BranchID)
 	}
 }
@@ -152,10 +188,10 @@ func (d *Dispatcher) forget(m *message) {
 // failed has a failure of a message decided on. It is not the end of the world where that
 // fails too: then the lease runs out.
 func (d *Dispatcher) failed(ctx context.Context, m *message, f *execution.Failure) {
-	f.Answer = execution.Answer{Segment: m.branch.Segment, Item: m.branch.Item, Epoch: m.branch.Epoch}
+	f.Answer = m.answer()
 	// What the end of this process broke off is to be sent again by another.
 	ctx = context.WithoutCancel(ctx)
-	err := d.decide(ctx, m.branch.BranchID, func(s *decide.State) (execution.Change, error) {
+	err := d.decide(ctx, m.branch.BranchID, func(ctx context.Context, s *decide.State) (execution.Change, error) {
 		return s.Version.Machine.Failed(s.Execution, s.Branches, *f, s.Evaluator(ctx, nil), s.Now)
 	})
 	if err != nil {
@@ -165,11 +201,11 @@ func (d *Dispatcher) failed(ctx context.Context, m *message, f *execution.Failur
 
 // deliver posts a message to its channel. A connection that breaks says nothing of the
 // step, whose answer comes by itself or not at all; a failure is returned where the
-// channel did not take the event.
-func (d *Dispatcher) deliver(ctx context.Context, m *message) *execution.Failure {
+// channel did not take the event. whole is set where it took it and answered.
+func (d *Dispatcher) deliver(ctx context.Context, m *message) (failure *execution.Failure, whole bool) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.url, bytes.NewReader(m.data))
 	if err != nil {
-		return broken("the address of the channel does not parse")
+		return broken("the address of the channel does not parse"), false
 	}
 	req.Host = m.host
 	d.attributes(req.Header, m)
@@ -178,18 +214,18 @@ func (d *Dispatcher) deliver(ctx context.Context, m *message) *execution.Failure
 		var op *net.OpError
 		switch {
 		case errors.As(err, &op) && op.Op == "dial" && ctx.Err() == nil:
-			return broken("the channel did not accept the connection")
+			return broken("the channel did not accept the connection"), false
 		case errors.Is(context.Cause(ctx), errStopping): // which cancels what the channel does for it
-			return broken("the pipelines service ended while the event was on its way")
+			return broken("the pipelines service ended while the event was on its way"), false
 		}
-		return nil
+		return nil, false
 	}
 	defer res.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<10)) // the connection is used again
 	if res.StatusCode >= 200 && res.StatusCode <= 299 {
-		return nil
+		return nil, true
 	}
-	return broken(fmt.Sprintf("the channel answered with status %d", res.StatusCode))
+	return broken(fmt.Sprintf("the channel answered with status %d", res.StatusCode)), false
 }
 
 // broken is a failure of what is between here and the step.
@@ -203,7 +239,7 @@ func (d *Dispatcher) attributes(h http.Header, m *message) {
 	b, x := m.branch, m.execution
 	for name, value := range m.execution.Headers {
 		if extension := extensionOf(name); extension != "" {
-			h.Set("Ce-"+extension, value)
+			h.Set("Ce-"+extension, encoded(value))
 		}
 	}
 	h.Set("Content-Type", "application/json")
@@ -227,6 +263,20 @@ func (d *Dispatcher) attributes(h http.Header, m *message) {
 		h.Set("Ce-Traceparent", x.Traceparent)
 		h.Set("Traceparent", x.Traceparent)
 	}
+}
+
+// encoded is an attribute's value as a header has it (CloudEvents 1.0.2, HTTP protocol
+// binding, 3.1.3.2).
+func encoded(value string) string {
+	var b strings.Builder
+	for i := range len(value) {
+		if c := value[i]; c <= ' ' || c > '~' || c == '"' || c == '%' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // extensionOf is the extension that carries a header through the channels, which carry

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/modelserveai/modelserve/pipelines/decide"
 	"github.com/modelserveai/modelserve/pipelines/execution"
 	"github.com/modelserveai/modelserve/pipelines/record"
@@ -14,8 +12,8 @@ import (
 
 const (
 	atOnce    = 64                     // rows that are taken at once
-	deciding  = 8                      // decisions at once, beside those of posts
-	notReady  = 500 * time.Millisecond // until a version's objects are asked for again
+	deciding  = 32                     // decisions at once, beside those of posts
+	notYet    = 500 * time.Millisecond // until a row is looked at again whose channel is not there, or whose tenant has too much on its way
 	maxLater  = 4096                   // rows that wait for that
 	storeWait = time.Second            // after the database was away
 	storeTime = 30 * time.Second       // one call of the database
@@ -45,6 +43,7 @@ func (d *Dispatcher) turn(ctx context.Context) time.Duration {
 	}
 	d.mu.Unlock()
 	d.again(ctx)
+	d.look(ctx)
 	for {
 		more, err := d.claim(ctx)
 		if err == nil {
@@ -106,18 +105,26 @@ func (d *Dispatcher) claim(ctx context.Context) (bool, error) {
 	return len(rows) == most, nil
 }
 
-// take goes on with rows that were taken until a time.
+// take goes on with rows that were taken until a time, each in a goroutine of its own. It
+// waits where there are too many of these.
 func (d *Dispatcher) take(ctx context.Context, rows []execution.Branch, until time.Time) {
-	var g errgroup.Group
-	g.SetLimit(deciding)
 	for _, row := range rows {
 		d.metrics.taken(row)
-		g.Go(func() error {
-			d.row(ctx, row, until)
-			return nil
-		})
+		d.aside(ctx, func() { d.row(ctx, row, until) })
 	}
-	_ = g.Wait() // none returns an error
+}
+
+// aside runs something in a goroutine of its own, as soon as there are few enough.
+func (d *Dispatcher) aside(ctx context.Context, run func()) {
+	select {
+	case d.deciding <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	d.work.Go(func() {
+		defer func() { <-d.deciding }()
+		run()
+	})
 }
 
 // row goes on with one row. What cannot be done now is done when the row comes again.
@@ -129,7 +136,7 @@ func (d *Dispatcher) row(ctx context.Context, row execution.Branch, until time.T
 	case execution.Send:
 		err = d.send(ctx, row, until)
 	case execution.Lease:
-		err = d.decide(ctx, row.BranchID, func(s *decide.State) (execution.Change, error) {
+		err = d.decide(ctx, row.BranchID, func(ctx context.Context, s *decide.State) (execution.Change, error) {
 			b, ok := s.Branch(row.BranchID)
 			if !ok {
 				return execution.Change{}, nil
@@ -137,7 +144,7 @@ func (d *Dispatcher) row(ctx context.Context, row execution.Branch, until time.T
 			return s.Version.Machine.Expired(s.Execution, s.Branches, b, s.Evaluator(ctx, nil), s.Now)
 		})
 	case execution.End:
-		err = d.decide(ctx, row.BranchID, func(s *decide.State) (execution.Change, error) {
+		err = d.decide(ctx, row.BranchID, func(_ context.Context, s *decide.State) (execution.Change, error) {
 			return s.Version.Machine.TimeOut(s.Execution, s.Branches, s.Now), nil
 		})
 	}
@@ -146,10 +153,11 @@ func (d *Dispatcher) row(ctx context.Context, row execution.Branch, until time.T
 	}
 }
 
-func (d *Dispatcher) decide(ctx context.Context, cause execution.BranchID, do func(*decide.State) (execution.Change, error)) error {
+// decide decides within a bound of time, which do's context has too.
+func (d *Dispatcher) decide(ctx context.Context, cause execution.BranchID, do func(context.Context, *decide.State) (execution.Change, error)) error {
 	calling, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	return d.Decider.Decide(calling, cause, do)
+	return d.Decider.Decide(calling, cause, func(s *decide.State) (execution.Change, error) { return do(calling, s) })
 }
 
 // admit begins executions that may, as many as there is room for, and reports whether
@@ -173,9 +181,9 @@ func (d *Dispatcher) admit(ctx context.Context) (bool, error) {
 // begin begins an execution, once the channels of its first segments are there.
 func (d *Dispatcher) begin(ctx context.Context, row execution.Branch, until time.Time) error {
 	var waits error
-	err := d.decide(ctx, row.BranchID, func(s *decide.State) (execution.Change, error) {
+	err := d.decide(ctx, row.BranchID, func(ctx context.Context, s *decide.State) (execution.Change, error) {
 		if waits = d.ready(ctx, s); waits != nil {
-			return execution.Change{}, nil
+			return execution.Change{}, nil //nolint:nilerr // it is asked again
 		}
 		return s.Version.Machine.Begin(s.Execution, s.Branches, s.Evaluator(ctx, nil), s.Now)
 	})
@@ -206,7 +214,7 @@ func (d *Dispatcher) first(ctx context.Context, s *decide.State, segment, step i
 func (d *Dispatcher) postpone(row execution.Branch, until time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if at := time.Now().Add(notReady); at.Before(until) && len(d.later) < maxLater {
+	if at := time.Now().Add(notYet); at.Before(until) && len(d.later) < maxLater {
 		d.later = append(d.later, later{row, at, until})
 	}
 }
@@ -227,6 +235,48 @@ func (d *Dispatcher) again(ctx context.Context) {
 	d.later = left
 	d.mu.Unlock()
 	for _, l := range due {
-		d.row(ctx, l.row, l.until)
+		d.aside(ctx, func() { d.row(ctx, l.row, l.until) })
+	}
+}
+
+// Noticed reports that an execution may have changed in another replica: where it has
+// ended, what is on its way for it here is cut off. It waits for nothing.
+func (d *Dispatcher) Noticed(id string) {
+	d.mu.Lock()
+	ours := false
+	for branch := range d.sent {
+		ours = ours || branch.Execution == id
+	}
+	if ours {
+		d.noticed[id] = true
+	}
+	d.mu.Unlock()
+	if ours {
+		d.Wake()
+	}
+}
+
+// look looks at the executions that were noticed.
+func (d *Dispatcher) look(ctx context.Context) {
+	d.mu.Lock()
+	noticed := d.noticed
+	d.noticed = map[string]bool{}
+	d.mu.Unlock()
+	for id := range noticed {
+		d.aside(ctx, func() {
+			calling, cancel := context.WithTimeout(ctx, storeTime)
+			defer cancel()
+			loaded, err := d.Store.Load(calling, id)
+			if err != nil || !loaded.Execution.Status.Ended() {
+				return
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			for branch, sending := range d.sent {
+				if branch.Execution == id {
+					sending.cancel(errOver)
+				}
+			}
+		})
 	}
 }

@@ -45,6 +45,7 @@ type Hub struct {
 	notices Notices
 	logger  *slog.Logger
 	changes chan string
+	noticed func(execution string)
 
 	mu      sync.Mutex
 	waiting map[string]map[*Watch]struct{} // by execution
@@ -57,9 +58,13 @@ type Hub struct {
 func New(cfg Config, notices Notices, logger *slog.Logger) *Hub {
 	return &Hub{
 		cfg: cfg, notices: notices, logger: logger, changes: make(chan string, queued),
-		waiting: map[string]map[*Watch]struct{}{}, tenants: map[string]int{},
+		waiting: map[string]map[*Watch]struct{}{}, tenants: map[string]int{}, noticed: func(string) {},
 	}
 }
+
+// OnNotice has do called for each change that a replica publishes, this one too. It must
+// not wait. It is for before Run.
+func (h *Hub) OnNotice(do func(execution string)) { h.noticed = do }
 
 // Run carries notices until ctx ends. Without it the Hub works by its own process'
 // changes and the poll.
@@ -77,7 +82,10 @@ func (h *Hub) Run(ctx context.Context) {
 func (h *Hub) receive(ctx context.Context) {
 	failing := false
 	for ctx.Err() == nil {
-		err := h.notices.Receive(ctx, h.wake)
+		err := h.notices.Receive(ctx, func(execution string) {
+			h.wake(execution)
+			h.noticed(execution)
+		})
 		if ctx.Err() != nil {
 			return
 		}
@@ -216,7 +224,7 @@ func (h *Hub) Await(ctx context.Context, tenant, execution string, ask func(cont
 			return done, err
 		}
 		if w.Wait(ctx) != nil {
-			return false, nil //nolint:nilerr // the time to wait is over, which is an answer
+			return false, nil
 		}
 	}
 }

@@ -169,14 +169,15 @@ func (r *Receiver) read(w http.ResponseWriter, q *http.Request) (*arrival, error
 	data, err := io.ReadAll(http.MaxBytesReader(w, q.Body, envelope.MaxEnvelope))
 	if err != nil {
 		a.damage = fmt.Errorf("read the event's data: %w", err)
-		return a, nil //nolint:nilerr // what came is decided on
-	}
-	if a.damage = envelope.CheckStamp(data, extension(q.Header, envelope.DataLength), extension(q.Header, envelope.DataSHA256)); a.damage != nil {
 		return a, nil
 	}
-	if a.envelope, a.damage = envelope.Parse(data); a.damage != nil {
+	a.damage = envelope.CheckStamp(data, extension(q.Header, envelope.DataLength), extension(q.Header, envelope.DataSHA256))
+	if a.damage == nil {
+		a.envelope, a.damage = envelope.Parse(data)
+	}
+	if a.damage != nil {
 		a.envelope = nil
-		return a, nil
+		return a, nil //nolint:nilerr // that it is damaged is decided on
 	}
 	for name, v := range a.envelope.Steps {
 		if v.Claim != nil && !v.Claim.Is(t.Tenant, t.Execution) {
@@ -224,7 +225,7 @@ var errDropped = errors.New("too many taps wait")
 // tap takes what passes between two steps: it is recorded later, or not at all.
 func (r *Receiver) tap(_ context.Context, a *arrival) error {
 	if a.damage != nil {
-		return nil // the next step says so
+		return nil //nolint:nilerr // the next step says so
 	}
 	select {
 	case r.taps <- *a:

@@ -8,7 +8,6 @@ package service
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -97,6 +96,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.live.OnNotice(s.dispatch.Noticed)
 	s.decider.OnSaved(func(_ context.Context, saved *decide.Saved) {
 		if len(saved.Change.Events) > 0 {
 			s.live.Changed(saved.Execution.ID)
@@ -151,22 +151,4 @@ func (s *Service) Live() *live.Hub { return s.live }
 func (s *Service) Accepted(execution string) {
 	s.live.Changed(execution)
 	s.dispatch.Wake()
-}
-
-// Erase removes the payloads of a tenant's execution that has ended. Errors are those of
-// record.Executions' Delete.
-func (s *Service) Erase(ctx context.Context, store record.Executions, tenant, id string) error {
-	loaded, err := store.Load(ctx, id)
-	switch {
-	case err != nil:
-		return err
-	case loaded.Execution.Tenant != tenant:
-		return record.ErrNotFound
-	case !loaded.Execution.Status.Ended():
-		return record.ErrInUse
-	}
-	if err := s.values.Erase(ctx, tenant, id); err != nil && !errors.Is(err, values.ErrMissing) {
-		return err
-	}
-	return store.Delete(ctx, tenant, id)
 }

@@ -1,0 +1,102 @@
+package dispatch
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// offered runs posts whose work ends when it is let.
+type offered struct {
+	*posts
+
+	began []string
+	ends  map[string]chan struct{}
+	freed int
+}
+
+func newOffered(most, perTenant int) *offered {
+	o := &offered{ends: map[string]chan struct{}{}}
+	o.posts = newPosts(most, perTenant, func(run func()) { go run() }, func() { o.freed++ })
+	return o
+}
+
+func (o *offered) put(name string, until time.Duration) bool {
+	end := make(chan struct{})
+	o.ends[name] = end
+	ok := o.offer(name[:1], time.Now().Add(until), func() {
+		o.began = append(o.began, name)
+		<-end
+	})
+	synctest.Wait()
+	return ok
+}
+
+func (o *offered) end(name string) {
+	close(o.ends[name])
+	synctest.Wait()
+}
+
+func (o *offered) take() []string {
+	began := o.began
+	o.began = nil
+	return began
+}
+
+func TestTenantsHaveTheirShareAndTurn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffered(4, 2)
+		for i, ok := range []bool{true, true, true, true, false} {
+			if got := o.put(fmt.Sprintf("a%d", i+1), time.Hour); got != ok {
+				t.Errorf("a%d: %v", i+1, got)
+			}
+		}
+		began := func(want ...string) {
+			t.Helper()
+			if diff := cmp.Diff(want, o.take()); diff != "" {
+				t.Errorf("began (-want +got):\n%s", diff)
+			}
+		}
+		began("a1", "a2")
+		if used, queued := o.counts(); used != 2 || queued != 2 || o.room() != 0 {
+			t.Errorf("%d used, %d queued, room for %d", used, queued, o.room())
+		}
+		o.put("b1", time.Hour)
+		o.put("b2", time.Hour)
+		o.put("b3", time.Minute)
+		o.put("c1", time.Hour)
+		began("b1", "b2")
+		o.end("a1")
+		began("a3")
+		time.Sleep(2 * time.Minute)
+		o.end("b1") // b3 is somebody else's by now
+		began("c1")
+		o.end("c1")
+		o.end("b2")
+		began()
+		o.end("a2")
+		began("a4")
+		o.close()
+		if o.put("d1", time.Hour) || o.room() != 0 {
+			t.Error("something began after the end")
+		}
+		waited := make(chan struct{})
+		go func() { o.wait(); close(waited) }()
+		synctest.Wait()
+		select {
+		case <-waited:
+			t.Error("it ended with work to do")
+		default:
+		}
+		o.end("a3")
+		o.end("a4")
+		<-waited
+		if o.freed != 7 || len(o.tenants) != 0 {
+			t.Errorf("%d places were freed; %d tenants are left", o.freed, len(o.tenants))
+		}
+	})
+}
