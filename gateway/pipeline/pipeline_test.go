@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -218,6 +219,62 @@ func TestEveryOperationNeedsItsPermission(t *testing.T) {
 					t.Errorf("%s %s: %+v", op.method, op.path, e)
 				}
 			}
+		}
+	}
+}
+
+const twoFunctions = `
+apiVersion: modelserve.dev/v1
+kind: Pipeline
+metadata: {name: read-document}
+spec:
+  steps:
+    - {name: first, function: text-detect, input: input}
+    - {name: second, function: %s, input: steps.first}
+`
+
+// TestRegisteringIsDecidedHere holds that nothing comes to the service of a definition
+// whose author may not call its functions, or that is faulty, and that who may not call a
+// function does not learn whether there is one.
+func TestRegisteringIsDecidedHere(t *testing.T) {
+	t.Parallel()
+	good := fmt.Sprintf(twoFunctions, "text-orient")
+	for name, tc := range map[string]struct {
+		holds []auth.Permission
+		text  string
+		code  problem.Code
+		says  string
+	}{
+		"a deployer":               {roles["deployer"], good, "", ""},
+		"of these functions":       {[]auth.Permission{auth.PipelinesWrite, "infer:text-*"}, good, "", ""},
+		"as JSON":                  {roles["deployer"], `{"apiVersion":"modelserve.dev/v1","kind":"Pipeline","metadata":{"name":"read-document"},"spec":{"steps":[{"name":"a","function":"b"}]}}`, "", ""},
+		"without pipelines:write":  {[]auth.Permission{auth.InferAll, auth.PipelinesRead}, good, problem.PermissionDenied, "pipelines:write"},
+		"without one function":     {[]auth.Permission{auth.PipelinesWrite, auth.Infer("text-detect")}, good, problem.PermissionDenied, "infer:text-orient"},
+		"none that there is":       {roles["deployer"], fmt.Sprintf(twoFunctions, "nope"), problem.InvalidArgument, "spec.steps[1].function"},
+		"none, and no right to it": {[]auth.Permission{auth.PipelinesWrite, auth.Infer("text-detect")}, fmt.Sprintf(twoFunctions, "nope"), problem.PermissionDenied, "infer:nope"},
+		"no definition":            {roles["deployer"], "kind: Pipeline\nspec: {}\n", problem.InvalidArgument, "line 2"},
+		"no YAML":                  {roles["deployer"], "{", problem.InvalidArgument, "errors"},
+		"nothing":                  {roles["deployer"], "", problem.InvalidArgument, "errors"},
+		"too much":                 {roles["deployer"], strings.Repeat("#", 300<<10), problem.PayloadTooLarge, ""},
+	} {
+		s := newStand(t, tc.holds...)
+		s.service = func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "/v1/pipelines/read-document/versions/1")
+			w.WriteHeader(http.StatusCreated)
+		}
+		got := s.do(t.Context(), "POST", "/v1/pipelines", tc.text, http.Header{"Content-Type": {"application/yaml"}})
+		if tc.code == "" {
+			if got.Code != http.StatusCreated || len(s.bodies) != 1 || s.bodies[0] != tc.text {
+				t.Errorf("%s: %d %s", name, got.Code, got.Body)
+				continue
+			}
+			if e := s.entries[0]; e.Action != "pipeline.apply" || e.Resource != "pipeline:read-document" || e.Reason != "/v1/pipelines/read-document/versions/1" {
+				t.Errorf("%s: %+v", name, e)
+			}
+			continue
+		}
+		if got.Code != tc.code.Row().Status || !strings.Contains(got.Body.String(), string(tc.code)) || !strings.Contains(got.Body.String(), tc.says) || len(s.asked) > 0 {
+			t.Errorf("%s: %d %s", name, got.Code, got.Body)
 		}
 	}
 }
