@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -73,9 +74,11 @@ func TestValues(t *testing.T) {
 		`[1, 2, 3].filter(x, x > 1).exists(x, x == 2) && [].all(x, false)`: `true`,
 		`[[1, 2], [3]].map(x, x.map(y, y + 1))`:                            `[[2,3],[4]]`,
 		`input.n > 2 ? "many" : "few"`:                                     `"many"`,
-		`"n" in input && 2 in [1, 2]`:                                      `true`,
-		`input.map(k, k).size()`:                                           `7`,
-		`string(input.n) + "°"`:                                            `"3°"`,
+		`[input == {"a": 1}, {"a": 1} == item, event == {"type": "a.b"}, {"type": "a.b"} == event, event == event, event != input]`: `[false,false,true,true,true,true]`,
+		`["type" in event, "x" in event, 1 in event, event["type"], type(event) == map, size(event)]`:                               `[true,false,false,"a.b",true,1]`,
+		`"n" in input && 2 in [1, 2]`: `true`,
+		`input.map(k, k).size()`:      `7`,
+		`string(input.n) + "°"`:       `"3°"`,
 	} {
 		got, err := compile(t, text, expr.Limits{}).Evaluate(t.Context(), values())
 		if err != nil || string(got) != want {
@@ -205,7 +208,7 @@ func TestLimits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
-			e := compile(t, text, expr.Limits{Size: 1 << 20})
+			e := compile(t, text, expr.Limits{Cost: 100_000, Size: 1 << 20})
 			_, err := e.Evaluate(t.Context(), expr.Values{Input: input})
 			if !errors.Is(err, expr.ErrLimit) {
 				t.Errorf("got %v after %v, want ErrLimit", err, time.Since(began))
@@ -311,4 +314,26 @@ func compileEcho(c *expr.Compiler) *expr.Expression {
 		panic(fmt.Sprint(err))
 	}
 	return e
+}
+
+// What stands for JSON while an expression reads it takes no more than what callers
+// charge for it.
+//
+//nolint:paralleltest // it counts what the process allocates
+func TestMemoryOfValues(t *testing.T) {
+	const n, value, text = 20_000, 128, 4 // runtime/serve charges so
+	e := compile(t, `size(input)`, expr.Limits{})
+	for name, one := range map[string]string{"empty lists": `[],`, "empty objects": `{},`, "small objects": `{"a":1},`, "numbers": `1.5,`, "points": `[1,2],`, "boxes": `{"score":0.5,"polygon":[[1,2],[3,4]]},`} {
+		input := json.RawMessage("[" + strings.Repeat(one, n-1) + strings.TrimSuffix(one, ",") + "]")
+		charged := text*len(input) + value*(strings.Count(string(input), ",")+strings.Count(string(input), "[")+strings.Count(string(input), "{")+1)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := e.Evaluate(t.Context(), expr.Values{Input: input}); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		if took := int(after.TotalAlloc - before.TotalAlloc); took > charged*3/2 { // garbage is counted with it
+			t.Errorf("%s take %d bytes, and %d are charged", name, took, charged)
+		}
+	}
 }

@@ -86,19 +86,20 @@ func (d *decoder) next(depth int) (ref.Val, error) {
 		_, err := d.ReadToken()
 		return newList(elements), err
 	default:
-		members := map[ref.Val]ref.Val{}
+		members := []member{}
 		for d.PeekKind() != '}' {
 			name, err := d.ReadToken()
 			if err != nil {
 				return nil, err
 			}
-			key := types.String(name.String())
-			if members[key], err = d.next(depth + 1); err != nil {
+			m := member{name: name.String()}
+			if m.value, err = d.next(depth + 1); err != nil {
 				return nil, err
 			}
+			members = append(members, m)
 		}
 		_, err := d.ReadToken()
-		return newMapping(types.NewRefValMap(types.DefaultTypeAdapter, members)), err
+		return newObject(members), err
 	}
 }
 

@@ -21,7 +21,7 @@ type list struct {
 	weight int
 }
 
-// mapping is an object that knows its weight.
+// mapping is an object that an expression made, and that knows its weight.
 type mapping struct {
 	traits.Mapper
 	weight int
@@ -63,6 +63,8 @@ func weightOf(value ref.Val) int {
 	case *list:
 		return v.weight
 	case *mapping:
+		return v.weight
+	case *object:
 		return v.weight
 	case *bag: // is looked at once it is a list
 		return 1
