@@ -31,7 +31,7 @@ func settle() {
 
 // kept runs a test with a cluster in which the objects of version one are ready.
 func kept(t *testing.T, config knative.Config, test func(t *testing.T, c *cluster)) {
-	t.Parallel()
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, config)
 		defer c.run()()
@@ -98,6 +98,7 @@ func TestObjectsAreMadeAndBecomeReady(t *testing.T) {
 }
 
 func TestAVersionIsMadeWhenItIsWanted(t *testing.T) {
+	t.Parallel()
 	kept(t, knative.Config{Interval: time.Hour}, func(t *testing.T, c *cluster) {
 		two := one()
 		two.Number = 2
@@ -115,6 +116,7 @@ func TestAVersionIsMadeWhenItIsWanted(t *testing.T) {
 // TestWhatIsChangedIsPutBack holds that nobody's edit of an object stays, whether it
 // changes a field of ours or adds one.
 func TestWhatIsChangedIsPutBack(t *testing.T) {
+	t.Parallel()
 	for what, change := range map[string]func(o map[string]any){
 		"a step elsewhere": func(o map[string]any) {
 			steps, _, _ := unstructured.NestedSlice(o, "spec", "steps")
@@ -129,6 +131,7 @@ func TestWhatIsChangedIsPutBack(t *testing.T) {
 		"no annotations": func(o map[string]any) { unstructured.RemoveNestedField(o, "metadata", "annotations") },
 	} {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			kept(t, knative.Config{}, func(t *testing.T, c *cluster) {
 				before := c.get("Sequence", name(0))
 				c.edit("Sequence", name(0), change)
@@ -151,6 +154,7 @@ func TestWhatIsChangedIsPutBack(t *testing.T) {
 }
 
 func TestWhatOthersAddToMetadataStays(t *testing.T) {
+	t.Parallel()
 	kept(t, knative.Config{}, func(t *testing.T, c *cluster) {
 		c.edit("Sequence", name(0), func(o map[string]any) {
 			_ = unstructured.SetNestedField(o, "b", "metadata", "annotations", "a")
@@ -163,6 +167,7 @@ func TestWhatOthersAddToMetadataStays(t *testing.T) {
 }
 
 func TestWhatIsDeletedIsPutBack(t *testing.T) {
+	t.Parallel()
 	kept(t, knative.Config{}, func(t *testing.T, c *cluster) {
 		c.remove("Sequence", name(0))
 		c.remove("Subscription", name(2)+"-tap-1")
@@ -184,6 +189,7 @@ func TestWhatIsDeletedIsPutBack(t *testing.T) {
 // TestWhoGoesOnChangingIsNotFought holds that an object that somebody else changes again
 // and again is put back ever less often.
 func TestWhoGoesOnChangingIsNotFought(t *testing.T) {
+	t.Parallel()
 	kept(t, knative.Config{}, func(t *testing.T, c *cluster) {
 		before := c.client.Applied()
 		for range 600 {
@@ -204,6 +210,7 @@ func TestWhoGoesOnChangingIsNotFought(t *testing.T) {
 }
 
 func TestWhatNobodyWantsIsRemoved(t *testing.T) {
+	t.Parallel()
 	kept(t, knative.Config{}, func(t *testing.T, c *cluster) {
 		others := &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "flows.knative.dev/v1", "kind": "Sequence", "metadata": map[string]any{"name": "others", "namespace": "models"},
@@ -237,6 +244,7 @@ func TestWhatNobodyWantsIsRemoved(t *testing.T) {
 // TestWhatIsWantedAgainStays holds that a version that is wanted again before its grace
 // is over loses nothing.
 func TestWhatIsWantedAgainStays(t *testing.T) {
+	t.Parallel()
 	kept(t, knative.Config{}, func(t *testing.T, c *cluster) {
 		for range 10 {
 			c.versions.set(map[knative.Version]string{}, nil)
@@ -253,6 +261,7 @@ func TestWhatIsWantedAgainStays(t *testing.T) {
 // TestAnotherDefinitionIsMadeAnew holds that an object of another definition under the
 // same name is deleted first: Knative does not carry out every change of one.
 func TestAnotherDefinitionIsMadeAnew(t *testing.T) {
+	t.Parallel()
 	kept(t, knative.Config{}, func(t *testing.T, c *cluster) {
 		c.versions.set(map[knative.Version]string{one(): "sha256:2"}, nil)
 		time.Sleep(20 * time.Second)
@@ -268,6 +277,7 @@ func TestAnotherDefinitionIsMadeAnew(t *testing.T) {
 // TestAVersionThatCannotBeMade holds that it has its reason, keeps what there is of it,
 // and keeps no other from being made.
 func TestAVersionThatCannotBeMade(t *testing.T) {
+	t.Parallel()
 	kept(t, knative.Config{}, func(t *testing.T, c *cluster) {
 		two := one()
 		two.Number = 2
@@ -334,6 +344,7 @@ func TestTheAPIServerRefuses(t *testing.T) {
 }
 
 func TestAddresses(t *testing.T) {
+	t.Parallel()
 	const host = "-kn-sequence-2-kn-channel.models.svc."
 	for what, tc := range map[string]struct {
 		config    knative.Config
@@ -348,6 +359,7 @@ func TestAddresses(t *testing.T) {
 		"by one entrance":       {knative.Config{Ingress: "http://10.0.0.1/"}, "", "http://10.0.0.1/", "SEQUENCE" + host + "cluster.local"},
 	} {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			kept(t, tc.config, func(t *testing.T, c *cluster) {
 				with := func(text string) string { return strings.ReplaceAll(text, "SEQUENCE", name(0)) }
 				c.edit("Sequence", name(0), func(o map[string]any) {

@@ -70,7 +70,7 @@ func Main() {
 
 // around is what the process stands on, where a test has another than a cluster's.
 type around struct {
-	listening func(net.Addr)    // gets the address
+	listening func(net.Addr) // gets the address
 	cluster   knative.Client // in place of the cluster that the configuration names
 }
 

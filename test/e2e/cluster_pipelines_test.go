@@ -68,7 +68,9 @@ func TestClusterPipelines(t *testing.T) {
 	t.Run("its objects are held", func(t *testing.T) { objectsAreHeld(t, p) })
 	t.Run("channels take nothing without a ticket", func(t *testing.T) { noTicket(t, p) })
 	t.Run("its service ends", func(t *testing.T) { processesEnd(t, p, "default", "app.kubernetes.io/name=modelserve-pipelines") })
-	t.Run("the channels end", func(t *testing.T) { processesEnd(t, p, "knative-eventing", "messaging.knative.dev/channel=in-memory-channel,messaging.knative.dev/role=dispatcher") })
+	t.Run("the channels end", func(t *testing.T) {
+		processesEnd(t, p, "knative-eventing", "messaging.knative.dev/channel=in-memory-channel,messaging.knative.dev/role=dispatcher")
+	})
 	t.Run("a function ends", func(t *testing.T) { processesEnd(t, p, "default", "serving.knative.dev/service=text-recognize") })
 	t.Run("a version that nothing needs", func(t *testing.T) { oldVersionGoes(t, p) })
 }
