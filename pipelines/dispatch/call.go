@@ -38,13 +38,9 @@ func (d *Dispatcher) call(ctx context.Context, m *message) {
 	answer := m.answer()
 	answer.Values = map[string]envelope.Value{m.step: value}
 	answer.Records = []envelope.Record{{Step: m.step, Epoch: m.branch.Epoch, StartedAt: began, FinishedAt: time.Now().UTC(), Size: size}}
-	ctx = context.WithoutCancel(ctx)
-	err := d.decide(ctx, m.branch.BranchID, func(ctx context.Context, s *decide.State) (execution.Change, error) {
+	d.insist(ctx, m, func(ctx context.Context, s *decide.State) (execution.Change, error) {
 		return s.Version.Machine.Answered(s.Execution, s.Branches, answer, s.Evaluator(ctx, &answer), s.Now)
 	})
-	if err != nil {
-		d.trouble(ctx, "an answer was not recorded; its lease runs out instead", err)
-	}
 }
 
 // ask calls the URL, and keeps what it answers.

@@ -55,6 +55,7 @@ func (d *Dispatcher) post(ctx context.Context, row execution.Branch, until time.
 		return
 	case err != nil:
 		d.trouble(ctx, "an event of an execution could not be prepared; it comes again", err)
+		d.postpone(row, until)
 		return
 	case waits:
 		d.postpone(row, until)
@@ -153,15 +154,12 @@ func (d *Dispatcher) register(m *message, cancel context.CancelCauseFunc) {
 func (d *Dispatcher) silent(ctx context.Context, m *message) {
 	f := broken("an answer on the way was no event, or could not be recorded")
 	f.Answer = m.answer()
-	err := d.decide(ctx, m.branch.BranchID, func(ctx context.Context, s *decide.State) (execution.Change, error) {
+	d.insist(ctx, m, func(ctx context.Context, s *decide.State) (execution.Change, error) {
 		if b, ok := s.Branch(m.branch.BranchID); !ok || b.What != execution.Lease || b.Epoch != m.branch.Epoch {
 			return execution.Change{}, nil
 		}
 		return s.Version.Machine.Failed(s.Execution, s.Branches, *f, s.Evaluator(ctx, nil), s.Now)
 	})
-	if err != nil {
-		d.trouble(ctx, "an event that came to nothing was not noted; its lease runs out instead", err)
-	}
 }
 
 // answer is an answer of a message, without values.
@@ -185,17 +183,34 @@ func (d *Dispatcher) forget(m *message) {
 	}
 }
 
-// failed has a failure of a message decided on. It is not the end of the world where that
-// fails too: then the lease runs out.
+// failed has a failure of a message decided on.
 func (d *Dispatcher) failed(ctx context.Context, m *message, f *execution.Failure) {
 	f.Answer = m.answer()
-	// What the end of this process broke off is to be sent again by another.
-	ctx = context.WithoutCancel(ctx)
-	err := d.decide(ctx, m.branch.BranchID, func(ctx context.Context, s *decide.State) (execution.Change, error) {
+	d.insist(ctx, m, func(ctx context.Context, s *decide.State) (execution.Change, error) {
 		return s.Version.Machine.Failed(s.Execution, s.Branches, *f, s.Evaluator(ctx, nil), s.Now)
 	})
-	if err != nil {
-		d.trouble(ctx, "a failure was not recorded; its lease runs out instead", err)
+}
+
+// insist has what came of a message decided on, again and again while the database is
+// away. It is not the end of the world where that fails: then the lease runs out. What
+// the end of this process broke off is decided on as well, to be sent by another.
+func (d *Dispatcher) insist(ctx context.Context, m *message, do func(context.Context, *decide.State) (execution.Change, error)) {
+	within := time.NewTimer(m.left)
+	defer within.Stop()
+	for {
+		err := d.decide(context.WithoutCancel(ctx), m.branch.BranchID, do)
+		switch {
+		case err == nil || errors.Is(err, record.ErrNotFound):
+			return
+		case !errors.Is(err, record.ErrUnavailable) || errors.Is(context.Cause(ctx), errStopping):
+			d.trouble(ctx, "what came of an event was not recorded; its lease runs out instead", err)
+			return
+		}
+		select {
+		case <-within.C:
+			return
+		case <-time.After(storeWait):
+		}
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 const (
 	atOnce    = 64                     // rows that are taken at once
 	deciding  = 32                     // decisions at once, beside those of posts
-	notYet    = 500 * time.Millisecond // until a row is looked at again whose channel is not there, or whose tenant has too much on its way
+	notYet    = 500 * time.Millisecond // until a row is looked at again that could not be gone on with
 	maxLater  = 4096                   // rows that wait for that
 	storeWait = time.Second            // after the database was away
 	storeTime = 30 * time.Second       // one call of the database
@@ -150,6 +150,7 @@ func (d *Dispatcher) row(ctx context.Context, row execution.Branch, until time.T
 	}
 	if err != nil && !errors.Is(err, record.ErrNotFound) {
 		d.trouble(ctx, "what is due of an execution could not be done; it comes again", err)
+		d.postpone(row, until)
 	}
 }
 

@@ -161,8 +161,11 @@ func TestReplicasWakeEachOther(t *testing.T) {
 		work.Go(func() { other.Run(ctx) })
 		w := watch(t, other, "acme", "a")
 		time.Sleep(10500 * time.Millisecond)
-		if n.tries > 22 {
-			t.Errorf("tried %d times in ten seconds", n.tries)
+		n.mu.Lock()
+		tries := n.tries
+		n.mu.Unlock()
+		if tries > 22 {
+			t.Errorf("tried %d times in ten seconds", tries)
 		}
 		one.Changed("a")
 		if took := waited(t, w); took != time.Second {

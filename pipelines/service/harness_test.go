@@ -53,6 +53,7 @@ type platform struct {
 	functions *functions
 	hub       *channel.Hub
 	store     record.Store
+	channels  dispatch.Channels
 	seen      *sinks
 	registry  *prometheus.Registry // of the service that runs now
 
@@ -120,6 +121,7 @@ func newPlatform(t *testing.T) *platform {
 		t.Fatal(err)
 	}
 	p := &platform{t: t, path: filepath.Join(dir, "pipelines.db"), objects: valuestest.New(), signer: ticket.NewSigner(key)}
+	p.channels = p
 	p.seen = &sinks{p: p}
 	p.seen.came.L = &p.seen.mu
 	p.functions = &functions{p: p, servers: map[string]http.Handler{}}
@@ -160,7 +162,7 @@ func (p *platform) run(cfg service.Config) {
 	cfg.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	p.registry = prometheus.NewRegistry()
 	s, err := service.New(cfg, service.Deps{
-		Store: p.store, Objects: p.objects, Bucket: bucket, Channels: p, Signer: p.signer, Tickets: p.signer.Verifier(),
+		Store: p.store, Objects: p.objects, Bucket: bucket, Channels: p.channels, Signer: p.signer, Tickets: p.signer.Verifier(),
 		Registry: p.registry, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
