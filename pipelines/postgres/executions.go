@@ -140,7 +140,7 @@ func (s *Store) Save(ctx context.Context, x *execution.Execution, change *execut
 	if err != nil {
 		return s.failed(ctx, "save execution "+x.ID, err)
 	}
-	x.Revision++
+	x.Revision = rows.Next
 	return nil
 }
 
@@ -154,7 +154,7 @@ func (s *Store) notSaved(ctx context.Context, id string) error {
 
 func saveParams(c *stored.Change) db.SaveParams {
 	p := db.SaveParams{
-		ID: c.Row.ID, Revision: c.Row.Revision, Status: c.Row.Status, Outcome: c.Row.Outcome, StartedAt: c.Row.StartedAt, FinishedAt: c.Row.FinishedAt,
+		ID: c.Row.ID, Revision: c.Row.Revision, Next: c.Next, Status: c.Row.Status, Outcome: c.Row.Outcome, StartedAt: c.Row.StartedAt, FinishedAt: c.Row.FinishedAt,
 		Deadline: c.Row.Deadline, Error: c.Row.Error, State: c.Row.State, Output: c.Row.Output, OutputClaim: c.Row.OutputClaim,
 	}
 	for _, d := range c.Due {

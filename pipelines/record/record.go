@@ -68,8 +68,8 @@ type Executions interface {
 	Values(ctx context.Context, id string, steps []string) ([]execution.StepValue, error)
 
 	// Save stores a changed execution and what changes with it: all, or nothing. It
-	// returns ErrConflict where the row has another Revision than x, and else raises
-	// x.Revision. Input, Event, Headers, Labels, Created and what names the execution
+	// returns ErrConflict where the row has another Revision than x, and else sets
+	// x.Revision anew. Input, Event, Headers, Labels, Created and what names the execution
 	// are never changed. It is durable when it returns where it ends the execution or
 	// keeps outputs or a dead letter; what else it stores may be lost in a crash of the
 	// database's machine, and comes again.

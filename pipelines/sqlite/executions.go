@@ -173,7 +173,7 @@ func (s *Store) Save(ctx context.Context, x *execution.Execution, change *execut
 	err = s.write(ctx, "save execution "+x.ID, !rows.Durable, func(q *db.Queries, now int64) error {
 		row := &rows.Row
 		n, err := q.SaveExecution(ctx, db.SaveExecutionParams{
-			ID: row.ID, Revision: row.Revision, Status: row.Status, Outcome: row.Outcome, StartedAt: row.StartedAt, FinishedAt: row.FinishedAt,
+			ID: row.ID, Revision: row.Revision, Next: rows.Next, Status: row.Status, Outcome: row.Outcome, StartedAt: row.StartedAt, FinishedAt: row.FinishedAt,
 			Deadline: row.Deadline, Now: now, Error: row.Error, State: row.State, Output: row.Output, OutputClaim: row.OutputClaim,
 		})
 		if err != nil {
@@ -193,7 +193,7 @@ func (s *Store) Save(ctx context.Context, x *execution.Execution, change *execut
 	if err != nil {
 		return err
 	}
-	x.Revision++
+	x.Revision = rows.Next
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package stored
 
 import (
+	"math/rand/v2"
+
 	"github.com/modelserveai/modelserve/pipelines/execution"
 	"github.com/modelserveai/modelserve/pipelines/record"
 )
@@ -8,6 +10,7 @@ import (
 // Change is what a commit makes of an execution's row, and of others.
 type Change struct {
 	Row     Execution // what changes of it; and ID, and the Revision that it is of
+	Next    int64     // the row's Revision from now on
 	Due     []Due
 	Removed []execution.BranchID // where the execution has ended, all are
 	Outputs []Output
@@ -18,6 +21,17 @@ type Change struct {
 	// Durable reports whether it must outlive a crash of the database's machine. What
 	// else is lost comes again.
 	Durable bool
+}
+
+// next is a revision that the row never had. A crash of the database takes back commits
+// that were not durable, and a count would come to their numbers again: whoever had
+// loaded one of them would write over what came since.
+func next(revision int64) int64 {
+	for {
+		if r := rand.Int64(); r > 1 && r != revision {
+			return r
+		}
+	}
 }
 
 // ChangeOf are the rows of a change.
@@ -32,6 +46,7 @@ func ChangeOf(x *execution.Execution, c *execution.Change) (*Change, error) {
 			StartedAt: Millis(x.Started), FinishedAt: Millis(x.Finished), Deadline: Millis(x.Deadline),
 			Error: problemText(x.Error), State: string(state), Output: []byte{},
 		},
+		Next:    next(x.Revision),
 		Durable: x.Status.Ended() || len(c.Values) > 0 || c.Dead != nil,
 	}
 	if x.Output != nil {

@@ -588,19 +588,19 @@ func (q *Queries) OutputsOf(ctx context.Context, arg OutputsOfParams) ([]Output,
 const save = `-- name: Save :one
 WITH saved AS (
   UPDATE executions SET
-    status = $1::text, outcome = $2::text, revision = revision + 1,
-    started_at = $3::bigint, finished_at = $4::bigint, deadline = $5::bigint,
+    status = $1::text, outcome = $2::text, revision = $3::bigint,
+    started_at = $4::bigint, finished_at = $5::bigint, deadline = $6::bigint,
     expires_at = CASE WHEN $2::text = '' OR retention = 0 THEN 0
       ELSE CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT) + retention END,
-    error = $6::text, state = $7::text, output = $8::bytea, output_claim = $9::text
-  WHERE executions.id = $10::text AND executions.revision = $11::bigint AND executions.outcome = ''
+    error = $7::text, state = $8::text, output = $9::bytea, output_claim = $10::text
+  WHERE executions.id = $11::text AND executions.revision = $12::bigint AND executions.outcome = ''
   RETURNING executions.id, executions.tenant, executions.owner, executions.pipeline, executions.version
 ), put AS (
   INSERT INTO due (execution, segment, item, stage, tenant, owner, pipeline, version, concurrency, step, epoch, attempts, breaks, what, due_at, free_at, priority)
-  SELECT saved.id, unnest($12::bigint[]), unnest($13::bigint[]), unnest($14::bigint[]),
+  SELECT saved.id, unnest($13::bigint[]), unnest($14::bigint[]), unnest($15::bigint[]),
     saved.tenant, saved.owner, saved.pipeline, saved.version, 0,
-    unnest($15::bigint[]), unnest($16::bigint[]), unnest($17::bigint[]), unnest($18::bigint[]),
-    unnest($19::text[]), unnest($20::bigint[]), unnest($20::bigint[]), unnest($21::bigint[])
+    unnest($16::bigint[]), unnest($17::bigint[]), unnest($18::bigint[]), unnest($19::bigint[]),
+    unnest($20::text[]), unnest($21::bigint[]), unnest($21::bigint[]), unnest($22::bigint[])
   FROM saved
   ON CONFLICT (execution, segment, item) DO UPDATE SET
     stage = excluded.stage, step = excluded.step, epoch = excluded.epoch, attempts = excluded.attempts, breaks = excluded.breaks,
@@ -608,28 +608,28 @@ WITH saved AS (
 ), removed AS (
   DELETE FROM due USING saved
   WHERE due.execution = saved.id AND ($2::text <> '' OR (due.segment, due.item) IN (
-    SELECT unnest($22::bigint[]), unnest($23::bigint[])))
+    SELECT unnest($23::bigint[]), unnest($24::bigint[])))
 ), valued AS (
   INSERT INTO outputs (execution, step, item, epoch, value, claim, record)
-  SELECT saved.id, unnest($24::text[]), unnest($25::bigint[]), unnest($26::bigint[]),
-    unnest($27::bytea[]), unnest($28::text[]), unnest($29::text[])
+  SELECT saved.id, unnest($25::text[]), unnest($26::bigint[]), unnest($27::bigint[]),
+    unnest($28::bytea[]), unnest($29::text[]), unnest($30::text[])
   FROM saved
 ), happened AS (
   INSERT INTO events (execution, number, type, step, status, at)
-  SELECT saved.id, unnest($30::bigint[]), unnest($31::text[]), unnest($32::text[]),
-    unnest($33::text[]), unnest($34::bigint[])
+  SELECT saved.id, unnest($31::bigint[]), unnest($32::text[]), unnest($33::text[]),
+    unnest($34::text[]), unnest($35::bigint[])
   FROM saved
 ), noted AS (
   INSERT INTO late (execution, segment, item, epoch, step, at)
-  SELECT saved.id, unnest($35::bigint[]), unnest($36::bigint[]), unnest($37::bigint[]),
-    unnest($38::text[]), unnest($39::bigint[])
+  SELECT saved.id, unnest($36::bigint[]), unnest($37::bigint[]), unnest($38::bigint[]),
+    unnest($39::text[]), unnest($40::bigint[])
   FROM saved
   ON CONFLICT (execution, segment, item, epoch, step) DO NOTHING
 ), died AS (
   INSERT INTO dead_letters (id, tenant, execution, pipeline, version, step, segment, item, epoch, attempts, breaks, error, at, replayed_by)
-  SELECT $40::text, saved.tenant, saved.id, saved.pipeline, saved.version, $41::text, $42::bigint, $43::bigint,
-    $44::bigint, $45::bigint, $46::bigint, $47::text, $48::bigint, ''
-  FROM saved WHERE $40::text <> ''
+  SELECT $41::text, saved.tenant, saved.id, saved.pipeline, saved.version, $42::text, $43::bigint, $44::bigint,
+    $45::bigint, $46::bigint, $47::bigint, $48::text, $49::bigint, ''
+  FROM saved WHERE $41::text <> ''
 )
 SELECT count(*) FROM saved
 `
@@ -637,6 +637,7 @@ SELECT count(*) FROM saved
 type SaveParams struct {
 	Status          string
 	Outcome         string
+	Next            int64
 	StartedAt       int64
 	FinishedAt      int64
 	Deadline        int64
@@ -690,6 +691,7 @@ func (q *Queries) Save(ctx context.Context, arg SaveParams) (int64, error) {
 	row := q.db.QueryRow(ctx, save,
 		arg.Status,
 		arg.Outcome,
+		arg.Next,
 		arg.StartedAt,
 		arg.FinishedAt,
 		arg.Deadline,

@@ -67,7 +67,7 @@ SELECT * FROM outputs WHERE execution = sqlc.arg(execution) AND step = ANY(sqlc.
 -- name: Save :one
 WITH saved AS (
   UPDATE executions SET
-    status = sqlc.arg(status)::text, outcome = sqlc.arg(outcome)::text, revision = revision + 1,
+    status = sqlc.arg(status)::text, outcome = sqlc.arg(outcome)::text, revision = sqlc.arg(next)::bigint,
     started_at = sqlc.arg(started_at)::bigint, finished_at = sqlc.arg(finished_at)::bigint, deadline = sqlc.arg(deadline)::bigint,
     expires_at = CASE WHEN sqlc.arg(outcome)::text = '' OR retention = 0 THEN 0
       ELSE CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT) + retention END,

@@ -847,16 +847,17 @@ func (q *Queries) RemoveOutputs(ctx context.Context, execution string) error {
 
 const saveExecution = `-- name: SaveExecution :execrows
 UPDATE executions SET
-  status = ?1, outcome = ?2, revision = revision + 1,
-  started_at = ?3, finished_at = ?4, deadline = ?5,
-  expires_at = CASE WHEN CAST(?2 AS TEXT) = '' OR retention = 0 THEN 0 ELSE CAST(?6 AS INTEGER) + retention END,
-  error = ?7, state = ?8, output = ?9, output_claim = ?10
-WHERE id = ?11 AND revision = ?12 AND outcome = ''
+  status = ?1, outcome = ?2, revision = ?3,
+  started_at = ?4, finished_at = ?5, deadline = ?6,
+  expires_at = CASE WHEN CAST(?2 AS TEXT) = '' OR retention = 0 THEN 0 ELSE CAST(?7 AS INTEGER) + retention END,
+  error = ?8, state = ?9, output = ?10, output_claim = ?11
+WHERE id = ?12 AND revision = ?13 AND outcome = ''
 `
 
 type SaveExecutionParams struct {
 	Status      string
 	Outcome     string
+	Next        int64
 	StartedAt   int64
 	FinishedAt  int64
 	Deadline    int64
@@ -873,6 +874,7 @@ func (q *Queries) SaveExecution(ctx context.Context, arg SaveExecutionParams) (i
 	result, err := q.db.ExecContext(ctx, saveExecution,
 		arg.Status,
 		arg.Outcome,
+		arg.Next,
 		arg.StartedAt,
 		arg.FinishedAt,
 		arg.Deadline,

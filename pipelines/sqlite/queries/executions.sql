@@ -55,7 +55,7 @@ SELECT * FROM outputs WHERE execution = sqlc.arg(execution) AND step IN (sqlc.sl
 
 -- name: SaveExecution :execrows
 UPDATE executions SET
-  status = sqlc.arg(status), outcome = sqlc.arg(outcome), revision = revision + 1,
+  status = sqlc.arg(status), outcome = sqlc.arg(outcome), revision = sqlc.arg(next),
   started_at = sqlc.arg(started_at), finished_at = sqlc.arg(finished_at), deadline = sqlc.arg(deadline),
   expires_at = CASE WHEN CAST(sqlc.arg(outcome) AS TEXT) = '' OR retention = 0 THEN 0 ELSE CAST(sqlc.arg(now) AS INTEGER) + retention END,
   error = sqlc.arg(error), state = sqlc.arg(state), output = sqlc.arg(output), output_claim = sqlc.arg(output_claim)
