@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/modelserveai/modelserve/internal/lifecycle"
+	"github.com/modelserveai/modelserve/local/pipelines"
 	"github.com/modelserveai/modelserve/local/screen"
 )
 
@@ -25,6 +26,8 @@ type front struct {
 	key      string
 	metrics  string // the URL of the gateway's
 	redis    string // the URL of what the gateway counts in, a secret
+
+	pipelines *pipelines.Service
 
 	dirty chan struct{}
 	stop  chan struct{}
@@ -72,6 +75,11 @@ func (f *front) serve(ctx context.Context, l *listeners) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if err := f.pipelines.Start(ctx); err != nil {
+		return err //nolint:wrapcheck // it says what did not start
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- f.stopPipelines(ctx) }()
 	failed := make(chan error, len(l.all))
 	limits := f.limits
 	limits.Crowd.Bytes /= int64(len(l.all))
@@ -89,7 +97,7 @@ func (f *front) serve(ctx context.Context, l *listeners) error {
 	for range l.all {
 		faults = append(faults, <-failed)
 	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, <-stopped)...)
 }
 
 // stopFollowing ends following: from then on only the end is printed.
@@ -135,7 +143,7 @@ func (p *platform) view() screen.View {
 		Metrics:   p.front.metrics,
 		Commands: commands{
 			here: here, program: program, data: string(p.dir), deps: absoluteOf(p.options.Deps),
-			server: p.listeners.url(), detect: p.listeners.function("text-detect"), shipped: p.options.Overlay != "",
+			detect: p.listeners.function("text-detect"), shipped: p.options.Overlay != "",
 		}.lines(),
 	}
 }
@@ -148,7 +156,6 @@ type commands struct {
 	here          string // the working directory
 	program, data string // absolute
 	deps          string // absolute
-	server        string // the gateway's URL
 	detect        string // that of text-detect
 	shipped       bool   // the shipped functions and models are there
 }
@@ -174,12 +181,12 @@ func (c commands) lines() []string {
 		return []string{"publish a model: any ONNX file", program + " models push my-model FILE.onnx" + data}
 	}
 	key := "-H @" + path(dir(c.data).header()) // in curl's arguments every user of the machine would see the key
+	page := path(filepath.Join(c.here, "functions", "text-detect", "testdata", "page.png"))
 	return []string{
 		"find the lines of text on a page",
-		fmt.Sprintf(`curl -fsS %s --data-binary @%s %s`, key,
-			path(filepath.Join(c.here, "functions", "text-detect", "testdata", "page.png")), c.detect),
-		"ask a model by the Open Inference Protocol",
-		fmt.Sprintf(`curl -fsS %s %s/v2/models/text-detect`, key, c.server),
+		fmt.Sprintf(`curl -fsS %s --data-binary @%s %s`, key, page, c.detect),
+		"read them: a pipeline of three functions",
+		program + " pipelines run read-document " + page + data,
 		"publish a model: any ONNX file, here one of those that were fetched",
 		program + " models push my-model " +
 			path(filepath.Join(c.deps, "models", "text-orient", "ch_ppocr_mobile_v2.0_cls_mobile.onnx")) + data,

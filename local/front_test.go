@@ -16,17 +16,17 @@ func TestPrintedCommands(t *testing.T) {
 	}{
 		"here": {"/src/.modelserve", []string{
 			`curl -fsS -H @.modelserve/key.header --data-binary @functions/text-detect/testdata/page.png http://text-detect.default.localhost:1/`,
-			`curl -fsS -H @.modelserve/key.header http://localhost:1/v2/models/text-detect`,
+			`bin/modelserve pipelines run read-document functions/text-detect/testdata/page.png`,
 			`bin/modelserve models push my-model .deps/models/text-orient/ch_ppocr_mobile_v2.0_cls_mobile.onnx`,
 		}},
 		"elsewhere": {"/tmp/my data", []string{
 			`curl -fsS -H @'/tmp/my data/key.header' --data-binary @/src/functions/text-detect/testdata/page.png http://text-detect.default.localhost:1/`,
-			`curl -fsS -H @'/tmp/my data/key.header' http://localhost:1/v2/models/text-detect`,
+			`/opt/modelserve pipelines run read-document /src/functions/text-detect/testdata/page.png --data '/tmp/my data'`,
 			`/opt/modelserve models push my-model /src/.deps/models/text-orient/ch_ppocr_mobile_v2.0_cls_mobile.onnx --data '/tmp/my data'`,
 		}},
 		"another folder here": {"/src/other", []string{
 			`curl -fsS -H @/src/other/key.header --data-binary @/src/functions/text-detect/testdata/page.png http://text-detect.default.localhost:1/`,
-			`curl -fsS -H @/src/other/key.header http://localhost:1/v2/models/text-detect`,
+			`/opt/modelserve pipelines run read-document /src/functions/text-detect/testdata/page.png --data /src/other`,
 			`/opt/modelserve models push my-model /src/.deps/models/text-orient/ch_ppocr_mobile_v2.0_cls_mobile.onnx --data /src/other`,
 		}},
 	} {
@@ -34,7 +34,7 @@ func TestPrintedCommands(t *testing.T) {
 			t.Parallel()
 			lines := commands{
 				here: "/src", program: "/opt/modelserve", data: tc.data, deps: "/src/.deps",
-				server: "http://localhost:1", detect: "http://text-detect.default.localhost:1/", shipped: true,
+				detect: "http://text-detect.default.localhost:1/", shipped: true,
 			}.lines()
 			if diff := cmp.Diff(tc.want, []string{lines[1], lines[3], lines[5]}); diff != "" {
 				t.Error(diff)

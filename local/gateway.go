@@ -18,6 +18,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/auth"
 	"github.com/modelserveai/modelserve/gateway/callers"
 	"github.com/modelserveai/modelserve/gateway/catalog"
+	"github.com/modelserveai/modelserve/gateway/pipeline"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/gateway/sqlite"
 	"github.com/modelserveai/modelserve/internal/env"
@@ -85,7 +86,12 @@ func (f *front) open(ctx context.Context) error {
 		}
 		return who.Ready(ctx)
 	}
-	deps := gateway.Deps{Catalog: published, Routes: routes, Transport: p.services.table, Direct: true, Telemetry: tel, Ready: ready}
+	if err := f.openPipelines(ctx, objects, findServices{routes, pipeline.Known(published, routes)}, tel); err != nil {
+		return err
+	}
+	deps := gateway.Deps{
+		Catalog: published, Routes: routes, Transport: p.services.table, Direct: true, Pipelines: f.pipelines, Telemetry: tel, Ready: ready,
+	}
 	who.Wire(&deps)
 	much.Wire(&deps)
 	if f.handler, err = gateway.New(config, deps); err != nil {

@@ -35,6 +35,7 @@ import (
 	"github.com/modelserveai/modelserve/local/objectstore"
 	"github.com/modelserveai/modelserve/local/process"
 	"github.com/modelserveai/modelserve/local/screen"
+	"github.com/modelserveai/modelserve/runtime/sign"
 )
 
 // Options are what to run and where. Zero values are the defaults.
@@ -140,6 +141,7 @@ type platform struct {
 	listeners *listeners
 	spawner   *process.Spawner
 	store     *objectstore.Store
+	tickets   *sign.Signer // of pipelines
 	services  *services
 	screen    *screen.Screen
 	front     *front
@@ -173,6 +175,9 @@ func (p *platform) open(ctx context.Context) error {
 		return fmt.Errorf("open objects: %w", err)
 	}
 	if err := p.dir.ensureSigningKey(); err != nil {
+		return err
+	}
+	if p.tickets, err = p.dir.ensurePipelinesKey(); err != nil {
 		return err
 	}
 	p.screen = screen.New(p.options.Out, p.options.Plain || p.settings.NoColor != "")
@@ -385,6 +390,7 @@ func (p *platform) given() []string {
 		"MODELSERVE_HOST=127.0.0.1",
 		"MODELSERVE_METRICS_ADDRESS="+metricsAddress, "MODELSERVE_METRICS_TRIES="+strconv.Itoa(metricsTries),
 		"MODELSERVE_PUBLIC_KEY_FILE="+p.state.PublicKey,
+		"MODELSERVE_PIPELINES_PUBLIC_KEY_FILE="+p.dir.pipelinesPublic(),
 		"MODELSERVE_CACHE_DIR="+p.dir.cache(),
 	)
 	if library := p.library(); library != "" {

@@ -66,6 +66,9 @@ func (d dir) hashKey() string         { return d.path("hash.key") }
 func (d dir) gateway() string         { return d.path("gateway.yaml") }
 func (d dir) signing() string         { return d.path("signing.key") }
 func (d dir) public() string          { return d.path("signing.pub") }
+func (d dir) pipelines() string       { return d.path("pipelines.db") }
+func (d dir) pipelinesKey() string    { return d.path("pipelines.key") }
+func (d dir) pipelinesPublic() string { return d.path("pipelines.pub") }
 func (d dir) services() string        { return d.path("services") }
 func (d dir) programs() string        { return d.path("bin") }
 func (d dir) objects() string         { return d.path("s3") }
@@ -103,14 +106,29 @@ func writeFile(path string, text []byte) error {
 // ensureSigningKey makes the key that versions are signed with, once, and
 // writes its public half beside it.
 func (d dir) ensureSigningKey() error {
-	signer, err := sign.ReadSigner(d.signing())
+	_, err := ensureKeys(d.signing(), d.public(), "refuses models signed before")
+	return err
+}
+
+// ensurePipelinesKey makes the key that tickets of pipelines are signed with, once, and
+// writes its public half beside it, for the functions.
+func (d dir) ensurePipelinesKey() (*sign.Signer, error) {
+	return ensureKeys(d.pipelinesKey(), d.pipelinesPublic(), "has executions that run begin their steps again")
+}
+
+// ensureKeys makes a key pair where there is none; then is what another key would mean.
+func ensureKeys(private, public, then string) (*sign.Signer, error) {
+	signer, err := sign.ReadSigner(private)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		_, err = sign.CreateKeys(d.signing(), d.public())
+		signer, err = sign.CreateKeys(private, public)
 	case err == nil:
-		err = signer.WritePublic(d.public())
+		err = signer.WritePublic(public)
 	default:
-		err = fmt.Errorf("%w; remove the file to make a new key, which refuses models signed before", err)
+		err = fmt.Errorf("%w; remove the file to make a new key, which %s", err, then)
 	}
-	return err
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it names the file
+	}
+	return signer, nil
 }

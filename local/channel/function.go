@@ -9,7 +9,9 @@ import (
 	"net/http/httputil"
 	"strings"
 
+	"github.com/modelserveai/modelserve/eventing/envelope"
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // proxy leads events to functions.
@@ -17,7 +19,8 @@ func (h *Hub) proxy() http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Host, r.Out.Host = r.In.Host, r.In.Host
-			r.Out.URL.RawQuery = r.In.URL.RawQuery // as it is: it is signed
+			r.Out.URL.RawQuery = r.In.URL.RawQuery                                       // as it is: it is signed
+			r.Out.Header.Set(infer.TenantHeader, r.In.Header.Get("Ce-"+envelope.Tenant)) // whose turn it is; who it is the ticket says
 		},
 		Transport:    h.config.Functions,
 		ErrorHandler: h.failed,

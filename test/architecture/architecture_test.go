@@ -201,7 +201,7 @@ func layers() []layer {
 		{"pipelines/values", []string{"eventing/envelope"}},
 		{"local", []string{
 			"gateway", "gateway/allowance", "gateway/auth", "gateway/callers", "gateway/catalog", "gateway/route", "gateway/sqlite",
-			"eventing/ticket", "pipelines/compile", "pipelines/definition", "pipelines/plan", "pipelines/record",
+			"eventing/...", "gateway/pipeline", "pipelines/...",
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/artifact",
 		}},
 		{"cmd/gateway", []string{"gateway/standalone"}},
