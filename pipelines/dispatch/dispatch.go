@@ -63,7 +63,7 @@ type Config struct {
 	Void bool
 	// Synchronous is set where a channel answers only when all is over that follows from
 	// an event, as Knative's in memory does: then an event that came to nothing is sent
-	// again at once, instead of when its lease ends.
+	// again at once, instead of when its lease ends. Void implies it.
 	Synchronous bool
 }
 
@@ -71,6 +71,7 @@ func (c Config) defaulted() Config {
 	set(&c.Posts, 256)
 	set(&c.PerTenant, max(c.Posts/4, 1))
 	set(&c.Running, 2*c.PerTenant)
+	c.Synchronous = c.Synchronous || c.Void
 	set(&c.Poll, time.Second)
 	set(&c.Hold, 30*time.Second)
 	set(&c.Sweep, time.Minute)

@@ -158,7 +158,7 @@ func (p *platform) open() {
 // run starts a service over the file.
 func (p *platform) run(cfg service.Config) {
 	p.t.Helper()
-	cfg.Dispatch.Void, cfg.Dispatch.Synchronous = true, true
+	cfg.Dispatch.Void = true
 	cfg.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	p.registry = prometheus.NewRegistry()
 	s, err := service.New(cfg, service.Deps{

@@ -56,7 +56,7 @@ type config struct {
 	Domain  string `env:"MODELSERVE_CLUSTER_DOMAIN" envDefault:"cluster.local"` // of the cluster's names
 
 	Posts     int           `env:"MODELSERVE_PIPELINES_POSTS" envDefault:"256"`     // events that are on their way at once, from this replica; a quarter of them one tenant's
-	Running   int           `env:"MODELSERVE_PIPELINES_RUNNING" envDefault:"0"`     // executions that run at once for one tenant, in all replicas; 0 is no bound
+	Running   int           `env:"MODELSERVE_PIPELINES_RUNNING" envDefault:"0"`     // executions that run at once for one tenant, in all replicas; 0 is half of MODELSERVE_PIPELINES_POSTS
 	ColdStart time.Duration `env:"MODELSERVE_PIPELINES_COLD_START" envDefault:"1m"` // how long a function may take from nothing to ready
 
 	// Networks are those of addresses that steps outside (uri) may call beside the public

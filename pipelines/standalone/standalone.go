@@ -160,7 +160,8 @@ func open(ctx context.Context, cfg config, with *around, store record.Store, tel
 		notices = redisnotice.New(redis, "modelserve")
 	}
 	p.service, err = service.New(service.Config{
-		Dispatch: dispatch.Config{Posts: cfg.Posts, Running: cfg.Running}, ColdStart: cfg.ColdStart, Allow: cfg.Networks,
+		Dispatch:  dispatch.Config{Posts: cfg.Posts, Running: cfg.Running, Synchronous: true}, // channels are Knative's in memory
+		ColdStart: cfg.ColdStart, Allow: cfg.Networks,
 	}, service.Deps{
 		Store: store, Objects: objects.Payloads(), Bucket: cfg.Storage.Bucket, Channels: p.keeper, Signer: signer, Tickets: tickets,
 		Notices: notices, Registry: tel.Registry, Logger: tel.Logger,
