@@ -147,6 +147,8 @@ func (a *API) routes() {
 		"GET " + contract.DeadLetterPath:         {a.showDeadLetter, nil},
 		"POST " + contract.DeadLetterReplayPath:  {a.replayDeadLetter, []string{contract.ParamVersion}},
 		"POST " + contract.DeadLettersReplayPath: {a.replayDeadLetters, []string{contract.ParamPipeline, contract.ParamStep, contract.ParamExecution, contract.ParamVersion, contract.ParamLimit}},
+
+		"POST " + contract.CallsPath: {a.later, nil},
 	} {
 		a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, of.serve, of.params) })
 	}

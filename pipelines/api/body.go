@@ -27,9 +27,6 @@ func (c *call) readBody(ctx context.Context, most int64) ([]byte, error) {
 	if c.ContentLength > most {
 		return nil, tooLarge(most)
 	}
-	if encoding := strings.ToLower(strings.Join(c.Header.Values("Content-Encoding"), ", ")); encoding != "" && encoding != "identity" {
-		return nil, problem.New(problem.UnsupportedMedia, "expected a body without a Content-Encoding")
-	}
 	size := c.ContentLength
 	if size < 0 {
 		size = 64 << 10
@@ -94,6 +91,9 @@ func (a *API) readInput(ctx context.Context, c *call) (*input, error) {
 	}
 	if err := infer.RefuseForm(media, nil, insteadOfForm); err != nil {
 		return nil, err //nolint:wrapcheck // a problem
+	}
+	if encoding := strings.ToLower(strings.Join(c.Header.Values("Content-Encoding"), ", ")); encoding != "" && encoding != "identity" {
+		return nil, problem.New(problem.UnsupportedMedia, "expected a body without a Content-Encoding")
 	}
 	in := &input{}
 	if in.body, err = c.readBody(ctx, a.cfg.MaxBody); err != nil {

@@ -118,6 +118,8 @@ func (a *API) result(w http.ResponseWriter, c *call) error {
 		return writeJSON(w, http.StatusAccepted, executionOf(x, false))
 	case loaded.Erased:
 		return problem.New(problem.NotFound, "the execution's payloads were erased")
+	case x.Pipeline == "" && x.Status != execution.Cancelled:
+		return a.callResult(w, c, x)
 	case x.Status == execution.Cancelled:
 		return problem.New(problem.Conflict, "the execution was cancelled: it has no result")
 	case x.Status == execution.Failed:

@@ -37,6 +37,7 @@ type service struct {
 	decider *decide.Decider
 	objects *valuestest.Objects
 	hub     *live.Hub
+	values  *values.Values
 	tenant  string
 }
 
@@ -74,6 +75,7 @@ func newService(t testing.TB, configure ...func(*api.Config)) *service {
 	})
 	s := &service{t: t, store: &broken{Store: store}, objects: valuestest.New(), tenant: "acme"}
 	kept := values.New(s.objects, "models", 32<<20)
+	s.values = kept
 	if s.decider, err = decide.New(decide.Config{ColdStart: time.Second, MaxValues: 1 << 20}, s.store, kept); err != nil {
 		t.Fatal(err)
 	}

@@ -84,7 +84,7 @@ func (a *API) replayed(c *call, of *record.Loaded, how again) (*record.Accepted,
 // versionAgain is the version that a replay is of: the execution's own, also where its
 // pipeline was deleted, or another by its number.
 func (a *API) versionAgain(ctx context.Context, tenant string, of *record.Loaded, number int) (*decide.Version, error) {
-	if number == 0 {
+	if number == 0 || of.Execution.Pipeline == "" { // a call has no other
 		return a.versionOf(ctx, of)
 	}
 	v, err := a.deps.Store.Resolve(ctx, tenant, of.Execution.Pipeline, number)
@@ -118,6 +118,9 @@ func (a *API) copied(c *call, old, x *execution.Execution, outputs []execution.S
 }
 
 func (a *API) copyInput(c *call, old, x *execution.Execution) (envelope.Value, error) {
+	if old.Pipeline == "" {
+		return a.copyCall(c, old, x)
+	}
 	stored, ok := a.storedInput(old)
 	if !ok {
 		return a.copyValue(c, old, x, "input", old.Input)

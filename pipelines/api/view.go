@@ -71,12 +71,13 @@ func (a *API) whole(c *call, loaded *record.Loaded) contract.Execution {
 		return out
 	}
 	ctx := c.Context()
+	if x.Pipeline == "" {
+		out.Input, out.Output = callShown(x)
+		return out
+	}
 	out.Input, out.InputRef = a.shown(c, x, x.Input)
 	if x.Output != nil {
 		out.Output, out.OutputRef = a.shown(c, x, *x.Output)
-	}
-	if x.Pipeline == "" {
-		return out
 	}
 	v, err := a.versionOf(ctx, loaded)
 	if err != nil {

@@ -26,6 +26,10 @@ const (
 	DeadLettersReplayPath = "/v1/dead-letters/replay"                            // POST
 )
 
+// CallsPath is where the gateway sends a call that is answered later. It is no URL of the
+// platform: nobody else comes to it.
+const CallsPath = "/v1/calls" // POST
+
 // The query parameters.
 const (
 	ParamLimit     = "limit"     // 1 to MaxLimit; DefaultLimit where it is left out
@@ -54,6 +58,9 @@ const (
 	PreferHeader            = "Prefer"             // wait=N and respond-async (RFC 7240)
 	PreferenceAppliedHeader = "Preference-Applied" // which of them was heeded
 	LastEventIDHeader       = "Last-Event-ID"      // of an event stream that goes on
+
+	// CallHeader is what is to be called, between the gateway and the pipelines service.
+	CallHeader = "Modelserve-Call"
 )
 
 // Bounds of headers.

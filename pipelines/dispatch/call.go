@@ -23,7 +23,17 @@ func (d *Dispatcher) call(ctx context.Context, m *message) {
 	began := time.Now().UTC()
 	calling, cancel := context.WithTimeout(ctx, m.version.Plan.Step(m.branch.Segment, m.branch.Step).Timeout)
 	defer cancel()
-	value, failure := d.ask(calling, m)
+	var value envelope.Value
+	var record envelope.Record
+	var failure *execution.Failure
+	switch {
+	case m.execution.Pipeline != "":
+		value, failure = d.ask(calling, m)
+	case d.Calls != nil:
+		value, record, failure = d.Calls.Call(calling, m.execution, m.branch.Epoch)
+	default:
+		failure = failed(problem.New(problem.Unimplemented, "this platform makes no calls that are answered later"))
+	}
 	switch {
 	case failure != nil && ctx.Err() != nil && !errors.Is(context.Cause(ctx), errStopping):
 		return // nobody waits for it any more, or its lease runs out
@@ -37,7 +47,8 @@ func (d *Dispatcher) call(ctx context.Context, m *message) {
 	}
 	answer := m.answer()
 	answer.Values = map[string]envelope.Value{m.step: value}
-	answer.Records = []envelope.Record{{Step: m.step, Epoch: m.branch.Epoch, StartedAt: began, FinishedAt: time.Now().UTC(), Size: size}}
+	record.Step, record.Epoch, record.StartedAt, record.FinishedAt, record.Size = m.step, m.branch.Epoch, began, time.Now().UTC(), size
+	answer.Records = []envelope.Record{record}
 	d.insist(ctx, m, func(ctx context.Context, s *decide.State) (execution.Change, error) {
 		return s.Version.Machine.Answered(s.Execution, s.Branches, answer, s.Evaluator(ctx, &answer), s.Now)
 	})

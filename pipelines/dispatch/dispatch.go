@@ -19,6 +19,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/modelserveai/modelserve/eventing/envelope"
 	"github.com/modelserveai/modelserve/eventing/ticket"
 	"github.com/modelserveai/modelserve/pipelines/decide"
 	"github.com/modelserveai/modelserve/pipelines/execution"
@@ -46,6 +47,12 @@ type Channels interface {
 // Outside calls steps that are not ours (pipelines/outside).
 type Outside interface {
 	Post(ctx context.Context, url string, header http.Header, body []byte) (*outside.Answer, error)
+}
+
+// Calls makes calls that are answered later (pipelines/calls).
+type Calls interface {
+	// Call makes the call of an execution once. The record has no step and no epoch.
+	Call(ctx context.Context, x *execution.Execution, epoch int) (envelope.Value, envelope.Record, *execution.Failure)
 }
 
 // Config bounds the work of one replica. Zero fields are their defaults.
@@ -92,6 +99,7 @@ type Deps struct {
 	Values   *values.Values
 	Channels Channels
 	Outside  Outside // nil: steps that are not ours fail
+	Calls    Calls   // nil: calls that are answered later fail
 	Signer   *ticket.Signer
 	Registry prometheus.Registerer
 	Logger   *slog.Logger

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modelserveai/modelserve/eventing/ticket"
+	"github.com/modelserveai/modelserve/pipelines/calls"
 	"github.com/modelserveai/modelserve/pipelines/decide"
 	"github.com/modelserveai/modelserve/pipelines/dispatch"
 	"github.com/modelserveai/modelserve/pipelines/live"
@@ -32,12 +33,20 @@ type Config struct {
 	ColdStart time.Duration // how long a function may take from nothing to ready; 1 min
 	MaxValue  int64         // bytes of one value, and of an answer of a URL; 32 MiB
 	MaxWait   int           // callers that wait for executions at once; 4096
+	// Secret shows functions that a call which is answered later comes from the platform;
+	// "" where Deps.Functions does.
+	Secret string
 	// Allow are networks that uri steps may call beside the public internet.
 	Allow []netip.Prefix
 }
 
-// Deps are what the service works with. Notices may be nil; all else is required.
+// Deps are what the service works with. Notices and Functions may be nil; all else is
+// required.
 type Deps struct {
+	// Functions reaches functions for calls that are answered later, and waits where one is
+	// started for the call; without it they fail.
+	Functions http.RoundTripper
+
 	Store    record.Store
 	Objects  values.Objects
 	Bucket   string // that Objects are in
@@ -89,8 +98,12 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if s.receiver, err = receive.New(s.decider, deps.Tickets, deps.Registry, deps.Logger); err != nil {
 		return nil, err
 	}
+	var later dispatch.Calls
+	if deps.Functions != nil {
+		later = calls.NewCaller(calls.Config{Secret: cfg.Secret, MaxAnswer: cfg.MaxValue}, deps.Functions, s.values)
+	}
 	s.dispatch, err = dispatch.New(cfg.Dispatch, dispatch.Deps{
-		Store: deps.Store, Decider: s.decider, Values: s.values, Channels: deps.Channels, Outside: s.outside,
+		Calls: later, Store: deps.Store, Decider: s.decider, Values: s.values, Channels: deps.Channels, Outside: s.outside,
 		Signer: deps.Signer, Registry: deps.Registry, Logger: deps.Logger,
 	})
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modelserveai/modelserve/eventing/ticket"
+	"github.com/modelserveai/modelserve/gateway/forward"
 	gatewayknative "github.com/modelserveai/modelserve/gateway/knative"
 	"github.com/modelserveai/modelserve/gateway/limit/redislimit"
 	"github.com/modelserveai/modelserve/gateway/route"
@@ -139,7 +140,8 @@ func open(ctx context.Context, cfg config, with *around, store record.Store, tel
 	if err != nil {
 		return nil, err
 	}
-	p := &process{store: store, close: func() error { return nil }}
+	functions := forward.NewTransport()
+	p := &process{store: store, close: func() error { functions.CloseIdleConnections(); return nil }}
 	p.watcher = gatewayknative.New(gatewayknative.Config{
 		Namespaces: []string{cfg.Namespace}, Self: gatewayknative.Name{Namespace: cfg.Namespace, Name: "gateway"},
 	}, client, routes, tel.Logger)
@@ -156,14 +158,16 @@ func open(ctx context.Context, cfg config, with *around, store record.Store, tel
 		if err != nil {
 			return nil, err
 		}
-		p.close = redis.Close
+		p.close = func() error { functions.CloseIdleConnections(); return redis.Close() }
 		notices = redisnotice.New(redis, "modelserve")
 	}
 	p.service, err = service.New(service.Config{
 		Dispatch:  dispatch.Config{Posts: cfg.Posts, Running: cfg.Running, Synchronous: true}, // channels are Knative's in memory
 		ColdStart: cfg.ColdStart, Allow: cfg.Networks,
+		Secret: cfg.Secret,
 	}, service.Deps{
-		Store: store, Objects: objects.Payloads(), Bucket: cfg.Storage.Bucket, Channels: p.keeper, Signer: signer, Tickets: tickets,
+		Functions: functions,
+		Store:     store, Objects: objects.Payloads(), Bucket: cfg.Storage.Bucket, Channels: p.keeper, Signer: signer, Tickets: tickets,
 		Notices: notices, Registry: tel.Registry, Logger: tel.Logger,
 	})
 	if err != nil {

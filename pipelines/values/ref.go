@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/modelserveai/modelserve/eventing/envelope"
 	"github.com/modelserveai/modelserve/problem"
@@ -37,4 +38,40 @@ func (v *Values) CopyRef(ctx context.Context, tenant, from, to, name, ref, conte
 		return nil, problem.New(problem.InvalidArgument, "%.200q: %w", ref, envelope.ErrDamaged)
 	}
 	return v.Store(ctx, tenant, to, name, contentType, data)
+}
+
+// Last is what was stored of an execution last, of all names that begin so and go on in
+// the order of their storing; nil is nothing. It is held to what its key has of the
+// SHA-256.
+func (v *Values) Last(ctx context.Context, tenant, execution, prefix string) ([]byte, error) {
+	if !envelope.IsTenant(tenant) || !envelope.IsExecution(execution) {
+		return nil, problem.Invalid("execution", "expected a tenant's execution, got %.64q, %.64q", tenant, execution)
+	}
+	last := ""
+	err := v.objects.Walk(ctx, envelope.Payloads(tenant, execution)+prefix, func(key string, _ time.Time) error {
+		last = max(last, key)
+		return nil
+	})
+	if err != nil {
+		return nil, problem.New(problem.Unavailable, "look for what is stored of execution %s: %w", execution, err)
+	}
+	if last == "" {
+		return nil, nil
+	}
+	body, size, err := v.objects.Open(ctx, last)
+	if err != nil {
+		return nil, problem.New(problem.Unavailable, "fetch %.200q: %w", last, err)
+	}
+	defer body.Close()
+	if size > v.most {
+		return nil, problem.New(problem.PayloadTooLarge, "%.200q has %d bytes; expected at most %d", last, size, v.most)
+	}
+	data, err := io.ReadAll(io.LimitReader(body, size))
+	switch {
+	case err != nil:
+		return nil, problem.New(problem.Unavailable, "fetch %.200q: %w", last, err)
+	case !strings.Contains(last, "-"+envelope.Sum(data)[:16]):
+		return nil, problem.New(problem.InvalidArgument, "%.200q: %w", last, envelope.ErrDamaged)
+	}
+	return data, nil
 }

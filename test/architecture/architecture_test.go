@@ -168,19 +168,20 @@ func layers() []layer {
 		}},
 		{"gateway/pipeline", []string{
 			"gateway/audit", "gateway/auth", "gateway/call", "gateway/control/operation", "gateway/forward", "gateway/internal/body", "gateway/route",
-			"pipelines/contract", "pipelines/definition", "pipelines/functions", "runtime/infer",
+			"pipelines/calls", "pipelines/contract", "pipelines/definition", "pipelines/functions", "runtime/infer",
 		}},
 		{"gateway/control", []string{
 			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/gatewayfile", "gateway/internal/body", "gateway/limit", "gateway/pipeline", "gateway/rights", "gateway/route", "gateway/usage",
-			"runtime/infer",
+			"pipelines/contract", "runtime/infer",
 		}},
 		{"gateway", []string{
 			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/control", "gateway/door", "gateway/forward", "gateway/internal/grpcwire", "gateway/internal/room", "gateway/pipeline", "gateway/resolve", "gateway/rights", "gateway/route", "gateway/usage", "gateway/v2",
 			"eventing/envelope", "eventing/ticket", "runtime/infer",
 		}},
 		{"pipelines/outside", nil},
+		{"pipelines/calls", []string{"eventing/envelope", "pipelines/definition", "pipelines/execution", "pipelines/record", "pipelines/values", "runtime/infer"}},
 		{"pipelines/decide", []string{
-			"eventing/envelope", "eventing/expr", "pipelines/definition", "pipelines/execution", "pipelines/plan", "pipelines/record", "pipelines/values",
+			"eventing/envelope", "eventing/expr", "pipelines/calls", "pipelines/definition", "pipelines/execution", "pipelines/plan", "pipelines/record", "pipelines/values",
 		}},
 		{"pipelines/dispatch", []string{
 			"eventing/envelope", "eventing/ticket", "pipelines/decide", "pipelines/execution", "pipelines/outside", "pipelines/record", "pipelines/values",
@@ -189,11 +190,11 @@ func layers() []layer {
 			"eventing/envelope", "eventing/ticket", "pipelines/compile", "pipelines/decide", "pipelines/execution", "pipelines/record",
 		}},
 		{"pipelines/service", []string{
-			"eventing/ticket", "pipelines/decide", "pipelines/dispatch", "pipelines/live", "pipelines/outside", "pipelines/receive", "pipelines/record", "pipelines/values",
+			"eventing/ticket", "pipelines/calls", "pipelines/decide", "pipelines/dispatch", "pipelines/live", "pipelines/outside", "pipelines/receive", "pipelines/record", "pipelines/values",
 		}},
 		{"pipelines/registry", []string{"pipelines/definition", "pipelines/record"}},
 		{"pipelines/api", []string{
-			"eventing/envelope", "pipelines/contract", "pipelines/decide", "pipelines/definition", "pipelines/execution", "pipelines/live", "pipelines/record", "pipelines/registry", "pipelines/values",
+			"eventing/envelope", "pipelines/calls", "pipelines/contract", "pipelines/decide", "pipelines/definition", "pipelines/execution", "pipelines/live", "pipelines/record", "pipelines/registry", "pipelines/values",
 			"runtime/infer",
 		}},
 		{"pipelines/live", nil},
@@ -227,7 +228,7 @@ func layers() []layer {
 		{"pipelines/drawing", []string{"pipelines/definition", "pipelines/plan"}},
 		{"pipelines/knative", []string{"pipelines/compile"}},
 		{"pipelines/standalone", []string{
-			"eventing/ticket", "gateway/knative", "gateway/limit/redislimit", "gateway/route",
+			"eventing/ticket", "gateway/forward", "gateway/knative", "gateway/limit/redislimit", "gateway/route",
 			"pipelines/api", "pipelines/compile", "pipelines/definition", "pipelines/dispatch", "pipelines/functions", "pipelines/knative", "pipelines/live", "pipelines/plan", "pipelines/postgres", "pipelines/record", "pipelines/redisnotice", "pipelines/registry", "pipelines/service", "pipelines/shipped",
 			"runtime/artifact", "runtime/sign",
 		}},

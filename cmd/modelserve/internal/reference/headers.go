@@ -29,7 +29,7 @@ func requestHeaders() []header {
 		{"grpc-timeout", "caller", "A gRPC call's time, which the platform keeps to. Over HTTP it is the parameter `timeout` of the request, in microseconds."},
 		{"Ce-*", "caller", "The attributes of a CloudEvent in binary mode; the answer is then an event too."},
 		{"Idempotency-Key", "caller", "Of a start of a pipeline: within 24 hours the same body with the same key is the same execution, and another body is refused (422). 1 to 255 visible characters."},
-		{"Prefer", "caller", "`wait=N`: a start is answered when the execution has ended, or after N seconds, 300 at most (RFC 7240). What else it has is not looked at."},
+		{"Prefer", "caller", "`wait=N`: a start is answered when the execution has ended, or after N seconds, 300 at most (RFC 7240). `respond-async`: a POST of an inference, or at a function's host, is answered later. What else it has is not looked at."},
 		{"Last-Event-ID", "caller", "The id of the event after which the events of an execution go on."},
 		{"X-Forwarded-Host", "proxy", "The host that was called; believed of the networks in `MODELSERVE_TRUSTED_PROXIES` only."},
 	}
@@ -64,6 +64,7 @@ func innerHeaders() []header {
 		{"Modelserve-Timeout", "gateway", "What is left of the request's time, in milliseconds."},
 		{"Modelserve-Secret", "gateway, `modelserve dev`", "What shows a function that a call comes from the gateway (`MODELSERVE_GATEWAY_SECRET`); on the local platform what it asks for of every call (`MODELSERVE_SECRET`)."},
 		{"Modelserve-Cost", "function", "What a call took, `rows=8, elements=6272, compute_ms=12.345`: rows of the batch axis, elements of all inputs, and the call's part of the runs. It may be a trailer; the gateway removes it."},
+		{"Modelserve-Call", "gateway", "To the pipelines service: what is to be called, of a call that is answered later."},
 		{"Modelserve-Wake", "gateway", "`never`: answer without starting a function for it."},
 	}
 }
