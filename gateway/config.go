@@ -74,6 +74,11 @@ type Config struct {
 	// are no pipelines.
 	Pipelines string `env:"MODELSERVE_PIPELINES_URL"`
 
+	// Public is the platform's own address, as its callers have it: what is answered later
+	// is found there. Without it that is what the call was sent to, without the function's
+	// name.
+	Public string `env:"MODELSERVE_PUBLIC_URL"`
+
 	// TrustedProxies are the networks whose X-Forwarded-Host is believed, and whose
 	// X-Forwarded-For, up to the rightmost entry that is of none of them. Whoever can
 	// call from one of them chooses the address that failures are counted by.
@@ -149,6 +154,9 @@ func (c *Config) Check() []error {
 	}
 	if _, err := c.pipelines(); err != nil {
 		faults = append(faults, env.Faultf("MODELSERVE_PIPELINES_URL", "expected the URL of the pipelines service, such as http://modelserve-pipelines"))
+	}
+	if address, err := url.Parse(c.Public); c.Public != "" && (err != nil || address.Scheme != "http" && address.Scheme != "https" || address.Host == "") {
+		faults = append(faults, env.Faultf("MODELSERVE_PUBLIC_URL", "expected the platform's own address, such as https://models.example.com"))
 	}
 	if c.Pipelines != "" && c.Secret == "" {
 		faults = append(faults, env.Faultf("MODELSERVE_GATEWAY_SECRET", "expected the secret that the service at MODELSERVE_PIPELINES_URL asks for"))

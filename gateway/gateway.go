@@ -175,6 +175,13 @@ func (g *gateway) wire() (err error) {
 	large := nice.New(max(1, runtime.GOMAXPROCS(0)/2)) // the others are for who has only a little to do
 	rerun := forward.Rerun(int64(g.config.MaxKept), int64(g.config.MaxBody), large, g.metrics.reruns)
 	around := slices.Concat(g.deps.AroundCalls, []forward.Decorator{rerun}, g.deps.AroundTries)
+	if g.deps.Pipelines != nil {
+		address, err := g.config.pipelines()
+		if err != nil {
+			return err
+		}
+		around = slices.Insert(around, 0, pipeline.Later(g.deps.Pipelines, address, g.config.Secret, g.config.Public))
+	}
 	if g.config.Secret != "" {
 		around = append(around, forward.Prove(g.config.Secret))
 	}

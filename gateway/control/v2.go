@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/modelserveai/modelserve/gateway/control/operation"
+	"github.com/modelserveai/modelserve/pipelines/contract"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -20,6 +21,7 @@ type v2Operation struct {
 	params           []*huma.Param
 	body             *huma.RequestBody
 	answer           *huma.Response // its description is summary where it has none
+	later            *huma.Response // 202; nil is none
 	codes            []problem.Code
 }
 
@@ -61,6 +63,9 @@ func (op *v2Operation) operation(set *operation.Set, below, suffix string) *huma
 		Parameters: params, RequestBody: op.body, Responses: set.V2Problems(codes...),
 	}
 	o.Responses["200"] = &answer
+	if op.later != nil {
+		o.Responses["202"] = op.later
+	}
 	return o
 }
 
@@ -100,7 +105,8 @@ func v2Operations() []v2Operation {
 		{model: true, method: get, path: "/stats", id: "modelStatistics", summary: "Statistics in Triton's form; wakes nothing", answer: anyObject, codes: functionCodes},
 		{
 			model: true, method: post, path: "/infer", id: "infer", summary: "Run the model",
-			params: []*huma.Param{parameter("modelVersion"), headerLength()}, body: inferenceBody(), answer: inferenceAnswer(), codes: inferCodes,
+			params: []*huma.Param{parameter("modelVersion"), headerLength(), preference()}, body: inferenceBody(), answer: inferenceAnswer(), later: later(),
+			codes: append(inferCodes, problem.KeyReused),
 		},
 	}
 }
@@ -145,6 +151,23 @@ func headerLength() *huma.Param {
 	return &huma.Param{
 		Name: infer.JSONLengthHeader, In: "header", Description: "bytes of JSON before the binary tensors",
 		Schema: &huma.Schema{Type: huma.TypeInteger, Minimum: &least, Maximum: &most},
+	}
+}
+
+func preference() *huma.Param {
+	return &huma.Param{
+		Name: contract.PreferHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+		Description: "respond-async: the answer is an execution, and GET /v1/executions/{id}/result has what the call itself would have had",
+	}
+}
+
+func later() *huma.Response {
+	return &huma.Response{
+		Description: "It is answered later", Content: operation.JSON(ref("Execution")),
+		Headers: map[string]*huma.Header{
+			"Location":                       {Description: "the execution", Schema: &huma.Schema{Type: huma.TypeString}},
+			contract.PreferenceAppliedHeader: {Description: "respond-async", Schema: &huma.Schema{Type: huma.TypeString}},
+		},
 	}
 }
 

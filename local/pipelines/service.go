@@ -83,7 +83,8 @@ func (s *Service) open(ctx context.Context, config Config) (err error) {
 	}
 	signer := ticket.NewSigner(config.Key)
 	s.service, err = service.New(service.Config{Dispatch: dispatch.Config{Void: true}, ColdStart: coldStart}, service.Deps{
-		Store: s.store, Objects: objects{config.Objects}, Bucket: config.Bucket,
+		Functions: config.Functions,
+		Store:     s.store, Objects: objects{config.Objects}, Bucket: config.Bucket,
 		Channels: newChannels(s.hub, s.store, config.Services, signer),
 		Signer:   signer, Tickets: signer.Verifier(), Registry: config.Registry, Logger: config.Logger,
 	})
