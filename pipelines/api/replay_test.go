@@ -258,10 +258,15 @@ func TestStreamsAreBoundedAndEnd(t *testing.T) {
 	if got := s.do("GET", "/v1/executions/"+x.ID+"/events", ""); got.code() != problem.Overloaded {
 		t.Errorf("%d %s", got.status, got.body)
 	}
+	for _, one := range open {
+		if id, _ := one.next(); id != "1" {
+			t.Errorf("the first event is %q", id)
+		}
+	}
 	s.api.Close()
 	s.api.Close()
 	for _, one := range open {
-		if kinds := one.all(); len(kinds) != 1 {
+		if kinds := one.all(); len(kinds) != 0 {
 			t.Errorf("%v", kinds)
 		}
 	}
