@@ -24,6 +24,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +36,7 @@ import (
 	"knative.dev/eventing/pkg/channel/multichannelfanout"
 	"knative.dev/eventing/pkg/eventingtls"
 	"knative.dev/eventing/pkg/kncloudevents"
+	duckv1 "knative.dev/pkg/apis/duck/v1"
 	"knative.dev/pkg/system"
 )
 
@@ -201,8 +203,48 @@ func (a *answer) Write(p []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
+// one is a channel. Knative's dispatcher writes to the reply and the dead-letter sink of a
+// subscription at each event, always the same, and two events at once are a data race: so
+// each event has subscriptions of its own.
+type one struct {
+	*fanout.FanoutEventHandler
+
+	hub *Hub
+}
+
+// ServeHTTP takes one event.
+func (o one) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	own := slices.Clone(o.GetSubscriptions(r.Context()))
+	for i := range own {
+		own[i].Reply, own[i].DeadLetter = clone(own[i].Reply), clone(own[i].DeadLetter)
+	}
+	handler, err := o.hub.fanout(own)
+	if err != nil {
+		o.hub.config.Logger.ErrorContext(r.Context(), "an event has no channel", "error", err)
+		http.Error(w, "the channel cannot be made", http.StatusInternalServerError)
+		return
+	}
+	handler.ServeHTTP(w, r)
+}
+
+func clone(a *duckv1.Addressable) *duckv1.Addressable {
+	if a == nil {
+		return nil
+	}
+	own := *a
+	return &own
+}
+
 // fan makes the handler of one channel.
-func (h *Hub) fan(subscriptions []fanout.Subscription) (*fanout.FanoutEventHandler, error) {
+func (h *Hub) fan(subscriptions []fanout.Subscription) (fanout.EventHandler, error) {
+	handler, err := h.fanout(subscriptions)
+	if err != nil {
+		return nil, err
+	}
+	return one{handler, h}, nil
+}
+
+func (h *Hub) fanout(subscriptions []fanout.Subscription) (*fanout.FanoutEventHandler, error) {
 	handler, err := fanout.NewFanoutEventHandler(zap.NewNop(), fanout.Config{Subscriptions: subscriptions}, nil, nil, nil,
 		h.dispatcher, noop.NewMeterProvider(), tracenoop.NewTracerProvider())
 	if err != nil {

@@ -50,7 +50,7 @@ func (h *Hub) Apply(ctx context.Context, owner string, objects Objects) error {
 		return fmt.Errorf("channels of %s: %w", owner, err)
 	}
 	made := installed{addresses: map[string]bool{}}
-	handlers := map[string]*fanout.FanoutEventHandler{}
+	handlers := map[string]fanout.EventHandler{}
 	for name, list := range subscriptions {
 		handler, err := h.fan(list)
 		if err != nil {

@@ -441,6 +441,7 @@ func TestARestartInTheMiddle(t *testing.T) {
 			})
 			p.begin(p.register("chain", chain), "x1", `{"a": 1}`)
 			<-running
+			p.until("x1", func(x *execution.Execution) bool { return x.Step("second").Status == execution.Running }) // by its tap
 			old := p.now()
 			if graceful {
 				p.stop()
