@@ -353,7 +353,7 @@ func TestRefuses(t *testing.T) {
 // refused.
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	for name, want := range map[string]string{"base-ort": "120", "base-static": "70"} {
+	for name, want := range map[string]string{"base-ort": "120", "base-static": "90"} {
 		if _, cfg := made(t, name, "amd64"); cfg.Labels["dev.modelserve.image.limit-mb"] != want {
 			t.Errorf("%s: %v", name, cfg.Labels)
 		}
