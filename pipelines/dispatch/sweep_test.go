@@ -1,0 +1,105 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/modelserveai/modelserve/pipelines/decide"
+	"github.com/modelserveai/modelserve/pipelines/execution"
+	"github.com/modelserveai/modelserve/pipelines/record"
+	"github.com/modelserveai/modelserve/pipelines/values"
+	"github.com/modelserveai/modelserve/pipelines/values/valuestest"
+)
+
+// ended is a store of executions that are over.
+type ended struct {
+	Store
+
+	left []record.Ended
+	keys int64
+}
+
+func (s *ended) Expired(_ context.Context, most int) ([]record.Ended, error) {
+	return slices.Clone(s.left[:min(most, len(s.left))]), nil
+}
+
+func (s *ended) Forget(_ context.Context, ids []string) (int64, error) {
+	before := len(s.left)
+	s.left = slices.DeleteFunc(s.left, func(e record.Ended) bool { return slices.Contains(ids, e.ID) })
+	return int64(before - len(s.left)), nil
+}
+
+func (s *ended) Trim(_ context.Context, most int) (int64, error) {
+	n := min(s.keys, int64(most))
+	s.keys -= n
+	return n, nil
+}
+
+func (s *ended) Load(_ context.Context, id string) (*record.Loaded, error) {
+	for _, e := range s.left {
+		if e.ID == id {
+			return &record.Loaded{Execution: &execution.Execution{ID: id, Tenant: e.Tenant}}, nil
+		}
+	}
+	return nil, record.ErrNotFound
+}
+
+// TestWhatIsOverIsRemoved holds that nothing of an execution is left after its retention,
+// and that its row stays while something stored of it does.
+func TestWhatIsOverIsRemoved(t *testing.T) {
+	t.Parallel()
+	objects := valuestest.New()
+	v := values.New(objects, "b", 1<<20)
+	s := &ended{keys: 2*record.MaxBatch + 5}
+	for i := range 2*swept + 10 {
+		id := fmt.Sprintf("x%d", i)
+		s.left = append(s.left, record.Ended{Tenant: "acme", ID: id})
+		if _, err := v.Store(t.Context(), "acme", id, "input", "image/png", []byte("png")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := v.Store(t.Context(), "acme", "running", "input", "image/png", []byte("png")); err != nil {
+		t.Fatal(err)
+	}
+	decider, err := decide.New(decide.Config{MaxValues: 1 << 20}, nil, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := New(Config{}, Deps{Store: s, Decider: decider, Values: v, Registry: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	away := errors.New("away")
+	objects.Fail(away)
+	if err := d.sweep(t.Context()); !errors.Is(err, away) || len(s.left) != 2*swept+10 {
+		t.Errorf("while the values are away: %v; %d are left", err, len(s.left))
+	}
+	objects.Fail(nil)
+	if err := d.sweep(t.Context()); err != nil || len(s.left) != 0 || s.keys != 0 {
+		t.Errorf("%v; %d executions and %d keys are left", err, len(s.left), s.keys)
+	}
+	left := objects.Keys()
+	if len(left) != 1 || left[0][:len("payloads/acme/running/")] != "payloads/acme/running/" {
+		t.Errorf("left: %v", left)
+	}
+	if err := d.orphans(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(left, objects.Keys()); diff != "" { // it is new, and may be accepted yet
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if err := d.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if d.posts.room() != 0 || time.Since(d.lastFail) < time.Hour {
+		t.Error("it goes on after its end")
+	}
+}
