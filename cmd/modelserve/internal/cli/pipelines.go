@@ -122,7 +122,7 @@ func (a *app) applyPipeline(ctx context.Context, c *client, file string, dryRun 
 	}
 	var p contract.Pipeline
 	status, err := c.send(ctx, &sending{
-		method: http.MethodPost, path: contract.PipelinesPath, body: d.Canonical(), contentType: "application/json",
+		method: http.MethodPost, path: contract.PipelinesPath, body: text, contentType: "application/yaml", // JSON is YAML
 	}, &p)
 	if err != nil {
 		return one, inFile(file, err)
@@ -131,8 +131,18 @@ func (a *app) applyPipeline(ctx context.Context, c *client, file string, dryRun 
 	return one, nil
 }
 
-// inFile says in which file a fault is.
-func inFile(file string, err error) error { return fmt.Errorf("%s: %w", file, err) }
+// inFile says in which file each fault is.
+func inFile(file string, err error) error {
+	var faults definition.Faults
+	if !errors.As(err, &faults) {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	lines := []string{file + " is no good pipeline:"}
+	for _, fault := range faults {
+		lines = append(lines, "  "+file+": "+fault.String())
+	}
+	return errors.New(strings.Join(lines, "\n"))
+}
 
 // readInput reads a regular file, or standard input for -, of at most so many bytes.
 func (a *app) readInput(file string, most int64) ([]byte, error) {

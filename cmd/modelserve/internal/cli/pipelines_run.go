@@ -368,17 +368,19 @@ func (r *run) outcome(ctx context.Context, in input) outcome {
 // printOutcomes prints what each answered, and beside the output which failed.
 func (r *run) printOutcomes(outcomes []outcome) error {
 	err := r.print(map[string]any{"executions": outcomes}, func() string {
-		var b strings.Builder
+		var parts []string
+		between := "\n"
 		for _, o := range outcomes {
 			switch {
 			case o.Error != "" || o.Execution == nil:
 			case r.flags.detach:
-				fmt.Fprintf(&b, "%s  %s\n", o.Execution.ID, visible(o.File))
+				between = ""
+				parts = append(parts, o.Execution.ID+"  "+visible(o.File)+"\n")
 			default:
-				fmt.Fprintf(&b, "==> %s <==\n%s\n", visible(o.File), outputText(o.Execution))
+				parts = append(parts, "==> "+visible(o.File)+" <==\n"+outputText(o.Execution))
 			}
 		}
-		return strings.TrimSuffix(b.String(), "\n\n") + "\n"
+		return strings.Join(parts, between)
 	})
 	for _, o := range outcomes {
 		if o.Error != "" {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/pipelines/contract"
+	"github.com/modelserveai/modelserve/pipelines/definition"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -251,6 +252,61 @@ func TestRunIsAskedWrongly(t *testing.T) {
 	}
 	s.fails(exitFailed, "there is no file in empty", "pipelines", "run", "read-document", "empty")
 	s.fails(exitFailed, "read none.png", "pipelines", "run", "read-document", "none.png")
+}
+
+func TestSeveralAreStartedWithoutWaiting(t *testing.T) {
+	t.Parallel()
+	s := withPipelines(t, &pipelineService{})
+	s.file("a.png", "a")
+	s.file("b.png", "b")
+	s.wants("x1  a.png\nx2  b.png\n", "pipelines", "run", "read-document", "a.png", "b.png", "--detach", "--at-once", "1")
+}
+
+const readYAML = `apiVersion: modelserve.dev/v1
+kind: Pipeline
+metadata: {name: read}
+spec:
+  steps:
+    - name: detect
+      function: text-detect
+  output: steps.detect
+`
+
+func TestPipelinesAreRegistered(t *testing.T) {
+	t.Parallel()
+	d, err := definition.Parse([]byte(readYAML))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := `{"name":"read","version":3,"digest":"` + d.Digest() + `","created_at":"2026-12-01T10:00:00Z","labels":{"a":"1"},"definition":` + string(d.Canonical()) + `}`
+	s, all := standIn(t, map[string]string{
+		"POST /v1/pipelines": one, "GET /v1/pipelines/read": one, "GET /v1/pipelines/read/versions/2": strings.Replace(one, d.Digest(), "sha256:0", 1),
+		"GET /v1/pipelines":               `{"pipelines":[` + one + `,{"name":"triage","version":1,"digest":"sha256:0123456789abcdef","shared":true,"created_at":"2026-12-01T10:00:00Z"}]}`,
+		"GET /v1/pipelines/read/versions": `{"pipelines":[{"name":"read","version":3,"default":true,"digest":"sha256:3","created_at":"2026-12-01T10:00:00Z"},{"name":"read","version":2,"digest":"sha256:2","created_at":"2026-11-01T10:00:00Z","deprecated_at":"2026-11-02T10:00:00Z"}]}`,
+		"DELETE /v1/pipelines/read":       "",
+	})
+	s.file("read.yaml", readYAML)
+	s.file("bad.yaml", strings.Replace(readYAML, "output", "outputs", 1))
+	s.wants("read is version 3 already (sha256:…)\n", "pipelines", "apply", "read.yaml")
+	wantsAsked(t, all, asked{"POST /v1/pipelines", readYAML})
+	s.wants("read.yaml is good; it is version 3 of read already\n", "pipelines", "apply", "read.yaml", "--dry-run")
+	wantsAsked(t, all, asked{"GET /v1/pipelines/read", ""})
+	r := s.run("pipelines", "apply", "bad.yaml", "read.yaml", "--dry-run")
+	if r.code != exitFailed || !strings.Contains(r.err, "bad.yaml is no good pipeline:\n  bad.yaml: ") || !strings.Contains(r.err, "outputs") || !strings.HasPrefix(r.out, "read.yaml is good") {
+		t.Errorf("a bad file: %+v", r)
+	}
+	s.wants("NAME              VERSION  CREATED              LABELS  DIGEST\nread              3        2026-12-01 10:00:00  a=1     sha256:…\ntriage (shipped)  1        2026-12-01 10:00:00  -       sha256:…\n",
+		"pipelines", "list")
+	s.wants("VERSION  CREATED              DEFAULT  DEPRECATED           DIGEST\n3        2026-12-01 10:00:00  yes                           sha256:…\n2        2026-11-01 10:00:00           2026-11-02 10:00:00  sha256:…\n",
+		"pipelines", "show", "read", "--versions")
+	if out := s.must("pipelines", "show", "read@2"); !strings.HasPrefix(out, "# read version 3 of 2026-12-01 10:00:00, sha256:0\napiVersion: modelserve.dev/v1\n") {
+		t.Errorf("show: %s", out)
+	}
+	s.wants("●  detect  text-detect\n", "pipelines", "show", "read", "--graph")
+	s.fails(exitUsage, "confirm with --yes", "pipelines", "delete", "read")
+	s.wants("deleted read\n", "pipelines", "delete", "read", "--yes")
+	s.fails(exitUsage, "--versions goes without", "pipelines", "show", "read@2", "--versions")
+	s.fails(exitFailed, "read none.yaml", "pipelines", "apply", "none.yaml")
 }
 
 func TestWatchMissesNothing(t *testing.T) {
