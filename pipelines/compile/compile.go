@@ -43,12 +43,13 @@ const (
 	LabelSegment = "pipelines.modelserve.dev/segment"
 	// AnnotationDigest is the digest of the definition that an object was made of.
 	AnnotationDigest = "pipelines.modelserve.dev/digest"
-	// AnnotationPlan is what an object does, for whoever reads it; nothing reads it back.
+	// AnnotationPlan has the plans of an object's steps, each on a line, whose SHA-256 is in
+	// the step's address. It is for whoever reads it; nothing reads it back.
 	AnnotationPlan = "pipelines.modelserve.dev/plan"
 )
 
 // maxPlan bounds the text of AnnotationPlan, in bytes: Kubernetes takes 256 KiB of
-// annotations in an object. Steps past it are named alone.
+// annotations in an object. Steps past it have their names alone.
 const maxPlan = 64 << 10
 
 // Version is a version of a tenant's pipeline.
@@ -149,7 +150,7 @@ func (c *compiler) sequence(segment int) (*flowsv1.Sequence, error) {
 			Reply:           c.service(ReplyPath),
 		},
 	}
-	var description strings.Builder
+	var texts strings.Builder
 	for i := range c.plan.Segments[segment].Steps {
 		step := c.plan.Step(segment, i)
 		function, ok := c.target.Functions[step.Function]
@@ -172,27 +173,17 @@ func (c *compiler) sequence(segment int) (*flowsv1.Sequence, error) {
 			},
 			Delivery: &eventingduckv1.DeliverySpec{Retry: new(int32), DeadLetterSink: c.service(DeadPath)},
 		})
-		line := describe(step.Name, does)
-		if description.Len()+len(line) > maxPlan {
-			line = step.Name + ": …\n"
+		plan, err := does.Canonical()
+		if err != nil {
+			return nil, fmt.Errorf("step %s: %w", step.Name, err)
 		}
-		description.WriteString(line)
+		if texts.Len()+len(plan) > maxPlan {
+			plan = []byte(step.Name + ": …")
+		}
+		texts.Write(append(plan, '\n'))
 	}
-	s.Annotations[AnnotationPlan] = description.String()
+	s.Annotations[AnnotationPlan] = texts.String()
 	return s, nil
-}
-
-// describe is a line of what a step does, to read.
-func describe(step string, p ticket.Plan) string {
-	line := step + ": " + p.Function
-	if p.Model != "" {
-		line += " (model " + p.Model + ")"
-	}
-	line += ", at most " + strconv.FormatInt(p.TimeoutMS, 10) + " ms"
-	if p.Input != "" {
-		line += ", of " + strings.Join(strings.Fields(p.Input), " ")
-	}
-	return line + "\n"
 }
 
 // tap is a Subscription of the channel before a step of a segment: it sees the answer

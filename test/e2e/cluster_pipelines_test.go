@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -156,7 +157,7 @@ func lineFromZero(t *testing.T, p *platform) {
 	if len(sequences) != 1 || len(sequences[0].Spec.Steps) != 3 {
 		t.Fatalf("it runs on %d Sequences", len(sequences))
 	}
-	if text := sequences[0].Annotations["pipelines.modelserve.dev/plan"]; !strings.Contains(text, "detect: text-detect") {
+	if text := sequences[0].Annotations["pipelines.modelserve.dev/plan"]; !strings.Contains(text, `"function":"text-detect"`) {
 		t.Errorf("kubectl shows no plan: %s", text)
 	}
 }
@@ -269,10 +270,13 @@ func processesEnd(t *testing.T, p *platform, namespace, selector string) {
 	for range 6 {
 		ids = append(ids, p.begin(t, "e2e-graph", pageInput(t)))
 	}
-	p.eventually(t, "one runs", func() error {
+	p.eventually(t, "one runs, and there is somebody to kill", func() error {
 		x, err := p.execution(t, ids[0])
 		if err == nil && x.Status == contract.Queued {
 			err = fmt.Errorf("it is %s", x.Status)
+		}
+		if pods := mustTool(t, "kubectl", "-n", namespace, "get", "pods", "-l", selector, "--field-selector=status.phase=Running", "-o", "name"); err == nil && pods == "" {
+			err = errors.New("there is no pod")
 		}
 		return err
 	})
