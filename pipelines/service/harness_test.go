@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -247,9 +248,16 @@ func (p *platform) begin(v *decide.Version, id, input string) {
 		Input: value, Headers: map[string]string{"X-Case-Id": "case 7"},
 	}
 	change := v.Machine.Accept(x, time.Now())
-	_, err = p.store.Accept(p.t.Context(), &record.Acceptance{
-		Execution: x, Change: change, Owner: v.ID.Owner, Concurrency: v.Definition.Concurrency, Retention: v.Definition.Retention,
-	})
+	accepted := func() error {
+		_, err := p.store.Accept(p.t.Context(), &record.Acceptance{
+			Execution: x, Change: change, Owner: v.ID.Owner, Concurrency: v.Definition.Concurrency, Retention: v.Definition.Retention,
+			Key: &record.Key{Text: id},
+		})
+		return err
+	}
+	for err = accepted(); errors.Is(err, record.ErrUnavailable); { // a busy machine's file keeps writers waiting
+		err = accepted()
+	}
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -270,6 +278,9 @@ func (p *platform) until(id string, is func(*execution.Execution) bool) *executi
 	var x *execution.Execution
 	done, err := p.now().Live().Await(ctx, tenant, id, func(ctx context.Context) (bool, error) {
 		loaded, err := p.store.Load(ctx, id)
+		if errors.Is(err, record.ErrUnavailable) {
+			return false, nil
+		}
 		if err != nil {
 			return false, err
 		}
