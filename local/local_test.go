@@ -37,9 +37,9 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	program = filepath.Join(dir, "platform")
-	// A platform builds echo as well, with these flags; with nothing compiled yet
-	// that takes longer than a call waits.
-	build := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-buildvcs=false", "-o", dir, "./testdata/platform", "./testdata/echo")
+	// A platform builds its functions as well, with these flags; with nothing compiled
+	// yet that takes longer than a call waits.
+	build := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-buildvcs=false", "-o", dir, "./testdata/platform", "./testdata/echo", "./testdata/step")
 	build.Stdout, build.Stderr = os.Stdout, os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Println("build testdata:", err)
@@ -106,18 +106,28 @@ const (
 // begin starts a platform over a copy of testdata/overlay.
 func begin(t *testing.T, env ...string) *platform {
 	t.Helper()
+	p := prepare(t, env...)
+	p.start()
+	return p
+}
+
+// prepare is one that is not started yet.
+func prepare(t *testing.T, env ...string) *platform {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "overlay"), os.DirFS("testdata/overlay")); err != nil {
 		t.Fatal(err)
 	}
 	p := &platform{t: t, dir: dir, data: filepath.Join(dir, "data"), address: freeAddress(t), env: env}
 	t.Cleanup(func() {
+		if p.cmd == nil {
+			return
+		}
 		p.kill()
 		if t.Failed() {
 			t.Logf("the platform wrote:\n%s", p.log.text.String())
 		}
 	})
-	p.start()
 	return p
 }
 
