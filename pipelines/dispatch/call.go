@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"mime"
 	"net/http"
 	"strconv"
@@ -74,13 +75,14 @@ func (d *Dispatcher) ask(ctx context.Context, m *message) (envelope.Value, *exec
 	h.Set("Ce-"+envelope.Pipeline, x.Pipeline)
 	h.Set("Ce-"+envelope.Step, m.step)
 	h.Set("Ce-"+envelope.Attempt, strconv.Itoa(b.Epoch))
+	h.Set("Idempotency-Key", fmt.Sprintf("%s.%s.%d", x.ID, m.step, b.Item)) // the same at every attempt
 	if x.Traceparent != "" {
 		h.Set("Traceparent", x.Traceparent)
 	}
 	answer, err := d.Outside.Post(ctx, m.url, h, m.data)
 	switch {
 	case errors.Is(err, outside.ErrRefused):
-		return envelope.Value{}, failed(problem.New(problem.PermissionDenied, "the step's URL: %v", err))
+		return envelope.Value{}, failed(problem.New(problem.PermissionDenied, "the step's URL leads to an address that is not public, and in none of the networks that the operator allows"))
 	case errors.Is(err, outside.ErrTooLarge):
 		return envelope.Value{}, failed(problem.New(problem.PayloadTooLarge, "the step's URL: %v", err))
 	case errors.Is(err, context.DeadlineExceeded):
