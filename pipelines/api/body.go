@@ -44,6 +44,7 @@ func (c *call) readBody(ctx context.Context, most int64) ([]byte, error) {
 		}
 		n, err := c.Body.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
+		var known *problem.Error // what the gateway found, in the same process
 		switch {
 		case int64(len(body)) > most:
 			return nil, tooLarge(most)
@@ -51,6 +52,8 @@ func (c *call) readBody(ctx context.Context, most int64) ([]byte, error) {
 			return body, nil
 		case err != nil && ctx.Err() != nil:
 			return nil, ctx.Err() //nolint:wrapcheck // the caller's
+		case errors.As(err, &known):
+			return nil, known
 		case err != nil:
 			return nil, problem.New(problem.MalformedBody, "the body broke off after %d bytes", len(body))
 		}
