@@ -174,12 +174,14 @@ func (s *Server) verifyPlan(st *step, query url.Values) error {
 }
 
 // checkPlace refuses a plan that is another function's: one with a payload of its own
-// has its own plans alone, one of models those of every published model.
+// has its own plans alone, one of models those of every published model. Whoever made the
+// plan knows which models a Service has, and not whether its program has a codec: the
+// plan of a model of the function's name is the function's.
 func (s *Server) checkPlace(p ticket.Plan) error {
 	switch {
 	case s.cfg.Codec == nil && p.Model == "":
 		return refused("this service has models only, and the plan is one of function %s", p.Function)
-	case s.cfg.Codec != nil && (p.Model != "" || p.Function != s.cfg.Function):
+	case s.cfg.Codec != nil && p.Function != s.cfg.Function:
 		return refused("this is function %s, and the plan is another's", s.cfg.Function)
 	default:
 		return nil
@@ -224,7 +226,7 @@ func (st *step) timeout() time.Duration { return time.Duration(st.plan.TimeoutMS
 // runStep answers an input with the codec, as a call of the ticket's tenant, or with a
 // published model by the Open Inference Protocol.
 func (s *Server) runStep(ctx context.Context, st *step, input []byte) ([]byte, error) {
-	if st.plan.Model != "" {
+	if s.cfg.Codec == nil {
 		return s.inferStep(ctx, st, input)
 	}
 	who := caller{tenant: st.ticket.Tenant, storage: st.ticket.Tenant, timeout: st.timeout()}

@@ -25,12 +25,16 @@ import (
 func TestAStepIsAnswered(t *testing.T) {
 	t.Parallel()
 	signer := newSigner(t)
-	for name, structured := range map[string]bool{"binary": false, "structured": true} {
+	for name, change := range map[string]func(*sent){
+		"binary":                           func(*sent) {},
+		"structured":                       func(s *sent) { s.structured = true },
+		"as the model of the codec's name": func(s *sent) { s.plan.Model = "form" },
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake()
 			s := newSent(signer, `{"text": "<é>", "times": 2, "more": [1]}`)
-			s.structured = structured
+			change(s)
 			s.envelope.Steps = map[string]envelope.Value{"before": {JSON: json.RawMessage(`{"kept":"&"}`)}}
 			w := s.do(t, stepConfig(f, newBucket(), signer))
 			out, e := answered(t, w)
@@ -114,7 +118,6 @@ func TestPlansAreRefused(t *testing.T) {
 			s.planText = []byte(`{"function":"form","input":"input","step":"first"}`)
 		}, problem.PermissionDenied, "", "not the one that was signed"},
 		"another function's":                   {func(s *sent, _ *serve.Config) { s.plan.Function = "other" }, problem.PermissionDenied, "", "another's"},
-		"a model's":                            {func(s *sent, _ *serve.Config) { s.plan.Model = "form" }, problem.PermissionDenied, "", "another's"},
 		"a function's, at a service of models": {func(_ *sent, c *serve.Config) { c.Codec = nil }, problem.PermissionDenied, "", "models only"},
 		"a shorter length":                     {func(s *sent, _ *serve.Config) { s.extensions["datalength"] = "1" }, problem.EventDamaged, "", "datalength"},
 		"another sum":                          {func(s *sent, _ *serve.Config) { s.extensions["datasha256"] = strings.Repeat("0", 64) }, problem.EventDamaged, "", "datasha256"},
