@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -31,6 +32,12 @@ import (
 // and to start. With the ten minutes that a chain may take it is less than what a
 // channel waits for (fifteen).
 const coldStart = 4 * time.Minute
+
+// loopback are the networks that steps which are not ours may call beside the public
+// internet: whoever runs the platform runs those services too.
+func loopback() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+}
 
 // Config is what the service is made of.
 type Config struct {
@@ -82,7 +89,7 @@ func (s *Service) open(ctx context.Context, config Config) (err error) {
 		return err //nolint:wrapcheck // Open does
 	}
 	signer := ticket.NewSigner(config.Key)
-	s.service, err = service.New(service.Config{Dispatch: dispatch.Config{Void: true}, ColdStart: coldStart}, service.Deps{
+	s.service, err = service.New(service.Config{Dispatch: dispatch.Config{Void: true}, ColdStart: coldStart, Allow: loopback()}, service.Deps{
 		Functions: config.Functions,
 		Store:     s.store, Objects: objects{config.Objects}, Bucket: config.Bucket,
 		Channels: newChannels(s.hub, s.store, config.Services, signer),
