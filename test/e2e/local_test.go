@@ -31,6 +31,7 @@ func TestLocalPlatform(t *testing.T) {
 			"a pushed model answers":  pushedModelAnswers,
 			"a model refused":         modelsRefused,
 			"the example answers":     exampleAnswers,
+			"the example pipelines":   examplePipelines,
 			"metrics":                 metricsAreThoseOfTheReference,
 			"log lines":               linesAreThoseOfThePage,
 			"the example function":    exampleFunction,

@@ -152,6 +152,25 @@ func (p *page) platform(script string) {
 	}
 }
 
+// background starts a program that the page starts in a terminal of its own, until the
+// test ends.
+func (p *page) background(script string) {
+	p.t.Helper()
+	printed := new(logtest.Log)
+	cmd := p.shell(context.Background(), "exec "+script)
+	cmd.Stdout, cmd.Stderr = printed, printed
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()         // as it was killed
+		if p.t.Failed() {
+			p.t.Logf("%s printed:\n%s", strings.TrimSpace(script), printed.String())
+		}
+	})
+}
+
 // printed holds the last output to the page's: … stands for anything.
 func (p *page) printed(want string) {
 	p.t.Helper()
@@ -168,6 +187,8 @@ func (p *page) follow(blocks []block) {
 		switch {
 		case b.language == "sh" && b.name == "platform":
 			p.platform(b.text)
+		case b.language == "sh" && b.name == "background":
+			p.background(b.text)
 		case b.language == "sh":
 			p.run(b.text)
 		case b.language == "text":
