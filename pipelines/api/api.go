@@ -179,10 +179,9 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, serve handler, param
 	c := &call{Request: r, tenant: tenant, memory: a.memory.Open(tenant)}
 	defer c.memory.End()
 	defer func() {
-		cause := recover()
-		switch {
-		case cause == nil:
-		case cause == http.ErrAbortHandler: //nolint:errorlint // the very value
+		switch cause := recover(); cause {
+		case nil:
+		case http.ErrAbortHandler:
 			panic(cause)
 		default:
 			a.deps.Logger.ErrorContext(r.Context(), "panic", "error", cause, "stack", string(debug.Stack()))

@@ -236,8 +236,13 @@ func TestParametersAreReadStrictly(t *testing.T) {
 		}
 	}
 	for _, header := range [][]string{
-		{"Idempotency-Key", " "}, {"Idempotency-Key", "a b"}, {"Idempotency-Key", "ä"}, {"Idempotency-Key", strings.Repeat("a", 256)}, {"Idempotency-Key", "a", "Idempotency-Key", "a"},
-		{"X-Case-Id", strings.Repeat("a", 2000)}, {"X-Case-Id", "a", "X-Case-Id", "b"},
+		{"Idempotency-Key", " "},
+		{"Idempotency-Key", "a b"},
+		{"Idempotency-Key", "ä"},
+		{"Idempotency-Key", strings.Repeat("a", 256)},
+		{"Idempotency-Key", "a", "Idempotency-Key", "a"},
+		{"X-Case-Id", strings.Repeat("a", 2000)},
+		{"X-Case-Id", "a", "X-Case-Id", "b"},
 	} {
 		if got := s.do("POST", "/v1/pipelines/a/executions", "{}", append(header, "Content-Type", "application/json")...); got.status != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", header, got.status, got.body)
@@ -262,10 +267,20 @@ func TestWhatIsAnothersIsNotThere(t *testing.T) {
 	letter := read[contract.DeadLetters](t, s.do("GET", "/v1/dead-letters", "")).DeadLetters[0]
 	other := s.as("globex")
 	for _, op := range []struct{ method, path string }{
-		{"GET", "/v1/pipelines/{a}"}, {"DELETE", "/v1/pipelines/{a}"}, {"GET", "/v1/pipelines/{a}/versions/1"},
-		{"POST", "/v1/pipelines/{a}/versions/1/deprecate"}, {"POST", "/v1/pipelines/{a}/executions"}, {"POST", "/v1/pipelines/{a}/versions/1/executions"},
-		{"GET", "/v1/executions/{x}"}, {"DELETE", "/v1/executions/{x}"}, {"GET", "/v1/executions/{x}/events"}, {"GET", "/v1/executions/{x}/result"},
-		{"POST", "/v1/executions/{x}/cancel"}, {"POST", "/v1/executions/{x}/replay"}, {"GET", "/v1/dead-letters/{l}"}, {"POST", "/v1/dead-letters/{l}/replay"},
+		{"GET", "/v1/pipelines/{a}"},
+		{"DELETE", "/v1/pipelines/{a}"},
+		{"GET", "/v1/pipelines/{a}/versions/1"},
+		{"POST", "/v1/pipelines/{a}/versions/1/deprecate"},
+		{"POST", "/v1/pipelines/{a}/executions"},
+		{"POST", "/v1/pipelines/{a}/versions/1/executions"},
+		{"GET", "/v1/executions/{x}"},
+		{"DELETE", "/v1/executions/{x}"},
+		{"GET", "/v1/executions/{x}/events"},
+		{"GET", "/v1/executions/{x}/result"},
+		{"POST", "/v1/executions/{x}/cancel"},
+		{"POST", "/v1/executions/{x}/replay"},
+		{"GET", "/v1/dead-letters/{l}"},
+		{"POST", "/v1/dead-letters/{l}/replay"},
 	} {
 		theirs := strings.NewReplacer("{a}", "a", "{x}", x.ID, "{l}", letter.ID).Replace(op.path)
 		none := strings.NewReplacer("{a}", "none", "{x}", "none", "{l}", "none.a.0").Replace(op.path)

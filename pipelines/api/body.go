@@ -105,19 +105,23 @@ func (a *API) readInput(ctx context.Context, c *call) (*input, error) {
 	if err := infer.RefuseForm(media, in.body, insteadOfForm); err != nil {
 		return nil, err //nolint:wrapcheck // a problem
 	}
-	const curls = "application/x-www-form-urlencoded"
-	switch {
-	case len(in.body) == 0 && media == "":
+	if len(in.body) == 0 && media == "" {
 		in.json = json.RawMessage("null")
 		return in, nil
-	case media != jsonType && (media != curls || infer.CheckJSON(in.body, infer.Limits{}) != nil):
+	}
+	const curls = "application/x-www-form-urlencoded"
+	var fault error
+	if media == jsonType || media == curls {
+		fault = infer.CheckJSON(in.body, infer.Limits{})
+	}
+	switch {
+	case media == jsonType && fault != nil:
+		return nil, fault //nolint:wrapcheck // a problem
+	case media == jsonType, media == curls && fault == nil:
+		in.json = bytes.TrimSpace(infer.WithoutMark(in.body))
+	default:
 		in.media = mediaOf(media)
-		return in, nil
 	}
-	if err := infer.CheckJSON(in.body, infer.Limits{}); err != nil {
-		return nil, err //nolint:wrapcheck // a problem
-	}
-	in.json = bytes.TrimSpace(infer.WithoutMark(in.body))
 	return in, nil
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/modelserveai/modelserve/eventing/envelope"
 	"github.com/modelserveai/modelserve/pipelines/contract"
@@ -186,8 +187,7 @@ func (a *API) replayOnce(c *call, d *record.DeadLetter, version int) (*contract.
 	one := &contract.Replay{DeadLetter: d.ID}
 	accepted, err := a.replayLetter(c, d, version)
 	if err = registry.Problem(err); err != nil {
-		switch problem.CodeOf(err) {
-		case problem.Unavailable, problem.Internal, problem.Overloaded, problem.Cancelled, problem.DeadlineExceeded:
+		if slices.Contains([]problem.Code{problem.Unavailable, problem.Internal, problem.Overloaded, problem.Cancelled, problem.DeadlineExceeded}, problem.CodeOf(err)) {
 			return nil, err
 		}
 		one.Error = contract.FailureOf(err)

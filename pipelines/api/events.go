@@ -56,6 +56,9 @@ func (a *API) events(w http.ResponseWriter, c *call) error {
 	})
 	s := &stream{w: w, control: http.NewResponseController(w), x: loaded.Execution, last: last}
 	s.begin()
+	if c.Method == http.MethodHead {
+		return nil
+	}
 	for wrote := time.Now(); ; {
 		n, ended, err := a.send(ctx, s)
 		switch {

@@ -82,7 +82,7 @@ func callShown(x *execution.Execution) (in, out json.RawMessage) {
 // callResult answers with what the call itself would have had: the last answer that there
 // was of it, also where it is an error.
 func (a *API) callResult(w http.ResponseWriter, c *call, x *execution.Execution) error {
-	text := json.RawMessage(nil)
+	var text json.RawMessage
 	if x.Output != nil {
 		text = x.Output.JSON
 	} else {

@@ -87,16 +87,17 @@ func (a *API) showPipeline(w http.ResponseWriter, c *call) error {
 	return writeJSON(w, http.StatusOK, pipelineOf(v, labelsOf(v)))
 }
 
-// own finds a version that a tenant may change: what is shipped they only see.
-func (a *API) own(c *call, number int) (*record.Version, error) {
+// own is an error of a version that is none of the tenant's own: what is shipped they only
+// see.
+func (a *API) own(c *call, number int) error {
 	v, err := a.deps.Store.Resolve(c.Context(), c.tenant, c.PathValue("name"), number)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // serve does
+		return err //nolint:wrapcheck // serve does
 	}
 	if v.Owner != c.tenant {
-		return nil, problem.New(problem.Conflict, "the pipeline ships with the platform: it cannot be changed; register one of this name, which counts before it")
+		return problem.New(problem.Conflict, "the pipeline ships with the platform: it cannot be changed; register one of this name, which counts before it")
 	}
-	return v, nil
+	return nil
 }
 
 func (a *API) deprecate(w http.ResponseWriter, c *call) error {
@@ -104,7 +105,7 @@ func (a *API) deprecate(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.own(c, number); err != nil {
+	if err := a.own(c, number); err != nil {
 		return err
 	}
 	if err := a.deps.Registry.Deprecate(c.Context(), c.tenant, c.PathValue("name"), number); err != nil {
@@ -114,7 +115,7 @@ func (a *API) deprecate(w http.ResponseWriter, c *call) error {
 }
 
 func (a *API) deletePipeline(w http.ResponseWriter, c *call) error {
-	if _, err := a.own(c, 0); err != nil {
+	if err := a.own(c, 0); err != nil {
 		return err
 	}
 	if err := a.deps.Registry.Delete(c.Context(), c.tenant, c.PathValue("name")); err != nil {

@@ -284,8 +284,16 @@ func FuzzRequests(f *testing.F) {
 			prefer = strings.ReplaceAll(prefer, "=", "=0")
 		}
 		for _, op := range []struct{ method, path string }{
-			{"GET", "/v1/executions"}, {"GET", "/v1/pipelines"}, {"GET", "/v1/dead-letters"}, {"POST", "/v1/pipelines/a/executions"}, {"POST", "/v1/pipelines"},
-			{"GET", "/v1/executions/" + id}, {"POST", "/v1/executions/" + id + "/replay"}, {"GET", "/v1/dead-letters/" + id}, {"GET", "/v1/pipelines/a/versions/" + id}, {"GET", "/v1/executions/" + id + "/events"},
+			{"GET", "/v1/executions"},
+			{"GET", "/v1/pipelines"},
+			{"GET", "/v1/dead-letters"},
+			{"POST", "/v1/pipelines/a/executions"},
+			{"POST", "/v1/pipelines"},
+			{"GET", "/v1/executions/" + id},
+			{"POST", "/v1/executions/" + id + "/replay"},
+			{"GET", "/v1/dead-letters/" + id},
+			{"GET", "/v1/pipelines/a/versions/" + id},
+			{"GET", "/v1/executions/" + id + "/events"},
 		} {
 			r, err := http.NewRequestWithContext(t.Context(), op.method, "http://h/", strings.NewReader(body))
 			if err != nil {
