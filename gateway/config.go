@@ -70,9 +70,14 @@ type Config struct {
 
 	// Pipelines is the address of the pipelines service, such as
 	// http://modelserve-pipelines.modelserve.svc.cluster.local: what is below /v1/pipelines,
-	// /v1/executions and /v1/dead-letters goes there. It asks for Secret. Without it there
-	// are no pipelines.
+	// /v1/executions and /v1/dead-letters goes there. Without it there are no pipelines.
 	Pipelines string `env:"MODELSERVE_PIPELINES_URL"`
+
+	// PipelinesSecret shows the pipelines service that a request comes from the gateway,
+	// whose tenant it then believes. It has the same one, and functions do not: where it is
+	// left out, Secret is in its place, and whoever has a function's environment could show
+	// themselves to the service as the gateway.
+	PipelinesSecret string `env:"MODELSERVE_PIPELINES_SECRET,unset" filled:"true"`
 
 	// Public is the platform's own address, as its callers have it: what is answered later
 	// is found there. Without it that is what the call was sent to, without the function's
@@ -158,8 +163,11 @@ func (c *Config) Check() []error {
 	if address, err := url.Parse(c.Public); c.Public != "" && (err != nil || address.Scheme != "http" && address.Scheme != "https" || address.Host == "") {
 		faults = append(faults, env.Faultf("MODELSERVE_PUBLIC_URL", "expected the platform's own address, such as https://models.example.com"))
 	}
-	if c.Pipelines != "" && c.Secret == "" {
-		faults = append(faults, env.Faultf("MODELSERVE_GATEWAY_SECRET", "expected the secret that the service at MODELSERVE_PIPELINES_URL asks for"))
+	if err := infer.CheckSecret(c.PipelinesSecret); err != nil {
+		faults = append(faults, env.Faultf("MODELSERVE_PIPELINES_SECRET", "%v", err))
+	}
+	if c.Pipelines != "" && c.pipelinesSecret() == "" {
+		faults = append(faults, env.Faultf("MODELSERVE_PIPELINES_SECRET", "expected the secret that the service at MODELSERVE_PIPELINES_URL asks for"))
 	}
 	for _, network := range c.TrustedProxies {
 		if network.Bits() == 0 {
@@ -181,6 +189,8 @@ func (c *Config) pipelines() (*url.URL, error) {
 	}
 	return address, nil
 }
+
+func (c *Config) pipelinesSecret() string { return cmp.Or(c.PipelinesSecret, c.Secret) }
 
 func setDefault[T comparable](v *T, d T) {
 	var zero T

@@ -180,7 +180,7 @@ func (g *gateway) wire() (err error) {
 		if err != nil {
 			return err
 		}
-		around = slices.Insert(around, 0, pipeline.Later(g.deps.Pipelines, address, g.config.Secret, g.config.Public))
+		around = slices.Insert(around, 0, pipeline.Later(g.deps.Pipelines, address, g.config.pipelinesSecret(), g.config.Public))
 	}
 	if g.config.Secret != "" {
 		around = append(around, forward.Prove(g.config.Secret))
@@ -238,7 +238,7 @@ func (g *gateway) pipelines() (*pipeline.Service, error) {
 		return nil, err
 	}
 	return pipeline.New(pipeline.Deps{
-		Service: g.deps.Pipelines, URL: address, Secret: g.config.Secret, Door: g.door, Audit: g.deps.Audit, Proxy: g.proxy,
+		Service: g.deps.Pipelines, URL: address, Secret: g.config.pipelinesSecret(), Door: g.door, Audit: g.deps.Audit, Proxy: g.proxy,
 		Functions: pipeline.Known(g.deps.Catalog, g.deps.Routes), Logger: g.deps.Telemetry.Logger,
 	})
 }

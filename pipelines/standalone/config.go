@@ -1,6 +1,7 @@
 package standalone
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"net/url"
@@ -40,7 +41,11 @@ type config struct {
 	KeyFile string       `env:"MODELSERVE_PIPELINES_KEY_FILE" filled:"true"` // the same in a file
 	Trust   ticket.Trust // what is accepted beside that key: while it is replaced, the one before
 
-	// Secret is what the gateway shows itself with: other requests are refused.
+	// APISecret is what the gateway shows itself with to this process, and functions do not
+	// have: other requests are refused. Where it is left out, Secret is in its place.
+	APISecret string `env:"MODELSERVE_PIPELINES_SECRET,unset"`
+
+	// Secret shows functions that a call which is answered later comes from the platform.
 	Secret string `env:"MODELSERVE_GATEWAY_SECRET,unset"`
 
 	// Namespace is where functions and the objects of pipelines are; without it, the
@@ -90,8 +95,8 @@ func (c *config) Check() []error {
 	if _, err := c.signer(); err != nil {
 		fault("MODELSERVE_PIPELINES_KEY", "%v", err)
 	}
-	if c.Secret == "" {
-		fault("MODELSERVE_GATEWAY_SECRET", "expected the secret that the gateway has: without it anybody would be whoever they say")
+	if c.apiSecret() == "" {
+		fault("MODELSERVE_PIPELINES_SECRET", "expected the secret that the gateway has: without it anybody would be whoever they say")
 	}
 	if u, err := url.Parse(c.Ingress); c.Ingress != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
 		fault("MODELSERVE_PIPELINES_CHANNELS", "expected a URL such as http://imc-dispatcher.knative-eventing.svc")
@@ -128,3 +133,5 @@ func (c *config) signer() (*sign.Signer, error) {
 	}
 	return signer, nil
 }
+
+func (c *config) apiSecret() string { return cmp.Or(c.APISecret, c.Secret) }

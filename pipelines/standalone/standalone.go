@@ -178,7 +178,7 @@ func open(ctx context.Context, cfg config, with *around, store record.Store, tel
 	if err := ship(ctx, register); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
-	p.api, err = api.New(api.Config{Secret: cfg.Secret}, api.Deps{
+	p.api, err = api.New(api.Config{Secret: cfg.apiSecret()}, api.Deps{
 		Store: store, Registry: register, Decider: p.service.Decider(), Values: p.service.Values(), Live: p.service.Live(),
 		Logger: tel.Logger, Accepted: p.service.Accepted,
 	})

@@ -191,7 +191,8 @@ func (c *cluster) secrets() (string, error) {
 	read, errRead := c.credential("s3-reader")
 	admin, errAdmin := c.adminKey()
 	proof, errProof := c.credential("functions")
-	if err := errors.Join(err, errRedis, errStore, errRead, errAdmin, errProof); err != nil {
+	asked, errAsked := c.credential("pipelines-api")
+	if err := errors.Join(err, errRedis, errStore, errRead, errAdmin, errProof, errAsked); err != nil {
 		return "", err
 	}
 	secret(namespace, "postgres", "POSTGRES_PASSWORD", postgres)
@@ -206,6 +207,7 @@ func (c *cluster) secrets() (string, error) {
 		"MODELSERVE_GATEWAY_DB", "postgres://postgres:"+postgres+"@postgres."+namespace+".svc.cluster.local:5432/postgres?sslmode=disable",
 		"MODELSERVE_REDIS", "redis://default:"+redis+"@redis."+namespace+".svc.cluster.local:6379")
 	secret("default", "modelserve-functions", "MODELSERVE_GATEWAY_SECRET", proof)
+	secret("default", "modelserve-pipelines-api", "MODELSERVE_PIPELINES_SECRET", asked)
 	_, signed, err := c.keyTexts("signing")
 	private, stepped, errSteps := c.keyTexts(pipelines)
 	write, errWrite := c.credential("s3-pipelines")
