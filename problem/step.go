@@ -12,28 +12,39 @@ import (
 // a dead letter keeps its first 768.
 const MaxStep = 700
 
+// Step is the step that failed, and what it took before.
+type Step struct {
+	Name      string  // "" as long as it is not known
+	Rows      int64   // of the batch axis, that were run for it
+	ComputeMS float64 // milliseconds of processors and GPU
+}
+
 // stepBody is what WriteStep writes. What decides comes first.
 type stepBody struct {
-	Code       Code   `json:"code"`
-	RetryAfter int    `json:"retry_after"` // seconds; 0 is none
-	Step       string `json:"step"`
-	Status     int    `json:"status"`
-	RequestID  string `json:"request_id"`
-	Detail     string `json:"detail"`
-	Title      string `json:"title"`
-	Type       string `json:"type"`
+	Code       Code    `json:"code"`
+	RetryAfter int     `json:"retry_after"` // seconds; 0 is none
+	Step       string  `json:"step"`
+	Rows       int64   `json:"rows,omitempty"`
+	ComputeMS  float64 `json:"compute_ms,omitempty"`
+	Status     int     `json:"status"`
+	RequestID  string  `json:"request_id"`
+	Detail     string  `json:"detail"`
+	Title      string  `json:"title"`
+	Type       string  `json:"type"`
 }
 
 // WriteStep answers the event of a pipeline's step with err, as application/problem+json
 // of at most MaxStep bytes whose first members are code, retry_after and step. The detail
-// is cut where it must be. step is "" as long as it is not known.
-func WriteStep(w http.ResponseWriter, err error, step string) {
+// is cut where it must be.
+func WriteStep(w http.ResponseWriter, err error, step Step) {
 	e := From(err)
 	row := e.Code.Row()
 	body := stepBody{
 		Code:       e.Code,
 		RetryAfter: int(math.Ceil(e.RetryAfter.Seconds())),
-		Step:       step,
+		Step:       step.Name,
+		Rows:       max(step.Rows, 0),
+		ComputeMS:  finite(step.ComputeMS),
 		Status:     row.Status,
 		RequestID:  w.Header().Get(RequestIDHeader),
 		Detail:     e.Detail,
@@ -80,12 +91,20 @@ func cut(text string, bytes int) string {
 
 // ParseStep reads what WriteStep wrote. It is false for any other text, as a proxy
 // before the function writes, and for one that is cut.
-func ParseStep(text []byte) (e *Error, step string, ok bool) {
+func ParseStep(text []byte) (e *Error, step Step, ok bool) {
 	var body stepBody
 	if err := json.Unmarshal(text, &body); err != nil || !body.Code.Known() {
-		return nil, "", false //nolint:nilerr // it is another text
+		return nil, Step{}, false //nolint:nilerr // it is another text
 	}
 	const most = int64(math.MaxInt64 / time.Second)
 	after := time.Duration(min(max(int64(body.RetryAfter), 0), most)) * time.Second
-	return &Error{Code: body.Code, Detail: body.Detail, RetryAfter: after}, body.Step, true
+	return &Error{Code: body.Code, Detail: body.Detail, RetryAfter: after}, Step{body.Step, max(body.Rows, 0), finite(body.ComputeMS)}, true
+}
+
+// finite is a number that JSON has and that is not negative; 0 for any other.
+func finite(n float64) float64 {
+	if math.IsNaN(n) || math.IsInf(n, 0) || n < 0 {
+		return 0
+	}
+	return n
 }

@@ -22,7 +22,7 @@ func TestAStepsProblemFitsADeadLetter(t *testing.T) {
 		id   string
 		want string // how it begins
 	}{
-		"short":           {problem.Invalid("image", "expected an image"), "detect", "r1", `{"code":"invalid_argument","retry_after":0,"step":"detect","status":400,"request_id":"r1","detail":"image: expected an image","title"`},
+		"short":           {problem.Invalid("image", "expected an image"), "detect", "r1", `{"code":"invalid_argument","retry_after":0,"step":"detect","rows":8,"compute_ms":12.5,"status":400,"request_id":"r1","detail":"image: expected an image","title"`},
 		"retried":         {problem.New(problem.Overloaded, "full").WithRetryAfter(1500 * time.Millisecond), "detect", "", `{"code":"overloaded","retry_after":2,"step":"detect"`},
 		"before the plan": {problem.New(problem.PermissionDenied, "no ticket"), "", "", `{"code":"permission_denied","retry_after":0,"step":""`},
 		"a long detail":   {problem.New(problem.InvalidArgument, "%s", strings.Repeat("x", 5000)), long, "r1", `{"code":"invalid_argument","retry_after":0,"step":"` + long + `"`},
@@ -34,14 +34,15 @@ func TestAStepsProblemFitsADeadLetter(t *testing.T) {
 			t.Parallel()
 			w := httptest.NewRecorder()
 			w.Header().Set(problem.RequestIDHeader, tc.id)
-			problem.WriteStep(w, tc.err, tc.step)
+			took := problem.Step{Name: tc.step, Rows: 8, ComputeMS: 12.5}
+			problem.WriteStep(w, tc.err, took)
 			text := w.Body.String()
 			if len(text) > problem.MaxStep || !json.Valid([]byte(text)) || !strings.HasPrefix(text, tc.want) || strings.Contains(text, "secret") {
 				t.Errorf("%d bytes: %s", len(text), text)
 			}
 			e, step, ok := problem.ParseStep([]byte(text))
-			if want := problem.From(tc.err); !ok || step != tc.step || e.Code != want.Code || w.Code != want.Code.Row().Status {
-				t.Errorf("read as %v, %q, %v; status %d", e, step, ok, w.Code)
+			if want := problem.From(tc.err); !ok || step != took || e.Code != want.Code || w.Code != want.Code.Row().Status {
+				t.Errorf("read as %v, %+v, %v; status %d", e, step, ok, w.Code)
 			}
 		})
 	}

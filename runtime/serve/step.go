@@ -34,22 +34,22 @@ func isStep(r *http.Request) bool {
 	return r.URL.Path == "/" && r.Method == http.MethodPost && eventForm(r) != notEvent && ticket.HasPlan(r.URL.Query())
 }
 
-// stepError is the error of a step whose name is known.
+// stepError is the error of a step whose name is known, and what it took.
 type stepError struct {
-	step string
+	step problem.Step
 	err  error
 }
 
-func (e *stepError) Error() string { return "step " + e.step + ": " + e.err.Error() }
+func (e *stepError) Error() string { return "step " + e.step.Name + ": " + e.err.Error() }
 func (e *stepError) Unwrap() error { return e.err }
 
-// stepOf is the name of the step that an error is of; "" where that is not known.
-func stepOf(err error) string {
+// stepOf is the step that an error is of; zero where that is not known.
+func stepOf(err error) problem.Step {
 	var of *stepError
 	if errors.As(err, &of) {
 		return of.step
 	}
-	return ""
+	return problem.Step{}
 }
 
 // maxStepEvent is the most bytes of an event with an envelope: that, and its attributes.
@@ -98,7 +98,8 @@ func (s *Server) serveStep(w http.ResponseWriter, r *http.Request) (err error) {
 			return err
 		}
 		if err := s.answerStep(ctx, st, form, w, r); err != nil {
-			return &stepError{st.plan.Step, err}
+			took := problem.Step{Name: st.plan.Step, Rows: c.usage.Rows, ComputeMS: float64(c.usage.Compute) / float64(time.Millisecond)}
+			return &stepError{took, err}
 		}
 		return nil
 	})

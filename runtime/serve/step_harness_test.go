@@ -285,7 +285,7 @@ func refusedAs(t testing.TB, w *httptest.ResponseRecorder, code problem.Code, st
 	t.Helper()
 	begins := `{"code":"` + string(code) + `","retry_after":`
 	e, of, ok := problem.ParseStep(w.Body.Bytes())
-	if !ok || w.Code != code.Row().Status || !strings.HasPrefix(w.Body.String(), begins) || of != step || w.Body.Len() > problem.MaxStep {
+	if !ok || w.Code != code.Row().Status || !strings.HasPrefix(w.Body.String(), begins) || of.Name != step || w.Body.Len() > problem.MaxStep {
 		t.Fatalf("%d %s; want %s of %q", w.Code, w.Body, code, step)
 	}
 	return e.Detail
