@@ -147,6 +147,20 @@ func (s *State) Input(ctx context.Context, b execution.Branch) (json.RawMessage,
 	return r.evaluate(ctx, step.Name+".input", step.Input, item, b.Item)
 }
 
+// Recorded reports of which steps an output is recorded that came in a chain's epoch, of
+// one item.
+func (s *State) Recorded(ctx context.Context, item, epoch int, steps []string) (map[string]bool, error) {
+	values, err := s.decider.store.Values(ctx, s.Execution.ID, steps)
+	if err != nil {
+		return nil, err
+	}
+	of := make(map[string]bool, len(steps))
+	for i := range values {
+		of[values[i].Step] = of[values[i].Step] || values[i].Item == item && values[i].Epoch == epoch
+	}
+	return of, nil
+}
+
 // First is the first step of a branch's chain that data has no output of, from the one
 // that was sent: the one that failed, where something did. "" is none.
 func (s *State) First(id execution.BranchID, e *envelope.Envelope) string {

@@ -23,7 +23,7 @@ const (
 // dead takes an event that a step did not take, as it went to the step.
 func (r *Receiver) dead(ctx context.Context, a *arrival) error {
 	f := a.failure()
-	return r.decide(ctx, a, func(s *decide.State) (execution.Change, error) {
+	return r.settle(ctx, a, func(s *decide.State) (execution.Change, error) {
 		if a.envelope != nil {
 			if first := s.First(a.branch(), a.envelope); first != "" {
 				f.Step = first
@@ -53,7 +53,8 @@ func (a *arrival) failure() execution.Failure {
 		return f
 	}
 	if e, step, ok := problem.ParseStep(text); ok {
-		f.Transport, f.Step, f.Problem, f.RetryAfter = false, step, execution.Of(e), e.RetryAfter
+		f.Transport, f.Step, f.Problem, f.RetryAfter = false, step.Name, execution.Of(e), e.RetryAfter
+		a.failed = &failed{step, e.Code}
 	}
 	return f
 }

@@ -4,7 +4,7 @@
 //
 // Nothing is believed but the ticket, its length and its SHA-256. The same event may
 // come any number of times, late, and in any order: the epoch in its ticket decides
-// whether it counts.
+// whether it counts. What ran is charged, whether or not it counts.
 package receive
 
 import (
@@ -39,16 +39,21 @@ const (
 type Receiver struct {
 	decider *decide.Decider
 	tickets *ticket.Verifier
+	charges Charges
+	charged charged
 	logger  *slog.Logger
 	events  *prometheus.CounterVec
 	taps    chan arrival
 	mux     *http.ServeMux
 }
 
-// New makes a Receiver. Run has it record taps.
-func New(decider *decide.Decider, tickets *ticket.Verifier, registry prometheus.Registerer, logger *slog.Logger) (*Receiver, error) {
+// New makes a Receiver. Run has it record taps. Without charges, nil, nobody is charged.
+func New(decider *decide.Decider, tickets *ticket.Verifier, charges Charges, registry prometheus.Registerer, logger *slog.Logger) (*Receiver, error) {
+	if charges == nil {
+		charges = nobody{}
+	}
 	r := &Receiver{
-		decider: decider, tickets: tickets, logger: logger, taps: make(chan arrival, queued), mux: http.NewServeMux(),
+		decider: decider, tickets: tickets, charges: charges, logger: logger, taps: make(chan arrival, queued), mux: http.NewServeMux(),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "modelserve_pipelines_events_total",
 			Help: "Events that came back from the channels, by kind (reply, dead, tap) and what became of them: taken, forged, gone (of an execution that there is not), failed (the database was away), dropped (taps that there were too many of).",
@@ -97,6 +102,13 @@ type arrival struct {
 	ticket   ticket.Ticket
 	envelope *envelope.Envelope // nil where it is damaged
 	damage   error
+	failed   *failed // what a step of ours answered; nil where none is known to have failed
+}
+
+// failed is what a step says of its own failure.
+type failed struct {
+	step problem.Step
+	code problem.Code
 }
 
 // branch is what the event is of.
@@ -201,10 +213,29 @@ func (r *Receiver) decide(ctx context.Context, a *arrival, do func(*decide.State
 	})
 }
 
+// settle has an event decided on, and charges for what it shows to have run. What could
+// not be recorded is not charged: it comes again.
+func (r *Receiver) settle(ctx context.Context, a *arrival, do func(*decide.State) (execution.Change, error)) error {
+	var state *decide.State
+	var change execution.Change
+	err := r.decide(ctx, a, func(s *decide.State) (_ execution.Change, err error) {
+		state = s
+		change, err = do(s)
+		return change, err
+	})
+	switch {
+	case err == nil:
+		r.charge(ctx, a, state, &change)
+	case errors.Is(err, record.ErrNotFound):
+		r.charge(ctx, a, nil, nil)
+	}
+	return err
+}
+
 // reply takes what a whole chain answered. One that is damaged has the chain run again.
 func (r *Receiver) reply(ctx context.Context, a *arrival) error {
 	answer := a.answer()
-	return r.decide(ctx, a, func(s *decide.State) (execution.Change, error) {
+	return r.settle(ctx, a, func(s *decide.State) (execution.Change, error) {
 		if a.damage != nil {
 			return s.Version.Machine.Failed(s.Execution, s.Branches, a.damaged(), s.Evaluator(ctx, nil), s.Now)
 		}

@@ -57,6 +57,7 @@ type platform struct {
 	channels  dispatch.Channels
 	seen      *sinks
 	registry  *prometheus.Registry // of the service that runs now
+	charged   charged
 
 	mu      sync.Mutex
 	service *service.Service
@@ -164,7 +165,7 @@ func (p *platform) run(cfg service.Config) {
 	p.registry = prometheus.NewRegistry()
 	s, err := service.New(cfg, service.Deps{
 		Store: p.store, Objects: p.objects, Bucket: bucket, Channels: p.channels, Signer: p.signer, Tickets: p.signer.Verifier(),
-		Registry: p.registry, Logger: slog.New(slog.DiscardHandler),
+		Charges: &p.charged, Registry: p.registry, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		p.t.Fatal(err)
@@ -362,6 +363,12 @@ type answer func(ctx context.Context, input json.RawMessage) (any, error)
 // function makes a function, or replaces it.
 func (p *platform) function(name string, of answer) {
 	p.t.Helper()
+	p.codec(name, of)
+}
+
+// codec makes a function of what may run its model, or replaces it.
+func (p *platform) codec(name string, of serve.Codec) {
+	p.t.Helper()
 	server, err := serve.New(serve.Config{
 		Backend: models{}, Repository: models{}, Function: name, Model: name, Codec: of, Tickets: p.signer.Verifier(),
 		Open: func(ctx context.Context, _, _, ref string) (io.ReadCloser, error) {
@@ -399,7 +406,7 @@ func echo(name string) answer {
 	}
 }
 
-// models is a model that nobody runs.
+// models is a model whose runs are of two rows and take 3 ms, and answer nothing.
 type models struct{}
 
 func (models) Acquire(_ context.Context, name, _ string) (serve.Lease, error) {
@@ -422,7 +429,7 @@ func (l lease) Info() *serve.ModelInfo { return l.info }
 func (lease) Release()                 {}
 
 func (lease) Run(context.Context, *infer.Request) (*infer.Response, error) {
-	return nil, problem.New(problem.Internal, "nobody runs it")
+	return &infer.Response{Timing: infer.Timing{Infer: 3 * time.Millisecond, Rows: 2, BatchSize: 2}}, nil
 }
 
 // counted is a counter without labels, of the service that runs now.

@@ -40,8 +40,8 @@ type Config struct {
 	Allow []netip.Prefix
 }
 
-// Deps are what the service works with. Notices and Functions may be nil; all else is
-// required.
+// Deps are what the service works with. Notices, Charges and Functions may be nil; all
+// else is required.
 type Deps struct {
 	// Functions reaches functions for calls that are answered later, and waits where one is
 	// started for the call; without it they fail.
@@ -54,6 +54,7 @@ type Deps struct {
 	Signer   *ticket.Signer
 	Tickets  *ticket.Verifier // of the signer's public key, and of those before it
 	Notices  live.Notices
+	Charges  receive.Charges // of what steps took; nil: nobody is charged
 	Registry prometheus.Registerer
 	Logger   *slog.Logger
 }
@@ -95,7 +96,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if s.decider, err = decide.New(decide.Config{ColdStart: cfg.ColdStart, MaxValues: int(cfg.MaxValue)}, deps.Store, s.values); err != nil {
 		return nil, err
 	}
-	if s.receiver, err = receive.New(s.decider, deps.Tickets, deps.Registry, deps.Logger); err != nil {
+	if s.receiver, err = receive.New(s.decider, deps.Tickets, deps.Charges, deps.Registry, deps.Logger); err != nil {
 		return nil, err
 	}
 	var later dispatch.Calls
