@@ -21,6 +21,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,15 +32,18 @@ import (
 func main() {
 	var o options
 	var clients string
-	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,account,gateway,callers,limits,attacks,load,cold,idle", "the parts to run: these, fresh, peers, soak, cluster, tuning and requests")
+	flag.StringVar(&o.run, "run", "batching,bare,fair,memory,account,gateway,callers,limits,attacks,load,pipelines,cold,idle", "the parts to run: these, fresh, peers, soak, cluster, cluster-pipelines, tuning and requests")
 	flag.IntVar(&o.rounds, "rounds", 5, "turns of each")
 	flag.DurationVar(&o.turn, "turn", time.Second, "length of a turn under load")
 	flag.StringVar(&o.models, "models", "", "the models to run under load (all)")
 	flag.StringVar(&clients, "clients", "1,8,32", "clients under load, in turn")
 	flag.StringVar(&o.onslaughts, "attacks", "", "the attacks to run (all)")
+	flag.StringVar(&o.onlyPipelines, "pipelines", "", "what to measure of pipelines: accept, record, run, finished, read (all)")
 	flag.StringVar(&o.peers, "peers", "", "the peers to run (all)")
 	flag.StringVar(&o.bare, "bare", "", "run a bare loop of this model by orders on the input (used by the benchmark itself, as what follows)")
 	flag.StringVar(&o.file, "file", "", "the model's file")
+	flag.StringVar(&o.page, "page", "", "run the models that read this page by orders on the input")
+	flag.StringVar(&o.profile, "profile", "", "write a profile of this process's processor time here")
 	flag.BoolVar(&o.flood, "flood", false, "flood a function by orders on the input")
 	flag.BoolVar(&o.attack, "attack", false, "attack a platform by orders on the input")
 	flag.StringVar(&o.decoder, "decoder", "", "serve, on this address, a handler that only decodes")
@@ -60,11 +64,14 @@ type options struct {
 	models string
 	peers  string
 
-	onslaughts string
+	onslaughts    string
+	onlyPipelines string
 
 	clients []int
 
 	bare, file string
+	page       string
+	profile    string
 	flood      bool
 	attack     bool
 	decoder    string
@@ -109,12 +116,14 @@ func (o *options) parts() []part {
 		{"limits", o.limits},
 		{"attacks", o.attacks},
 		{"load", o.loading},
+		{"pipelines", o.pipelines},
 		{"cold", o.cold},
 		{"idle", o.idle},
 		{"peers", o.againstPeers},
 		{"fresh", fresh},
 		{"soak", o.soak},
 		{"cluster", o.coldCluster},
+		{"cluster-pipelines", o.clusterPipelines},
 		{"tuning", o.tuning},
 		{"requests", o.requests},
 	}
@@ -124,6 +133,8 @@ func (o *options) main(ctx context.Context) error {
 	switch {
 	case o.bare != "":
 		return serveBare(ctx, o.bare, o.file, os.Stdin, os.Stdout)
+	case o.page != "":
+		return servePage(ctx, o.page, os.Stdin, os.Stdout)
 	case o.flood:
 		return serveFlood(ctx, os.Stdin, os.Stdout)
 	case o.attack:
@@ -139,6 +150,17 @@ func (o *options) main(ctx context.Context) error {
 		}
 	}
 	began := time.Now()
+	if o.profile != "" {
+		file, err := os.Create(o.profile)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	rows, err := o.measure(ctx)
 	fmt.Printf("\n%s, %s/%s, %d processors, %d rounds of %s, %s in all\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH,
 		runtime.NumCPU(), o.rounds, o.turn, time.Since(began).Round(time.Second))
@@ -162,7 +184,7 @@ func (o *options) measure(ctx context.Context) (rows []row, err error) {
 	}
 	defer os.RemoveAll(dir)
 	var p *platform
-	if !slices.Contains([]string{"account", "limits", "attacks", "fresh", "soak", "cluster", "tuning", "requests"}, o.run) { // which bring their own
+	if !slices.Contains([]string{"account", "limits", "attacks", "fresh", "soak", "pipelines", "cluster", "cluster-pipelines", "tuning", "requests"}, o.run) { // which bring their own
 		progress("start the platform")
 		if p, err = startPlatform(ctx, filepath.Join(dir, ".modelserve")); err != nil {
 			return nil, err
