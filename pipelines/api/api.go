@@ -67,6 +67,7 @@ type API struct {
 	cfg    Config
 	deps   Deps
 	memory *memory.Account
+	queues *queues
 	mux    *http.ServeMux
 
 	closing sync.Once
@@ -98,6 +99,7 @@ func New(cfg Config, deps Deps) (*API, error) {
 	}
 	a := &API{
 		cfg: cfg, deps: deps, mux: http.NewServeMux(), closed: make(chan struct{}),
+		queues: &queues{count: deps.Store.Waiting, most: cfg.MaxQueued, tenants: map[string]*queue{}},
 		// One of the largest bodies fits into the half that a tenant may have, with what it becomes.
 		memory: memory.New(max(cfg.Memory, 2*perByte*cfg.MaxBody), memoryPatience),
 	}

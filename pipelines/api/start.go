@@ -156,7 +156,7 @@ func accepting(v *decide.Version, x *execution.Execution) *record.Acceptance {
 
 // admits refuses an execution of a tenant that has as many waiting as it may.
 func (a *API) admits(ctx context.Context, tenant string) error {
-	waiting, err := a.deps.Store.Waiting(ctx, tenant, a.cfg.MaxQueued)
+	waiting, err := a.queues.waiting(ctx, tenant, time.Now())
 	switch {
 	case err != nil:
 		return registry.Problem(err)
@@ -182,6 +182,7 @@ func (a *API) accept(ctx context.Context, acceptance *record.Acceptance) (*recor
 		return nil, registry.Problem(err)
 	}
 	if !accepted.Existing {
+		a.queues.accepted(x.Tenant)
 		a.deps.Accepted(x.ID)
 	}
 	return accepted, nil

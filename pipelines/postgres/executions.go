@@ -24,7 +24,33 @@ func (s *Store) Accept(ctx context.Context, a *record.Acceptance) (*record.Accep
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says all
 	}
-	params := db.AcceptParams{
+	what := "accept execution " + row.ID
+	params := acceptParams(a, &row, rows)
+	if isPlain(a, rows) {
+		var accepted db.AcceptPlainRow
+		if accepted, err = db.New(s.durable).AcceptPlain(ctx, plainParams(params)); err == nil {
+			row.CreatedAt, row.RunAt = accepted.CreatedAt, accepted.RunAt
+		}
+	} else {
+		var accepted db.AcceptRow
+		if accepted, err = db.New(s.durable).Accept(ctx, *params); err == nil {
+			row.CreatedAt, row.RunAt = accepted.CreatedAt, accepted.RunAt
+		}
+	}
+	switch {
+	case err == nil:
+		x := a.Execution
+		x.Created, x.RunAt, x.Revision = stored.Time(row.CreatedAt), stored.Time(row.RunAt), row.Revision
+		start := execution.Branch{BranchID: execution.Whole(x.ID), What: execution.Start, Due: x.RunAt, Priority: x.Priority}
+		return &record.Accepted{Loaded: &record.Loaded{Execution: x, Branches: []execution.Branch{start}, Owner: a.Owner, Now: x.Created}}, nil
+	case errors.Is(err, pgx.ErrNoRows) && a.Key != nil:
+		return s.existing(ctx, what, params)
+	}
+	return nil, s.failed(ctx, what, err)
+}
+
+func acceptParams(a *record.Acceptance, row *stored.Execution, rows *stored.Change) *db.AcceptParams {
+	params := &db.AcceptParams{
 		ID: row.ID, Tenant: row.Tenant, Owner: row.Owner, Pipeline: row.Pipeline, Version: row.Version, Digest: row.Digest, Status: row.Status,
 		Priority: row.Priority, RunAt: row.RunAt, Retention: row.Retention, ReplayOf: row.ReplayOf, FromStep: row.FromStep,
 		Traceparent: row.Traceparent, Labels: row.Labels, State: row.State, Input: row.Input, InputClaim: row.InputClaim, Event: row.Event,
@@ -39,19 +65,21 @@ func (s *Store) Accept(ctx context.Context, a *record.Acceptance) (*record.Accep
 	if a.Key != nil {
 		params.Key, params.Body = stored.Key(a.Key)
 	}
-	what := "accept execution " + row.ID
-	accepted, err := db.New(s.durable).Accept(ctx, params)
-	switch {
-	case err == nil:
-		row.CreatedAt, row.RunAt = accepted.CreatedAt, accepted.RunAt
-		x := a.Execution
-		x.Created, x.RunAt, x.Revision = stored.Time(row.CreatedAt), stored.Time(row.RunAt), row.Revision
-		start := execution.Branch{BranchID: execution.Whole(x.ID), What: execution.Start, Due: x.RunAt, Priority: x.Priority}
-		return &record.Accepted{Loaded: &record.Loaded{Execution: x, Branches: []execution.Branch{start}, Owner: a.Owner, Now: x.Created}}, nil
-	case errors.Is(err, pgx.ErrNoRows) && a.Key != nil:
-		return s.existing(ctx, what, &params)
+	return params
+}
+
+// isPlain reports whether AcceptPlain stores all of it.
+func isPlain(a *record.Acceptance, rows *stored.Change) bool {
+	return a.Key == nil && a.Replays == "" && len(a.Execution.Labels) == 0 && len(rows.Outputs) == 0 && len(rows.Events) == 1
+}
+
+func plainParams(p *db.AcceptParams) db.AcceptPlainParams {
+	return db.AcceptPlainParams{
+		ID: p.ID, Tenant: p.Tenant, Owner: p.Owner, Pipeline: p.Pipeline, Version: p.Version, Digest: p.Digest, Status: p.Status,
+		Priority: p.Priority, RunAt: p.RunAt, Retention: p.Retention, ReplayOf: p.ReplayOf, FromStep: p.FromStep,
+		Traceparent: p.Traceparent, State: p.State, Input: p.Input, InputClaim: p.InputClaim, Event: p.Event, Headers: p.Headers, Concurrency: p.Concurrency,
+		EventNumber: p.EventNumbers[0], EventType: p.EventTypes[0], EventStep: p.EventSteps[0], EventStatus: p.EventStatuses[0],
 	}
-	return nil, s.failed(ctx, what, err)
 }
 
 // existing is the execution that an idempotency key is of already.
@@ -133,7 +161,7 @@ func (s *Store) Save(ctx context.Context, x *execution.Execution, change *execut
 	if rows.Durable {
 		pool = s.durable
 	}
-	n, err := db.New(pool).Save(ctx, saveParams(rows))
+	n, err := save(ctx, db.New(pool), saveParams(rows))
 	if err == nil && n == 0 {
 		err = s.notSaved(ctx, x.ID)
 	}
@@ -144,6 +172,31 @@ func (s *Store) Save(ctx context.Context, x *execution.Execution, change *execut
 	return nil
 }
 
+// save stores a change by the statement that can store all of it, and no more: most
+// changes begin a segment or end the execution, and what a statement could write costs
+// the database nearly as much as what it writes.
+func save(ctx context.Context, q *db.Queries, p *db.SaveParams) (int64, error) {
+	switch {
+	case p.DeadID != "" || len(p.LateSegments) > 0:
+	case p.Outcome != "":
+		return q.SaveEnd(ctx, db.SaveEndParams{ //nolint:wrapcheck // its caller does
+			ID: p.ID, Revision: p.Revision, Next: p.Next, Status: p.Status, Outcome: p.Outcome, StartedAt: p.StartedAt, FinishedAt: p.FinishedAt,
+			Deadline: p.Deadline, Error: p.Error, State: p.State, Output: p.Output, OutputClaim: p.OutputClaim,
+			ValueSteps: p.ValueSteps, ValueItems: p.ValueItems, ValueEpochs: p.ValueEpochs, ValueValues: p.ValueValues, ValueClaims: p.ValueClaims,
+			ValueRecords: p.ValueRecords, EventNumbers: p.EventNumbers, EventTypes: p.EventTypes, EventSteps: p.EventSteps,
+			EventStatuses: p.EventStatuses, EventAts: p.EventAts,
+		})
+	case len(p.ValueSteps) == 0 && len(p.RemovedSegments) == 0 && len(p.Output) == 0 && p.OutputClaim == "":
+		return q.SaveDue(ctx, db.SaveDueParams{ //nolint:wrapcheck // its caller does
+			ID: p.ID, Revision: p.Revision, Next: p.Next, Status: p.Status, StartedAt: p.StartedAt, FinishedAt: p.FinishedAt, Deadline: p.Deadline,
+			Error: p.Error, State: p.State, Segments: p.Segments, Items: p.Items, Stages: p.Stages, Steps: p.Steps, Epochs: p.Epochs,
+			Attempts: p.Attempts, Breaks: p.Breaks, Whats: p.Whats, Dues: p.Dues, Priorities: p.Priorities,
+			EventNumbers: p.EventNumbers, EventTypes: p.EventTypes, EventSteps: p.EventSteps, EventStatuses: p.EventStatuses, EventAts: p.EventAts,
+		})
+	}
+	return q.Save(ctx, *p) //nolint:wrapcheck // its caller does
+}
+
 // notSaved is why no row was of the revision.
 func (s *Store) notSaved(ctx context.Context, id string) error {
 	if _, err := db.New(s.reading).TenantOf(ctx, id); err != nil {
@@ -152,8 +205,8 @@ func (s *Store) notSaved(ctx context.Context, id string) error {
 	return record.ErrConflict
 }
 
-func saveParams(c *stored.Change) db.SaveParams {
-	p := db.SaveParams{
+func saveParams(c *stored.Change) *db.SaveParams {
+	p := &db.SaveParams{
 		ID: c.Row.ID, Revision: c.Row.Revision, Next: c.Next, Status: c.Row.Status, Outcome: c.Row.Outcome, StartedAt: c.Row.StartedAt, FinishedAt: c.Row.FinishedAt,
 		Deadline: c.Row.Deadline, Error: c.Row.Error, State: c.Row.State, Output: c.Row.Output, OutputClaim: c.Row.OutputClaim,
 	}

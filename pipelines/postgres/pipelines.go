@@ -94,8 +94,12 @@ func (s *Store) Resolve(ctx context.Context, tenant, name string, number int) (*
 	if !postgresql.Storable(tenant, name) {
 		return nil, fmt.Errorf("%s: %w", what, record.ErrNotFound)
 	}
-	v, err := stored.Resolve(ctx, rows{db.New(s.reading)}, tenant, name, number)
-	return v, s.failed(ctx, what, err)
+	row, err := db.New(s.reading).Seen(ctx, db.SeenParams{Tenant: tenant, Name: name, Number: int64(number)})
+	if err != nil {
+		return nil, s.failed(ctx, what, err)
+	}
+	v := stored.Version(row.Version)
+	return v.Of(stored.PipelineRow{DefaultVersion: row.DefaultVersion}), nil
 }
 
 // Pipelines implements record.Pipelines.

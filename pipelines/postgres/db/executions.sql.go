@@ -149,6 +149,98 @@ func (q *Queries) Accept(ctx context.Context, arg AcceptParams) (AcceptRow, erro
 	return i, err
 }
 
+const acceptPlain = `-- name: AcceptPlain :one
+WITH accepted AS (
+  INSERT INTO executions (
+    id, tenant, owner, pipeline, version, digest, status, outcome, priority, revision, created_at, started_at, finished_at, run_at, deadline,
+    retention, expires_at, replay_of, from_step, traceparent, labels, error, state, erased, input, input_claim, event, headers, output, output_claim
+  )
+  VALUES (
+    $1, $2::text, $3::text, $4::text, $5::bigint, $6, $7::text, '',
+    $8::bigint, 1, CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT), 0, 0,
+    greatest(CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT), $9::bigint), 0,
+    $10, 0, $11, $12, $13, '', '', $14, false,
+    $15, $16, $17, $18, '', ''
+  )
+  RETURNING executions.id, executions.created_at, executions.run_at
+), queued AS (
+  INSERT INTO due (execution, segment, item, stage, tenant, owner, pipeline, version, concurrency, step, epoch, attempts, breaks, what, due_at, free_at, priority)
+  SELECT accepted.id, -1, 0, 0, $2::text, $3::text, $4::text, $5::bigint, $19::bigint,
+    0, 0, 0, 0, 'start', accepted.run_at, accepted.run_at, $8::bigint
+  FROM accepted
+), happened AS (
+  INSERT INTO events (execution, number, type, step, status, at)
+  SELECT accepted.id, $20::bigint, $21::text, $22::text, $23::text, accepted.created_at
+  FROM accepted
+)
+SELECT accepted.created_at, accepted.run_at FROM accepted
+`
+
+type AcceptPlainParams struct {
+	ID          string
+	Tenant      string
+	Owner       string
+	Pipeline    string
+	Version     int64
+	Digest      string
+	Status      string
+	Priority    int64
+	RunAt       int64
+	Retention   int64
+	ReplayOf    string
+	FromStep    string
+	Traceparent string
+	State       string
+	Input       []byte
+	InputClaim  string
+	Event       []byte
+	Headers     string
+	Concurrency int64
+	EventNumber int64
+	EventType   string
+	EventStep   string
+	EventStatus string
+}
+
+type AcceptPlainRow struct {
+	CreatedAt int64
+	RunAt     int64
+}
+
+// AcceptPlain is Accept of an execution that has no idempotency key, no labels and no
+// outputs, replays no dead letter and has one event: most have no more, and what a
+// statement could write costs the database nearly as much as what it writes.
+func (q *Queries) AcceptPlain(ctx context.Context, arg AcceptPlainParams) (AcceptPlainRow, error) {
+	row := q.db.QueryRow(ctx, acceptPlain,
+		arg.ID,
+		arg.Tenant,
+		arg.Owner,
+		arg.Pipeline,
+		arg.Version,
+		arg.Digest,
+		arg.Status,
+		arg.Priority,
+		arg.RunAt,
+		arg.Retention,
+		arg.ReplayOf,
+		arg.FromStep,
+		arg.Traceparent,
+		arg.State,
+		arg.Input,
+		arg.InputClaim,
+		arg.Event,
+		arg.Headers,
+		arg.Concurrency,
+		arg.EventNumber,
+		arg.EventType,
+		arg.EventStep,
+		arg.EventStatus,
+	)
+	var i AcceptPlainRow
+	err := row.Scan(&i.CreatedAt, &i.RunAt)
+	return i, err
+}
+
 const branchesOf = `-- name: BranchesOf :many
 SELECT execution, segment, item, stage, tenant, owner, pipeline, version, concurrency, step, epoch, attempts, breaks, what, due_at, free_at, priority FROM due WHERE execution = $1 ORDER BY segment, item
 `
@@ -738,6 +830,175 @@ func (q *Queries) Save(ctx context.Context, arg SaveParams) (int64, error) {
 		arg.DeadBreaks,
 		arg.DeadError,
 		arg.DeadAt,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const saveDue = `-- name: SaveDue :one
+WITH saved AS (
+  UPDATE executions SET
+    status = $1, revision = $2, started_at = $3, finished_at = $4, deadline = $5,
+    error = $6, state = $7
+  WHERE executions.id = $8 AND executions.revision = $9 AND executions.outcome = ''
+  RETURNING executions.id, executions.tenant, executions.owner, executions.pipeline, executions.version
+), put AS (
+  INSERT INTO due (execution, segment, item, stage, tenant, owner, pipeline, version, concurrency, step, epoch, attempts, breaks, what, due_at, free_at, priority)
+  SELECT saved.id, unnest($10::bigint[]), unnest($11::bigint[]), unnest($12::bigint[]),
+    saved.tenant, saved.owner, saved.pipeline, saved.version, 0,
+    unnest($13::bigint[]), unnest($14::bigint[]), unnest($15::bigint[]), unnest($16::bigint[]),
+    unnest($17::text[]), unnest($18::bigint[]), unnest($18::bigint[]), unnest($19::bigint[])
+  FROM saved
+  ON CONFLICT (execution, segment, item) DO UPDATE SET
+    stage = excluded.stage, step = excluded.step, epoch = excluded.epoch, attempts = excluded.attempts, breaks = excluded.breaks,
+    what = excluded.what, due_at = excluded.due_at, free_at = excluded.free_at, priority = excluded.priority
+), happened AS (
+  INSERT INTO events (execution, number, type, step, status, at)
+  SELECT saved.id, unnest($20::bigint[]), unnest($21::text[]), unnest($22::text[]),
+    unnest($23::text[]), unnest($24::bigint[])
+  FROM saved
+)
+SELECT count(*) FROM saved
+`
+
+type SaveDueParams struct {
+	Status        string
+	Next          int64
+	StartedAt     int64
+	FinishedAt    int64
+	Deadline      int64
+	Error         string
+	State         string
+	ID            string
+	Revision      int64
+	Segments      []int64
+	Items         []int64
+	Stages        []int64
+	Steps         []int64
+	Epochs        []int64
+	Attempts      []int64
+	Breaks        []int64
+	Whats         []string
+	Dues          []int64
+	Priorities    []int64
+	EventNumbers  []int64
+	EventTypes    []string
+	EventSteps    []string
+	EventStatuses []string
+	EventAts      []int64
+}
+
+// SaveDue is Save of a change that keeps no outputs and ends nothing: what is due, and
+// events.
+func (q *Queries) SaveDue(ctx context.Context, arg SaveDueParams) (int64, error) {
+	row := q.db.QueryRow(ctx, saveDue,
+		arg.Status,
+		arg.Next,
+		arg.StartedAt,
+		arg.FinishedAt,
+		arg.Deadline,
+		arg.Error,
+		arg.State,
+		arg.ID,
+		arg.Revision,
+		arg.Segments,
+		arg.Items,
+		arg.Stages,
+		arg.Steps,
+		arg.Epochs,
+		arg.Attempts,
+		arg.Breaks,
+		arg.Whats,
+		arg.Dues,
+		arg.Priorities,
+		arg.EventNumbers,
+		arg.EventTypes,
+		arg.EventSteps,
+		arg.EventStatuses,
+		arg.EventAts,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const saveEnd = `-- name: SaveEnd :one
+WITH saved AS (
+  UPDATE executions SET
+    status = $1, outcome = $2::text, revision = $3, started_at = $4, finished_at = $5,
+    deadline = $6, error = $7, state = $8, output = $9, output_claim = $10,
+    expires_at = CASE WHEN retention = 0 THEN 0 ELSE CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT) + retention END
+  WHERE executions.id = $11 AND executions.revision = $12 AND executions.outcome = ''
+  RETURNING executions.id
+), removed AS (
+  DELETE FROM due USING saved WHERE due.execution = saved.id
+), valued AS (
+  INSERT INTO outputs (execution, step, item, epoch, value, claim, record)
+  SELECT saved.id, unnest($13::text[]), unnest($14::bigint[]), unnest($15::bigint[]),
+    unnest($16::bytea[]), unnest($17::text[]), unnest($18::text[])
+  FROM saved
+), happened AS (
+  INSERT INTO events (execution, number, type, step, status, at)
+  SELECT saved.id, unnest($19::bigint[]), unnest($20::text[]), unnest($21::text[]),
+    unnest($22::text[]), unnest($23::bigint[])
+  FROM saved
+)
+SELECT count(*) FROM saved
+`
+
+type SaveEndParams struct {
+	Status        string
+	Outcome       string
+	Next          int64
+	StartedAt     int64
+	FinishedAt    int64
+	Deadline      int64
+	Error         string
+	State         string
+	Output        []byte
+	OutputClaim   string
+	ID            string
+	Revision      int64
+	ValueSteps    []string
+	ValueItems    []int64
+	ValueEpochs   []int64
+	ValueValues   [][]byte
+	ValueClaims   []string
+	ValueRecords  []string
+	EventNumbers  []int64
+	EventTypes    []string
+	EventSteps    []string
+	EventStatuses []string
+	EventAts      []int64
+}
+
+// SaveEnd is Save of a change that ends the execution with outputs and events alone.
+func (q *Queries) SaveEnd(ctx context.Context, arg SaveEndParams) (int64, error) {
+	row := q.db.QueryRow(ctx, saveEnd,
+		arg.Status,
+		arg.Outcome,
+		arg.Next,
+		arg.StartedAt,
+		arg.FinishedAt,
+		arg.Deadline,
+		arg.Error,
+		arg.State,
+		arg.Output,
+		arg.OutputClaim,
+		arg.ID,
+		arg.Revision,
+		arg.ValueSteps,
+		arg.ValueItems,
+		arg.ValueEpochs,
+		arg.ValueValues,
+		arg.ValueClaims,
+		arg.ValueRecords,
+		arg.EventNumbers,
+		arg.EventTypes,
+		arg.EventSteps,
+		arg.EventStatuses,
+		arg.EventAts,
 	)
 	var count int64
 	err := row.Scan(&count)

@@ -266,6 +266,44 @@ func (q *Queries) Now(ctx context.Context) (int64, error) {
 	return now, err
 }
 
+const seen = `-- name: Seen :one
+SELECT versions.tenant, versions.name, versions.version, versions.digest, versions.created_at, versions.deprecated_at, versions.canonical, seen.default_version FROM (
+  SELECT p.tenant, p.name, p.default_version FROM pipelines AS p
+  WHERE p.name = $1::text AND p.tenant IN ($2::text, '') AND NOT p.removed
+  ORDER BY p.tenant DESC LIMIT 1
+) AS seen JOIN versions ON versions.tenant = seen.tenant AND versions.name = seen.name
+  AND versions.version = CASE WHEN $3::bigint = 0 THEN seen.default_version ELSE $3::bigint END
+`
+
+type SeenParams struct {
+	Name   string
+	Tenant string
+	Number int64
+}
+
+type SeenRow struct {
+	Version        Version
+	DefaultVersion int64
+}
+
+// Seen is a version of the pipeline that a tenant sees under a name: their own before
+// one that is shipped, whose tenant is ”. Number 0 is its default.
+func (q *Queries) Seen(ctx context.Context, arg SeenParams) (SeenRow, error) {
+	row := q.db.QueryRow(ctx, seen, arg.Name, arg.Tenant, arg.Number)
+	var i SeenRow
+	err := row.Scan(
+		&i.Version.Tenant,
+		&i.Version.Name,
+		&i.Version.Version,
+		&i.Version.Digest,
+		&i.Version.CreatedAt,
+		&i.Version.DeprecatedAt,
+		&i.Version.Canonical,
+		&i.DefaultVersion,
+	)
+	return i, err
+}
+
 const setPipeline = `-- name: SetPipeline :exec
 UPDATE pipelines SET default_version = $1, last_version = $2, removed = $3, created_at = $4
 WHERE tenant = $5 AND name = $6

@@ -51,6 +51,35 @@ WITH clock AS (
 )
 SELECT accepted.created_at, accepted.run_at FROM accepted;
 
+-- AcceptPlain is Accept of an execution that has no idempotency key, no labels and no
+-- outputs, replays no dead letter and has one event: most have no more, and what a
+-- statement could write costs the database nearly as much as what it writes.
+-- name: AcceptPlain :one
+WITH accepted AS (
+  INSERT INTO executions (
+    id, tenant, owner, pipeline, version, digest, status, outcome, priority, revision, created_at, started_at, finished_at, run_at, deadline,
+    retention, expires_at, replay_of, from_step, traceparent, labels, error, state, erased, input, input_claim, event, headers, output, output_claim
+  )
+  VALUES (
+    sqlc.arg(id), sqlc.arg(tenant)::text, sqlc.arg(owner)::text, sqlc.arg(pipeline)::text, sqlc.arg(version)::bigint, sqlc.arg(digest), sqlc.arg(status)::text, '',
+    sqlc.arg(priority)::bigint, 1, CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT), 0, 0,
+    greatest(CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT), sqlc.arg(run_at)::bigint), 0,
+    sqlc.arg(retention), 0, sqlc.arg(replay_of), sqlc.arg(from_step), sqlc.arg(traceparent), '', '', sqlc.arg(state), false,
+    sqlc.arg(input), sqlc.arg(input_claim), sqlc.arg(event), sqlc.arg(headers), '', ''
+  )
+  RETURNING executions.id, executions.created_at, executions.run_at
+), queued AS (
+  INSERT INTO due (execution, segment, item, stage, tenant, owner, pipeline, version, concurrency, step, epoch, attempts, breaks, what, due_at, free_at, priority)
+  SELECT accepted.id, -1, 0, 0, sqlc.arg(tenant)::text, sqlc.arg(owner)::text, sqlc.arg(pipeline)::text, sqlc.arg(version)::bigint, sqlc.arg(concurrency)::bigint,
+    0, 0, 0, 0, 'start', accepted.run_at, accepted.run_at, sqlc.arg(priority)::bigint
+  FROM accepted
+), happened AS (
+  INSERT INTO events (execution, number, type, step, status, at)
+  SELECT accepted.id, sqlc.arg(event_number)::bigint, sqlc.arg(event_type)::text, sqlc.arg(event_step)::text, sqlc.arg(event_status)::text, accepted.created_at
+  FROM accepted
+)
+SELECT accepted.created_at, accepted.run_at FROM accepted;
+
 -- name: KeyOf :one
 SELECT body, execution FROM idempotency WHERE tenant = sqlc.arg(tenant) AND pipeline = sqlc.arg(pipeline) AND key = sqlc.arg(key);
 
@@ -109,6 +138,57 @@ WITH saved AS (
   SELECT sqlc.arg(dead_id)::text, saved.tenant, saved.id, saved.pipeline, saved.version, sqlc.arg(dead_step)::text, sqlc.arg(dead_segment)::bigint, sqlc.arg(dead_item)::bigint,
     sqlc.arg(dead_epoch)::bigint, sqlc.arg(dead_attempts)::bigint, sqlc.arg(dead_breaks)::bigint, sqlc.arg(dead_error)::text, sqlc.arg(dead_at)::bigint, ''
   FROM saved WHERE sqlc.arg(dead_id)::text <> ''
+)
+SELECT count(*) FROM saved;
+
+-- SaveDue is Save of a change that keeps no outputs and ends nothing: what is due, and
+-- events.
+-- name: SaveDue :one
+WITH saved AS (
+  UPDATE executions SET
+    status = sqlc.arg(status), revision = sqlc.arg(next), started_at = sqlc.arg(started_at), finished_at = sqlc.arg(finished_at), deadline = sqlc.arg(deadline),
+    error = sqlc.arg(error), state = sqlc.arg(state)
+  WHERE executions.id = sqlc.arg(id) AND executions.revision = sqlc.arg(revision) AND executions.outcome = ''
+  RETURNING executions.id, executions.tenant, executions.owner, executions.pipeline, executions.version
+), put AS (
+  INSERT INTO due (execution, segment, item, stage, tenant, owner, pipeline, version, concurrency, step, epoch, attempts, breaks, what, due_at, free_at, priority)
+  SELECT saved.id, unnest(sqlc.arg(segments)::bigint[]), unnest(sqlc.arg(items)::bigint[]), unnest(sqlc.arg(stages)::bigint[]),
+    saved.tenant, saved.owner, saved.pipeline, saved.version, 0,
+    unnest(sqlc.arg(steps)::bigint[]), unnest(sqlc.arg(epochs)::bigint[]), unnest(sqlc.arg(attempts)::bigint[]), unnest(sqlc.arg(breaks)::bigint[]),
+    unnest(sqlc.arg(whats)::text[]), unnest(sqlc.arg(dues)::bigint[]), unnest(sqlc.arg(dues)::bigint[]), unnest(sqlc.arg(priorities)::bigint[])
+  FROM saved
+  ON CONFLICT (execution, segment, item) DO UPDATE SET
+    stage = excluded.stage, step = excluded.step, epoch = excluded.epoch, attempts = excluded.attempts, breaks = excluded.breaks,
+    what = excluded.what, due_at = excluded.due_at, free_at = excluded.free_at, priority = excluded.priority
+), happened AS (
+  INSERT INTO events (execution, number, type, step, status, at)
+  SELECT saved.id, unnest(sqlc.arg(event_numbers)::bigint[]), unnest(sqlc.arg(event_types)::text[]), unnest(sqlc.arg(event_steps)::text[]),
+    unnest(sqlc.arg(event_statuses)::text[]), unnest(sqlc.arg(event_ats)::bigint[])
+  FROM saved
+)
+SELECT count(*) FROM saved;
+
+-- SaveEnd is Save of a change that ends the execution with outputs and events alone.
+-- name: SaveEnd :one
+WITH saved AS (
+  UPDATE executions SET
+    status = sqlc.arg(status), outcome = sqlc.arg(outcome)::text, revision = sqlc.arg(next), started_at = sqlc.arg(started_at), finished_at = sqlc.arg(finished_at),
+    deadline = sqlc.arg(deadline), error = sqlc.arg(error), state = sqlc.arg(state), output = sqlc.arg(output), output_claim = sqlc.arg(output_claim),
+    expires_at = CASE WHEN retention = 0 THEN 0 ELSE CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT) + retention END
+  WHERE executions.id = sqlc.arg(id) AND executions.revision = sqlc.arg(revision) AND executions.outcome = ''
+  RETURNING executions.id
+), removed AS (
+  DELETE FROM due USING saved WHERE due.execution = saved.id
+), valued AS (
+  INSERT INTO outputs (execution, step, item, epoch, value, claim, record)
+  SELECT saved.id, unnest(sqlc.arg(value_steps)::text[]), unnest(sqlc.arg(value_items)::bigint[]), unnest(sqlc.arg(value_epochs)::bigint[]),
+    unnest(sqlc.arg(value_values)::bytea[]), unnest(sqlc.arg(value_claims)::text[]), unnest(sqlc.arg(value_records)::text[])
+  FROM saved
+), happened AS (
+  INSERT INTO events (execution, number, type, step, status, at)
+  SELECT saved.id, unnest(sqlc.arg(event_numbers)::bigint[]), unnest(sqlc.arg(event_types)::text[]), unnest(sqlc.arg(event_steps)::text[]),
+    unnest(sqlc.arg(event_statuses)::text[]), unnest(sqlc.arg(event_ats)::bigint[])
+  FROM saved
 )
 SELECT count(*) FROM saved;
 

@@ -24,6 +24,16 @@ SELECT * FROM versions WHERE tenant = sqlc.arg(tenant) AND name = sqlc.arg(name)
 -- name: GetVersion :one
 SELECT * FROM versions WHERE tenant = sqlc.arg(tenant) AND name = sqlc.arg(name) AND version = sqlc.arg(version);
 
+-- Seen is a version of the pipeline that a tenant sees under a name: their own before
+-- one that is shipped, whose tenant is ''. Number 0 is its default.
+-- name: Seen :one
+SELECT sqlc.embed(versions), seen.default_version FROM (
+  SELECT p.tenant, p.name, p.default_version FROM pipelines AS p
+  WHERE p.name = sqlc.arg(name)::text AND p.tenant IN (sqlc.arg(tenant)::text, '') AND NOT p.removed
+  ORDER BY p.tenant DESC LIMIT 1
+) AS seen JOIN versions ON versions.tenant = seen.tenant AND versions.name = seen.name
+  AND versions.version = CASE WHEN sqlc.arg(number)::bigint = 0 THEN seen.default_version ELSE sqlc.arg(number)::bigint END;
+
 -- name: MarkVersion :execrows
 UPDATE versions SET deprecated_at = sqlc.arg(deprecated_at) WHERE tenant = sqlc.arg(tenant) AND name = sqlc.arg(name) AND version = sqlc.arg(version);
 
