@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -66,6 +67,7 @@ func TestClusterPipelines(t *testing.T) {
 	t.Run("a line from zero", func(t *testing.T) { lineFromZero(t, p) })
 	t.Run("a graph", func(t *testing.T) { graph(t, p) })
 	t.Run("a step that fails", func(t *testing.T) { stepFails(t, p) })
+	t.Run("a call that is answered later", func(t *testing.T) { answeredLater(t, p) })
 	t.Run("its objects are held", func(t *testing.T) { objectsAreHeld(t, p) })
 	t.Run("channels take nothing without a ticket", func(t *testing.T) { noTicket(t, p) })
 	t.Run("its service ends", func(t *testing.T) { processesEnd(t, p, "default", "app.kubernetes.io/name=modelserve-pipelines") })
@@ -202,6 +204,29 @@ func stepFails(t *testing.T, p *platform) {
 	if len(letters.DeadLetters) != 1 || letters.DeadLetters[0].Step != "detect" {
 		t.Errorf("the dead letters are %+v", letters.DeadLetters)
 	}
+}
+
+// answeredLater calls a function at zero, and fetches what it answered as the call itself
+// would have had it.
+func answeredLater(t *testing.T, p *platform) {
+	p.atZero(t, "content-detect")
+	r := classify(p)
+	r.header["Prefer"] = "respond-async"
+	res := p.must(t, r)
+	at, err := url.Parse(res.header.Get("Location"))
+	if err != nil || res.status != http.StatusAccepted || !strings.HasPrefix(at.Path, contract.ExecutionsPath+"/") {
+		t.Fatalf("%d, at %q: %s", res.status, res.header.Get("Location"), res.body)
+	}
+	p.eventually(t, "it is answered", func() error {
+		switch got, err := p.do(t, request{path: at.Path + "/result"}); {
+		case err != nil:
+			return err
+		case got.status != http.StatusOK || !strings.Contains(string(got.body), `"label":"go"`):
+			return fmt.Errorf("%d %s", got.status, got.body)
+		default:
+			return nil
+		}
+	})
 }
 
 // objectsAreHeld holds that a Sequence that somebody changes or deletes is put back, and
