@@ -120,8 +120,10 @@ func TestAnEnvelopeHasWhatItsStepsRead(t *testing.T) {
 		x.Step("each").Items, x.Step("each").Join = 3, definition.BestEffort
 	})
 	s.values = []execution.StepValue{
-		{Step: "one", Value: value(`"one"`)}, {Step: "two", Value: value(`["A","B","C"]`)},
-		{Step: "each", Item: 2, Value: value(`"c"`)}, {Step: "each", Item: 0, Value: value(`"a"`)},
+		{Step: "one", Value: value(`"one"`)},
+		{Step: "two", Value: value(`["A","B","C"]`)},
+		{Step: "each", Item: 2, Value: value(`"c"`)},
+		{Step: "each", Item: 0, Value: value(`"a"`)},
 	}
 	for name, c := range map[string]struct {
 		branch execution.Branch
