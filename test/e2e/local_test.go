@@ -32,6 +32,7 @@ func TestLocalPlatform(t *testing.T) {
 			"a model refused":         modelsRefused,
 			"the example answers":     exampleAnswers,
 			"the example pipelines":   examplePipelines,
+			"answers later":           answersLater,
 			"metrics":                 metricsAreThoseOfTheReference,
 			"log lines":               linesAreThoseOfThePage,
 			"the example function":    exampleFunction,

@@ -62,6 +62,15 @@ func (r *response) code() string {
 	return v.Code
 }
 
+// requestID is that of an error's body.
+func (r *response) requestID() string {
+	var v struct {
+		RequestID string `json:"request_id"`
+	}
+	_ = json.Unmarshal(r.body, &v)
+	return v.RequestID
+}
+
 func (p *platform) do(t *testing.T, r request) (*response, error) {
 	t.Helper()
 	if r.method == "" {
