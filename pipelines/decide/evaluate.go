@@ -77,13 +77,16 @@ type reader struct {
 	version *Version
 	x       *execution.Execution
 	answer  *execution.Answer
-	rows    map[string][]execution.StepValue // of steps that were asked for
-	left    int                              // bytes that may still be fetched
+
+	branches []execution.Branch // as they were loaded
+
+	rows map[string][]execution.StepValue // of steps that were asked for
+	left int                              // bytes that may still be fetched
 }
 
 func (s *State) reader(answer *execution.Answer) *reader {
 	return &reader{
-		decider: s.decider, version: s.Version, x: s.Execution, answer: answer,
+		decider: s.decider, version: s.Version, x: s.Execution, answer: answer, branches: s.Branches,
 		rows: map[string][]execution.StepValue{}, left: s.decider.cfg.MaxValues,
 	}
 }
@@ -133,7 +136,13 @@ func (r *reader) all(ctx context.Context, reads []string) (expr.Values, error) {
 func (r *reader) load(ctx context.Context, reads []string) error {
 	var missing []string
 	for _, name := range reads {
-		if step, ok := strings.CutPrefix(name, outputs); ok && r.rows[step] == nil {
+		step, ok := strings.CutPrefix(name, outputs)
+		switch {
+		case !ok || r.rows[step] != nil:
+		case r.only(step):
+			r.rows[step] = []execution.StepValue{}
+			r.lay(step)
+		default:
 			missing = append(missing, step)
 			r.rows[step] = []execution.StepValue{}
 		}
@@ -152,6 +161,24 @@ func (r *reader) load(ctx context.Context, reads []string) error {
 		r.lay(step)
 	}
 	return nil
+}
+
+// only reports whether the answer in hand has the one output that there is of a step:
+// of a step that its branch was sent for, nothing is recorded yet.
+func (r *reader) only(step string) bool {
+	if r.answer == nil || r.x.Step(step) == nil || r.x.Step(step).Join != "" {
+		return false
+	}
+	at, known := r.version.Plan.Find(step)
+	if _, ok := r.answer.Values[step]; !ok || !known || at.Segment != r.answer.Segment {
+		return false
+	}
+	for _, b := range r.branches {
+		if b.Segment == at.Segment {
+			return b.What == execution.Lease && b.Epoch == r.answer.Epoch && b.Step <= at.Step
+		}
+	}
+	return false
 }
 
 // lay puts what the answer in hand has of a step over what is stored.

@@ -114,6 +114,7 @@ type Dispatcher struct {
 	posts   *posts
 	metrics *metrics
 	wakes   chan struct{}
+	tenants tenants
 
 	work     sync.WaitGroup
 	deciding chan struct{} // a token for each decision beside those of posts
@@ -150,7 +151,7 @@ func New(cfg Config, deps Deps) (*Dispatcher, error) {
 	}
 	d := &Dispatcher{
 		Deps: deps, cfg: cfg, metrics: m, wakes: make(chan struct{}, 1), sent: map[execution.BranchID]*sending{}, noticed: map[string]bool{},
-		deciding: make(chan struct{}, deciding),
+		deciding: make(chan struct{}, deciding), tenants: tenants{known: map[string]string{}},
 		client: &http.Client{
 			Transport: &http.Transport{
 				DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
@@ -219,6 +220,7 @@ func (d *Dispatcher) Wake() {
 // saved looks at what a change means for the work here.
 func (d *Dispatcher) saved(ctx context.Context, s *decide.Saved) {
 	d.metrics.saved(s)
+	d.tenants.saved(s)
 	d.log(ctx, s)
 	removed := map[execution.BranchID]bool{}
 	for _, id := range s.Change.Remove {

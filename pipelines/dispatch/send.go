@@ -36,11 +36,15 @@ type message struct {
 
 // send has a branch's event sent when its tenant has a place.
 func (d *Dispatcher) send(ctx context.Context, row execution.Branch, until time.Time) error {
-	loaded, err := d.Store.Load(ctx, row.Execution)
-	if err != nil {
-		return err
+	tenant, known := d.tenants.of(row.Execution)
+	if !known {
+		loaded, err := d.Store.Load(ctx, row.Execution)
+		if err != nil {
+			return err
+		}
+		tenant = loaded.Execution.Tenant
 	}
-	if !d.posts.offer(loaded.Execution.Tenant, until, func() { d.post(ctx, row, until) }) {
+	if !d.posts.offer(tenant, until, func() { d.post(ctx, row, until) }) {
 		d.postpone(row, until)
 	}
 	return nil
@@ -86,43 +90,48 @@ func (d *Dispatcher) post(ctx context.Context, row execution.Branch, until time.
 
 // prepare builds the message of a branch and commits that it is sent. A nil message is
 // one that there is nothing to send of; waits is set where its channel is not there yet.
+// That it is sent changes nothing of the execution but this row: so the execution itself
+// is not saved, and what else is decided on it meanwhile is not disturbed.
 func (d *Dispatcher) prepare(ctx context.Context, row execution.Branch) (m *message, waits bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	s, err := d.Decider.Load(ctx, row.Execution)
+	if err != nil {
+		return nil, false, err
+	}
+	b, ok := s.Branch(row.BranchID)
+	if !ok || b.Epoch != row.Epoch {
+		return nil, false, nil
+	}
+	sent, deadline, ok := s.Version.Machine.Send(s.Execution, b, s.Now)
+	if !ok {
+		return nil, false, nil
+	}
+	m = &message{
+		tenant: s.Execution.Tenant, execution: s.Execution, version: s.Version, branch: sent, deadline: deadline,
+		left: sent.Due.Sub(s.Now), step: s.Version.Plan.Step(b.Segment, b.Step).Name, outside: s.Version.Plan.Segments[b.Segment].Outside,
+	}
+	if m.outside {
+		m.url = s.Version.Plan.Step(b.Segment, b.Step).URI
+		m.data, err = s.Input(ctx, b)
+	} else {
+		if m.url, m.host, err = d.first(ctx, s, b.Segment, b.Step); err != nil {
+			return nil, true, nil //nolint:nilerr // it is asked again
+		}
+		m.data, err = s.Envelope(ctx, b)
+	}
 	var fault error
-	err = d.decide(ctx, row.BranchID, func(ctx context.Context, s *decide.State) (execution.Change, error) {
-		m, waits, fault = nil, false, nil
-		b, ok := s.Branch(row.BranchID)
-		if !ok || b.Epoch != row.Epoch {
-			return execution.Change{}, nil
+	if err != nil {
+		if fault = own(err); fault == nil {
+			return nil, false, err
 		}
-		sent, deadline, ok := s.Version.Machine.Send(s.Execution, b, s.Now)
-		if !ok {
-			return execution.Change{}, nil
-		}
-		made := &message{
-			tenant: s.Execution.Tenant, execution: s.Execution, version: s.Version, branch: sent, deadline: deadline,
-			left: sent.Due.Sub(s.Now), step: s.Version.Plan.Step(b.Segment, b.Step).Name, outside: s.Version.Plan.Segments[b.Segment].Outside,
-		}
-		var err error
-		if made.outside {
-			made.url = s.Version.Plan.Step(b.Segment, b.Step).URI
-			made.data, err = s.Input(ctx, b)
-		} else {
-			if made.url, made.host, err = d.first(ctx, s, b.Segment, b.Step); err != nil {
-				waits = true
-				return execution.Change{}, nil //nolint:nilerr // it is asked again
-			}
-			made.data, err = s.Envelope(ctx, b)
-		}
-		if err != nil {
-			if fault = own(err); fault == nil {
-				return execution.Change{}, err
-			}
-		}
-		m = made
-		return execution.Change{Changed: true, Put: []execution.Branch{sent}}, nil
-	})
-	if err != nil || m == nil || fault == nil {
-		return m, waits, err
+	}
+	stored, err := d.Store.Sent(ctx, []execution.Branch{sent})
+	if err != nil || len(stored) == 0 { // it is another's by now, or the execution has ended
+		return nil, false, err
+	}
+	if fault == nil {
+		return m, false, nil
 	}
 	p := execution.Of(fault)
 	d.failed(ctx, m, &execution.Failure{Step: m.step, Status: p.Status, Problem: p})

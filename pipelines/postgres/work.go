@@ -36,8 +36,12 @@ func branches(rows []db.Due) []execution.Branch {
 // Admit implements record.Work.
 func (s *Store) Admit(ctx context.Context, a record.Admission) ([]execution.Branch, error) {
 	a.Most = stored.Limit(a.Most, record.MaxBatch)
+	queued, err := db.New(s.quick).AnyQueued(ctx)
+	if err != nil || !queued {
+		return nil, s.failed(ctx, "admit executions", err)
+	}
 	var taken []db.Due
-	err := within(ctx, s.quick, func(q *db.Queries) (err error) {
+	err = within(ctx, s.quick, func(q *db.Queries) (err error) {
 		taken, err = admit(ctx, q, a)
 		return err
 	})

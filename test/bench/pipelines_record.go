@@ -188,18 +188,24 @@ func (r *recorded) lives(ctx context.Context, ids *ids, n int) error {
 
 // send stores that a branch is sent.
 func (r *recorded) send(ctx context.Context, b *execution.Branch) error {
-	return r.service.Decider().Decide(ctx, b.BranchID, func(s *decide.State) (execution.Change, error) {
-		due, ok := s.Branch(b.BranchID)
-		if !ok {
-			return execution.Change{}, errors.New("what was claimed is not due")
-		}
-		sent, _, ok := r.version.Machine.Send(s.Execution, due, s.Now)
-		if !ok {
-			return execution.Change{}, errors.New("what was claimed is not to be sent")
-		}
-		*b = sent
-		return execution.Change{Changed: true, Put: []execution.Branch{sent}}, nil
-	})
+	s, err := r.service.Decider().Load(ctx, b.Execution)
+	if err != nil {
+		return err
+	}
+	due, ok := s.Branch(b.BranchID)
+	if !ok {
+		return errors.New("what was claimed is not due")
+	}
+	sent, _, ok := r.version.Machine.Send(s.Execution, due, s.Now)
+	if !ok {
+		return errors.New("what was claimed is not to be sent")
+	}
+	*b = sent
+	stored, err := r.store.Sent(ctx, []execution.Branch{sent})
+	if err == nil && len(stored) != 1 {
+		err = errors.New("what was claimed is another's")
+	}
+	return err
 }
 
 // answerOf is what the three steps answer.

@@ -72,6 +72,21 @@ func (q *Queries) Again(ctx context.Context, arg AgainParams) ([]Due, error) {
 	return items, nil
 }
 
+const anyQueued = `-- name: AnyQueued :one
+SELECT CAST(
+  EXISTS (SELECT 1 FROM due AS q WHERE q.stage = 0)
+  OR EXISTS (SELECT 1 FROM due AS a WHERE a.stage = 1 AND a.free_at <= CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT))
+  AS BOOLEAN) AS queued
+`
+
+// AnyQueued reports whether Admit may find something.
+func (q *Queries) AnyQueued(ctx context.Context) (bool, error) {
+	row := q.db.QueryRow(ctx, anyQueued)
+	var queued bool
+	err := row.Scan(&queued)
+	return queued, err
+}
+
 const claim = `-- name: Claim :many
 WITH RECURSIVE clock AS (
   SELECT CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT) AS now

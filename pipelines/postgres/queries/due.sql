@@ -26,6 +26,13 @@ UPDATE due SET free_at = clock.now + sqlc.arg(hold)::bigint FROM chosen, clock
 WHERE due.execution = chosen.execution AND due.segment = chosen.segment AND due.item = chosen.item
 RETURNING due.*;
 
+-- AnyQueued reports whether Admit may find something.
+-- name: AnyQueued :one
+SELECT CAST(
+  EXISTS (SELECT 1 FROM due AS q WHERE q.stage = 0)
+  OR EXISTS (SELECT 1 FROM due AS a WHERE a.stage = 1 AND a.free_at <= CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT))
+  AS BOOLEAN) AS queued;
+
 -- Admitting has one process admit at a time, until its transaction ends.
 -- name: Admitting :exec
 SELECT pg_advisory_xact_lock(hashtext('modelserve.pipelines.admit'));
