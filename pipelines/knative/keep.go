@@ -1,6 +1,7 @@
 package knative
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -120,6 +121,7 @@ func (k *Keeper) ask(ctx context.Context) bool {
 		}
 	}
 	k.wanted, k.asks = next, asked
+	k.order = slices.SortedFunc(maps.Keys(next), inOrder())
 	return true
 }
 
@@ -145,7 +147,7 @@ func (k *Keeper) keep(ctx context.Context) {
 	for _, w := range k.wanted {
 		states[w.version] = State{Ready: true} // also of one that cannot be made now: what there is of it counts
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(k.wanted), order) {
+	for _, key := range k.order {
 		w := k.wanted[key]
 		if reason := k.hold(ctx, key, w); reason != "" && states[w.version].Ready {
 			states[w.version] = State{Reason: fmt.Sprintf("%s %s: %s", key.Namespace, key.Name, reason)}
@@ -159,13 +161,15 @@ func (k *Keeper) keep(ctx context.Context) {
 	k.logOnce(ctx, k.faults)
 }
 
-// order is that of kinds, then of names.
-func order(a, b types.NamespacedName) int {
-	of := func(name string) int { return slices.IndexFunc(kinds(), func(k kind) bool { return k.name == name }) }
-	if d := of(a.Namespace) - of(b.Namespace); d != 0 {
-		return d
+// inOrder compares by kind, as they are applied, and then by name.
+func inOrder() func(a, b types.NamespacedName) int {
+	rank := map[string]int{}
+	for i, kind := range kinds() {
+		rank[kind.name] = i
 	}
-	return strings.Compare(a.Name, b.Name)
+	return func(a, b types.NamespacedName) int {
+		return cmp.Or(cmp.Compare(rank[a.Namespace], rank[b.Namespace]), cmp.Compare(a.Name, b.Name))
+	}
 }
 
 // hold puts an object right, and returns why it is not ready; "" where it is.

@@ -95,6 +95,7 @@ type Keeper struct {
 	// What follows is Run's alone.
 	asks     map[Version]string               // the wanted versions, and why one cannot be made; nil until it is known
 	wanted   map[types.NamespacedName]*wanted // by kind, as the namespace, and name
+	order    []types.NamespacedName           // its keys, as they are looked at
 	repairs  map[types.NamespacedName]*pause
 	unwanted map[types.NamespacedName]time.Time // since when
 	faults   []string
