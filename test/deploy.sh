@@ -51,6 +51,9 @@ keys=$(kubectl -n default get secret modelserve-pipelines --ignore-not-found -o 
 proof=$(kubectl -n default get secret modelserve-functions --ignore-not-found -o name 2>/dev/null) || proof="not ours to see"
 [ -n "$proof" ] || refuse "the Secret is not there by which functions and the pipelines service know the gateway. Make it:
   openssl rand -hex 32 | tr -d '\\n' | kubectl -n default create secret generic modelserve-functions --from-file=MODELSERVE_GATEWAY_SECRET=/dev/stdin"
+asked=$(kubectl -n default get secret modelserve-pipelines-api --ignore-not-found -o name 2>/dev/null) || asked="not ours to see"
+[ -n "$asked" ] || refuse "the Secret is not there by which the pipelines service alone knows the gateway, and no function: whoever has a function's environment could start and read every tenant's executions. Make it:
+  openssl rand -hex 32 | tr -d '\\n' | kubectl -n default create secret generic modelserve-pipelines-api --from-file=MODELSERVE_PIPELINES_SECRET=/dev/stdin"
 # Who else set one of Knative's settings meant it: they are not taken over.
 settings() { [ ! -s "$work/knative.yaml" ] || kubectl apply --server-side "$@" -f "$work/knative.yaml"; }
 settings --dry-run=server >/dev/null || refuse "Knative's settings on $context are not ours to change: leave them out of the overlay, or make them agree. Nothing is changed"

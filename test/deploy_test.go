@@ -136,6 +136,7 @@ kubectl -n default get ksvc
 kubectl -n default get secret modelserve-gateway --ignore-not-found -o name
 kubectl -n default get secret modelserve-pipelines --ignore-not-found -o name
 kubectl -n default get secret modelserve-functions --ignore-not-found -o name
+kubectl -n default get secret modelserve-pipelines-api --ignore-not-found -o name
 kubectl apply --server-side --dry-run=server -f knative.yaml
 go env GOARCH
 git rev-parse HEAD
@@ -173,6 +174,7 @@ func TestDeployRefuses(t *testing.T) {
 		"no cluster":                   {deployment{refuse: "current-context"}, "which cluster?"},
 		"no Knative":                   {deployment{refuse: "get ksvc"}, "no Knative Serving to be seen on modelserve: Error: not that"},
 		"no key of the pipelines":      {deployment{without: "pipelines"}, "create secret generic modelserve-pipelines --from-file=MODELSERVE_PIPELINES_KEY=pipelines.key"},
+		"functions show the gateway":   {deployment{without: "pipelines-api"}, "create secret generic modelserve-pipelines-api --from-file=MODELSERVE_PIPELINES_SECRET"},
 		"nothing shows the gateway":    {deployment{without: "functions"}, "create secret generic modelserve-functions --from-file=MODELSERVE_GATEWAY_SECRET"},
 		"no first key":                 {deployment{without: "gateway"}, "create secret generic modelserve-gateway --from-file=MODELSERVE_ADMIN_KEY=admin.key --from-file=MODELSERVE_HASH_KEYS=hash.key"},
 		"settings of somebody else's":  {deployment{refuse: "--dry-run=server -f"}, "Knative's settings on modelserve are not ours to change"},
