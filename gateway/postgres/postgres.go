@@ -52,7 +52,7 @@ var (
 // be written to, where the URL's target_session_attrs does not say otherwise. No
 // error repeats the URL.
 func Open(ctx context.Context, url string) (*Store, error) {
-	config, err := postgresql.Parse(url, "the gateway's database", "modelserve-gateway")
+	config, err := postgresql.Parse(url, what, "modelserve-gateway")
 	if err != nil {
 		return nil, err
 	}
@@ -65,13 +65,40 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	}
 	config.ConnConfig.DialFunc = postgresql.Patient(config.ConnConfig.DialFunc) // a migration may take longer
 	config.PingTimeout = time.Second
+	s, err := open(ctx, config, url)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(s.pool.Ping(ctx), s.poll.Ping(ctx)); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the gateway's database: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+const what = "the gateway's database"
+
+// Beside opens the database for another process than the gateway: it waits for no
+// connection and leaves the schema as it is, so that what it is asked before the gateway
+// has made that fails. No error repeats the URL.
+func Beside(ctx context.Context, url, application string) (*Store, error) {
+	config, err := postgresql.Parse(url, what, application)
+	if err != nil {
+		return nil, err
+	}
+	config.MinConns, config.MinIdleConns = 0, 0
+	config.ConnConfig.DialFunc = postgresql.Patient(config.ConnConfig.DialFunc)
+	return open(ctx, config, url)
+}
+
+// open makes the pools, and waits for no connection.
+func open(ctx context.Context, config *pgxpool.Config, url string) (s *Store, err error) {
 	polling := config.Copy()
 	polling.MaxConns, polling.MinConns = maxPolling, 0
 	if !strings.Contains(url, "target_session_attrs") {
 		// What takes no writes can still be followed.
 		polling.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
 	}
-	s := &Store{}
+	s = &Store{}
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, fmt.Errorf("open the gateway's database: %w", err)
 	}
@@ -80,9 +107,6 @@ func Open(ctx context.Context, url string) (*Store, error) {
 		return nil, fmt.Errorf("open the gateway's database: %w", err)
 	}
 	s.queries = db.New(s.pool)
-	if err := errors.Join(s.pool.Ping(ctx), s.poll.Ping(ctx)); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the gateway's database: %w", err), s.Close())
-	}
 	return s, nil
 }
 

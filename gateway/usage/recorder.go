@@ -27,7 +27,7 @@ const (
 // Store does not take is sent again as it was until it does.
 type Recorder struct {
 	store    Store
-	age      time.Duration // that usage is kept for
+	age      time.Duration // that usage is kept for; 0: another process sees to it
 	replica  string
 	logger   *slog.Logger
 	failures prometheus.Counter
@@ -41,7 +41,8 @@ type Recorder struct {
 	totals  func([]Quota)
 }
 
-// NewRecorder makes a Recorder that keeps usage for an age; Run has it store.
+// NewRecorder makes a Recorder that keeps usage for an age, or leaves removing what is old
+// to another process, where that is 0; Run has it store.
 func NewRecorder(store Store, age time.Duration, registry prometheus.Registerer, logger *slog.Logger) (*Recorder, error) {
 	r := &Recorder{
 		store: store, age: age, replica: rand.Text(), logger: logger, pending: newPending(), totals: func([]Quota) {},
@@ -120,6 +121,9 @@ func (r *Recorder) Run(ctx context.Context) {
 		every(ctx, flushEvery, func() { r.flush(ctx) })
 		r.last(context.WithoutCancel(ctx))
 	})
+	if r.age == 0 {
+		return
+	}
 	work.Go(func() {
 		r.trim(ctx)
 		every(ctx, trimEvery, func() { r.trim(ctx) })
