@@ -86,7 +86,7 @@ func (f *front) open(ctx context.Context) error {
 		}
 		return who.Ready(ctx)
 	}
-	if err := f.openPipelines(ctx, objects, findServices{routes, pipeline.Known(published, routes)}, tel); err != nil {
+	if err := f.openPipelines(ctx, objects, findServices{routes, pipeline.Known(published, routes)}, much, tel); err != nil {
 		return err
 	}
 	deps := gateway.Deps{

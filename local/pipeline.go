@@ -5,22 +5,24 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/modelserveai/modelserve/gateway/allowance"
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/internal/telemetry"
 	"github.com/modelserveai/modelserve/local/objectstore"
 	"github.com/modelserveai/modelserve/local/pipelines"
 	"github.com/modelserveai/modelserve/pipelines/definition"
+	"github.com/modelserveai/modelserve/pipelines/meter"
 	"github.com/modelserveai/modelserve/runtime/artifact"
 )
 
 // openPipelines opens the pipelines service, which runs beside the gateway in this
 // process.
-func (f *front) openPipelines(ctx context.Context, objects *artifact.Store, services pipelines.Services, tel *telemetry.Telemetry) (err error) {
+func (f *front) openPipelines(ctx context.Context, objects *artifact.Store, services pipelines.Services, much *allowance.Allowance, tel *telemetry.Telemetry) (err error) {
 	p := f.platform
 	f.pipelines, err = pipelines.Open(ctx, pipelines.Config{
 		Database: p.dir.pipelines(), Key: p.tickets, Shipped: p.options.Overlay != "",
 		Objects: objects.Payloads(), Bucket: objectstore.Bucket,
-		Functions: p.services.table, Services: services,
+		Functions: p.services.table, Services: services, Charges: meter.New(much.Usage(), much),
 		Registry: tel.Registry, Logger: slog.New(p.screen.Handler("pipelines")),
 	})
 	if err != nil {

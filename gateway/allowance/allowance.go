@@ -22,6 +22,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/usage"
 	"github.com/modelserveai/modelserve/internal/env"
 	"github.com/modelserveai/modelserve/internal/telemetry"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // Config is where limits are counted, and for how long usage is kept.
@@ -91,6 +92,13 @@ func Open(config Config, store usage.Store, tel *telemetry.Telemetry) (*Allowanc
 
 // Usage counts what is used, of quotas too.
 func (a *Allowance) Usage() *usage.Recorder { return a.recorder }
+
+// Charge charges a tenant's limits what ran without a call of its own.
+func (a *Allowance) Charge(tenant, model string, used infer.Usage) {
+	if a.limiter != nil {
+		a.limiter.Charge(tenant, model, used)
+	}
+}
 
 // Check reports why a gateway's file cannot be in force here.
 func (a *Allowance) Check(f *gatewayfile.File) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/modelserveai/modelserve/local/channel"
 	"github.com/modelserveai/modelserve/pipelines/api"
 	"github.com/modelserveai/modelserve/pipelines/dispatch"
+	"github.com/modelserveai/modelserve/pipelines/receive"
 	"github.com/modelserveai/modelserve/pipelines/registry"
 	"github.com/modelserveai/modelserve/pipelines/service"
 	"github.com/modelserveai/modelserve/pipelines/shipped"
@@ -50,6 +51,7 @@ type Config struct {
 
 	Functions http.RoundTripper // reaches Services, as http://NAME.default.svc.cluster.local
 	Services  Services
+	Charges   receive.Charges // of what steps take
 	Registry  prometheus.Registerer
 	Logger    *slog.Logger
 }
@@ -90,8 +92,8 @@ func (s *Service) open(ctx context.Context, config Config) (err error) {
 	}
 	signer := ticket.NewSigner(config.Key)
 	s.service, err = service.New(service.Config{Dispatch: dispatch.Config{Void: true}, ColdStart: coldStart, Allow: loopback()}, service.Deps{
-		Functions: config.Functions,
-		Store:     s.store, Objects: objects{config.Objects}, Bucket: config.Bucket,
+		Functions: config.Functions, Charges: config.Charges,
+		Store: s.store, Objects: objects{config.Objects}, Bucket: config.Bucket,
 		Channels: newChannels(s.hub, s.store, config.Services, signer),
 		Signer:   signer, Tickets: signer.Verifier(), Registry: config.Registry, Logger: config.Logger,
 	})

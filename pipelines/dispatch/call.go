@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/modelserveai/modelserve/eventing/envelope"
+	"github.com/modelserveai/modelserve/pipelines/charge"
 	"github.com/modelserveai/modelserve/pipelines/decide"
 	"github.com/modelserveai/modelserve/pipelines/execution"
 	"github.com/modelserveai/modelserve/pipelines/outside"
@@ -32,6 +33,7 @@ func (d *Dispatcher) call(ctx context.Context, m *message) {
 		value, failure = d.ask(calling, m)
 	case d.Calls != nil:
 		value, record, failure = d.Calls.Call(calling, m.execution, m.branch.Epoch)
+		d.charge(m, record, failure)
 	default:
 		failure = failed(problem.New(problem.Unimplemented, "this platform makes no calls that are answered later"))
 	}
@@ -53,6 +55,15 @@ func (d *Dispatcher) call(ctx context.Context, m *message) {
 	d.insist(ctx, m, func(ctx context.Context, s *decide.State) (execution.Change, error) {
 		return s.Version.Machine.Answered(s.Execution, s.Branches, answer, s.Evaluator(ctx, &answer), s.Now)
 	})
+}
+
+// charge charges for a call that was answered, whether or not its answer still counts.
+func (d *Dispatcher) charge(m *message, record envelope.Record, failure *execution.Failure) {
+	if d.Charges == nil || record == (envelope.Record{}) || failure != nil && charge.Free(problem.Code(failure.Problem.Code)) {
+		return
+	}
+	model, _, _ := strings.Cut(record.Model, "@")
+	d.Charges.Charge(charge.Took{Tenant: m.tenant, Model: model, Failed: failure != nil, Rows: record.Rows, ComputeMS: record.ComputeMS})
 }
 
 // ask calls the URL, and keeps what it answers.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/modelserveai/modelserve/eventing/envelope"
 	"github.com/modelserveai/modelserve/eventing/ticket"
+	"github.com/modelserveai/modelserve/pipelines/charge"
 	"github.com/modelserveai/modelserve/pipelines/decide"
 	"github.com/modelserveai/modelserve/pipelines/execution"
 	"github.com/modelserveai/modelserve/pipelines/outside"
@@ -47,6 +48,12 @@ type Channels interface {
 // Outside calls steps that are not ours (pipelines/outside).
 type Outside interface {
 	Post(ctx context.Context, url string, header http.Header, body []byte) (*outside.Answer, error)
+}
+
+// Charges charges tenants for what ran.
+type Charges interface {
+	// Charge waits for nothing.
+	Charge(t charge.Took)
 }
 
 // Calls makes calls that are answered later (pipelines/calls).
@@ -100,6 +107,7 @@ type Deps struct {
 	Channels Channels
 	Outside  Outside // nil: steps that are not ours fail
 	Calls    Calls   // nil: calls that are answered later fail
+	Charges  Charges // of what these take; nil: nobody is charged
 	Signer   *ticket.Signer
 	Registry prometheus.Registerer
 	Logger   *slog.Logger

@@ -2,37 +2,20 @@ package receive
 
 import (
 	"context"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/modelserveai/modelserve/eventing/envelope"
+	"github.com/modelserveai/modelserve/pipelines/charge"
 	"github.com/modelserveai/modelserve/pipelines/decide"
 	"github.com/modelserveai/modelserve/pipelines/execution"
-	"github.com/modelserveai/modelserve/problem"
 )
-
-// Took is what one step took of a function, of which its tenant is charged.
-type Took struct {
-	Tenant    string
-	Function  string // that the step names; "" where the execution is gone
-	Model     string // that ran, by its name; "" where none did
-	Failed    bool   // it answered with an error
-	Rows      int64  // of the batch axis
-	ComputeMS float64
-}
 
 // Charges charges tenants for the steps that ran.
 type Charges interface {
 	// Charge waits for nothing.
-	Charge(t Took)
-}
-
-// free are failures that nobody is charged for, as of calls at the gateway: who may not
-// do what they ask, and who has asked for too much.
-func free(code problem.Code) bool {
-	return slices.Contains([]problem.Code{problem.Unauthenticated, problem.PermissionDenied}, code) || code.Row().Status == http.StatusTooManyRequests
+	Charge(t charge.Took)
 }
 
 // charge charges for the steps that an event shows to have run. Those whose outputs the
@@ -66,8 +49,8 @@ func (r *Receiver) charge(ctx context.Context, a *arrival, s *decide.State, chan
 			r.charges.Charge(a.took(s, &others[i]))
 		}
 	}
-	if f := a.failed; f != nil && f.step.Name != "" && !free(f.code) && r.charged.first(a.ran(f.step.Name)) {
-		r.charges.Charge(Took{
+	if f := a.failed; f != nil && f.step.Name != "" && !charge.Free(f.code) && r.charged.first(a.ran(f.step.Name)) {
+		r.charges.Charge(charge.Took{
 			Tenant: a.ticket.Tenant, Function: functionOf(s, f.step.Name), Failed: true, Rows: f.step.Rows, ComputeMS: f.step.ComputeMS,
 		})
 	}
@@ -87,9 +70,9 @@ func names(records []envelope.Record) []string {
 }
 
 // took is what a step's record says.
-func (a *arrival) took(s *decide.State, record *envelope.Record) Took {
+func (a *arrival) took(s *decide.State, record *envelope.Record) charge.Took {
 	model, _, _ := strings.Cut(record.Model, "@")
-	return Took{Tenant: a.ticket.Tenant, Function: functionOf(s, record.Step), Model: model, Rows: record.Rows, ComputeMS: record.ComputeMS}
+	return charge.Took{Tenant: a.ticket.Tenant, Function: functionOf(s, record.Step), Model: model, Rows: record.Rows, ComputeMS: record.ComputeMS}
 }
 
 func functionOf(s *decide.State, step string) string {
@@ -141,4 +124,4 @@ func (c *charged) first(of ran) bool {
 type nobody struct{}
 
 // Charge implements Charges.
-func (nobody) Charge(Took) {}
+func (nobody) Charge(charge.Took) {}

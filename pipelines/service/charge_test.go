@@ -16,8 +16,8 @@ import (
 
 	"github.com/modelserveai/modelserve/eventing/envelope"
 	"github.com/modelserveai/modelserve/eventing/ticket"
+	"github.com/modelserveai/modelserve/pipelines/charge"
 	"github.com/modelserveai/modelserve/pipelines/compile"
-	"github.com/modelserveai/modelserve/pipelines/receive"
 	"github.com/modelserveai/modelserve/pipelines/service"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/serve"
@@ -26,11 +26,11 @@ import (
 // charged is what tenants were charged.
 type charged struct {
 	mu  sync.Mutex
-	all []receive.Took
+	all []charge.Took
 }
 
-// Charge implements receive.Charges.
-func (c *charged) Charge(t receive.Took) {
+// Charge implements the service's Charges.
+func (c *charged) Charge(t charge.Took) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.all = append(c.all, t)

@@ -105,7 +105,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.dispatch, err = dispatch.New(cfg.Dispatch, dispatch.Deps{
 		Calls: later, Store: deps.Store, Decider: s.decider, Values: s.values, Channels: deps.Channels, Outside: s.outside,
-		Signer: deps.Signer, Registry: deps.Registry, Logger: deps.Logger,
+		Charges: deps.Charges, Signer: deps.Signer, Registry: deps.Registry, Logger: deps.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -33,6 +33,11 @@ type config struct {
 	// nothing else. It is a secret.
 	Database string `env:"MODELSERVE_PIPELINES_DB,unset"`
 
+	// Usage is the gateway's database, in which tenants are charged for the steps that ran:
+	// the gateway's MODELSERVE_GATEWAY_DB, or the URL of a user who may add to usage alone.
+	// Without it nobody is charged. It is a secret.
+	Usage string `env:"MODELSERVE_GATEWAY_DB,unset"`
+
 	// Redis is the URL of a Redis by which replicas wake whoever waits for an execution;
 	// without one they look each second. It is a secret.
 	Redis string `env:"MODELSERVE_REDIS,unset"`
@@ -86,6 +91,9 @@ func (c *config) Check() []error {
 	}
 	if !strings.HasPrefix(c.Database, "postgres://") && !strings.HasPrefix(c.Database, "postgresql://") {
 		fault("MODELSERVE_PIPELINES_DB", "expected the URL of a PostgreSQL database, postgres://…")
+	}
+	if c.Usage != "" && !strings.HasPrefix(c.Usage, "postgres://") && !strings.HasPrefix(c.Usage, "postgresql://") {
+		fault("MODELSERVE_GATEWAY_DB", "expected the URL of the gateway's PostgreSQL database, postgres://…")
 	}
 	if c.Redis != "" {
 		if err := redislimit.Check(c.Redis); err != nil {

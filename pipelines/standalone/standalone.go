@@ -113,6 +113,7 @@ type process struct {
 	api      *api.API
 	keeper   *knative.Keeper
 	watcher  *gatewayknative.Watcher
+	charges  *charges
 	draining atomic.Bool
 	close    func() error
 }
@@ -161,13 +162,18 @@ func open(ctx context.Context, cfg config, with *around, store record.Store, tel
 		p.close = func() error { functions.CloseIdleConnections(); return redis.Close() }
 		notices = redisnotice.New(redis, "modelserve")
 	}
+	if p.charges, err = newCharges(ctx, cfg, tel); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	others := p.close
+	p.close = func() error { return errors.Join(others(), p.charges.close()) }
 	p.service, err = service.New(service.Config{
 		Dispatch:  dispatch.Config{Posts: cfg.Posts, Running: cfg.Running, Synchronous: true}, // channels are Knative's in memory
 		ColdStart: cfg.ColdStart, Allow: cfg.Networks,
 		Secret: cfg.Secret,
 	}, service.Deps{
-		Functions: functions,
-		Store:     store, Objects: objects.Payloads(), Bucket: cfg.Storage.Bucket, Channels: p.keeper, Signer: signer, Tickets: tickets,
+		Functions: functions, Charges: p.charges.charger(),
+		Store: store, Objects: objects.Payloads(), Bucket: cfg.Storage.Bucket, Channels: p.keeper, Signer: signer, Tickets: tickets,
 		Notices: notices, Registry: tel.Registry, Logger: tel.Logger,
 	})
 	if err != nil {
@@ -272,6 +278,11 @@ func (p *process) serve(ctx context.Context, cfg config, with *around, tel *tele
 	if err := p.service.Start(ctx); err != nil {
 		return errors.Join(err, listener.Close(), metrics.Close())
 	}
+	counting, counted := context.WithCancel(context.WithoutCancel(ctx)) // until nobody is charged any more
+	var charging sync.WaitGroup
+	charging.Go(func() { p.charges.run(counting) })
+	defer charging.Wait()
+	defer counted()
 	tel.Logger.InfoContext(ctx, "listening", "address", listener.Addr().String(), "metrics", metrics.Addr().String())
 	if with.listening != nil {
 		with.listening(listener.Addr())

@@ -37,6 +37,7 @@ type world struct {
 	events   chan *http.Request // that came to a channel
 	database *postgrestest.Server
 	config   config
+	gateway  string // the URL of its database
 }
 
 func newWorld(t *testing.T) *world {
@@ -66,8 +67,10 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.gateway = w.database.URL(w.database.Database(t, ""))
 	environment := map[string]string{
-		"PORT": "0", "MODELSERVE_METRICS_ADDRESS": "127.0.0.1:0", "MODELSERVE_GRACE": "5s", "MODELSERVE_LOG_LEVEL": "error",
+		"MODELSERVE_GATEWAY_DB": w.gateway,
+		"PORT":                  "0", "MODELSERVE_METRICS_ADDRESS": "127.0.0.1:0", "MODELSERVE_GRACE": "5s", "MODELSERVE_LOG_LEVEL": "error",
 		"MODELSERVE_PIPELINES_DB": w.database.URL(w.database.Database(t, "")), "MODELSERVE_REDIS": "redis://" + miniredis.RunT(t).Addr(),
 		"MODELSERVE_PIPELINES_KEY": string(key), "MODELSERVE_GATEWAY_SECRET": "secret", "MODELSERVE_PIPELINES_NAMESPACE": "models",
 		"MODELSERVE_PIPELINES_CHANNELS": w.channels.URL,
@@ -218,6 +221,7 @@ func TestTheServiceInACluster(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("no event was sent")
 	}
+	w.charges(t, r)
 	if err := r.stop(); err != nil {
 		t.Errorf("stopping: %v", err)
 	}

@@ -150,7 +150,7 @@ func layers() []layer {
 		{"gateway/limit/redislimit", []string{"gateway/limit"}},
 		{"gateway/limit", []string{"runtime/infer"}},
 		{"gateway/gatewayfile", []string{"gateway/auth/jwt", "gateway/limit"}},
-		{"gateway/allowance", []string{"gateway", "gateway/door", "gateway/gatewayfile", "gateway/limit", "gateway/limit/redislimit", "gateway/usage"}},
+		{"gateway/allowance", []string{"gateway", "gateway/door", "gateway/gatewayfile", "gateway/limit", "gateway/limit/redislimit", "gateway/usage", "runtime/infer"}},
 		{"gateway/callers", []string{
 			"gateway", "gateway/access", "gateway/audit", "gateway/auth", "gateway/auth/jwt", "gateway/control", "gateway/gatewayfile", "gateway/rights",
 		}},
@@ -179,15 +179,17 @@ func layers() []layer {
 			"eventing/envelope", "eventing/ticket", "runtime/infer",
 		}},
 		{"pipelines/outside", nil},
+		{"pipelines/charge", nil},
+		{"pipelines/meter", []string{"gateway/limit", "gateway/usage", "pipelines/charge", "runtime/infer"}},
 		{"pipelines/calls", []string{"eventing/envelope", "pipelines/definition", "pipelines/execution", "pipelines/record", "pipelines/values", "runtime/infer"}},
 		{"pipelines/decide", []string{
 			"eventing/envelope", "eventing/expr", "pipelines/calls", "pipelines/definition", "pipelines/execution", "pipelines/plan", "pipelines/record", "pipelines/values",
 		}},
 		{"pipelines/dispatch", []string{
-			"eventing/envelope", "eventing/ticket", "pipelines/decide", "pipelines/execution", "pipelines/outside", "pipelines/record", "pipelines/values",
+			"eventing/envelope", "eventing/ticket", "pipelines/charge", "pipelines/decide", "pipelines/execution", "pipelines/outside", "pipelines/record", "pipelines/values",
 		}},
 		{"pipelines/receive", []string{
-			"eventing/envelope", "eventing/ticket", "pipelines/compile", "pipelines/decide", "pipelines/execution", "pipelines/record",
+			"eventing/envelope", "eventing/ticket", "pipelines/charge", "pipelines/compile", "pipelines/decide", "pipelines/execution", "pipelines/record",
 		}},
 		{"pipelines/service", []string{
 			"eventing/ticket", "pipelines/calls", "pipelines/decide", "pipelines/dispatch", "pipelines/live", "pipelines/outside", "pipelines/receive", "pipelines/record", "pipelines/values",
@@ -228,8 +230,8 @@ func layers() []layer {
 		{"pipelines/drawing", []string{"pipelines/definition", "pipelines/plan"}},
 		{"pipelines/knative", []string{"pipelines/compile"}},
 		{"pipelines/standalone", []string{
-			"eventing/ticket", "gateway/forward", "gateway/knative", "gateway/limit/redislimit", "gateway/route",
-			"pipelines/api", "pipelines/compile", "pipelines/definition", "pipelines/dispatch", "pipelines/functions", "pipelines/knative", "pipelines/live", "pipelines/plan", "pipelines/postgres", "pipelines/record", "pipelines/redisnotice", "pipelines/registry", "pipelines/service", "pipelines/shipped",
+			"eventing/ticket", "gateway/forward", "gateway/knative", "gateway/limit/redislimit", "gateway/postgres", "gateway/route", "gateway/usage",
+			"pipelines/api", "pipelines/compile", "pipelines/definition", "pipelines/dispatch", "pipelines/functions", "pipelines/knative", "pipelines/live", "pipelines/meter", "pipelines/plan", "pipelines/postgres", "pipelines/receive", "pipelines/record", "pipelines/redisnotice", "pipelines/registry", "pipelines/service", "pipelines/shipped",
 			"runtime/artifact", "runtime/sign",
 		}},
 		{"pipelines/shipped", []string{"pipelines/definition"}},

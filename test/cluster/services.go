@@ -215,6 +215,7 @@ func (c *cluster) secrets() (string, error) {
 		return "", err
 	}
 	secret("default", "modelserve-pipelines", "MODELSERVE_PIPELINES_KEY", private,
+		"MODELSERVE_GATEWAY_DB", "postgres://postgres:"+postgres+"@postgres."+namespace+".svc.cluster.local:5432/postgres?sslmode=disable",
 		"MODELSERVE_PIPELINES_DB", "postgres://postgres:"+postgres+"@postgres."+namespace+".svc.cluster.local:5432/"+pipelines+"?sslmode=disable",
 		"MODELSERVE_REDIS", "redis://default:"+redis+"@redis."+namespace+".svc.cluster.local:6379",
 		"MODELSERVE_S3_ACCESS_KEY_ID", pipelines, "MODELSERVE_S3_SECRET_ACCESS_KEY", write)
