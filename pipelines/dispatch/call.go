@@ -78,6 +78,7 @@ func (d *Dispatcher) ask(ctx context.Context, m *message) (envelope.Value, *exec
 	}
 	h.Set("Content-Type", "application/json")
 	h.Set("Accept", "application/json, */*;q=0.5")
+	h.Set("Idempotency-Key", fmt.Sprintf("%s.%s.%d", x.ID, m.step, b.Item)) // of every attempt
 	h.Set("Ce-Specversion", "1.0")
 	h.Set("Ce-Id", envelope.ID(x.ID, m.step, b.Item, b.Epoch))
 	h.Set("Ce-Type", envelope.RequestedType)

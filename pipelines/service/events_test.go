@@ -190,7 +190,12 @@ func TestAStepThatIsNotOurs(t *testing.T) {
 			p := newPlatform(t)
 			p.function("one", echo("one"))
 			var n atomic.Int32
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.answer(n.Add(1), w, r) }))
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if key := r.Header.Get("Idempotency-Key"); key != "x1.ask.0" {
+					t.Errorf("it is asked with the key %q, which is to be the same at each attempt", key)
+				}
+				c.answer(n.Add(1), w, r)
+			}))
 			t.Cleanup(server.Close)
 			p.begin(p.register("asks", strings.Replace(uri, "URI", server.URL+"/x", 1)), "x1", `7`)
 			x := p.ended("x1")
