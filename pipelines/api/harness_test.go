@@ -73,9 +73,16 @@ func newService(t testing.TB, configure ...func(*api.Config)) *service {
 			t.Error(err)
 		}
 	})
+	return serviceOver(t, store, configure...)
+}
+
+// serviceOver is the API over a store that somebody else closes.
+func serviceOver(t testing.TB, store record.Store, configure ...func(*api.Config)) *service {
+	t.Helper()
 	s := &service{t: t, store: &broken{Store: store}, objects: valuestest.New(), tenant: "acme"}
 	kept := values.New(s.objects, "models", 32<<20)
 	s.values = kept
+	var err error
 	if s.decider, err = decide.New(decide.Config{ColdStart: time.Second, MaxValues: 1 << 20}, s.store, kept); err != nil {
 		t.Fatal(err)
 	}
