@@ -48,7 +48,7 @@ func newWorld(t *testing.T) *world {
 	}
 	s3 := httptest.NewServer(gofakes3.New(backend).Server())
 	t.Cleanup(s3.Close)
-	w := &world{cluster: knativetest.New("models"), events: make(chan *http.Request, 16), database: postgrestest.Start(t)}
+	w := &world{cluster: knativetest.New("models"), events: make(chan *http.Request, 1024), database: postgrestest.Start(t)}
 	w.channels = httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		r.Body = io.NopCloser(strings.NewReader(string(body)))
@@ -92,6 +92,18 @@ func (w *world) function(t *testing.T, name string) {
 	if _, err := w.cluster.Resource(knativetest.Resource("Service")).Namespace("models").Create(t.Context(), o, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// has returns which of some Sequences there is not.
+func (w *world) has(t *testing.T, sequences ...string) error {
+	t.Helper()
+	all, err := w.cluster.Names(t.Context())
+	for _, name := range sequences {
+		if !slices.Contains(all, "S "+name) {
+			return fmt.Errorf("there is no %s among %v, %w", name, all, err)
+		}
+	}
+	return nil
 }
 
 // running is the process.
@@ -173,17 +185,7 @@ func TestTheServiceInACluster(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	r := w.run(t)
-	names := func(want ...string) func() error {
-		return func() error {
-			all, err := w.cluster.Names(t.Context())
-			for _, name := range want {
-				if !slices.Contains(all, "S "+name) {
-					return fmt.Errorf("there is no %s among %v, %w", name, all, err)
-				}
-			}
-			return nil
-		}
-	}
+	names := func(want ...string) func() error { return func() error { return w.has(t, want...) } }
 	eventually(t, "the shipped pipelines have their objects", names(compile.Sequence("", "read-document", 1, 0), compile.Sequence("", "triage", 1, 0)))
 
 	for _, path := range []string{contract.PipelinesPath, contract.ExecutionsPath} {
