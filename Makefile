@@ -106,9 +106,9 @@ bench-peers: deps build ## Measure against other servers, each fetched into an e
 	@$(GO) run ./test/bench -run peers -rounds 3 $(BENCHFLAGS)
 
 .PHONY: bench-cluster
-bench-cluster: cluster ## Measure first answers from zero on the cluster, part by part.
+bench-cluster: cluster ## Measure first answers from zero on the cluster, part by part, and pipelines there.
 	@. .cluster/env && test/deploy.sh dev
-	@. .cluster/env && $(GO) run ./test/bench -run cluster -rounds 8 $(BENCHFLAGS)
+	@. .cluster/env && $(GO) run ./test/bench -run cluster,cluster-pipelines -rounds 8 $(BENCHFLAGS)
 
 .PHONY: soak
 soak: deps build ## Push, swap, evict and infer at once, with no failure and no growth (SOAKTIME=3m).

@@ -7,7 +7,7 @@
 //	make bench                     everything but what follows, some 35 minutes
 //	make bench-peers               against other servers, in Python
 //	make soak                      everything at once for minutes, with no failure
-//	make bench-cluster             first answers from zero on a cluster
+//	make bench-cluster             first answers from zero on a cluster, and pipelines there
 //	go run ./test/bench -run cold  one part; what is not make bench's runs only when named
 package main
 
@@ -184,7 +184,8 @@ func (o *options) measure(ctx context.Context) (rows []row, err error) {
 	}
 	defer os.RemoveAll(dir)
 	var p *platform
-	if !slices.Contains([]string{"account", "limits", "attacks", "fresh", "soak", "pipelines", "cluster", "cluster-pipelines", "tuning", "requests"}, o.run) { // which bring their own
+	own := []string{"account", "limits", "attacks", "fresh", "soak", "pipelines", "cluster", "cluster-pipelines", "tuning", "requests"} // which bring their own
+	if slices.ContainsFunc(strings.Split(o.run, ","), func(part string) bool { return !slices.Contains(own, part) }) {
 		progress("start the platform")
 		if p, err = startPlatform(ctx, filepath.Join(dir, ".modelserve")); err != nil {
 			return nil, err
