@@ -157,7 +157,7 @@ func deadLetters() []operationOf {
 		},
 		{
 			method: post, path: contract.DeadLettersReplayPath, id: "replayDeadLetters", summary: "Replay the dead letters that a filter fits and that were not replayed yet, newest first; one execution of several is replayed once",
-			needs: auth.DoWriteExecutions, audit: "dead-letter.replay", kind: "dead-letters", params: append([]string{"version"}, filter...),
+			needs: auth.DoWriteExecutions, audit: "dead-letter.replay", kind: "dead-letters", params: append([]string{"version", "cursor"}, filter...),
 			codes: []problem.Code{problem.Overloaded}, answer: reflect.TypeFor[contract.Replays](),
 		},
 	}

@@ -146,6 +146,9 @@ func (a *API) replayDeadLetters(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
+	if l.query.After, err = record.ParseCursor(c.query.text(contract.ParamCursor)); err != nil {
+		return errCursor()
+	}
 	replayed := false
 	l.replayed, l.query.Limit = &replayed, record.MaxPage
 	var meant []*record.DeadLetter
@@ -159,7 +162,7 @@ func (a *API) replayDeadLetters(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	out := contract.Replays{Replays: []contract.Replay{}, More: !next.IsZero()}
+	out := contract.Replays{Replays: []contract.Replay{}, More: !next.IsZero(), NextCursor: next.String()}
 	for _, d := range meant {
 		one, err := a.replayOnce(c, d, version)
 		if err != nil {

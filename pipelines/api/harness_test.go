@@ -147,7 +147,9 @@ func (s *service) send(ctx context.Context, method, path string, body io.Reader,
 	}
 	w := httptest.NewRecorder()
 	s.api.ServeHTTP(w, r)
-	return &answer{w.Code, w.Header(), w.Body.String()}
+	got := &answer{w.Code, w.Header(), w.Body.String()}
+	documented(s.t, method, path, got)
+	return got
 }
 
 // as is the service for another tenant.

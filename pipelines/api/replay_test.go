@@ -91,7 +91,13 @@ func TestManyDeadLettersAreReplayedOnce(t *testing.T) {
 	if len(one.Replays) != 1 || !one.More || one.Replays[0].Execution == "" {
 		t.Errorf("%+v", one)
 	}
-	two := read[contract.Replays](t, s.do("POST", "/v1/dead-letters/replay?pipeline=a", ""))
+	if one.NextCursor == "" {
+		t.Errorf("%+v", one)
+	}
+	if got := s.do("POST", "/v1/dead-letters/replay?cursor=x", ""); got.code() != problem.InvalidArgument {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	two := read[contract.Replays](t, s.do("POST", "/v1/dead-letters/replay?pipeline=a&cursor="+one.NextCursor, ""))
 	if len(two.Replays) != 1 || two.More || two.Replays[0].DeadLetter == one.Replays[0].DeadLetter {
 		t.Errorf("%+v", two)
 	}

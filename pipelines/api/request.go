@@ -92,9 +92,13 @@ func (q query) page() (limit int, after record.Cursor, err error) {
 		return 0, record.Cursor{}, err
 	}
 	if after, err = record.ParseCursor(q.text(contract.ParamCursor)); err != nil {
-		return 0, record.Cursor{}, problem.Invalid(contract.ParamCursor, "expected the next_cursor of the page before, unchanged")
+		return 0, record.Cursor{}, errCursor()
 	}
 	return limit, after, nil
+}
+
+func errCursor() error {
+	return problem.Invalid(contract.ParamCursor, "expected the next_cursor of the page before, unchanged")
 }
 
 // name is a parameter that names a pipeline; "" where it is left out.

@@ -172,8 +172,10 @@ type DeadLetters struct {
 type Replays struct {
 	Replays []Replay `json:"replays"`
 
-	// More is whether there are others that the filter fits, which another call replays.
-	More bool `json:"more" doc:"whether others are left that the filter fits; another call replays them"`
+	// More is whether others may be left that the filter fits, which another call replays,
+	// with NextCursor.
+	More       bool   `json:"more" doc:"whether others may be left that the filter fits; another call with next_cursor replays them"`
+	NextCursor string `json:"next_cursor,omitempty" doc:"where the next call goes on; absent where none are left"`
 }
 
 // Replay is what became of one dead letter.
