@@ -167,7 +167,7 @@ func (a *app) deadLettersReplayCommand() *cobra.Command {
 		Long: `Start a new execution for each dead letter: from the step that failed, with the
 outputs before it as they were recorded. --from begins at another step, and --input
 from the beginning with another input. With filters, those that were not replayed yet
-are, the oldest first; one execution of several dead letters is replayed once.`,
+are, the newest first; one execution of several dead letters is replayed once.`,
 		Example: `  modelserve dead-letters replay 01JD2M9B7K
   modelserve dead-letters replay --pipeline read-document --step recognize
   modelserve dead-letters replay 01JD2M9B7K --from detect
@@ -276,16 +276,16 @@ func (a *app) replayLetters(ctx context.Context, c *client, query url.Values, ve
 		if err := c.call(ctx, http.MethodPost, withQuery(contract.DeadLettersReplayPath, query), nil, &some); err != nil {
 			return err
 		}
-		fresh := false
 		for _, one := range some.Replays {
 			if !seen[one.DeadLetter] {
-				fresh, seen[one.DeadLetter] = true, true
+				seen[one.DeadLetter] = true
 				replays.Replays = append(replays.Replays, one)
 			}
 		}
-		if !some.More || !fresh {
+		if some.NextCursor == "" || some.NextCursor == query.Get(contract.ParamCursor) {
 			return a.printReplays(&replays)
 		}
+		query.Set(contract.ParamCursor, some.NextCursor)
 	}
 }
 
