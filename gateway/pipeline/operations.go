@@ -150,8 +150,8 @@ func deadLetters() []operationOf {
 			needs: auth.DoReadExecutions, codes: []problem.Code{problem.NotFound}, answer: one,
 		},
 		{
-			method: post, path: contract.DeadLetterReplayPath, id: "replayDeadLetter", summary: "Start a new execution from the step that failed, with the outputs before it as recorded",
-			needs: auth.DoWriteExecutions, audit: "dead-letter.replay", kind: "dead-letter", params: []string{"version"},
+			method: post, path: contract.DeadLetterReplayPath, id: "replayDeadLetter", summary: "Start a new execution from the step that failed, or another, with the outputs before it as recorded",
+			needs: auth.DoWriteExecutions, audit: "dead-letter.replay", kind: "dead-letter", params: []string{"from", "version"},
 			codes:  []problem.Code{problem.NotFound, problem.Conflict, problem.Overloaded},
 			answer: reflect.TypeFor[contract.Execution](), statuses: []int{http.StatusAccepted}, locations: true,
 		},

@@ -147,7 +147,7 @@ func (a *API) routes() {
 
 		"GET " + contract.DeadLettersPath:        {a.listDeadLetters, pageParams(contract.ParamPipeline, contract.ParamStep, contract.ParamExecution, contract.ParamReplayed)},
 		"GET " + contract.DeadLetterPath:         {a.showDeadLetter, nil},
-		"POST " + contract.DeadLetterReplayPath:  {a.replayDeadLetter, []string{contract.ParamVersion}},
+		"POST " + contract.DeadLetterReplayPath:  {a.replayDeadLetter, []string{contract.ParamFrom, contract.ParamVersion}},
 		"POST " + contract.DeadLettersReplayPath: {a.replayDeadLetters, []string{contract.ParamPipeline, contract.ParamStep, contract.ParamExecution, contract.ParamVersion, contract.ParamLimit, contract.ParamCursor}},
 
 		"POST " + contract.CallsPath: {a.later, nil},

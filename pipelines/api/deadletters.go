@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -106,8 +107,13 @@ func (a *API) showDeadLetter(w http.ResponseWriter, c *call) error {
 	return writeJSON(w, http.StatusOK, deadLetterOf(d))
 }
 
-// replayDeadLetter is POST /v1/dead-letters/{id}/replay: from the step that failed.
+// replayDeadLetter is POST /v1/dead-letters/{id}/replay: from the step that failed, or
+// another.
 func (a *API) replayDeadLetter(w http.ResponseWriter, c *call) error {
+	from, err := c.query.id(contract.ParamFrom, envelope.IsStep)
+	if err != nil {
+		return err
+	}
 	version, err := c.query.number(contract.ParamVersion, 1, maxVersion, 0)
 	if err != nil {
 		return err
@@ -116,19 +122,20 @@ func (a *API) replayDeadLetter(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err //nolint:wrapcheck // serve does
 	}
-	accepted, err := a.replayLetter(c, d, version)
+	accepted, err := a.replayLetter(c, d, from, version)
 	if err != nil {
 		return err
 	}
 	return a.begun(w, c, accepted.Loaded, 0)
 }
 
-func (a *API) replayLetter(c *call, d *record.DeadLetter, version int) (*record.Accepted, error) {
+// replayLetter replays a letter from a step on; "" is the one that failed.
+func (a *API) replayLetter(c *call, d *record.DeadLetter, from string, version int) (*record.Accepted, error) {
 	of, err := a.deps.Store.Get(c.Context(), c.tenant, d.Execution)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // serve does
 	}
-	return a.replayed(c, of, again{from: d.Step, version: version, letter: d.ID})
+	return a.replayed(c, of, again{from: cmp.Or(from, d.Step), version: version, letter: d.ID})
 }
 
 // replayDeadLetters is POST /v1/dead-letters/replay: those that were not replayed yet. Of
@@ -188,7 +195,7 @@ func (a *API) replayOnce(c *call, d *record.DeadLetter, version int) (*contract.
 		}
 	}
 	one := &contract.Replay{DeadLetter: d.ID}
-	accepted, err := a.replayLetter(c, d, version)
+	accepted, err := a.replayLetter(c, d, "", version)
 	if err = registry.Problem(err); err != nil {
 		if slices.Contains([]problem.Code{problem.Unavailable, problem.Internal, problem.Overloaded, problem.Cancelled, problem.DeadlineExceeded}, problem.CodeOf(err)) {
 			return nil, err

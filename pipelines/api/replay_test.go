@@ -53,6 +53,19 @@ func TestReplayFromAStep(t *testing.T) {
 	if l := read[contract.DeadLetter](t, s.do("GET", "/v1/dead-letters/"+letters[0].ID, "")); l.ReplayedBy != x.ID {
 		t.Errorf("%+v", l)
 	}
+	for from, code := range map[string]problem.Code{"first": "", "nope": problem.InvalidArgument} {
+		got := s.do("POST", "/v1/dead-letters/"+letters[0].ID+"/replay?from="+from, "")
+		if got.code() != code {
+			t.Errorf("from %s: %d %s", from, got.status, got.body)
+		}
+		if code != "" {
+			continue
+		}
+		again := read[contract.Execution](t, got)
+		if by := read[contract.DeadLetter](t, s.do("GET", "/v1/dead-letters/"+letters[0].ID, "")).ReplayedBy; by != again.ID || again.From != from {
+			t.Errorf("from %s: %s, replayed by %s", from, got.body, by)
+		}
+	}
 	if got := s.do("DELETE", "/v1/executions/"+old.ID, ""); got.status != http.StatusNoContent {
 		t.Errorf("%d %s", got.status, got.body)
 	}
@@ -60,6 +73,9 @@ func TestReplayFromAStep(t *testing.T) {
 		if strings.Contains(key, old.ID) {
 			t.Errorf("%s is left", key)
 		}
+	}
+	if got := s.do("POST", "/v1/dead-letters/"+letters[0].ID+"/replay?from=nope", ""); got.code() != problem.Conflict {
+		t.Errorf("an erased one's letter: %d %s", got.status, got.body)
 	}
 	stub := read[contract.Execution](t, s.do("GET", "/v1/executions/"+old.ID, ""))
 	if !stub.Erased || stub.Input != nil || stub.Status != contract.Failed {

@@ -87,7 +87,6 @@ func (d *Dispatcher) ask(ctx context.Context, m *message) (envelope.Value, *exec
 	h.Set("Ce-"+envelope.Pipeline, x.Pipeline)
 	h.Set("Ce-"+envelope.Step, m.step)
 	h.Set("Ce-"+envelope.Attempt, strconv.Itoa(b.Epoch))
-	h.Set("Idempotency-Key", fmt.Sprintf("%s.%s.%d", x.ID, m.step, b.Item)) // the same at every attempt
 	if x.Traceparent != "" {
 		h.Set("Traceparent", x.Traceparent)
 	}

@@ -152,14 +152,6 @@ func TestAStepThatIsNotOurs(t *testing.T) {
 			_ = json.NewDecoder(r.Body).Decode(&in)
 			_ = json.NewEncoder(w).Encode(map[string]any{"in": in, "case": r.Header.Get("X-Case-Id"), "ticket": r.Header.Get("Ce-Ticket"), "id": r.Header.Get("Ce-Id")})
 		}, `{"one":{"case":"case 7","id":"x1.ask.0.1","in":{"q":7},"ticket":""}}`, "", 1},
-		"gets one key at every attempt": {func(n int32, w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			if n < 2 {
-				w.WriteHeader(http.StatusServiceUnavailable)
-				return
-			}
-			_ = json.NewEncoder(w).Encode([]string{r.Header.Get("Idempotency-Key"), r.Header.Get("Ce-Id")})
-		}, `{"one":["x1.ask.0","x1.ask.0.2"]}`, "", 2},
 		"answers nothing": {func(_ int32, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }, `{"one":null}`, "", 1},
 		"answers bytes": {func(_ int32, w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "image/png")

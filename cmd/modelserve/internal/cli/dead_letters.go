@@ -166,8 +166,9 @@ func (a *app) deadLettersReplayCommand() *cobra.Command {
 		Short: "Run again what failed for good",
 		Long: `Start a new execution for each dead letter: from the step that failed, with the
 outputs before it as they were recorded. --from begins at another step, and --input
-from the beginning with another input. With filters, those that were not replayed yet
-are, the newest first; one execution of several dead letters is replayed once.`,
+from the beginning with another input, which leaves the dead letter as it is. With
+filters, those that were not replayed yet are, the newest first; one execution of
+several dead letters is replayed once.`,
 		Example: `  modelserve dead-letters replay 01JD2M9B7K
   modelserve dead-letters replay --pipeline read-document --step recognize
   modelserve dead-letters replay 01JD2M9B7K --from detect
@@ -233,8 +234,11 @@ func (a *app) replayEach(ctx context.Context, ids []string, r replaying) error {
 }
 
 func (a *app) replayOne(ctx context.Context, id string, r replaying) (*contract.Execution, error) {
-	if r.from == "" && r.input == "" {
+	if r.input == "" {
 		query := url.Values{}
+		if r.from != "" {
+			query.Set(contract.ParamFrom, r.from)
+		}
 		if r.version > 0 {
 			query.Set(contract.ParamVersion, strconv.Itoa(r.version))
 		}
@@ -245,9 +249,6 @@ func (a *app) replayOne(ctx context.Context, id string, r replaying) (*contract.
 	l, err := r.c.deadLetter(ctx, id)
 	if err != nil {
 		return nil, err
-	}
-	if r.from != "" {
-		return r.c.replay(ctx, l.Execution, r.from, r.version)
 	}
 	if l.Pipeline == nil {
 		return nil, fmt.Errorf("%s is of a call that is answered later: it has no other input; make the call again", id)

@@ -327,7 +327,7 @@ is over.`,
 			}
 			return a.each(names, "deleted", func(name string) error {
 				err := c.call(cmd.Context(), http.MethodDelete, contract.PathOf(contract.PipelinePath, name), nil, nil)
-				if problem.CodeOf(err) == problem.Conflict {
+				if problem.CodeOf(err) == problem.Conflict && strings.Contains(err.Error(), "not ended") { // and none of those that ship
 					err = fmt.Errorf("%w; `modelserve executions list --pipeline %s --status running` shows them", err, name)
 				}
 				return err

@@ -384,7 +384,7 @@ func (r *run) printOutcomes(outcomes []outcome) error {
 	})
 	for _, o := range outcomes {
 		if o.Error != "" {
-			r.notef("%s: %s", visible(o.File), o.Error)
+			r.notef("%s: %s", visible(o.File), strings.TrimPrefix(o.Error, o.File+" "))
 		}
 	}
 	return err
