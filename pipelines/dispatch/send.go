@@ -79,11 +79,11 @@ func (d *Dispatcher) post(ctx context.Context, row execution.Branch, until time.
 		d.call(sending, m)
 		return
 	}
-	failure, whole := d.deliver(sending, m)
+	failure := d.deliver(sending, m)
 	switch {
 	case failure != nil:
 		d.failed(ctx, m, failure)
-	case whole && d.cfg.Synchronous && !d.isDecided(m):
+	case sending.Err() == nil && d.cfg.Synchronous && !d.isDecided(m):
 		d.silent(ctx, m)
 	}
 }
@@ -158,10 +158,11 @@ func (d *Dispatcher) register(m *message, cancel context.CancelCauseFunc) {
 }
 
 // silent sends again what came to nothing, though the channel took it: an answer on the
-// way was no event, or could not be recorded. Where another replica had the answer, it is
-// decided on already.
+// way was no event, or could not be recorded; or the channel's process died, or its
+// connection broke, which cancels what it does. Where another replica had the answer, it
+// is decided on already; one that comes later nevertheless is late.
 func (d *Dispatcher) silent(ctx context.Context, m *message) {
-	f := broken("an answer on the way was no event, or could not be recorded")
+	f := broken("the channel died, or an answer on the way was no event or could not be recorded")
 	f.Answer = m.answer()
 	d.insist(ctx, m, func(ctx context.Context, s *decide.State) (execution.Change, error) {
 		if b, ok := s.Branch(m.branch.BranchID); !ok || b.What != execution.Lease || b.Epoch != m.branch.Epoch {
@@ -223,13 +224,13 @@ func (d *Dispatcher) insist(ctx context.Context, m *message, do func(context.Con
 	}
 }
 
-// deliver posts a message to its channel. A connection that breaks says nothing of the
-// step, whose answer comes by itself or not at all; a failure is returned where the
-// channel did not take the event. whole is set where it took it and answered.
-func (d *Dispatcher) deliver(ctx context.Context, m *message) (failure *execution.Failure, whole bool) {
+// deliver posts a message to its channel, and returns a failure where that did not take
+// it. A connection that breaks after that says nothing of the step, whose answer comes by
+// itself or not at all.
+func (d *Dispatcher) deliver(ctx context.Context, m *message) (failure *execution.Failure) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.url, bytes.NewReader(m.data))
 	if err != nil {
-		return broken("the address of the channel does not parse"), false
+		return broken("the address of the channel does not parse")
 	}
 	req.Host = m.host
 	d.attributes(req.Header, m)
@@ -238,18 +239,18 @@ func (d *Dispatcher) deliver(ctx context.Context, m *message) (failure *executio
 		var op *net.OpError
 		switch {
 		case errors.As(err, &op) && op.Op == "dial" && ctx.Err() == nil:
-			return broken("the channel did not accept the connection"), false
+			return broken("the channel did not accept the connection")
 		case errors.Is(context.Cause(ctx), errStopping): // which cancels what the channel does for it
-			return broken("the pipelines service ended while the event was on its way"), false
+			return broken("the pipelines service ended while the event was on its way")
 		}
-		return nil, false
+		return nil
 	}
 	defer res.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<10)) // the connection is used again
 	if res.StatusCode >= 200 && res.StatusCode <= 299 {
-		return nil, true
+		return nil
 	}
-	return broken(fmt.Sprintf("the channel answered with status %d", res.StatusCode)), false
+	return broken(fmt.Sprintf("the channel answered with status %d", res.StatusCode))
 }
 
 // broken is a failure of what is between here and the step.

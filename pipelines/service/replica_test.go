@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -171,5 +173,44 @@ func TestATenantsShareIsKept(t *testing.T) {
 	}
 	if most.Load() > 2 {
 		t.Errorf("%d at once for one tenant", most.Load())
+	}
+}
+
+// breaking are channels whose first event is taken, and whose process dies then.
+type breaking struct {
+	dispatch.Channels
+
+	server *httptest.Server
+	broke  atomic.Bool
+}
+
+func (c *breaking) First(ctx context.Context, owner, pipeline string, version, segment, step int) (url, host string, err error) {
+	url, host, err = c.Channels.First(ctx, owner, pipeline, version, segment, step)
+	if err == nil && !c.broke.Load() {
+		url = c.server.URL
+	}
+	return url, host, err
+}
+
+// TestAChannelThatDiesLosesNothing holds that what a channel had taken when its process
+// died is sent again soon, and not when its lease ends.
+func TestAChannelThatDiesLosesNothing(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.stop()
+	channels := &breaking{Channels: p}
+	channels.server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		channels.broke.Store(true)
+		panic(http.ErrAbortHandler)
+	}))
+	t.Cleanup(channels.server.Close)
+	p.channels = channels
+	p.run(service.Config{})
+	chained(p)
+	p.begin(p.register("chain", chain), "x1", `{"a": 1}`)
+	x := p.ended("x1") // within a minute: a lease is longer
+	if got := p.output(x); got != chainOutput || x.Steps[0].Breaks != 1 || !channels.broke.Load() {
+		t.Errorf("output %s, %+v", got, x.Steps[0])
 	}
 }
