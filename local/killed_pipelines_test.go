@@ -58,7 +58,7 @@ func TestAKilledPlatformLosesNoExecution(t *testing.T) {
 	run := &historytest.Run{URL: "http://" + p.address, Key: p.key(), Pipeline: "killed", Steps: []string{"first", "second", "third"}}
 
 	worked := make(chan error, 1)
-	go func() { worked <- run.Work(ctx, *killExecutions, 8) }()
+	go func() { worked <- run.Work(ctx, *killExecutions, 8, strconv.Itoa) }()
 	for _, after := range moments(random) {
 		for run.Ended() < after && ctx.Err() == nil {
 			pause(t)

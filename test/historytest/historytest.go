@@ -63,10 +63,10 @@ func (r *Run) Start(ctx context.Context, key, input string) error {
 	return nil
 }
 
-// Work starts executions with the numbers below n as input, each under "key-NUMBER", and
-// waits for each to end, until ctx ends: so many callers do so at once, each for a few
-// executions at a time.
-func (r *Run) Work(ctx context.Context, n, callers int) error {
+// Work starts an execution for each number below n, under "key-NUMBER" and with what
+// input is of it, and waits for each to end, until ctx ends: so many callers do so at
+// once, each for a few executions at a time.
+func (r *Run) Work(ctx context.Context, n, callers int, input func(number int) string) error {
 	const atOnce = 3
 	numbers := make(chan int, n)
 	for i := range n {
@@ -82,7 +82,7 @@ func (r *Run) Work(ctx context.Context, n, callers int) error {
 				for range atOnce {
 					if number, ok := <-numbers; ok && failures[i] == nil {
 						keys = append(keys, key(number))
-						failures[i] = r.Start(ctx, key(number), strconv.Itoa(number))
+						failures[i] = r.Start(ctx, key(number), input(number))
 					}
 				}
 				for _, key := range keys {
@@ -97,7 +97,7 @@ func (r *Run) Work(ctx context.Context, n, callers int) error {
 
 func key(number int) string { return "key-" + strconv.Itoa(number) }
 
-// Number is the input of an execution that Work started under a key.
+// Number is that of an execution that Work started under a key.
 func Number(key string) int {
 	n, _ := strconv.Atoi(strings.TrimPrefix(key, "key-"))
 	return n
