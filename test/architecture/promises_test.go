@@ -9,11 +9,23 @@ import (
 	"testing"
 )
 
-// TestWhatHoldsSecurityExists holds that every test that docs/security.md names is
-// there, and that every line of what nobody may do names one.
-func TestWhatHoldsSecurityExists(t *testing.T) {
+// TestWhatHoldsPromisesExists holds that every test that docs/security.md and
+// docs/failures.md name is there, and that every line of what nobody may do, and of what
+// went wrong elsewhere, names one.
+func TestWhatHoldsPromisesExists(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../docs/security.md")
+	for page, least := range map[string]int{"security.md": 30, "failures.md": 30} {
+		t.Run(page, func(t *testing.T) {
+			t.Parallel()
+			holds(t, page, least)
+		})
+	}
+}
+
+// holds looks at the tables of a page, whose last column names tests, at least so many.
+func holds(t *testing.T, page string, least int) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../docs", page))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +48,7 @@ func TestWhatHoldsSecurityExists(t *testing.T) {
 			}
 		}
 	}
-	if seen < 30 || bare != 0 {
+	if seen < least || bare != 0 {
 		t.Errorf("%d tests are named, and %d lines have none", seen, bare)
 	}
 }
