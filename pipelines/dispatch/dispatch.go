@@ -32,6 +32,7 @@ import (
 // Store is what is needed of the record, beside what package decide does.
 type Store interface {
 	record.Work
+	record.Survey
 	record.Retention
 
 	Load(ctx context.Context, id string) (*record.Loaded, error)
@@ -193,6 +194,7 @@ func (d *Dispatcher) Start(ctx context.Context) error {
 	d.mu.Unlock()
 	d.work.Go(func() { d.run(working) })
 	d.work.Go(func() { d.sweeps(working) })
+	d.work.Go(func() { d.survey(working) })
 	return nil
 }
 

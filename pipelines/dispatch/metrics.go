@@ -15,7 +15,9 @@ type metrics struct {
 	executions *prometheus.CounterVec
 	steps      *prometheus.CounterVec
 	retries    *prometheus.CounterVec
-	dead       prometheus.Counter
+	dead       *prometheus.CounterVec
+	pipelines  named
+	backlog    *backlog
 	late       prometheus.Counter
 	sends      prometheus.Counter
 	removed    prometheus.Counter
@@ -35,9 +37,10 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "modelserve_pipelines_retries_total", Help: "Steps that are sent again: after a failing answer (attempt), or after a process or connection that broke or a deadline that passed (break).",
 		}, []string{"kind"}),
-		dead: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "modelserve_pipelines_dead_letters_total", Help: "Steps that are not tried again.",
-		}),
+		dead: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "modelserve_pipelines_dead_letters_total", Help: "Steps that are not tried again, by pipeline: the first 100 that have one, and _other. Calls that are answered later have no pipeline.",
+		}, []string{"pipeline"}),
+		backlog: newBacklog(),
 		late: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "modelserve_pipelines_late_answers_total", Help: "Answers that changed nothing, because the step was sent again, or had ended.",
 		}),
@@ -59,7 +62,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200},
 		}, []string{"status"}),
 	}
-	for _, c := range []prometheus.Collector{m.executions, m.steps, m.retries, m.dead, m.late, m.sends, m.removed, m.failures, m.delay, m.duration} {
+	for _, c := range []prometheus.Collector{m.executions, m.steps, m.retries, m.dead, m.backlog, m.late, m.sends, m.removed, m.failures, m.delay, m.duration} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register the metrics of pipelines: %w", err)
 		}
@@ -112,7 +115,7 @@ func (m *metrics) saved(s *decide.Saved) {
 		}
 	}
 	if s.Change.Dead != nil {
-		m.dead.Inc()
+		m.dead.WithLabelValues(m.pipelines.label(s.Execution.Pipeline)).Inc()
 	}
 	m.late.Add(float64(len(s.Change.Late)))
 }

@@ -143,3 +143,9 @@ func (s *Store) Waiting(ctx context.Context, tenant string, most int) (int, erro
 	n, err := db.New(s.reading).Waiting(ctx, db.WaitingParams{Tenant: tenant, Most: int64(most)})
 	return int(n), s.failed(ctx, "count queued executions", err)
 }
+
+// Backlog implements record.Survey.
+func (s *Store) Backlog(ctx context.Context) (record.Backlog, error) {
+	n, err := db.New(s.reading).Backlog(ctx)
+	return record.Backlog{Queued: n.Queued, Running: n.Running, Due: n.Due, Age: time.Duration(n.Age) * time.Millisecond}, s.failed(ctx, "count what waits", err)
+}

@@ -155,6 +155,19 @@ type Work interface {
 	Waiting(ctx context.Context, tenant string, most int) (int, error)
 }
 
+// Survey counts, for an operator.
+type Survey interface {
+	// Backlog counts what all executions that have not ended wait for.
+	Backlog(ctx context.Context) (Backlog, error)
+}
+
+// Backlog is what waits, of all tenants.
+type Backlog struct {
+	Queued, Running int64         // executions; queued are those of a later time too
+	Due             int64         // rows whose time has come and that nobody has taken
+	Age             time.Duration // how long the longest of these has been due; 0 where there are none
+}
+
 // Admission is how many executions Admit takes.
 type Admission struct {
 	Most      int           // together
@@ -329,6 +342,7 @@ type Ended struct{ Tenant, ID string }
 type Store interface {
 	Executions
 	Work
+	Survey
 	Lookup
 	Pipelines
 	Versions

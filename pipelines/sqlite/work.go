@@ -216,3 +216,13 @@ func (s *Store) Waiting(ctx context.Context, tenant string, most int) (n int, er
 	})
 	return n, err
 }
+
+// Backlog implements record.Survey.
+func (s *Store) Backlog(ctx context.Context) (record.Backlog, error) {
+	var n db.BacklogRow
+	err := s.read(ctx, "count what waits", func(ctx context.Context, q *db.Queries) (err error) {
+		n, err = q.Backlog(ctx, s.now())
+		return err //nolint:wrapcheck // read does
+	})
+	return record.Backlog{Queued: n.Queued, Running: n.Running, Due: n.Due, Age: time.Duration(n.Age) * time.Millisecond}, err
+}

@@ -54,6 +54,7 @@ func Run(t *testing.T, open func(t *testing.T) Database) {
 		"each tenant has its turn":                                   turns,
 		"each row is claimed once, whoever claims":                   claimRace,
 		"what is sent is stored if it is as it was":                  sent,
+		"what waits is counted":                                      backlog,
 		"voids make leases due":                                      voids,
 		"executions are admitted within their pipeline's bound":      concurrency,
 		"executions are admitted within their tenant's bound":        perTenant,

@@ -263,3 +263,30 @@ func admitRace(t *testing.T, b *bench) {
 		}
 	}
 }
+
+func backlog(t *testing.T, b *bench) {
+	count := func(want record.Backlog) {
+		t.Helper()
+		got, err := b.Backlog(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Due > 0 && (got.Age < 0 || got.Age > time.Minute) {
+			t.Errorf("it has been due for %v", got.Age)
+		}
+		got.Age = 0
+		if got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+	count(record.Backlog{})
+	x := b.accept(t, "acme", "x1")
+	b.accept(t, "other", "x2", func(a *record.Acceptance) { a.Execution.RunAt = time.Now().Add(hold) })
+	count(record.Backlog{Queued: 2})
+	b.begin(t, x, b.branch(x, 0, 0), b.branch(x, 0, 1))
+	count(record.Backlog{Queued: 1, Running: 1, Due: 2})
+	if got, err := b.Claim(t.Context(), 1, hold); err != nil || len(got) != 1 {
+		t.Fatalf("%v, %v", got, err)
+	}
+	count(record.Backlog{Queued: 1, Running: 1, Due: 1})
+}

@@ -87,6 +87,35 @@ func (q *Queries) AnyQueued(ctx context.Context) (bool, error) {
 	return queued, err
 }
 
+const backlog = `-- name: Backlog :one
+SELECT
+  CAST(count(*) FILTER (WHERE stage = 0) AS BIGINT) AS queued,
+  CAST(count(*) FILTER (WHERE stage IN (1, 2)) AS BIGINT) AS running,
+  CAST(count(*) FILTER (WHERE stage >= 1 AND free_at <= clock.now) AS BIGINT) AS due,
+  CAST(coalesce(max(clock.now - due_at) FILTER (WHERE stage >= 1 AND free_at <= clock.now), 0) AS BIGINT) AS age
+FROM due, (SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS now) AS clock
+`
+
+type BacklogRow struct {
+	Queued  int64
+	Running int64
+	Due     int64
+	Age     int64
+}
+
+// Backlog is of all executions that have not ended. Due is what nobody has taken.
+func (q *Queries) Backlog(ctx context.Context) (BacklogRow, error) {
+	row := q.db.QueryRow(ctx, backlog)
+	var i BacklogRow
+	err := row.Scan(
+		&i.Queued,
+		&i.Running,
+		&i.Due,
+		&i.Age,
+	)
+	return i, err
+}
+
 const claim = `-- name: Claim :many
 WITH RECURSIVE clock AS (
   SELECT CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT) AS now

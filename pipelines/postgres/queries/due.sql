@@ -102,3 +102,12 @@ FROM (
 ) AS sent
 WHERE due.execution = sent.execution AND due.segment = sent.segment AND due.item = sent.item AND due.epoch = sent.epoch - 1 AND due.what = 'send'
 RETURNING due.execution, due.segment, due.item;
+
+-- Backlog is of all executions that have not ended. Due is what nobody has taken.
+-- name: Backlog :one
+SELECT
+  CAST(count(*) FILTER (WHERE stage = 0) AS BIGINT) AS queued,
+  CAST(count(*) FILTER (WHERE stage IN (1, 2)) AS BIGINT) AS running,
+  CAST(count(*) FILTER (WHERE stage >= 1 AND free_at <= clock.now) AS BIGINT) AS due,
+  CAST(coalesce(max(clock.now - due_at) FILTER (WHERE stage >= 1 AND free_at <= clock.now), 0) AS BIGINT) AS age
+FROM due, (SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS now) AS clock;

@@ -60,6 +60,35 @@ func (q *Queries) Again(ctx context.Context, arg AgainParams) ([]Due, error) {
 	return items, nil
 }
 
+const backlog = `-- name: Backlog :one
+SELECT
+  CAST(coalesce(sum(stage = 0), 0) AS INTEGER) AS queued,
+  CAST(coalesce(sum(stage IN (1, 2)), 0) AS INTEGER) AS running,
+  CAST(coalesce(sum(stage >= 1 AND free_at <= CAST(?1 AS INTEGER)), 0) AS INTEGER) AS due,
+  CAST(coalesce(max(CASE WHEN stage >= 1 AND free_at <= CAST(?1 AS INTEGER) THEN CAST(?1 AS INTEGER) - due_at END), 0) AS INTEGER) AS age
+FROM due
+`
+
+type BacklogRow struct {
+	Queued  int64
+	Running int64
+	Due     int64
+	Age     int64
+}
+
+// Backlog is of all executions that have not ended. Due is what nobody has taken.
+func (q *Queries) Backlog(ctx context.Context, now int64) (BacklogRow, error) {
+	row := q.db.QueryRowContext(ctx, backlog, now)
+	var i BacklogRow
+	err := row.Scan(
+		&i.Queued,
+		&i.Running,
+		&i.Due,
+		&i.Age,
+	)
+	return i, err
+}
+
 const giveBack = `-- name: GiveBack :exec
 UPDATE due SET free_at = due_at WHERE what <> 'lease' AND free_at > due_at
 `

@@ -46,3 +46,12 @@ UPDATE due SET free_at = due_at WHERE what <> 'lease' AND free_at > due_at;
 
 -- name: Waiting :one
 SELECT count(*) FROM (SELECT 1 FROM due WHERE stage = 0 AND tenant = sqlc.arg(tenant) LIMIT sqlc.arg(most)) AS waiting;
+
+-- Backlog is of all executions that have not ended. Due is what nobody has taken.
+-- name: Backlog :one
+SELECT
+  CAST(coalesce(sum(stage = 0), 0) AS INTEGER) AS queued,
+  CAST(coalesce(sum(stage IN (1, 2)), 0) AS INTEGER) AS running,
+  CAST(coalesce(sum(stage >= 1 AND free_at <= CAST(sqlc.arg(now) AS INTEGER)), 0) AS INTEGER) AS due,
+  CAST(coalesce(max(CASE WHEN stage >= 1 AND free_at <= CAST(sqlc.arg(now) AS INTEGER) THEN CAST(sqlc.arg(now) AS INTEGER) - due_at END), 0) AS INTEGER) AS age
+FROM due;
