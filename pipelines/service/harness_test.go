@@ -51,6 +51,7 @@ type platform struct {
 	path      string
 	objects   *valuestest.Objects
 	signer    *ticket.Signer
+	tickets   *ticket.Verifier // of functions and services that are made from now on
 	functions *functions
 	hub       *channel.Hub
 	store     record.Store
@@ -123,7 +124,7 @@ func newPlatform(t *testing.T) *platform {
 		t.Fatal(err)
 	}
 	p := &platform{t: t, path: filepath.Join(dir, "pipelines.db"), objects: valuestest.New(), signer: ticket.NewSigner(key)}
-	p.channels = p
+	p.channels, p.tickets = p, p.signer.Verifier()
 	p.seen = &sinks{p: p}
 	p.seen.came.L = &p.seen.mu
 	p.functions = &functions{p: p, servers: map[string]http.Handler{}}
@@ -164,7 +165,7 @@ func (p *platform) run(cfg service.Config) {
 	cfg.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	p.registry = prometheus.NewRegistry()
 	s, err := service.New(cfg, service.Deps{
-		Store: p.store, Objects: p.objects, Bucket: bucket, Channels: p.channels, Signer: p.signer, Tickets: p.signer.Verifier(),
+		Store: p.store, Objects: p.objects, Bucket: bucket, Channels: p.channels, Signer: p.signer, Tickets: p.tickets,
 		Charges: &p.charged, Registry: p.registry, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -216,6 +217,14 @@ func (p *platform) register(name, spec string) *decide.Version {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	p.apply(v)
+	return v
+}
+
+// apply has the objects of a version, signed with the key that is in use now.
+func (p *platform) apply(v *decide.Version) {
+	p.t.Helper()
+	d, name := v.Definition, v.ID.Name
 	target := compile.Target{
 		Namespace: "default", Functions: map[string]compile.Function{},
 		Service: duckv1.KReference{APIVersion: "v1", Kind: "Service", Name: "modelserve-pipelines"},
@@ -225,7 +234,7 @@ func (p *platform) register(name, spec string) *decide.Version {
 			target.Functions[s.Function] = compile.Function{Service: s.Function}
 		}
 	}
-	made, err := compile.Of(v.Plan, compile.Version{Tenant: tenant, Pipeline: name, Number: stored.Number, Digest: stored.Digest}, target, p.signer)
+	made, err := compile.Of(v.Plan, compile.Version{Tenant: tenant, Pipeline: name, Number: v.ID.Number, Digest: v.Digest}, target, p.signer)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -233,7 +242,6 @@ func (p *platform) register(name, spec string) *decide.Version {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return v
 }
 
 // begin accepts an execution.
@@ -370,7 +378,7 @@ func (p *platform) function(name string, of answer) {
 func (p *platform) codec(name string, of serve.Codec) {
 	p.t.Helper()
 	server, err := serve.New(serve.Config{
-		Backend: models{}, Repository: models{}, Function: name, Model: name, Codec: of, Tickets: p.signer.Verifier(),
+		Backend: models{}, Repository: models{}, Function: name, Model: name, Codec: of, Tickets: p.tickets,
 		Open: func(ctx context.Context, _, _, ref string) (io.ReadCloser, error) {
 			body, _, err := p.objects.Open(ctx, strings.TrimPrefix(ref, "s3://"+bucket+"/"))
 			return body, err
