@@ -1,6 +1,8 @@
 package postgres_test
 
 import (
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,20 @@ import (
 	"github.com/modelserveai/modelserve/gateway/usage"
 	"github.com/modelserveai/modelserve/test/postgrestest"
 )
+
+// grants are the rights that docs/operate.md gives to who adds usage alone.
+func grants(t *testing.T) string {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/operate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("(?m)^CREATE ROLE pipelines_usage .+$").FindString(string(page))
+	if found == "" {
+		t.Fatal("docs/operate.md has no rights")
+	}
+	return found
+}
 
 // TestAnotherProcessAddsUsage holds that a process beside the gateway waits for it, and
 // that a user with the rights that docs/operate.md gives it can add usage, and read nothing
@@ -38,7 +54,7 @@ func TestAnotherProcessAddsUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(t.Context()) }()
-	if _, err := conn.Exec(t.Context(), "CREATE ROLE charger; GRANT SELECT, INSERT, UPDATE ON usage, flushes TO charger; GRANT SELECT ON quotas TO charger"); err != nil {
+	if _, err := conn.Exec(t.Context(), strings.ReplaceAll(grants(t), "pipelines_usage", "charger")); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // what was sent twice is added once

@@ -2,15 +2,22 @@ package redisnotice_test
 
 import (
 	"context"
+	"net/url"
+	"os"
+	"regexp"
 	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/modelserveai/modelserve/gateway/limit/redislimit"
 	"github.com/modelserveai/modelserve/pipelines/live"
 	"github.com/modelserveai/modelserve/pipelines/redisnotice"
+	"github.com/modelserveai/modelserve/test/redistest"
 )
 
 var _ live.Notices = (*redisnotice.Notices)(nil)
@@ -57,5 +64,68 @@ func TestWhatOnePublishesAllReceive(t *testing.T) {
 	}
 	if err := open("a").Receive(t.Context(), nil); err == nil {
 		t.Error("received of nobody")
+	}
+}
+
+// TestTheUserOfTheDocs holds that a user who may do no more than docs/operate.md says may
+// do enough, of one server and of a cluster.
+func TestTheUserOfTheDocs(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/operate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rule []any
+	for word := range strings.FieldsSeq(regexp.MustCompile("(?m)^ACL SETUSER pipelines on >PASSWORD .+$").FindString(string(page))) {
+		rule = append(rule, word)
+	}
+	server, cluster := redistest.Start(t), redistest.StartCluster(t)
+	for _, s := range append([]*redistest.Server{server}, cluster.Servers...) {
+		if err := s.Client().Do(t.Context(), rule...).Err(); err != nil {
+			t.Fatalf("%q: %v", rule, err)
+		}
+	}
+	for name, address := range map[string]string{"one server": server.URL(), "a cluster": cluster.URL()} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u, err := url.Parse(address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.User = url.UserPassword("pipelines", "PASSWORD")
+			client, err := redislimit.Client(u.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = client.Close() }()
+			notices := redisnotice.New(client, "modelserve")
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			got, ended := make(chan string, 1), make(chan error, 1)
+			go func() {
+				ended <- notices.Receive(ctx, func(id string) {
+					select {
+					case got <- id:
+					default:
+					}
+				})
+			}()
+			for {
+				if err := notices.Publish(ctx, []string{"x1"}); err != nil {
+					t.Fatal(err)
+				}
+				select {
+				case id := <-got:
+					if id != "x1" {
+						t.Errorf("got %s", id)
+					}
+					return
+				case err := <-ended:
+					t.Fatal(err)
+				default: // nobody listens yet
+					runtime.Gosched()
+				}
+			}
+		})
 	}
 }
