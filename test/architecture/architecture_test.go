@@ -211,7 +211,8 @@ func layers() []layer {
 		{"cmd/pipelines", []string{"pipelines/standalone"}},
 		{"cmd/modelserve/internal/reference", []string{"..."}},
 		{"cmd/modelserve", []string{
-			"gateway/auth", "gateway/gatewayfile", "gateway/route", "local/...", "pipelines/contract", "pipelines/definition", "pipelines/drawing", "pipelines/plan", "publish",
+			"gateway/auth", "gateway/gatewayfile", "gateway/route", "local/...", "publish",
+			"eventing/ticket", "pipelines/compile", "pipelines/contract", "pipelines/definition", "pipelines/drawing", "pipelines/plan",
 			"runtime/infer", "runtime/model", "runtime/sign", "runtime/cache", "runtime/artifact", "runtime/ort",
 		}},
 		{"pipelines/definition", []string{"eventing/expr"}},

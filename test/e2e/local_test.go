@@ -40,6 +40,9 @@ func TestLocalPlatform(t *testing.T) {
 			"keys":                    keys,
 			"hostile input":           hostileInput,
 			"slow and broken clients": slowClients,
+			"documents are read":      documentsAreRead,
+			"files are triaged":       filesAreTriaged,
+			"what is no image":        whatIsNoImageIsADeadLetter,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -65,6 +68,9 @@ func TestLocalPlatform(t *testing.T) {
 		if res.status != http.StatusOK {
 			t.Errorf("%d: %s", res.status, res.body)
 		}
+		t.Run("pipelines outlive a kill", func(t *testing.T) {
+			pipelinesOutliveAKill(t, again, func() *platform { return start(t, cli, dir) })
+		})
 	})
 }
 

@@ -106,6 +106,15 @@ func (p *Platform) Stop(t *testing.T) {
 	}
 }
 
+// Kill ends the local platform as a crash does.
+func (p *Platform) Kill(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Errorf("kill the platform: %v", err)
+	}
+	_ = p.cmd.Wait() // it was killed
+}
+
 // Host is a function's own host name. It is sent as the Host header: not every
 // machine's resolver knows names below localhost.
 func (p *Platform) Host(function string) string { return function + "." + p.Domain }

@@ -36,15 +36,17 @@ type appliedPipeline struct {
 	Digest  string `json:"digest"`
 	New     bool   `json:"new"` // no version had this definition
 	DryRun  bool   `json:"dry_run,omitempty"`
+
+	Objects []map[string]any `json:"objects,omitempty"` // that Knative would get, of a dry run
 }
 
 // String is the line for people.
 func (p appliedPipeline) String() string {
 	switch {
 	case p.New && p.DryRun:
-		return fmt.Sprintf("%s is good; it would be a new version of %s\n", p.File, p.Name)
+		return fmt.Sprintf("# %s is good; it would be a new version of %s\n", p.File, p.Name) + documents(p.Objects)
 	case p.DryRun:
-		return fmt.Sprintf("%s is good; it is version %d of %s already\n", p.File, p.Version, p.Name)
+		return fmt.Sprintf("# %s is good; it is version %d of %s already\n", p.File, p.Version, p.Name) + documents(p.Objects)
 	case p.New:
 		return fmt.Sprintf("registered %s version %d (%s)\n", p.Name, p.Version, shortDigest(p.Digest))
 	default:
@@ -61,9 +63,9 @@ func (a *app) pipelinesApplyCommand() *cobra.Command {
 which executions are of from then on; executions that run finish on their own. The
 same definition again is the version that it was. - is standard input.
 
-Every fault of a file is printed with its line. Whether the functions exist, and
-take what they are given, the platform finds; --dry-run does all but that and
-registers nothing.`,
+Every fault of a file is printed with its line. --dry-run registers nothing, and
+prints the objects that Knative would get; whether the functions exist, and take what
+they are given, only the platform finds.`,
 		Example: `  modelserve pipelines apply read.yaml
   modelserve pipelines apply pipelines/*.yaml --dry-run`,
 		Args: args(cobra.MinimumNArgs(1)),
@@ -94,7 +96,7 @@ registers nothing.`,
 			return errors.Join(faults...)
 		},
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only report what is wrong, and whether it is new")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only report what is wrong, whether it is new, and what Knative would get")
 	return cmd
 }
 
@@ -110,13 +112,19 @@ func (a *app) applyPipeline(ctx context.Context, c *client, file string, dryRun 
 	one := appliedPipeline{File: file, Name: d.Name, Digest: d.Digest(), DryRun: dryRun}
 	if dryRun {
 		var now contract.Pipeline
+		version := 1
 		switch err := c.call(ctx, http.MethodGet, contract.PathOf(contract.PipelinePath, d.Name), nil, &now); {
-		case err == nil && now.Digest == one.Digest:
-			one.Version = now.Version
+		case err == nil && now.Digest == one.Digest && !now.Shared:
+			one.Version, version = now.Version, now.Version
+		case err == nil && !now.Shared:
+			one.New, version = true, now.Version+1
 		case err == nil, problem.CodeOf(err) == problem.NotFound:
 			one.New = true
 		default:
 			return one, err
+		}
+		if one.Objects, err = objectsOf(d, version); err != nil {
+			return one, inFile(file, err)
 		}
 		return one, nil
 	}

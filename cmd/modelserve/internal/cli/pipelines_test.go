@@ -289,10 +289,14 @@ func TestPipelinesAreRegistered(t *testing.T) {
 	s.file("bad.yaml", strings.Replace(readYAML, "output", "outputs", 1))
 	s.wants("read is version 3 already (sha256:…)\n", "pipelines", "apply", "read.yaml")
 	wantsAsked(t, all, asked{"POST /v1/pipelines", readYAML})
-	s.wants("read.yaml is good; it is version 3 of read already\n", "pipelines", "apply", "read.yaml", "--dry-run")
+	out := s.must("pipelines", "apply", "read.yaml", "--dry-run")
+	if !strings.HasPrefix(out, "# read.yaml is good; it is version 3 of read already\n---\napiVersion: flows.knative.dev/v1\nkind: Sequence\n") ||
+		!strings.Contains(out, "name: read-v3-s0-") || !strings.Contains(out, "name: text-detect\n") || !strings.Contains(out, "uri: /?") {
+		t.Errorf("a dry run prints\n%s", out)
+	}
 	wantsAsked(t, all, asked{"GET /v1/pipelines/read", ""})
 	r := s.run("pipelines", "apply", "bad.yaml", "read.yaml", "--dry-run")
-	if r.code != exitFailed || !strings.Contains(r.err, "bad.yaml is no good pipeline:\n  bad.yaml: ") || !strings.Contains(r.err, "outputs") || !strings.HasPrefix(r.out, "read.yaml is good") {
+	if r.code != exitFailed || !strings.Contains(r.err, "bad.yaml is no good pipeline:\n  bad.yaml: ") || !strings.Contains(r.err, "outputs") || !strings.HasPrefix(r.out, "# read.yaml is good") {
 		t.Errorf("a bad file: %+v", r)
 	}
 	s.wants("NAME              VERSION  CREATED              LABELS  DIGEST\nread              3        2026-12-01 10:00:00  a=1     sha256:…\ntriage (shipped)  1        2026-12-01 10:00:00  -       sha256:…\n",
