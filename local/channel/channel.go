@@ -81,13 +81,11 @@ type installed struct {
 }
 
 // Open listens on a free port of 127.0.0.1 until Close. It sets SYSTEM_NAMESPACE in the
-// environment of the process where it is not: without it Knative's dispatcher panics at
+// environment of the process: without it Knative's dispatcher panics at
 // the first failure.
 func Open(ctx context.Context, config Config) (*Hub, error) {
-	if os.Getenv(system.NamespaceEnvKey) == "" {
-		if err := os.Setenv(system.NamespaceEnvKey, config.Namespace); err != nil {
-			return nil, fmt.Errorf("open the channels: %w", err)
-		}
+	if err := os.Setenv(system.NamespaceEnvKey, config.Namespace); err != nil {
+		return nil, fmt.Errorf("open the channels: %w", err)
 	}
 	kncloudevents.ConfigureConnectionArgs(&kncloudevents.ConnectionArgs{MaxIdleConns: maxIdle, MaxIdleConnsPerHost: maxIdleOf})
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")

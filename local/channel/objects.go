@@ -140,7 +140,7 @@ func (h *Hub) subscriptions(ctx context.Context, objects Objects) (map[string][]
 	}
 	for _, p := range objects.Parallels {
 		if err := p.Validate(ctx); err != nil {
-			faults = append(faults, fmt.Errorf("Parallel %s: %w", p.Name, err))
+			faults = append(faults, fmt.Errorf("the Parallel %s: %w", p.Name, err))
 			continue
 		}
 		faults = append(faults, plain("Parallel", p.Name, p.Spec.ChannelTemplate))
@@ -152,14 +152,14 @@ func (h *Hub) subscriptions(ctx context.Context, objects Objects) (map[string][]
 	}
 	for _, s := range objects.Subscriptions {
 		if !known[s.Spec.Channel.Name] {
-			faults = append(faults, fmt.Errorf("Subscription %s: channel %q is not of these objects", s.Name, s.Spec.Channel.Name))
+			faults = append(faults, fmt.Errorf("the Subscription %s: channel %q is not of these objects", s.Name, s.Spec.Channel.Name))
 		}
 	}
 	found := map[string][]fanout.Subscription{}
 	for _, s := range append(all, objects.Subscriptions...) {
 		one, err := h.subscription(s)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("Subscription %s: %w", s.Name, err))
+			faults = append(faults, fmt.Errorf("the Subscription %s: %w", s.Name, err))
 			continue
 		}
 		found[s.Spec.Channel.Name] = append(found[s.Spec.Channel.Name], *one)

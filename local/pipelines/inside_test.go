@@ -13,7 +13,7 @@ import (
 )
 
 // ask calls a handler by an Inside that has ended with the test.
-func ask(t *testing.T, ctx context.Context, handler http.HandlerFunc, body string) (*http.Response, error) { //nolint:revive // the test's own comes first
+func ask(t *testing.T, ctx context.Context, handler http.HandlerFunc, body string) (*http.Response, error) {
 	t.Helper()
 	inside := &pipelines.Inside{Handler: handler}
 	t.Cleanup(inside.Wait)

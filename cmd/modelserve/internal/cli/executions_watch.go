@@ -52,11 +52,12 @@ func (a *app) watch(ctx context.Context, c *client, id string) error {
 	if x, err = c.execution(ctx, id); err != nil {
 		return err
 	}
-	if a.output == "table" {
+	switch a.output {
+	case "table":
 		if _, err := fmt.Fprint(a.Out, outputText(x)); err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
-	} else if a.output == "yaml" {
+	case "yaml":
 		if err := a.print(x, nil); err != nil {
 			return err
 		}
