@@ -116,7 +116,7 @@ func (d *Dispatcher) prepare(ctx context.Context, row execution.Branch) (m *mess
 		m.data, err = s.Input(ctx, b)
 	} else {
 		if m.url, m.host, err = d.first(ctx, s, b.Segment, b.Step); err != nil {
-			return nil, true, nil //nolint:nilerr // it is asked again
+			return nil, true, nil // it is asked again
 		}
 		m.data, err = s.Envelope(ctx, b)
 	}

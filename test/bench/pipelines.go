@@ -264,13 +264,13 @@ func repeat(ctx context.Context, clients int, turn time.Duration, do func(ctx co
 	return float64(done.Load()) / time.Since(began).Seconds(), errors.Join(errs...)
 }
 
-// together has so many do each of n things.
-func together(clients, n int, do func(i int) error) error {
-	errs := make([]error, clients)
+// together has all writers do n things.
+func together(n int, do func(i int) error) error {
+	errs := make([]error, writers)
 	var work sync.WaitGroup
-	for c := range clients {
+	for c := range errs {
 		work.Go(func() {
-			for i := c; i < n && errs[c] == nil; i += clients {
+			for i := c; i < n && errs[c] == nil; i += writers {
 				errs[c] = do(i)
 			}
 		})

@@ -149,7 +149,7 @@ func (noChannels) First(context.Context, string, string, int, int, int) (url, ho
 // lives takes executions through all that is stored of them, as the service does: each
 // is accepted, begun, sent, and ended by what its three steps answered.
 func (r *recorded) lives(ctx context.Context, ids *ids, n int) error {
-	err := together(writers, n, func(int) error {
+	err := together(n, func(int) error {
 		x, change := r.row(ids.next())
 		_, err := r.store.Accept(ctx, &record.Acceptance{Execution: x, Change: change, Owner: benchTenant, Concurrency: 10_000, Retention: time.Hour})
 		return err
@@ -162,7 +162,7 @@ func (r *recorded) lives(ctx context.Context, ids *ids, n int) error {
 	if err != nil || len(admitted) != n {
 		return fmt.Errorf("%d of %d were admitted: %w", len(admitted), n, err)
 	}
-	err = together(writers, n, func(i int) error {
+	err = together(n, func(i int) error {
 		return decider.Decide(ctx, admitted[i].BranchID, func(s *decide.State) (execution.Change, error) {
 			return machine.Begin(s.Execution, s.Branches, s.Evaluator(ctx, nil), s.Now)
 		})
@@ -174,11 +174,11 @@ func (r *recorded) lives(ctx context.Context, ids *ids, n int) error {
 	if err != nil || len(claimed) != n {
 		return fmt.Errorf("%d of %d were claimed: %w", len(claimed), n, err)
 	}
-	err = together(writers, n, func(i int) error { return r.send(ctx, &claimed[i]) })
+	err = together(n, func(i int) error { return r.send(ctx, &claimed[i]) })
 	if err != nil {
 		return err
 	}
-	return together(writers, n, func(i int) error {
+	return together(n, func(i int) error {
 		answer := answerOf(&claimed[i])
 		return decider.Decide(ctx, claimed[i].BranchID, func(s *decide.State) (execution.Change, error) {
 			return machine.Answered(s.Execution, s.Branches, answer, s.Evaluator(ctx, &answer), s.Now)

@@ -164,9 +164,9 @@ func (o *options) running(ctx context.Context, w *records) (rows []row, err erro
 		progress("whole executions, round %d of %d: %.1f ms one at a time, %.0f/s by %d callers, %.0f for each second of a processor",
 			i+1, o.rounds, 1000*median(alone).Seconds(), rate, 4*writers, perCore[i])
 	}
+	what := fmt.Sprintf("whole executions of three steps that answer at once, %d callers (%.0f/s), for each second of a processor", 4*writers, median(rates))
 	return []row{
-		{fmt.Sprintf("whole executions of three steps that answer at once, %d callers (%.0f/s), for each second of a processor", 4*writers, median(rates)), "—",
-			fmt.Sprintf("%.0f (%.0f to %.0f)", median(perCore), minOf(perCore), maxOf(perCore)), "—", true},
+		{what, "—", fmt.Sprintf("%.0f (%.0f to %.0f)", median(perCore), minOf(perCore), maxOf(perCore)), "—", true},
 		{"the same, one at a time, from the start to the answer", "—", fmt.Sprintf("%.1f ms", 1000*median(alone).Seconds()), "—", true},
 	}, nil
 }
