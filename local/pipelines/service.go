@@ -91,7 +91,7 @@ func (s *Service) open(ctx context.Context, config Config) (err error) {
 		return err //nolint:wrapcheck // Open does
 	}
 	signer := ticket.NewSigner(config.Key)
-	s.service, err = service.New(service.Config{Dispatch: dispatch.Config{Void: true}, ColdStart: coldStart, Allow: loopback()}, service.Deps{
+	s.service, err = service.New(service.Config{Dispatch: dispatch.Config{Void: true, Synchronous: true}, ColdStart: coldStart, Allow: loopback()}, service.Deps{
 		Functions: config.Functions, Charges: config.Charges,
 		Store: s.store, Objects: objects{config.Objects}, Bucket: config.Bucket,
 		Channels: newChannels(s.hub, s.store, config.Services, signer),
