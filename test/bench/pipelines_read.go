@@ -210,7 +210,7 @@ func (p *platform) readDocument(ctx context.Context, page []byte) (time.Duration
 	var x struct {
 		contract.Execution
 
-		Output struct{ Lines []struct{ Text string } }
+		Output struct{ Lines []struct{ Text string } } `json:"output"`
 	}
 	if err := json.Unmarshal(text, &x); err != nil {
 		return 0, err
