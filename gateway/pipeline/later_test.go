@@ -16,6 +16,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/route"
 	"github.com/modelserveai/modelserve/pipelines/calls"
 	"github.com/modelserveai/modelserve/problem"
+	"github.com/modelserveai/modelserve/runtime/infer"
 )
 
 // transport is an http.RoundTripper of a handler.
@@ -85,6 +86,9 @@ func TestOnlyWhatPrefersItIsAnsweredLater(t *testing.T) {
 			}
 			if res.StatusCode != http.StatusAccepted || res.Header.Get("Location") != tc.location+"/v1/executions/x" {
 				t.Errorf("%d %s", res.StatusCode, res.Header.Get("Location"))
+			}
+			if used, ok := infer.ParseUsage(res.Header.Get(infer.CostHeader)); !ok || used != (infer.Usage{}) {
+				t.Errorf("nothing ran yet, and it reports %q", res.Header.Get(infer.CostHeader))
 			}
 			if want := (calls.Order{Method: "POST", URL: "http://pool.default.svc/v2/models/iris/versions/2/infer?a=b", Path: "/v2/models/iris/infer", Repeatable: true}); *order != want {
 				t.Errorf("%+v, want %+v", *order, want)
