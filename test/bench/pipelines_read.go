@@ -131,8 +131,12 @@ type way struct {
 	took, cost []float64
 }
 
-// measure does it three times at least.
+// measure does it three times at least, and once before: what was idle while others had
+// their turn costs its first run half a second of processors.
 func (w *way) measure(ctx context.Context, turn time.Duration, counts bool) error {
+	if err := w.do(ctx); err != nil {
+		return err
+	}
 	before, err := w.used()
 	if err != nil {
 		return err
