@@ -32,12 +32,24 @@ import (
 )
 
 // functions answer by name; one that there is none of appends its name to the data.
-type functions map[string]func(r *http.Request) (*http.Response, error)
+type functions map[string]answer
+
+// answer is what a function answers, or why the connection to it broke.
+type answer struct {
+	status int
+	body   string
+	err    error
+}
 
 func (f functions) RoundTrip(r *http.Request) (*http.Response, error) {
 	name, _, _ := strings.Cut(r.URL.Host, ".")
-	if answer := f[name]; answer != nil {
-		return answer(r)
+	if a, ok := f[name]; ok {
+		w := httptest.NewRecorder()
+		if a.err == nil {
+			w.WriteHeader(a.status)
+			_, a.err = w.WriteString(a.body)
+		}
+		return w.Result(), a.err
 	}
 	data, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -55,18 +67,9 @@ func (f functions) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.Result(), nil
 }
 
-func answers(status int, body string) func(*http.Request) (*http.Response, error) {
-	return func(*http.Request) (*http.Response, error) {
-		w := httptest.NewRecorder()
-		w.WriteHeader(status)
-		_, _ = w.WriteString(body)
-		return w.Result(), nil
-	}
-}
+func answers(status int, body string) answer { return answer{status: status, body: body} }
 
-func fails(err error) func(*http.Request) (*http.Response, error) {
-	return func(*http.Request) (*http.Response, error) { return nil, err }
-}
+func fails(err error) answer { return answer{err: err} }
 
 // arrival is an event as the service got it.
 type arrival struct {
