@@ -84,7 +84,7 @@ func (f *front) open(ctx context.Context) error {
 		if err := p.ready(ctx); err != nil {
 			return err
 		}
-		return who.Ready(ctx)
+		return errors.Join(who.Ready(ctx), f.pipelines.Ready(ctx))
 	}
 	if err := f.openPipelines(ctx, objects, findServices{routes, pipeline.Known(published, routes)}, much, tel); err != nil {
 		return err

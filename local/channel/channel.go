@@ -15,9 +15,11 @@
 package channel
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -139,9 +141,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	in.Host, in.URL.Host, in.URL.Scheme = host, host, "http"
 	in.URL.Path, in.URL.RawPath, in.RequestURI = "/"+path, "", ""
 	in.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	if where := in.Header.Get(destination); where != "" {
-		in.Header.Set(destination, strings.Replace(where, h.base, "http://", 1))
-	}
+	h.hide(in.Header)
 	w = &answer{ResponseWriter: w}
 	name, domain, _ := strings.Cut(host, ".")
 	switch {
@@ -159,9 +159,25 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // domain ends the host of every object.
 func (h *Hub) domain() string { return "." + h.config.Namespace + ".svc.cluster.local" }
 
-// destination is the header of the CloudEvents extension in which a dead letter names
-// what failed.
-const destination = "Ce-Knativeerrordest"
+// The headers of the CloudEvents extensions in which a dead letter has what failed, and
+// how, in base64.
+const (
+	destination = "Ce-Knativeerrordest"
+	reason      = "Ce-Knativeerrordata"
+)
+
+// hide takes the secret out of a dead letter: the URL that failed has it, and so has the
+// text of a connection that broke.
+func (h *Hub) hide(header http.Header) {
+	if where := header.Get(destination); where != "" {
+		header.Set(destination, strings.Replace(where, h.base, "http://", 1))
+	}
+	text, err := base64.StdEncoding.DecodeString(header.Get(reason))
+	if err == nil && bytes.Contains(text, []byte(h.base)) {
+		text = bytes.ReplaceAll(text, []byte(h.base), []byte("http://"))
+		header.Set(reason, base64.StdEncoding.EncodeToString(text))
+	}
+}
 
 // answer cuts a failure off at maxFailure.
 type answer struct {

@@ -352,6 +352,18 @@ func TestLargeEvents(t *testing.T) {
 	}
 }
 
+func TestADeadLetterHasNoSecret(t *testing.T) {
+	t.Parallel()
+	var s service
+	hub := open(t, functions{"a": func(*http.Request) (*http.Response, error) { panic(http.ErrAbortHandler) }}, &s)
+	apply(t, hub, channel.Objects{Sequences: []*flowsv1.Sequence{sequence("a")}})
+	post(t, hub.URL(channel.Sequence("rd-v1", 0)), "in")
+	const to = "http://a.default.svc.cluster.local/?plan=a&sig=%2Bx"
+	if got := s.got(); len(got) != 1 || got[0].Destination != to || !strings.Contains(got[0].Text, `Post "`+to+`": EOF`) {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestALongAddressIsInTheDeadLetter(t *testing.T) {
 	t.Parallel()
 	var s service
