@@ -39,11 +39,15 @@ type answer struct {
 	status int
 	body   string
 	err    error
+	breaks bool // without an answer
 }
 
 func (f functions) RoundTrip(r *http.Request) (*http.Response, error) {
 	name, _, _ := strings.Cut(r.URL.Host, ".")
 	if a, ok := f[name]; ok {
+		if a.breaks {
+			panic(http.ErrAbortHandler)
+		}
 		w := httptest.NewRecorder()
 		if a.err == nil {
 			w.WriteHeader(a.status)
@@ -355,7 +359,7 @@ func TestLargeEvents(t *testing.T) {
 func TestADeadLetterHasNoSecret(t *testing.T) {
 	t.Parallel()
 	var s service
-	hub := open(t, functions{"a": func(*http.Request) (*http.Response, error) { panic(http.ErrAbortHandler) }}, &s)
+	hub := open(t, functions{"a": {breaks: true}}, &s)
 	apply(t, hub, channel.Objects{Sequences: []*flowsv1.Sequence{sequence("a")}})
 	post(t, hub.URL(channel.Sequence("rd-v1", 0)), "in")
 	const to = "http://a.default.svc.cluster.local/?plan=a&sig=%2Bx"
