@@ -3,6 +3,7 @@ package expr
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -52,7 +53,7 @@ func NewCompiler(l Limits) (*Compiler, error) {
 		cel.ParserExpressionSizeLimit(MaxText),
 		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
 	}
-	library := library{most: l.Size}
+	library := library{most: l.Size, cost: int(min(l.Cost, math.MaxInt))}
 	e, err := cel.NewCustomEnv(append(options, library.functions()...)...)
 	if err != nil {
 		return nil, fmt.Errorf("make the environment of expressions: %w", err)

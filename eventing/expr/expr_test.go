@@ -220,6 +220,29 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestOneCallDoesNotOutlastTheCost holds that what costs too much is not begun: no
+// deadline interrupts a single call.
+func TestOneCallDoesNotOutlastTheCost(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ text, input string }{
+		"counted repetitions": {`input.text.matches(input.pattern)`,
+			`{"text":"` + strings.Repeat("a", 20_000) + `","pattern":"` + strings.Repeat("a{0,900}", 100) + `b"}`},
+		"long lists that differ at their ends": {`lists.range(1000).map(i, input + [i]).distinct()`,
+			`[` + strings.Repeat("0,", 2999) + `0]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := compile(t, c.text, expr.Limits{})
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			_, err := e.Evaluate(ctx, expr.Values{Input: json.RawMessage(c.input)})
+			if !errors.Is(err, expr.ErrLimit) || ctx.Err() != nil {
+				t.Errorf("got %v, and %v of the deadline; expected that it is over the limits at once", err, ctx.Err())
+			}
+		})
+	}
+}
+
 func TestTheContextEndsIt(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -15,6 +15,10 @@ import (
 // errWeight is a value that is too large.
 var errWeight = fmt.Errorf("a value is too large: %w", ErrLimit)
 
+// errCost is a call that alone costs more than an expression may: it is not begun, for
+// nothing interrupts it.
+var errCost = fmt.Errorf("a call takes too long: %w", ErrLimit)
+
 // refusal is why a function of ours has no value. It repeats none.
 type refusal string
 
@@ -29,7 +33,7 @@ func (e *Expression) failure(ctx context.Context, err error) *Error {
 	switch {
 	case ctx.Err() != nil:
 		return &Error{Detail: "it was stopped: " + context.Cause(ctx).Error(), cause: ctx.Err()}
-	case errors.As(err, &cancelled):
+	case errors.As(err, &cancelled), errors.Is(err, errCost):
 		return &Error{Detail: fmt.Sprintf("it takes more than the cost of %d that an expression has", e.limits.Cost), cause: ErrLimit}
 	case errors.Is(err, ErrLimit):
 		return e.tooLarge()

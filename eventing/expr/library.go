@@ -2,6 +2,7 @@ package expr
 
 import (
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 
@@ -19,6 +20,7 @@ import (
 // integers and other numbers meet, for JSON has one kind of number and 1.0 is read as 1.
 type library struct {
 	most int // bytes of what is made
+	cost int // of one call, which is known before it
 }
 
 // maxPattern bounds a regular expression, in bytes.
@@ -39,7 +41,7 @@ func (l library) functions() []cel.EnvOption {
 		cel.Function("matches",
 			cel.Overload(overloads.Matches, []*cel.Type{text, text}, cel.BoolType),
 			cel.MemberOverload(overloads.MatchesString, []*cel.Type{text, text}, cel.BoolType),
-			cel.SingletonBinaryBinding(matches)),
+			cel.SingletonBinaryBinding(l.matches)),
 		member("lowerAscii", "string_lower_ascii", []*cel.Type{text}, text, mapped(lower)),
 		member("upperAscii", "string_upper_ascii", []*cel.Type{text}, text, mapped(upper)),
 		member("trim", "string_trim", []*cel.Type{text}, text, mapped(strings.TrimSpace)),
@@ -57,7 +59,7 @@ func (l library) functions() []cel.EnvOption {
 		member("slice", "list_slice", []*cel.Type{list, whole, whole}, list, slice),
 		member("reverse", "list_reverse", []*cel.Type{list}, list, reverse),
 		member("flatten", "list_flatten", []*cel.Type{cel.ListType(list)}, list, l.flatten),
-		member("distinct", "list_distinct", []*cel.Type{list}, list, distinct),
+		member("distinct", "list_distinct", []*cel.Type{list}, list, l.distinct),
 		member("sort", "list_sort", []*cel.Type{list}, list, sorted),
 		cel.Function("lists.range", cel.Overload("lists_range", []*cel.Type{whole}, cel.ListType(whole), cel.FunctionBinding(count))),
 	)
@@ -159,7 +161,7 @@ func (l library) add(a, b ref.Val) ref.Val {
 	return types.MaybeNoSuchOverloadErr(a)
 }
 
-func matches(a, b ref.Val) ref.Val {
+func (l library) matches(a, b ref.Val) ref.Val {
 	text, ok := a.(types.String)
 	pattern, also := b.(types.String)
 	if !ok || !also {
@@ -168,11 +170,40 @@ func matches(a, b ref.Val) ref.Val {
 	if len(pattern) > maxPattern {
 		return refuse("expected a regular expression of at most 1000 bytes")
 	}
+	if matchCost(text, pattern) > l.cost {
+		return types.WrapErr(errCost)
+	}
 	compiled, err := regexp.Compile(string(pattern))
 	if err != nil {
 		return refuse("expected a regular expression (RE2)")
 	}
 	return types.Bool(compiled.MatchString(string(text)))
+}
+
+// matchCost is what a match costs: by the length of the pattern once its counted
+// repetitions are written out, since a{0,1000} takes as long as a thousand letters.
+func matchCost(text, pattern types.String) int {
+	size := len(pattern)
+	if tree, err := syntax.Parse(string(pattern), syntax.Perl); err == nil {
+		size = max(size, writtenOut(tree))
+	}
+	return (1 + len(text)/bytesPerCost) * (1 + size/4)
+}
+
+// writtenOut is about how many instructions an expression becomes. Parsing bounds its
+// depth, and what repetitions within each other multiply to.
+func writtenOut(e *syntax.Regexp) int {
+	size := max(1, len(e.Rune))
+	if e.Op == syntax.OpCharClass {
+		size = 1
+	}
+	for _, part := range e.Sub {
+		size = sum(size, writtenOut(part))
+	}
+	if e.Op == syntax.OpRepeat {
+		size *= max(e.Min, e.Max, 1)
+	}
+	return size
 }
 
 // strung calls f with the strings that the arguments are.
@@ -362,10 +393,13 @@ func (l library) flatten(args ...ref.Val) ref.Val {
 // maxCompared bounds a list of which each element is compared with each.
 const maxCompared = 1000
 
-func distinct(args ...ref.Val) ref.Val {
+func (l library) distinct(args ...ref.Val) ref.Val {
 	return listed(args, func(elements []ref.Val) ref.Val {
 		if len(elements) > maxCompared {
 			return refuse("expected a list of at most 1000 elements")
+		}
+		if distinctCost(len(elements), args[0]) > l.cost {
+			return types.WrapErr(errCost)
 		}
 		out := []ref.Val{}
 		for _, element := range elements {
@@ -375,6 +409,11 @@ func distinct(args ...ref.Val) ref.Val {
 		}
 		return newList(out)
 	})
+}
+
+// distinctCost is of comparing each element of a list with each.
+func distinctCost(elements int, list ref.Val) int {
+	return 1 + elements*(1+weightOf(list)/bytesPerCost)
 }
 
 // sorted sorts what can be compared, ascending.

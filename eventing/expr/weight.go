@@ -165,9 +165,11 @@ func limited(value ref.Val, most int) ref.Val {
 // costs charges calls by what they look at and make.
 type costs struct{}
 
+// bytesPerCost is how many bytes are looked at for a cost of one.
+const bytesPerCost = 10
+
 // CallCost implements interpreter.ActualCostEstimator.
 func (costs) CallCost(_, overload string, args []ref.Val, result ref.Val) *uint64 {
-	const bytesPerCost = 10
 	cost := 1
 	switch overload {
 	case "equals", "not_equals":
@@ -175,10 +177,12 @@ func (costs) CallCost(_, overload string, args []ref.Val, result ref.Val) *uint6
 	case "in_list":
 		cost = sum(cost, weightOf(args[1])/bytesPerCost)
 	case "matches", "matches_string":
-		cost = (1 + weightOf(args[0])/bytesPerCost) * (1 + weightOf(args[1])/4)
+		text, _ := args[0].(types.String)
+		pattern, _ := args[1].(types.String)
+		cost = matchCost(text, pattern)
 	case "list_distinct":
 		if l, ok := args[0].(traits.Lister); ok { // each is compared with each
-			cost = 1 + length(l)*(1+weightOf(args[0])/bytesPerCost)
+			cost = distinctCost(length(l), args[0])
 		}
 	case "list_sort":
 		if l, ok := args[0].(traits.Lister); ok {
