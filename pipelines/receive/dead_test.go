@@ -52,3 +52,21 @@ func TestWhatADeadLetterSays(t *testing.T) {
 		})
 	}
 }
+
+// TestTapsThatWaitAreSmall holds that what waits to be recorded has no values of the event.
+func TestTapsThatWaitAreSmall(t *testing.T) {
+	t.Parallel()
+	r := &Receiver{taps: make(chan arrival, 1)}
+	e := &envelope.Envelope{
+		Input:   envelope.Value{JSON: []byte(`"a large one"`)},
+		Steps:   map[string]envelope.Value{"one": {JSON: []byte("1")}},
+		Records: []envelope.Record{{Step: "zero"}, {Step: "one"}},
+	}
+	if err := r.tap(t.Context(), &arrival{header: http.Header{"Ce-Id": {"1"}}, envelope: e}); err != nil {
+		t.Fatal(err)
+	}
+	got := <-r.taps
+	if got.header != nil || got.envelope.Input.JSON != nil || got.envelope.Steps != nil || len(got.envelope.Records) != 1 || got.envelope.Records[0].Step != "one" {
+		t.Errorf("there waits %+v of %+v", got.envelope, got)
+	}
+}

@@ -130,6 +130,7 @@ var errForged = errors.New("the event has no good ticket of an execution")
 
 // serve reads an event, has it taken, and answers without an event. What is forged is
 // refused with a 4xx, which nobody sends again; what cannot be recorded now with a 503.
+// A refusal is short, as Knative's dispatcher panics at one of more than 768 bytes.
 func (r *Receiver) serve(w http.ResponseWriter, q *http.Request, kind string, take func(context.Context, *arrival) error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(q.Context()), decided) // an answer that is here counts, whoever brought it
 	defer cancel()
@@ -145,7 +146,7 @@ func (r *Receiver) serve(w http.ResponseWriter, q *http.Request, kind string, ta
 	case errors.Is(err, errForged):
 		outcome = "forged"
 		r.logger.WarnContext(ctx, "an event was refused", "kind", kind, "error", err)
-		problem.Write(w, problem.New(problem.PermissionDenied, "%w", err))
+		problem.WriteStep(w, problem.New(problem.PermissionDenied, "%w", err), problem.Step{})
 	case errors.Is(err, record.ErrNotFound):
 		outcome = "gone"
 		w.WriteHeader(http.StatusAccepted) // there is nobody whom another try would help
@@ -154,11 +155,11 @@ func (r *Receiver) serve(w http.ResponseWriter, q *http.Request, kind string, ta
 		w.WriteHeader(http.StatusAccepted)
 	case errors.As(err, &refused) && refused.Code.Row().Status < http.StatusInternalServerError:
 		outcome = "forged"
-		problem.Write(w, refused)
+		problem.WriteStep(w, refused, problem.Step{})
 	default:
 		outcome = "failed"
 		r.logger.ErrorContext(ctx, "an event could not be recorded; the step is sent again when its lease ends", "kind", kind, "execution", executionOf(a), "error", err)
-		problem.Write(w, problem.New(problem.Unavailable, "the event could not be recorded").WithRetryAfter(comeAgain))
+		problem.WriteStep(w, problem.New(problem.Unavailable, "the event could not be recorded").WithRetryAfter(comeAgain), problem.Step{})
 	}
 	r.events.WithLabelValues(kind, outcome).Inc()
 }
@@ -258,8 +259,13 @@ func (r *Receiver) tap(_ context.Context, a *arrival) error {
 	if a.damage != nil {
 		return nil //nolint:nilerr // the next step says so
 	}
+	if len(a.envelope.Records) == 0 {
+		return nil
+	}
+	last := a.envelope.Records[len(a.envelope.Records)-1]
+	light := arrival{ticket: a.ticket, envelope: &envelope.Envelope{Records: []envelope.Record{last}}} // a queue of whole events would be much memory
 	select {
-	case r.taps <- *a:
+	case r.taps <- light:
 		return nil
 	default:
 		return errDropped
@@ -268,9 +274,6 @@ func (r *Receiver) tap(_ context.Context, a *arrival) error {
 
 // record brings an execution's progress up to date by a tap.
 func (r *Receiver) record(ctx context.Context, a arrival) {
-	if len(a.envelope.Records) == 0 {
-		return
-	}
 	last := a.envelope.Records[len(a.envelope.Records)-1]
 	seen := execution.Seen{Segment: a.ticket.Segment, Item: a.ticket.Item, Epoch: a.ticket.Epoch, Step: last.Step, Record: last}
 	ctx, cancel := context.WithTimeout(ctx, decided)
