@@ -36,8 +36,12 @@ type v2Body struct {
 // Write answers with err as application/problem+json (RFC 9457).
 func Write(w http.ResponseWriter, err error) {
 	e := From(err)
+	write(w, "application/problem+json", e, bodyOf(w, e))
+}
+
+func bodyOf(w http.ResponseWriter, e *Error) body {
 	row := e.Code.Row()
-	write(w, "application/problem+json", e, body{
+	return body{
 		Type:      "https://modelserve.dev/problems/" + string(e.Code),
 		Title:     row.Title,
 		Status:    row.Status,
@@ -46,7 +50,7 @@ func Write(w http.ResponseWriter, err error) {
 		RequestID: w.Header().Get(RequestIDHeader),
 		Errors:    e.Fields,
 		Limit:     e.Limit,
-	})
+	}
 }
 
 // WriteV2 answers with err as clients of the Open Inference Protocol expect.

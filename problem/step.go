@@ -55,6 +55,18 @@ func WriteStep(w http.ResponseWriter, err error, step Step) {
 	write(w, "application/problem+json", e, body)
 }
 
+// WriteEvent answers an event that is of no pipeline with err: as Write does where that
+// has at most MaxStep bytes, and else as WriteStep, since Knative's dispatcher ends at a
+// failure of more than 768.
+func WriteEvent(w http.ResponseWriter, err error) {
+	text, fault := json.Marshal(bodyOf(w, From(err)))
+	if fault == nil && len(text)+len("\n") <= MaxStep {
+		Write(w, err)
+		return
+	}
+	WriteStep(w, err, Step{})
+}
+
 // shorten cuts a body's texts, the detail last of all, until it is short enough.
 func shorten(body *stepBody) {
 	size := func() int {

@@ -50,3 +50,20 @@ func TestAStepsProblemFitsADeadLetter(t *testing.T) {
 		t.Error("a proxy's text is a problem")
 	}
 }
+
+// TestTheProblemOfAnEventIsShort holds that an event's answer is the usual one where that
+// is short, and never longer than a step's.
+func TestTheProblemOfAnEventIsShort(t *testing.T) {
+	t.Parallel()
+	for most, err := range map[int]error{300: problem.Invalid("id", "expected it"), problem.MaxStep: problem.Invalid("id", "%s", strings.Repeat("x", 400))} {
+		w, usual := httptest.NewRecorder(), httptest.NewRecorder()
+		problem.WriteEvent(w, err)
+		problem.Write(usual, err)
+		if w.Code != usual.Code || w.Body.Len() > most || !strings.Contains(w.Body.String(), "invalid_argument") {
+			t.Errorf("%d, %d bytes: %s", w.Code, w.Body.Len(), w.Body)
+		}
+		if usual.Body.Len() <= problem.MaxStep && w.Body.String() != usual.Body.String() {
+			t.Errorf("got %s, and usually it is %s", w.Body, usual.Body)
+		}
+	}
+}

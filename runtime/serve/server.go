@@ -299,6 +299,10 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		problem.WriteStep(w, err, stepOf(err))
 		return
 	}
+	if r.URL.Path == "/" && eventForm(r) != notEvent {
+		problem.WriteEvent(w, err)
+		return
+	}
 	if r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/") {
 		problem.WriteV2(w, err)
 		return
