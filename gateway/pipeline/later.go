@@ -44,7 +44,11 @@ func (l *later) Forward(ctx context.Context, c *call.Call, t *call.Target, r *ht
 	}
 	to := *r.URL
 	to.Scheme, to.Host = t.URL.Scheme, t.URL.Host
-	order, err := json.Marshal(calls.Order{Method: r.Method, URL: to.String(), Path: c.Path, Repeatable: t.Repeatable})
+	order := calls.Order{Method: r.Method, URL: to.String(), Path: c.Path, Repeatable: t.Repeatable}
+	if c.Bound != nil {
+		order.Host = strings.ToLower(c.Host)
+	}
+	text, err := json.Marshal(order)
 	if err != nil {
 		return nil, fmt.Errorf("write what is to be called: %w", err)
 	}
@@ -52,7 +56,7 @@ func (l *later) Forward(ctx context.Context, c *call.Call, t *call.Target, r *ht
 	address := *l.at
 	address.Path = strings.TrimSuffix(address.Path, "/") + contract.CallsPath
 	out.URL, out.Host, out.RequestURI = &address, "", ""
-	out.Header.Set(contract.CallHeader, string(order))
+	out.Header.Set(contract.CallHeader, string(text))
 	if l.secret != "" {
 		out.Header.Set(infer.SecretHeader, l.secret)
 	}

@@ -52,7 +52,7 @@ func (a *API) later(w http.ResponseWriter, c *call) error {
 	acceptance := accepting(v, x)
 	acceptance.Change = v.Machine.Accept(x, now)
 	if key != "" {
-		in := input{media: order.Method + " " + order.Path + " " + media, body: body}
+		in := input{media: order.Method + " " + order.Host + order.Path + " " + media, body: body}
 		acceptance.Key = &record.Key{Text: key, Body: in.hash()}
 	}
 	accepted, err := a.accept(ctx, acceptance)

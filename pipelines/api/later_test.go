@@ -211,9 +211,12 @@ func TestCallsAreRefusedAtOnce(t *testing.T) {
 	if again := s.later(o, "a", "Idempotency-Key", "k"); again.ID != first.ID {
 		t.Error("another execution")
 	}
+	const function = `{"method":"POST","url":"http://f/","path":"/","repeatable":true,"host":"`
+	s.later(function+`text-detect.default.localhost"}`, "a", "Idempotency-Key", "own")
 	for name, got := range map[string]*answer{
-		"another body": s.do("POST", contract.CallsPath, "b", contract.CallHeader, o, "Idempotency-Key", "k"),
-		"another path": s.do("POST", contract.CallsPath, "a", contract.CallHeader, order(t, "http://f", "/v2/models/b/infer", true), "Idempotency-Key", "k"),
+		"another function": s.do("POST", contract.CallsPath, "a", contract.CallHeader, function+`content-detect.default.localhost"}`, "Idempotency-Key", "own"),
+		"another body":     s.do("POST", contract.CallsPath, "b", contract.CallHeader, o, "Idempotency-Key", "k"),
+		"another path":     s.do("POST", contract.CallsPath, "a", contract.CallHeader, order(t, "http://f", "/v2/models/b/infer", true), "Idempotency-Key", "k"),
 	} {
 		if got.code() != problem.KeyReused {
 			t.Errorf("%s: %d %s", name, got.status, got.body)

@@ -44,6 +44,9 @@ type Order struct {
 	URL    string `json:"url"`  // where it goes, as it was resolved: scheme, host, path and query
 	Path   string `json:"path"` // as the caller had it
 
+	// Host is a function's own host, as the caller had it; "" where Path says all.
+	Host string `json:"host,omitempty"`
+
 	// Repeatable is whether the call may be made twice. Another one is made again only
 	// where nothing of it came to the function.
 	Repeatable bool `json:"repeatable"`

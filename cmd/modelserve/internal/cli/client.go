@@ -120,6 +120,9 @@ func (c *client) stream(ctx context.Context, path string, to io.Writer) error {
 		return c.unreachable(err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusAccepted && resp.Header.Get("Location") != "" { // a function's own 202 has none
+		return errors.New("it has not ended: there is no result yet")
+	}
 	if resp.StatusCode != http.StatusOK {
 		data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 		if err != nil {

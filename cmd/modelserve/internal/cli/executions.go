@@ -25,8 +25,8 @@ func (a *app) executionsCommand() *cobra.Command {
 
 func (a *app) executionsListCommand() *cobra.Command {
 	var (
-		pipeline         string
-		statuses, labels []string
+		pipeline, status string
+		labels           []string
 		limit            int
 	)
 	cmd := &cobra.Command{
@@ -44,8 +44,8 @@ func (a *app) executionsListCommand() *cobra.Command {
 			if pipeline != "" {
 				query.Set(contract.ParamPipeline, pipeline)
 			}
-			for _, status := range statuses {
-				query.Add(contract.ParamStatus, status)
+			if status != "" {
+				query.Set(contract.ParamStatus, status)
 			}
 			if err := addLabels(query, labels); err != nil {
 				return err
@@ -62,7 +62,7 @@ func (a *app) executionsListCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&pipeline, "pipeline", "", "of this pipeline")
-	cmd.Flags().StringArrayVar(&statuses, "status", nil, "queued, running, succeeded, failed or cancelled (repeatable)")
+	cmd.Flags().StringVar(&status, "status", "", "queued, running, succeeded, failed or cancelled")
 	cmd.Flags().StringArrayVar(&labels, "label", nil, "with this label, `KEY=VALUE` (repeatable)")
 	cmd.Flags().IntVar(&limit, "limit", 50, "how many at most; 0 is all")
 	return cmd
