@@ -38,14 +38,16 @@ func newPosts(most, perTenant int, start func(run func()), freed func()) *posts 
 	return p
 }
 
-// room is how much more may be taken on.
+// room is how much more may be taken on. What waits for its tenant's own places leaves
+// some of the free ones to others: else two tenants, each with its share on its way and as
+// much again waiting, would have all of them.
 func (p *posts) room() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed || p.used >= p.most {
 		return 0
 	}
-	return max(p.most-p.used-p.queued, 0)
+	return max(p.most-p.used-p.queued, p.perTenant/4, 1)
 }
 
 func (p *posts) counts() (used, queued int) {

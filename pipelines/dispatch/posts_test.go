@@ -62,7 +62,7 @@ func TestTenantsHaveTheirShareAndTurn(t *testing.T) {
 			}
 		}
 		began("a1", "a2")
-		if used, queued := o.counts(); used != 2 || queued != 2 || o.room() != 0 {
+		if used, queued := o.counts(); used != 2 || queued != 2 || o.room() != 1 { // for others
 			t.Errorf("%d used, %d queued, room for %d", used, queued, o.room())
 		}
 		o.put("b1", time.Hour)
@@ -70,6 +70,9 @@ func TestTenantsHaveTheirShareAndTurn(t *testing.T) {
 		o.put("b3", time.Minute)
 		o.put("c1", time.Hour)
 		began("b1", "b2")
+		if o.room() != 0 {
+			t.Errorf("room for %d, and every place is taken", o.room())
+		}
 		o.end("a1")
 		began("a3")
 		time.Sleep(2 * time.Minute)
@@ -98,5 +101,31 @@ func TestTenantsHaveTheirShareAndTurn(t *testing.T) {
 		if o.freed != 7 || len(o.tenants) != 0 {
 			t.Errorf("%d places were freed; %d tenants are left", o.freed, len(o.tenants))
 		}
+	})
+}
+
+// TestTwoTenantsLeaveRoomForOthers holds that what waits for its tenant's places does not
+// keep others from those that are free.
+func TestTwoTenantsLeaveRoomForOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffered(16, 4)
+		for i := range 8 {
+			o.put(fmt.Sprintf("a%d", i), 30*time.Second)
+			o.put(fmt.Sprintf("b%d", i), 30*time.Second)
+		}
+		if used, queued := o.counts(); used != 8 || queued != 8 || o.room() == 0 {
+			t.Errorf("%d of 16 places are used, %d wait for their tenants' own, and there is room for %d", used, queued, o.room())
+		}
+		o.take()
+		o.put("c1", 30*time.Second)
+		if diff := cmp.Diff([]string{"c1"}, o.take()); diff != "" {
+			t.Errorf("began (-want +got):\n%s", diff)
+		}
+		o.close()
+		for _, end := range o.ends {
+			close(end)
+		}
+		o.wait()
 	})
 }
