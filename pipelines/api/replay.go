@@ -110,11 +110,29 @@ func (a *API) copied(c *call, old, x *execution.Execution, outputs []execution.S
 		return err
 	}
 	for i := range outputs {
-		if outputs[i].Value, err = a.copyValue(c, old, x, outputs[i].Step, outputs[i].Value); err != nil {
+		if outputs[i].Value, err = a.copyOutput(c, old, x, outputs[i].Step, outputs[i].Value); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// copyOutput is a step's output as another execution's own. That of a URL which answered
+// with no JSON is a claim check as JSON; what only looks like one stays as it is.
+func (a *API) copyOutput(c *call, old, x *execution.Execution, step string, v envelope.Value) (envelope.Value, error) {
+	var claim envelope.Claim
+	if v.Claim != nil || json.Unmarshal(v.JSON, &claim) != nil || claim.SHA256 == "" || claim.Size < 0 || !claim.Is(x.Tenant, old.ID) {
+		return a.copyValue(c, old, x, step, v)
+	}
+	copied, err := a.copyValue(c, old, x, step, envelope.Value{Claim: &claim})
+	if problem.CodeOf(err) == problem.InvalidArgument {
+		return v, nil // nothing of the old execution is there
+	}
+	if err != nil {
+		return envelope.Value{}, err
+	}
+	text, err := json.Marshal(copied.Claim)
+	return envelope.Value{JSON: text}, err //nolint:wrapcheck // texts and a number
 }
 
 func (a *API) copyInput(c *call, old, x *execution.Execution) (envelope.Value, error) {

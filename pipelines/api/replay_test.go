@@ -3,6 +3,7 @@ package api_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/modelserveai/modelserve/eventing/envelope"
 	"github.com/modelserveai/modelserve/pipelines/contract"
 	"github.com/modelserveai/modelserve/pipelines/registry"
 	"github.com/modelserveai/modelserve/problem"
@@ -88,6 +90,42 @@ func TestReplayFromAStep(t *testing.T) {
 	s.succeed(x.ID, `"done"`)
 	if result := s.do("GET", "/v1/executions/"+x.ID+"/result", ""); result.status != http.StatusOK || result.body != `"done"` || result.header.Get("Content-Type") != "application/json" {
 		t.Errorf("%d %s", result.status, result.body)
+	}
+}
+
+// TestReplayOutlivesWhatAURLAnswered holds that an output which is a claim check as JSON, as
+// that of a URL which answered with no JSON, is copied too.
+func TestReplayOutlivesWhatAURLAnswered(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	s.register("a")
+	old := s.start("/v1/pipelines/a/executions", "{}")
+	claim, err := s.values.Store(t.Context(), "acme", old.ID, "first", "image/png", []byte("pixels"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := json.Marshal(claim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.begin(old.ID)
+	s.succeed(old.ID, string(output))
+	s.fail(old.ID)
+	x := read[contract.Execution](t, s.do("POST", "/v1/executions/"+old.ID+"/replay?from=second", ""))
+	if got := s.do("DELETE", "/v1/executions/"+old.ID, ""); got.status != http.StatusNoContent {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	kept, err := s.store.Values(t.Context(), x.ID, []string{"first"})
+	if err != nil || len(kept) != 1 {
+		t.Fatalf("%v, %v", kept, err)
+	}
+	var copied envelope.Claim
+	if err := json.Unmarshal(kept[0].Value.JSON, &copied); err != nil {
+		t.Fatal(err)
+	}
+	data, err := s.values.Fetch(t.Context(), "acme", x.ID, envelope.Value{Claim: &copied})
+	if err != nil || string(data) != "pixels" {
+		t.Errorf("%s: %q, %v", copied.Ref, data, err)
 	}
 }
 
