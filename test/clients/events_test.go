@@ -28,7 +28,7 @@ func cloudEvents(t *testing.T, p *platform) {
 		t.Run(name, func(t *testing.T) {
 			e := uploaded(t, "e-"+name, "x-1")
 			got := p.send(t, encoding(ctx), e, name)
-			if got.Type() != "dev.modelserve.content-detect.answered.v1" || got.Extensions()["executionid"] != "x-1" {
+			if got.Type() != "dev.modelserve.content-detect.answered.v1" || got.Extensions()["caseid"] != "x-1" {
 				t.Errorf("answered by %s", got)
 			}
 			var data struct {
@@ -42,9 +42,9 @@ func cloudEvents(t *testing.T, p *platform) {
 	}
 	t.Run("an attribute that is not ASCII", func(t *testing.T) {
 		e := uploaded(t, "e-utf8", "x-2")
-		e.SetExtension("executionid", "zwölf ü")
+		e.SetExtension("caseid", "zwölf ü")
 		got := p.send(t, binding.WithForceStructured(ctx), e, "structured")
-		if got.Extensions()["executionid"] != "zwölf ü" {
+		if got.Extensions()["caseid"] != "zwölf ü" {
 			t.Errorf("answered by %s", got)
 		}
 	})
@@ -69,7 +69,7 @@ func cloudEvents(t *testing.T, p *platform) {
 				id := fmt.Sprintf("x-%d", i)
 				mode := []string{"binary", "structured"}[i%2]
 				got := p.send(t, encodings[mode](t.Context()), uploaded(t, "e-"+id, id), mode)
-				if got.Extensions()["executionid"] != id {
+				if got.Extensions()["caseid"] != id {
 					t.Errorf("answered by %s, want execution %s", got, id)
 				}
 			})
@@ -84,7 +84,7 @@ func uploaded(t *testing.T, id, execution string) event.Event {
 	e.SetSource("/uploads")
 	e.SetType("dev.modelserve.document.uploaded.v1")
 	e.SetTime(time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC))
-	e.SetExtension("executionid", execution)
+	e.SetExtension("caseid", execution)
 	if err := e.SetData("application/octet-stream", []byte(script)); err != nil {
 		t.Fatal(err)
 	}

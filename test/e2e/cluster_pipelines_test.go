@@ -78,10 +78,18 @@ func TestClusterPipelines(t *testing.T) {
 	t.Run("a version that nothing needs", func(t *testing.T) { oldVersionGoes(t, p) })
 }
 
-// register registers a pipeline, and waits for nothing.
+// register registers a pipeline, once its service answers: other tests end it, and
+// its database. It waits for nothing else.
 func (p *platform) register(t *testing.T, text string) contract.Pipeline {
 	t.Helper()
-	res := p.must(t, request{path: contract.PipelinesPath, body: []byte(text), header: map[string]string{"Content-Type": "application/yaml"}})
+	var res *response
+	p.Eventually(t, "the pipelines service answers", 3*time.Minute, func() error {
+		res = p.must(t, request{path: contract.PipelinesPath, body: []byte(text), header: map[string]string{"Content-Type": "application/yaml"}})
+		if res.status == http.StatusServiceUnavailable {
+			return fmt.Errorf("%d %s", res.status, res.body)
+		}
+		return nil
+	})
 	if res.status != http.StatusCreated && res.status != http.StatusOK {
 		t.Fatalf("%d %s", res.status, res.body)
 	}

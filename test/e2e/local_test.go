@@ -187,7 +187,7 @@ func functionsAnswerV2(t *testing.T, p *platform) {
 func functionsAnswerEvents(t *testing.T, p *platform) {
 	attributes := map[string]string{
 		"specversion": "1.0", "id": "e1", "source": "/uploads", "type": "dev.modelserve.document.uploaded.v1",
-		"executionid": "x-1", "datacontenttype": "application/octet-stream",
+		"caseid": "x-1", "datacontenttype": "application/octet-stream",
 	}
 	t.Run("binary", func(t *testing.T) {
 		header := map[string]string{"Content-Type": "application/octet-stream"}
@@ -197,7 +197,7 @@ func functionsAnswerEvents(t *testing.T, p *platform) {
 			}
 		}
 		res := p.must(t, request{host: p.Host("content-detect"), path: "/", body: []byte("package main\n\nfunc main() { println(1) }\n"), header: header})
-		if res.status != http.StatusOK || res.header.Get("Ce-Type") != "dev.modelserve.content-detect.answered.v1" || res.header.Get("Ce-Executionid") != "x-1" {
+		if res.status != http.StatusOK || res.header.Get("Ce-Type") != "dev.modelserve.content-detect.answered.v1" || res.header.Get("Ce-Caseid") != "x-1" {
 			t.Errorf("%d %v %s", res.status, res.header, res.body)
 		}
 	})
@@ -213,7 +213,7 @@ func functionsAnswerEvents(t *testing.T, p *platform) {
 		res := p.must(t, request{host: p.Host("content-detect"), path: "/", body: body, header: map[string]string{"Content-Type": "application/cloudevents+json"}})
 		var got map[string]any
 		if err := json.Unmarshal(res.body, &got); err != nil || res.status != http.StatusOK ||
-			got["type"] != "dev.modelserve.content-detect.answered.v1" || got["executionid"] != "x-1" || got["data"] == nil {
+			got["type"] != "dev.modelserve.content-detect.answered.v1" || got["caseid"] != "x-1" || got["data"] == nil {
 			t.Errorf("%d %v %s", res.status, err, res.body)
 		}
 	})

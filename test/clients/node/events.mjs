@@ -10,7 +10,7 @@ import * as served from "./served.mjs";
 served.show("cloudevents");
 
 const event = (more = {}) => new CloudEvent({
-  id: "e1", source: "/uploads", type: "dev.modelserve.document.uploaded.v1", subject: "a subject", executionid: "x-1",
+  id: "e1", source: "/uploads", type: "dev.modelserve.document.uploaded.v1", subject: "a subject", caseid: "x-1",
   datacontenttype: "application/octet-stream", data: Buffer.from("package main\n\nfunc main() { println(1) }\n"), ...more,
 });
 
@@ -28,7 +28,7 @@ function answered(answer) {
   const got = HTTP.toEvent({ headers: answer.headers, body: answer.body });
   assert.equal(got.validate(), true);
   assert.equal(got.type, "dev.modelserve.content-detect.answered.v1");
-  assert.equal(got.executionid, "x-1");
+  assert.equal(got.caseid, "x-1");
   assert.ok(got.id && got.source);
   return got;
 }
@@ -61,8 +61,8 @@ test("a batch is refused in words: a function answers one event", async () => {
 test("many at once get their own", async () => {
   await Promise.all(Array.from({ length: served.atOnce }, async (_, i) => {
     const mode = i % 2 ? HTTP.binary : HTTP.structured;
-    const got = HTTP.toEvent(await send(mode(event({ id: `e${i}`, executionid: `x-${i}` }))));
-    assert.equal(got.executionid, `x-${i}`);
+    const got = HTTP.toEvent(await send(mode(event({ id: `e${i}`, caseid: `x-${i}` }))));
+    assert.equal(got.caseid, `x-${i}`);
   }));
 });
 

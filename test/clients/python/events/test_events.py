@@ -23,7 +23,7 @@ MODES = {"binary": to_binary_event, "structured": to_structured_event}
 def event(data=SCRIPT, content_type="application/octet-stream", **more):
     return CloudEvent({
         "id": "e1", "source": "/uploads", "type": "dev.modelserve.document.uploaded.v1", "subject": 'Stück 100% "neu"',
-        "time": datetime(2026, 11, 29, 12, tzinfo=UTC), "datacontenttype": content_type, "executionid": "x-1", **more,
+        "time": datetime(2026, 11, 29, 12, tzinfo=UTC), "datacontenttype": content_type, "caseid": "x-1", **more,
     }, data)
 
 
@@ -47,7 +47,7 @@ class Events(unittest.TestCase):
                 answer = send(make(event()))
                 got = self.answered(answer)
                 self.assertEqual(answer.headers["Content-Type"].startswith("application/cloudevents+json"), mode == "structured")
-                self.assertEqual(got.get_extension("executionid"), "x-1")
+                self.assertEqual(got.get_extension("caseid"), "x-1")
                 self.assertTrue(got.get_data()["is_text"])
 
     def test_json_data(self):
@@ -65,7 +65,7 @@ class Events(unittest.TestCase):
     def test_many_at_once_get_their_own(self):
         def one(i):
             make = list(MODES.values())[i % 2]
-            return self.answered(send(make(event(id=f"e{i}", executionid=f"x-{i}")))).get_extension("executionid")
+            return self.answered(send(make(event(id=f"e{i}", caseid=f"x-{i}")))).get_extension("caseid")
 
         with ThreadPoolExecutor(32) as pool:
             self.assertEqual(list(pool.map(one, range(32))), [f"x-{i}" for i in range(32)])
