@@ -225,10 +225,14 @@ func TestLimits(t *testing.T) {
 func TestOneCallDoesNotOutlastTheCost(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ text, input string }{
-		"counted repetitions": {`input.text.matches(input.pattern)`,
-			`{"text":"` + strings.Repeat("a", 20_000) + `","pattern":"` + strings.Repeat("a{0,900}", 100) + `b"}`},
-		"long lists that differ at their ends": {`lists.range(1000).map(i, input + [i]).distinct()`,
-			`[` + strings.Repeat("0,", 2999) + `0]`},
+		"counted repetitions": {
+			`input.text.matches(input.pattern)`,
+			`{"text":"` + strings.Repeat("a", 20_000) + `","pattern":"` + strings.Repeat("a{0,900}", 100) + `b"}`,
+		},
+		"long lists that differ at their ends": {
+			`lists.range(1000).map(i, input + [i]).distinct()`,
+			`[` + strings.Repeat("0,", 2999) + `0]`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
