@@ -18,4 +18,6 @@ unset POSTGRES_PASSWORD
 # In single-user mode, so that nobody connects before it is there; once it is, this is an
 # error that changes nothing.
 echo 'CREATE DATABASE pipelines' | postgres --single -D "$data" postgres >/dev/null
-exec postgres -D "$data" -c listen_addresses='*' -c unix_socket_directories=/tmp
+# Gateways have twelve connections each, and a pipelines service thirty: during a rollout
+# there are twice as many of each.
+exec postgres -D "$data" -c max_connections=300 -c listen_addresses='*' -c unix_socket_directories=/tmp
