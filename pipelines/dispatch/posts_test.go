@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,12 +16,12 @@ type offered struct {
 
 	began []string
 	ends  map[string]chan struct{}
-	freed int
+	freed atomic.Int64
 }
 
 func newOffered(most, perTenant int) *offered {
 	o := &offered{ends: map[string]chan struct{}{}}
-	o.posts = newPosts(most, perTenant, func(run func()) { go run() }, func() { o.freed++ })
+	o.posts = newPosts(most, perTenant, func(run func()) { go run() }, func() { o.freed.Add(1) })
 	return o
 }
 
@@ -98,8 +99,8 @@ func TestTenantsHaveTheirShareAndTurn(t *testing.T) {
 		o.end("a3")
 		o.end("a4")
 		<-waited
-		if o.freed != 7 || len(o.tenants) != 0 {
-			t.Errorf("%d places were freed; %d tenants are left", o.freed, len(o.tenants))
+		if o.freed.Load() != 7 || len(o.tenants) != 0 {
+			t.Errorf("%d places were freed; %d tenants are left", o.freed.Load(), len(o.tenants))
 		}
 	})
 }
