@@ -235,6 +235,7 @@ func layers() []layer {
 			"pipelines/api", "pipelines/compile", "pipelines/definition", "pipelines/dispatch", "pipelines/functions", "pipelines/knative", "pipelines/live", "pipelines/meter", "pipelines/plan", "pipelines/postgres", "pipelines/receive", "pipelines/record", "pipelines/redisnotice", "pipelines/registry", "pipelines/service", "pipelines/shipped",
 			"runtime/artifact", "runtime/sign",
 		}},
+		{"pipelines/schedule", nil},
 		{"pipelines/shipped", []string{"pipelines/definition"}},
 		{"docs", nil},
 		{"test", []string{"..."}},
