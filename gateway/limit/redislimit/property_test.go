@@ -17,7 +17,7 @@ import (
 func clocked(t *testing.T) (*redislimit.Counters, *miniredis.Miniredis) {
 	t.Helper()
 	m := miniredis.RunT(t)
-	c, err := redislimit.Open("redis://"+m.Addr(), "test", "r1")
+	c, err := redislimit.OpenPatient("redis://"+m.Addr(), "test", "r1")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,10 +56,14 @@ func Open(url, prefix, replica string) (*Counters, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newCounters(client, prefix, replica), nil
+}
+
+func newCounters(client redis.UniversalClient, prefix, replica string) *Counters {
 	return &Counters{
 		client: client, prefix: "{" + prefix + "}:", replica: replica,
 		decide: redis.NewScript(sharedText + decideText), apply: redis.NewScript(sharedText + applyText),
-	}, nil
+	}
 }
 
 // Client makes a client of the Redis at a URL as Open has it, for what else is there.

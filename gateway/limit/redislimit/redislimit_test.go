@@ -36,7 +36,7 @@ func newStore(url string, client redis.UniversalClient) *store {
 
 func (s *store) Replica(t *testing.T) limit.Counters {
 	t.Helper()
-	c, err := redislimit.Open(s.url, s.prefix, fmt.Sprintf("replica%d", s.next.Add(1)))
+	c, err := redislimit.OpenPatient(s.url, s.prefix, fmt.Sprintf("replica%d", s.next.Add(1)))
 	if err != nil {
 		t.Fatal(err)
 	}
