@@ -186,6 +186,17 @@ func broken(ctx context.Context, request *Request, err error) *execution.Failure
 	}, unreached)
 }
 
+// Lost is the failure of a call that may have been made, by a process that died before it
+// was answered: nil where the call may be made twice.
+func (c *Caller) Lost(x *execution.Execution) *execution.Failure {
+	request, err := Of(x.Input)
+	if err == nil && request.Repeatable {
+		return nil
+	}
+	f := failed(problem.New(problem.BadGateway, "whether the call ran is not known: the process that made it ended before it was answered, and the function does not say that a call may run twice"))
+	return once(&Request{}, f, false)
+}
+
 // refused is a failing answer.
 func refused(request *Request, res *http.Response, text []byte) *execution.Failure {
 	f := &execution.Failure{Status: res.StatusCode}

@@ -61,6 +61,10 @@ type Charges interface {
 type Calls interface {
 	// Call makes the call of an execution once. The record has no step and no epoch.
 	Call(ctx context.Context, x *execution.Execution, epoch int) (envelope.Value, envelope.Record, *execution.Failure)
+
+	// Lost is what becomes of a call that may have been made and whose answer nobody waits
+	// for any more: its failure, or nil where it may be made again.
+	Lost(x *execution.Execution) *execution.Failure
 }
 
 // Config bounds the work of one replica. Zero fields are their defaults.

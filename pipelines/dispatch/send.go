@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -79,8 +80,12 @@ func (d *Dispatcher) post(ctx context.Context, row execution.Branch, until time.
 		d.call(sending, m)
 		return
 	}
-	failure := d.deliver(sending, m)
+	failure, taken := d.deliver(sending, m)
 	switch {
+	case !taken:
+		d.insist(ctx, m, func(_ context.Context, s *decide.State) (execution.Change, error) {
+			return s.Version.Machine.Refused(s.Execution, s.Branches, m.answer(), s.Now), nil
+		})
 	case failure != nil:
 		d.failed(ctx, m, failure)
 	case sending.Err() == nil && d.cfg.Synchronous && !d.isDecided(m):
@@ -224,13 +229,13 @@ func (d *Dispatcher) insist(ctx context.Context, m *message, do func(context.Con
 	}
 }
 
-// deliver posts a message to its channel, and returns a failure where that did not take
-// it. A connection that breaks after that says nothing of the step, whose answer comes by
-// itself or not at all.
-func (d *Dispatcher) deliver(ctx context.Context, m *message) (failure *execution.Failure) {
+// deliver posts a message to its channel, and reports whether that took it, or may have:
+// a failure is what came of it then. A connection that breaks once the event is on its way
+// says nothing of the step, whose answer comes by itself or not at all.
+func (d *Dispatcher) deliver(ctx context.Context, m *message) (failure *execution.Failure, taken bool) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.url, bytes.NewReader(m.data))
 	if err != nil {
-		return broken("the address of the channel does not parse")
+		return broken("the address of the channel does not parse"), true
 	}
 	req.Host = m.host
 	d.attributes(req.Header, m)
@@ -239,18 +244,21 @@ func (d *Dispatcher) deliver(ctx context.Context, m *message) (failure *executio
 		var op *net.OpError
 		switch {
 		case errors.As(err, &op) && op.Op == "dial" && ctx.Err() == nil:
-			return broken("the channel did not accept the connection")
+			return nil, false
 		case errors.Is(context.Cause(ctx), errStopping): // which cancels what the channel does for it
-			return broken("the pipelines service ended while the event was on its way")
+			return broken("the pipelines service ended while the event was on its way"), true
 		}
-		return nil
+		return nil, true
 	}
 	defer res.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<10)) // the connection is used again
-	if res.StatusCode >= 200 && res.StatusCode <= 299 {
-		return nil
+	switch {
+	case res.StatusCode >= 200 && res.StatusCode <= 299:
+		return nil, true
+	case slices.Contains([]int{http.StatusNotFound, http.StatusTooManyRequests, http.StatusServiceUnavailable}, res.StatusCode):
+		return nil, false // by an ingress that does not know the channel, or has no room or no backend
 	}
-	return broken(fmt.Sprintf("the channel answered with status %d", res.StatusCode))
+	return broken(fmt.Sprintf("the channel answered with status %d", res.StatusCode)), true
 }
 
 // broken is a failure of what is between here and the step.

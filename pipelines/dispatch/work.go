@@ -141,6 +141,9 @@ func (d *Dispatcher) row(ctx context.Context, row execution.Branch, until time.T
 			if !ok {
 				return execution.Change{}, nil
 			}
+			if f := d.lost(s.Execution, b); f != nil {
+				return s.Version.Machine.Failed(s.Execution, s.Branches, *f, s.Evaluator(ctx, nil), s.Now)
+			}
 			return s.Version.Machine.Expired(s.Execution, s.Branches, b, s.Evaluator(ctx, nil), s.Now)
 		})
 	case execution.End:
@@ -152,6 +155,19 @@ func (d *Dispatcher) row(ctx context.Context, row execution.Branch, until time.T
 		d.trouble(ctx, "what is due of an execution could not be done; it comes again", err)
 		d.postpone(row, until)
 	}
+}
+
+// lost is the failure of a call that is answered later and was not, and may not be made
+// again; nil is none.
+func (d *Dispatcher) lost(x *execution.Execution, b execution.Branch) *execution.Failure {
+	if x.Pipeline != "" || d.Calls == nil {
+		return nil
+	}
+	f := d.Calls.Lost(x)
+	if f != nil {
+		f.Answer = execution.Answer{Segment: b.Segment, Item: b.Item, Epoch: b.Epoch}
+	}
+	return f
 }
 
 // decide decides within a bound of time, which do's context has too.

@@ -212,6 +212,26 @@ func (m *Machine) Expired(x *Execution, branches []Branch, lease Branch, e Evalu
 	return t.broke(b, Of(problem.New(problem.DeadlineExceeded, "the step's deadline passed without an answer")))
 }
 
+// refusedPause is until an event is sent again that its channel did not take.
+const refusedPause = time.Second
+
+// Refused takes that a channel did not take an event, so that nothing came of it. It is
+// sent again a little later and counts as neither an attempt nor a break, since it says
+// nothing of the step: the execution's deadline ends that.
+func (m *Machine) Refused(x *Execution, branches []Branch, a Answer, now time.Time) Change {
+	if m.fits(x) != nil {
+		return Change{}
+	}
+	t := m.transition(x, branches, nil, now)
+	b, ok := t.current(a)
+	if !ok {
+		return Change{}
+	}
+	b.What, b.Due = Send, now.Add(refusedPause)
+	t.put(b)
+	return t.c
+}
+
 // Seen is what a tap on a channel shows: a step of a chain has answered, and the
 // next has begun.
 type Seen struct {

@@ -58,6 +58,16 @@ value a.0 epoch 1
 value b.0 epoch 1
 late 0.0 epoch 1 
 late 0.0 epoch 1 b`},
+		{"a channel that takes no event is no failure", chain, func(r *rig) {
+			r.begin()
+			for epoch := 1; epoch <= 20; epoch++ {
+				r.send().refused(0, 0, epoch).wait(time.Second)
+			}
+			r.refused(0, 0, 20) // it is to be sent
+		}, `running: a running, b queued
+0.0 step 0 epoch 20, 0+0: send at 20s`},
+		{"a refusal of an epoch that is over", chain, func(r *rig) { r.begin().send().refused(0, 0, 1).wait(time.Second).send().refused(0, 0, 1) }, `running: a running, b queued
+0.0 step 0 epoch 2, 0+0: lease at 1m6s`},
 		{"an answer without the output of a step", chain, func(r *rig) { r.begin().send().answered(0, 0, 1, "b") }, `running: a running 0+1, b queued
 0.0 step 0 epoch 1, 0+1: send at 750ms`},
 		{"a later step of a chain fails", chain, func(r *rig) { r.begin().send().failed(0, 0, 1, "a", of(broken, "b")) }, `running: a succeeded 1+0, b running 1+0

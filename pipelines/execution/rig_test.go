@@ -164,6 +164,13 @@ func (r *rig) expired(segment, item, epoch int) *rig {
 	})
 }
 
+func (r *rig) refused(segment, item, epoch int) *rig {
+	r.t.Helper()
+	return r.do(func(x *execution.Execution, b []execution.Branch) (execution.Change, error) {
+		return r.m.Refused(x, b, execution.Answer{Segment: segment, Item: item, Epoch: epoch}, r.clock()), nil
+	})
+}
+
 func (r *rig) seen(epoch int, step string) *rig {
 	r.t.Helper()
 	return r.do(func(x *execution.Execution, b []execution.Branch) (execution.Change, error) {

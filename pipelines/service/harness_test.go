@@ -56,6 +56,7 @@ type platform struct {
 	hub       *channel.Hub
 	store     record.Store
 	channels  dispatch.Channels
+	calls     http.RoundTripper // of services that are made from now on
 	seen      *sinks
 	registry  *prometheus.Registry // of the service that runs now
 	charged   charged
@@ -166,7 +167,7 @@ func (p *platform) run(cfg service.Config) {
 	p.registry = prometheus.NewRegistry()
 	s, err := service.New(cfg, service.Deps{
 		Store: p.store, Objects: p.objects, Bucket: bucket, Channels: p.channels, Signer: p.signer, Tickets: p.tickets,
-		Charges: &p.charged, Registry: p.registry, Logger: slog.New(slog.DiscardHandler),
+		Functions: p.calls, Charges: &p.charged, Registry: p.registry, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		p.t.Fatal(err)
@@ -282,7 +283,7 @@ func (p *platform) ended(id string) *execution.Execution {
 // until waits for an execution to be as it is asked for.
 func (p *platform) until(id string, is func(*execution.Execution) bool) *execution.Execution {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(p.t.Context(), 10*time.Minute)
 	defer cancel()
 	var x *execution.Execution
 	done, err := p.now().Live().Await(ctx, tenant, id, func(ctx context.Context) (bool, error) {

@@ -150,6 +150,57 @@ func TestExecutionsWaitForTheirChannels(t *testing.T) {
 	}
 }
 
+// ingress stands before the channels, and takes no event for a while.
+type ingress struct {
+	dispatch.Channels
+
+	url  string
+	left atomic.Int32 // events that it still refuses
+}
+
+func (c *ingress) First(ctx context.Context, owner, pipeline string, version, segment, step int) (url, host string, err error) {
+	if c.left.Add(-1) >= 0 {
+		return c.url, "", nil
+	}
+	return c.Channels.First(ctx, owner, pipeline, version, segment, step)
+}
+
+// TestAChannelThatTakesNothingIsNoFailure holds that events which no channel took are sent
+// until one does: more often than a step may break.
+func TestAChannelThatTakesNothingIsNoFailure(t *testing.T) {
+	t.Parallel()
+	for name, status := range map[string]int{"no backend": http.StatusServiceUnavailable, "no such channel yet": http.StatusNotFound, "no connection": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlatform(t)
+			chained(p)
+			var refused atomic.Int32
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				refused.Add(1)
+				w.WriteHeader(status)
+			}))
+			t.Cleanup(server.Close)
+			if status == 0 {
+				server.Close()
+			}
+			v := p.register("chain", chain)
+			channels := &ingress{Channels: p, url: server.URL}
+			p.channels = channels
+			p.stop()
+			channels.left.Store(2 * (execution.MaxBreaks + 1)) // the first look is whether there is a channel
+			p.run(serviceConfig())
+			p.begin(v, "x1", `{"a": 1}`)
+			x := p.ended("x1")
+			if got := p.output(x); got != chainOutput || x.Steps[0].Breaks != 0 || x.Steps[0].Attempts != 1 {
+				t.Errorf("%s, %+v", got, x.Steps[0])
+			}
+			if status != 0 && refused.Load() <= execution.MaxBreaks {
+				t.Errorf("refused %d times: this test holds nothing", refused.Load())
+			}
+		})
+	}
+}
+
 // TestATenantsShareIsKept holds that a tenant has no more on its way at once than its
 // share, and that what waits for that is not lost.
 func TestATenantsShareIsKept(t *testing.T) {
