@@ -103,18 +103,34 @@ const maxConflicts = 20
 // Errors are do's and the store's: record.ErrNotFound, record.ErrUnavailable, and
 // record.ErrConflict where others changed the row too often.
 func (d *Decider) Decide(ctx context.Context, cause execution.BranchID, do func(*State) (execution.Change, error)) error {
+	return d.decide(ctx, cause, func(loaded *record.Loaded) (execution.Change, error) {
+		state, err := d.state(ctx, loaded)
+		if err != nil {
+			return execution.Change{}, err
+		}
+		return do(state)
+	})
+}
+
+// End decides, likewise, whether an execution ends. It needs no version of a pipeline: one
+// that cannot be read any more keeps nothing from being cancelled.
+func (d *Decider) End(ctx context.Context, id string, do func(*record.Loaded) (execution.Change, error)) error {
+	return d.decide(ctx, execution.Whole(id), do)
+}
+
+func (d *Decider) decide(ctx context.Context, cause execution.BranchID, do func(*record.Loaded) (execution.Change, error)) error {
 	release, err := d.locks.take(ctx, cause.Execution)
 	if err != nil {
 		return err
 	}
 	defer release()
 	for tries := 0; ; tries++ {
-		state, err := d.Load(ctx, cause.Execution)
+		loaded, err := d.store.Load(ctx, cause.Execution)
 		if err != nil {
 			return err
 		}
-		ended := state.Execution.Status.Ended()
-		change, err := do(state)
+		ended := loaded.Execution.Status.Ended()
+		change, err := do(loaded)
 		if err != nil {
 			return fmt.Errorf("decide on execution %s: %w", cause.Execution, err)
 		}
@@ -122,11 +138,11 @@ func (d *Decider) Decide(ctx context.Context, cause execution.BranchID, do func(
 			return nil
 		}
 		if !ended {
-			err = d.store.Save(ctx, state.Execution, &change)
+			err = d.store.Save(ctx, loaded.Execution, &change)
 		}
 		switch {
 		case err == nil:
-			s := &Saved{Execution: state.Execution, Change: &change, Cause: cause, Now: state.Now}
+			s := &Saved{Execution: loaded.Execution, Change: &change, Cause: cause, Now: loaded.Now}
 			for _, do := range d.saved {
 				do(ctx, s)
 			}
@@ -159,6 +175,10 @@ func (d *Decider) Load(ctx context.Context, id string) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
+	return d.state(ctx, loaded)
+}
+
+func (d *Decider) state(ctx context.Context, loaded *record.Loaded) (*State, error) {
 	x := loaded.Execution
 	version, err := d.Version(ctx, record.VersionID{Owner: loaded.Owner, Name: x.Pipeline, Number: x.Version})
 	if err != nil {
@@ -170,15 +190,15 @@ func (d *Decider) Load(ctx context.Context, id string) (*State, error) {
 // Cancel ends an execution of a tenant that has not ended. It returns
 // problem.Conflict for one that has, and record.ErrNotFound for another tenant's.
 func (d *Decider) Cancel(ctx context.Context, tenant, id string) error {
-	return d.Decide(ctx, execution.BranchID{Execution: id, Segment: -1}, func(s *State) (execution.Change, error) {
-		x := s.Execution
+	return d.End(ctx, id, func(l *record.Loaded) (execution.Change, error) {
+		x := l.Execution
 		switch {
 		case x.Tenant != tenant:
 			return execution.Change{}, record.ErrNotFound
 		case x.Status.Ended():
 			return execution.Change{}, problem.New(problem.Conflict, "execution %s has %s", id, x.Status)
 		}
-		return s.Version.Machine.Cancel(x, s.Branches, s.Now), nil
+		return execution.Cancel(x, l.Branches, l.Now), nil
 	})
 }
 

@@ -74,6 +74,7 @@ type Config struct {
 	Running   int           // executions that run at once for one tenant, in all replicas; twice PerTenant
 	Poll      time.Duration // between two looks at what is due, where nothing is noticed; 1 s
 	Hold      time.Duration // for which rows are taken; 30 s
+	Unready   time.Duration // for which an execution waits for its channels before it fails; 1 h
 	Sweep     time.Duration // between two removals of what is over; 1 min
 	// Orphans is between two removals of stored values that are of no execution; 6 h.
 	Orphans time.Duration
@@ -93,6 +94,7 @@ func (c Config) defaulted() Config {
 	c.Synchronous = c.Synchronous || c.Void
 	set(&c.Poll, time.Second)
 	set(&c.Hold, 30*time.Second)
+	set(&c.Unready, time.Hour)
 	set(&c.Sweep, time.Minute)
 	set(&c.Orphans, 6*time.Hour)
 	return c
@@ -128,6 +130,7 @@ type Dispatcher struct {
 	metrics *metrics
 	wakes   chan struct{}
 	tenants tenants
+	waits   *waits
 
 	work     sync.WaitGroup
 	deciding chan struct{} // a token for each decision beside those of posts
@@ -164,7 +167,7 @@ func New(cfg Config, deps Deps) (*Dispatcher, error) {
 	}
 	d := &Dispatcher{
 		Deps: deps, cfg: cfg, metrics: m, wakes: make(chan struct{}, 1), sent: map[execution.BranchID]*sending{}, noticed: map[string]bool{},
-		deciding: make(chan struct{}, deciding), tenants: tenants{known: map[string]string{}},
+		deciding: make(chan struct{}, deciding), tenants: tenants{known: map[string]string{}}, waits: newWaits(cfg.Unready),
 		client: &http.Client{
 			Transport: &http.Transport{
 				DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,

@@ -3,6 +3,8 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/modelserveai/modelserve/pipelines/record"
@@ -10,8 +12,9 @@ import (
 )
 
 const (
-	swept = 100       // rows that are removed at once
-	grace = time.Hour // after which what is stored of no execution is nobody's
+	swept = record.MaxBatch // rows that are removed at once
+	away  = 10              // failures one after the other after which all that is stored is taken to be away
+	grace = time.Hour       // after which what is stored of no execution is nobody's
 )
 
 // sweeps removes what is over until Stop.
@@ -36,18 +39,26 @@ func (d *Dispatcher) sweeps(ctx context.Context) {
 }
 
 // sweep removes executions whose retention is over, what is stored of them first, and
-// idempotency keys.
+// idempotency keys. What cannot be removed stays with its row, and keeps no other's: it
+// comes again at the next sweep.
 func (d *Dispatcher) sweep(ctx context.Context) error {
-	for ctx.Err() == nil {
+	var kept error
+	for failures := 0; ctx.Err() == nil; {
 		ended, err := d.Store.Expired(ctx, swept)
 		if err != nil {
 			return err
 		}
+		rand.Shuffle(len(ended), func(i, j int) { ended[i], ended[j] = ended[j], ended[i] }) // those that cannot be erased do not stay first
 		ids := make([]string, 0, len(ended))
 		for _, e := range ended {
 			if err := d.Values.Erase(ctx, e.Tenant, e.ID); err != nil {
-				return err
+				kept = fmt.Errorf("erase what is stored of execution %s: %w", e.ID, err)
+				if failures++; failures == away {
+					break
+				}
+				continue
 			}
+			failures = 0
 			ids = append(ids, e.ID)
 		}
 		n, err := d.Store.Forget(ctx, ids)
@@ -55,10 +66,17 @@ func (d *Dispatcher) sweep(ctx context.Context) error {
 			return err
 		}
 		d.metrics.removed.Add(float64(n))
-		if len(ended) < swept || n == 0 {
+		if n == 0 || len(ended) < swept || failures == away {
 			break
 		}
 	}
+	if err := d.trim(ctx); err != nil {
+		return err
+	}
+	return kept
+}
+
+func (d *Dispatcher) trim(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if n, err := d.Store.Trim(ctx, record.MaxBatch); err != nil || n < record.MaxBatch {
 			return err
@@ -73,10 +91,14 @@ func (d *Dispatcher) orphans(ctx context.Context) error {
 		known := make(map[values.Owner]bool, len(owners))
 		for _, o := range owners {
 			loaded, err := d.Store.Load(ctx, o.Execution)
-			if err != nil && !errors.Is(err, record.ErrNotFound) {
+			switch {
+			case errors.Is(err, record.ErrUnavailable) || ctx.Err() != nil:
 				return nil, err
+			case err == nil:
+				known[o] = loaded.Execution.Tenant == o.Tenant
+			default: // there it is, whether or not it can be read
+				known[o] = !errors.Is(err, record.ErrNotFound)
 			}
-			known[o] = err == nil && loaded.Execution.Tenant == o.Tenant
 		}
 		return known, nil
 	})

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,6 +27,7 @@ type ended struct {
 
 	left []record.Ended
 	keys int64
+	bad  string // an execution whose row cannot be read
 }
 
 func (s *ended) Expired(_ context.Context, most int) ([]record.Ended, error) {
@@ -44,6 +47,9 @@ func (s *ended) Trim(_ context.Context, most int) (int64, error) {
 }
 
 func (s *ended) Load(_ context.Context, id string) (*record.Loaded, error) {
+	if id == s.bad {
+		return nil, errors.New("unexpected end of JSON input")
+	}
 	for _, e := range s.left {
 		if e.ID == id {
 			return &record.Loaded{Execution: &execution.Execution{ID: id, Tenant: e.Tenant}}, nil
@@ -102,4 +108,51 @@ func TestWhatIsOverIsRemoved(t *testing.T) {
 	if d.posts.room() != 0 || time.Since(d.lastFail) < time.Hour {
 		t.Error("it goes on after its end")
 	}
+}
+
+// TestWhatCannotBeRemovedKeepsNothingElse holds that retention goes on beside an execution
+// whose payload the object store does not delete, and the removal of what is nobody's
+// beside a row that cannot be read.
+func TestWhatCannotBeRemovedKeepsNothingElse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		objects := valuestest.New()
+		v := values.New(objects, "b", 1<<20)
+		s := &ended{bad: "damaged"}
+		for i := range swept + 10 {
+			s.left = append(s.left, record.Ended{Tenant: "acme", ID: fmt.Sprintf("x%d", i)})
+		}
+		for _, id := range []string{"x0", "x1", "damaged", "nobodys"} {
+			if _, err := v.Store(t.Context(), "acme", id, "input", "image/png", []byte("png")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		decider, err := decide.New(decide.Config{MaxValues: 1 << 20}, nil, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := New(Config{}, Deps{Store: s, Decider: decider, Values: v, Registry: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		objects.Keep("payloads/acme/x0/")
+		if err := d.sweep(t.Context()); err == nil || len(s.left) != 1 || s.left[0].ID != "x0" {
+			t.Errorf("%v; %d are left", err, len(s.left))
+		}
+		time.Sleep(2 * grace)
+		if err := d.orphans(t.Context()); err != nil {
+			t.Error(err)
+		}
+		left := objects.Keys()
+		if len(left) != 2 || !strings.HasPrefix(left[0], "payloads/acme/damaged/") || !strings.HasPrefix(left[1], "payloads/acme/x0/") {
+			t.Errorf("left: %v", left)
+		}
+		objects.Keep("")
+		if err := d.sweep(t.Context()); err != nil || len(s.left) != 0 {
+			t.Errorf("%v; %d are left", err, len(s.left))
+		}
+		if err := d.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/modelserveai/modelserve/pipelines/decide"
 	"github.com/modelserveai/modelserve/pipelines/execution"
 	"github.com/modelserveai/modelserve/pipelines/record"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 const (
@@ -147,9 +148,7 @@ func (d *Dispatcher) row(ctx context.Context, row execution.Branch, until time.T
 			return s.Version.Machine.Expired(s.Execution, s.Branches, b, s.Evaluator(ctx, nil), s.Now)
 		})
 	case execution.End:
-		err = d.decide(ctx, row.BranchID, func(_ context.Context, s *decide.State) (execution.Change, error) {
-			return s.Version.Machine.TimeOut(s.Execution, s.Branches, s.Now), nil
-		})
+		err = d.end(ctx, row.Execution, func(l *record.Loaded) execution.Change { return execution.TimeOut(l.Execution, l.Branches, l.Now) })
 	}
 	if err != nil && !errors.Is(err, record.ErrNotFound) {
 		d.trouble(ctx, "what is due of an execution could not be done; it comes again", err)
@@ -177,6 +176,13 @@ func (d *Dispatcher) decide(ctx context.Context, cause execution.BranchID, do fu
 	return d.Decider.Decide(calling, cause, func(s *decide.State) (execution.Change, error) { return do(calling, s) })
 }
 
+// end decides whether an execution ends, likewise.
+func (d *Dispatcher) end(ctx context.Context, id string, do func(*record.Loaded) execution.Change) error {
+	calling, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	return d.Decider.End(calling, id, func(l *record.Loaded) (execution.Change, error) { return do(l), nil })
+}
+
 // admit begins executions that may, as many as there is room for, and reports whether
 // there may be more.
 func (d *Dispatcher) admit(ctx context.Context) (bool, error) {
@@ -195,7 +201,9 @@ func (d *Dispatcher) admit(ctx context.Context) (bool, error) {
 	return len(rows) > 0, nil // what begins is due at once
 }
 
-// begin begins an execution, once the channels of its first segments are there.
+// begin begins an execution, once its version can be read and the channels of its first
+// segments are there. One that waits for that for too long ends as failed, so that what
+// was accepted has an end, and its place is another's.
 func (d *Dispatcher) begin(ctx context.Context, row execution.Branch, until time.Time) error {
 	var waits error
 	err := d.decide(ctx, row.BranchID, func(ctx context.Context, s *decide.State) (execution.Change, error) {
@@ -204,8 +212,24 @@ func (d *Dispatcher) begin(ctx context.Context, row execution.Branch, until time
 		}
 		return s.Version.Machine.Begin(s.Execution, s.Branches, s.Evaluator(ctx, nil), s.Now)
 	})
-	if err == nil && waits != nil {
-		d.postpone(row, until)
+	away := errors.Is(err, record.ErrUnavailable) || errors.Is(err, record.ErrConflict) || ctx.Err() != nil
+	switch {
+	case err == nil && waits == nil, errors.Is(err, record.ErrNotFound):
+		d.waits.over(row.Execution)
+		return err
+	case away || !d.waits.tooLong(row.Execution, time.Now()):
+		if err == nil {
+			d.postpone(row, until)
+		}
+		return err
+	}
+	d.Logger.ErrorContext(ctx, "an execution could not begin and ends as failed", "execution", row.Execution, "error", errors.Join(err, waits))
+	p := execution.Of(problem.New(problem.Unavailable, "the pipeline's version could not be begun for %s: its channels are not there, or its definition cannot be read. Register the pipeline again, and replay this execution", d.cfg.Unready))
+	err = d.end(ctx, row.Execution, func(l *record.Loaded) execution.Change {
+		return execution.Fail(l.Execution, l.Branches, p, l.Now)
+	})
+	if err == nil {
+		d.waits.over(row.Execution)
 	}
 	return err
 }

@@ -272,28 +272,6 @@ func (m *Machine) Seen(x *Execution, branches []Branch, s Seen, now time.Time) C
 	return t.c
 }
 
-// Cancel ends an execution that has not ended, at once: nothing of it starts any
-// more, and what still comes of it is late.
-func (m *Machine) Cancel(x *Execution, branches []Branch, now time.Time) Change {
-	if x.Status.Ended() {
-		return Change{}
-	}
-	t := m.transition(x, branches, nil, now)
-	t.finish(Cancelled, ExecutionCancelled, nil)
-	return t.c
-}
-
-// TimeOut ends an execution whose deadline has come as failed.
-func (m *Machine) TimeOut(x *Execution, branches []Branch, now time.Time) Change {
-	if x.Status != Running || x.Deadline.After(now) {
-		return Change{}
-	}
-	t := m.transition(x, branches, nil, now)
-	p := Of(problem.New(problem.DeadlineExceeded, "the pipeline's timeout of %s passed before the execution ended", m.plan.Definition.Timeout))
-	t.finish(Failed, ExecutionFailed, &p)
-	return t.c
-}
-
 func damaged() Problem {
 	return Of(problem.New(problem.EventDamaged, "an event came without what the steps before it answered"))
 }

@@ -181,14 +181,14 @@ func (r *rig) seen(epoch int, step string) *rig {
 func (r *rig) cancel() *rig {
 	r.t.Helper()
 	return r.do(func(x *execution.Execution, b []execution.Branch) (execution.Change, error) {
-		return r.m.Cancel(x, b, r.clock()), nil
+		return execution.Cancel(x, b, r.clock()), nil
 	})
 }
 
 func (r *rig) timeOut() *rig {
 	r.t.Helper()
 	return r.do(func(x *execution.Execution, b []execution.Branch) (execution.Change, error) {
-		return r.m.TimeOut(x, b, r.clock()), nil
+		return execution.TimeOut(x, b, r.clock()), nil
 	})
 }
 

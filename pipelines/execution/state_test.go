@@ -123,6 +123,6 @@ func FuzzDecodeState(f *testing.F) {
 		x.ID, x.Status, x.Deadline = "x", execution.Running, epoch.Add(time.Hour)
 		b := execution.Branch{BranchID: execution.BranchID{Execution: "x"}, Epoch: 1, What: execution.Lease}
 		_, _ = r.m.Answered(&x, []execution.Branch{b}, answer(0, 0, 1, "a"), &r.e, epoch)
-		r.m.Cancel(&x, nil, epoch)
+		execution.Cancel(&x, nil, epoch)
 	})
 }

@@ -80,7 +80,7 @@ func (p *worker) due(b execution.Branch) {
 		})
 	case execution.End:
 		p.decide(b.Execution, nil, 3, func(x *execution.Execution, branches []execution.Branch, _ execution.Evaluator, now time.Time) (execution.Change, error) {
-			return m.TimeOut(x, branches, now), nil
+			return execution.TimeOut(x, branches, now), nil
 		})
 	}
 }

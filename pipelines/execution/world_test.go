@@ -379,7 +379,7 @@ func (w *world) cancel(id string) {
 		return
 	}
 	p.decide(id, nil, 20, func(x *execution.Execution, branches []execution.Branch, _ execution.Evaluator, now time.Time) (execution.Change, error) {
-		return w.machine.Cancel(x, branches, now), nil
+		return execution.Cancel(x, branches, now), nil
 	})
 }
 

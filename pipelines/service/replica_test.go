@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -20,6 +22,7 @@ import (
 	"github.com/modelserveai/modelserve/pipelines/execution"
 	"github.com/modelserveai/modelserve/pipelines/record"
 	"github.com/modelserveai/modelserve/pipelines/service"
+	"github.com/modelserveai/modelserve/problem"
 )
 
 // TestReplicasShareTheWork holds that two services over one store run each step once.
@@ -147,6 +150,86 @@ func TestExecutionsWaitForTheirChannels(t *testing.T) {
 	x := p.ended("x1")
 	if got := p.output(x); got != chainOutput || x.Steps[0].Breaks != 0 || channels.asked.Load() < 3 {
 		t.Errorf("output %s, %+v, asked %d times", got, x.Steps[0], channels.asked.Load())
+	}
+}
+
+// never is channels of which there are none.
+type never struct{}
+
+func (never) First(context.Context, string, string, int, int, int) (url, host string, err error) {
+	return "", "", errors.New("the objects are not ready")
+}
+
+// TestWhatNeverGetsReadyHasAnEnd holds that an execution whose channels never come fails,
+// with the reason, and leaves its place.
+func TestWhatNeverGetsReadyHasAnEnd(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.stop()
+	p.channels = never{}
+	cfg := serviceConfig()
+	cfg.Dispatch.Unready = time.Second
+	p.run(cfg)
+	p.begin(p.register("chain", chain), "x1", `{"a": 1}`)
+	x := p.ended("x1")
+	if x.Status != execution.Failed || x.Error.Code != string(problem.Unavailable) || !strings.Contains(x.Error.Detail, "could not be begun for 1s") {
+		t.Errorf("%s: %+v", x.Status, x.Error)
+	}
+	if left, err := p.store.Backlog(t.Context()); err != nil || left.Queued+left.Running != 0 {
+		t.Errorf("%+v, %v", left, err)
+	}
+}
+
+// unreadable is a store of versions that cannot be read any more.
+type unreadable struct{ record.Store }
+
+func (u unreadable) Version(ctx context.Context, id record.VersionID) (*record.Version, error) {
+	v, err := u.Store.Version(ctx, id)
+	if err == nil {
+		v.Canonical = []byte(`{"kind": "Pipelin`)
+	}
+	return v, err
+}
+
+// TestAnExecutionOfAVersionThatCannotBeReadHasAnEnd holds that one can be cancelled, ends by
+// its deadline where it runs, and fails where it cannot begin.
+func TestAnExecutionOfAVersionThatCannotBeReadHasAnEnd(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	chained(p)
+	running, release := make(chan struct{}), make(chan struct{})
+	p.function("two", func(context.Context, json.RawMessage) (any, error) {
+		running <- struct{}{}
+		<-release
+		return nil, errors.New("too late")
+	})
+	t.Cleanup(func() { close(release) })
+	v := p.register("chain", chain+"  timeout: 3s\n")
+	for _, id := range []string{"cancelled", "late"} {
+		p.begin(v, id, `{"a": 1}`)
+		<-running
+	}
+	good := p.store
+	p.stop()
+	p.store = unreadable{good}
+	cfg := serviceConfig()
+	cfg.Dispatch.Unready = time.Second
+	p.run(cfg)
+	if err := p.now().Decider().Cancel(t.Context(), tenant, "cancelled"); err != nil {
+		t.Error(err)
+	}
+	x := &execution.Execution{ID: "queued", Tenant: tenant, Pipeline: v.ID.Name, Version: v.ID.Number, Digest: v.Digest}
+	if _, err := p.store.Accept(t.Context(), &record.Acceptance{Execution: x, Change: v.Machine.Accept(x, time.Now()), Owner: v.ID.Owner}); err != nil {
+		t.Fatal(err)
+	}
+	p.now().Accepted("queued")
+	for id, want := range map[string]problem.Code{"late": problem.DeadlineExceeded, "queued": problem.Unavailable} {
+		if x := p.ended(id); x.Status != execution.Failed || x.Error.Code != string(want) {
+			t.Errorf("%s is %s: %+v", id, x.Status, x.Error)
+		}
+	}
+	if x := p.ended("cancelled"); x.Status != execution.Cancelled {
+		t.Errorf("%+v", x)
 	}
 }
 

@@ -4,6 +4,7 @@ package valuestest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -19,6 +20,7 @@ type Objects struct {
 	mu      sync.Mutex
 	objects map[string]object
 	fault   error
+	keep    string
 }
 
 type object struct {
@@ -34,6 +36,13 @@ func (o *Objects) Fail(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.fault = err
+}
+
+// Keep has objects whose keys begin with a prefix not deleted, with an error.
+func (o *Objects) Keep(prefix string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.keep = prefix
 }
 
 // Keys are the keys of all objects, sorted.
@@ -71,6 +80,9 @@ func (o *Objects) Open(_ context.Context, key string) (io.ReadCloser, int64, err
 func (o *Objects) Delete(_ context.Context, prefix string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.keep != "" && strings.HasPrefix(prefix, o.keep) {
+		return errors.New("access denied")
+	}
 	if o.fault == nil {
 		maps.DeleteFunc(o.objects, func(key string, _ object) bool { return strings.HasPrefix(key, prefix) })
 	}
