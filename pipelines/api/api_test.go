@@ -341,6 +341,38 @@ func TestIdempotencyKeys(t *testing.T) {
 	}
 }
 
+// TestAKnownKeyIsAnsweredWhateverCameAfter holds that a start which is repeated gets its
+// execution where another one would be refused.
+func TestAKnownKeyIsAnsweredWhateverCameAfter(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(c *api.Config) { c.MaxQueued = 2 })
+	s.register("a")
+	const path = "/v1/pipelines/a/executions"
+	key := []string{"Content-Type", "application/json", "Idempotency-Key", "k"}
+	first := s.start(path, "{}", key...)
+	call := s.later(order(t, "http://iris.default.svc", "/v2/models/iris/infer", true), "{}", "Idempotency-Key", "k")
+	again := func(when string) {
+		t.Helper()
+		if got := s.do("POST", path, "{}", key...); got.status != http.StatusAccepted || read[contract.Execution](t, got).ID != first.ID {
+			t.Errorf("%s: %d %s", when, got.status, got.body)
+		}
+		if got := s.do("POST", path, "[]", key...); got.code() != problem.KeyReused {
+			t.Errorf("%s, another body: %d %s", when, got.status, got.body)
+		}
+		if got := s.later(order(t, "http://iris.default.svc", "/v2/models/iris/infer", true), "{}", "Idempotency-Key", "k"); got.ID != call.ID {
+			t.Errorf("%s: another call", when)
+		}
+	}
+	if got := s.do("POST", path, "{}", "Content-Type", "application/json"); got.code() != problem.Overloaded {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	again("the queue is full")
+	if got := s.do("POST", "/v1/pipelines/a/versions/1/deprecate", ""); got.status != http.StatusOK {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	again("the version is deprecated")
+}
+
 // TestTheStoreIsAway holds that nothing is half accepted, and that the caller may come
 // again.
 func TestTheStoreIsAway(t *testing.T) {

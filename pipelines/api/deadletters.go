@@ -122,20 +122,21 @@ func (a *API) replayDeadLetter(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err //nolint:wrapcheck // serve does
 	}
-	accepted, err := a.replayLetter(c, d, from, version)
+	accepted, err := a.replayLetter(c, d, again{from: from, version: version})
 	if err != nil {
 		return err
 	}
 	return a.begun(w, c, accepted.Loaded, 0)
 }
 
-// replayLetter replays a letter from a step on; "" is the one that failed.
-func (a *API) replayLetter(c *call, d *record.DeadLetter, from string, version int) (*record.Accepted, error) {
+// replayLetter replays a letter, from the step that failed where how names none.
+func (a *API) replayLetter(c *call, d *record.DeadLetter, how again) (*record.Accepted, error) {
 	of, err := a.deps.Store.Get(c.Context(), c.tenant, d.Execution)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // serve does
 	}
-	return a.replayed(c, of, again{from: cmp.Or(from, d.Step), version: version, letter: d.ID})
+	how.from, how.letter = cmp.Or(how.from, d.Step), d.ID
+	return a.replayed(c, of, how)
 }
 
 // replayDeadLetters is POST /v1/dead-letters/replay: those that were not replayed yet. Of
@@ -170,10 +171,15 @@ func (a *API) replayDeadLetters(w http.ResponseWriter, c *call) error {
 		return err
 	}
 	out := contract.Replays{Replays: []contract.Replay{}, More: !next.IsZero(), NextCursor: next.String()}
-	for _, d := range meant {
+	for i, d := range meant {
 		one, err := a.replayOnce(c, d, version)
-		if err != nil {
+		if err != nil && len(out.Replays) == 0 {
 			return err
+		}
+		if err != nil { // what was replayed before is reported, and where to go on
+			out.Replays = append(out.Replays, contract.Replay{DeadLetter: d.ID, Error: contract.FailureOf(err)})
+			out.More, out.NextCursor = true, record.Cursor{At: meant[i-1].At, ID: meant[i-1].ID}.String()
+			break
 		}
 		if one != nil {
 			out.Replays = append(out.Replays, *one)
@@ -182,8 +188,9 @@ func (a *API) replayDeadLetters(w http.ResponseWriter, c *call) error {
 	return writeJSON(w, http.StatusOK, out)
 }
 
-// replayOnce replays a letter, unless another of its execution was; then it is nil. An
-// error ends all of them: it is not the letter's own.
+// replayOnce replays a letter, unless another of its execution was; then it is nil. Two
+// requests that find the same letter at the same time get the same execution. An error
+// ends all of them: it is not the letter's own.
 func (a *API) replayOnce(c *call, d *record.DeadLetter, version int) (*contract.Replay, error) {
 	all, err := a.deps.Store.DeadLetters(c.Context(), record.DeadQuery{Tenant: c.tenant, Execution: d.Execution, Limit: record.MaxPage})
 	if err != nil {
@@ -195,7 +202,7 @@ func (a *API) replayOnce(c *call, d *record.DeadLetter, version int) (*contract.
 		}
 	}
 	one := &contract.Replay{DeadLetter: d.ID}
-	accepted, err := a.replayLetter(c, d, "", version)
+	accepted, err := a.replayLetter(c, d, again{version: version, once: true})
 	if err = registry.Problem(err); err != nil {
 		if slices.Contains([]problem.Code{problem.Unavailable, problem.Internal, problem.Overloaded, problem.Cancelled, problem.DeadlineExceeded}, problem.CodeOf(err)) {
 			return nil, err

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,9 +47,14 @@ type broken struct {
 	record.Store
 
 	away bool
+	meet *sync.WaitGroup // that those who are about to accept a replay wait for, once each
 }
 
 func (b *broken) Accept(ctx context.Context, a *record.Acceptance) (*record.Accepted, error) {
+	if b.meet != nil && a.Replays != "" {
+		b.meet.Done()
+		b.meet.Wait()
+	}
 	if b.away {
 		return nil, fmt.Errorf("accept: %w", record.ErrUnavailable)
 	}

@@ -26,6 +26,25 @@ func (a *API) later(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
+	media := c.Header.Get("Content-Type")
+	if media == "" || len(media) > maxMedia {
+		media = "application/octet-stream"
+	}
+	body, err := c.readBody(ctx, a.cfg.MaxBody)
+	if err != nil {
+		return err
+	}
+	var idempotency *record.Key
+	if key != "" {
+		in := input{media: order.Method + " " + order.Host + order.Path + " " + media, body: body}
+		idempotency = &record.Key{Text: key, Body: in.hash()}
+		switch known, err := a.known(ctx, c.tenant, "", idempotency); {
+		case err != nil:
+			return err
+		case known != nil:
+			return a.acceptedCall(w, c, known)
+		}
+	}
 	v, err := a.deps.Decider.Version(ctx, record.VersionID{})
 	if err != nil {
 		return err //nolint:wrapcheck // it says what
@@ -33,16 +52,8 @@ func (a *API) later(w http.ResponseWriter, c *call) error {
 	if err := a.admits(ctx, c.tenant); err != nil {
 		return err
 	}
-	body, err := c.readBody(ctx, a.cfg.MaxBody)
-	if err != nil {
-		return err
-	}
 	x := newExecution(c, v, now)
 	request := &calls.Request{Order: *order, Header: calls.KeptOfRequest(c.Header)}
-	media := c.Header.Get("Content-Type")
-	if media == "" || len(media) > maxMedia {
-		media = "application/octet-stream"
-	}
 	if request.Body, err = a.deps.Values.Store(ctx, c.tenant, x.ID, "request", media, body); err != nil {
 		return err //nolint:wrapcheck // a problem
 	}
@@ -51,17 +62,19 @@ func (a *API) later(w http.ResponseWriter, c *call) error {
 	}
 	acceptance := accepting(v, x)
 	acceptance.Change = v.Machine.Accept(x, now)
-	if key != "" {
-		in := input{media: order.Method + " " + order.Host + order.Path + " " + media, body: body}
-		acceptance.Key = &record.Key{Text: key, Body: in.hash()}
-	}
+	acceptance.Key = idempotency
 	accepted, err := a.accept(ctx, acceptance)
 	if err != nil {
 		return err
 	}
+	return a.acceptedCall(w, c, accepted.Loaded)
+}
+
+// acceptedCall answers with the execution of a call.
+func (a *API) acceptedCall(w http.ResponseWriter, c *call, l *record.Loaded) error {
 	w.Header().Set(contract.PreferenceAppliedHeader, "respond-async")
-	w.Header().Set("Location", contract.PathOf(contract.ExecutionPath, accepted.Execution.ID))
-	return writeJSON(w, http.StatusAccepted, a.whole(c, accepted.Loaded))
+	w.Header().Set("Location", contract.PathOf(contract.ExecutionPath, l.Execution.ID))
+	return writeJSON(w, http.StatusAccepted, a.whole(c, l))
 }
 
 // callShown is what callers see of a call's request and answer.

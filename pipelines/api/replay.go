@@ -20,6 +20,7 @@ type again struct {
 	from    string // a step; "" is the beginning
 	version int    // 0 is that of the execution
 	letter  string // the dead letter that it is for; "" is none
+	once    bool   // an execution that was replayed with this already is not again
 }
 
 // replay is POST /v1/executions/{id}/replay.
@@ -69,6 +70,9 @@ func (a *API) replayed(c *call, of *record.Loaded, how again) (*record.Accepted,
 	}
 	acceptance := accepting(v, x)
 	acceptance.Replays = how.letter
+	if how.once {
+		acceptance.Key = &record.Key{Text: "\x00 replay of " + old.ID} // no caller's key has a NUL
+	}
 	if acceptance.Change, err = v.Machine.Replay(x, old, outputs, how.from, now); err != nil {
 		return nil, err //nolint:wrapcheck // a problem
 	}

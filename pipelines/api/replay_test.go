@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/eventing/envelope"
+	"github.com/modelserveai/modelserve/pipelines/api"
 	"github.com/modelserveai/modelserve/pipelines/contract"
 	"github.com/modelserveai/modelserve/pipelines/registry"
 	"github.com/modelserveai/modelserve/problem"
@@ -166,6 +168,59 @@ func TestManyDeadLettersAreReplayedOnce(t *testing.T) {
 	}
 	if got := s.do("POST", "/v1/dead-letters/replay?version=7", ""); got.status != http.StatusOK || !strings.Contains(got.body, `"code":"not_found"`) {
 		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+// TestTwoWhoReplayManyReplayOnce holds that a letter which two requests find at the same
+// time is replayed once, and that both report the execution.
+func TestTwoWhoReplayManyReplayOnce(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	s.register("a")
+	x := s.start("/v1/pipelines/a/executions", "{}")
+	s.begin(x.ID)
+	s.fail(x.ID)
+	s.store.meet = &sync.WaitGroup{}
+	s.store.meet.Add(2)
+	var got [2]*answer
+	var both sync.WaitGroup
+	for i := range got {
+		both.Go(func() { got[i] = s.do("POST", "/v1/dead-letters/replay", "") })
+	}
+	both.Wait()
+	one, two := read[contract.Replays](t, got[0]), read[contract.Replays](t, got[1])
+	if len(one.Replays) != 1 || one.Replays[0].Execution == "" || cmp.Diff(one, two) != "" {
+		t.Errorf("%+v, %+v", one, two)
+	}
+	if all := read[contract.Executions](t, s.do("GET", "/v1/executions", "")); len(all.Executions) != 2 {
+		t.Errorf("%d executions, want it and its replay", len(all.Executions))
+	}
+}
+
+// TestAReplayOfManyReportsWhatItDid holds that a replay of many which comes to its end
+// early says what was replayed, why the next was not, and where to go on.
+func TestAReplayOfManyReportsWhatItDid(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(c *api.Config) { c.MaxQueued = 2 })
+	s.register("a")
+	for range 4 {
+		x := s.start("/v1/pipelines/a/executions", "{}")
+		s.begin(x.ID)
+		s.fail(x.ID)
+	}
+	first := read[contract.Replays](t, s.do("POST", "/v1/dead-letters/replay", ""))
+	if len(first.Replays) != 3 || first.Replays[1].Execution == "" || first.Replays[2].Error == nil || first.Replays[2].Error.Code != problem.Overloaded || !first.More {
+		t.Fatalf("%+v", first)
+	}
+	if got := s.do("POST", "/v1/dead-letters/replay?cursor="+first.NextCursor, ""); got.code() != problem.Overloaded { // nothing was done
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	for _, one := range first.Replays[:2] {
+		s.do("POST", "/v1/executions/"+one.Execution+"/cancel", "")
+	}
+	rest := read[contract.Replays](t, s.do("POST", "/v1/dead-letters/replay?cursor="+first.NextCursor, ""))
+	if len(rest.Replays) != 2 || rest.Replays[0].DeadLetter != first.Replays[2].DeadLetter || rest.Replays[1].Execution == "" || rest.More {
+		t.Errorf("%+v", rest)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -98,6 +99,20 @@ func (a *API) start(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
+	var in *input
+	var key *record.Key
+	if of.key != "" {
+		if in, err = a.readInput(ctx, c); err != nil {
+			return err
+		}
+		key = &record.Key{Text: of.key, Body: in.hash()}
+		switch known, err := a.known(ctx, c.tenant, c.PathValue("name"), key); {
+		case err != nil:
+			return err
+		case known != nil:
+			return a.begun(w, c, known, of.wait)
+		}
+	}
 	v, err := a.deps.Store.Resolve(ctx, c.tenant, c.PathValue("name"), number)
 	if err != nil {
 		return registry.Problem(err)
@@ -112,9 +127,10 @@ func (a *API) start(w http.ResponseWriter, c *call) error {
 	if err := a.admits(ctx, c.tenant); err != nil {
 		return err
 	}
-	in, err := a.readInput(ctx, c)
-	if err != nil {
-		return err
+	if in == nil {
+		if in, err = a.readInput(ctx, c); err != nil {
+			return err
+		}
 	}
 	d := compiled.Definition
 	x := newExecution(c, compiled, now)
@@ -133,14 +149,22 @@ func (a *API) start(w http.ResponseWriter, c *call) error {
 	}
 	acceptance := accepting(compiled, x)
 	acceptance.Change = compiled.Machine.Accept(x, now)
-	if of.key != "" {
-		acceptance.Key = &record.Key{Text: of.key, Body: in.hash()}
-	}
+	acceptance.Key = key
 	accepted, err := a.accept(ctx, acceptance)
 	if err != nil {
 		return err
 	}
 	return a.begun(w, c, accepted.Loaded, of.wait)
+}
+
+// known is the execution that was started with a key already, whatever has become of its
+// pipeline since; nil is none.
+func (a *API) known(ctx context.Context, tenant, pipeline string, key *record.Key) (*record.Loaded, error) {
+	known, err := a.deps.Store.Started(ctx, tenant, pipeline, key)
+	if errors.Is(err, record.ErrNotFound) {
+		return nil, nil //nolint:nilnil // as it says
+	}
+	return known, registry.Problem(err)
 }
 
 // newExecution is the row of a call's execution, but for what it begins with.

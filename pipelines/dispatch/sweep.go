@@ -48,7 +48,7 @@ func (d *Dispatcher) sweep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		rand.Shuffle(len(ended), func(i, j int) { ended[i], ended[j] = ended[j], ended[i] }) // those that cannot be erased do not stay first
+		rand.Shuffle(len(ended), func(i, j int) { ended[i], ended[j] = ended[j], ended[i] }) //nolint:gosec // no secret: so those that cannot be erased do not stay first
 		ids := make([]string, 0, len(ended))
 		for _, e := range ended {
 			if err := d.Values.Erase(ctx, e.Tenant, e.ID); err != nil {

@@ -84,18 +84,32 @@ func plainParams(p *db.AcceptParams) db.AcceptPlainParams {
 
 // existing is the execution that an idempotency key is of already.
 func (s *Store) existing(ctx context.Context, what string, params *db.AcceptParams) (*record.Accepted, error) {
-	known, err := db.New(s.durable).KeyOf(ctx, db.KeyOfParams{Tenant: params.Tenant, Pipeline: params.Pipeline, Key: params.Key})
-	if err == nil && known.Body != params.Body {
-		err = record.ErrOtherBody
-	}
-	if err != nil {
-		return nil, s.failed(ctx, what, err)
-	}
-	l, err := s.load(ctx, known.Execution)
+	l, err := s.started(ctx, s.durable, db.KeyOfParams{Tenant: params.Tenant, Pipeline: params.Pipeline, Key: params.Key}, params.Body)
 	if err != nil {
 		return nil, s.failed(ctx, what, err)
 	}
 	return &record.Accepted{Loaded: l, Existing: true}, nil
+}
+
+func (s *Store) started(ctx context.Context, on db.DBTX, key db.KeyOfParams, body string) (*record.Loaded, error) {
+	known, err := db.New(on).KeyOf(ctx, key)
+	switch {
+	case err != nil:
+		return nil, err //nolint:wrapcheck // its callers do
+	case known.Body != body:
+		return nil, record.ErrOtherBody
+	}
+	return s.load(ctx, known.Execution)
+}
+
+// Started implements record.Executions.
+func (s *Store) Started(ctx context.Context, tenant, pipeline string, k *record.Key) (*record.Loaded, error) {
+	if !postgresql.Storable(tenant) || !postgresql.Storable(pipeline) {
+		return nil, record.ErrNotFound
+	}
+	key, body := stored.Key(k)
+	l, err := s.started(ctx, s.reading, db.KeyOfParams{Tenant: tenant, Pipeline: pipeline, Key: key}, body)
+	return l, s.failed(ctx, "look an idempotency key up", err)
 }
 
 // Load implements record.Executions.

@@ -59,6 +59,10 @@ type Executions interface {
 	// of the tenant.
 	Accept(ctx context.Context, a *Acceptance) (*Accepted, error)
 
+	// Started returns the execution that an idempotency key of a tenant's pipeline is of,
+	// ErrNotFound where it is of none (any more), or ErrOtherBody.
+	Started(ctx context.Context, tenant, pipeline string, key *Key) (*Loaded, error)
+
 	// Load returns an execution of any tenant with what is due of it, or ErrNotFound.
 	// Outputs of steps are not in it: Values has them.
 	Load(ctx context.Context, id string) (*Loaded, error)

@@ -46,19 +46,38 @@ func (s *Store) Accept(ctx context.Context, a *record.Acceptance) (*record.Accep
 
 // keyed takes the idempotency key, or returns the execution that it is of already.
 func keyed(ctx context.Context, q *db.Queries, a *record.Acceptance, row *stored.Execution, now int64) (*record.Loaded, error) {
+	existing, err := started(ctx, q, row.Tenant, row.Pipeline, a.Key, now)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return existing, err
+	}
 	key, body := stored.Key(a.Key)
-	known, err := q.KeyOf(ctx, db.KeyOfParams{Tenant: row.Tenant, Pipeline: row.Pipeline, Key: key})
+	return nil, q.PutKey(ctx, db.PutKeyParams{ //nolint:wrapcheck // its caller does
+		Tenant: row.Tenant, Pipeline: row.Pipeline, Key: key, Body: body, Execution: row.ID, ExpiresAt: now + record.KeyLifetime.Milliseconds(),
+	})
+}
+
+// started is the execution that a key is of, or sql.ErrNoRows.
+func started(ctx context.Context, q *db.Queries, tenant, pipeline string, k *record.Key, now int64) (*record.Loaded, error) {
+	key, body := stored.Key(k)
+	known, err := q.KeyOf(ctx, db.KeyOfParams{Tenant: tenant, Pipeline: pipeline, Key: key})
 	switch {
-	case errors.Is(err, sql.ErrNoRows), err == nil && known.ExpiresAt <= now:
-		return nil, q.PutKey(ctx, db.PutKeyParams{ //nolint:wrapcheck // its caller does
-			Tenant: row.Tenant, Pipeline: row.Pipeline, Key: key, Body: body, Execution: row.ID, ExpiresAt: now + record.KeyLifetime.Milliseconds(),
-		})
 	case err != nil:
-		return nil, err //nolint:wrapcheck // its caller does
+		return nil, err //nolint:wrapcheck // its callers do
+	case known.ExpiresAt <= now:
+		return nil, sql.ErrNoRows
 	case known.Body != body:
 		return nil, record.ErrOtherBody
 	}
 	return load(ctx, q, known.Execution, now)
+}
+
+// Started implements record.Executions.
+func (s *Store) Started(ctx context.Context, tenant, pipeline string, key *record.Key) (l *record.Loaded, err error) {
+	err = s.read(ctx, "look an idempotency key up", func(ctx context.Context, q *db.Queries) (err error) {
+		l, err = started(ctx, q, tenant, pipeline, key, s.now())
+		return err
+	})
+	return l, err
 }
 
 func accept(ctx context.Context, q *db.Queries, a *record.Acceptance, row *stored.Execution, rows *stored.Change) error {

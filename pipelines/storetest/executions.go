@@ -93,6 +93,18 @@ func idempotent(t *testing.T, b *bench) {
 			t.Errorf("another tenant or pipeline: %+v, %v", got, err)
 		}
 	}
+	started := func(tenant, pipeline, text string, body byte) (*record.Loaded, error) {
+		return b.Started(t.Context(), tenant, pipeline, &record.Key{Text: text, Body: [32]byte{body}})
+	}
+	if l, err := started("acme", "read", key, 1); err != nil || l.Execution.ID != "x1" || len(l.Branches) != 1 {
+		t.Errorf("looked up: %+v, %v", l, err)
+	}
+	_, err = started("acme", "read", key, 2)
+	is(t, "another body, looked up", err, record.ErrOtherBody)
+	for _, of := range [][3]string{{"acme", "read", "k"}, {"nobody", "read", key}, {"acme", "none", key}} {
+		_, err := started(of[0], of[1], of[2], 1)
+		is(t, "no such key", err, record.ErrNotFound)
+	}
 	b.end(t, first, execution.Failed)
 	got, err = try("acme", "x7", "read", 1)
 	if err != nil || !got.Existing || got.Execution.Status != execution.Failed {
@@ -103,6 +115,8 @@ func idempotent(t *testing.T, b *bench) {
 func keyEnds(t *testing.T, b *bench) {
 	b.accept(t, "acme", "x1", keyed("k", 1))
 	b.db.Do(t, "UPDATE idempotency SET expires_at = 1")
+	_, err := b.Started(t.Context(), "acme", "read", &record.Key{Text: "k", Body: [32]byte{1}})
+	is(t, "a key that counts no longer", err, record.ErrNotFound)
 	b.accept(t, "acme", "x2", keyed("k", 2))
 	b.load(t, "x2")
 	b.accept(t, "acme", "x3", keyed("other", 1))

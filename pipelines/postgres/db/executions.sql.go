@@ -455,7 +455,9 @@ func (q *Queries) GetExecution(ctx context.Context, id string) (GetExecutionRow,
 }
 
 const keyOf = `-- name: KeyOf :one
-SELECT body, execution FROM idempotency WHERE tenant = $1 AND pipeline = $2 AND key = $3
+SELECT body, execution FROM idempotency
+WHERE tenant = $1 AND pipeline = $2 AND key = $3
+  AND expires_at > CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT)
 `
 
 type KeyOfParams struct {

@@ -81,7 +81,9 @@ WITH accepted AS (
 SELECT accepted.created_at, accepted.run_at FROM accepted;
 
 -- name: KeyOf :one
-SELECT body, execution FROM idempotency WHERE tenant = sqlc.arg(tenant) AND pipeline = sqlc.arg(pipeline) AND key = sqlc.arg(key);
+SELECT body, execution FROM idempotency
+WHERE tenant = sqlc.arg(tenant) AND pipeline = sqlc.arg(pipeline) AND key = sqlc.arg(key)
+  AND expires_at > CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT);
 
 -- name: GetExecution :one
 SELECT sqlc.embed(executions), CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT) AS now FROM executions WHERE id = sqlc.arg(id);
