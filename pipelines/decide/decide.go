@@ -181,7 +181,10 @@ func (d *Decider) Load(ctx context.Context, id string) (*State, error) {
 func (d *Decider) state(ctx context.Context, loaded *record.Loaded) (*State, error) {
 	x := loaded.Execution
 	version, err := d.Version(ctx, record.VersionID{Owner: loaded.Owner, Name: x.Pipeline, Number: x.Version})
-	if err != nil {
+	switch {
+	case errors.Is(err, record.ErrNotFound): // which would be of the execution
+		return nil, fmt.Errorf("its version: %v", err) //nolint:errorlint // above
+	case err != nil:
 		return nil, err
 	}
 	return &State{Loaded: loaded, Version: version, decider: d}, nil

@@ -74,7 +74,7 @@ type Config struct {
 	Running   int           // executions that run at once for one tenant, in all replicas; twice PerTenant
 	Poll      time.Duration // between two looks at what is due, where nothing is noticed; 1 s
 	Hold      time.Duration // for which rows are taken; 30 s
-	Unready   time.Duration // for which an execution waits for its channels before it fails; 1 h
+	Unready   time.Duration // for which an execution is tried that cannot begin, before it fails; 1 h
 	Sweep     time.Duration // between two removals of what is over; 1 min
 	// Orphans is between two removals of stored values that are of no execution; 6 h.
 	Orphans time.Duration
@@ -130,7 +130,6 @@ type Dispatcher struct {
 	metrics *metrics
 	wakes   chan struct{}
 	tenants tenants
-	waits   *waits
 
 	work     sync.WaitGroup
 	deciding chan struct{} // a token for each decision beside those of posts
@@ -167,7 +166,7 @@ func New(cfg Config, deps Deps) (*Dispatcher, error) {
 	}
 	d := &Dispatcher{
 		Deps: deps, cfg: cfg, metrics: m, wakes: make(chan struct{}, 1), sent: map[execution.BranchID]*sending{}, noticed: map[string]bool{},
-		deciding: make(chan struct{}, deciding), tenants: tenants{known: map[string]string{}}, waits: newWaits(cfg.Unready),
+		deciding: make(chan struct{}, deciding), tenants: tenants{known: map[string]string{}},
 		client: &http.Client{
 			Transport: &http.Transport{
 				DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
@@ -206,7 +205,8 @@ func (d *Dispatcher) Start(ctx context.Context) error {
 }
 
 // Stop begins nothing new, and waits for what is on its way until ctx ends; then it cuts
-// that off. When it returns, nothing runs any more. Stopping twice is safe.
+// that off, and gives back what was taken and not begun. When it returns, nothing runs any
+// more. Stopping twice is safe.
 func (d *Dispatcher) Stop(ctx context.Context) error {
 	d.posts.close()
 	done := make(chan struct{})
@@ -222,6 +222,7 @@ func (d *Dispatcher) Stop(ctx context.Context) error {
 	d.mu.Unlock()
 	d.work.Wait()
 	<-done
+	d.giveBack(ctx)
 	d.client.CloseIdleConnections()
 	return nil
 }

@@ -30,6 +30,7 @@ type share struct {
 type waiting struct {
 	until time.Time // after which the row is somebody else's
 	run   func()
+	back  func() // takes it where it is not run
 }
 
 func newPosts(most, perTenant int, start func(run func()), freed func()) *posts {
@@ -57,8 +58,9 @@ func (p *posts) counts() (used, queued int) {
 }
 
 // offer has a tenant's run called when it may be, in a goroutine of its own, but not
-// after a time. It is false where the tenant has too much waiting.
-func (p *posts) offer(tenant string, until time.Time, run func()) bool {
+// after a time; where the end comes before, back is. It is false where the tenant has too
+// much waiting.
+func (p *posts) offer(tenant string, until time.Time, run, back func()) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -76,7 +78,7 @@ func (p *posts) offer(tenant string, until time.Time, run func()) bool {
 		if len(s.waiting) == 0 {
 			p.order = append(p.order, tenant)
 		}
-		s.waiting = append(s.waiting, waiting{until, run})
+		s.waiting = append(s.waiting, waiting{until, run, back})
 		p.queued++
 	default:
 		return false
@@ -129,13 +131,18 @@ func (p *posts) next(now time.Time) {
 	}
 }
 
-// close takes on nothing more, and forgets what waits.
+// close takes on nothing more, and gives back what waits.
 func (p *posts) close() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	var left []waiting
 	p.closed, p.order, p.queued = true, nil, 0
 	for _, s := range p.tenants {
+		left = append(left, s.waiting...)
 		s.waiting = nil
+	}
+	p.mu.Unlock()
+	for _, w := range left {
+		w.back()
 	}
 }
 

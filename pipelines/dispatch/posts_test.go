@@ -17,6 +17,7 @@ type offered struct {
 	began []string
 	ends  map[string]chan struct{}
 	freed atomic.Int64
+	back  []string // given back
 }
 
 func newOffered(most, perTenant int) *offered {
@@ -31,7 +32,7 @@ func (o *offered) put(name string, until time.Duration) bool {
 	ok := o.offer(name[:1], time.Now().Add(until), func() {
 		o.began = append(o.began, name)
 		<-end
-	})
+	}, func() { o.back = append(o.back, name) })
 	synctest.Wait()
 	return ok
 }
@@ -84,7 +85,13 @@ func TestTenantsHaveTheirShareAndTurn(t *testing.T) {
 		began()
 		o.end("a2")
 		began("a4")
+		o.put("a5", time.Hour)
+		o.put("a6", time.Hour)
+		began()
 		o.close()
+		if diff := cmp.Diff([]string{"a5", "a6"}, o.back); diff != "" {
+			t.Errorf("given back (-want +got):\n%s", diff)
+		}
 		if o.put("d1", time.Hour) || o.room() != 0 {
 			t.Error("something began after the end")
 		}

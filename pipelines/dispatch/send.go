@@ -45,8 +45,9 @@ func (d *Dispatcher) send(ctx context.Context, row execution.Branch, until time.
 		}
 		tenant = loaded.Execution.Tenant
 	}
-	if !d.posts.offer(tenant, until, func() { d.post(ctx, row, until) }) {
-		d.postpone(row, until)
+	back := func() { d.postpone(row, until) }
+	if !d.posts.offer(tenant, until, func() { d.post(ctx, row, until) }, back) {
+		back()
 	}
 	return nil
 }

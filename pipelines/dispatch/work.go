@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/modelserveai/modelserve/pipelines/decide"
@@ -18,6 +19,9 @@ const (
 	maxLater  = 4096                   // rows that wait for that
 	storeWait = time.Second            // after the database was away
 	storeTime = 30 * time.Second       // one call of the database
+	returning = 5 * time.Second        // giving back what was taken, at the end
+	patience  = 2 * time.Second        // for which an execution keeps its place while its channels are made
+	longest   = 30 * time.Second       // between two tries to begin an execution
 )
 
 // run looks at what is due until Stop.
@@ -111,21 +115,29 @@ func (d *Dispatcher) claim(ctx context.Context) (bool, error) {
 func (d *Dispatcher) take(ctx context.Context, rows []execution.Branch, until time.Time) {
 	for _, row := range rows {
 		d.metrics.taken(row)
-		d.aside(ctx, func() { d.row(ctx, row, until) })
+		d.onward(ctx, row, until)
 	}
 }
 
-// aside runs something in a goroutine of its own, as soon as there are few enough.
-func (d *Dispatcher) aside(ctx context.Context, run func()) {
+func (d *Dispatcher) onward(ctx context.Context, row execution.Branch, until time.Time) {
+	if !d.aside(ctx, func() { d.row(ctx, row, until) }) {
+		d.postpone(row, until)
+	}
+}
+
+// aside runs something in a goroutine of its own, as soon as there are few enough. It is
+// false where the process ends before.
+func (d *Dispatcher) aside(ctx context.Context, run func()) bool {
 	select {
 	case d.deciding <- struct{}{}:
 	case <-ctx.Done():
-		return
+		return false
 	}
 	d.work.Go(func() {
 		defer func() { <-d.deciding }()
 		run()
 	})
+	return true
 }
 
 // row goes on with one row. What cannot be done now is done when the row comes again.
@@ -202,8 +214,8 @@ func (d *Dispatcher) admit(ctx context.Context) (bool, error) {
 }
 
 // begin begins an execution, once its version can be read and the channels of its first
-// segments are there. One that waits for that for too long ends as failed, so that what
-// was accepted has an end, and its place is another's.
+// segments are there. One that waits for that queues again after a moment, so that its
+// place is another's, and ends as failed in the end: what was accepted has an end.
 func (d *Dispatcher) begin(ctx context.Context, row execution.Branch, until time.Time) error {
 	var waits error
 	err := d.decide(ctx, row.BranchID, func(ctx context.Context, s *decide.State) (execution.Change, error) {
@@ -212,26 +224,43 @@ func (d *Dispatcher) begin(ctx context.Context, row execution.Branch, until time
 		}
 		return s.Version.Machine.Begin(s.Execution, s.Branches, s.Evaluator(ctx, nil), s.Now)
 	})
-	away := errors.Is(err, record.ErrUnavailable) || errors.Is(err, record.ErrConflict) || ctx.Err() != nil
+	taken := d.cfg.Hold - time.Until(until) // for how long
 	switch {
-	case err == nil && waits == nil, errors.Is(err, record.ErrNotFound):
-		d.waits.over(row.Execution)
+	case err == nil && waits == nil:
+		return nil
+	case errors.Is(err, record.ErrNotFound) || errors.Is(err, record.ErrUnavailable) || errors.Is(err, record.ErrConflict) || ctx.Err() != nil:
 		return err
-	case away || !d.waits.tooLong(row.Execution, time.Now()):
-		if err == nil {
-			d.postpone(row, until)
+	case row.Attempts == 0 && taken < min(patience, d.cfg.Unready):
+		d.postpone(row, until)
+		return nil
+	case tried(row.Attempts) < d.cfg.Unready:
+		if row.Attempts == 0 {
+			d.Logger.WarnContext(ctx, "an execution cannot begin; it is tried again", "execution", row.Execution, "error", errors.Join(err, waits))
 		}
-		return err
+		after := pause(row.Attempts)
+		row.Attempts++
+		calling, cancel := context.WithTimeout(ctx, storeTime)
+		defer cancel()
+		return d.Store.Return(calling, []execution.Branch{row}, after)
 	}
 	d.Logger.ErrorContext(ctx, "an execution could not begin and ends as failed", "execution", row.Execution, "error", errors.Join(err, waits))
 	p := execution.Of(problem.New(problem.Unavailable, "the pipeline's version could not be begun for %s: its channels are not there, or its definition cannot be read. Register the pipeline again, and replay this execution", d.cfg.Unready))
-	err = d.end(ctx, row.Execution, func(l *record.Loaded) execution.Change {
+	return d.end(ctx, row.Execution, func(l *record.Loaded) execution.Change {
 		return execution.Fail(l.Execution, l.Branches, p, l.Now)
 	})
-	if err == nil {
-		d.waits.over(row.Execution)
+}
+
+// pause is until an execution is tried again that could not begin so often before.
+func pause(tries int) time.Duration { return min(time.Second<<min(tries, 10), longest) }
+
+// tried is how long that has been, at least. The row has the count, so that it goes on in
+// whatever process has it next.
+func tried(tries int) time.Duration {
+	all := patience
+	for i := range tries {
+		all += pause(i)
 	}
-	return err
+	return all
 }
 
 // ready returns why a version cannot run yet.
@@ -260,6 +289,29 @@ func (d *Dispatcher) postpone(row execution.Branch, until time.Time) {
 	}
 }
 
+// giveBack gives back what was postponed, as long as it is taken, so that whoever runs next
+// need not wait for that to end.
+func (d *Dispatcher) giveBack(ctx context.Context) {
+	d.mu.Lock()
+	all := d.later
+	d.later = nil
+	d.mu.Unlock()
+	rows := make([]execution.Branch, 0, len(all))
+	for _, l := range all {
+		if time.Until(l.until) > 0 {
+			rows = append(rows, l.row)
+		}
+	}
+	calling, cancel := context.WithTimeout(context.WithoutCancel(ctx), returning)
+	defer cancel()
+	for some := range slices.Chunk(rows, record.MaxBatch) {
+		if err := d.Store.Return(calling, some, 0); err != nil {
+			d.Logger.WarnContext(calling, "what was taken could not be given back; it comes again by itself", "rows", len(rows), "error", err)
+			return
+		}
+	}
+}
+
 // again goes on with rows that were postponed.
 func (d *Dispatcher) again(ctx context.Context) {
 	now := time.Now()
@@ -276,7 +328,7 @@ func (d *Dispatcher) again(ctx context.Context) {
 	d.later = left
 	d.mu.Unlock()
 	for _, l := range due {
-		d.aside(ctx, func() { d.row(ctx, l.row, l.until) })
+		d.onward(ctx, l.row, l.until)
 	}
 }
 

@@ -70,11 +70,23 @@ type Execution struct {
 	Events   int64     // how many events it has had: the number of the last
 	Lates    int       // how many answers of epochs that were over are noted, at most MaxLate
 
+	// Damage is of a row that could not be read whole; nil of others. Segments and Steps
+	// are not known then. No transition goes on with it, but it ends (Cancel, TimeOut,
+	// Fail).
+	Damage *Damage
+
 	// Revision is the row's. It is the store's alone: Save refuses another than the row
 	// has, and sets a new one. That is never one that the row had before, nor one of a
 	// commit that a crash of the database took back: somebody may still decide on what
 	// they loaded then, and a count would come to the same number again.
 	Revision int64
+}
+
+// Damage is why a row could not be read, and its column as it is, which is kept: a newer
+// program may have written it.
+type Damage struct {
+	Why   string
+	State string
 }
 
 // Segment is what the machine knows of one of the plan's segments.

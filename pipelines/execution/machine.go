@@ -130,6 +130,9 @@ func (m *Machine) remaining(segment, from int) time.Duration {
 // fits is an error where x is not of the machine's plan: another version's, or of a
 // program that planned otherwise. Such an execution can be cancelled, and times out.
 func (m *Machine) fits(x *Execution) error {
+	if x.Damage != nil {
+		return fmt.Errorf("execution %s cannot be read: %s", x.ID, x.Damage.Why)
+	}
 	if len(x.Segments) == len(m.plan.Segments) && len(x.Steps) == len(m.plan.Definition.Steps) {
 		return nil
 	}

@@ -42,6 +42,7 @@ func TestSimulation(t *testing.T) {
 	for _, what := range []string{
 		"succeeded", "failed", "cancelled", "skipped", "late", "break", "dead letter", "recorded before a replay",
 		"item of all", "item of any", "item of best-effort", "timed out", "given up for its attempts", "given up for its breaks",
+		"refused by a channel",
 	} {
 		n := 0
 		for _, part := range all {
@@ -61,6 +62,9 @@ func (s seen) add(w *world) {
 		s[string(r.x.Status)]++
 		s["late"] += r.x.Lates
 		s["dead letter"] += len(r.dead)
+		for _, n := range r.refused {
+			s["refused by a channel"] += n
+		}
 		for i := range r.x.Steps {
 			step := &r.x.Steps[i]
 			s["break"] += step.Breaks
@@ -132,7 +136,7 @@ func faultsOf(seed uint64) faults {
 		}
 		return most * r.Float64()
 	}
-	f.Tap = some(1)
+	f.Tap, f.Refuse = some(1), some(0.3)
 	if seed%10 == 0 {
 		return f
 	}

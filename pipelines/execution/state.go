@@ -26,6 +26,9 @@ type state struct {
 // EncodeState is the column `state` of x's row: segments, steps and counts, as
 // JSON. Outputs are rows of their own.
 func EncodeState(x *Execution) ([]byte, error) {
+	if x.Damage != nil {
+		return []byte(x.Damage.State), nil
+	}
 	text, err := json.Marshal(state{V: stateVersion, Segments: x.Segments, Steps: x.Steps, Events: x.Events, Lates: x.Lates})
 	if err != nil {
 		return nil, fmt.Errorf("encode the state of %s: %w", x.ID, err)

@@ -27,6 +27,7 @@ type row struct {
 	events   []execution.Event
 	dead     []execution.DeadLetter
 	late     []execution.Late
+	refused  map[execution.BranchID]int // events that no channel took
 }
 
 // store is a database with the rules of the real one: transactions, revisions,
@@ -98,7 +99,7 @@ func (s *store) accept(x *execution.Execution, input uint64, c execution.Change)
 	r := &row{
 		x: execution.Execution{ID: x.ID, Status: execution.Queued}, input: input,
 		branches: map[execution.BranchID]execution.Branch{}, taken: map[execution.BranchID]time.Time{},
-		values: map[string]map[int]execution.StepValue{},
+		values: map[string]map[int]execution.StepValue{}, refused: map[execution.BranchID]int{},
 	}
 	s.rows[x.ID] = r
 	s.order = append(s.order, x.ID)
@@ -277,7 +278,7 @@ func (s *store) checkBranches(r *row) error {
 		if b.Attempts >= step.Retry.Attempts || b.Breaks > execution.MaxBreaks {
 			return fmt.Errorf("%+v has more behind it than it may", b)
 		}
-		if b.Epoch > len(segment.Steps)*(10+execution.MaxBreaks) {
+		if b.Epoch-r.refused[id] > len(segment.Steps)*(10+execution.MaxBreaks) {
 			return fmt.Errorf("%+v was sent too often", b)
 		}
 		if r.x.Segments[id.Segment].Status != execution.Running {

@@ -201,6 +201,13 @@ func (p *worker) send(b execution.Branch) {
 // post gives an event to the first channel, or calls what is outside.
 func (p *worker) post(m message) {
 	if !p.w.plan.Segments[m.Segment].Outside {
+		if p.w.roll(p.w.f.Refuse) {
+			p.w.store.rows[m.id].refused[execution.BranchID{Execution: m.id, Segment: m.Segment, Item: m.Item}]++
+			p.decide(m.id, nil, 8, func(x *execution.Execution, branches []execution.Branch, _ execution.Evaluator, now time.Time) (execution.Change, error) {
+				return p.w.machine.Refused(x, branches, m.Answer, now), nil
+			})
+			return
+		}
 		p.w.deliver(func(damaged bool) { p.w.arrive(m, damaged) })
 		return
 	}

@@ -21,7 +21,7 @@ type faults struct {
 	Crash, Slow                       float64 // of a worker: it crashes, before anything it does; it takes long to decide
 	Down, Fetch, Unknown, Amnesia     float64 // of the database: it cannot be reached, nor a value; whether a commit was made is not known; it crashes
 	Clock, Void                       float64 // the database's clock steps; the platform starts again
-	Tap, Cancel, Replay               float64
+	Tap, Cancel, Replay, Refuse       float64 // Refuse: a channel takes an event not at all
 	Executions, Steps, Workers, Items int
 }
 
@@ -173,7 +173,7 @@ func (w *world) ended() bool {
 // justly holds a failure to a cause, and calm worlds to having none.
 func (w *world) justly(r *row) error {
 	x := &r.x
-	nothing := w.f == faults{Executions: w.f.Executions, Steps: w.f.Steps, Workers: w.f.Workers, Items: w.f.Items, Tap: w.f.Tap}
+	nothing := w.f == faults{Executions: w.f.Executions, Steps: w.f.Steps, Workers: w.f.Workers, Items: w.f.Items, Tap: w.f.Tap, Refuse: w.f.Refuse}
 	for i := range x.Steps {
 		if s := x.Steps[i]; nothing && (s.Attempts > 1 || s.Breaks > 0) {
 			return fmt.Errorf("nothing goes wrong, and step %s has %d attempts, %d breaks", s.Name, s.Attempts, s.Breaks)
@@ -183,7 +183,7 @@ func (w *world) justly(r *row) error {
 		return nil
 	}
 	trouble := w.f
-	trouble.Double, trouble.Unknown, trouble.Fetch, trouble.Tap, trouble.Cancel, trouble.Replay, trouble.Poison = 0, 0, 0, 0, 0, 0, 0
+	trouble.Double, trouble.Unknown, trouble.Fetch, trouble.Tap, trouble.Cancel, trouble.Replay, trouble.Poison, trouble.Refuse = 0, 0, 0, 0, 0, 0, 0, 0
 	if trouble == (faults{Executions: w.f.Executions, Steps: w.f.Steps, Workers: w.f.Workers, Items: w.f.Items}) {
 		return fmt.Errorf("nothing of this world fails an execution, and it has failed: %+v", *x.Error)
 	}

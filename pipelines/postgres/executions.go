@@ -140,7 +140,13 @@ func (s *Store) load(ctx context.Context, id string) (*record.Loaded, error) {
 			due = append(due, stored.Due(r))
 		}
 	}
-	return x.Loaded(due, row.Now) //nolint:wrapcheck // it says all
+	l := x.Loaded(due, row.Now)
+	if l.Execution.Damage != nil { // how many events it has had is in what cannot be read
+		if l.Execution.Events, err = q.LastEvent(ctx, id); err != nil {
+			return nil, err //nolint:wrapcheck // its callers do
+		}
+	}
+	return l, nil
 }
 
 // Values implements record.Executions.

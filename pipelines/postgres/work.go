@@ -123,6 +123,17 @@ func (s *Store) Sent(ctx context.Context, sent []execution.Branch) ([]execution.
 	return stored.Standing(sent, stands), nil
 }
 
+// Return implements record.Work.
+func (s *Store) Return(ctx context.Context, taken []execution.Branch, after time.Duration) error {
+	p := db.PutBackParams{After: after.Milliseconds()}
+	for i := range taken {
+		b := &taken[i]
+		p.Executions, p.Segments, p.Items = append(p.Executions, b.Execution), append(p.Segments, int64(b.Segment)), append(p.Items, int64(b.Item))
+		p.Whats, p.Epochs, p.Attempts = append(p.Whats, string(b.What)), append(p.Epochs, int64(b.Epoch)), append(p.Attempts, int64(b.Attempts))
+	}
+	return s.failed(ctx, "give back what was taken", db.New(s.quick).PutBack(ctx, p))
+}
+
 // Voids implements record.Work.
 func (s *Store) Voids(ctx context.Context) (int64, error) {
 	var n int64

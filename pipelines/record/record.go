@@ -64,7 +64,8 @@ type Executions interface {
 	Started(ctx context.Context, tenant, pipeline string, key *Key) (*Loaded, error)
 
 	// Load returns an execution of any tenant with what is due of it, or ErrNotFound.
-	// Outputs of steps are not in it: Values has them.
+	// Outputs of steps are not in it: Values has them. A row that cannot be read whole is
+	// no error: it has Damage, and keeps neither a page nor its own end from anybody.
 	Load(ctx context.Context, id string) (*Loaded, error)
 
 	// Values returns outputs of steps, of all their items, by step and item. Of steps
@@ -150,6 +151,12 @@ type Work interface {
 	// to be sent, it stores nothing. It moves no Revision, and may be lost in a crash of
 	// the database's machine; then the branch is sent again.
 	Sent(ctx context.Context, sent []execution.Branch) ([]execution.Branch, error)
+
+	// Return gives back rows that Claim or Admit took: they come again after a while, 0 is
+	// at once. Executions are queued again, with the Attempts that they have here, and
+	// those that are to come later behind the others of that time. Rows that are not as
+	// they were taken stay as they are.
+	Return(ctx context.Context, taken []execution.Branch, after time.Duration) error
 
 	// Voids makes every lease due now, and gives back all that is taken: what was sent
 	// before this moment will not answer. It returns how many leases there were.

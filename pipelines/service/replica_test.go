@@ -22,6 +22,7 @@ import (
 	"github.com/modelserveai/modelserve/pipelines/execution"
 	"github.com/modelserveai/modelserve/pipelines/record"
 	"github.com/modelserveai/modelserve/pipelines/service"
+	"github.com/modelserveai/modelserve/pipelines/storetest"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -177,6 +178,89 @@ func TestWhatNeverGetsReadyHasAnEnd(t *testing.T) {
 	}
 	if left, err := p.store.Backlog(t.Context()); err != nil || left.Queued+left.Running != 0 {
 		t.Errorf("%+v, %v", left, err)
+	}
+}
+
+// some are channels, of which those of one pipeline never come.
+type some struct {
+	dispatch.Channels
+
+	not   string
+	asked chan struct{}
+}
+
+func (s *some) First(ctx context.Context, owner, pipeline string, version, segment, step int) (url, host string, err error) {
+	if pipeline == s.not {
+		select {
+		case s.asked <- struct{}{}:
+		default:
+		}
+		return "", "", errors.New("the objects are not ready")
+	}
+	return s.Channels.First(ctx, owner, pipeline, version, segment, step)
+}
+
+// TestWhatIsNotReadyTakesNoPlace holds that executions which cannot begin keep none of
+// their tenant's that can from beginning.
+func TestWhatIsNotReadyTakesNoPlace(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.stop()
+	p.channels = &some{Channels: p, not: "bad"}
+	cfg := serviceConfig()
+	cfg.Dispatch.Running = 2
+	p.run(cfg)
+	chained(p)
+	bad, good := p.register("bad", chain), p.register("good", chain)
+	for i := range 4 {
+		p.begin(bad, fmt.Sprintf("bad%d", i), `{"a": 1}`)
+	}
+	p.begin(good, "good", `{"a": 1}`)
+	if got := p.output(p.ended("good")); got != chainOutput {
+		t.Errorf("output %s", got)
+	}
+}
+
+// TestWhatWasTakenIsGivenBack holds that nobody waits, after a service was stopped, for
+// what it had taken and not begun: an execution whose channels are not there, and an event
+// that waits for a place of its tenant.
+func TestWhatWasTakenIsGivenBack(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.stop()
+	channels := &some{Channels: p, not: "bad", asked: make(chan struct{})}
+	p.channels = channels
+	cfg := serviceConfig()
+	cfg.Dispatch.PerTenant, cfg.Dispatch.Running = 1, 9
+	p.run(cfg)
+	chained(p)
+	running := make(chan struct{}, 9)
+	p.function("one", func(ctx context.Context, _ json.RawMessage) (any, error) {
+		running <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	bad, good := p.register("bad", chain), p.register("good", chain)
+	p.begin(good, "x1", `{"a": 1}`)
+	<-running
+	p.begin(good, "x2", `{"a": 1}`)
+	p.until("x2", func(x *execution.Execution) bool { return x.Status == execution.Running })
+	storetest.Recovers(t, "x2 is taken", func() error {
+		if left, err := p.store.Backlog(t.Context()); err != nil || left.Due > 0 {
+			return fmt.Errorf("%+v, %w", left, err)
+		}
+		return nil
+	})
+	p.begin(bad, "x3", `{"a": 1}`)
+	<-channels.asked
+	p.stop()
+	rows, err := p.store.Admit(t.Context(), record.Admission{Most: 9, Hold: time.Hour})
+	if err != nil || len(rows) != 1 || rows[0].Execution != "x3" {
+		t.Errorf("admitted %+v, %v", rows, err)
+	}
+	rows, err = p.store.Claim(t.Context(), 9, time.Hour)
+	if err != nil || !slices.ContainsFunc(rows, func(b execution.Branch) bool { return b.Execution == "x2" && b.What == execution.Send }) {
+		t.Errorf("claimed %+v, %v", rows, err)
 	}
 }
 

@@ -157,7 +157,13 @@ func load(ctx context.Context, q *db.Queries, id string, now int64) (*record.Loa
 	for _, r := range rows {
 		due = append(due, stored.Due(r))
 	}
-	return x.Loaded(due, now) //nolint:wrapcheck // it says all
+	l := x.Loaded(due, now)
+	if l.Execution.Damage != nil { // how many events it has had is in what cannot be read
+		if l.Execution.Events, err = q.LastEvent(ctx, id); err != nil {
+			return nil, err //nolint:wrapcheck // its callers do
+		}
+	}
+	return l, nil
 }
 
 // Values implements record.Executions.

@@ -47,7 +47,7 @@ func (s *Store) List(ctx context.Context, query record.Query) (*record.Page, err
 	if err != nil {
 		return nil, err
 	}
-	return stored.Page(rows, query.Limit) //nolint:wrapcheck // it says all
+	return stored.Page(rows, query.Limit), nil
 }
 
 // places are where the executions of a page are, among others.
@@ -98,11 +98,7 @@ func labelled(ctx context.Context, q *db.Queries, query *record.Query) (all []st
 			return nil, err //nolint:wrapcheck // its caller does
 		}
 		for _, r := range rows {
-			has, err := stored.HasLabels(r.Labels, query.Labels)
-			if err != nil {
-				return nil, err //nolint:wrapcheck // it says all
-			}
-			if has {
+			if stored.HasLabels(r.Labels, query.Labels) {
 				all = append(all, stored.Place{CreatedAt: r.CreatedAt, ID: r.ID})
 			}
 			p.Before, p.BeforeID = r.CreatedAt, r.ID
@@ -166,7 +162,7 @@ func (s *Store) DeadLetters(ctx context.Context, query record.DeadQuery) (*recor
 	if err != nil {
 		return nil, err
 	}
-	return stored.DeadPage(rows, query.Limit) //nolint:wrapcheck // it says all
+	return stored.DeadPage(rows, query.Limit), nil
 }
 
 // DeadLetter implements record.Lookup.
@@ -180,5 +176,5 @@ func (s *Store) DeadLetter(ctx context.Context, tenant, id string) (*record.Dead
 	if err != nil {
 		return nil, err
 	}
-	return row.DeadLetter() //nolint:wrapcheck // it says all
+	return row.DeadLetter(), nil
 }

@@ -196,6 +196,23 @@ func (s *Store) Sent(ctx context.Context, sent []execution.Branch) ([]execution.
 	return stored.Standing(sent, stands), nil
 }
 
+// Return implements record.Work.
+func (s *Store) Return(ctx context.Context, taken []execution.Branch, after time.Duration) error {
+	return s.write(ctx, "give back what was taken", quick, func(q *db.Queries, now int64) error {
+		for i := range taken {
+			b := &taken[i]
+			err := q.PutBack(ctx, db.PutBackParams{
+				Attempts: int64(b.Attempts), At: now + after.Milliseconds(), Later: after.Milliseconds(), Execution: b.Execution,
+				Segment: int64(b.Segment), Item: int64(b.Item), What: string(b.What), Epoch: int64(b.Epoch),
+			})
+			if err != nil {
+				return err //nolint:wrapcheck // above
+			}
+		}
+		return nil
+	})
+}
+
 // Voids implements record.Work.
 func (s *Store) Voids(ctx context.Context) (n int64, err error) {
 	err = s.write(ctx, "void leases", durable, func(q *db.Queries, now int64) (err error) {

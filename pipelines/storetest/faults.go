@@ -116,6 +116,7 @@ func Writes(ctx context.Context, s record.Store, x *execution.Execution) map[str
 	_, errs["accept"] = s.Accept(ctx, Full("x-new"))
 	errs["save"] = s.Save(ctx, &end, &execution.Change{Changed: true})
 	_, errs["sent"] = s.Sent(ctx, []execution.Branch{branch})
+	errs["return"] = s.Return(ctx, []execution.Branch{branch}, 0)
 	_, errs["voids"] = s.Voids(ctx)
 	_, errs["admit"] = s.Admit(ctx, record.Admission{Most: 1, Hold: hold})
 	_, _, errs["register"] = s.Register(ctx, record.Registration{Tenant: "acme", Name: "p", Digest: "1"})

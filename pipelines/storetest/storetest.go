@@ -54,6 +54,8 @@ func Run(t *testing.T, open func(t *testing.T) Database) {
 		"each tenant has its turn":                                   turns,
 		"each row is claimed once, whoever claims":                   claimRace,
 		"what is sent is stored if it is as it was":                  sent,
+		"what is given back comes again":                             returned,
+		"a row that cannot be read keeps nothing from anybody":       damaged,
 		"what waits is counted":                                      backlog,
 		"voids make leases due":                                      voids,
 		"executions are admitted within their pipeline's bound":      concurrency,

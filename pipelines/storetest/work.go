@@ -290,3 +290,78 @@ func backlog(t *testing.T, b *bench) {
 	}
 	count(record.Backlog{Queued: 1, Running: 1, Due: 1})
 }
+
+func returned(t *testing.T, b *bench) {
+	giveBack := func(after time.Duration, rows ...execution.Branch) {
+		t.Helper()
+		is(t, "giving back", b.Return(t.Context(), rows, after), nil)
+	}
+	first, second := b.accept(t, "acme", "x1"), b.accept(t, "acme", "x2")
+	b.db.Do(t, "UPDATE due SET due_at = 1 WHERE execution = 'x1'")
+	one := record.Admission{Most: 1, PerTenant: 1, Hold: hold}
+	start := execution.Branch{BranchID: execution.Whole("x1"), What: execution.Start}
+	same(t, "admitted", []string{"x1"}, b.admit(t, one))
+	giveBack(0, start)
+	same(t, "what came back at once has its turn again", []string{"x1"}, b.admit(t, one))
+	same(t, "while it has the place", []string(nil), b.admit(t, one))
+	start.Attempts = 3
+	giveBack(hold, start)
+	same(t, "what comes later leaves its place", []string{"x2"}, b.admit(t, one))
+	if n, err := b.Waiting(t.Context(), "acme", 9); err != nil || n != 1 {
+		t.Errorf("%d wait, %v", n, err)
+	}
+	b.begin(t, second, b.branch(second, 0, 0))
+	sends := b.claim(t, 9, hold)
+	same(t, "claimed", []string{"x2"}, ids(sends))
+	giveBack(hold, sends...)
+	same(t, "before it comes again", []string{}, ids(b.claim(t, 9, hold)))
+	giveBack(0, sends...)
+	same(t, "given back", sends, b.claim(t, 9, hold))
+	lease := sends[0]
+	lease.What, lease.Epoch, lease.Due = execution.Lease, 1, second.Created.Add(hold)
+	if _, err := b.Sent(t.Context(), []execution.Branch{lease}); err != nil {
+		t.Fatal(err)
+	}
+	giveBack(0, sends...)
+	same(t, "what was sent meanwhile", []string{}, ids(b.claim(t, 9, hold)))
+	b.end(t, second, execution.Succeeded)
+	giveBack(0, append(sends, execution.Branch{BranchID: execution.Whole("x2"), What: execution.Start})...)
+	b.db.Do(t, "UPDATE due SET due_at = 1")
+	again, err := b.Admit(t.Context(), one)
+	if err != nil || len(again) != 1 || again[0].Execution != first.ID || again[0].Attempts != 3 {
+		t.Errorf("%+v, %v", again, err)
+	}
+}
+
+func damaged(t *testing.T, b *bench) {
+	for what, column := range map[string]string{
+		"a state of a newer program": `state = '{"v":2,"steps":"a"}'`, "no state": "state = ''", "labels": "labels = 'x'", "a claim": "input_claim = '{'",
+	} {
+		tenant := what
+		x := b.accept(t, tenant, what)
+		b.accept(t, tenant, "good of "+what)
+		b.begin(t, x, b.branch(x, 0, 0))
+		was := b.load(t, what)
+		b.db.Do(t, "UPDATE executions SET "+column+" WHERE id = '"+what+"'")
+		l := b.load(t, what)
+		x = l.Execution
+		if x.Damage == nil || x.Damage.Why == "" || x.Steps != nil || x.Segments != nil || x.Events != 2 || x.Status != execution.Running {
+			t.Fatalf("%s: %+v", what, x)
+		}
+		same(t, what+": what is due", was.Branches, l.Branches)
+		page, err := b.List(t.Context(), record.Query{Tenant: tenant, Limit: 9})
+		if err != nil || len(page.Executions) != 2 {
+			t.Errorf("%s: a page of %+v, %v", what, page, err)
+		}
+		state := x.Damage.State
+		b.end(t, x, execution.Cancelled)
+		x = b.load(t, what).Execution
+		if x.Status != execution.Cancelled || x.Damage == nil || x.Damage.State != state {
+			t.Errorf("%s: after its end %+v", what, x)
+		}
+		if all, err := b.Events(t.Context(), tenant, what, 0); err != nil || len(all) != 3 || !all[2].Ends() {
+			t.Errorf("%s: events %+v, %v", what, all, err)
+		}
+		is(t, what+": deleting it", b.Delete(t.Context(), tenant, what), nil)
+	}
+}

@@ -35,49 +35,42 @@ func Before(c record.Cursor) (at int64, id string) {
 func Limit(asked, most int) int { return min(max(asked, 1), most) }
 
 // Page is a page of executions, newest first, of which one more was read than it holds.
-func Page(rows []Execution, limit int) (*record.Page, error) {
+func Page(rows []Execution, limit int) *record.Page {
 	page := &record.Page{}
 	for i := range rows {
 		if i == limit {
 			page.Next = record.Cursor{At: Time(rows[i-1].CreatedAt), ID: rows[i-1].ID}
 			break
 		}
-		x, err := rows[i].Execution()
-		if err != nil {
-			return nil, err
-		}
-		page.Executions = append(page.Executions, x)
+		page.Executions = append(page.Executions, rows[i].Execution())
 	}
-	return page, nil
+	return page
 }
 
 // DeadPage is a page of dead letters, likewise.
-func DeadPage(rows []DeadLetter, limit int) (*record.DeadPage, error) {
+func DeadPage(rows []DeadLetter, limit int) *record.DeadPage {
 	page := &record.DeadPage{}
 	for i := range rows {
 		if i == limit {
 			page.Next = record.Cursor{At: Time(rows[i-1].At), ID: rows[i-1].ID}
 			break
 		}
-		letter, err := rows[i].DeadLetter()
-		if err != nil {
-			return nil, err
-		}
-		page.Letters = append(page.Letters, letter)
+		page.Letters = append(page.Letters, rows[i].DeadLetter())
 	}
-	return page, nil
+	return page
 }
 
-// HasLabels reports whether a row's labels are all of those that are asked for.
-func HasLabels(row string, want map[string]string) (bool, error) {
+// HasLabels reports whether a row's labels are all of those that are asked for. One that
+// cannot be read has none.
+func HasLabels(row string, want map[string]string) bool {
 	labels, err := parseTexts(row)
 	if err != nil {
-		return false, err
+		return false
 	}
 	for key, value := range want {
 		if has, ok := labels[key]; !ok || has != value {
-			return false, nil
+			return false
 		}
 	}
-	return true, nil
+	return true
 }

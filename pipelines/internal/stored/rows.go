@@ -8,6 +8,7 @@ package stored
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -84,56 +85,44 @@ func ExecutionRow(a *record.Acceptance) (Execution, error) {
 	return row, nil
 }
 
-// Execution is the row's execution.
-func (r *Execution) Execution() (*execution.Execution, error) {
+// Execution is the row's execution, as far as it can be read.
+func (r *Execution) Execution() *execution.Execution {
 	x := &execution.Execution{
 		ID: r.ID, Tenant: r.Tenant, Pipeline: r.Pipeline, Version: int(r.Version), Digest: r.Digest,
 		Status: execution.Status(r.Status), Priority: int(r.Priority), Revision: r.Revision,
 		Created: Time(r.CreatedAt), Started: Time(r.StartedAt), Finished: Time(r.FinishedAt), RunAt: Time(r.RunAt), Deadline: Time(r.Deadline),
 		ReplayOf: r.ReplayOf, From: r.FromStep, Traceparent: r.Traceparent, Event: empty(r.Event),
 	}
-	err := execution.DecodeState([]byte(r.State), x)
-	if err == nil {
-		x.Labels, err = parseTexts(r.Labels)
-	}
-	if err == nil {
-		x.Headers, err = parseTexts(r.Headers)
-	}
-	if err == nil {
-		x.Error, err = parse[execution.Problem](r.Error)
-	}
-	if err == nil {
-		x.Input, err = parseValue(r.Input, r.InputClaim)
-	}
-	if err == nil && (len(r.Output) > 0 || r.OutputClaim != "") {
+	errs := [6]error{execution.DecodeState([]byte(r.State), x)}
+	x.Labels, errs[1] = parseTexts(r.Labels)
+	x.Headers, errs[2] = parseTexts(r.Headers)
+	x.Error, errs[3] = parse[execution.Problem](r.Error)
+	x.Input, errs[4] = parseValue(r.Input, r.InputClaim)
+	if len(r.Output) > 0 || r.OutputClaim != "" {
 		x.Output = &envelope.Value{}
-		*x.Output, err = parseValue(r.Output, r.OutputClaim)
+		*x.Output, errs[5] = parseValue(r.Output, r.OutputClaim)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read execution %s: %w", r.ID, err)
+	if err := errors.Join(errs[:]...); err != nil {
+		x.Damage = &execution.Damage{Why: err.Error(), State: r.State}
+		x.Segments, x.Steps = nil, nil
 	}
-	return x, nil
+	return x
 }
 
 // Loaded is the row's execution with what is due of it.
-func (r *Execution) Loaded(due []Due, now int64) (*record.Loaded, error) {
-	x, err := r.Execution()
-	if err != nil {
-		return nil, err
-	}
-	l := &record.Loaded{Execution: x, Owner: r.Owner, Erased: r.Erased, Now: Time(now)}
+func (r *Execution) Loaded(due []Due, now int64) *record.Loaded {
+	l := &record.Loaded{Execution: r.Execution(), Owner: r.Owner, Erased: r.Erased, Now: Time(now)}
 	for i := range due {
 		l.Branches = append(l.Branches, due[i].Branch())
 	}
-	return l, nil
+	return l
 }
 
-// Stub is what is left of an execution's texts once its payloads are erased.
+// Stub is what is left of an execution's texts once its payloads are erased. What cannot be
+// read may have one.
 func (r *Execution) Stub() (state, problem string, err error) {
-	x, err := r.Execution()
-	if err != nil {
-		return "", "", err
-	}
+	x := r.Execution()
+	x.Damage = nil
 	for i := range x.Steps {
 		if p := x.Steps[i].Error; p != nil {
 			p.Detail = ""
@@ -285,11 +274,11 @@ type DeadLetter struct {
 	ReplayedBy string
 }
 
-// DeadLetter is the row's dead letter.
-func (d *DeadLetter) DeadLetter() (*record.DeadLetter, error) {
+// DeadLetter is the row's dead letter, as far as it can be read.
+func (d *DeadLetter) DeadLetter() *record.DeadLetter {
 	p, err := parse[execution.Problem](d.Error)
 	if err != nil {
-		return nil, fmt.Errorf("read dead letter %s: %w", d.ID, err)
+		p = &execution.Problem{Detail: "the reason cannot be read any more"}
 	}
 	letter := &record.DeadLetter{
 		ID: d.ID, Tenant: d.Tenant, Execution: d.Execution, Pipeline: d.Pipeline, Version: int(d.Version), ReplayedBy: d.ReplayedBy,
@@ -300,7 +289,7 @@ func (d *DeadLetter) DeadLetter() (*record.DeadLetter, error) {
 	if p != nil {
 		letter.Error = *p
 	}
-	return letter, nil
+	return letter
 }
 
 // ErasedError is the error of a dead letter whose execution was erased.

@@ -266,6 +266,43 @@ func (q *Queries) Heads(ctx context.Context, arg HeadsParams) ([]HeadsRow, error
 	return items, nil
 }
 
+const putBack = `-- name: PutBack :exec
+UPDATE due SET
+  stage = CASE WHEN due.stage = 1 THEN 0 ELSE due.stage END, attempts = back.attempts, free_at = clock.now + $1::bigint,
+  due_at = CASE WHEN due.stage = 1 AND $1::bigint > 0 THEN clock.now + $1::bigint ELSE due.due_at END
+FROM (
+  SELECT unnest($2::text[]) AS execution, unnest($3::bigint[]) AS segment, unnest($4::bigint[]) AS item,
+    unnest($5::text[]) AS what, unnest($6::bigint[]) AS epoch, unnest($7::bigint[]) AS attempts
+) AS back, (SELECT CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT) AS now) AS clock
+WHERE due.execution = back.execution AND due.segment = back.segment AND due.item = back.item
+  AND due.stage >= 1 AND due.what = back.what AND due.epoch = back.epoch
+`
+
+type PutBackParams struct {
+	After      int64
+	Executions []string
+	Segments   []int64
+	Items      []int64
+	Whats      []string
+	Epochs     []int64
+	Attempts   []int64
+}
+
+// PutBack gives back rows that were taken and are as they were then. Executions queue again:
+// with the others where they are to come at once, else behind those of their time.
+func (q *Queries) PutBack(ctx context.Context, arg PutBackParams) error {
+	_, err := q.db.Exec(ctx, putBack,
+		arg.After,
+		arg.Executions,
+		arg.Segments,
+		arg.Items,
+		arg.Whats,
+		arg.Epochs,
+		arg.Attempts,
+	)
+	return err
+}
+
 const queues = `-- name: Queues :many
 WITH RECURSIVE queues(tenant, owner, pipeline, version, priority, concurrency) AS (
   (SELECT d.tenant, d.owner, d.pipeline, d.version, d.priority, d.concurrency FROM due AS d WHERE d.stage = 0

@@ -478,6 +478,17 @@ func (q *Queries) KeyOf(ctx context.Context, arg KeyOfParams) (KeyOfRow, error) 
 	return i, err
 }
 
+const lastEvent = `-- name: LastEvent :one
+SELECT CAST(coalesce(max(number), 0) AS BIGINT) AS number FROM events WHERE execution = $1
+`
+
+func (q *Queries) LastEvent(ctx context.Context, execution string) (int64, error) {
+	row := q.db.QueryRow(ctx, lastEvent, execution)
+	var number int64
+	err := row.Scan(&number)
+	return number, err
+}
+
 const listExecutions = `-- name: ListExecutions :many
 SELECT page.created_at, page.id FROM unnest($1::text[]) AS wanted(outcome) CROSS JOIN LATERAL (
   SELECT x.created_at, x.id FROM executions AS x

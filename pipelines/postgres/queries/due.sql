@@ -90,6 +90,19 @@ WHERE stage = 3 AND what = 'lease';
 -- name: GiveBack :exec
 UPDATE due SET free_at = due_at WHERE what <> 'lease' AND free_at > due_at;
 
+-- PutBack gives back rows that were taken and are as they were then. Executions queue again:
+-- with the others where they are to come at once, else behind those of their time.
+-- name: PutBack :exec
+UPDATE due SET
+  stage = CASE WHEN due.stage = 1 THEN 0 ELSE due.stage END, attempts = back.attempts, free_at = clock.now + sqlc.arg(after)::bigint,
+  due_at = CASE WHEN due.stage = 1 AND sqlc.arg(after)::bigint > 0 THEN clock.now + sqlc.arg(after)::bigint ELSE due.due_at END
+FROM (
+  SELECT unnest(sqlc.arg(executions)::text[]) AS execution, unnest(sqlc.arg(segments)::bigint[]) AS segment, unnest(sqlc.arg(items)::bigint[]) AS item,
+    unnest(sqlc.arg(whats)::text[]) AS what, unnest(sqlc.arg(epochs)::bigint[]) AS epoch, unnest(sqlc.arg(attempts)::bigint[]) AS attempts
+) AS back, (SELECT CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT) AS now) AS clock
+WHERE due.execution = back.execution AND due.segment = back.segment AND due.item = back.item
+  AND due.stage >= 1 AND due.what = back.what AND due.epoch = back.epoch;
+
 -- name: Waiting :one
 SELECT count(*) FROM (SELECT 1 FROM due WHERE stage = 0 AND tenant = sqlc.arg(tenant) LIMIT sqlc.arg(most)::bigint) AS waiting;
 

@@ -251,6 +251,9 @@ SELECT tenant FROM executions WHERE id = sqlc.arg(id);
 -- name: EventsOf :many
 SELECT * FROM events WHERE execution = sqlc.arg(execution) AND number > sqlc.arg(after) ORDER BY number LIMIT sqlc.arg(most)::bigint;
 
+-- name: LastEvent :one
+SELECT CAST(coalesce(max(number), 0) AS BIGINT) AS number FROM events WHERE execution = sqlc.arg(execution);
+
 -- name: Expired :many
 SELECT tenant, id FROM executions WHERE expires_at > 0 AND expires_at <= CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT)
 ORDER BY expires_at LIMIT sqlc.arg(most)::bigint;

@@ -253,6 +253,41 @@ func (q *Queries) NextWork(ctx context.Context, arg NextWorkParams) (NextWorkRow
 	return i, err
 }
 
+const putBack = `-- name: PutBack :exec
+UPDATE due SET
+  stage = CASE WHEN stage = 1 THEN 0 ELSE stage END, attempts = ?1, free_at = ?2,
+  due_at = CASE WHEN stage = 1 AND CAST(?3 AS INTEGER) <> 0 THEN ?2 ELSE due_at END
+WHERE execution = ?4 AND segment = ?5 AND item = ?6
+  AND stage >= 1 AND what = ?7 AND epoch = ?8
+`
+
+type PutBackParams struct {
+	Attempts  int64
+	At        int64
+	Later     int64
+	Execution string
+	Segment   int64
+	Item      int64
+	What      string
+	Epoch     int64
+}
+
+// PutBack gives back a row that was taken and is as it was then. An execution queues again:
+// with the others where it is to come at once, else behind those of its time.
+func (q *Queries) PutBack(ctx context.Context, arg PutBackParams) error {
+	_, err := q.db.ExecContext(ctx, putBack,
+		arg.Attempts,
+		arg.At,
+		arg.Later,
+		arg.Execution,
+		arg.Segment,
+		arg.Item,
+		arg.What,
+		arg.Epoch,
+	)
+	return err
+}
+
 const running = `-- name: Running :many
 SELECT tenant, owner, pipeline, version, count(*) AS running FROM due WHERE stage IN (1, 2) GROUP BY tenant, owner, pipeline, version
 `

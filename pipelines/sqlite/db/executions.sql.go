@@ -504,6 +504,17 @@ func (q *Queries) KeyOf(ctx context.Context, arg KeyOfParams) (Idempotency, erro
 	return i, err
 }
 
+const lastEvent = `-- name: LastEvent :one
+SELECT CAST(coalesce(max(number), 0) AS INTEGER) AS number FROM events WHERE execution = ?1
+`
+
+func (q *Queries) LastEvent(ctx context.Context, execution string) (int64, error) {
+	row := q.db.QueryRowContext(ctx, lastEvent, execution)
+	var number int64
+	err := row.Scan(&number)
+	return number, err
+}
+
 const listExecutions = `-- name: ListExecutions :many
 SELECT created_at, id FROM executions
 WHERE tenant = ?1 AND outcome = ?2 AND (created_at, id) < (?3, CAST(?4 AS TEXT))

@@ -44,6 +44,15 @@ UPDATE due SET due_at = sqlc.arg(now), free_at = sqlc.arg(now) WHERE stage = 3 A
 -- name: GiveBack :exec
 UPDATE due SET free_at = due_at WHERE what <> 'lease' AND free_at > due_at;
 
+-- PutBack gives back a row that was taken and is as it was then. An execution queues again:
+-- with the others where it is to come at once, else behind those of its time.
+-- name: PutBack :exec
+UPDATE due SET
+  stage = CASE WHEN stage = 1 THEN 0 ELSE stage END, attempts = sqlc.arg(attempts), free_at = sqlc.arg(at),
+  due_at = CASE WHEN stage = 1 AND CAST(sqlc.arg(later) AS INTEGER) <> 0 THEN sqlc.arg(at) ELSE due_at END
+WHERE execution = sqlc.arg(execution) AND segment = sqlc.arg(segment) AND item = sqlc.arg(item)
+  AND stage >= 1 AND what = sqlc.arg(what) AND epoch = sqlc.arg(epoch);
+
 -- name: Waiting :one
 SELECT count(*) FROM (SELECT 1 FROM due WHERE stage = 0 AND tenant = sqlc.arg(tenant) LIMIT sqlc.arg(most)) AS waiting;
 
