@@ -130,8 +130,8 @@ func executions() []operationOf {
 			needs: auth.DoWriteExecutions, audit: "execution.cancel", kind: "execution", codes: missing, answer: one,
 		},
 		{
-			method: post, path: contract.ReplayPath, id: "replayExecution", summary: "Start a new execution with the input of one that has ended, or from a step on with the outputs before it as recorded",
-			needs: auth.DoWriteExecutions, audit: "execution.replay", kind: "execution", params: []string{"from", "version"},
+			method: post, path: contract.ReplayPath, id: "replayExecution", summary: "Start a new execution with the input of one that has ended, or from a step on with the outputs before it as recorded. A body is the input in its place, as that of a start",
+			needs: auth.DoWriteExecutions, audit: "execution.replay", kind: "execution", body: true, params: []string{"from", "version"},
 			codes: []problem.Code{problem.NotFound, problem.Conflict, problem.Overloaded}, answer: one, statuses: []int{http.StatusAccepted}, locations: true,
 		},
 	}
@@ -150,8 +150,8 @@ func deadLetters() []operationOf {
 			needs: auth.DoReadExecutions, codes: []problem.Code{problem.NotFound}, answer: one,
 		},
 		{
-			method: post, path: contract.DeadLetterReplayPath, id: "replayDeadLetter", summary: "Start a new execution from the step that failed, or another, with the outputs before it as recorded",
-			needs: auth.DoWriteExecutions, audit: "dead-letter.replay", kind: "dead-letter", params: []string{"from", "version"},
+			method: post, path: contract.DeadLetterReplayPath, id: "replayDeadLetter", summary: "Start a new execution from the step that failed, or another, with the outputs before it as recorded. A body is the execution's input from then on, as that of a start",
+			needs: auth.DoWriteExecutions, audit: "dead-letter.replay", kind: "dead-letter", body: true, params: []string{"from", "version"},
 			codes:  []problem.Code{problem.NotFound, problem.Conflict, problem.Overloaded},
 			answer: reflect.TypeFor[contract.Execution](), statuses: []int{http.StatusAccepted}, locations: true,
 		},

@@ -110,11 +110,7 @@ func (a *API) showDeadLetter(w http.ResponseWriter, c *call) error {
 // replayDeadLetter is POST /v1/dead-letters/{id}/replay: from the step that failed, or
 // another.
 func (a *API) replayDeadLetter(w http.ResponseWriter, c *call) error {
-	from, err := c.query.id(contract.ParamFrom, envelope.IsStep)
-	if err != nil {
-		return err
-	}
-	version, err := c.query.number(contract.ParamVersion, 1, maxVersion, 0)
+	how, err := a.again(c)
 	if err != nil {
 		return err
 	}
@@ -122,7 +118,7 @@ func (a *API) replayDeadLetter(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err //nolint:wrapcheck // serve does
 	}
-	accepted, err := a.replayLetter(c, d, again{from: from, version: version})
+	accepted, err := a.replayLetter(c, d, *how)
 	if err != nil {
 		return err
 	}

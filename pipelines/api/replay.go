@@ -20,28 +20,45 @@ type again struct {
 	from    string // a step; "" is the beginning
 	version int    // 0 is that of the execution
 	letter  string // the dead letter that it is for; "" is none
+	input   *input // in place of the execution's own; nil is that
 	once    bool   // an execution that was replayed with this already is not again
 }
 
 // replay is POST /v1/executions/{id}/replay.
 func (a *API) replay(w http.ResponseWriter, c *call) error {
-	from, err := c.query.id(contract.ParamFrom, envelope.IsStep)
-	if err != nil {
-		return err
-	}
-	version, err := c.query.number(contract.ParamVersion, 1, maxVersion, 0)
-	if err != nil {
-		return err
-	}
 	of, err := a.get(c)
 	if err != nil {
 		return err
 	}
-	accepted, err := a.replayed(c, of, again{from: from, version: version})
+	how, err := a.again(c)
+	if err != nil {
+		return err
+	}
+	accepted, err := a.replayed(c, of, *how)
 	if err != nil {
 		return err
 	}
 	return a.begun(w, c, accepted.Loaded, 0)
+}
+
+// again is what a request says of a replay. A body is an input as that of a start is, in
+// place of the execution's own; outputs that are taken over stay as they were recorded.
+func (a *API) again(c *call) (*again, error) {
+	var how again
+	var err error
+	if how.from, err = c.query.id(contract.ParamFrom, envelope.IsStep); err != nil {
+		return nil, err
+	}
+	if how.version, err = c.query.number(contract.ParamVersion, 1, maxVersion, 0); err != nil {
+		return nil, err
+	}
+	if how.input, err = a.readInput(c.Context(), c); err != nil {
+		return nil, err
+	}
+	if len(how.input.body) == 0 {
+		how.input = nil
+	}
+	return &how, nil
 }
 
 // replayed stores an execution that runs another of the call's tenant again.
@@ -52,6 +69,9 @@ func (a *API) replayed(c *call, of *record.Loaded, how again) (*record.Accepted,
 		return nil, problem.New(problem.Conflict, "the execution has not ended: wait for it, or cancel it first")
 	case of.Erased:
 		return nil, problem.New(problem.Conflict, "the execution's payloads were erased: start another")
+	}
+	if how.input != nil && old.Pipeline == "" {
+		return nil, problem.New(problem.Conflict, "expected no body: a call that is answered later has no other input; make the call again")
 	}
 	v, err := a.versionAgain(ctx, c.tenant, of, how.version)
 	if err != nil {
@@ -76,7 +96,7 @@ func (a *API) replayed(c *call, of *record.Loaded, how again) (*record.Accepted,
 	if acceptance.Change, err = v.Machine.Replay(x, old, outputs, how.from, now); err != nil {
 		return nil, err //nolint:wrapcheck // a problem
 	}
-	if err := a.copied(c, old, x, acceptance.Change.Values); err != nil {
+	if err := a.copied(c, old, x, how.input, acceptance.Change.Values); err != nil {
 		if failed := a.deps.Values.Erase(context.WithoutCancel(ctx), x.Tenant, x.ID); failed != nil {
 			a.deps.Logger.WarnContext(ctx, "copied payloads of an execution that was not accepted stay until the sweep", "execution", x.ID, "error", failed)
 		}
@@ -107,10 +127,16 @@ func (a *API) outputs(ctx context.Context, x *execution.Execution) ([]execution.
 	return a.deps.Store.Values(ctx, x.ID, names) //nolint:wrapcheck // serve does
 }
 
-// copied stores what an execution takes over of another as its own: its input, and the
-// outputs of steps that are not run again. So it does not end with the other's payloads.
-func (a *API) copied(c *call, old, x *execution.Execution, outputs []execution.StepValue) (err error) {
-	if x.Input, err = a.copyInput(c, old, x); err != nil {
+// copied stores what an execution takes over of another as its own: its input, unless it
+// is given another one, and the outputs of steps that are not run again. So it does not end
+// with the other's payloads.
+func (a *API) copied(c *call, old, x *execution.Execution, given *input, outputs []execution.StepValue) (err error) {
+	if given != nil {
+		x.Input, err = a.keep(c.Context(), x.Tenant, x.ID, given)
+	} else {
+		x.Input, err = a.copyInput(c, old, x)
+	}
+	if err != nil {
 		return err
 	}
 	for i := range outputs {

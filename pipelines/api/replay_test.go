@@ -95,6 +95,43 @@ func TestReplayFromAStep(t *testing.T) {
 	}
 }
 
+// TestAReplayTakesACorrectedInput holds that a replay's body is its execution's input, with
+// the outputs before its step as recorded, and that nothing of one that is refused stays.
+func TestAReplayTakesACorrectedInput(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	s.register("a")
+	old := read[contract.Execution](t, s.do("POST", "/v1/pipelines/a/executions", "bytes", "Content-Type", "image/png"))
+	s.begin(old.ID)
+	s.fail(old.ID)
+	letter := read[contract.DeadLetters](t, s.do("GET", "/v1/dead-letters", "")).DeadLetters[0]
+	keys := s.objects.Keys()
+	for _, path := range []string{"/v1/dead-letters/" + letter.ID + "/replay", "/v1/executions/" + old.ID + "/replay?from=" + letter.Step} {
+		x := read[contract.Execution](t, s.do("POST", path, `{"image": 1}`, "Content-Type", "application/json"))
+		if string(x.Input) != `{"image":1}` && string(x.Input) != `{"image": 1}` || x.From != letter.Step || x.ReplayOf != old.ID {
+			t.Errorf("%s: %s from %q of %q", path, x.Input, x.From, x.ReplayOf)
+		}
+		if cmp.Diff(keys, s.objects.Keys()) != "" {
+			t.Errorf("%s: the input that is not taken was copied: %v", path, s.objects.Keys())
+		}
+		if got := s.do("POST", path, `{"image": `, "Content-Type", "application/json"); got.status != http.StatusBadRequest {
+			t.Errorf("%s, half a body: %d %s", path, got.status, got.body)
+		}
+	}
+	if l := read[contract.DeadLetter](t, s.do("GET", "/v1/dead-letters/"+letter.ID, "")); l.ReplayedBy == "" {
+		t.Errorf("%+v", l)
+	}
+	stored := read[contract.Execution](t, s.do("POST", "/v1/executions/"+old.ID+"/replay", "other", "Content-Type", "image/jpeg"))
+	if !strings.Contains(string(stored.Input), "/payloads/acme/"+stored.ID+"/input-") || !strings.Contains(string(stored.Input), `"image/jpeg"`) {
+		t.Errorf("%s", stored.Input)
+	}
+	call := s.later(order(t, "http://iris.default.svc", "/v2/models/iris/infer", true), "{}")
+	s.do("POST", "/v1/executions/"+call.ID+"/cancel", "")
+	if got := s.do("POST", "/v1/executions/"+call.ID+"/replay", "{}", "Content-Type", "application/json"); got.code() != problem.Conflict {
+		t.Errorf("a call: %d %s", got.status, got.body)
+	}
+}
+
 // TestReplayOutlivesWhatAURLAnswered holds that an output which is a claim check as JSON, as
 // that of a URL which answered with no JSON, is copied too.
 func TestReplayOutlivesWhatAURLAnswered(t *testing.T) {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -165,14 +166,14 @@ func (a *app) deadLettersReplayCommand() *cobra.Command {
 		Use:   "replay {ID… | --pipeline NAME | --step NAME | --execution ID | --all}",
 		Short: "Run again what failed for good",
 		Long: `Start a new execution for each dead letter: from the step that failed, with the
-outputs before it as they were recorded. --from begins at another step, and --input
-from the beginning with another input, which leaves the dead letter as it is. With
+outputs before it as they were recorded. --from begins at another step. --input is
+the execution's input from then on, in place of its own. With
 filters, those that were not replayed yet are, the newest first; one execution of
 several dead letters is replayed once.`,
 		Example: `  modelserve dead-letters replay 01JD2M9B7K
   modelserve dead-letters replay --pipeline read-document --step recognize
   modelserve dead-letters replay 01JD2M9B7K --from detect
-  modelserve dead-letters replay 01JD2M9B7K --input page.png`,
+  modelserve dead-letters replay 01JD2M9B7K --from detect --input page.png`,
 		Args: args(cobra.ArbitraryArgs),
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			many := all || !filter.none()
@@ -181,8 +182,6 @@ several dead letters is replayed once.`,
 				return usagef("name dead letters by their ids, or many by --pipeline, --step, --execution or --all")
 			case many && (from != "" || input != ""):
 				return usagef("--from and --input go with ids")
-			case from != "" && input != "":
-				return usagef("--from and --input exclude each other: another input begins at the first step")
 			case version < 0:
 				return usagef("--version: expected a number from 1 on, got %d", version)
 			}
@@ -200,7 +199,7 @@ several dead letters is replayed once.`,
 	filter.flags(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "all that were not replayed yet")
 	cmd.Flags().StringVar(&from, "from", "", "the `step` to begin at (the one that failed)")
-	cmd.Flags().StringVar(&input, "input", "", "a `FILE` of another input, or JSON")
+	cmd.Flags().StringVar(&input, "input", "", "a `FILE` of the corrected input, or JSON")
 	cmd.Flags().IntVar(&version, "version", 0, "the pipeline's version `N` (that of the execution)")
 	return cmd
 }
@@ -234,34 +233,24 @@ func (a *app) replayEach(ctx context.Context, ids []string, r replaying) error {
 }
 
 func (a *app) replayOne(ctx context.Context, id string, r replaying) (*contract.Execution, error) {
-	if r.input == "" {
-		query := url.Values{}
-		if r.from != "" {
-			query.Set(contract.ParamFrom, r.from)
-		}
-		if r.version > 0 {
-			query.Set(contract.ParamVersion, strconv.Itoa(r.version))
-		}
-		var x contract.Execution
-		err := r.c.call(ctx, http.MethodPost, withQuery(contract.PathOf(contract.DeadLetterReplayPath, id), query), nil, &x)
-		return &x, noLetter(err)
+	query := url.Values{}
+	if r.from != "" {
+		query.Set(contract.ParamFrom, r.from)
 	}
-	l, err := r.c.deadLetter(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	if l.Pipeline == nil {
-		return nil, fmt.Errorf("%s is of a call that is answered later: it has no other input; make the call again", id)
-	}
-	given, err := a.given(r.input)
-	if err != nil {
-		return nil, err
-	}
-	version := l.Version
 	if r.version > 0 {
-		version = r.version
+		query.Set(contract.ParamVersion, strconv.Itoa(r.version))
 	}
-	return r.c.start(ctx, &startRequest{pipeline: *l.Pipeline, version: version, input: given})
+	send := &sending{method: http.MethodPost, path: withQuery(contract.PathOf(contract.DeadLetterReplayPath, id), query)}
+	if r.input != "" {
+		given, err := a.given(r.input)
+		if err != nil {
+			return nil, err
+		}
+		send.body, send.contentType = given.body, given.contentType
+	}
+	var x contract.Execution
+	_, err := r.c.send(ctx, send, &x)
+	return &x, noLetter(err)
 }
 
 // replayLetters replays all that a filter fits.
@@ -271,17 +260,22 @@ func (a *app) replayLetters(ctx context.Context, c *client, query url.Values, ve
 	}
 	query.Set(contract.ParamLimit, strconv.Itoa(contract.MaxLimit))
 	var replays contract.Replays
-	seen := map[string]bool{}
+	at := map[string]int{}
 	for {
 		var some contract.Replays
 		if err := c.call(ctx, http.MethodPost, withQuery(contract.DeadLettersReplayPath, query), nil, &some); err != nil {
-			return err
+			if len(replays.Replays) == 0 {
+				return err
+			}
+			return errors.Join(a.printReplays(&replays), fmt.Errorf("the rest was not replayed: %w", err))
 		}
 		for _, one := range some.Replays {
-			if !seen[one.DeadLetter] {
-				seen[one.DeadLetter] = true
-				replays.Replays = append(replays.Replays, one)
+			if i, known := at[one.DeadLetter]; known {
+				replays.Replays[i] = one
+				continue
 			}
+			at[one.DeadLetter] = len(replays.Replays)
+			replays.Replays = append(replays.Replays, one)
 		}
 		if some.NextCursor == "" || some.NextCursor == query.Get(contract.ParamCursor) {
 			return a.printReplays(&replays)

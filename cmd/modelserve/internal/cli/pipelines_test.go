@@ -444,10 +444,9 @@ d1  read-document@2  each[3]  3         2026-12-01 10:00:00  x1         -       
 	*all = nil
 	s.wants("DEAD LETTER  EXECUTION  ERROR\nd1           x9\n", "dead-letters", "replay", "d1")
 	s.must("dead-letters", "replay", "d1", "--from", "detect")
-	s.must("dead-letters", "replay", "d1", "--input", `{"image": "x"}`)
+	s.must("dead-letters", "replay", "d1", "--from", "detect", "--input", `{"image": "x"}`)
 	wantsAsked(t, all, asked{"POST /v1/dead-letters/d1/replay", ""},
-		asked{"POST /v1/dead-letters/d1/replay?from=detect", ""},
-		asked{"GET /v1/dead-letters/d1", ""}, asked{"POST /v1/pipelines/read-document/versions/2/executions", `{"image": "x"}`})
+		asked{"POST /v1/dead-letters/d1/replay?from=detect", ""}, asked{"POST /v1/dead-letters/d1/replay?from=detect", `{"image": "x"}`})
 	r := s.run("dead-letters", "replay", "--pipeline", "read-document")
 	if r.code != exitFailed || !strings.Contains(r.out, "d2           -          it is gone\n") || !strings.Contains(r.err, "1 of 2 could not be replayed") {
 		t.Errorf("replay of many: %+v", r)
@@ -457,7 +456,6 @@ d1  read-document@2  each[3]  3         2026-12-01 10:00:00  x1         -       
 		"name dead letters by their ids":      {},
 		"by --pipeline":                       {"d1", "--all"},
 		"go with ids":                         {"--all", "--from", "x"},
-		"--from and --input exclude":          {"d1", "--from", "x", "--input", "{}"},
 		"--version: expected a number from 1": {"d1", "--version", "-1"},
 	} {
 		s.fails(exitUsage, want, append([]string{"dead-letters", "replay"}, arguments...)...)
