@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/modelserveai/modelserve/pipelines/record"
@@ -12,9 +11,10 @@ import (
 )
 
 const (
-	swept = record.MaxBatch // rows that are removed at once
-	away  = 10              // failures one after the other after which all that is stored is taken to be away
-	grace = time.Hour       // after which what is stored of no execution is nobody's
+	swept = record.MaxBatch  // rows that are removed at once
+	away  = 10               // failures one after the other after which all that is stored is taken to be away
+	again = 10 * time.Minute // after which it is tried again to remove what could not be
+	grace = time.Hour        // after which what is stored of no execution is nobody's
 )
 
 // sweeps removes what is over until Stop.
@@ -40,7 +40,7 @@ func (d *Dispatcher) sweeps(ctx context.Context) {
 
 // sweep removes executions whose retention is over, what is stored of them first, and
 // idempotency keys. What cannot be removed stays with its row, and keeps no other's: it
-// comes again at the next sweep.
+// comes again later.
 func (d *Dispatcher) sweep(ctx context.Context) error {
 	var kept error
 	for failures := 0; ctx.Err() == nil; {
@@ -48,10 +48,10 @@ func (d *Dispatcher) sweep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		rand.Shuffle(len(ended), func(i, j int) { ended[i], ended[j] = ended[j], ended[i] }) //nolint:gosec // no secret: so those that cannot be erased do not stay first
-		ids := make([]string, 0, len(ended))
+		ids, stay := make([]string, 0, len(ended)), []string(nil)
 		for _, e := range ended {
 			if err := d.Values.Erase(ctx, e.Tenant, e.ID); err != nil {
+				stay = append(stay, e.ID)
 				kept = fmt.Errorf("erase what is stored of execution %s: %w", e.ID, err)
 				if failures++; failures == away {
 					break
@@ -66,7 +66,12 @@ func (d *Dispatcher) sweep(ctx context.Context) error {
 			return err
 		}
 		d.metrics.removed.Add(float64(n))
-		if n == 0 || len(ended) < swept || failures == away {
+		if len(stay) > 0 {
+			if err := d.Store.Keep(ctx, stay, again); err != nil {
+				return err
+			}
+		}
+		if len(ended) < swept || failures == away {
 			break
 		}
 	}

@@ -27,12 +27,27 @@ type ended struct {
 
 	left []record.Ended
 	keys int64
-	bad  string // an execution whose row cannot be read
+	kept []record.Ended // until later
+	bad  string         // an execution whose row cannot be read
 }
 
 func (s *ended) Expired(_ context.Context, most int) ([]record.Ended, error) {
 	return slices.Clone(s.left[:min(most, len(s.left))]), nil
 }
+
+func (s *ended) Keep(_ context.Context, ids []string, _ time.Duration) error {
+	s.left = slices.DeleteFunc(s.left, func(e record.Ended) bool {
+		stays := slices.Contains(ids, e.ID)
+		if stays {
+			s.kept = append(s.kept, e)
+		}
+		return stays
+	})
+	return nil
+}
+
+// later has those expire that were kept.
+func (s *ended) later() { s.left, s.kept = append(s.left, s.kept...), nil }
 
 func (s *ended) Forget(_ context.Context, ids []string) (int64, error) {
 	before := len(s.left)
@@ -50,7 +65,7 @@ func (s *ended) Load(_ context.Context, id string) (*record.Loaded, error) {
 	if id == s.bad {
 		return nil, errors.New("unexpected end of JSON input")
 	}
-	for _, e := range s.left {
+	for _, e := range slices.Concat(s.left, s.kept) {
 		if e.ID == id {
 			return &record.Loaded{Execution: &execution.Execution{ID: id, Tenant: e.Tenant}}, nil
 		}
@@ -85,10 +100,11 @@ func TestWhatIsOverIsRemoved(t *testing.T) {
 	}
 	away := errors.New("away")
 	objects.Fail(away)
-	if err := d.sweep(t.Context()); !errors.Is(err, away) || len(s.left) != 2*swept+10 {
+	if err := d.sweep(t.Context()); !errors.Is(err, away) || len(s.left)+len(s.kept) != 2*swept+10 {
 		t.Errorf("while the values are away: %v; %d are left", err, len(s.left))
 	}
 	objects.Fail(nil)
+	s.later()
 	if err := d.sweep(t.Context()); err != nil || len(s.left) != 0 || s.keys != 0 {
 		t.Errorf("%v; %d executions and %d keys are left", err, len(s.left), s.keys)
 	}
@@ -122,7 +138,7 @@ func TestWhatCannotBeRemovedKeepsNothingElse(t *testing.T) {
 		for i := range swept + 10 {
 			s.left = append(s.left, record.Ended{Tenant: "acme", ID: fmt.Sprintf("x%d", i)})
 		}
-		for _, id := range []string{"x0", "x1", "damaged", "nobodys"} {
+		for _, id := range []string{"x0", "x1", "damaged", "nobodys", "a0"} {
 			if _, err := v.Store(t.Context(), "acme", id, "input", "image/png", []byte("png")); err != nil {
 				t.Fatal(err)
 			}
@@ -136,10 +152,35 @@ func TestWhatCannotBeRemovedKeepsNothingElse(t *testing.T) {
 			t.Fatal(err)
 		}
 		objects.Keep("payloads/acme/x0/")
-		if err := d.sweep(t.Context()); err == nil || len(s.left) != 1 || s.left[0].ID != "x0" {
+		if err := d.sweep(t.Context()); err == nil || len(s.left) != 0 || len(s.kept) != 1 || s.kept[0].ID != "x0" {
 			t.Errorf("%v; %d are left", err, len(s.left))
 		}
+		for i := range swept { // more than one look has, of one tenant
+			id := fmt.Sprintf("y%d", i)
+			s.left = append(s.left, record.Ended{Tenant: "denied", ID: id})
+			if _, err := v.Store(t.Context(), "denied", id, "input", "image/png", []byte("png")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.left = append(s.left, record.Ended{Tenant: "acme", ID: "last"})
+		objects.Keep("payloads/denied/")
+		for len(s.left) > 0 && !t.Failed() {
+			before := len(s.left)
+			if err := d.sweep(t.Context()); len(s.left) == before {
+				t.Errorf("%v; %d are left", err, before)
+			}
+		}
+		if slices.Contains(s.kept, record.Ended{Tenant: "acme", ID: "last"}) {
+			t.Error("one of another tenant was not removed")
+		}
+		objects.Keep("payloads/acme/x0/")
+		s.kept = slices.DeleteFunc(s.kept, func(e record.Ended) bool { return e.Tenant == "denied" })
 		time.Sleep(2 * grace)
+		objects.Keep("payloads/acme/a0/")
+		if err := d.orphans(t.Context()); err == nil {
+			t.Error("what could not be removed is not reported")
+		}
+		objects.Keep("payloads/acme/x0/")
 		if err := d.orphans(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -148,6 +189,7 @@ func TestWhatCannotBeRemovedKeepsNothingElse(t *testing.T) {
 			t.Errorf("left: %v", left)
 		}
 		objects.Keep("")
+		s.later()
 		if err := d.sweep(t.Context()); err != nil || len(s.left) != 0 {
 			t.Errorf("%v; %d are left", err, len(s.left))
 		}

@@ -251,7 +251,8 @@ func (d *Dispatcher) begin(ctx context.Context, row execution.Branch, until time
 }
 
 // pause is until an execution is tried again that could not begin so often before.
-func pause(tries int) time.Duration { return min(time.Second<<min(tries, 10), longest) }
+// Channels are mostly there within some seconds.
+func pause(tries int) time.Duration { return min(time.Second<<min(tries/3, 10), longest) }
 
 // tried is how long that has been, at least. The row has the count, so that it goes on in
 // whatever process has it next.

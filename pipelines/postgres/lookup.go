@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/modelserveai/modelserve/internal/postgresql"
 	"github.com/modelserveai/modelserve/pipelines/execution"
@@ -165,6 +166,12 @@ func (s *Store) Expired(ctx context.Context, most int) ([]record.Ended, error) {
 		ended = append(ended, record.Ended{Tenant: r.Tenant, ID: r.ID})
 	}
 	return ended, nil
+}
+
+// Keep implements record.Retention.
+func (s *Store) Keep(ctx context.Context, ids []string, after time.Duration) error {
+	err := db.New(s.quick).Keep(ctx, db.KeepParams{Ids: ids[:min(len(ids), record.MaxBatch)], After: after.Milliseconds()})
+	return s.failed(ctx, "keep executions", err)
 }
 
 // Forget implements record.Retention.

@@ -337,6 +337,10 @@ type Retention interface {
 	// removes the rows: so nothing is left that nobody knows of.
 	Expired(ctx context.Context, most int) ([]Ended, error)
 
+	// Keep has executions that have ended expire a while from now: those whose payloads
+	// could not be removed, so that others have their turn. Others it leaves.
+	Keep(ctx context.Context, ids []string, after time.Duration) error
+
 	// Forget removes executions that have ended and all that is stored of them, and
 	// returns how many there were. Others it leaves.
 	Forget(ctx context.Context, ids []string) (int64, error)

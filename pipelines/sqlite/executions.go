@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/modelserveai/modelserve/pipelines/execution"
 	"github.com/modelserveai/modelserve/pipelines/internal/stored"
@@ -279,6 +280,18 @@ func (s *Store) Expired(ctx context.Context, most int) (ended []record.Ended, er
 		return err //nolint:wrapcheck // above
 	})
 	return ended, err
+}
+
+// Keep implements record.Retention.
+func (s *Store) Keep(ctx context.Context, ids []string, after time.Duration) error {
+	return s.write(ctx, "keep executions", quick, func(q *db.Queries, now int64) error {
+		for _, id := range ids[:min(len(ids), record.MaxBatch)] {
+			if err := q.Keep(ctx, db.KeepParams{ExpiresAt: now + after.Milliseconds(), ID: id}); err != nil {
+				return err //nolint:wrapcheck // above
+			}
+		}
+		return nil
+	})
 }
 
 // Forget implements record.Retention.

@@ -18,15 +18,18 @@ const atOnce = 200
 // Sweep removes what is stored of executions that are not known: those that were never
 // accepted, or expired while the store was away. What was stored after a time stays: its
 // execution may be about to be accepted. known returns which of some executions there
-// are. Sweep returns how many executions it removed what was stored of.
+// are. Sweep returns how many executions it removed what was stored of; an error is also of
+// what could not be removed, which stays and stops nothing else.
 func (v *Values) Sweep(ctx context.Context, before time.Time, known func(context.Context, []Owner) (map[Owner]bool, error)) (int, error) {
 	s := sweep{values: v, before: before, known: known}
 	if err := v.objects.Walk(ctx, payloads, func(key string, modified time.Time) error { return s.visit(ctx, key, modified) }); err != nil {
 		return s.removed, fmt.Errorf("walk over what is stored: %w", err)
 	}
 	s.close()
-	err := s.remove(ctx)
-	return s.removed, err
+	if err := s.remove(ctx); err != nil {
+		return s.removed, err
+	}
+	return s.removed, s.kept
 }
 
 // sweep is one walk. Keys of one execution follow each other.
@@ -38,7 +41,13 @@ type sweep struct {
 	recent  bool  // whether something of it is newer than before
 	old     []Owner
 	removed int
+	failed  int   // one after the other
+	kept    error // of the last that could not be removed
 }
+
+// away is after how many failures one after the other all that is stored is taken to be
+// away.
+const away = 10
 
 func (s *sweep) visit(ctx context.Context, key string, modified time.Time) error {
 	parts := strings.SplitN(strings.TrimPrefix(key, payloads), "/", 3)
@@ -78,8 +87,13 @@ func (s *sweep) remove(ctx context.Context) error {
 			continue
 		}
 		if err := s.values.Erase(ctx, owner.Tenant, owner.Execution); err != nil {
-			return err
+			if s.failed++; s.failed == away || ctx.Err() != nil {
+				return err
+			}
+			s.kept = err
+			continue
 		}
+		s.failed = 0
 		s.removed++
 	}
 	s.old = s.old[:0]

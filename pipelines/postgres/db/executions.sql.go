@@ -454,6 +454,21 @@ func (q *Queries) GetExecution(ctx context.Context, id string) (GetExecutionRow,
 	return i, err
 }
 
+const keep = `-- name: Keep :exec
+UPDATE executions SET expires_at = CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT) + $1::bigint
+WHERE id = ANY($2::text[]) AND expires_at > 0
+`
+
+type KeepParams struct {
+	After int64
+	Ids   []string
+}
+
+func (q *Queries) Keep(ctx context.Context, arg KeepParams) error {
+	_, err := q.db.Exec(ctx, keep, arg.After, arg.Ids)
+	return err
+}
+
 const keyOf = `-- name: KeyOf :one
 SELECT body, execution FROM idempotency
 WHERE tenant = $1 AND pipeline = $2 AND key = $3

@@ -254,6 +254,10 @@ SELECT * FROM events WHERE execution = sqlc.arg(execution) AND number > sqlc.arg
 -- name: LastEvent :one
 SELECT CAST(coalesce(max(number), 0) AS BIGINT) AS number FROM events WHERE execution = sqlc.arg(execution);
 
+-- name: Keep :exec
+UPDATE executions SET expires_at = CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT) + sqlc.arg(after)::bigint
+WHERE id = ANY(sqlc.arg(ids)::text[]) AND expires_at > 0;
+
 -- name: Expired :many
 SELECT tenant, id FROM executions WHERE expires_at > 0 AND expires_at <= CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT)
 ORDER BY expires_at LIMIT sqlc.arg(most)::bigint;

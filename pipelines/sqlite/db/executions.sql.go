@@ -480,6 +480,20 @@ func (q *Queries) GetExecution(ctx context.Context, id string) (Execution, error
 	return i, err
 }
 
+const keep = `-- name: Keep :exec
+UPDATE executions SET expires_at = ?1 WHERE id = ?2 AND expires_at > 0
+`
+
+type KeepParams struct {
+	ExpiresAt int64
+	ID        string
+}
+
+func (q *Queries) Keep(ctx context.Context, arg KeepParams) error {
+	_, err := q.db.ExecContext(ctx, keep, arg.ExpiresAt, arg.ID)
+	return err
+}
+
 const keyOf = `-- name: KeyOf :one
 SELECT tenant, pipeline, "key", body, execution, expires_at FROM idempotency WHERE tenant = ?1 AND pipeline = ?2 AND key = ?3
 `

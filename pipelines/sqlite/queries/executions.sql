@@ -112,6 +112,9 @@ SELECT CAST(coalesce(max(number), 0) AS INTEGER) AS number FROM events WHERE exe
 -- name: Expired :many
 SELECT tenant, id FROM executions WHERE expires_at > 0 AND expires_at <= sqlc.arg(now) ORDER BY expires_at LIMIT sqlc.arg(most);
 
+-- name: Keep :exec
+UPDATE executions SET expires_at = sqlc.arg(expires_at) WHERE id = sqlc.arg(id) AND expires_at > 0;
+
 -- name: ForgetExecution :execrows
 DELETE FROM executions WHERE id = sqlc.arg(id) AND outcome <> '';
 
