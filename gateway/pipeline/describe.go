@@ -43,6 +43,9 @@ func (op *operationOf) describe(set *operation.Set) *huma.Operation {
 		}
 		var name string
 		name, rest, _ = strings.Cut(after, "}")
+		if name == "id" && strings.HasPrefix(op.path, contract.DeadLettersPath) {
+			name = "letter"
+		}
 		o.Parameters = append(o.Parameters, parameter("path:"+name))
 	}
 	for _, name := range op.params {
@@ -109,8 +112,15 @@ func (op *operationOf) answers(set *operation.Set) map[int]*huma.Response {
 	switch op.id {
 	case "watchExecution":
 		event := set.Schemas().Schema(typeOfEvent(), true, op.id+"Answer")
+		line := func(description string) *huma.Schema {
+			return &huma.Schema{Type: huma.TypeString, Description: description}
+		}
 		r.Content = map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{
-			Type: huma.TypeString, Description: "each event has id, event (the CloudEvent's type) and one data line, the CloudEvent as JSON (" + strings.TrimPrefix(event.Ref, "#/components/schemas/") + "); a comment every 15 s",
+			Type: huma.TypeObject, Description: "one event of the stream, which has a comment every 15 s", Required: []string{"id", "event", "data"},
+			Properties: map[string]*huma.Schema{
+				"id": line("for Last-Event-ID"), "event": line("the CloudEvent's type"),
+				"data": line("the CloudEvent as JSON (" + strings.TrimPrefix(event.Ref, "#/components/schemas/") + "), on one line"),
+			},
 		}}}
 	case "getExecutionResult":
 		r.Content = map[string]*huma.MediaType{"*/*": {Schema: &huma.Schema{Description: "the output"}}}

@@ -11,8 +11,10 @@ import (
 func typeOfEvent() reflect.Type { return reflect.TypeFor[contract.Event]() }
 
 const (
-	labelPattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-	idPattern    = "^[A-Za-z0-9_-]{1,64}$"
+	labelPattern  = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+	idPattern     = "^[A-Za-z0-9_-]{1,64}$"
+	letterPattern = "^[A-Za-z0-9_.-]{1,160}$"
+	stepPattern   = "^[A-Za-z_][A-Za-z0-9_-]{0,62}$"
 )
 
 // parameter is a parameter by its name here.
@@ -24,6 +26,8 @@ func parameter(name string) *huma.Param {
 		return &huma.Param{Name: "version", In: "path", Required: true, Schema: number(1, 1<<31-1)}
 	case "path:id":
 		return &huma.Param{Name: "id", In: "path", Required: true, Schema: text(idPattern)}
+	case "path:letter":
+		return &huma.Param{Name: "id", In: "path", Required: true, Schema: text(letterPattern)}
 	case "limit":
 		limit := number(1, contract.MaxLimit)
 		limit.Default = contract.DefaultLimit
@@ -33,7 +37,7 @@ func parameter(name string) *huma.Param {
 	case "replayed":
 		return query(name, &huma.Schema{Type: huma.TypeBoolean}, "whether they were replayed; both where it is left out")
 	case "step":
-		return query(name, text("^[A-Za-z_][A-Za-z0-9_-]{0,62}$"), "a name")
+		return query(name, text(stepPattern), "a name")
 	case "pipeline":
 		return query(name, text(labelPattern), "a name")
 	case "execution":
@@ -45,21 +49,21 @@ func parameter(name string) *huma.Param {
 		}
 		return query(name, statuses, "")
 	case "label":
-		return query(name, &huma.Schema{Type: huma.TypeArray, Items: text("^[^=]+=.*$")}, "KEY=VALUE; several are all of them")
+		return query(name, &huma.Schema{Type: huma.TypeArray, Items: text("^[A-Za-z0-9_./-]{1,63}=")}, "KEY=VALUE; several are all of them")
 	case "priority":
 		return query(name, number(-10, 10), "the higher is admitted and sent first; that of the pipeline where it is left out")
 	case "run_at":
 		return query(name, &huma.Schema{Type: huma.TypeString}, "when it may begin: a time (RFC 3339), or a duration from now such as 10m; within a year")
 	case "from":
-		return query(name, text(labelPattern), "the step to begin at; the first where it is left out")
+		return query(name, text(stepPattern), "the step to begin at; the first where it is left out")
 	case "version":
 		return query(name, number(1, 1<<31-1), "of the pipeline; that of the execution where it is left out")
 	case "idempotencyKey":
-		return header(contract.IdempotencyKeyHeader, "the same request with it answers with the same execution for 24 hours; 1 to 255 visible characters of ASCII")
+		return header(contract.IdempotencyKeyHeader, "^[!-~]{1,255}$", "the same request with it answers with the same execution for 24 hours; 1 to 255 visible characters of ASCII")
 	case "prefer":
-		return header(contract.PreferHeader, "wait=N waits up to N seconds for the end (RFC 7240)")
+		return header(contract.PreferHeader, "", "wait=N waits up to N seconds for the end (RFC 7240)")
 	case "lastEventID":
-		return header(contract.LastEventIDHeader, "the id of the event after which the stream goes on")
+		return header(contract.LastEventIDHeader, "^[0-9]{0,18}$", "the id of the event after which the stream goes on")
 	default:
 		return nil
 	}
@@ -69,8 +73,8 @@ func query(name string, schema *huma.Schema, description string) *huma.Param {
 	return &huma.Param{Name: name, In: "query", Schema: schema, Description: description}
 }
 
-func header(name, description string) *huma.Param {
-	return &huma.Param{Name: name, In: "header", Schema: &huma.Schema{Type: huma.TypeString}, Description: description}
+func header(name, pattern, description string) *huma.Param {
+	return &huma.Param{Name: name, In: "header", Schema: text(pattern), Description: description}
 }
 
 func text(pattern string) *huma.Schema {
