@@ -52,6 +52,7 @@ func Run(t *testing.T, open func(t *testing.T) Database) {
 		"what is due is claimed, and nothing else":                   claimed,
 		"a claim ends, and begins again":                             claimEnds,
 		"each tenant has its turn":                                   turns,
+		"priorities are a tenant's own":                              prioritiesAreATenantsOwn,
 		"each row is claimed once, whoever claims":                   claimRace,
 		"what is sent is stored if it is as it was":                  sent,
 		"what is given back comes again":                             returned,

@@ -67,6 +67,26 @@ func turns(t *testing.T, b *bench) {
 	}
 }
 
+// prioritiesAreATenantsOwn holds that tenants with high priorities are not taken before
+// others: where there is room for one of each round, the longest due is.
+func prioritiesAreATenantsOwn(t *testing.T, b *bench) {
+	for i, tenant := range []string{"patient", "loud", "louder"} {
+		x := b.accept(t, tenant, tenant, func(a *record.Acceptance) { a.Execution.Priority = 10 * (i - 1) })
+		b.begin(t, x, b.branch(x, 0, 0))
+		b.db.Do(t, fmt.Sprintf("UPDATE due SET free_at = free_at - %d WHERE execution = '%s'", 1000*(3-i), tenant))
+	}
+	for _, want := range []string{"patient", "loud", "louder"} {
+		same(t, "claimed", []string{want}, ids(b.claim(t, 1, hold)))
+	}
+	for i, tenant := range []string{"patient", "loud", "louder"} {
+		b.accept(t, tenant, "q-"+tenant, func(a *record.Acceptance) { a.Execution.Priority = 10 * (i - 1) })
+		b.db.Do(t, fmt.Sprintf("UPDATE due SET due_at = due_at - %d, free_at = free_at - %d WHERE execution = 'q-%s'", 1000*(3-i), 1000*(3-i), tenant))
+	}
+	for _, want := range []string{"q-patient", "q-loud", "q-louder"} {
+		same(t, "admitted", []string{want}, b.admit(t, record.Admission{Most: 1, Hold: hold}))
+	}
+}
+
 func claimRace(t *testing.T, b *bench) {
 	const executions, items, claimers = 5, 20, 6
 	for i := range executions {

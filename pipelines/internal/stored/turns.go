@@ -112,9 +112,13 @@ type turn struct {
 	id       string
 }
 
+// compare orders a tenant's own: higher priorities first.
 func (t turn) compare(o turn) int {
-	return cmp.Or(cmp.Compare(o.priority, t.priority), cmp.Compare(t.at, o.at), cmp.Compare(t.id, o.id))
+	return cmp.Or(cmp.Compare(o.priority, t.priority), t.longest(o))
 }
+
+// longest orders tenants: whose has waited longest comes first, whatever their priorities.
+func (t turn) longest(o turn) int { return cmp.Or(cmp.Compare(t.at, o.at), cmp.Compare(t.id, o.id)) }
 
 // inTurns are the first of all: each tenant's first, then each one's second, and so on.
 func inTurns[T any](all []T, most int, of func(*T) turn) []T {
@@ -133,7 +137,7 @@ func inTurns[T any](all []T, most int, of func(*T) turn) []T {
 			order[i].n = order[i-1].n + 1
 		}
 	}
-	slices.SortStableFunc(order, func(a, b numbered) int { return cmp.Or(cmp.Compare(a.n, b.n), of(a.item).compare(of(b.item))) })
+	slices.SortStableFunc(order, func(a, b numbered) int { return cmp.Or(cmp.Compare(a.n, b.n), of(a.item).longest(of(b.item))) })
 	first := make([]T, 0, min(most, len(order)))
 	for _, o := range order[:min(most, len(order))] {
 		first = append(first, *o.item)

@@ -136,7 +136,7 @@ WITH RECURSIVE clock AS (
     ORDER BY d.free_at LIMIT $2::bigint FOR UPDATE SKIP LOCKED
   ) AS locked
 ), chosen AS (
-  SELECT found.execution, found.segment, found.item FROM found ORDER BY found.turn, found.priority DESC, found.free_at LIMIT $2::bigint
+  SELECT found.execution, found.segment, found.item FROM found ORDER BY found.turn, found.free_at LIMIT $2::bigint
 )
 UPDATE due SET free_at = clock.now + $1::bigint FROM chosen, clock
 WHERE due.execution = chosen.execution AND due.segment = chosen.segment AND due.item = chosen.item

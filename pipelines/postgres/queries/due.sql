@@ -20,7 +20,7 @@ WITH RECURSIVE clock AS (
     ORDER BY d.free_at LIMIT sqlc.arg(most)::bigint FOR UPDATE SKIP LOCKED
   ) AS locked
 ), chosen AS (
-  SELECT found.execution, found.segment, found.item FROM found ORDER BY found.turn, found.priority DESC, found.free_at LIMIT sqlc.arg(most)::bigint
+  SELECT found.execution, found.segment, found.item FROM found ORDER BY found.turn, found.free_at LIMIT sqlc.arg(most)::bigint
 )
 UPDATE due SET free_at = clock.now + sqlc.arg(hold)::bigint FROM chosen, clock
 WHERE due.execution = chosen.execution AND due.segment = chosen.segment AND due.item = chosen.item
