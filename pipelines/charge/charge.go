@@ -14,6 +14,7 @@ type Took struct {
 	Function  string  // that the step names; "" where it is not known, and of calls
 	Model     string  // that ran, by its name; "" where none is known to have
 	Failed    bool    // it answered with an error
+	Counted   bool    // its request was, when it was accepted: of calls that are answered later
 	Rows      int64   // of the batch axis
 	ComputeMS float64 // milliseconds of processors and GPU
 }

@@ -57,13 +57,28 @@ func (d *Dispatcher) call(ctx context.Context, m *message) {
 	})
 }
 
-// charge charges for a call that was answered, whether or not its answer still counts.
+// charge charges for a call that was answered, whether or not its answer still counts. Its
+// request was counted when it was accepted, so that it fails once: with its last try.
 func (d *Dispatcher) charge(m *message, record envelope.Record, failure *execution.Failure) {
 	if d.Charges == nil || record == (envelope.Record{}) || failure != nil && charge.Free(problem.Code(failure.Problem.Code)) {
 		return
 	}
 	model, _, _ := strings.Cut(record.Model, "@")
-	d.Charges.Charge(charge.Took{Tenant: m.tenant, Model: model, Failed: failure != nil, Rows: record.Rows, ComputeMS: record.ComputeMS})
+	d.Charges.Charge(charge.Took{
+		Tenant: m.tenant, Model: model, Counted: true, Failed: failure != nil && d.last(m, failure), Rows: record.Rows, ComputeMS: record.ComputeMS,
+	})
+}
+
+// last reports whether a failure is not tried again.
+func (d *Dispatcher) last(m *message, failure *execution.Failure) bool {
+	switch failure.Verdict() {
+	case execution.Retry:
+		return m.branch.Attempts+1 >= m.version.Plan.Step(m.branch.Segment, m.branch.Step).Retry.Attempts
+	case execution.Break:
+		return m.branch.Breaks >= execution.MaxBreaks
+	default:
+		return true
+	}
 }
 
 // ask calls the URL, and keeps what it answers.

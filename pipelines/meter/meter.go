@@ -37,10 +37,13 @@ type Meter struct {
 func New(u Usage, limits Limits) *Meter { return &Meter{u, limits} }
 
 // Charge charges a tenant what a step took: a request of its model, or of its function
-// where none is known to have run. It waits for nothing.
+// where none is known to have run, unless that was counted before. It waits for nothing.
 func (m *Meter) Charge(t charge.Took) {
 	compute := computeOf(t.ComputeMS)
-	counts := usage.Counts{Requests: 1, Rows: t.Rows, Compute: compute.Microseconds()}
+	counts := usage.Counts{Rows: t.Rows, Compute: compute.Microseconds()}
+	if !t.Counted {
+		counts.Requests = 1
+	}
 	if t.Failed {
 		counts.Errors = 1
 	}

@@ -39,6 +39,10 @@ func TestAStepIsChargedInUsageAndLimits(t *testing.T) {
 			charge.Took{Tenant: "acme", Function: "read", Failed: true},
 			counted{`usage of acme, "read": {Requests:1 Errors:1 Rows:0 Compute:0 BytesIn:0 BytesOut:0}`, `limits of acme, "read": 0 rows, 0s`},
 		},
+		"a call that was counted when it was accepted": {
+			charge.Took{Tenant: "acme", Model: "lines", Counted: true, Failed: true, Rows: 2},
+			counted{`usage of acme, "lines": {Requests:0 Errors:1 Rows:2 Compute:0 BytesIn:0 BytesOut:0}`, `limits of acme, "lines": 2 rows, 0s`},
+		},
 		"an execution that is gone": {
 			charge.Took{Tenant: "acme", Model: "lines", Rows: 1},
 			counted{`usage of acme, "lines": {Requests:1 Errors:0 Rows:1 Compute:0 BytesIn:0 BytesOut:0}`, `limits of acme, "lines": 1 rows, 0s`},
