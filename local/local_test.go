@@ -86,7 +86,7 @@ func (l *log) end() {
 // wait returns when the log holds text n times.
 func (l *log) wait(t *testing.T, text string, n int) {
 	t.Helper()
-	patience := time.AfterFunc(time.Minute, l.end)
+	patience := time.AfterFunc(10*time.Minute, l.end)
 	defer patience.Stop()
 	l.mu.Lock()
 	defer l.mu.Unlock()

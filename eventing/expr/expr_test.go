@@ -237,7 +237,7 @@ func TestOneCallDoesNotOutlastTheCost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := compile(t, c.text, expr.Limits{})
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 			defer cancel()
 			_, err := e.Evaluate(ctx, expr.Values{Input: json.RawMessage(c.input)})
 			if !errors.Is(err, expr.ErrLimit) || ctx.Err() != nil {

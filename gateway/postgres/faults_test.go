@@ -38,10 +38,10 @@ func since(ctx context.Context, s *postgres.Store, p rights.Position) (*rights.U
 	return s.Since(ctx, p)
 }
 
-// recovers calls until there is no error, at most for a minute.
+// recovers calls until there is no error, at most for ten minutes.
 func recovers(t *testing.T, what string, call func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	err := call()
 	for ; err != nil && ctx.Err() == nil; err = call() {

@@ -99,7 +99,7 @@ func TestTheUserOfTheDocs(t *testing.T) {
 			}
 			defer func() { _ = client.Close() }()
 			notices := redisnotice.New(client, "modelserve")
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 			defer cancel()
 			got, ended := make(chan string, 1), make(chan error, 1)
 			go func() {

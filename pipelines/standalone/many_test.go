@@ -26,7 +26,7 @@ func TestExecutionsMakeNoObjects(t *testing.T) {
 	}
 	sent := func(n int) {
 		t.Helper()
-		patience := time.After(time.Minute)
+		patience := time.After(10 * time.Minute)
 		for i := range n {
 			select {
 			case <-w.events:
