@@ -92,7 +92,7 @@ func (l *log) wait(t *testing.T, text string, n int) {
 	defer l.mu.Unlock()
 	for strings.Count(l.text.String(), text) < n {
 		if l.done {
-			t.Fatalf("the platform ended, or a minute passed, without writing %q %d times:\n%s", text, n, l.text.String())
+			t.Fatalf("the platform ended, or ten minutes passed, without writing %q %d times:\n%s", text, n, l.text.String())
 		}
 		l.more.Wait()
 	}
