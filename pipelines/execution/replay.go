@@ -12,10 +12,14 @@ import (
 // From a step, what does not come after it is taken from of's values as recorded,
 // of the machine's version, which may be another than of's; with from "" everything
 // runs again. What ran beside the step and has no recorded output runs again too. The
-// error is a problem: there is no such step, or a step before it has no recorded output.
+// error is a problem: there is no such step, a step before it has no recorded output, or of
+// cannot be read.
 //
 // Claim checks among the values still lie with of: who keeps x past it copies them.
 func (m *Machine) Replay(x, of *Execution, values []StepValue, from string, now time.Time) (Change, error) {
+	if of.Damage != nil {
+		return Change{}, problem.New(problem.Conflict, "what is stored of execution %s cannot be read, its input among it: start another", of.ID)
+	}
 	change := m.Accept(x, now)
 	x.ReplayOf, x.From = of.ID, from
 	if from == "" {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/modelserveai/modelserve/pipelines/definition"
 	"github.com/modelserveai/modelserve/pipelines/execution"
+	"github.com/modelserveai/modelserve/pipelines/plan"
 )
 
 func TestStateIsReadAsWritten(t *testing.T) {
@@ -125,4 +126,56 @@ func FuzzDecodeState(f *testing.F) {
 		_, _ = r.m.Answered(&x, []execution.Branch{b}, answer(0, 0, 1, "a"), &r.e, epoch)
 		execution.Cancel(&x, nil, epoch)
 	})
+}
+
+// TestWhatCannotBeReadOnlyEnds holds that nothing goes on with an execution whose row could
+// not be read whole, that it ends, and that its column stays as it was.
+func TestWhatCannotBeReadOnlyEnds(t *testing.T) {
+	t.Parallel()
+	d := &definition.Definition{Name: "p", Timeout: time.Hour, Steps: []definition.Step{step("a"), step("b after a")}}
+	m := execution.New(plan.Of(d), execution.Options{})
+	damaged := func() *execution.Execution {
+		return &execution.Execution{ID: "x", Status: execution.Running, Deadline: epoch.Add(time.Hour), Events: 7, Damage: &execution.Damage{Why: "a reason", State: `{"v":2}`}}
+	}
+	b := execution.Branch{BranchID: execution.BranchID{Execution: "x"}, Epoch: 1, What: execution.Lease, Due: epoch}
+	branches, e := []execution.Branch{b}, &said{}
+	for name, do := range map[string]func(x *execution.Execution) (execution.Change, error){
+		"begin": func(x *execution.Execution) (execution.Change, error) {
+			x.Status = execution.Queued
+			return m.Begin(x, branches, e, epoch)
+		},
+		"answered": func(x *execution.Execution) (execution.Change, error) {
+			return m.Answered(x, branches, answer(0, 0, 1, "a"), e, epoch)
+		},
+		"failed": func(x *execution.Execution) (execution.Change, error) {
+			return m.Failed(x, branches, execution.Failure{Answer: answer(0, 0, 1, "a"), Status: 500}, e, epoch)
+		},
+		"expired": func(x *execution.Execution) (execution.Change, error) { return m.Expired(x, branches, b, e, epoch) },
+		"replay": func(x *execution.Execution) (execution.Change, error) {
+			return m.Replay(&execution.Execution{}, x, nil, "", epoch)
+		},
+	} {
+		if change, err := do(damaged()); err == nil || change.Changed {
+			t.Errorf("%s: %+v, %v", name, change, err)
+		}
+	}
+	if change := m.Refused(damaged(), branches, answer(0, 0, 1, "a"), epoch); change.Changed {
+		t.Errorf("refused: %+v", change)
+	}
+	if _, _, ok := m.Send(damaged(), execution.Branch{What: execution.Send}, epoch); ok {
+		t.Error("it is sent")
+	}
+	for name, change := range map[string]func(x *execution.Execution) execution.Change{
+		"cancel": func(x *execution.Execution) execution.Change { return execution.Cancel(x, branches, epoch) },
+		"time out": func(x *execution.Execution) execution.Change {
+			return execution.TimeOut(x, branches, epoch.Add(time.Hour))
+		},
+	} {
+		x := damaged()
+		c := change(x)
+		state, err := execution.EncodeState(x)
+		if !x.Status.Ended() || !c.Changed || len(c.Events) != 1 || c.Events[0].Number != 8 || string(state) != `{"v":2}` || err != nil {
+			t.Errorf("%s: %+v, %+v, %s, %v", name, x, c, state, err)
+		}
+	}
 }
