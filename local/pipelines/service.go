@@ -103,8 +103,8 @@ func (s *Service) open(ctx context.Context, config Config) (err error) {
 	sinks.set(s.service.Handler())
 	registered := registry.New(s.store, nil, registry.Bounds{})
 	s.api, err = api.New(api.Config{Secret: s.secret}, api.Deps{
-		Store: s.store, Registry: registered, Decider: s.service.Decider(), Values: s.service.Values(), Live: s.service.Live(),
-		Logger: config.Logger, Accepted: s.service.Accepted,
+		Store: s.store, Registry: registered, Decider: s.service.Decider(), Starter: s.service.Starter(), Values: s.service.Values(), Live: s.service.Live(),
+		Logger: config.Logger,
 	})
 	if err != nil {
 		return err //nolint:wrapcheck // Open does

@@ -8,7 +8,6 @@
 package api
 
 import (
-	"context"
 	"crypto/subtle"
 	"errors"
 	"log/slog"
@@ -25,6 +24,7 @@ import (
 	"github.com/modelserveai/modelserve/pipelines/live"
 	"github.com/modelserveai/modelserve/pipelines/record"
 	"github.com/modelserveai/modelserve/pipelines/registry"
+	"github.com/modelserveai/modelserve/pipelines/start"
 	"github.com/modelserveai/modelserve/pipelines/values"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
@@ -32,10 +32,9 @@ import (
 
 // Config bounds the API. Zero fields are their defaults.
 type Config struct {
-	Secret    string // of the gateway; required
-	MaxBody   int64  // bytes of the body that starts an execution; 32 MiB
-	Memory    int64  // bytes that the bodies and values of all requests take, of which one tenant has at most half; 256 MiB
-	MaxQueued int    // executions of a tenant that wait to begin; 10,000
+	Secret  string // of the gateway; required
+	MaxBody int64  // bytes of the body that starts an execution; 32 MiB
+	Memory  int64  // bytes that the bodies and values of all requests take, of which one tenant has at most half; 256 MiB
 }
 
 // Store is what the API needs of the record.
@@ -44,31 +43,26 @@ type Store interface {
 	record.Lookup
 	record.Pipelines
 	record.Versions
-
-	// Waiting counts a tenant's queued executions, up to a number.
-	Waiting(ctx context.Context, tenant string, most int) (int, error)
 }
 
-// Deps are what the API works with. All are required but Accepted.
+// Deps are what the API works with. All are required.
 type Deps struct {
 	Store    Store
 	Registry *registry.Registry
 	Decider  *decide.Decider
+	Starter  *start.Starter
 	Values   *values.Values
 	Live     *live.Hub
 	Logger   *slog.Logger
-
-	// Accepted is called after an execution was stored, and waits for nothing.
-	Accepted func(execution string)
 }
 
 // API is the handler.
 type API struct {
-	cfg    Config
-	deps   Deps
-	memory *memory.Account
-	queues *queues
-	mux    *http.ServeMux
+	cfg     Config
+	deps    Deps
+	memory  *memory.Account
+	starter *start.Starter
+	mux     *http.ServeMux
 
 	closing sync.Once
 	closed  chan struct{} // by Close: streams end
@@ -79,8 +73,8 @@ const memoryPatience = time.Second
 
 // New makes an API.
 func New(cfg Config, deps Deps) (*API, error) {
-	if deps.Store == nil || deps.Registry == nil || deps.Decider == nil || deps.Values == nil || deps.Live == nil || deps.Logger == nil {
-		return nil, errors.New("api: expected Deps.Store, Registry, Decider, Values, Live and Logger")
+	if deps.Store == nil || deps.Registry == nil || deps.Decider == nil || deps.Starter == nil || deps.Values == nil || deps.Live == nil || deps.Logger == nil {
+		return nil, errors.New("api: expected Deps.Store, Registry, Decider, Starter, Values, Live and Logger")
 	}
 	if cfg.Secret == "" {
 		return nil, errors.New("api: expected Config.Secret: without it anybody is whoever they say")
@@ -91,15 +85,9 @@ func New(cfg Config, deps Deps) (*API, error) {
 	if cfg.Memory <= 0 {
 		cfg.Memory = 256 << 20
 	}
-	if cfg.MaxQueued <= 0 {
-		cfg.MaxQueued = 10_000
-	}
-	if deps.Accepted == nil {
-		deps.Accepted = func(string) {}
-	}
 	a := &API{
 		cfg: cfg, deps: deps, mux: http.NewServeMux(), closed: make(chan struct{}),
-		queues: &queues{count: deps.Store.Waiting, most: cfg.MaxQueued, tenants: map[string]*queue{}},
+		starter: deps.Starter,
 		// One of the largest bodies fits into the half that a tenant may have, with what it becomes.
 		memory: memory.New(max(cfg.Memory, 2*perByte*cfg.MaxBody), memoryPatience),
 	}

@@ -131,7 +131,7 @@ func TestStart(t *testing.T) {
 // TestInputs holds what becomes of each kind of body.
 func TestInputs(t *testing.T) {
 	t.Parallel()
-	s := newService(t, func(c *api.Config) { c.MaxBody = 1 << 20 })
+	s := newService(t, func(c *config) { c.MaxBody = 1 << 20 })
 	s.register("a")
 	for name, tc := range map[string]struct {
 		media, body string
@@ -345,7 +345,7 @@ func TestIdempotencyKeys(t *testing.T) {
 // execution where another one would be refused.
 func TestAKnownKeyIsAnsweredWhateverCameAfter(t *testing.T) {
 	t.Parallel()
-	s := newService(t, func(c *api.Config) { c.MaxQueued = 2 })
+	s := newService(t, func(c *config) { c.MaxQueued = 2 })
 	s.register("a")
 	const path = "/v1/pipelines/a/executions"
 	key := []string{"Content-Type", "application/json", "Idempotency-Key", "k"}
@@ -403,7 +403,7 @@ func TestTheStoreIsAway(t *testing.T) {
 // TestATenantQueuesSoMany holds the bound on executions that wait to begin.
 func TestATenantQueuesSoMany(t *testing.T) {
 	t.Parallel()
-	s := newService(t, func(c *api.Config) { c.MaxQueued = 2 })
+	s := newService(t, func(c *config) { c.MaxQueued = 2 })
 	s.register("a")
 	s.as("globex").register("a")
 	s.start("/v1/pipelines/a/executions", "{}")

@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,8 +10,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/modelserveai/modelserve/eventing/envelope"
-	"github.com/modelserveai/modelserve/pipelines/contract"
+	"github.com/modelserveai/modelserve/pipelines/start"
 	"github.com/modelserveai/modelserve/problem"
 	"github.com/modelserveai/modelserve/runtime/infer"
 )
@@ -64,21 +62,6 @@ func tooLarge(most int64) error {
 	return problem.New(problem.PayloadTooLarge, "the body is larger than %d bytes; send larger inputs by reference", most)
 }
 
-// input is what an execution begins with.
-type input struct {
-	media string // of what is stored as it is; "" is JSON
-	body  []byte // as it came
-	json  json.RawMessage
-}
-
-// hash is what an idempotency key compares.
-func (in *input) hash() [sha256.Size]byte {
-	h := sha256.New()
-	_, _ = io.WriteString(h, in.media+"\n") // a hash takes all
-	_, _ = h.Write(in.body)
-	return [sha256.Size]byte(h.Sum(nil))
-}
-
 // jsonType is the content type whose bodies are inputs as they are.
 const jsonType = "application/json"
 
@@ -87,7 +70,7 @@ const insteadOfForm = "send the input as application/json, or the bytes themselv
 
 // readInput reads the body of a start. What comes as JSON is JSON by the rules of every
 // reader here; what `curl -d` sends is where it is JSON. No body at all is null.
-func (a *API) readInput(ctx context.Context, c *call) (*input, error) {
+func (a *API) readInput(ctx context.Context, c *call) (*start.Input, error) {
 	media, err := infer.MediaType(c.Header.Values("Content-Type"))
 	if err != nil {
 		return nil, err //nolint:wrapcheck // a problem
@@ -98,29 +81,29 @@ func (a *API) readInput(ctx context.Context, c *call) (*input, error) {
 	if encoding := strings.ToLower(strings.Join(c.Header.Values("Content-Encoding"), ", ")); encoding != "" && encoding != "identity" {
 		return nil, problem.New(problem.UnsupportedMedia, "expected a body without a Content-Encoding")
 	}
-	in := &input{}
-	if in.body, err = c.readBody(ctx, a.cfg.MaxBody); err != nil {
+	in := &start.Input{}
+	if in.Body, err = c.readBody(ctx, a.cfg.MaxBody); err != nil {
 		return nil, err
 	}
-	if err := infer.RefuseForm(media, in.body, insteadOfForm); err != nil {
+	if err := infer.RefuseForm(media, in.Body, insteadOfForm); err != nil {
 		return nil, err //nolint:wrapcheck // a problem
 	}
-	if len(in.body) == 0 && media == "" {
-		in.json = json.RawMessage("null")
+	if len(in.Body) == 0 && media == "" {
+		in.JSON = json.RawMessage("null")
 		return in, nil
 	}
 	const curls = "application/x-www-form-urlencoded"
 	var fault error
 	if media == jsonType || media == curls {
-		fault = infer.CheckJSON(in.body, infer.Limits{})
+		fault = infer.CheckJSON(in.Body, infer.Limits{})
 	}
 	switch {
 	case media == jsonType && fault != nil:
 		return nil, fault //nolint:wrapcheck // a problem
 	case media == jsonType, media == curls && fault == nil:
-		in.json = bytes.TrimSpace(infer.WithoutMark(in.body))
+		in.JSON = bytes.TrimSpace(infer.WithoutMark(in.Body))
 	default:
-		in.media = mediaOf(media)
+		in.Media = mediaOf(media)
 	}
 	return in, nil
 }
@@ -137,28 +120,6 @@ func mediaOf(media string) string {
 		return "application/octet-stream"
 	}
 	return media
-}
-
-// keep stores what is too large for a row, or is no JSON, and returns the input that the
-// execution has.
-func (a *API) keep(ctx context.Context, tenant, id string, in *input) (envelope.Value, error) {
-	if in.media == "" {
-		return a.deps.Values.Keep(ctx, tenant, id, "input", in.json) //nolint:wrapcheck // a problem
-	}
-	claim, err := a.deps.Values.Store(ctx, tenant, id, "input", in.media, in.body)
-	if err != nil {
-		return envelope.Value{}, err //nolint:wrapcheck // a problem
-	}
-	return refValue(claim)
-}
-
-// refValue is the JSON that says where something is stored.
-func refValue(claim *envelope.Claim) (envelope.Value, error) {
-	text, err := json.Marshal(contract.Ref{Ref: claim.Ref, ContentType: claim.ContentType, Size: claim.Size})
-	if err != nil {
-		return envelope.Value{}, fmt.Errorf("write a ref: %w", err)
-	}
-	return envelope.Value{JSON: text}, nil
 }
 
 // writeJSON answers with a body.

@@ -23,6 +23,7 @@ import (
 	"github.com/modelserveai/modelserve/pipelines/record"
 	"github.com/modelserveai/modelserve/pipelines/registry"
 	"github.com/modelserveai/modelserve/pipelines/sqlite"
+	"github.com/modelserveai/modelserve/pipelines/start"
 	"github.com/modelserveai/modelserve/pipelines/values"
 	"github.com/modelserveai/modelserve/pipelines/values/valuestest"
 	"github.com/modelserveai/modelserve/problem"
@@ -40,6 +41,13 @@ type service struct {
 	hub     *live.Hub
 	values  *values.Values
 	tenant  string
+}
+
+// config is that of the API and of what starts executions for it.
+type config struct {
+	api.Config
+
+	MaxQueued int
 }
 
 // broken is a store that can be away.
@@ -68,7 +76,7 @@ func (b *broken) Register(ctx context.Context, r record.Registration) (*record.V
 	return b.Store.Register(ctx, r)
 }
 
-func newService(t testing.TB, configure ...func(*api.Config)) *service {
+func newService(t testing.TB, configure ...func(*config)) *service {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "pipelines.db"))
 	if err != nil {
@@ -83,7 +91,7 @@ func newService(t testing.TB, configure ...func(*api.Config)) *service {
 }
 
 // serviceOver is the API over a store that somebody else closes.
-func serviceOver(t testing.TB, store record.Store, configure ...func(*api.Config)) *service {
+func serviceOver(t testing.TB, store record.Store, configure ...func(*config)) *service {
 	t.Helper()
 	s := &service{t: t, store: &broken{Store: store}, objects: valuestest.New(), tenant: "acme"}
 	kept := values.New(s.objects, "models", 32<<20)
@@ -95,12 +103,13 @@ func serviceOver(t testing.TB, store record.Store, configure ...func(*api.Config
 	logger := slog.New(slog.DiscardHandler)
 	s.hub = live.New(live.Config{Most: 10, PerTenant: 5, Poll: 50 * time.Millisecond}, nil, logger)
 	s.decider.OnSaved(func(_ context.Context, saved *decide.Saved) { s.hub.Changed(saved.Execution.ID) })
-	cfg := api.Config{Secret: secret}
+	cfg := config{Config: api.Config{Secret: secret}}
 	for _, c := range configure {
 		c(&cfg)
 	}
-	s.api, err = api.New(cfg, api.Deps{
-		Store: s.store, Registry: registry.New(s.store, nil, registry.Bounds{Pipelines: 3, Versions: 3}), Decider: s.decider, Values: kept, Live: s.hub, Logger: logger,
+	s.api, err = api.New(cfg.Config, api.Deps{
+		Starter: start.New(cfg.MaxQueued, start.Deps{Store: s.store, Decider: s.decider, Values: kept, Logger: logger}),
+		Store:   s.store, Registry: registry.New(s.store, nil, registry.Bounds{Pipelines: 3, Versions: 3}), Decider: s.decider, Values: kept, Live: s.hub, Logger: logger,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"github.com/modelserveai/modelserve/pipelines/contract"
 	"github.com/modelserveai/modelserve/pipelines/execution"
 	"github.com/modelserveai/modelserve/pipelines/record"
+	"github.com/modelserveai/modelserve/pipelines/start"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -36,9 +37,9 @@ func (a *API) later(w http.ResponseWriter, c *call) error {
 	}
 	var idempotency *record.Key
 	if key != "" {
-		in := input{media: order.Method + " " + order.Host + order.Path + " " + media, body: body}
-		idempotency = &record.Key{Text: key, Body: in.hash()}
-		switch known, err := a.known(ctx, c.tenant, "", idempotency); {
+		in := start.Input{Media: order.Method + " " + order.Host + order.Path + " " + media, Body: body}
+		idempotency = &record.Key{Text: key, Body: in.Hash()}
+		switch known, err := a.starter.Known(ctx, c.tenant, "", idempotency); {
 		case err != nil:
 			return err
 		case known != nil:
@@ -49,10 +50,10 @@ func (a *API) later(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err //nolint:wrapcheck // it says what
 	}
-	if err := a.admits(ctx, c.tenant); err != nil {
+	if err := a.starter.Room(ctx, c.tenant); err != nil {
 		return err
 	}
-	x := newExecution(c, v, now)
+	x := start.NewExecution(v, c.tenant, c.Header.Get("Traceparent"), now)
 	request := &calls.Request{Order: *order, Header: calls.KeptOfRequest(c.Header)}
 	if request.Body, err = a.deps.Values.Store(ctx, c.tenant, x.ID, "request", media, body); err != nil {
 		return err //nolint:wrapcheck // a problem
@@ -60,10 +61,10 @@ func (a *API) later(w http.ResponseWriter, c *call) error {
 	if x.Input, err = request.Value(); err != nil {
 		return err //nolint:wrapcheck // a problem
 	}
-	acceptance := accepting(v, x)
+	acceptance := start.Of(v, x)
 	acceptance.Change = v.Machine.Accept(x, now)
 	acceptance.Key = idempotency
-	accepted, err := a.accept(ctx, acceptance)
+	accepted, err := a.starter.Accept(ctx, acceptance)
 	if err != nil {
 		return err
 	}

@@ -12,16 +12,17 @@ import (
 	"github.com/modelserveai/modelserve/pipelines/decide"
 	"github.com/modelserveai/modelserve/pipelines/execution"
 	"github.com/modelserveai/modelserve/pipelines/record"
+	"github.com/modelserveai/modelserve/pipelines/start"
 	"github.com/modelserveai/modelserve/problem"
 )
 
 // again is how an execution is replayed.
 type again struct {
-	from    string // a step; "" is the beginning
-	version int    // 0 is that of the execution
-	letter  string // the dead letter that it is for; "" is none
-	input   *input // in place of the execution's own; nil is that
-	once    bool   // an execution that was replayed with this already is not again
+	from    string       // a step; "" is the beginning
+	version int          // 0 is that of the execution
+	letter  string       // the dead letter that it is for; "" is none
+	input   *start.Input // in place of the execution's own; nil is that
+	once    bool         // an execution that was replayed with this already is not again
 }
 
 // replay is POST /v1/executions/{id}/replay.
@@ -55,7 +56,7 @@ func (a *API) again(c *call) (*again, error) {
 	if how.input, err = a.readInput(c.Context(), c); err != nil {
 		return nil, err
 	}
-	if len(how.input.body) == 0 {
+	if len(how.input.Body) == 0 {
 		how.input = nil
 	}
 	return &how, nil
@@ -77,10 +78,10 @@ func (a *API) replayed(c *call, of *record.Loaded, how again) (*record.Accepted,
 	if err != nil {
 		return nil, err
 	}
-	if err := a.admits(ctx, c.tenant); err != nil {
+	if err := a.starter.Room(ctx, c.tenant); err != nil {
 		return nil, err
 	}
-	x := newExecution(c, v, now)
+	x := start.NewExecution(v, c.tenant, c.Header.Get("Traceparent"), now)
 	x.Event, x.Headers, x.Labels, x.Priority = old.Event, old.Headers, old.Labels, old.Priority
 	var outputs []execution.StepValue
 	if how.from != "" {
@@ -88,7 +89,7 @@ func (a *API) replayed(c *call, of *record.Loaded, how again) (*record.Accepted,
 			return nil, err
 		}
 	}
-	acceptance := accepting(v, x)
+	acceptance := start.Of(v, x)
 	acceptance.Replays = how.letter
 	if how.once {
 		acceptance.Key = &record.Key{Text: "\x00 replay of " + old.ID} // no caller's key has a NUL
@@ -102,7 +103,7 @@ func (a *API) replayed(c *call, of *record.Loaded, how again) (*record.Accepted,
 		}
 		return nil, err
 	}
-	return a.accept(ctx, acceptance)
+	return a.starter.Accept(ctx, acceptance)
 }
 
 // versionAgain is the version that a replay is of: the execution's own, also where its
@@ -130,9 +131,9 @@ func (a *API) outputs(ctx context.Context, x *execution.Execution) ([]execution.
 // copied stores what an execution takes over of another as its own: its input, unless it
 // is given another one, and the outputs of steps that are not run again. So it does not end
 // with the other's payloads.
-func (a *API) copied(c *call, old, x *execution.Execution, given *input, outputs []execution.StepValue) (err error) {
+func (a *API) copied(c *call, old, x *execution.Execution, given *start.Input, outputs []execution.StepValue) (err error) {
 	if given != nil {
-		x.Input, err = a.keep(c.Context(), x.Tenant, x.ID, given)
+		x.Input, err = given.Keep(c.Context(), a.deps.Values, x.Tenant, x.ID)
 	} else {
 		x.Input, err = a.copyInput(c, old, x)
 	}
@@ -181,7 +182,7 @@ func (a *API) copyInput(c *call, old, x *execution.Execution) (envelope.Value, e
 	if err != nil {
 		return envelope.Value{}, err //nolint:wrapcheck // a problem
 	}
-	return refValue(claim)
+	return start.Ref(claim)
 }
 
 // storedInput is where the body of a start lies that was no JSON.

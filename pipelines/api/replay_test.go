@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelserveai/modelserve/eventing/envelope"
-	"github.com/modelserveai/modelserve/pipelines/api"
 	"github.com/modelserveai/modelserve/pipelines/contract"
 	"github.com/modelserveai/modelserve/pipelines/registry"
 	"github.com/modelserveai/modelserve/problem"
@@ -238,7 +237,7 @@ func TestTwoWhoReplayManyReplayOnce(t *testing.T) {
 // early says what was replayed, why the next was not, and where to go on.
 func TestAReplayOfManyReportsWhatItDid(t *testing.T) {
 	t.Parallel()
-	s := newService(t, func(c *api.Config) { c.MaxQueued = 2 })
+	s := newService(t, func(c *config) { c.MaxQueued = 2 })
 	s.register("a")
 	for range 4 {
 		x := s.start("/v1/pipelines/a/executions", "{}")

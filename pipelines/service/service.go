@@ -24,6 +24,7 @@ import (
 	"github.com/modelserveai/modelserve/pipelines/outside"
 	"github.com/modelserveai/modelserve/pipelines/receive"
 	"github.com/modelserveai/modelserve/pipelines/record"
+	"github.com/modelserveai/modelserve/pipelines/start"
 	"github.com/modelserveai/modelserve/pipelines/values"
 )
 
@@ -33,6 +34,7 @@ type Config struct {
 	ColdStart time.Duration // how long a function may take from nothing to ready; 1 min
 	MaxValue  int64         // bytes of one value, and of an answer of a URL; 32 MiB
 	MaxWait   int           // callers that wait for executions at once; 4096
+	MaxQueued int           // executions of a tenant that wait to begin; 10,000
 	// Secret shows functions that a call which is answered later comes from the platform;
 	// "" where Deps.Functions does.
 	Secret string
@@ -67,6 +69,7 @@ type Service struct {
 	receiver *receive.Receiver
 	outside  *outside.Client
 	dispatch *dispatch.Dispatcher
+	starter  *start.Starter
 
 	work   sync.WaitGroup
 	mu     sync.Mutex
@@ -110,6 +113,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.starter = start.New(cfg.MaxQueued, start.Deps{
+		Store: deps.Store, Decider: s.decider, Values: s.values, Logger: deps.Logger, Accepted: s.Accepted,
+	})
 	s.live.OnNotice(s.dispatch.Noticed)
 	s.decider.OnSaved(func(_ context.Context, saved *decide.Saved) {
 		if len(saved.Change.Events) > 0 {
@@ -154,6 +160,9 @@ func (s *Service) Handler() http.Handler { return s.receiver }
 
 // Decider takes executions through what else becomes of them: a cancellation.
 func (s *Service) Decider() *decide.Decider { return s.decider }
+
+// Starter accepts executions.
+func (s *Service) Starter() *start.Starter { return s.starter }
 
 // Values keeps the inputs and outputs of executions.
 func (s *Service) Values() *values.Values { return s.values }

@@ -185,8 +185,8 @@ func open(ctx context.Context, cfg config, with *around, store record.Store, tel
 		return nil, errors.Join(err, p.close())
 	}
 	p.api, err = api.New(api.Config{Secret: cfg.apiSecret()}, api.Deps{
-		Store: store, Registry: register, Decider: p.service.Decider(), Values: p.service.Values(), Live: p.service.Live(),
-		Logger: tel.Logger, Accepted: p.service.Accepted,
+		Store: store, Registry: register, Decider: p.service.Decider(), Starter: p.service.Starter(), Values: p.service.Values(), Live: p.service.Live(),
+		Logger: tel.Logger,
 	})
 	if err != nil {
 		return nil, errors.Join(err, p.close())

@@ -192,11 +192,14 @@ func layers() []layer {
 			"eventing/envelope", "eventing/ticket", "pipelines/charge", "pipelines/compile", "pipelines/decide", "pipelines/execution", "pipelines/record",
 		}},
 		{"pipelines/service", []string{
-			"eventing/ticket", "pipelines/calls", "pipelines/decide", "pipelines/dispatch", "pipelines/live", "pipelines/outside", "pipelines/receive", "pipelines/record", "pipelines/values",
+			"eventing/ticket", "pipelines/calls", "pipelines/decide", "pipelines/dispatch", "pipelines/live", "pipelines/outside", "pipelines/receive", "pipelines/record", "pipelines/start", "pipelines/values",
+		}},
+		{"pipelines/start", []string{
+			"eventing/envelope", "pipelines/contract", "pipelines/decide", "pipelines/definition", "pipelines/execution", "pipelines/record", "pipelines/registry", "pipelines/values",
 		}},
 		{"pipelines/registry", []string{"pipelines/definition", "pipelines/record"}},
 		{"pipelines/api", []string{
-			"eventing/envelope", "pipelines/calls", "pipelines/contract", "pipelines/decide", "pipelines/definition", "pipelines/execution", "pipelines/live", "pipelines/record", "pipelines/registry", "pipelines/values",
+			"eventing/envelope", "pipelines/calls", "pipelines/contract", "pipelines/decide", "pipelines/definition", "pipelines/execution", "pipelines/live", "pipelines/record", "pipelines/registry", "pipelines/start", "pipelines/values",
 			"runtime/infer",
 		}},
 		{"pipelines/live", nil},
