@@ -205,7 +205,7 @@ func (w *records) open(ctx context.Context, channels dispatch.Channels) (r *reco
 		}
 	}()
 	logger := slog.New(slog.DiscardHandler)
-	r.service, err = pipelinesservice.New(pipelinesservice.Config{Dispatch: dispatch.Config{Synchronous: true, PerTenant: 256}}, pipelinesservice.Deps{
+	r.service, err = pipelinesservice.New(pipelinesservice.Config{Dispatch: dispatch.Config{Synchronous: true, PerTenant: 256}, MaxQueued: math.MaxInt32}, pipelinesservice.Deps{
 		Store: r.store, Objects: valuestest.New(), Bucket: "bucket", Channels: channels, Signer: w.signer, Tickets: w.signer.Verifier(),
 		Registry: prometheus.NewRegistry(), Logger: logger,
 	})
@@ -213,9 +213,9 @@ func (w *records) open(ctx context.Context, channels dispatch.Channels) (r *reco
 		return nil, err
 	}
 	register := registry.New(r.store, nil, registry.Bounds{})
-	r.api, err = api.New(api.Config{Secret: gatewaySecret, MaxQueued: math.MaxInt32}, api.Deps{
-		Store: r.store, Registry: register, Decider: r.service.Decider(), Values: r.service.Values(), Live: r.service.Live(),
-		Logger: logger, Accepted: r.service.Accepted,
+	r.api, err = api.New(api.Config{Secret: gatewaySecret}, api.Deps{
+		Store: r.store, Registry: register, Decider: r.service.Decider(), Starter: r.service.Starter(), Values: r.service.Values(), Live: r.service.Live(),
+		Logger: logger,
 	})
 	if err != nil {
 		return nil, err
