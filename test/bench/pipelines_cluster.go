@@ -75,6 +75,9 @@ func (o *options) stepsOf(ctx context.Context, s *stepped) (rows []row, err erro
 			if err != nil {
 				return nil, err
 			}
+			if median(each) < 3*s.pause {
+				return nil, fmt.Errorf("three steps of %s took %s: they do not pause", s.pause, median(each))
+			}
 			way.to[0], way.to[1] = append(way.to[0], median(each).Seconds()), append(way.to[1], rate)
 		}
 		progress("%s, round %d of %d: %.1f ms against %.1f, %.0f/s against %.0f by %d clients", s.name, i+1, o.rounds,
@@ -129,7 +132,7 @@ func (s *stepped) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	manifest := strings.NewReplacer("NAME", s.name, "PAUSE", strconv.Quote(s.pause.String())).Replace(string(text))
+	manifest := strings.NewReplacer("${NAME}", s.name, "${PAUSE}", strconv.Quote(s.pause.String())).Replace(string(text))
 	resolved, err := command(ctx, manifest, "ko", "resolve", "--sbom=none", "-f", "-")
 	if err != nil {
 		return err
