@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/modelserveai/modelserve/eventing/envelope"
 	"github.com/modelserveai/modelserve/pipelines/contract"
@@ -122,12 +120,6 @@ func (q query) id(name string, is func(string) bool) (string, error) {
 // maxVersion is the highest number of a version.
 const maxVersion = 1<<31 - 1
 
-// Bounds of labels, in bytes.
-const (
-	maxLabelKey   = 63
-	maxLabelValue = 255
-)
-
 // labels are the parameters KEY=VALUE.
 func (q query) labels() (map[string]string, error) {
 	given := q[contract.ParamLabel]
@@ -140,11 +132,11 @@ func (q query) labels() (map[string]string, error) {
 	labels := make(map[string]string, len(given))
 	for _, label := range given {
 		key, value, ok := strings.Cut(label, "=")
-		switch {
-		case !ok || key == "" || len(key) > maxLabelKey || strings.ContainsFunc(key, notOfKey):
-			return nil, problem.Invalid(contract.ParamLabel, "expected KEY=VALUE with a key of 1 to %d letters, digits and -_./", maxLabelKey)
-		case len(value) > maxLabelValue || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
-			return nil, problem.Invalid(contract.ParamLabel, "expected a value of at most %d bytes, in UTF-8 and without control characters", maxLabelValue)
+		if !ok {
+			key = "" // which is refused
+		}
+		if err := definition.CheckLabel(key, value); err != nil {
+			return nil, problem.Invalid(contract.ParamLabel, "%v", err)
 		}
 		if other, twice := labels[key]; twice && other != value {
 			return nil, problem.Invalid(contract.ParamLabel, "expected each key once")
@@ -152,10 +144,6 @@ func (q query) labels() (map[string]string, error) {
 		labels[key] = value
 	}
 	return labels, nil
-}
-
-func notOfKey(r rune) bool {
-	return (r|0x20 < 'a' || r|0x20 > 'z') && (r < '0' || r > '9') && !strings.ContainsRune("-_./", r)
 }
 
 // longestDelay is how far ahead an execution may be.

@@ -54,6 +54,8 @@ func patterned(pattern string) string {
 		return "a duration such as 30s"
 	case strings.HasPrefix(pattern, "^[a-z0-9]("):
 		return "a DNS label: a-z, 0-9 and hyphens within, at most 63"
+	case strings.HasPrefix(pattern, "^[^"):
+		return "a text without control characters"
 	case strings.Contains(pattern, "~"):
 		return "the name of a header"
 	default:
@@ -105,9 +107,9 @@ func (p *parser) definition(f *form) *Definition {
 	if len(d.Labels) == 0 {
 		d.Labels = nil
 	}
-	for name := range d.Labels {
-		if n := len([]rune(name)); n < 1 || n > maxLabel {
-			p.fault(document.Join("metadata.labels", name), "expected a name of 1 to %d characters", maxLabel)
+	for name, value := range d.Labels {
+		if err := CheckLabel(name, value); err != nil {
+			p.fault(document.Join("metadata.labels", name), "%v", err)
 		}
 	}
 	if len(d.Webhooks) == 0 {
@@ -129,9 +131,6 @@ func (p *parser) definition(f *form) *Definition {
 }
 
 func stepPath(i int) string { return fmt.Sprintf("spec.steps[%d]", i) }
-
-// maxLabel is the longest name of a label, in characters.
-const maxLabel = 63
 
 // reserved are the names that expressions read by.
 func reserved() []string { return []string{"input", "event", "steps", "item", "index"} }
