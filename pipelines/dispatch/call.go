@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -145,17 +146,33 @@ func (d *Dispatcher) keep(ctx context.Context, m *message, answer *outside.Answe
 	return envelope.Value{JSON: text}, err
 }
 
+// maxSaid bounds what is kept of a failing answer that is no problem object, in bytes.
+const maxSaid = 700
+
 // failed is an error as a failure of the step.
 func failed(err error) *execution.Failure {
 	p := execution.Of(err)
 	return &execution.Failure{Status: p.Status, Problem: p}
 }
 
-// refused is a failing answer of a URL.
+// refused is a failing answer of a URL: its problem object, or else the beginning of what
+// it says, where that is text. What a damaged event is, is the platform's to say.
 func refused(answer *outside.Answer) *execution.Failure {
 	f := &execution.Failure{Status: answer.Status}
-	if media, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type")); err == nil && media == "application/problem+json" {
-		_ = json.Unmarshal(answer.Body, &f.Problem) // what is none is left out
+	media, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type"))
+	var p execution.Problem
+	switch {
+	case answer.Status >= 300 && answer.Status <= 399:
+		f.Problem = execution.Problem{Title: http.StatusText(answer.Status), Detail: "the step's URL answered with a redirect, which is not followed: name the URL where it leads"}
+	case err == nil && media == "application/problem+json" && json.Unmarshal(answer.Body, &p) == nil:
+		if p.Code == execution.EventDamaged {
+			p.Code = ""
+		}
+		p.Status = 0 // the answer's own
+		f.Problem = p
+	case err == nil && (media == "application/json" || strings.HasSuffix(media, "+json") || strings.HasPrefix(media, "text/")) && len(bytes.TrimSpace(answer.Body)) > 0:
+		said := bytes.TrimSpace(answer.Body)
+		f.Problem = execution.Problem{Title: http.StatusText(answer.Status), Detail: "the step's URL answered: " + string(said[:min(len(said), maxSaid)])}
 	}
 	after := answer.Header.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(after, 10, 31); err == nil {

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,7 +46,30 @@ func TestWhatAFailingURLSays(t *testing.T) {
 		},
 		"what only says so": {
 			outside.Answer{Status: 400, Header: http.Header{"Content-Type": {"application/problem+json"}}, Body: []byte(`<html>`)},
-			execution.Failure{Status: 400},
+			execution.Failure{Status: 400, Problem: execution.Problem{Title: "Bad Request", Detail: "the step's URL answered: <html>"}},
+		},
+		"a status that is none": {
+			outside.Answer{Status: 400, Header: http.Header{"Content-Type": {"application/problem+json"}}, Body: []byte(`{"detail":"no q","status":-5}`)},
+			execution.Failure{Status: 400, Problem: execution.Problem{Detail: "no q"}},
+		},
+		"what the platform alone says": {
+			outside.Answer{Status: 400, Header: http.Header{"Content-Type": {"application/problem+json"}}, Body: []byte(`{"detail":"no","code":"event_damaged"}`)},
+			execution.Failure{Status: 400, Problem: execution.Problem{Detail: "no"}},
+		},
+		"a text": {
+			outside.Answer{Status: 422, Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}, Body: []byte(`{"error": "no q"}` + "\n" + strings.Repeat(" ", 9000))},
+			execution.Failure{Status: 422, Problem: execution.Problem{Title: "Unprocessable Entity", Detail: `the step's URL answered: {"error": "no q"}`}},
+		},
+		"a long text": {
+			outside.Answer{Status: 422, Header: http.Header{"Content-Type": {"text/plain"}}, Body: []byte(strings.Repeat("a", 9000))},
+			execution.Failure{Status: 422, Problem: execution.Problem{Title: "Unprocessable Entity", Detail: "the step's URL answered: " + strings.Repeat("a", maxSaid)}},
+		},
+		"no text": {
+			outside.Answer{Status: 422, Header: http.Header{"Content-Type": {"image/png"}}, Body: []byte("\x89PNG")}, execution.Failure{Status: 422},
+		},
+		"a redirect": {
+			outside.Answer{Status: 302, Header: http.Header{"Content-Type": {"text/html"}}, Body: []byte(`<a>`)},
+			execution.Failure{Status: 302, Problem: execution.Problem{Title: "Found", Detail: "the step's URL answered with a redirect, which is not followed: name the URL where it leads"}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
