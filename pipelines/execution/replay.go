@@ -56,6 +56,9 @@ func (m *Machine) Replay(x, of *Execution, values []StepValue, from string, now 
 				if old.Join != "" {
 					s.Done = len(outputs)
 				}
+				if old.Join == definition.BestEffort {
+					s.Failed = old.Items - len(outputs)
+				}
 			}
 		}
 	}

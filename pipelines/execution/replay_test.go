@@ -123,3 +123,18 @@ func TestReplayOfAnotherVersion(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestReplayCountsItemsThatFailed holds that a best-effort step that is taken over says how
+// many of its items failed, as it did where it ran.
+func TestReplayCountsItemsThatFailed(t *testing.T) {
+	t.Parallel()
+	d := &definition.Definition{Name: "p", Steps: []definition.Step{step("a", each(definition.BestEffort)), step("b after a")}}
+	old, values := recorded(d, "a succeeded 3, b failed", "a.0 a.2")
+	x := &execution.Execution{}
+	if _, err := execution.New(plan.Of(d), execution.Options{}).Replay(x, old, values, "b", epoch); err != nil {
+		t.Fatal(err)
+	}
+	if s := x.Segments[0]; s.Done != 2 || s.Failed != 1 {
+		t.Errorf("%d items succeeded and %d failed, want 2 and 1", s.Done, s.Failed)
+	}
+}
