@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"sync"
 )
 
@@ -55,9 +56,13 @@ func (t *Inside) RoundTrip(r *http.Request) (*http.Response, error) {
 	if a.status == 0 {
 		return nil, errPanicked
 	}
+	size := int64(-1) // as of a stream
+	if n, err := strconv.ParseInt(a.sent.Get("Content-Length"), 10, 64); err == nil {
+		size = n
+	}
 	return &http.Response{
 		Status: http.StatusText(a.status), StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: a.sent, Body: &insideBody{PipeReader: reader, cancel: cancel}, ContentLength: -1, Request: r,
+		Header: a.sent, Body: &insideBody{PipeReader: reader, cancel: cancel}, ContentLength: size, Request: r,
 	}, nil
 }
 

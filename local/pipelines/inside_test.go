@@ -53,6 +53,33 @@ func TestAnAnswerFromInside(t *testing.T) {
 	}
 }
 
+// TestTheLengthOfAnAnswerFromInside holds that it is known where a network would know it:
+// of an error without a length the gateway reads no reason.
+func TestTheLengthOfAnAnswerFromInside(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		handler http.HandlerFunc
+		want    int64
+	}{
+		"a problem": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "2")
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			_, _ = io.WriteString(w, "no")
+		}, 2},
+		"a stream": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "no") }, -1},
+	} {
+		res, err := ask(t, t.Context(), tc.handler, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		if res.ContentLength != tc.want {
+			t.Errorf("%s: a length of %d, want %d", name, res.ContentLength, tc.want)
+		}
+	}
+}
+
 func TestAStreamFromInsideEndsWithItsReader(t *testing.T) {
 	t.Parallel()
 	ended := make(chan error, 1)
