@@ -117,7 +117,7 @@ func (a *API) result(w http.ResponseWriter, c *call) error {
 		w.Header().Set("Location", contract.PathOf(contract.ExecutionPath, x.ID))
 		return writeJSON(w, http.StatusAccepted, executionOf(x, false))
 	case loaded.Erased:
-		return problem.New(problem.NotFound, "the execution's payloads were erased")
+		return errNoPayload()
 	case x.Pipeline == "" && x.Status != execution.Cancelled:
 		return a.callResult(w, c, x)
 	case x.Status == execution.Cancelled:
@@ -135,13 +135,26 @@ func (a *API) result(w http.ResponseWriter, c *call) error {
 	}
 	text, err := a.deps.Values.Fetch(c.Context(), c.tenant, x.ID, *x.Output)
 	if err != nil {
-		if problem.CodeOf(err) == problem.InvalidArgument { // not the caller's
-			return problem.New(problem.Internal, "the output that is stored is not what it was: %w", problem.ForLog(err))
-		}
-		return err //nolint:wrapcheck // a problem
+		return unread(err)
 	}
 	write(w, http.StatusOK, jsonType, text)
 	return nil
+}
+
+func errNoPayload() error {
+	return problem.New(problem.NotFound, "the execution's payloads were erased")
+}
+
+// unread is why a result cannot be read, which is never its caller's fault: it is erased
+// since the row was looked at, or not what it was.
+func unread(err error) error {
+	switch {
+	case errors.Is(err, values.ErrMissing):
+		return errNoPayload()
+	case problem.CodeOf(err) == problem.InvalidArgument:
+		return problem.New(problem.Internal, "the output that is stored is not what it was: %w", problem.ForLog(err))
+	}
+	return err
 }
 
 // failedWith is the error of an execution that failed, with its own status where its code

@@ -115,7 +115,7 @@ func (a *API) callResult(w http.ResponseWriter, c *call, x *execution.Execution)
 	}
 	body, err := a.deps.Values.Fetch(c.Context(), x.Tenant, x.ID, envelope.Value{Claim: answer.Body})
 	if err != nil {
-		return err //nolint:wrapcheck // a problem
+		return unread(err)
 	}
 	for name, values := range answer.Header {
 		w.Header()[name] = values

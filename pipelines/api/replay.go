@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/modelserveai/modelserve/pipelines/execution"
 	"github.com/modelserveai/modelserve/pipelines/record"
 	"github.com/modelserveai/modelserve/pipelines/start"
+	"github.com/modelserveai/modelserve/pipelines/values"
 	"github.com/modelserveai/modelserve/problem"
 )
 
@@ -69,7 +71,7 @@ func (a *API) replayed(c *call, of *record.Loaded, how again) (*record.Accepted,
 	case !old.Status.Ended():
 		return nil, problem.New(problem.Conflict, "the execution has not ended: wait for it, or cancel it first")
 	case of.Erased:
-		return nil, problem.New(problem.Conflict, "the execution's payloads were erased: start another")
+		return nil, errErased()
 	}
 	if how.input != nil && old.Pipeline == "" {
 		return nil, problem.New(problem.Conflict, "expected no body: a call that is answered later has no other input; make the call again")
@@ -101,9 +103,16 @@ func (a *API) replayed(c *call, of *record.Loaded, how again) (*record.Accepted,
 		if failed := a.deps.Values.Erase(context.WithoutCancel(ctx), x.Tenant, x.ID); failed != nil {
 			a.deps.Logger.WarnContext(ctx, "copied payloads of an execution that was not accepted stay until the sweep", "execution", x.ID, "error", failed)
 		}
+		if errors.Is(err, values.ErrMissing) { // erased since it was looked at
+			err = errErased()
+		}
 		return nil, err
 	}
 	return a.starter.Accept(ctx, acceptance)
+}
+
+func errErased() error {
+	return problem.New(problem.Conflict, "the execution's payloads were erased: start another")
 }
 
 // versionAgain is the version that a replay is of: the execution's own, also where its
