@@ -134,6 +134,7 @@ const (
 	DoWritePipelines  Verb = "register, deprecate or delete pipelines"
 	DoReadExecutions  Verb = "see executions and dead letters"
 	DoWriteExecutions Verb = "cancel, replay or delete executions"
+	DoSchedules       Verb = "see, make, pause, run or delete schedules"
 )
 
 // Permissions lists those of which any one suffices.
@@ -165,6 +166,8 @@ func (a Action) Permissions() []Permission {
 		return []Permission{PipelinesWrite}
 	case DoReadExecutions:
 		return []Permission{ExecutionsRead}
+	case DoSchedules:
+		return []Permission{SchedulesWrite}
 	case DoWriteExecutions:
 		return []Permission{ExecutionsWrite}
 	default:

@@ -43,6 +43,9 @@ func (op *operationOf) describe(set *operation.Set) *huma.Operation {
 		}
 		var name string
 		name, rest, _ = strings.Cut(after, "}")
+		if name == "name" && strings.HasPrefix(op.path, contract.SchedulesPath) {
+			name = "schedule"
+		}
 		if name == "id" && strings.HasPrefix(op.path, contract.DeadLettersPath) {
 			name = "letter"
 		}
@@ -73,6 +76,8 @@ func (op *operationOf) tagged() string {
 		return "pipelines"
 	case strings.HasPrefix(op.path, contract.DeadLettersPath):
 		return "dead letters"
+	case strings.HasPrefix(op.path, contract.SchedulesPath):
+		return "schedules"
 	default:
 		return "executions"
 	}
@@ -90,8 +95,13 @@ func needs(op *operationOf) []map[string][]string {
 
 func (op *operationOf) request() *huma.RequestBody {
 	text := &huma.Schema{Type: huma.TypeString}
+	if op.id == createSchedule {
+		content := operation.JSON(&huma.Schema{Type: huma.TypeObject, Description: "a schedule: name, pipeline and cron, and what pipelines/schedule/schema.json of its sources has besides"})
+		content["application/yaml"] = &huma.MediaType{Schema: text}
+		return &huma.RequestBody{Required: true, Content: content}
+	}
 	if op.id == registerPipeline {
-		content := operation.JSON(&huma.Schema{Type: huma.TypeObject, Description: "a definition, as docs/reference/pipeline.schema.json has it"})
+		content := operation.JSON(&huma.Schema{Type: huma.TypeObject, Description: "a definition, as pipelines/definition/schema.json of its sources has it"})
 		content["application/yaml"] = &huma.MediaType{Schema: text}
 		return &huma.RequestBody{Required: true, Content: content}
 	}

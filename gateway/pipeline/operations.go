@@ -31,12 +31,15 @@ type operationOf struct {
 	locations bool         // it answers with a Location
 }
 
-// registerPipeline is the operation whose body the gateway reads.
-const registerPipeline = "registerPipeline"
+// The operations whose bodies the gateway reads.
+const (
+	registerPipeline = "registerPipeline"
+	createSchedule   = "createSchedule"
+)
 
 // operations are all of them.
 func operations() []operationOf {
-	return slices.Concat(pipelines(), starts(), executions(), deadLetters())
+	return slices.Concat(pipelines(), starts(), executions(), deadLetters(), schedules())
 }
 
 const (
@@ -159,6 +162,45 @@ func deadLetters() []operationOf {
 			method: post, path: contract.DeadLettersReplayPath, id: "replayDeadLetters", summary: "Replay the dead letters that a filter fits and that were not replayed yet, newest first; one execution of several is replayed once",
 			needs: auth.DoWriteExecutions, audit: "dead-letter.replay", kind: "dead-letters", params: append([]string{"version", "cursor"}, filter...),
 			codes: []problem.Code{problem.Overloaded}, answer: reflect.TypeFor[contract.Replays](),
+		},
+	}
+}
+
+func schedules() []operationOf {
+	one := reflect.TypeFor[contract.Schedule]()
+	missing := []problem.Code{problem.NotFound}
+	return []operationOf{
+		{
+			method: get, path: contract.SchedulesPath, id: "listSchedules", summary: "List schedules, newest first",
+			needs: auth.DoSchedules, params: []string{"limit", "cursor"}, answer: reflect.TypeFor[contract.Schedules](),
+		},
+		{
+			method: post, path: contract.SchedulesPath, id: createSchedule,
+			summary: "Make a schedule, JSON or YAML: a pipeline starts at the times of a cron line, in a time zone. Needs run on the pipeline",
+			needs:   auth.DoSchedules, audit: "schedule.create", kind: "schedule", body: true,
+			codes: []problem.Code{problem.Conflict}, answer: one, statuses: []int{http.StatusCreated}, locations: true,
+		},
+		{
+			method: get, path: contract.SchedulePath, id: "getSchedule", summary: "Show a schedule: when it starts next, and what it started last",
+			needs: auth.DoSchedules, codes: missing, answer: one,
+		},
+		{
+			method: remove, path: contract.SchedulePath, id: "deleteSchedule", summary: "Delete a schedule; what it started goes on",
+			needs: auth.DoSchedules, audit: "schedule.delete", kind: "schedule", codes: missing, statuses: []int{http.StatusNoContent},
+		},
+		{
+			method: post, path: contract.SchedulePausePath, id: "pauseSchedule", summary: "Pause a schedule: times that come meanwhile are left out",
+			needs: auth.DoSchedules, audit: "schedule.pause", kind: "schedule", codes: missing, answer: one,
+		},
+		{
+			method: post, path: contract.ScheduleResumePath, id: "resumeSchedule", summary: "Have a schedule go on, with the times that come from now on",
+			needs: auth.DoSchedules, audit: "schedule.resume", kind: "schedule", codes: missing, answer: one,
+		},
+		{
+			method: post, path: contract.ScheduleRunPath, id: "runSchedule", summary: "Start an execution of a schedule now; its times stay as they are",
+			needs: auth.DoSchedules, audit: "schedule.run", kind: "schedule",
+			codes:  []problem.Code{problem.NotFound, problem.Conflict, problem.Overloaded},
+			answer: reflect.TypeFor[contract.Execution](), statuses: []int{http.StatusAccepted}, locations: true,
 		},
 	}
 }

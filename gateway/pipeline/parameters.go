@@ -26,6 +26,8 @@ func parameter(name string) *huma.Param {
 		return &huma.Param{Name: "version", In: "path", Required: true, Schema: number(1, 1<<31-1)}
 	case "path:id":
 		return &huma.Param{Name: "id", In: "path", Required: true, Schema: text(idPattern)}
+	case "path:schedule":
+		return &huma.Param{Name: "name", In: "path", Required: true, Schema: text(labelPattern), Description: "of the schedule"}
 	case "path:letter":
 		return &huma.Param{Name: "id", In: "path", Required: true, Schema: text(letterPattern)}
 	case "limit":

@@ -177,6 +177,12 @@ var every = []struct {
 	{"GET", "/v1/dead-letters/x1.a.0", auth.ExecutionsRead, "", ""},
 	{"POST", "/v1/dead-letters/x1.a.0/replay", auth.ExecutionsWrite, "dead-letter.replay", "dead-letter:x1.a.0"},
 	{"POST", "/v1/dead-letters/replay", auth.ExecutionsWrite, "dead-letter.replay", "dead-letters"},
+	{"GET", "/v1/schedules", auth.SchedulesWrite, "", ""},
+	{"GET", "/v1/schedules/nightly", auth.SchedulesWrite, "", ""},
+	{"DELETE", "/v1/schedules/nightly", auth.SchedulesWrite, "schedule.delete", "schedule:nightly"},
+	{"POST", "/v1/schedules/nightly/pause", auth.SchedulesWrite, "schedule.pause", "schedule:nightly"},
+	{"POST", "/v1/schedules/nightly/resume", auth.SchedulesWrite, "schedule.resume", "schedule:nightly"},
+	{"POST", "/v1/schedules/nightly/run", auth.SchedulesWrite, "schedule.run", "schedule:nightly"},
 }
 
 // roles are what the built-in roles hold of it.
@@ -219,6 +225,39 @@ func TestEveryOperationNeedsItsPermission(t *testing.T) {
 					t.Errorf("%s %s: %+v", op.method, op.path, e)
 				}
 			}
+		}
+	}
+}
+
+// TestASchedulesPipelineIsDecidedHere holds that whoever makes a schedule may start its
+// pipeline, and that a faulty one does not come to the service.
+func TestASchedulesPipelineIsDecidedHere(t *testing.T) {
+	t.Parallel()
+	const good = `{"name": "nightly", "pipeline": "triage", "cron": "0 2 * * *"}`
+	for name, tc := range map[string]struct {
+		holds []auth.Permission
+		text  string
+		code  problem.Code
+	}{
+		"a deployer":          {roles["deployer"], good, ""},
+		"of this pipeline":    {[]auth.Permission{auth.SchedulesWrite, auth.Run("triage")}, good, ""},
+		"of another pipeline": {[]auth.Permission{auth.SchedulesWrite, auth.Run("read-document")}, good, problem.PermissionDenied},
+		"without schedules":   {[]auth.Permission{auth.RunAll}, good, problem.PermissionDenied},
+		"a line that is none": {roles["deployer"], `{"name": "nightly", "pipeline": "triage", "cron": "0 2 * *"}`, problem.InvalidArgument},
+		"nothing":             {roles["deployer"], "", problem.InvalidArgument},
+		"too much":            {roles["deployer"], strings.Repeat("#", 300<<10), problem.PayloadTooLarge},
+		"as YAML":             {roles["deployer"], "name: nightly\npipeline: triage\ncron: 0 2 * * *\n", ""},
+	} {
+		s := newStand(t, tc.holds...)
+		got := s.do(t.Context(), "POST", "/v1/schedules", tc.text, nil)
+		if tc.code != "" {
+			if len(s.asked) != 0 || !strings.Contains(got.Body.String(), `"code":"`+string(tc.code)+`"`) {
+				t.Errorf("%s: %d %s, and the service was asked %d times", name, got.Code, got.Body, len(s.asked))
+			}
+			continue
+		}
+		if len(s.asked) != 1 || s.bodies[0] != tc.text || len(s.entries) != 1 || s.entries[0].Action != "schedule.create" || s.entries[0].Resource != "schedule:nightly" {
+			t.Errorf("%s: %d %s, %q, %+v", name, got.Code, got.Body, s.bodies, s.entries)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/modelserveai/modelserve/gateway/internal/body"
 	"github.com/modelserveai/modelserve/internal/document"
 	"github.com/modelserveai/modelserve/pipelines/definition"
+	"github.com/modelserveai/modelserve/pipelines/schedule"
 )
 
 // definition reads the definition of a request, and decides whether its caller may have
@@ -38,6 +39,23 @@ func (s *Service) definition(ctx context.Context, c *call.Call, r *http.Request)
 	}
 	if err := d.Check(ctx, s.deps.Functions); err != nil {
 		return nil, nil, document.Problem(err)
+	}
+	return text, d, nil
+}
+
+// schedule reads the definition of a schedule, and decides whether its caller may run the
+// pipeline.
+func (s *Service) schedule(ctx context.Context, c *call.Call, r *http.Request) ([]byte, *schedule.Definition, error) {
+	text, err := body.Read(r, schedule.MaxText)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := schedule.ParseDefinition(text)
+	if err != nil {
+		return nil, nil, err //nolint:wrapcheck // a problem
+	}
+	if err := s.deps.Door.Decide(ctx, c, auth.Action{Verb: auth.DoRun, On: d.Pipeline}); err != nil {
+		return nil, nil, err
 	}
 	return text, d, nil
 }

@@ -32,14 +32,22 @@ func (s *Service) serve(op *operationOf, c *call.Call, w http.ResponseWriter, r 
 		return err
 	}
 	about := resource(op, r)
-	if op.id == registerPipeline {
+	switch {
+	case op.id == registerPipeline:
 		text, d, err := s.definition(r.Context(), c, r)
 		if err != nil {
 			return err
 		}
 		about = "pipeline:" + d.Name
 		r = withBody(r, text)
-	} else if !op.body {
+	case op.id == createSchedule:
+		text, d, err := s.schedule(r.Context(), c, r)
+		if err != nil {
+			return err
+		}
+		about = "schedule:" + d.Name
+		r = withBody(r, text)
+	case !op.body:
 		r = withBody(r, nil)
 	}
 	if op.stream {

@@ -43,6 +43,7 @@ type Store interface {
 	record.Lookup
 	record.Pipelines
 	record.Versions
+	record.Schedules
 }
 
 // Deps are what the API works with. All are required.
@@ -137,6 +138,14 @@ func (a *API) routes() {
 		"GET " + contract.DeadLetterPath:         {a.showDeadLetter, nil},
 		"POST " + contract.DeadLetterReplayPath:  {a.replayDeadLetter, []string{contract.ParamFrom, contract.ParamVersion}},
 		"POST " + contract.DeadLettersReplayPath: {a.replayDeadLetters, []string{contract.ParamPipeline, contract.ParamStep, contract.ParamExecution, contract.ParamVersion, contract.ParamLimit, contract.ParamCursor}},
+
+		"GET " + contract.SchedulesPath:       {a.listSchedules, pageParams()},
+		"POST " + contract.SchedulesPath:      {a.createSchedule, nil},
+		"GET " + contract.SchedulePath:        {a.showSchedule, nil},
+		"DELETE " + contract.SchedulePath:     {a.deleteSchedule, nil},
+		"POST " + contract.SchedulePausePath:  {a.pauseSchedule, nil},
+		"POST " + contract.ScheduleResumePath: {a.resumeSchedule, nil},
+		"POST " + contract.ScheduleRunPath:    {a.runSchedule, nil},
 
 		"POST " + contract.CallsPath: {a.later, nil},
 	} {

@@ -24,6 +24,11 @@ const (
 	DeadLetterPath        = "/v1/dead-letters/{id}"                              // GET
 	DeadLetterReplayPath  = "/v1/dead-letters/{id}/replay"                       // POST
 	DeadLettersReplayPath = "/v1/dead-letters/replay"                            // POST
+	SchedulesPath         = "/v1/schedules"                                      // GET, POST
+	SchedulePath          = "/v1/schedules/{name}"                               // GET, DELETE
+	SchedulePausePath     = "/v1/schedules/{name}/pause"                         // POST
+	ScheduleResumePath    = "/v1/schedules/{name}/resume"                        // POST
+	ScheduleRunPath       = "/v1/schedules/{name}/run"                           // POST
 )
 
 // CallsPath is where the gateway sends a call that is answered later. It is no URL of the

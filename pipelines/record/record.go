@@ -32,6 +32,9 @@ var (
 	// ended, or an execution that has not.
 	ErrInUse = errors.New("it has not ended")
 
+	// ErrFull is of what there are as many of as may be.
+	ErrFull = errors.New("there are as many as may be")
+
 	// ErrUnavailable is of a database that cannot be reached, or takes no writes now:
 	// it is read-only, a standby, full, or too busy. A write may then have been stored
 	// all the same, whole; never half of one.
@@ -362,6 +365,8 @@ type Store interface {
 	Pipelines
 	Versions
 	Retention
+	Schedules
+	Planner
 
 	// Ping reports whether the database answers.
 	Ping(ctx context.Context) error

@@ -22,6 +22,7 @@ import (
 	"github.com/modelserveai/modelserve/pipelines/dispatch"
 	"github.com/modelserveai/modelserve/pipelines/live"
 	"github.com/modelserveai/modelserve/pipelines/outside"
+	"github.com/modelserveai/modelserve/pipelines/planner"
 	"github.com/modelserveai/modelserve/pipelines/receive"
 	"github.com/modelserveai/modelserve/pipelines/record"
 	"github.com/modelserveai/modelserve/pipelines/start"
@@ -70,6 +71,7 @@ type Service struct {
 	outside  *outside.Client
 	dispatch *dispatch.Dispatcher
 	starter  *start.Starter
+	planner  *planner.Planner
 
 	work   sync.WaitGroup
 	mu     sync.Mutex
@@ -116,6 +118,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.starter = start.New(cfg.MaxQueued, start.Deps{
 		Store: deps.Store, Decider: s.decider, Values: s.values, Logger: deps.Logger, Accepted: s.Accepted,
 	})
+	if s.planner, err = planner.New(deps.Store, s.starter, deps.Registry, deps.Logger); err != nil {
+		return nil, err
+	}
 	s.live.OnNotice(s.dispatch.Noticed)
 	s.decider.OnSaved(func(_ context.Context, saved *decide.Saved) {
 		if len(saved.Change.Events) > 0 {
@@ -135,6 +140,7 @@ func (s *Service) Start(ctx context.Context) error {
 	s.mu.Lock()
 	s.cancel = cancel
 	s.mu.Unlock()
+	s.planner.Start(ctx)
 	s.work.Go(func() { s.live.Run(working) })
 	s.work.Go(func() { s.receiver.Run(working) })
 	return nil
@@ -144,6 +150,7 @@ func (s *Service) Start(ctx context.Context) error {
 // that off, and it is sent again by whoever runs next. The Handler must be served until
 // it returns. Stopping twice is safe.
 func (s *Service) Stop(ctx context.Context) error {
+	s.planner.Stop()
 	err := s.dispatch.Stop(ctx)
 	s.mu.Lock()
 	if s.cancel != nil {

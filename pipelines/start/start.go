@@ -143,6 +143,19 @@ func (s *Starter) Start(ctx context.Context, v *decide.Version, r *Request, now 
 	return s.Accept(ctx, acceptance)
 }
 
+// scheduleLabel is the label of the executions that a schedule starts: its name.
+const scheduleLabel = "schedule"
+
+// OfSchedule are the labels of an execution that a schedule starts, unless the pipeline has
+// that label itself, or as many as may be.
+func OfSchedule(name string, v *decide.Version) map[string]string {
+	of := v.Definition.Labels
+	if _, taken := of[scheduleLabel]; taken || len(of) >= definition.MaxLabels {
+		return nil
+	}
+	return map[string]string{scheduleLabel: name}
+}
+
 // NewExecution is the row of an execution, but for what it begins with.
 func NewExecution(v *decide.Version, tenant, traceparent string, now time.Time) *execution.Execution {
 	return &execution.Execution{

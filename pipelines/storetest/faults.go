@@ -119,6 +119,7 @@ func Writes(ctx context.Context, s record.Store, x *execution.Execution) map[str
 	errs["return"] = s.Return(ctx, []execution.Branch{branch}, 0)
 	_, errs["voids"] = s.Voids(ctx)
 	_, errs["admit"] = s.Admit(ctx, record.Admission{Most: 1, Hold: hold})
+	errs["add a schedule"] = s.AddSchedule(ctx, newSchedule("acme", "s-new", time.Hour))
 	_, _, errs["register"] = s.Register(ctx, record.Registration{Tenant: "acme", Name: "p", Digest: "1"})
 	return errs
 }
@@ -133,6 +134,8 @@ func Reads(ctx context.Context, s record.Store, x *execution.Execution) map[stri
 	_, errs["events"] = s.Events(ctx, x.Tenant, x.ID, 0)
 	_, errs["dead letters"] = s.DeadLetters(ctx, record.DeadQuery{Tenant: x.Tenant})
 	_, errs["pipelines"] = s.Pipelines(ctx, record.PipelineQuery{Tenant: x.Tenant})
+	_, errs["schedule"] = s.Schedule(ctx, x.Tenant, "s")
+	_, errs["schedules"] = s.Schedules(ctx, record.ScheduleQuery{Tenant: x.Tenant})
 	_, errs["in use"] = s.InUse(ctx, record.VersionID{})
 	_, errs["expired"] = s.Expired(ctx, 1)
 	_, errs["waiting"] = s.Waiting(ctx, x.Tenant, 1)

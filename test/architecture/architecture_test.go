@@ -168,7 +168,7 @@ func layers() []layer {
 		}},
 		{"gateway/pipeline", []string{
 			"gateway/audit", "gateway/auth", "gateway/call", "gateway/control/operation", "gateway/forward", "gateway/internal/body", "gateway/route",
-			"pipelines/calls", "pipelines/contract", "pipelines/definition", "pipelines/functions", "runtime/infer",
+			"pipelines/calls", "pipelines/contract", "pipelines/definition", "pipelines/functions", "pipelines/schedule", "runtime/infer",
 		}},
 		{"gateway/control", []string{
 			"gateway/access", "gateway/audit", "gateway/auth", "gateway/call", "gateway/gatewayfile", "gateway/internal/body", "gateway/limit", "gateway/pipeline", "gateway/rights", "gateway/route", "gateway/usage",
@@ -192,14 +192,15 @@ func layers() []layer {
 			"eventing/envelope", "eventing/ticket", "pipelines/charge", "pipelines/compile", "pipelines/decide", "pipelines/execution", "pipelines/record",
 		}},
 		{"pipelines/service", []string{
-			"eventing/ticket", "pipelines/calls", "pipelines/decide", "pipelines/dispatch", "pipelines/live", "pipelines/outside", "pipelines/receive", "pipelines/record", "pipelines/start", "pipelines/values",
+			"eventing/ticket", "pipelines/calls", "pipelines/decide", "pipelines/dispatch", "pipelines/live", "pipelines/outside", "pipelines/planner", "pipelines/receive", "pipelines/record", "pipelines/start", "pipelines/values",
 		}},
+		{"pipelines/planner", []string{"pipelines/record", "pipelines/schedule", "pipelines/start"}},
 		{"pipelines/start", []string{
 			"eventing/envelope", "pipelines/contract", "pipelines/decide", "pipelines/definition", "pipelines/execution", "pipelines/record", "pipelines/registry", "pipelines/values",
 		}},
 		{"pipelines/registry", []string{"pipelines/definition", "pipelines/record"}},
 		{"pipelines/api", []string{
-			"eventing/envelope", "pipelines/calls", "pipelines/contract", "pipelines/decide", "pipelines/definition", "pipelines/execution", "pipelines/live", "pipelines/record", "pipelines/registry", "pipelines/start", "pipelines/values",
+			"eventing/envelope", "pipelines/calls", "pipelines/contract", "pipelines/decide", "pipelines/definition", "pipelines/execution", "pipelines/live", "pipelines/record", "pipelines/registry", "pipelines/schedule", "pipelines/start", "pipelines/values",
 			"runtime/infer",
 		}},
 		{"pipelines/live", nil},

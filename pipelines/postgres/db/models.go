@@ -127,6 +127,27 @@ type Pipeline struct {
 	Removed        bool
 }
 
+type Schedule struct {
+	Tenant        string
+	Name          string
+	Pipeline      string
+	Version       int64
+	Cron          string
+	TimeZone      string
+	Input         []byte
+	Missed        string
+	Jitter        int64
+	CreatedAt     int64
+	Revision      int64
+	Paused        bool
+	PlannedAt     int64
+	DueAt         int64
+	FreeAt        int64
+	LastAt        int64
+	LastExecution string
+	LastError     string
+}
+
 type Version struct {
 	Tenant       string
 	Name         string

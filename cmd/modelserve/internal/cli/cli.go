@@ -204,7 +204,7 @@ MODELSERVE_DATA, else .modelserve/ here or above. MODELSERVE_S3_* name another s
 
 	root.AddCommand(a.devCommand(), a.modelsCommand(), a.deployCommand(), a.undeployCommand(), a.functionsCommand(),
 		a.keysCommand(), a.rolesCommand(), a.grantsCommand(), a.accessCommand(), a.auditCommand(), a.usageCommand(), a.gatewayCommand(), a.loginCommand(),
-		a.pipelinesCommand(), a.executionsCommand(), a.deadLettersCommand(),
+		a.pipelinesCommand(), a.executionsCommand(), a.deadLettersCommand(), a.schedulesCommand(),
 		a.logoutCommand(), a.versionCommand())
 	alignGenerated(root)
 	return root

@@ -40,11 +40,12 @@ BEYOND_A_SCHEMA = {
     "startExecutionVersion": {"label", "run_at"},
     "replayExecution": {"from"},  # steps that the pipeline has
     "replayDeadLetter": {"from"},
+    "listSchedules": {"cursor"},
     "watchExecution": {"Last-Event-ID"},  # of what has happened
 }
-# A model has inputs of its own, a definition its own schema, and the result of an
+# A model has inputs of its own, a definition and a schedule their own schemas, and the result of an
 # execution that failed the status of its failure.
-OF_THEIR_OWN = {"infer", "inferVersion", "registerPipeline", "getExecutionResult"}
+OF_THEIR_OWN = {"infer", "inferVersion", "registerPipeline", "createSchedule", "getExecutionResult"}
 
 
 @schemathesis.hook
