@@ -24,7 +24,7 @@ UPDATE due SET free_at = CAST(extract(epoch FROM statement_timestamp()) * 1000 A
 WHERE due.segment = -1 AND due.item = 0 AND due.execution IN (
   SELECT d.execution FROM due AS d WHERE d.stage = 1 AND d.free_at <= CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT)
   ORDER BY d.free_at LIMIT $2::bigint
-)
+) AND due.stage = 1 AND due.free_at <= CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT)
 RETURNING due.execution, due.segment, due.item, due.stage, due.tenant, due.owner, due.pipeline, due.version, due.concurrency, due.step, due.epoch, due.attempts, due.breaks, due.what, due.due_at, due.free_at, due.priority
 `
 
@@ -33,7 +33,8 @@ type AgainParams struct {
 	Most int64
 }
 
-// Again takes executions that were admitted, and not begun in time.
+// Again takes executions that were admitted, and not begun in time. What may be taken is
+// compared in the row itself as well, which is read again where another has just changed it.
 func (q *Queries) Again(ctx context.Context, arg AgainParams) ([]Due, error) {
 	rows, err := q.db.Query(ctx, again, arg.Hold, arg.Most)
 	if err != nil {

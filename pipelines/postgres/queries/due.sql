@@ -37,13 +37,14 @@ SELECT CAST(
 -- name: Admitting :exec
 SELECT pg_advisory_xact_lock(hashtext('modelserve.pipelines.admit'));
 
--- Again takes executions that were admitted, and not begun in time.
+-- Again takes executions that were admitted, and not begun in time. What may be taken is
+-- compared in the row itself as well, which is read again where another has just changed it.
 -- name: Again :many
 UPDATE due SET free_at = CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT) + sqlc.arg(hold)::bigint
 WHERE due.segment = -1 AND due.item = 0 AND due.execution IN (
   SELECT d.execution FROM due AS d WHERE d.stage = 1 AND d.free_at <= CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT)
   ORDER BY d.free_at LIMIT sqlc.arg(most)::bigint
-)
+) AND due.stage = 1 AND due.free_at <= CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT)
 RETURNING due.*;
 
 -- Running counts the executions that run, by pipeline.
