@@ -78,6 +78,9 @@ func (c *Compiler) Compile(text string) (*Expression, error) {
 	if levels(parsed.NativeRep().Expr()) > maxLevels {
 		return nil, &Error{Detail: fmt.Sprintf("expected at most %d lists, objects and macros within each other", maxLevels)}
 	}
+	if reason := patterns(parsed.NativeRep().Expr()); reason != "" {
+		return nil, &Error{Detail: reason}
+	}
 	checked, issues := c.env.Check(parsed)
 	if issues.Err() != nil {
 		return nil, compileError(issues)
@@ -99,6 +102,35 @@ func (c *Compiler) Compile(text string) (*Expression, error) {
 	}
 	slices.Sort(e.reads)
 	return e, nil
+}
+
+// patterns is why the regular expressions of a text are refused, of those that are literals:
+// checking and planning compile them, whatever they become; "" is for no reason.
+func patterns(e ast.Expr) (reason string) {
+	total := 0
+	ast.PostOrderVisit(e, ast.NewExprVisitor(func(e ast.Expr) {
+		if reason != "" || e.Kind() != ast.CallKind || e.AsCall().FunctionName() != "matches" {
+			return
+		}
+		for _, arg := range e.AsCall().Args() {
+			if arg.Kind() != ast.LiteralKind {
+				continue
+			}
+			pattern, ok := arg.AsLiteral().(types.String)
+			if !ok {
+				continue
+			}
+			if len(pattern) > maxPattern {
+				reason = "expected a regular expression of at most 1000 bytes"
+				return
+			}
+			if total = sum(total, patternSize(string(pattern))); total > maxProgram {
+				reason = "expected regular expressions of at most 10000 instructions together: with fewer, or smaller, counted repetitions"
+				return
+			}
+		}
+	}))
+	return reason
 }
 
 // levels is how deep lists, objects and macros lie in each other.

@@ -170,7 +170,7 @@ func (l library) matches(a, b ref.Val) ref.Val {
 	if len(pattern) > maxPattern {
 		return refuse("expected a regular expression of at most 1000 bytes")
 	}
-	if matchCost(text, pattern) > l.cost {
+	if size := patternSize(string(pattern)); size > maxProgram || matchCost(len(text), size) > l.cost {
 		return types.WrapErr(errCost)
 	}
 	compiled, err := regexp.Compile(string(pattern))
@@ -180,15 +180,22 @@ func (l library) matches(a, b ref.Val) ref.Val {
 	return types.Bool(compiled.MatchString(string(text)))
 }
 
-// matchCost is what a match costs: by the length of the pattern once its counted
-// repetitions are written out, since a{0,1000} takes as long as a thousand letters.
-func matchCost(text, pattern types.String) int {
+// maxProgram bounds what regular expressions become, in instructions, of all literals of a
+// text together: Go makes up to 3 million of one, of 40 bytes each (regexp/syntax).
+const maxProgram = 10_000
+
+// patternSize is the size of a regular expression once its counted repetitions are written
+// out, since a{0,1000} takes as long as a thousand letters. It compiles nothing.
+func patternSize(pattern string) int {
 	size := len(pattern)
-	if tree, err := syntax.Parse(string(pattern), syntax.Perl); err == nil {
+	if tree, err := syntax.Parse(pattern, syntax.Perl); err == nil { // else compiling it says what is wrong
 		size = max(size, writtenOut(tree))
 	}
-	return (1 + len(text)/bytesPerCost) * (1 + size/4)
+	return size
 }
+
+// matchCost is what a match of so many bytes costs.
+func matchCost(text, pattern int) int { return (1 + text/bytesPerCost) * (1 + pattern/4) }
 
 // writtenOut is about how many instructions an expression becomes. Parsing bounds its
 // depth, and what repetitions within each other multiply to.

@@ -179,7 +179,7 @@ func (costs) CallCost(_, overload string, args []ref.Val, result ref.Val) *uint6
 	case "matches", "matches_string":
 		text, _ := args[0].(types.String)
 		pattern, _ := args[1].(types.String)
-		cost = matchCost(text, pattern)
+		cost = matchCost(len(text), patternSize(string(pattern)))
 	case "list_distinct":
 		if l, ok := args[0].(traits.Lister); ok { // each is compared with each
 			cost = distinctCost(length(l), args[0])
