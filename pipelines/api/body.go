@@ -25,9 +25,10 @@ func (c *call) readBody(ctx context.Context, most int64) ([]byte, error) {
 	if c.ContentLength > most {
 		return nil, tooLarge(most)
 	}
+	const least = 64 << 10 // bytes that are made room for, where it is not known how many come
 	size := c.ContentLength
 	if size < 0 {
-		size = 64 << 10
+		size = min(least, most)
 	}
 	if err := c.memory.Take(ctx, perByte*size); err != nil {
 		return nil, err //nolint:wrapcheck // a problem
@@ -35,10 +36,12 @@ func (c *call) readBody(ctx context.Context, most int64) ([]byte, error) {
 	body := make([]byte, 0, size+1) // one more, to see that it has ended
 	for {
 		if len(body) == cap(body) {
-			if err := c.memory.Take(ctx, perByte*int64(cap(body))); err != nil {
+			more := min(max(size, least), most-size) // more than 0: a longer body was refused
+			if err := c.memory.Take(ctx, perByte*more); err != nil {
 				return nil, err //nolint:wrapcheck // a problem
 			}
-			body = append(make([]byte, 0, 2*cap(body)), body...)
+			size += more
+			body = append(make([]byte, 0, size+1), body...)
 		}
 		n, err := c.Body.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
