@@ -193,30 +193,36 @@ func (c *Cluster) PrimaryOf(t *testing.T, slot int) *Server {
 // Primary is the server that serves a slot, as all that run find, and waits until they
 // do: after KillPrimary, until the cluster has made another one primary.
 func (c *Cluster) Primary(ctx context.Context, slot int) (*Server, error) {
-	var found *Server
+	var running []*Server
 	for _, s := range c.Servers {
-		if s.run == nil {
-			continue
+		if s.run != nil {
+			running = append(running, s)
 		}
-		err := s.await(ctx, "find the primary of a slot", func(ctx context.Context) error {
+	}
+	var found *Server
+	// All are asked anew until they say the same: who was asked first may have said so
+	// before another was made primary.
+	err := running[0].await(ctx, "find the primary of a slot", func(ctx context.Context) error {
+		found = nil
+		for _, s := range running {
 			shards, err := s.client.ClusterShards(ctx).Result()
 			if err != nil {
 				return err
 			}
 			address := primaryOf(shards, int64(slot))
-			at := slices.IndexFunc(c.Servers, func(s *Server) bool { return s.Addr == address && s.run != nil })
-			if at < 0 || found != nil && found != c.Servers[at] {
-				return fmt.Errorf("slot %d is served by %q", slot, address)
+			at := slices.IndexFunc(running, func(s *Server) bool { return s.Addr == address })
+			if at < 0 || found != nil && found != running[at] {
+				return fmt.Errorf("slot %d is served by %q, finds %s", slot, address, s.Addr)
 			}
 			if err := s.serves(ctx); err != nil {
 				return err
 			}
-			found = c.Servers[at]
-			return nil
-		})
-		if err != nil {
-			return nil, err
+			found = running[at]
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return found, nil
 }
