@@ -39,7 +39,7 @@ func TestABodyOfUnknownLengthGrowsToTheBound(t *testing.T) {
 		if got.status != want {
 			t.Errorf("%d bytes: %d %s, want %d", size, got.status, got.body, want)
 		}
-		if want == 413 && !strings.Contains(string(got.body), "the body is larger than") {
+		if want == 413 && !strings.Contains(got.body, "the body is larger than") {
 			t.Errorf("%d bytes: %s", size, got.body)
 		}
 	}
