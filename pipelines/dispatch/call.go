@@ -106,7 +106,8 @@ func (d *Dispatcher) ask(ctx context.Context, m *message) (envelope.Value, *exec
 	if x.Traceparent != "" {
 		h.Set("Traceparent", x.Traceparent)
 	}
-	answer, err := d.Outside.Post(ctx, m.url, h, m.data)
+	answer, err := d.Outside.Post(ctx, m.tenant, m.url, h, m.data)
+	var known *problem.Error
 	switch {
 	case errors.Is(err, outside.ErrRefused):
 		return envelope.Value{}, failed(problem.New(problem.PermissionDenied, "the step's URL leads to an address that is not public, and in none of the networks that the operator allows"))
@@ -114,9 +115,13 @@ func (d *Dispatcher) ask(ctx context.Context, m *message) (envelope.Value, *exec
 		return envelope.Value{}, failed(problem.New(problem.PayloadTooLarge, "the step's URL: %v", err))
 	case errors.Is(err, context.DeadlineExceeded):
 		return envelope.Value{}, failed(problem.New(problem.DeadlineExceeded, "the step's URL did not answer within the step's timeout"))
+	case errors.As(err, &known):
+		return envelope.Value{}, failed(known)
 	case err != nil:
 		return envelope.Value{}, broken("the connection to the step's URL broke, or was not made")
-	case answer.Status < 200 || answer.Status > 299:
+	}
+	defer answer.Close()
+	if answer.Status < 200 || answer.Status > 299 {
 		return envelope.Value{}, refused(answer)
 	}
 	value, err := d.keep(ctx, m, answer)

@@ -48,7 +48,8 @@ type Channels interface {
 
 // Outside calls steps that are not ours (pipelines/outside).
 type Outside interface {
-	Post(ctx context.Context, url string, header http.Header, body []byte) (*outside.Answer, error)
+	// Post calls a URL for a tenant, whom the answer is charged to until it is closed.
+	Post(ctx context.Context, tenant, url string, header http.Header, body []byte) (*outside.Answer, error)
 }
 
 // Charges charges tenants for what ran.

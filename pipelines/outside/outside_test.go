@@ -117,17 +117,17 @@ func TestACallAndItsAnswer(t *testing.T) {
 	t.Cleanup(inner.Close)
 	c := client(t, Config{Allow: loopback(), MaxAnswer: 100, Timeout: time.Minute})
 
-	answer, err := c.Post(t.Context(), server.URL, http.Header{"X-Case-Id": {"7"}}, []byte("hello"))
+	answer, err := c.Post(t.Context(), "acme", server.URL, http.Header{"X-Case-Id": {"7"}}, []byte("hello"))
 	if err != nil || answer.Status != http.StatusTeapot || string(answer.Body) != "hello" || answer.Header.Get("X-Seen") != "7" {
 		t.Errorf("answered %+v, %v", answer, err)
 	}
-	if answer, err = c.Post(t.Context(), server.URL+"/moved", nil, nil); err != nil || answer.Status != http.StatusTemporaryRedirect {
+	if answer, err = c.Post(t.Context(), "acme", server.URL+"/moved", nil, nil); err != nil || answer.Status != http.StatusTemporaryRedirect {
 		t.Errorf("moved: %+v, %v", answer, err)
 	}
-	if _, err = c.Post(t.Context(), server.URL+"/large", nil, nil); !errors.Is(err, ErrTooLarge) {
+	if _, err = c.Post(t.Context(), "acme", server.URL+"/large", nil, nil); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("large: %v", err)
 	}
-	if _, err = c.Post(t.Context(), server.URL+"/cut", nil, nil); err == nil || errors.Is(err, ErrTooLarge) {
+	if _, err = c.Post(t.Context(), "acme", server.URL+"/cut", nil, nil); err == nil || errors.Is(err, ErrTooLarge) {
 		t.Errorf("cut: %v", err)
 	}
 }
@@ -144,7 +144,7 @@ func TestNothingInsideIsReached(t *testing.T) {
 		strings.Replace(server.URL, "127.0.0.1", "0.0.0.0", 1),
 		"file:///etc/passwd", "gopher://127.0.0.1/", "http:///x", "://",
 	} {
-		_, err := c.Post(t.Context(), to+"?secret=hunter2", nil, nil)
+		_, err := c.Post(t.Context(), "acme", to+"?secret=hunter2", nil, nil)
 		if !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", to, err)
 		}
@@ -166,7 +166,46 @@ func TestACallEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-arrived; cancel() }()
 	c := client(t, Config{Allow: loopback(), MaxAnswer: 100, Timeout: time.Minute})
-	if _, err := c.Post(ctx, server.URL, nil, nil); !errors.Is(err, context.Canceled) {
+	if _, err := c.Post(ctx, "acme", server.URL, nil, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// Answers are charged to the tenant whose step asked, until they are closed: one tenant's
+// leave another's room, and what is not closed is waited for, as long as the call has.
+func TestAnswersAreCharged(t *testing.T) {
+	t.Parallel()
+	const most = 5 << 18 // no power of two times what is read at first
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush() // so that its length is not known
+		_, _ = io.WriteString(w, strings.Repeat("x", most))
+	}))
+	t.Cleanup(server.Close)
+	c := client(t, Config{Allow: loopback(), MaxAnswer: most, Timeout: time.Minute})
+	post := func(ctx context.Context, tenant string) *Answer {
+		t.Helper()
+		answer, err := c.Post(ctx, tenant, server.URL, nil, nil)
+		if err != nil || len(answer.Body) != most {
+			t.Fatalf("%s: %v", tenant, err)
+		}
+		return answer
+	}
+	held := []*Answer{post(t.Context(), "acme"), post(t.Context(), "acme")}
+	if got, want := c.memory.Used(), int64(2*perByte*most); got != want {
+		t.Errorf("two answers are charged %d bytes, want %d", got, want)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := c.Post(ctx, "acme", server.URL, nil, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a third answer of a tenant: %v", err)
+	}
+	held = append(held, post(t.Context(), "other"))
+	for _, answer := range held {
+		answer.Close()
+		answer.Close()
+	}
+	if got := c.memory.Used(); got != 0 {
+		t.Errorf("%d bytes are charged when all is closed", got)
 	}
 }
