@@ -59,14 +59,16 @@ func (d *Dispatcher) call(ctx context.Context, m *message) {
 }
 
 // charge charges for a call that was answered, whether or not its answer still counts. Its
-// request was counted when it was accepted, so that it fails once: with its last try.
+// request was counted when it was accepted, so that it fails once: with its last try. That
+// of a replay was not, as what the gateway counts then is of no model: its last try does.
 func (d *Dispatcher) charge(m *message, record envelope.Record, failure *execution.Failure) {
 	if d.Charges == nil || record == (envelope.Record{}) || failure != nil && charge.Free(problem.Code(failure.Problem.Code)) {
 		return
 	}
 	model, _, _ := strings.Cut(record.Model, "@")
+	over := failure == nil || d.last(m, failure)
 	d.Charges.Charge(charge.Took{
-		Tenant: m.tenant, Model: model, Counted: true, Failed: failure != nil && d.last(m, failure), Rows: record.Rows, ComputeMS: record.ComputeMS,
+		Tenant: m.tenant, Model: model, Counted: m.execution.ReplayOf == "" || !over, Failed: failure != nil && over, Rows: record.Rows, ComputeMS: record.ComputeMS,
 	})
 }
 

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -40,30 +41,34 @@ func TestCallsAreChargedAsTheyAreMade(t *testing.T) {
 		branch  execution.Branch
 		record  envelope.Record
 		failure *execution.Failure
+		over    bool // it is not tried again
 		want    charged
 	}{
-		"answered":             {execution.Branch{}, ran, nil, charged{{Tenant: "acme", Model: "churn", Rows: 4, ComputeMS: 2.5}}},
-		"failed, and is again": {execution.Branch{Attempts: 1}, ran, refused(problem.ModelFailed), charged{{Tenant: "acme", Model: "churn", Rows: 4, ComputeMS: 2.5}}},
-		"failed at last":       {execution.Branch{Attempts: 2}, ran, refused(problem.ModelFailed), charged{{Tenant: "acme", Model: "churn", Failed: true, Rows: 4, ComputeMS: 2.5}}},
-		"broke off":            {execution.Branch{Breaks: 1}, ran, &execution.Failure{Transport: true}, charged{{Tenant: "acme", Model: "churn", Rows: 4, ComputeMS: 2.5}}},
-		"broke off at last":    {execution.Branch{Breaks: execution.MaxBreaks}, ran, &execution.Failure{Transport: true}, charged{{Tenant: "acme", Model: "churn", Failed: true, Rows: 4, ComputeMS: 2.5}}},
-		"refused":              {execution.Branch{}, envelope.Record{Size: 10}, refused(problem.RateLimited), nil},
-		"not reached":          {execution.Branch{}, envelope.Record{}, refused(problem.BadGateway), nil},
-		"an error of no code":  {execution.Branch{}, envelope.Record{Size: 10}, &execution.Failure{Status: 418}, charged{{Tenant: "acme", Failed: true}}},
+		"answered":             {execution.Branch{}, ran, nil, true, charged{{Tenant: "acme", Model: "churn", Rows: 4, ComputeMS: 2.5}}},
+		"failed, and is again": {execution.Branch{Attempts: 1}, ran, refused(problem.ModelFailed), false, charged{{Tenant: "acme", Model: "churn", Rows: 4, ComputeMS: 2.5}}},
+		"failed at last":       {execution.Branch{Attempts: 2}, ran, refused(problem.ModelFailed), true, charged{{Tenant: "acme", Model: "churn", Failed: true, Rows: 4, ComputeMS: 2.5}}},
+		"broke off":            {execution.Branch{Breaks: 1}, ran, &execution.Failure{Transport: true}, false, charged{{Tenant: "acme", Model: "churn", Rows: 4, ComputeMS: 2.5}}},
+		"broke off at last":    {execution.Branch{Breaks: execution.MaxBreaks}, ran, &execution.Failure{Transport: true}, true, charged{{Tenant: "acme", Model: "churn", Failed: true, Rows: 4, ComputeMS: 2.5}}},
+		"refused":              {execution.Branch{}, envelope.Record{Size: 10}, refused(problem.RateLimited), false, nil},
+		"not reached":          {execution.Branch{}, envelope.Record{}, refused(problem.BadGateway), false, nil},
+		"an error of no code":  {execution.Branch{}, envelope.Record{Size: 10}, &execution.Failure{Status: 418}, true, charged{{Tenant: "acme", Failed: true}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for i := range tc.want { // when it was accepted
-				tc.want[i].Counted = true
+			for of, counted := range map[string]bool{"": true, "another": !tc.over} { // when it was accepted, but for a replay's
+				want := slices.Clone(tc.want)
+				for i := range want {
+					want[i].Counted = counted
+				}
+				var got charged
+				d := &Dispatcher{Deps: Deps{Charges: &got}}
+				m := &message{tenant: "acme", version: version, branch: tc.branch, execution: &execution.Execution{ReplayOf: of}}
+				d.charge(m, tc.record, tc.failure)
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("replay of %q: -want +got:\n%s", of, diff)
+				}
+				(&Dispatcher{}).charge(m, tc.record, tc.failure) // nobody is charged
 			}
-			var got charged
-			d := &Dispatcher{Deps: Deps{Charges: &got}}
-			m := &message{tenant: "acme", version: version, branch: tc.branch}
-			d.charge(m, tc.record, tc.failure)
-			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-			(&Dispatcher{}).charge(m, tc.record, tc.failure) // nobody is charged
 		})
 	}
 }
