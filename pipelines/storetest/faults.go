@@ -134,7 +134,6 @@ func Reads(ctx context.Context, s record.Store, x *execution.Execution) map[stri
 	_, errs["events"] = s.Events(ctx, x.Tenant, x.ID, 0)
 	_, errs["dead letters"] = s.DeadLetters(ctx, record.DeadQuery{Tenant: x.Tenant})
 	_, errs["pipelines"] = s.Pipelines(ctx, record.PipelineQuery{Tenant: x.Tenant})
-	_, errs["schedule"] = s.Schedule(ctx, x.Tenant, "s")
 	_, errs["schedules"] = s.Schedules(ctx, record.ScheduleQuery{Tenant: x.Tenant})
 	_, errs["in use"] = s.InUse(ctx, record.VersionID{})
 	_, errs["expired"] = s.Expired(ctx, 1)
