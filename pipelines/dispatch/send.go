@@ -218,7 +218,7 @@ func (d *Dispatcher) insist(ctx context.Context, m *message, do func(context.Con
 		switch {
 		case err == nil || errors.Is(err, record.ErrNotFound):
 			return
-		case !errors.Is(err, record.ErrUnavailable) || errors.Is(context.Cause(ctx), errStopping):
+		case !isAway(err) || errors.Is(context.Cause(ctx), errStopping):
 			d.trouble(ctx, "what came of an event was not recorded; its lease runs out instead", err)
 			return
 		}
@@ -228,6 +228,12 @@ func (d *Dispatcher) insist(ctx context.Context, m *message, do func(context.Con
 		case <-time.After(storeWait):
 		}
 	}
+}
+
+// isAway reports whether the database did not answer, or not in time: what was to be
+// stored may be by now, which the next decision finds.
+func isAway(err error) bool {
+	return errors.Is(err, record.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // deliver posts a message to its channel, and reports whether that took it, or may have:
