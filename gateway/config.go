@@ -70,7 +70,7 @@ type Config struct {
 
 	// Pipelines is the address of the pipelines service, such as
 	// http://modelserve-pipelines.modelserve.svc.cluster.local: what is below /v1/pipelines,
-	// /v1/executions and /v1/dead-letters goes there. Without it there are no pipelines.
+	// /v1/executions, /v1/dead-letters and /v1/schedules goes there. Without it there are no pipelines.
 	Pipelines string `env:"MODELSERVE_PIPELINES_URL"`
 
 	// PipelinesSecret shows the pipelines service that a request comes from the gateway,

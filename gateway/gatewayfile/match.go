@@ -17,6 +17,7 @@ func Routes() []string {
 		"/v1/access", "/v1/audit", "/v1/audit/chains", "/v1/audit/export", "/v1/audit/verify", "/v1/functions", "/v1/gateway",
 		"/v1/grants", "/v1/grants/{id}", "/v1/keys", "/v1/keys/{id}", "/v1/keys/{id}/rotate", "/v1/roles", "/v1/roles/{name}", "/v1/usage",
 		"/v1/dead-letters", "/v1/dead-letters/replay", "/v1/dead-letters/{id}", "/v1/dead-letters/{id}/replay",
+		"/v1/schedules", "/v1/schedules/{name}", "/v1/schedules/{name}/pause", "/v1/schedules/{name}/resume", "/v1/schedules/{name}/run",
 		"/v1/executions", "/v1/executions/{id}", "/v1/executions/{id}/cancel", "/v1/executions/{id}/events", "/v1/executions/{id}/replay", "/v1/executions/{id}/result",
 		"/v1/pipelines", "/v1/pipelines/{name}", "/v1/pipelines/{name}/executions", "/v1/pipelines/{name}/versions", "/v1/pipelines/{name}/versions/{version}/deprecate",
 		"/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/stats", "/v2/repository/index",

@@ -1,5 +1,5 @@
-// Package pipeline is the gateway's side of /v1/pipelines, /v1/executions and
-// /v1/dead-letters: it decides whether the caller may, checks the functions that a
+// Package pipeline is the gateway's side of /v1/pipelines, /v1/executions,
+// /v1/dead-letters and /v1/schedules: it decides whether the caller may, checks the functions that a
 // definition names, enters changes in the audit log, and forwards the request to the
 // pipelines service, which does the rest. It describes these URLs in the OpenAPI
 // document.

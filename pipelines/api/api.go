@@ -1,5 +1,5 @@
 // Package api is the HTTP interface of the pipelines service: what is below
-// /v1/pipelines, /v1/executions and /v1/dead-letters.
+// /v1/pipelines, /v1/executions, /v1/dead-letters and /v1/schedules.
 //
 // It believes the tenant that the gateway names, in requests with the gateway's secret,
 // and answers no others: who the caller is and what they may do the gateway has decided

@@ -1,5 +1,5 @@
 // Package contract has what is written on the wire of /v1/pipelines,
-// /v1/executions and /v1/dead-letters: the JSON bodies as Go types, the paths, the
+// /v1/executions, /v1/dead-letters and /v1/schedules: the JSON bodies as Go types, the paths, the
 // parameters and the headers. Servers, the CLI and other clients share it.
 //
 // It is not for what is stored, nor for what travels between the steps of an
