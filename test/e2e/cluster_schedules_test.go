@@ -18,11 +18,12 @@ import (
 func TestClusterSchedules(t *testing.T) {
 	const name, minutes = "e2e-minutely", 3
 	p := cluster(t)
-	p.register(t, pipelineGraph) // which also waits until the service answers
+	p.register(t, pipelineLine) // which waits until the service answers
+	t.Cleanup(func() { _, _ = p.Run(t, "pipelines", "delete", "e2e-line", "--yes") })
 	_, _ = p.Run(t, "schedules", "delete", name)
 	t.Cleanup(func() { _, _ = p.Run(t, "schedules", "delete", name) })
-	input := fmt.Sprintf(`{"image": %q}`, "aGVsbG8=") // text: neither branch runs
-	if out, err := p.Run(t, "schedules", "create", name, "--pipeline", "e2e-graph", "--cron", "* * * * *", "--time-zone", "Asia/Kolkata", "--missed", "all", "--input", input); err != nil {
+	const input = `{"content": "aGVsbG8="}` // text
+	if out, err := p.Run(t, "schedules", "create", name, "--pipeline", "triage", "--cron", "* * * * *", "--time-zone", "Asia/Kolkata", "--missed", "all", "--input", input); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	made := p.schedule(t, name)
