@@ -54,7 +54,7 @@ func (w *world) counted(result string) float64 {
 	return 0
 }
 
-// broken is a store that saves no schedule as often as is told, as if the process died.
+// broken is a store whose first saves of schedules fail, as if the process had died.
 type broken struct {
 	record.Store
 
