@@ -80,31 +80,30 @@ func (a *API) start(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	var in *start.Input
+	v, err := a.starter.Version(ctx, c.tenant, c.PathValue("name"), number)
+	if err == nil {
+		err = a.starter.Room(ctx, c.tenant)
+	}
+	if err != nil && of.key == "" {
+		return err //nolint:wrapcheck // a problem
+	}
+	in, bad := a.readInput(ctx, c)
+	if bad != nil {
+		return bad
+	}
 	var key *record.Key
 	if of.key != "" {
-		if in, err = a.readInput(ctx, c); err != nil {
-			return err
-		}
 		key = &record.Key{Text: of.key, Body: in.Hash()}
-		switch known, err := a.starter.Known(ctx, c.tenant, c.PathValue("name"), key); {
-		case err != nil:
-			return err //nolint:wrapcheck // a problem
+	}
+	if err != nil { // a start that is repeated gets its execution nevertheless
+		known, failed := a.starter.Known(ctx, c.tenant, c.PathValue("name"), key)
+		switch {
+		case failed != nil:
+			return failed //nolint:wrapcheck // a problem
 		case known != nil:
 			return a.begun(w, c, known, of.wait)
 		}
-	}
-	v, err := a.starter.Version(ctx, c.tenant, c.PathValue("name"), number)
-	if err != nil {
 		return err //nolint:wrapcheck // a problem
-	}
-	if err := a.starter.Room(ctx, c.tenant); err != nil {
-		return err //nolint:wrapcheck // a problem
-	}
-	if in == nil {
-		if in, err = a.readInput(ctx, c); err != nil {
-			return err
-		}
 	}
 	accepted, err := a.starter.Start(ctx, v, &start.Request{
 		Tenant: c.tenant, Input: in, Header: c.Header, Labels: of.labels, Priority: of.priority, RunAt: of.runAt, Key: key,
